@@ -1,0 +1,69 @@
+//! `cargo xtask`: every task that a developer or CI runs on this repository.
+//!
+//! # Design
+//! Each task is a module with a `run`. Tasks call ordinary tools (cargo, npm, python) as a person would and say each
+//! command before they run it. Nothing here is needed to build the product.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
+
+mod bench;
+mod contracts;
+mod lint;
+mod network;
+mod process;
+mod recipes;
+mod tally;
+mod test;
+mod tidy;
+mod tools;
+mod up;
+
+use eyre::{Result, bail};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+cargo xtask TASK
+
+  up                  start a development network of four validators and keep it running
+  test [--all]        everything that CI runs; ends with `N passed, N failed`
+  ci                  the same as test
+  lint                rustfmt and clippy, with and without the feature `validator`
+  tidy                the tree's own rules: edges, sizes, names, module docs
+  bench [--quick]     measure this machine and write docs/BENCHMARKS.md; --quick compares with the committed figures
+  contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match run(&words) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for cause in error.chain().skip(1) {
+                eprintln!("  because: {cause}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(words: &[&str]) -> Result<ExitCode> {
+    let root = process::root()?;
+    match words {
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(ExitCode::SUCCESS)
+        }
+        ["up"] => up::run(&root),
+        ["test" | "ci"] => test::run(&root, test::Scope::Usual),
+        ["test" | "ci", "--all"] => test::run(&root, test::Scope::All),
+        ["lint"] => lint::run(&root).map(|()| ExitCode::SUCCESS),
+        ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),
+        ["bench"] => bench::run(&root, bench::Mode::Write).map(|()| ExitCode::SUCCESS),
+        ["bench", "--quick"] => bench::run(&root, bench::Mode::Quick).map(|()| ExitCode::SUCCESS),
+        ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
+        ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
+        other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),
+    }
+}

@@ -1,0 +1,106 @@
+//! A development network of real validator processes, for the tasks that need one.
+
+use crate::process::{cargo, run as run_command, show};
+use eyre::{Context as _, Result, ensure, eyre};
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long the first block may take.
+const START_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// Builds the binary with the profile that tests use, and says where it lies.
+pub(crate) fn build(root: &Path) -> Result<PathBuf> {
+    run_command(cargo().args(["build", "--package", "keystead"]).current_dir(root))?;
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let binary = target.join("debug").join("keystead");
+    ensure!(binary.is_file(), "cargo did not make {}", binary.display());
+    Ok(binary)
+}
+
+/// Validators with quiet logs; killed when dropped.
+pub(crate) struct Network {
+    pub(crate) rpc: Vec<SocketAddr>,
+    pub(crate) validators: Vec<Child>,
+    _folder: tempfile::TempDir,
+}
+
+impl Network {
+    /// Starts validators on free ports and waits for the first block.
+    pub(crate) fn start(keystead: &Path, count: usize, interval_ms: u64) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("keystead-").tempdir()?;
+        let directory = folder.path().join("network");
+        let mut init = Command::new(keystead);
+        init.args(["init", "--p2p-port", "0", "--rpc-port", "0"])
+            .args(["--validators", &count.to_string(), "--interval", &interval_ms.to_string(), "--out"])
+            .arg(&directory)
+            .stdout(Stdio::null());
+        run_command(&mut init)?;
+        let mut network = Self { rpc: Vec::new(), validators: Vec::new(), _folder: folder };
+        for index in 0..count {
+            let folder = directory.join(format!("validator-{index}"));
+            network.rpc.push(rpc_address(&folder)?);
+            let log = File::create(folder.join("log.txt"))?;
+            let mut node = Command::new(keystead);
+            node.arg("node").arg("--dir").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+            network.validators.push(node.spawn().wrap_err_with(|| format!("cannot start `{}`", show(&node)))?);
+        }
+        network.wait_for_block()?;
+        Ok(network)
+    }
+
+    pub(crate) fn url(&self, index: usize) -> Result<String> {
+        let address = self.rpc.get(index).ok_or_else(|| eyre!("no validator {index}"))?;
+        Ok(format!("http://{address}"))
+    }
+
+    fn wait_for_block(&self) -> Result<()> {
+        let start = Instant::now();
+        let first = *self.rpc.first().ok_or_else(|| eyre!("a network without validators"))?;
+        while !block_number(first).is_some_and(|number| number != "0x0") {
+            ensure!(start.elapsed() < START_MAX, "the network made no block within {START_MAX:?}");
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        for validator in &mut self.validators {
+            // Already ended is as good as killed.
+            let _ = validator.kill();
+            let _ = validator.wait();
+        }
+    }
+}
+
+/// The answer of `eth_blockNumber`, if the node answers.
+fn block_number(address: SocketAddr) -> Option<String> {
+    let mut stream = TcpStream::connect_timeout(&address, POLL).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
+    let length = body.len();
+    write!(
+        stream,
+        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (_, result) = answer.split_once("\"result\":\"")?;
+    result.split('"').next().map(str::to_owned)
+}
+
+fn rpc_address(folder: &Path) -> Result<SocketAddr> {
+    let config: toml::Table = fs::read_to_string(folder.join("config.toml"))?.parse()?;
+    let address = config.get("rpc_listen").and_then(toml::Value::as_str).ok_or_else(|| eyre!("no rpc_listen"))?;
+    Ok(address.parse()?)
+}

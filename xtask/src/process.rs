@@ -1,0 +1,82 @@
+//! Runs other programs, and says so.
+
+use eyre::{Context as _, Result, ensure, eyre};
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+};
+
+/// The repository's root folder.
+pub(crate) fn root() -> Result<PathBuf> {
+    let manifest = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    // The path that xtask was built at is right unless the tree was moved since.
+    let root = manifest.parent().ok_or_else(|| eyre!("xtask has no parent folder"))?;
+    ensure!(root.join("Cargo.toml").is_file(), "the repository moved: run `cargo clean -p xtask` and try again");
+    Ok(root.to_owned())
+}
+
+/// The cargo that runs this task.
+pub(crate) fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Shows a command as a person would type it.
+pub(crate) fn show(command: &Command) -> String {
+    let program = Path::new(command.get_program());
+    let mut line = program.file_name().unwrap_or(program.as_os_str()).to_string_lossy().into_owned();
+    for argument in command.get_args() {
+        line.push(' ');
+        line.push_str(&argument.to_string_lossy());
+    }
+    line
+}
+
+/// Runs a command with its output on the screen; an exit code other than 0 is an error.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    println!("$ {}", show(command));
+    let status = command.status().wrap_err_with(|| format!("cannot start `{}`", show(command)))?;
+    ensure!(status.success(), "`{}` failed: {status}", show(command));
+    Ok(())
+}
+
+/// What a command printed and whether it succeeded.
+pub(crate) struct Printed {
+    pub(crate) lines: Vec<String>,
+    pub(crate) success: bool,
+}
+
+/// Runs a command, shows its output and returns it as well. Both streams are read, so neither can block.
+pub(crate) fn tee(command: &mut Command) -> Result<Printed> {
+    println!("$ {}", show(command));
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .wrap_err_with(|| format!("cannot start `{}`", show(command)))?;
+    let errors = child.stderr.take().ok_or_else(|| eyre!("no standard error"))?;
+    let reader = thread::spawn(move || {
+        let mut lines = Vec::new();
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            eprintln!("{line}");
+            lines.push(line);
+        }
+        lines
+    });
+    let mut lines = Vec::new();
+    let output = child.stdout.take().ok_or_else(|| eyre!("no standard output"))?;
+    for line in BufReader::new(output).lines().map_while(Result::ok) {
+        println!("{line}");
+        lines.push(line);
+    }
+    lines.extend(reader.join().map_err(|_| eyre!("the reader of standard error panicked"))?);
+    let success = child.wait()?.success();
+    Ok(Printed { lines, success })
+}
+
+/// What a command prints, quietly; `None` if it cannot be started or fails.
+pub(crate) fn quiet(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}

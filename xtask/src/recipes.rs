@@ -1,0 +1,106 @@
+//! The recipes' outside checks: real input from packages, results compared with parasail and numpy.
+
+use crate::{
+    process::{cargo, run as run_command, tee},
+    tally::Tally,
+};
+use eyre::{Context as _, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// One result and the program that judges it.
+struct Check {
+    recipe: &'static str,
+    /// Name of the input and file among the fetched ones.
+    inputs: &'static [(&'static str, &'static str)],
+    /// Part of the output folder's name.
+    label: &'static str,
+}
+
+/// What every run checks.
+const USUAL: &[Check] = &[
+    Check { recipe: "align", inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")], label: "insulin" },
+    Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], label: "luxc" },
+    Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], label: "stocks" },
+];
+
+/// What takes minutes: a whole proteome.
+const LONG: &[Check] = &[Check {
+    recipe: "align",
+    inputs: &[("queries", "LuxC.faa"), ("targets", "938293.PRJEB85.HG003687.faa")],
+    label: "proteome",
+}];
+
+/// Folder of everything that the checks fetch and make.
+fn cache(root: &Path) -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    target.join("recipe-checks")
+}
+
+/// Where the real input files lie once fetched; tests find them through `KEYSTEAD_INPUTS`.
+pub(crate) fn inputs(root: &Path) -> PathBuf {
+    cache(root).join("inputs")
+}
+
+/// Fetches the input files and runs every check.
+pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
+    let python = python(root)?;
+    run_command(Command::new(&python).arg(root.join("recipes/fetch_inputs.py")).arg(inputs(root)))?;
+    let mut tally = Tally::default();
+    for check in USUAL.iter().chain(if long { LONG } else { &[] }) {
+        tally.add(Tally::step(judge(root, &python, check)?));
+    }
+    let rebuilt = tee(Command::new("bash").arg("recipes/align/build.sh").arg("--check").current_dir(root))?;
+    tally.add(Tally::step(rebuilt.success));
+    tally
+        .skipped
+        .extend(rebuilt.lines.iter().filter_map(|line| line.trim().strip_prefix("skipped: ")).map(str::to_owned));
+    Ok(tally)
+}
+
+/// Computes one result with the CPU reference and lets the outside program judge it.
+fn judge(root: &Path, python: &Path, check: &Check) -> Result<bool> {
+    let out = cache(root).join(format!("{}-{}", check.recipe, check.label));
+    let mut compute = cargo();
+    compute.args(["run", "--quiet", "--package", "keystead-recipes", "--example", "local", "--", check.recipe]);
+    compute.arg("--out").arg(&out).current_dir(root);
+    let mut outside = Command::new(python);
+    outside.arg(root.join("recipes").join(check.recipe).join("check.py"));
+    for (name, file) in check.inputs {
+        let path = inputs(root).join(file);
+        compute.arg("--input").arg(format!("{name}={}", path.display()));
+        outside.arg(format!("--{name}")).arg(path);
+    }
+    outside.arg("--result").arg(if check.recipe == "align" {
+        out.join("alignments.tsv")
+    } else {
+        out.join("risk.json")
+    });
+    run_command(&mut compute)?;
+    Ok(tee(&mut outside)?.success)
+}
+
+/// A Python with the pinned packages, in an environment of its own.
+fn python(root: &Path) -> Result<PathBuf> {
+    let folder = cache(root).join("python");
+    let python = folder.join("bin").join("python");
+    let wanted = fs::read(root.join("recipes/requirements.txt")).wrap_err("no recipes/requirements.txt")?;
+    let stamp = folder.join("requirements.txt");
+    if python.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    println!("installing the Python packages of the recipes' checks");
+    fs::create_dir_all(cache(root))?;
+    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
+        .wrap_err("python3 cannot make an environment (Debian: apt-get install python3-venv)")?;
+    run_command(
+        Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(root.join("recipes/requirements.txt")),
+    )?;
+    fs::write(stamp, wanted)?;
+    Ok(python)
+}

@@ -1,0 +1,130 @@
+//! Everything that CI runs, with one line of counts at the end.
+
+use crate::{
+    contracts, lint,
+    process::{Printed, cargo, tee},
+    recipes,
+    tally::{Tally, count_before},
+    tidy, tools,
+};
+use eyre::{Context as _, Result};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Command, ExitCode},
+    time::Instant,
+};
+
+/// Skips that are known and accepted, each with its reason.
+const SKIPS: &str = "xtask/skips.toml";
+
+/// How much to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What fits into CI's time.
+    Usual,
+    /// Also the long suites.
+    All,
+}
+
+pub(crate) fn run(root: &Path, scope: Scope) -> Result<ExitCode> {
+    let accepted = accepted_skips(root)?;
+    let mut total = Tally::default();
+    step("tidy", &mut total, || Ok(Tally::step(report(tidy::run(root)))));
+    step("format and lints", &mut total, || Ok(Tally::step(report(lint::run(root)))));
+    step("provider's side without the engine", &mut total, || Ok(Tally::step(report(lint::provider_side(root)))));
+    step("tools", &mut total, || tools(root));
+    step("contracts: artifacts are what the sources give", &mut total, || {
+        Ok(Tally::step(report(contracts::run(root, contracts::Mode::Check))))
+    });
+    step("contracts: tests", &mut total, || forge(root));
+    step("verifier in TypeScript", &mut total, || vitest(root));
+    step("recipes: outside checks", &mut total, || recipes::run(root, scope == Scope::All));
+    step("rust", &mut total, || rust(root, scope));
+    let unexpected: BTreeSet<&String> =
+        total.skipped.iter().filter(|reason| !accepted.iter().any(|known| reason.starts_with(known))).collect();
+    for reason in &unexpected {
+        println!("skipped and not accepted in {SKIPS}: {reason}");
+    }
+    total.failed = total.failed.saturating_add(u64::try_from(unexpected.len()).unwrap_or(u64::MAX));
+    println!();
+    println!("{total}");
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs one step; what stops it is a failure of that step, and the next one still runs.
+fn step(name: &str, total: &mut Tally, work: impl FnOnce() -> Result<Tally>) {
+    println!("\n== {name}");
+    let start = Instant::now();
+    let tally = work().unwrap_or_else(|error| {
+        println!("error: {error:#}");
+        Tally::step(false)
+    });
+    println!("== {name}: {tally} in {} s", start.elapsed().as_secs());
+    total.add(tally);
+}
+
+fn report(result: Result<()>) -> bool {
+    if let Err(error) = &result {
+        println!("error: {error:#}");
+    }
+    result.is_ok()
+}
+
+/// What later steps need and a bare machine lacks.
+fn tools(root: &Path) -> Result<Tally> {
+    let vulkan = tools::vulkan()?;
+    let end_to_end = root.join("node").join("tests").join("tools");
+    if end_to_end.join("package-lock.json").is_file() {
+        tools::npm_packages(&end_to_end)?;
+    }
+    Ok(Tally::step(vulkan))
+}
+
+fn forge(root: &Path) -> Result<Tally> {
+    let folder = root.join("contracts");
+    tools::npm_packages(&folder)?;
+    let printed = tee(Command::new("npm").args(["test", "--silent"]).current_dir(&folder))?;
+    Ok(counted(&printed, "Ran ", " tests passed", " failed"))
+}
+
+fn vitest(root: &Path) -> Result<Tally> {
+    let folder = root.join("web");
+    tools::npm_packages(&folder)?;
+    let printed = tee(Command::new("npm").args(["test", "--silent"]).env("NO_COLOR", "1").current_dir(&folder))?;
+    Ok(counted(&printed, "Tests ", " passed", " failed"))
+}
+
+/// Reads the summary line of a runner: the last line that starts with `start`.
+fn counted(printed: &Printed, start: &str, passed: &str, failed: &str) -> Tally {
+    let summary = printed.lines.iter().rev().map(|line| line.trim()).find(|line| line.starts_with(start));
+    let mut tally = Tally::default();
+    if let Some(summary) = summary {
+        tally.passed = count_before(summary, passed);
+        tally.failed = count_before(summary, failed);
+    }
+    // A runner that fails, or that ran nothing, must not count as green.
+    if (!printed.success || tally.passed == 0) && tally.failed == 0 {
+        tally.failed = 1;
+    }
+    tally
+}
+
+fn rust(root: &Path, scope: Scope) -> Result<Tally> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
+    command.env("KEYSTEAD_INPUTS", recipes::inputs(root));
+    if scope == Scope::All {
+        command.env("KEYSTEAD_TEST_ALL", "1");
+    }
+    let printed = tee(&mut command)?;
+    Ok(Tally::from_cargo(&printed.lines, printed.success))
+}
+
+/// Beginnings of skip messages that are accepted.
+fn accepted_skips(root: &Path) -> Result<Vec<String>> {
+    let text = fs::read_to_string(root.join(SKIPS)).wrap_err_with(|| format!("cannot read {SKIPS}"))?;
+    let table: toml::Table = text.parse().wrap_err_with(|| format!("cannot read {SKIPS}"))?;
+    Ok(table.keys().cloned().collect())
+}

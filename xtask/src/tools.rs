@@ -1,0 +1,54 @@
+//! Installs what a task needs from the ordinary package registries, after saying so.
+
+use crate::process::{quiet, run, show};
+use eyre::{Context as _, Result, ensure};
+use std::{fs, path::Path, process::Command};
+
+/// Makes `node_modules` of a folder what its lock file says.
+pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
+    let lock = fs::read(folder.join("package-lock.json"))
+        .wrap_err_with(|| format!("{} has no package-lock.json", folder.display()))?;
+    let stamp = folder.join("node_modules").join(".keystead-lock");
+    if fs::read(&stamp).is_ok_and(|installed| installed == lock) {
+        return Ok(());
+    }
+    ensure!(
+        quiet(Command::new("npm").arg("--version")).is_some(),
+        "npm is missing: install Node 20 or newer (Debian: apt-get install nodejs npm), then try again"
+    );
+    println!("installing the npm packages of {}", folder.display());
+    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder))?;
+    fs::write(stamp, lock)?;
+    Ok(())
+}
+
+/// Installs Debian packages if `present` says that they are missing and this user may. Says what to do otherwise.
+pub(crate) fn debian_packages(packages: &[&str], present: bool) -> Result<bool> {
+    if present {
+        return Ok(true);
+    }
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--no-install-recommends"]).args(packages);
+    // SAFETY: geteuid reads a number and cannot fail.
+    #[allow(unsafe_code, reason = "libc call without arguments")]
+    let root = unsafe { libc::geteuid() } == 0;
+    if !root || quiet(Command::new("apt-get").arg("--version")).is_none() {
+        println!("missing: {}. Install them with `{}` and try again.", packages.join(", "), show(&install));
+        return Ok(false);
+    }
+    println!("installing the Debian packages {}", packages.join(", "));
+    run(Command::new("apt-get").arg("update").arg("--quiet"))?;
+    run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    Ok(true)
+}
+
+/// Installs the software Vulkan device unless some Vulkan driver is there.
+pub(crate) fn vulkan() -> Result<bool> {
+    let driver = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d"]
+        .iter()
+        .filter_map(|folder| fs::read_dir(folder).ok())
+        .flatten()
+        .filter_map(Result::ok)
+        .any(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
+    debian_packages(&["mesa-vulkan-drivers", "libvulkan1"], driver || cfg!(not(target_os = "linux")))
+}

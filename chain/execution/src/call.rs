@@ -1,0 +1,209 @@
+//! A call that is tried and forgotten, as `eth_call` asks for.
+
+use crate::{
+    env::BlockEnv,
+    error::{Asked, Error},
+    evm::{Machine, Stop},
+    rules::Rules,
+};
+use alloy_consensus::TxType;
+use alloy_eips::eip2930::AccessList;
+use alloy_primitives::{Address, Bytes, Log, TxKind, U256};
+use keystead_types::{Account, ChainSpec, StateView};
+use revm::context::{
+    TxEnv,
+    result::{ExecutionResult, HaltReason, Output},
+};
+
+/// What the caller of a simulated call pays per gas, in wei.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CallPrice {
+    /// Nothing: no base fee applies (`BASEFEE` returns zero) and only the value must be covered by the balance.
+    #[default]
+    Free,
+    /// One price, as types 0 and 1 have it.
+    Legacy {
+        /// Price per gas.
+        gas_price: u128,
+    },
+    /// A cap and a tip, as type 2 has it.
+    Dynamic {
+        /// Highest price per gas.
+        max_fee: u128,
+        /// Highest part of it that goes to the beneficiary.
+        max_priority_fee: u128,
+    },
+}
+
+impl CallPrice {
+    /// The highest price per gas that the caller allows.
+    #[must_use]
+    pub const fn cap(&self) -> u128 {
+        match self {
+            Self::Free => 0,
+            Self::Legacy { gas_price } => *gas_price,
+            Self::Dynamic { max_fee, .. } => *max_fee,
+        }
+    }
+
+    /// True if the call is free: no price, or a price of zero.
+    const fn is_free(&self) -> bool {
+        match self {
+            Self::Free => true,
+            Self::Legacy { gas_price } => *gas_price == 0,
+            Self::Dynamic { max_fee, max_priority_fee } => *max_fee == 0 && *max_priority_fee == 0,
+        }
+    }
+}
+
+/// A call to be tried. Nonce, signature and the absence of code at `from` are not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallRequest {
+    /// Who calls.
+    pub from: Address,
+    /// Who is called; `None` creates a contract from `input`.
+    pub to: Option<Address>,
+    /// Gas limit; `None` for as much as allowed.
+    pub gas: Option<u64>,
+    /// Price of the gas.
+    pub price: CallPrice,
+    /// Value in wei.
+    pub value: U256,
+    /// Calldata or init code.
+    pub input: Bytes,
+    /// EIP-2930 access list.
+    pub access_list: AccessList,
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallStatus {
+    /// It returned.
+    Success,
+    /// It reverted; the output is the reason as the contract encodes it.
+    Reverted,
+    /// It ran out of gas.
+    OutOfGas,
+    /// It failed otherwise (bad opcode, bad jump, stack, ...): what the machine says.
+    Halted(String),
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallOutcome {
+    /// How it ended.
+    pub status: CallStatus,
+    /// Gas that a transaction would pay for, after refunds.
+    pub gas_used: u64,
+    /// Gas that it needed before refunds were given back.
+    pub gas_spent: u64,
+    /// Returned data, data of the revert, or the deployed code; empty otherwise.
+    pub output: Bytes,
+    /// Logs, if it succeeded.
+    pub logs: Vec<Log>,
+    /// Address of the contract, if it created one.
+    pub created: Option<Address>,
+}
+
+/// Tries a call on top of `view`, in the block that `env` describes, and forgets its changes.
+///
+/// As geth does it: gas is the request's or `gas_cap`, whichever is less; the caps for one transaction (EIP-7825) and
+/// for a block do not apply; a price, if given, must reach the base fee and be covered by the balance.
+/// Cost: up to `gas_cap`, so the caller bounds it.
+/// Trust: the request may be hostile.
+///
+/// # Errors
+/// [`Error::Request`] if the call breaks a rule before it runs (funds, intrinsic gas, init code too long);
+/// [`Error::View`] or [`Error::Machine`] if we cannot run it. A revert is not an error.
+pub fn call(
+    view: &dyn StateView,
+    spec: &ChainSpec,
+    env: &BlockEnv,
+    request: CallRequest,
+    gas_cap: u64,
+) -> Result<CallOutcome, Error> {
+    let gas = request.gas.unwrap_or(gas_cap).min(gas_cap);
+    Simulation::new(view, &Rules::keystead(spec), env, request).run(gas)
+}
+
+/// A call that can be tried with one gas limit after another; reads of the state are shared.
+pub(crate) struct Simulation<'a> {
+    machine: Machine<'a>,
+    transaction: TxEnv,
+}
+
+impl<'a> Simulation<'a> {
+    pub(crate) fn new(view: &'a dyn StateView, rules: &Rules, env: &BlockEnv, request: CallRequest) -> Self {
+        let free = request.price.is_free();
+        let env = BlockEnv { base_fee: if free { 0 } else { env.base_fee }, ..*env };
+        let machine = Machine::new(view, rules, &env, |configuration| {
+            configuration.disable_nonce_check = true;
+            configuration.disable_eip3607 = true;
+            configuration.disable_block_gas_limit = true;
+            configuration.disable_base_fee = free;
+            configuration.tx_gas_limit_cap = Some(u64::MAX);
+        });
+        Self { machine, transaction: transaction(rules, request) }
+    }
+
+    /// Tries the call with this gas limit.
+    pub(crate) fn run(&mut self, gas: u64) -> Result<CallOutcome, Error> {
+        let transaction = TxEnv { gas_limit: gas, ..self.transaction.clone() };
+        let asked = Asked::from(&transaction);
+        match self.machine.run(transaction, &asked) {
+            Ok((result, _)) => Ok(outcome(result)),
+            Err(Stop::Refused(why)) => Err(Error::Request(why)),
+            Err(Stop::Failed(error)) => Err(error),
+        }
+    }
+
+    /// An account as the call finds it.
+    pub(crate) fn account(&mut self, address: &Address) -> Result<Account, Error> {
+        Ok(self.machine.overlay().account(address)?.unwrap_or_default())
+    }
+}
+
+fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
+    let (kind, priority_fee) = match request.price {
+        CallPrice::Free => (TxType::Eip1559, Some(0)),
+        CallPrice::Legacy { .. } => (TxType::Eip2930, None),
+        CallPrice::Dynamic { max_priority_fee, .. } => (TxType::Eip1559, Some(max_priority_fee)),
+    };
+    TxEnv {
+        tx_type: kind as u8,
+        caller: request.from,
+        gas_limit: 0,
+        gas_price: request.price.cap(),
+        kind: request.to.map_or(TxKind::Create, TxKind::Call),
+        value: request.value,
+        data: request.input,
+        nonce: 0,
+        chain_id: Some(rules.chain_id),
+        access_list: request.access_list,
+        gas_priority_fee: priority_fee,
+        blob_hashes: Vec::new(),
+        max_fee_per_blob_gas: 0,
+        authorization_list: Vec::new(),
+    }
+}
+
+fn outcome(result: ExecutionResult<HaltReason>) -> CallOutcome {
+    let gas_used = result.tx_gas_used();
+    let gas_spent = result.gas().total_gas_spent().max(gas_used);
+    let (status, output, logs, created) = match result {
+        ExecutionResult::Success { output: Output::Call(output), logs, .. } => {
+            (CallStatus::Success, output, logs, None)
+        }
+        ExecutionResult::Success { output: Output::Create(output, created), logs, .. } => {
+            (CallStatus::Success, output, logs, created)
+        }
+        ExecutionResult::Revert { output, .. } => (CallStatus::Reverted, output, Vec::new(), None),
+        ExecutionResult::Halt { reason: HaltReason::OutOfGas(_), .. } => {
+            (CallStatus::OutOfGas, Bytes::new(), Vec::new(), None)
+        }
+        ExecutionResult::Halt { reason, .. } => {
+            (CallStatus::Halted(reason.to_string()), Bytes::new(), Vec::new(), None)
+        }
+    };
+    CallOutcome { status, gas_used, gas_spent, output, logs, created }
+}

@@ -1,0 +1,115 @@
+//! revm over an overlay: how it is set up, run and how its errors become ours.
+
+use crate::{
+    env::BlockEnv,
+    error::{Allowed, Asked, Error, InvalidTransaction, refusal},
+    overlay::{Overlay, Parent, ReadError},
+    rules::Rules,
+};
+use alloy_primitives::U256;
+use keystead_types::StateView;
+use revm::{
+    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm, SystemCallEvm as _,
+    context::{
+        BlockEnv as EvmBlock, Cfg as _, CfgEnv, TxEnv,
+        result::{EVMError, ExecutionResult, HaltReason},
+    },
+    handler::MainnetContext,
+    state::EvmState,
+};
+
+/// revm with a block's overlay as its database.
+pub(crate) struct Machine<'a> {
+    evm: MainnetEvm<MainnetContext<Overlay<'a>>>,
+    allowed: Allowed,
+}
+
+/// Why a transaction did not run.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// It may not.
+    Refused(InvalidTransaction),
+    /// We cannot.
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<'a> Machine<'a> {
+    /// A machine at the beginning of a block. `configure` may switch checks off.
+    pub(crate) fn new(
+        view: &'a dyn StateView,
+        rules: &Rules,
+        env: &BlockEnv,
+        configure: impl FnOnce(&mut CfgEnv),
+    ) -> Self {
+        let parent = Parent { number: env.number.wrapping_sub(1), hash: env.parent_hash };
+        let mut configuration = rules.configuration();
+        configure(&mut configuration);
+        let allowed = Allowed {
+            chain_id: rules.chain_id,
+            base_fee: env.base_fee,
+            block_gas_limit: env.gas_limit,
+            init_code_bytes_max: configuration.max_initcode_size(),
+        };
+        let block = EvmBlock {
+            number: U256::from(env.number),
+            beneficiary: env.beneficiary,
+            timestamp: U256::from(env.timestamp),
+            gas_limit: env.gas_limit,
+            basefee: env.base_fee,
+            prevrandao: Some(env.prev_randao),
+            // The default is no excess blob gas: the header of a Keystead block says zero.
+            ..EvmBlock::default()
+        };
+        let context: MainnetContext<Overlay<'a>> = Context::new(Overlay::new(view, parent), rules.fork);
+        Self { evm: context.with_cfg(configuration).with_block(block).build_mainnet(), allowed }
+    }
+
+    /// Runs a transaction and returns what it would change; the overlay stays as it is.
+    pub(crate) fn run(
+        &mut self,
+        transaction: TxEnv,
+        asked: &Asked,
+    ) -> Result<(ExecutionResult<HaltReason>, EvmState), Stop> {
+        let result = self.evm.transact_one(transaction);
+        // Always: this empties revm's journal, whatever happened.
+        let state = self.evm.finalize();
+        match result {
+            Ok(result) => Ok((result, state)),
+            Err(EVMError::Transaction(why)) => Err(Stop::Refused(refusal(why, asked, self.allowed))),
+            Err(error) => Err(Stop::Failed(failure(error))),
+        }
+    }
+
+    /// Makes the chain's system calls. A call that reverts or finds no contract changes nothing and is no error.
+    pub(crate) fn system_calls(&mut self, rules: &Rules, env: &BlockEnv) -> Result<(), Error> {
+        for call in rules.system_calls {
+            let input = (call.input)(env).0.into();
+            let result = self.evm.system_call_one(call.contract, input);
+            let state = self.evm.finalize();
+            result.map_err(failure)?;
+            self.overlay().absorb(state)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn overlay(&mut self) -> &mut Overlay<'a> {
+        &mut self.evm.ctx.journaled_state.database
+    }
+
+    pub(crate) fn into_overlay(self) -> Overlay<'a> {
+        self.evm.ctx.journaled_state.database
+    }
+}
+
+fn failure(error: EVMError<ReadError>) -> Error {
+    match error {
+        EVMError::Database(ReadError(error)) => Error::View(error),
+        other => Error::Machine(other.to_string()),
+    }
+}

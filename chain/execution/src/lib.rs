@@ -1,0 +1,39 @@
+//! Runs the transactions of a block: from a state before it and its transactions to receipts and a change set.
+//!
+//! # Design
+//! [`execute`] is what every validator does with a proposal, [`build`] is what the proposer does; both drive the same
+//! block run, so what was built executes to the identical [`Outcome`]. [`call`] and [`estimate_gas`] answer questions
+//! and change nothing. All four read through a [`keystead_types::StateView`] and never know where it comes from.
+//! The rules of a chain are data (`rules.rs`), derived from its [`keystead_types::ChainSpec`]: forks, transaction
+//! types, gas caps and system calls are looked up there, not decided in the code that runs.
+//!
+//! # Invariants
+//! - A view that cannot be read stops everything with [`Error::View`]; it is never taken for an empty account.
+//! - The same view, rules, environment and transactions give the same outcome, byte for byte: no clock, no randomness,
+//!   no iteration over a hash map reaches a result.
+//! - A change set names only accounts and slots whose value differs from before the block.
+//!
+//! # Not here
+//! State roots (`keystead-state`), signatures (checked when a transaction becomes
+//! [`keystead_types::Recovered`]), header rules (the node compares an outcome with the header).
+//!
+//! Spec: specs/0000-chain.md §3 and §4.
+
+mod block;
+mod build;
+mod call;
+mod codes;
+mod env;
+mod error;
+mod estimate;
+mod evm;
+mod overlay;
+mod receipt;
+mod rules;
+
+pub use block::{Outcome, execute};
+pub use build::{BuildLimits, Built, build};
+pub use call::{CallOutcome, CallPrice, CallRequest, CallStatus, call};
+pub use env::BlockEnv;
+pub use error::{Error, EstimateError, InvalidTransaction};
+pub use estimate::estimate_gas;

@@ -1,0 +1,213 @@
+//! The state as the running block sees it: the view below, the block's own changes above.
+//!
+//! # Design
+//! Every value is remembered twice, as it was before the block and as it is now, so the change set is a comparison and
+//! needs no journal. revm keeps its own journal within a transaction and hands over the touched accounts at its end.
+//!
+//! State overrides of a simulated call (a later issue) belong here: write `now` and leave `before`.
+
+use crate::{codes, error::Error};
+use alloy_primitives::{
+    Address, B256, KECCAK256_EMPTY, U256,
+    map::{AddressMap, B256Map, U256Map, hash_map::Entry},
+};
+use keystead_types::{Account, AccountChange, ChangeSet, StateView, ViewError};
+use revm::{
+    Database,
+    bytecode::Bytecode,
+    database_interface::DBErrorMarker,
+    state::{AccountInfo, EvmState},
+};
+use std::collections::BTreeMap;
+
+/// [`ViewError`] as revm's error type.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct ReadError(#[from] pub(crate) ViewError);
+
+impl DBErrorMarker for ReadError {}
+
+/// A view with a block's changes on top.
+pub(crate) struct Overlay<'a> {
+    view: &'a dyn StateView,
+    accounts: AddressMap<Touched>,
+    /// Code read or deployed in this block.
+    codes: B256Map<Bytecode>,
+    parent: Parent,
+}
+
+/// The one block hash that the view cannot be asked for with certainty: it may itself be the parent, not yet final.
+#[derive(Clone, Copy)]
+pub(crate) struct Parent {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+}
+
+struct Touched {
+    before: Option<Account>,
+    now: Option<Account>,
+    /// Nothing of the storage in the view is valid any more.
+    wiped: bool,
+    slots: U256Map<Slot>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    /// Meaningless once the account is wiped.
+    before: U256,
+    now: U256,
+}
+
+impl<'a> Overlay<'a> {
+    pub(crate) fn new(view: &'a dyn StateView, parent: Parent) -> Self {
+        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent }
+    }
+
+    /// The account as the next transaction sees it.
+    pub(crate) fn account(&mut self, address: &Address) -> Result<Option<Account>, ViewError> {
+        Ok(self.touched(address)?.now)
+    }
+
+    fn touched(&mut self, address: &Address) -> Result<&mut Touched, ViewError> {
+        match self.accounts.entry(*address) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => {
+                let before = self.view.account(address)?;
+                Ok(entry.insert(Touched { before, now: before, wiped: false, slots: U256Map::default() }))
+            }
+        }
+    }
+
+    /// Takes over what one transaction or system call did.
+    ///
+    /// # Errors
+    /// [`Error::View`]; [`Error::Machine`] if an account got code that was not handed over.
+    pub(crate) fn absorb(&mut self, state: EvmState) -> Result<(), Error> {
+        // The order of a hash map does not matter here: accounts do not depend on each other.
+        for (address, mut account) in state {
+            if !account.is_touched() {
+                continue;
+            }
+            let code = account.info.code.take();
+            let touched = self.touched(&address)?;
+            // revm hands over an account that is empty and was not created only if EIP-161 removes it.
+            let removed = account.is_selfdestructed() || (account.is_empty() && !account.is_created());
+            if removed || account.is_created() {
+                touched.wiped = true;
+                touched.slots.clear();
+            }
+            if removed {
+                touched.now = None;
+                continue;
+            }
+            let now = from_evm(&account.info);
+            let code_is_new = touched.now.is_none_or(|old| old.code_hash != now.code_hash);
+            touched.now = Some(now);
+            for (key, slot) in account.storage {
+                if slot.is_changed() {
+                    let now = slot.present_value;
+                    let original = slot.original_value;
+                    touched
+                        .slots
+                        .entry(key)
+                        .and_modify(|slot| slot.now = now)
+                        .or_insert(Slot { before: original, now });
+                }
+            }
+            if code_is_new && now.code_hash != KECCAK256_EMPTY {
+                let code = code.ok_or_else(|| Error::Machine(format!("no code for its hash: {}", now.code_hash)))?;
+                self.codes.insert(now.code_hash, code);
+            }
+        }
+        Ok(())
+    }
+
+    /// What differs from the view.
+    pub(crate) fn into_changes(self) -> ChangeSet {
+        let mut changes = ChangeSet::default();
+        let mut accounts = Vec::with_capacity(self.accounts.len());
+        for (address, touched) in self.accounts {
+            if let Some(now) = &touched.now
+                && now.code_hash != KECCAK256_EMPTY
+                && touched.before.is_none_or(|before| before.code_hash != now.code_hash)
+                && let Some(code) = self.codes.get(&now.code_hash)
+            {
+                changes.code.insert(now.code_hash, code.original_bytes());
+            }
+            if let Some(change) = touched.into_change() {
+                accounts.push((address, change));
+            }
+        }
+        changes.accounts = accounts.into_iter().collect();
+        changes
+    }
+}
+
+impl Touched {
+    fn into_change(self) -> Option<AccountChange> {
+        match (self.before, self.now) {
+            (None, None) => None,
+            (Some(_), None) => Some(AccountChange { account: None, storage_cleared: true, storage: BTreeMap::new() }),
+            (before, Some(now)) => {
+                // An account that did not exist has no storage to clear.
+                let storage_cleared = self.wiped && before.is_some();
+                let changed = |slot: &Slot| if self.wiped { !slot.now.is_zero() } else { slot.now != slot.before };
+                let storage: BTreeMap<U256, U256> =
+                    self.slots.iter().filter(|(_, slot)| changed(slot)).map(|(key, slot)| (*key, slot.now)).collect();
+                let same = before == Some(now) && !storage_cleared && storage.is_empty();
+                (!same).then_some(AccountChange { account: Some(now), storage_cleared, storage })
+            }
+        }
+    }
+}
+
+impl Database for Overlay<'_> {
+    type Error = ReadError;
+
+    fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        Ok(self.account(&address)?.map(into_evm))
+    }
+
+    fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
+        if hash == KECCAK256_EMPTY {
+            return Ok(Bytecode::default());
+        }
+        match self.codes.entry(hash) {
+            Entry::Occupied(entry) => Ok(entry.get().clone()),
+            Entry::Vacant(entry) => Ok(entry.insert(codes::load(self.view, &hash)?).clone()),
+        }
+    }
+
+    fn storage(&mut self, address: Address, key: U256) -> Result<U256, ReadError> {
+        let view = self.view;
+        let touched = self.touched(&address)?;
+        match touched.slots.entry(key) {
+            Entry::Occupied(entry) => Ok(entry.get().now),
+            Entry::Vacant(_) if touched.wiped || touched.before.is_none() => Ok(U256::ZERO),
+            Entry::Vacant(entry) => {
+                let value = view.storage(&address, &key)?;
+                Ok(entry.insert(Slot { before: value, now: value }).now)
+            }
+        }
+    }
+
+    fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
+        if number == self.parent.number { Ok(self.parent.hash) } else { Ok(self.view.block_hash(number)?) }
+    }
+}
+
+/// Code is left out: revm asks for it by hash when it runs it.
+const fn into_evm(account: Account) -> AccountInfo {
+    AccountInfo {
+        balance: account.balance,
+        nonce: account.nonce,
+        code_hash: account.code_hash,
+        account_id: None,
+        code: None,
+    }
+}
+
+fn from_evm(info: &AccountInfo) -> Account {
+    let code_hash = if info.code_hash.is_zero() { KECCAK256_EMPTY } else { info.code_hash };
+    Account { nonce: info.nonce, balance: info.balance, code_hash }
+}

@@ -1,0 +1,16 @@
+//! The executor through its public API, over a world in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first surprise and computes with small numbers"
+)]
+
+mod blocks;
+mod building;
+mod calls;
+mod code;
+mod contracts;
+mod rules;
+mod system;
+mod world;

@@ -1,0 +1,213 @@
+//! Opens a data folder: lock, format, genesis, and the check that what lies there is the state of the head block.
+//!
+//! # Design
+//! The folder holds `lock`, `mark` and `tables/`. Every step of a first start can be cut off: the genesis is one batch,
+//! and the mark, which says that the store exists, comes after it.
+
+use crate::{
+    cache::{TrieCache, ValueCache},
+    commit,
+    error::{Corruption, Error},
+    genesis::{self, FORMAT},
+    mark::{Mark, Marked},
+    snapshot::Snapshot,
+    state::{Shared, State},
+    store::{Head, Options},
+    tables::{Expect, Tables, guarded, malformed, meta, missing},
+    trie::Trie,
+};
+use alloy_primitives::keccak256;
+use keystead_types::{Block, Genesis};
+use std::{
+    collections::VecDeque,
+    fs::{File, TryLockError, create_dir_all},
+    path::Path,
+    sync::{Arc, RwLock},
+};
+
+/// A store that is ready: what [`crate::Store`] is made of.
+pub(crate) struct Opened {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) genesis: Arc<Block>,
+    pub(crate) head: Head,
+    pub(crate) latest: Arc<Snapshot>,
+    pub(crate) mark: Mark,
+}
+
+/// Opens or creates the store in a folder.
+pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Opened, Error> {
+    create_dir_all(dir)?;
+    let lock = lock(dir)?;
+    let marked = Mark::read(dir)?;
+    let tables_dir = dir.join("tables");
+    let expect = if marked.is_some() { Expect::All } else { Expect::Anything };
+    let tables = Tables::open(&tables_dir, options.cache_bytes / 2, expect)?;
+    let shared = Arc::new(Shared {
+        tables,
+        accounts: ValueCache::new(options.cache_bytes / 8),
+        slots: ValueCache::new(options.cache_bytes / 8),
+        tries: TrieCache::new(options.cache_bytes / 4),
+        bases: RwLock::new(VecDeque::new()),
+        _lock: lock,
+    });
+    let stored = shared.tables.meta(meta::FORMAT)?;
+    match stored {
+        Some(format) => check_format(&format)?,
+        None if marked.is_some() => return Err(missing(&shared.tables.meta, meta::FORMAT.as_bytes())),
+        None => {}
+    }
+    let block = genesis::load_or_create(&shared, genesis)?;
+    let (head, latest) = guarded(|| load_head(&shared))??;
+    check_mark(&shared, head, marked)?;
+    let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
+    Ok(Opened { shared, genesis: Arc::new(block), head, latest, mark })
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { dir: dir.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
+    }
+}
+
+fn check_format(stored: &[u8]) -> Result<(), Error> {
+    let stored = stored.try_into().map(u32::from_be_bytes).map_err(|_| Corruption::Record {
+        table: "meta",
+        key: meta::FORMAT.to_owned(),
+        reason: "not four bytes".to_owned(),
+    })?;
+    if stored == FORMAT { Ok(()) } else { Err(Error::Version { stored, known: FORMAT }) }
+}
+
+/// The head and its state, with the account trie built from the tables and compared with the header.
+fn load_head(shared: &Arc<Shared>) -> Result<(Head, Arc<Snapshot>), Error> {
+    let tables = &shared.tables;
+    let number = tables.tip()?;
+    let key = number.to_be_bytes();
+    let header = tables.headers.get(key)?.ok_or_else(|| missing(&tables.headers, &key))?;
+    let hash = keccak256(&header);
+    let bytes = tables.blocks.get(key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
+    let block = commit::decode_block(tables, number, hash, &bytes)?;
+    let state_root = block.header().state_root;
+    let head = Head { number, hash, state_root, timestamp_ms: block.timestamp_ms() };
+    let base = Arc::new(tables.base(number, hash));
+    let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie: Trie::default() };
+    let state = state.with_trie_from_tables()?;
+    let computed = state.trie.root();
+    if computed != state_root {
+        return Err(Corruption::StateRoot { number, header: state_root, computed }.into());
+    }
+    shared.accounts.advance(number, None, std::iter::empty());
+    shared.slots.advance(number, None, std::iter::empty());
+    Ok((head, Arc::new(Snapshot::new(number, hash, state))))
+}
+
+/// Compares the head with the block that was once marked as committed.
+fn check_mark(shared: &Shared, head: Head, marked: Option<Marked>) -> Result<(), Error> {
+    let Some(marked) = marked else { return Ok(()) };
+    if head.number < marked.number {
+        return Err(Corruption::LostBlocks { found: head.number, committed: marked.number }.into());
+    }
+    let tables = &shared.tables;
+    let key = marked.number.to_be_bytes();
+    let header = tables.headers.get(key)?.ok_or_else(|| missing(&tables.headers, &key))?;
+    if keccak256(&header) != marked.hash {
+        return Err(malformed(&tables.headers, &key));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
+
+    use super::*;
+    use crate::{Store, record, tables::TIP};
+    use alloy_primitives::{Address, B256, U256};
+
+    fn genesis() -> Genesis {
+        Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#).unwrap()
+    }
+
+    /// A new store in a folder, closed, with `change` made to its tables.
+    fn changed(change: impl FnOnce(&Tables)) -> Error {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), &genesis(), Options::default()).unwrap());
+        let tables = Tables::open(&dir.path().join("tables"), 0, Expect::All).unwrap();
+        change(&tables);
+        drop(tables);
+        Store::open(dir.path(), &genesis(), Options::default()).unwrap_err()
+    }
+
+    #[test]
+    fn a_folder_of_another_format_is_refused_with_both_numbers() {
+        let error = changed(|tables| tables.meta.insert(meta::FORMAT, 7_u32.to_be_bytes()).unwrap());
+        assert!(matches!(error, Error::Version { stored: 7, known: FORMAT }), "{error}");
+    }
+
+    #[test]
+    fn a_folder_of_another_chain_id_is_refused_though_the_genesis_block_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Store::open(dir.path(), &genesis(), Options::default()).unwrap());
+        let mut other = genesis();
+        other.spec.chain_id = 2;
+        let error = Store::open(dir.path(), &other, Options::default()).unwrap_err();
+        assert!(matches!(error, Error::WrongChain { stored: 1, given: 2 }), "{error}");
+    }
+
+    #[test]
+    fn a_genesis_that_differs_in_words_only_is_accepted() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = genesis();
+        first.accounts.entry(Address::ZERO).or_default().nonce = 1;
+        drop(Store::open(dir.path(), &first, Options::default()).unwrap());
+        let mut second = first.clone();
+        let zero = (U256::from(5), U256::ZERO);
+        second.accounts.entry(Address::ZERO).or_default().storage = [zero].into();
+        let opened = Store::open(dir.path(), &second, Options::default()).unwrap();
+        assert_eq!(opened.genesis().hash(), opened.head().hash);
+    }
+
+    #[test]
+    fn an_account_too_many_is_found_by_the_root_and_both_roots_are_named() {
+        let error = changed(|tables| tables.accounts.insert([7; 32], [0, 0, 0]).unwrap());
+        let Error::Corrupt(Corruption::StateRoot { number: 0, header, computed }) = error else { panic!("{error}") };
+        assert_ne!(header, computed);
+    }
+
+    #[test]
+    fn a_malformed_account_or_key_is_named() {
+        for (key, value) in [(vec![7; 32], vec![9, 9]), (vec![7; 31], vec![0, 0, 0])] {
+            let error = changed(|tables| tables.accounts.insert(key, value).unwrap());
+            assert!(matches!(error, Error::Corrupt(Corruption::Record { table: "accounts", .. })), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_older_than_the_others_is_named() {
+        let error = changed(|tables| {
+            tables.all().into_iter().for_each(|table| table.insert(TIP, 3_u64.to_be_bytes()).unwrap());
+            tables.storage.insert(TIP, 2_u64.to_be_bytes()).unwrap();
+        });
+        let old = matches!(error, Error::Corrupt(Corruption::OldTable { table: "storage", found: 2, head: 3 }));
+        assert!(old, "{error}");
+    }
+
+    #[test]
+    fn slots_that_do_not_match_their_account_are_an_error_when_they_are_built_upon() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut genesis = genesis();
+        let address = Address::repeat_byte(1);
+        genesis.accounts.entry(address).or_default().storage.insert(U256::from(1), "5".parse().unwrap());
+        drop(Store::open(dir.path(), &genesis, Options::default()).unwrap());
+        let tables = Tables::open(&dir.path().join("tables"), 0, Expect::All).unwrap();
+        let key = record::slot_key(&keccak256(address), &B256::repeat_byte(9));
+        tables.storage.insert(key, [1]).unwrap();
+        drop(tables);
+        let store = Store::open(dir.path(), &genesis, Options::default()).unwrap();
+        let error = store.latest().storage_proof(&address, &U256::from(1)).unwrap_err();
+        assert!(matches!(error, Error::Corrupt(Corruption::StorageRoot { .. })), "{error}");
+    }
+}

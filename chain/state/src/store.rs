@@ -1,0 +1,438 @@
+//! The store: committed blocks and states, and the rules by which a block becomes the head.
+
+use crate::{
+    cache::lock,
+    commit::{self, Bundle},
+    error::Error,
+    mark::{Mark, Marked},
+    open::{Opened, open},
+    record,
+    snapshot::Snapshot,
+    state::{Shared, State},
+    tables::{Base, malformed, missing},
+};
+use alloy_primitives::{Address, B256};
+use keystead_types::{Block, Certificate, Genesis, Header, Receipt};
+use std::{
+    collections::VecDeque,
+    fmt,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+/// How far above the head a certificate is kept. Certificates come before their blocks while a node catches up.
+const CERTIFICATES_AHEAD_MAX: u64 = 4_096;
+/// Decoded blocks that are kept in memory, with receipts and senders: what RPC clients ask for most. At 4 MiB a block
+/// this bounds them to 64 MiB.
+const RECENT_BLOCKS: usize = 16;
+
+/// How a store uses memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Bytes for all caches together: half for blocks of the tables, a quarter each for single values and for storage
+    /// tries. The account trie (about 140 bytes per account) is not counted.
+    pub cache_bytes: u64,
+    /// Committed states, newest included, that [`Store::at`] gives; at least 1.
+    pub recent_states: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { cache_bytes: 64 * 1024 * 1024, recent_states: 128 }
+    }
+}
+
+/// The last committed block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Height.
+    pub number: u64,
+    /// Hash.
+    pub hash: B256,
+    /// Root of the state after it.
+    pub state_root: B256,
+    /// Unix time in milliseconds.
+    pub timestamp_ms: u64,
+}
+
+/// A block and all that is to be stored with it.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The block.
+    pub block: Arc<Block>,
+    /// Sender of each transaction, in order.
+    pub senders: Vec<Address>,
+    /// Receipt of each transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// The state after the block: a sealed child of the head's.
+    pub snapshot: Arc<Snapshot>,
+    /// The block's own certificate, if one is known.
+    pub certificate: Option<Certificate>,
+}
+
+#[derive(Clone)]
+struct RecentBlock {
+    block: Arc<Block>,
+    senders: Arc<Vec<Address>>,
+    receipts: Arc<Vec<Receipt>>,
+}
+
+struct Recent {
+    head: Head,
+    /// Oldest first, the head's last.
+    states: VecDeque<Arc<Snapshot>>,
+    /// Oldest first, the head's last.
+    blocks: VecDeque<RecentBlock>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    genesis: Arc<Block>,
+    recent_states: usize,
+    recent: RwLock<Recent>,
+    /// Held during a commit: there is one writer at a time.
+    writer: Mutex<Mark>,
+    /// Height of the head, for those who wait.
+    height: Mutex<u64>,
+    risen: Condvar,
+}
+
+/// The chain and its states in one data folder. Clones share everything; every method may be called from any thread.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Opens the store in a folder, or creates it with the genesis block as its head.
+    ///
+    /// Cost: reads all accounts and rebuilds their trie, about 3 us of CPU per account.
+    ///
+    /// # Errors
+    /// [`Error::Locked`]: another process has it. [`Error::WrongGenesis`], [`Error::WrongChain`], [`Error::Version`]:
+    /// wrong folder.
+    /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
+    pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
+        let Opened { shared, genesis, head, latest, mark } = open(dir, genesis, options)?;
+        let recent_states = options.recent_states.max(1);
+        shared.publish(&latest.state().base, recent_states);
+        let recent = Recent { head, states: VecDeque::from([latest]), blocks: VecDeque::new() };
+        let inner = Inner {
+            shared,
+            genesis,
+            recent_states,
+            recent: RwLock::new(recent),
+            writer: Mutex::new(mark),
+            height: Mutex::new(head.number),
+            risen: Condvar::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn recent<T>(&self, read: impl FnOnce(&Recent) -> T) -> T {
+        read(&self.inner.recent.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Block 0.
+    #[must_use]
+    pub fn genesis(&self) -> Arc<Block> {
+        Arc::clone(&self.inner.genesis)
+    }
+
+    /// The last committed block.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.recent(|recent| recent.head)
+    }
+
+    /// The state after the head.
+    #[must_use]
+    pub fn latest(&self) -> Arc<Snapshot> {
+        self.recent(|recent| recent.states.back().cloned()).expect("invariant: the head's state is always kept")
+    }
+
+    /// The state after a committed block, if it is one of the last [`Options::recent_states`] since the store was opened.
+    #[must_use]
+    pub fn at(&self, number: u64) -> Option<Arc<Snapshot>> {
+        self.recent(|recent| recent.states.iter().find(|state| state.number() == number).cloned())
+    }
+
+    /// Commits a child of the head: atomically, and durably (fsync) before it returns. A block that is committed
+    /// already is accepted again and changes nothing.
+    ///
+    /// Trust: the block was executed by us; what can be compared cheaply is compared here.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::Gap`], [`Error::NotChild`], [`Error::Mismatch`]: nothing was written.
+    /// [`Error::Store`], [`Error::Corrupt`], [`Error::Io`]: stop; after a restart the head is the old or the new block.
+    pub fn commit(&self, commit: Commit) -> Result<(), Error> {
+        let mut mark = lock(&self.inner.writer);
+        let head = self.head();
+        if self.is_committed(&commit.block, head)? {
+            return Ok(());
+        }
+        check(&commit, head, &self.inner.shared)?;
+        let head = self.write(&commit)?;
+        self.publish(commit, head);
+        if let Err(error) = mark.set(Marked { number: head.number, hash: head.hash }) {
+            // The block is safe; only the check against a damaged journal tail is one block behind.
+            tracing::warn!(number = head.number, %error, "cannot write the mark of the data folder");
+        }
+        drop(mark);
+        *lock(&self.inner.height) = head.number;
+        self.inner.risen.notify_all();
+        Ok(())
+    }
+
+    /// True if exactly this block stands at its height.
+    fn is_committed(&self, block: &Block, head: Head) -> Result<bool, Error> {
+        let number = block.number();
+        if number > head.number {
+            return Ok(false);
+        }
+        let committed =
+            self.hash_of(number)?.ok_or_else(|| missing(&self.inner.shared.tables.headers, &number.to_be_bytes()))?;
+        let got = block.hash();
+        if committed == got { Ok(true) } else { Err(Error::Conflict { number, committed, got }) }
+    }
+
+    /// Writes the batch; returns the head that it makes.
+    fn write(&self, commit: &Commit) -> Result<Head, Error> {
+        let tables = &self.inner.shared.tables;
+        let block = &commit.block;
+        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
+        let mut batch = commit::batch(tables);
+        let early = self.early_certificate(block.number())?;
+        let own = commit.certificate.or(early).filter(|certificate| certificate.block_hash == block.hash());
+        if own.is_none() && early.is_some() {
+            batch.remove(&tables.certificates, block.number().to_be_bytes());
+        }
+        let bundle = Bundle { block, senders: &commit.senders, receipts: &commit.receipts, certificate: own.as_ref() };
+        commit::put_block(&mut batch, tables, &bundle);
+        let before = self.latest();
+        commit::put_changes(&mut batch, tables, Some(&before.state().base), &layer.changes)?;
+        batch.commit()?;
+        Ok(Head {
+            number: block.number(),
+            hash: block.hash(),
+            state_root: block.header().state_root,
+            timestamp_ms: block.timestamp_ms(),
+        })
+    }
+
+    /// Makes a committed block visible: caches first, then the state, so that no reader mixes two blocks.
+    fn publish(&self, commit: Commit, head: Head) {
+        let shared = &self.inner.shared;
+        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
+        let changes = &layer.changes;
+        let wiped = |(address, _): &(B256, B256)| changes.storage.get(address).is_some_and(|storage| storage.wiped);
+        let wiped: Option<&dyn Fn(&_) -> bool> =
+            if changes.storage.values().any(|storage| storage.wiped) { Some(&wiped) } else { None };
+        let slots = changes
+            .storage
+            .iter()
+            .flat_map(|(address, storage)| storage.slots.iter().map(|(slot, value)| ((*address, *slot), *value)));
+        shared.slots.advance(head.number, wiped, slots);
+        let accounts = changes.accounts.iter().map(|(address, account)| (*address, *account));
+        shared.accounts.advance(head.number, None, accounts);
+        for (address, storage) in changes.storage.iter().filter(|(_, storage)| storage.trie.leaves() > 0) {
+            shared.tries.insert(*address, storage.trie.clone());
+        }
+        let base = Arc::new(shared.tables.base(head.number, head.hash));
+        let trie = commit.snapshot.state().trie.clone();
+        let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie };
+        shared.publish(&state.base, self.inner.recent_states);
+        let snapshot = Arc::new(Snapshot::new(head.number, head.hash, state));
+        let mut recent = self.inner.recent.write().unwrap_or_else(PoisonError::into_inner);
+        recent.head = head;
+        recent.states.push_back(snapshot);
+        recent.blocks.push_back(RecentBlock {
+            block: commit.block,
+            senders: Arc::new(commit.senders),
+            receipts: Arc::new(commit.receipts),
+        });
+        let old_state = (recent.states.len() > self.inner.recent_states).then(|| recent.states.pop_front());
+        let old_block = (recent.blocks.len() > RECENT_BLOCKS).then(|| recent.blocks.pop_front());
+        drop(recent);
+        // Freed outside the lock: an old state may be the last owner of many branches.
+        drop((old_state, old_block));
+    }
+
+    /// Stores a certificate of the block at a height; a later one replaces it. It survives a crash of the process at
+    /// once, and one of the machine after the next commit.
+    ///
+    /// A certificate above the head is kept until its block comes, and dropped then if it names another block.
+    ///
+    /// Trust: the signature was verified by the caller.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if another block stands at this height, [`Error::TooFarAhead`]: nothing was written.
+    pub fn put_certificate(&self, number: u64, certificate: Certificate) -> Result<(), Error> {
+        // Against a commit of this height in between, which would not see the certificate.
+        let _writer = lock(&self.inner.writer);
+        let head = self.head().number;
+        if number > head.saturating_add(CERTIFICATES_AHEAD_MAX) {
+            return Err(Error::TooFarAhead { number, head, ahead_max: CERTIFICATES_AHEAD_MAX });
+        }
+        if let Some(committed) = self.hash_of(number)?.filter(|hash| *hash != certificate.block_hash) {
+            return Err(Error::Conflict { number, committed, got: certificate.block_hash });
+        }
+        let table = &self.inner.shared.tables.certificates;
+        Ok(table.insert(number.to_be_bytes(), record::encode_certificate(&certificate))?)
+    }
+
+    /// The certificate of the committed block at a height, if it has one of its own.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Store`]: stop.
+    pub fn certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
+        if number > self.head().number { Ok(None) } else { self.early_certificate(number) }
+    }
+
+    fn early_certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
+        let tables = &self.inner.shared.tables;
+        let (table, key) = (&tables.certificates, number.to_be_bytes());
+        let Some(bytes) = table.get(key)? else { return Ok(None) };
+        record::decode_certificate(&bytes).map(Some).ok_or_else(|| malformed(table, &key))
+    }
+
+    /// The lowest certificate of a committed block at or above a height, with its height.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn certificate_at_or_above(&self, number: u64) -> Result<Option<(u64, Certificate)>, Error> {
+        let head = self.head().number;
+        if number > head {
+            return Ok(None);
+        }
+        let table = &self.inner.shared.tables.certificates;
+        let Some(entry) = table.range(number.to_be_bytes()..=head.to_be_bytes()).next() else { return Ok(None) };
+        let (key, bytes) = entry.into_inner()?;
+        let found = record::decode_height(&key).zip(record::decode_certificate(&bytes));
+        found.map(Some).ok_or_else(|| malformed(table, &key))
+    }
+
+    fn recent_block(&self, number: u64) -> Option<RecentBlock> {
+        self.recent(|recent| recent.blocks.iter().find(|recent| recent.block.number() == number).cloned())
+    }
+
+    /// The committed block at a height.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn block(&self, number: u64) -> Result<Option<Arc<Block>>, Error> {
+        if let Some(recent) = self.recent_block(number) {
+            return Ok(Some(recent.block));
+        }
+        let tables = &self.inner.shared.tables;
+        let Some(hash) = self.hash_of(number)? else { return Ok(None) };
+        let key = number.to_be_bytes();
+        let bytes = self.base().bytes(&tables.blocks, &key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
+        Ok(Some(Arc::new(commit::decode_block(tables, number, hash, &bytes)?)))
+    }
+
+    /// The header of the committed block at a height.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn header(&self, number: u64) -> Result<Option<Header>, Error> {
+        let tables = &self.inner.shared.tables;
+        self.base().read(&tables.headers, &number.to_be_bytes(), record::decode_header)
+    }
+
+    /// The tables after the head. A commit that is under way is not seen, not even in part.
+    fn base(&self) -> Arc<Base> {
+        Arc::clone(&self.latest().state().base)
+    }
+
+    fn hash_of(&self, number: u64) -> Result<Option<B256>, Error> {
+        self.base().block_hash(&self.inner.shared.tables, number)
+    }
+
+    /// The height of a committed block.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn number_of(&self, hash: &B256) -> Result<Option<u64>, Error> {
+        let tables = &self.inner.shared.tables;
+        self.base().read(&tables.numbers, hash.as_slice(), record::decode_height)
+    }
+
+    /// The receipts of a committed block, in order of its transactions.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn receipts(&self, number: u64) -> Result<Option<Arc<Vec<Receipt>>>, Error> {
+        if let Some(recent) = self.recent_block(number) {
+            return Ok(Some(recent.receipts));
+        }
+        let tables = &self.inner.shared.tables;
+        Ok(self.base().read(&tables.receipts, &number.to_be_bytes(), record::decode_receipts)?.map(Arc::new))
+    }
+
+    /// The senders of a committed block, in order of its transactions.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn senders(&self, number: u64) -> Result<Option<Arc<Vec<Address>>>, Error> {
+        if let Some(recent) = self.recent_block(number) {
+            return Ok(Some(recent.senders));
+        }
+        let tables = &self.inner.shared.tables;
+        Ok(self.base().read(&tables.senders, &number.to_be_bytes(), record::decode_senders)?.map(Arc::new))
+    }
+
+    /// Where a transaction stands: height of its block, and index in it from 0.
+    ///
+    /// # Errors
+    /// As [`Self::certificate`].
+    pub fn transaction_location(&self, hash: &B256) -> Result<Option<(u64, usize)>, Error> {
+        let tables = &self.inner.shared.tables;
+        self.base().read(&tables.transactions, hash.as_slice(), record::decode_location)
+    }
+
+    /// Blocks until the head is at `number` or above, or the time is over; says whether it is.
+    #[must_use]
+    pub fn wait_for(&self, number: u64, timeout: Duration) -> bool {
+        let height = lock(&self.inner.height);
+        let waited = self.inner.risen.wait_timeout_while(height, timeout, |height| *height < number);
+        *waited.unwrap_or_else(PoisonError::into_inner).0 >= number
+    }
+}
+
+/// Compares the parts of a commit with each other and with the head.
+fn check(commit: &Commit, head: Head, shared: &Arc<Shared>) -> Result<(), Error> {
+    let (block, snapshot) = (&commit.block, &commit.snapshot);
+    let number = block.number();
+    if number > head.number.saturating_add(1) {
+        return Err(Error::Gap { number, head: head.number });
+    }
+    let parent = block.header().parent_hash;
+    let of_snapshot = snapshot.layer().map(|layer| layer.parent);
+    for parent in [Some(parent), of_snapshot].into_iter().flatten() {
+        if parent != head.hash {
+            return Err(Error::NotChild { parent, head: head.hash });
+        }
+    }
+    let count = block.transactions().len();
+    let parts = [
+        ("snapshot store", Arc::ptr_eq(&snapshot.state().shared, shared)),
+        ("snapshot height", snapshot.number() == number && of_snapshot.is_some()),
+        ("snapshot hash", snapshot.hash() == block.hash()),
+        ("state root", snapshot.state_root() == block.header().state_root),
+        ("senders", commit.senders.len() == count),
+        ("receipts", commit.receipts.len() == count),
+        ("certificate", commit.certificate.is_none_or(|certificate| certificate.block_hash == block.hash())),
+    ];
+    match parts.into_iter().find(|(_, fits)| !fits) {
+        Some((part, _)) => Err(Error::Mismatch { number, part }),
+        None => Ok(()),
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("head", &self.head()).finish_non_exhaustive()
+    }
+}

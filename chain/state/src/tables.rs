@@ -1,0 +1,343 @@
+//! The tables of the store in fjall, and reads of them as they were after one committed block.
+//!
+//! # Design
+//! One keyspace per table, one journal for all: a batch over several tables is atomic, also across a crash. A
+//! [`Base`] holds an MVCC view of the tables, so readers of a committed state are never torn by a later commit.
+
+use crate::{
+    error::{Corruption, Error},
+    record::{self, AccountRecord},
+};
+use alloy_primitives::{B256, Bytes, U256, hex, keccak256};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _};
+use std::{
+    fs::File,
+    io::{ErrorKind, Read as _},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+};
+use twox_hash::XxHash3_128;
+
+/// Memtable of one table. Eleven tables at fjall's 64 MiB would exceed the memory of a small validator.
+const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Unflushed journal on disk; bounds what a start has to replay.
+const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Longest list of a table's files that is read: it has some 30 bytes per file of 64 MiB.
+const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Threads that flush and compact: one beside the committing thread.
+const WORKERS: usize = 2;
+
+/// All tables.
+pub(crate) struct Tables {
+    pub(crate) database: Database,
+    /// keccak256(address) -> [`AccountRecord`].
+    pub(crate) accounts: Keyspace,
+    /// keccak256(address) || keccak256(slot) -> value.
+    pub(crate) storage: Keyspace,
+    /// keccak256(code) -> code.
+    pub(crate) code: Keyspace,
+    /// height -> RLP header.
+    pub(crate) headers: Keyspace,
+    /// height -> encoded block.
+    pub(crate) blocks: Keyspace,
+    /// height -> RLP receipts.
+    pub(crate) receipts: Keyspace,
+    /// height -> addresses.
+    pub(crate) senders: Keyspace,
+    /// block hash -> height.
+    pub(crate) numbers: Keyspace,
+    /// transaction hash -> height || index.
+    pub(crate) transactions: Keyspace,
+    /// height -> certificate.
+    pub(crate) certificates: Keyspace,
+    /// Format and identity of the chain.
+    pub(crate) meta: Keyspace,
+}
+
+/// Names of the tables.
+const NAMES: [&str; 11] = [
+    "accounts",
+    "storage",
+    "code",
+    "headers",
+    "blocks",
+    "receipts",
+    "senders",
+    "numbers",
+    "transactions",
+    "certificates",
+    "meta",
+];
+
+/// Key that every table has: the height of the last committed block. Its length is that of no other key.
+///
+/// It is written with every block, so a table that came up as it was some blocks ago gives itself away.
+pub(crate) const TIP: &[u8] = b"tip";
+
+/// Names in `meta`.
+pub(crate) mod meta {
+    /// The format, four bytes.
+    pub(crate) const FORMAT: &str = "format";
+    /// Which chain it is: [`crate::genesis`].
+    pub(crate) const GENESIS: &str = "genesis";
+}
+
+/// What a folder of tables should hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expect {
+    /// A first start: whatever an interrupted one left.
+    Anything,
+    /// All tables: they were there once.
+    All,
+}
+
+impl Tables {
+    /// Opens or creates the tables in a folder.
+    ///
+    /// # Errors
+    /// [`Corruption::Files`] if fjall cannot read them: it asserts some properties of its files, so its panics are
+    /// caught here and reported with the others. The same if a table is expected that is not there: fjall would take a
+    /// table without its main file for one that was never finished, delete it, and create it again. A panic of fjall
+    /// inside a lock of its own would end the process; so the one file that can cause it is checked first.
+    pub(crate) fn open(dir: &Path, cache_bytes: u64, expect: Expect) -> Result<Self, Error> {
+        if expect == Expect::All {
+            check_files(dir)?;
+        }
+        let open = || -> Result<Self, Error> {
+            let database = Database::builder(dir)
+                .cache_size(cache_bytes)
+                .max_journaling_size(JOURNAL_BYTES_MAX)
+                .worker_threads(WORKERS)
+                .open()?;
+            if let Some(name) = NAMES.into_iter().find(|name| !database.keyspace_exists(name))
+                && expect == Expect::All
+            {
+                return Err(Corruption::Files(format!("table {name} is gone")).into());
+            }
+            let table = |name| {
+                let options = || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX);
+                database.keyspace(name, options)
+            };
+            Ok(Self {
+                accounts: table("accounts")?,
+                storage: table("storage")?,
+                code: table("code")?,
+                headers: table("headers")?,
+                blocks: table("blocks")?,
+                receipts: table("receipts")?,
+                senders: table("senders")?,
+                numbers: table("numbers")?,
+                transactions: table("transactions")?,
+                certificates: table("certificates")?,
+                meta: table("meta")?,
+                database,
+            })
+        };
+        guarded(open)?.map_err(|error| match error {
+            Error::Store(fjall::Error::Io(error)) if error.kind() != ErrorKind::UnexpectedEof => Error::Io(error),
+            Error::Store(error) => Corruption::Files(error.to_string()).into(),
+            other => other,
+        })
+    }
+
+    /// All tables.
+    pub(crate) const fn all(&self) -> [&Keyspace; NAMES.len()] {
+        [
+            &self.accounts,
+            &self.storage,
+            &self.code,
+            &self.headers,
+            &self.blocks,
+            &self.receipts,
+            &self.senders,
+            &self.numbers,
+            &self.transactions,
+            &self.certificates,
+            &self.meta,
+        ]
+    }
+
+    /// The newest value of a name in `meta`.
+    pub(crate) fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.meta.get(name)?.map(|bytes| bytes.to_vec()))
+    }
+
+    /// The height of the last committed block, which every table must agree on.
+    ///
+    /// # Errors
+    /// [`Corruption::Missing`] or [`Corruption::OldTable`].
+    pub(crate) fn tip(&self) -> Result<u64, Error> {
+        let tip = |table: &Keyspace| -> Result<u64, Error> {
+            let bytes = table.get(TIP)?.ok_or_else(|| missing(table, TIP))?;
+            record::decode_height(&bytes).ok_or_else(|| malformed(table, TIP))
+        };
+        let head = tip(&self.meta)?;
+        for table in self.all() {
+            let found = tip(table)?;
+            if found != head {
+                return Err(Corruption::OldTable { table: name(table), found, head }.into());
+            }
+        }
+        Ok(head)
+    }
+
+    /// A view of the tables as they are now, which is after block `number` with this hash.
+    pub(crate) fn base(&self, number: u64, hash: B256) -> Base {
+        Base { number, hash, view: Some(self.database.snapshot()) }
+    }
+}
+
+/// Looks at the files that fjall trusts: those that it would replace by empty ones if they were gone, and the list of a
+/// table's files, on whose contents it asserts.
+fn check_files(dir: &Path) -> Result<(), Error> {
+    let version = dir.join("version");
+    if !version.try_exists()? {
+        return Err(Corruption::Files(format!("{} is gone", version.display())).into());
+    }
+    for entry in std::fs::read_dir(dir.join("keyspaces"))? {
+        let table = entry?.path();
+        let pointer = read_small(&table.join("current"))?;
+        let Some((number, checksum)) = decode_pointer(&pointer) else {
+            return Err(Corruption::Files(format!("{} is malformed", table.join("current").display())).into());
+        };
+        let list = table.join(format!("v{number}"));
+        if XxHash3_128::oneshot(&read_small(&list)?) != checksum {
+            return Err(Corruption::Files(format!("{} has another checksum", list.display())).into());
+        }
+    }
+    Ok(())
+}
+
+/// A file that must be there, and is too small to be anything but a list of files.
+fn read_small(path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(LIST_BYTES_MAX).read_to_end(&mut bytes)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            return Err(Corruption::Files(format!("{} is gone", path.display())).into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok(bytes)
+}
+
+/// The number of a table's newest list of files, and its XXH3 checksum, as lsm-tree 3 writes them: little-endian, then
+/// a zero for the kind of checksum.
+fn decode_pointer(bytes: &[u8]) -> Option<(u64, u128)> {
+    let (number, rest) = bytes.split_at_checked(8)?;
+    let (checksum, kind) = rest.split_at_checked(16)?;
+    let pointer = (u64::from_le_bytes(number.try_into().ok()?), u128::from_le_bytes(checksum.try_into().ok()?));
+    (kind == [0]).then_some(pointer)
+}
+
+/// Runs something that reads the files of the store, and turns a panic into [`Corruption::Files`].
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned()));
+        Corruption::Files(text.unwrap_or_else(|| "unknown panic".to_owned())).into()
+    })
+}
+
+/// The error for a record that is not in its format.
+pub(crate) fn malformed(table: &Keyspace, key: &[u8]) -> Error {
+    let reason = "not the encoding of this table".to_owned();
+    Corruption::Record { table: name(table), key: key_text(key), reason }.into()
+}
+
+/// The error for a record that must be there.
+pub(crate) fn missing(table: &Keyspace, key: &[u8]) -> Error {
+    Corruption::Missing { table: name(table), key: key_text(key) }.into()
+}
+
+fn key_text(key: &[u8]) -> String {
+    record::decode_height(key).map_or_else(|| hex::encode_prefixed(key), |number| number.to_string())
+}
+
+fn name(table: &Keyspace) -> &'static str {
+    NAMES.into_iter().find(|name| *name == &**table.name()).unwrap_or("unknown")
+}
+
+/// The tables as they were after one committed block.
+pub(crate) struct Base {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+    /// `None` before the genesis block: then everything is absent.
+    view: Option<fjall::Snapshot>,
+}
+
+impl Base {
+    /// The tables before the genesis block.
+    pub(crate) const fn of_nothing() -> Self {
+        Self { number: 0, hash: B256::ZERO, view: None }
+    }
+
+    /// The bytes of a table at a key.
+    pub(crate) fn bytes(&self, table: &Keyspace, key: &[u8]) -> Result<Option<fjall::UserValue>, Error> {
+        Ok(self.view.as_ref().map(|view| view.get(table, key)).transpose()?.flatten())
+    }
+
+    /// The record of a table at a key.
+    pub(crate) fn read<T>(
+        &self,
+        table: &Keyspace,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        self.bytes(table, key)?.map(|bytes| decode(&bytes).ok_or_else(|| malformed(table, key))).transpose()
+    }
+
+    /// The account at a hashed address.
+    pub(crate) fn account(&self, tables: &Tables, address: &B256) -> Result<Option<AccountRecord>, Error> {
+        self.read(&tables.accounts, address.as_slice(), AccountRecord::decode)
+    }
+
+    /// The value at a hashed address and slot; zero if absent.
+    pub(crate) fn slot(&self, tables: &Tables, address: &B256, slot: &B256) -> Result<U256, Error> {
+        let value = self.read(&tables.storage, &record::slot_key(address, slot), record::decode_slot)?;
+        Ok(value.unwrap_or_default())
+    }
+
+    /// The code with a hash.
+    pub(crate) fn code(&self, tables: &Tables, hash: &B256) -> Result<Option<Bytes>, Error> {
+        Ok(self.bytes(&tables.code, hash.as_slice())?.map(|bytes| Bytes::copy_from_slice(&bytes)))
+    }
+
+    /// The hash of the committed block at a height, from its header.
+    pub(crate) fn block_hash(&self, tables: &Tables, number: u64) -> Result<Option<B256>, Error> {
+        Ok(self.bytes(&tables.headers, &number.to_be_bytes())?.map(|bytes| keccak256(&bytes)))
+    }
+
+    /// All accounts in order of their hashed addresses.
+    pub(crate) fn accounts(
+        &self,
+        tables: &Tables,
+    ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
+        let table = tables.accounts.clone();
+        let entries = self.view.as_ref().map(|view| view.iter(&table));
+        let entries = entries.into_iter().flatten().map(fjall::Guard::into_inner);
+        let entries = entries.filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.as_ref() != TIP));
+        entries.map(move |entry| {
+            let (key, bytes) = entry?;
+            let address: &[u8; 32] = key.as_ref().try_into().map_err(|_| malformed(&table, &key))?;
+            let record = AccountRecord::decode(&bytes).ok_or_else(|| malformed(&table, &key))?;
+            Ok((B256::new(*address), record))
+        })
+    }
+
+    /// All slots of a hashed address in order of their hashes.
+    pub(crate) fn slots(
+        &self,
+        tables: &Tables,
+        address: &B256,
+    ) -> impl Iterator<Item = Result<(B256, U256), Error>> + use<> {
+        let table = tables.storage.clone();
+        let entries = self.view.as_ref().map(|view| view.prefix(&table, address));
+        entries.into_iter().flatten().map(move |entry| {
+            let (key, bytes) = entry.into_inner()?;
+            let slot = key.get(32..).filter(|slot| slot.len() == 32).ok_or_else(|| malformed(&table, &key))?;
+            let value = record::decode_slot(&bytes).ok_or_else(|| malformed(&table, &key))?;
+            Ok((B256::from_slice(slot), value))
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! Random updates against full rebuilds: `HashBuilder` (alloy-trie) and `eth_trie` are the oracles.
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test stops where an assumption fails")]
+
+use super::*;
+use alloy_trie::{HashBuilder, Nibbles, proof::verify_proof};
+use eth_trie::{EthTrie, MemoryDB, Trie as _};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use std::{collections::BTreeMap, sync::Arc};
+
+type State = BTreeMap<B256, Vec<u8>>;
+
+impl Values for State {
+    fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.get(key).cloned())
+    }
+
+    fn table(&self) -> &'static str {
+        "test"
+    }
+}
+
+fn full_root(state: &State) -> B256 {
+    let mut builder = HashBuilder::default();
+    state.iter().for_each(|(key, value)| builder.add_leaf(Nibbles::unpack(key), value));
+    builder.root()
+}
+
+fn eth_trie(state: &State) -> EthTrie<MemoryDB> {
+    let mut trie = EthTrie::new(Arc::new(MemoryDB::new(true)));
+    state.iter().for_each(|(key, value)| trie.insert(key.as_slice(), value).unwrap());
+    trie
+}
+
+/// How close together the keys of a run lie.
+const SPREADS: u64 = 5;
+
+/// Keys that share long prefixes, so that extensions, splits, collapses and inline nodes are common.
+fn key(rng: &mut StdRng, spread: u64) -> B256 {
+    let mut key = B256::repeat_byte(0x5a);
+    match spread {
+        0 => key[31] = rng.random(),
+        1 => (key[0], key[31]) = (rng.random_range(0..3) << 4, rng.random()),
+        2 => {
+            (key[3], key[20], key[31]) = (rng.random_range(0..4), rng.random_range(0..3) << 3, rng.random_range(0..40));
+        }
+        3 => (key[0], key[1]) = (rng.random(), rng.random()),
+        _ => rng.fill(key.as_mut_slice()),
+    }
+    key
+}
+
+/// Changes of up to `size` keys, applied to `state`: two thirds of them near keys that exist.
+fn changes(rng: &mut StdRng, state: &mut State, spread: u64, size: usize) -> Vec<Change> {
+    let deletions = rng.random_range(0..101);
+    let mut changes = BTreeMap::new();
+    for _ in 0..size {
+        let near = state.range(key(rng, spread)..).next().map(|(key, _)| *key);
+        let target = near.filter(|_| rng.random_range(0..3) > 0).unwrap_or_else(|| key(rng, spread));
+        let delete = rng.random_range(0..100) < deletions;
+        let length = if rng.random() { rng.random_range(1..5) } else { rng.random_range(1..120) };
+        // Values are RLP items, so one of a single byte is below 0x80.
+        let highest = if length == 1 { 0x7f } else { 0xff };
+        let value = (!delete).then(|| (0..length).map(|_| rng.random_range(1..=highest)).collect::<Vec<u8>>());
+        changes.insert(target, Change { key: target, value });
+    }
+    apply(state, changes.values());
+    changes.into_values().collect()
+}
+
+fn apply<'c>(state: &mut State, changes: impl Iterator<Item = &'c Change>) {
+    for change in changes {
+        match &change.value {
+            Some(value) => state.insert(change.key, value.clone()),
+            None => state.remove(&change.key),
+        };
+    }
+}
+
+/// A run of updates: half of them on the newest trie, the others on an older one, whose state must not have moved.
+fn run(seed: u64, updates: usize, size: usize) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let spread = seed % SPREADS;
+    let hashing = if seed.is_multiple_of(2) { Hashing::Widest } else { Hashing::Scalar };
+    let mut versions = vec![(Trie::default(), State::new())];
+    for update in 0..updates {
+        let at = if rng.random() { versions.len() - 1 } else { rng.random_range(0..versions.len()) };
+        let (trie, old) = versions[at].clone();
+        let mut state = old.clone();
+        let size = rng.random_range(1..=size);
+        let changes = changes(&mut rng, &mut state, spread, size);
+        let next = trie.update(&old, &changes, hashing).unwrap();
+        let want = full_root(&state);
+        assert_eq!(next.root(), want, "seed={seed} update={update}");
+        assert_eq!(next.leaves(), state.len() as u64, "seed={seed} update={update}");
+        assert_eq!(trie.root(), full_root(&old), "an older version changed: seed={seed} update={update}");
+        if update % 8 == 0 {
+            assert_eq!(B256::new(eth_trie(&state).root_hash().unwrap().0), want, "oracles: seed={seed}");
+        }
+        versions.push((next, state));
+        if versions.len() > 6 {
+            versions.remove(0);
+        }
+    }
+}
+
+#[test]
+fn every_update_of_small_tries_gives_the_root_of_a_full_rebuild() {
+    (0..600).for_each(|seed| run(seed, 40, 12));
+}
+
+#[test]
+fn every_update_of_larger_tries_gives_the_root_of_a_full_rebuild() {
+    (0..20).for_each(|seed| run(3 + seed * SPREADS + seed % 2, 8, 6_000));
+}
+
+#[test]
+fn an_update_beyond_the_merge_limit_gives_the_same_root() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let state: State = (0..MERGE_CHANGES_MAX + 5_000).map(|_| (key(&mut rng, 4), vec![rng.random(); 70])).collect();
+    let changes: Vec<Change> =
+        state.iter().map(|(key, value)| Change { key: *key, value: Some(value.clone()) }).collect();
+    let trie = Trie::default().update(&State::new(), &changes, Hashing::Widest).unwrap();
+    assert_eq!(trie.root(), full_root(&state));
+    let gone: Vec<Change> = changes.into_iter().map(|change| Change { value: None, ..change }).collect();
+    let empty = trie.update(&state, &gone, Hashing::Widest).unwrap();
+    assert_eq!((empty.root(), empty.leaves()), (EMPTY_ROOT_HASH, 0));
+}
+
+#[test]
+fn proofs_of_present_and_absent_keys_verify_and_equal_those_of_the_oracle() {
+    for seed in 0..60 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let spread = seed % SPREADS;
+        let mut state = State::new();
+        let size = rng.random_range(0..60);
+        let changes = changes(&mut rng, &mut state, spread, size);
+        let trie = Trie::default().update(&State::new(), &changes, Hashing::Widest).unwrap();
+        let mut oracle = eth_trie(&state);
+        let root = B256::new(oracle.root_hash().unwrap().0);
+        assert_eq!(trie.root(), root);
+        let absent: Vec<B256> = (0..40).map(|_| key(&mut rng, spread)).collect();
+        for key in state.keys().chain(&absent) {
+            let nodes = trie.proof(&state, key).unwrap();
+            verify_proof(root, Nibbles::unpack(key), state.get(key).cloned(), &nodes).unwrap();
+            let hashes: Vec<Vec<u8>> = oracle.get_proof(key.as_slice()).unwrap();
+            let listed: Vec<&[u8]> = hashes.iter().map(Vec::as_slice).filter(|node| node.len() >= 32).collect();
+            let ours: Vec<&[u8]> = nodes.iter().map(AsRef::as_ref).filter(|node: &&[u8]| node.len() >= 32).collect();
+            assert_eq!(ours, listed, "seed={seed} key={key}");
+            let wrong = Some(vec![0x77; 3]);
+            assert!(verify_proof(root, Nibbles::unpack(key), wrong, &nodes).is_err(), "a wrong value verifies");
+        }
+    }
+}
+
+#[test]
+fn a_value_that_the_store_lost_is_an_error_and_not_a_root() {
+    let one = Change { key: B256::repeat_byte(0x11), value: Some(vec![1; 40]) };
+    let two = Change { key: B256::repeat_byte(0x12), value: Some(vec![2; 40]) };
+    let trie = Trie::default().update(&State::new(), &[one], Hashing::Widest).unwrap();
+    let error = trie.update(&State::new(), &[two], Hashing::Widest).unwrap_err();
+    assert!(matches!(error, Error::Corrupt(crate::Corruption::Missing { .. })), "{error}");
+}

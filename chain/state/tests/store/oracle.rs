@@ -1,0 +1,79 @@
+//! Random chains with competing pending blocks, checked against plain maps, `HashBuilder` and `eth_trie` at each step.
+
+use crate::model::{Model, Step, changes, genesis};
+use keystead_state::{Options, Store};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use std::path::Path;
+
+/// One random chain. Pending blocks are extended at random, one child of the head is committed now and then, blocks on
+/// lost branches are kept a while: their states must stay what they were.
+fn run(dir: &Path, seed: u64, steps: usize, options: Options) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let genesis = genesis(seed);
+    let mut store = Store::open(dir, &genesis, options).unwrap();
+    let mut head = Step::head(&store, Model::of(&genesis));
+    assert_eq!(store.head().state_root, head.model.root());
+    let mut pending: Vec<Step> = Vec::new();
+    for step in 0..steps {
+        match rng.random_range(0..10) {
+            0 => {
+                let (old, root) = (store.head(), head.snapshot.state_root());
+                pending.clear();
+                // The folder stays locked until the last snapshot is gone.
+                let model = { head }.model;
+                drop(store);
+                store = Store::open(dir, &genesis, options).unwrap();
+                assert_eq!(store.head(), old);
+                head = Step::head(&store, model);
+                assert_eq!(head.snapshot.state_root(), root);
+            }
+            1..=3 => {
+                let Some(at) = pending.iter().position(|step| step.block.header().parent_hash == store.head().hash)
+                else {
+                    continue;
+                };
+                let winner = pending.remove(at);
+                store.commit(winner.commit()).unwrap();
+                assert_eq!(store.head().hash, winner.block.hash());
+                // A pending snapshot stays a good parent after its commit.
+                head = if rng.random() { Step { snapshot: store.latest(), ..winner } } else { winner };
+                if pending.len() > 6 {
+                    pending.drain(..3);
+                }
+            }
+            _ => {
+                let at = rng.random_range(0..=pending.len());
+                let parent = pending.get(at).unwrap_or(&head);
+                let child = parent.child(&changes(&mut rng, 9), rng.random_range(0..1_000));
+                assert_eq!(child.snapshot.state_root(), child.model.root(), "seed={seed} step={step}");
+                if step % 8 == 0 {
+                    assert_eq!(child.model.root(), child.model.eth_root(), "oracles: seed={seed} step={step}");
+                }
+                pending.push(child);
+            }
+        }
+        let at = rng.random_range(0..=pending.len());
+        let any = pending.get(at).unwrap_or(&head);
+        any.model.compare(&any.snapshot).unwrap();
+        if step % 3 == 0 {
+            any.model.prove(&any.snapshot, &mut rng);
+        }
+        assert_eq!(any.snapshot.state_root(), any.model.root(), "seed={seed} step={step}");
+    }
+}
+
+#[test]
+fn every_state_of_a_random_chain_equals_the_oracles_slow() {
+    for seed in 0..24 {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), seed, 120, Options { cache_bytes: 1 << 20, recent_states: 3 });
+    }
+}
+
+#[test]
+fn states_do_not_depend_on_the_caches() {
+    for seed in 100..106 {
+        let dir = tempfile::tempdir().unwrap();
+        run(dir.path(), seed, 120, Options { cache_bytes: 0, recent_states: 1 });
+    }
+}

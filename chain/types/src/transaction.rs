@@ -1,0 +1,87 @@
+//! Transactions and receipts: which types the chain takes, how large they may be, and who sent them.
+
+use alloy_consensus::{
+    EthereumTxEnvelope, TxEip4844, Typed2718 as _,
+    transaction::{Recovered as AlloyRecovered, SignerRecoverable as _},
+};
+use alloy_eips::eip2718::Decodable2718 as _;
+use alloy_primitives::B256;
+use rayon::prelude::*;
+
+/// A signed transaction. Type 3 is a variant because foreign chains have it; Keystead's chain refuses it.
+pub type Transaction = EthereumTxEnvelope<TxEip4844>;
+
+/// A transaction with its verified sender.
+pub type Recovered = AlloyRecovered<Transaction>;
+
+/// A receipt in its EIP-2718 envelope, with its bloom.
+pub type Receipt = alloy_consensus::ReceiptEnvelope;
+
+/// Largest encoded transaction in bytes, as geth's pool has it; contracts of 48 KiB init code fit twice.
+pub const TRANSACTION_BYTES_MAX: usize = 128 * 1024;
+
+/// Bytes that are no transaction of this chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransactionError {
+    /// Longer than [`TRANSACTION_BYTES_MAX`].
+    #[error("transaction too large: got_bytes={got_bytes} max_bytes={max_bytes}")]
+    TooLarge {
+        /// Bytes given.
+        got_bytes: usize,
+        /// Largest size accepted.
+        max_bytes: usize,
+    },
+    /// Not an EIP-2718 encoding, or bytes are left over.
+    #[error("malformed transaction: {0}")]
+    Malformed(String),
+    /// A type that this chain does not run.
+    #[error("transaction type {0} is not supported on this chain: send type 0, 1 or 2")]
+    UnsupportedType(u8),
+}
+
+/// The signature of a transaction does not give a sender (invalid point, or `s` in the upper half).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("invalid signature: transaction={0}")]
+pub struct RecoverError(pub B256);
+
+/// Reads one transaction from its EIP-2718 bytes, as `eth_sendRawTransaction` gets it.
+///
+/// Trust: hostile input; the signature is not checked here.
+///
+/// # Errors
+/// [`TransactionError`]; the sender must change the transaction.
+pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, TransactionError> {
+    if bytes.len() > TRANSACTION_BYTES_MAX {
+        return Err(TransactionError::TooLarge { got_bytes: bytes.len(), max_bytes: TRANSACTION_BYTES_MAX });
+    }
+    if let Some(kind @ (3 | 4)) = bytes.first() {
+        return Err(TransactionError::UnsupportedType(*kind));
+    }
+    let mut rest = bytes;
+    let transaction =
+        Transaction::decode_2718(&mut rest).map_err(|error| TransactionError::Malformed(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(TransactionError::Malformed(format!("{} bytes left over", rest.len())));
+    }
+    match transaction.ty() {
+        0..=2 => Ok(transaction),
+        kind => Err(TransactionError::UnsupportedType(kind)),
+    }
+}
+
+/// Verifies the signature of one transaction and names its sender.
+///
+/// # Errors
+/// [`RecoverError`] if the signature is not valid under EIP-2 (low `s`).
+pub fn recover(transaction: Transaction) -> Result<Recovered, RecoverError> {
+    let hash = *transaction.tx_hash();
+    transaction.try_into_recovered().map_err(|_| RecoverError(hash))
+}
+
+/// As [`recover`] for many, on all cores; order is kept.
+///
+/// # Errors
+/// The first failure in order of completion; then none is returned.
+pub fn recover_all(transactions: Vec<Transaction>) -> Result<Vec<Recovered>, RecoverError> {
+    transactions.into_par_iter().map(recover).collect()
+}

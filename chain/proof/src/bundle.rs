@@ -1,0 +1,137 @@
+//! The bundle: certificate, headers and claim in one JSON object.
+//!
+//! Spec: specs/0002-proof-bundle.md §2.
+
+use crate::{
+    claim::Claim,
+    compose::certificate_json,
+    json::{self, Fields, JsonError, Writer},
+};
+use alloy_primitives::Bytes;
+use keystead_types::Certificate;
+
+/// Value of the field `format`.
+pub const FORMAT: &str = "keystead-bundle/1";
+
+/// Largest bundle in bytes: eight paths of a full trie and the 256 headers fit four times.
+pub const BUNDLE_BYTES_MAX: usize = 1_048_576;
+
+/// Most headers from the certified block to the block of the claim.
+///
+/// Measured gaps between certified heights are 1 to 3 blocks; 256 is what `BLOCKHASH` reaches.
+pub const HEADERS_MAX: usize = 256;
+
+/// A bundle that is well formed. Nothing in it is verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// Chain whose signatures count.
+    pub chain_id: u64,
+    /// Certificate of `headers[0]`.
+    pub certificate: Certificate,
+    /// RLP headers from the certified block down to the block of the claim.
+    pub headers: Vec<Bytes>,
+    /// What is claimed.
+    pub claim: Claim,
+}
+
+/// Bytes that are no bundle.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParseError {
+    /// Not the JSON of a bundle.
+    #[error(transparent)]
+    Json(#[from] JsonError),
+    /// A field is missing.
+    #[error("field is missing: field={field}")]
+    Missing {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field that does not belong here, or one twice.
+    #[error("field is unknown or repeated: field={field}")]
+    Unknown {
+        /// Name of the field, at most 40 characters of it.
+        field: String,
+    },
+    /// The value has another form.
+    #[error("field is not {want}: field={field}")]
+    Form {
+        /// Name of the field.
+        field: &'static str,
+        /// The form it must have.
+        want: &'static str,
+    },
+    /// The number is too big.
+    #[error("number has more than {bits} bits: field={field}")]
+    TooBig {
+        /// Name of the field.
+        field: &'static str,
+        /// Most bits allowed.
+        bits: usize,
+    },
+    /// The bytes have another length.
+    #[error("wrong length: field={field} got_bytes={got_bytes} want_bytes={want_bytes}")]
+    Length {
+        /// Name of the field.
+        field: &'static str,
+        /// Bytes given.
+        got_bytes: usize,
+        /// Bytes that the field has.
+        want_bytes: usize,
+    },
+    /// The array is too long.
+    #[error("too many items: field={field} got={got} max={max}")]
+    TooMany {
+        /// Name of the field.
+        field: &'static str,
+        /// Items given.
+        got: usize,
+        /// Most items allowed.
+        max: usize,
+    },
+}
+
+impl Bundle {
+    /// Reads exactly one bundle.
+    ///
+    /// Trust: hostile input; nothing is verified. Limits: [`BUNDLE_BYTES_MAX`]. Cost: linear in the input.
+    ///
+    /// # Errors
+    /// [`ParseError`]; whoever made the bundle was wrong.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, ParseError> {
+        let mut fields = Fields::open(json::parse(bytes)?, "bundle")?;
+        if fields.text("format")? != FORMAT {
+            return Err(ParseError::Form { field: "format", want: FORMAT });
+        }
+        let chain_id = fields.number("chainId")?;
+        let mut inner = Fields::open(fields.take("certificate")?, "certificate")?;
+        let certificate = Certificate {
+            epoch: inner.number("epoch")?,
+            view: inner.number("view")?,
+            parent_view: inner.number("parentView")?,
+            block_hash: inner.word("blockHash")?,
+            signature: inner.fixed("signature")?,
+        };
+        inner.close()?;
+        let headers = fields.list("headers", HEADERS_MAX)?;
+        if headers.is_empty() {
+            return Err(ParseError::Form { field: "headers", want: "an array of at least one header" });
+        }
+        let mut inner = Fields::open(fields.take("claim")?, "claim")?;
+        let claim = Claim::read(&mut inner)?;
+        inner.close()?;
+        fields.close()?;
+        Ok(Self { chain_id, certificate, headers, claim })
+    }
+
+    /// The bundle's one written form: fields in the order of the spec, no white space.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut out = Writer::object();
+        out.text("format", FORMAT);
+        out.number("chainId", self.chain_id);
+        out.raw("certificate", &certificate_json(&self.certificate));
+        out.list("headers", &self.headers);
+        out.raw("claim", &self.claim.write());
+        out.finish()
+    }
+}

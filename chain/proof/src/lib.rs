@@ -1,0 +1,51 @@
+//! Whether a claim about the chain is true, decided from a file and the network key alone.
+//!
+//! # Design
+//! [`verify`] runs a fixed list of steps over a bundle and says *proved*, *proved false* or *not proved*, with a sentence
+//! per step. It is pure: bytes, key and time come in, a [`Report`] goes out. The same rules are implemented a second time in
+//! TypeScript (`web/src/proof`); `specs/vectors` keeps the two equal.
+//!
+//! [`Bundle::new`] and the constructors of [`Claim`] make bundles from what a node has; they run the same steps, so a node
+//! never hands out a bundle that does not hold.
+//!
+//! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md.
+//!
+//! # Not here
+//! I/O, clocks, randomness, threads, consensus, and the making of state proofs (`keystead-state`).
+//!
+//! # Example
+//! ```
+//! let report = keystead_proof::verify(b"{}", &[0; 96], 0, None);
+//! assert!(matches!(report.verdict, keystead_proof::Verdict::NotProved(_)));
+//! println!("{report}");
+//! ```
+
+mod bundle;
+mod claim;
+mod compose;
+mod header;
+mod json;
+mod market;
+mod outputs;
+mod report;
+mod request;
+mod rlp;
+mod signature;
+mod time;
+mod trie;
+mod value;
+mod verify;
+
+pub use bundle::{BUNDLE_BYTES_MAX, Bundle, FORMAT, HEADERS_MAX, ParseError};
+pub use claim::{AccountState, Claim, Path, Statement, TransactionProof};
+pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, prove};
+pub use header::HeaderError;
+pub use json::JsonError;
+pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderReason, OrderStatus, order_slots};
+pub use outputs::{output_hash, result_root};
+pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};
+pub use request::Request;
+pub use signature::{KeyError, NetworkKey, SignatureError, verify_certificate, verify_seed, verify_seeds};
+pub use trie::{NODES_MAX, PathError};
+pub use value::ValueError;
+pub use verify::{AGE_MS_MAX_NOW, LEAD_MS_MAX, verify};

@@ -1,0 +1,17 @@
+//! Bundles of a small chain, verified as a stranger would: through the public API, with a key made here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "tests stop at the first surprise"
+)]
+
+mod certificates;
+mod hostile;
+mod market;
+mod mutants;
+mod network;
+mod reports;
+mod vectors;

@@ -1,0 +1,30 @@
+//! An order as the contract itself wrote it: `specs/vectors/market-storage.json` comes from the Solidity tests.
+
+use alloy_primitives::{Address, B256, U256};
+use keystead_proof::{MARKET_ADDRESS, Order, OrderReason, OrderStatus, order_slots};
+use serde_json::Value;
+
+const WORDS: [&str; 8] =
+    ["progress", "terms", "job_hash", "commitment", "result_root", "evidence_hash", "customer", "provider"];
+
+#[test]
+fn slots_and_words_are_those_of_the_contract() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/vectors/market-storage.json");
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let parse = |value: &Value| value.as_str().unwrap().parse::<B256>().unwrap();
+    let party = |name: &str| file[name].as_str().unwrap().parse::<Address>().unwrap();
+    let market = &file["market"];
+    assert_eq!(market["address"].as_str().unwrap().parse::<Address>().unwrap(), MARKET_ADDRESS);
+    let number = file["order_id"].as_u64().unwrap();
+    assert_eq!(order_slots(number), WORDS.map(|name| parse(&market[name]["slot"])));
+    let words = WORDS.map(|name| U256::from_be_bytes(parse(&market[name]["word"]).0));
+    let order = Order::from_words(number, &words).unwrap();
+    assert_eq!((order.status, order.reason), (OrderStatus::Rejected, OrderReason::Malformed));
+    assert_eq!((order.units, order.price_wei_per_unit), (64, 7_000_000_000));
+    assert_eq!((order.lease_seconds, order.deliver_seconds, order.check_seconds), (30, 600, 60));
+    assert_eq!((order.customer, order.provider), (party("customer"), party("provider")));
+    assert_eq!(order.result_root, parse(&market["result_root"]["word"]));
+    assert_eq!(order.escrow_wei(), U256::from(64u64 * 7_000_000_000));
+    assert!(order.ordered_at <= order.leased_at && order.leased_at <= order.committed_at);
+    assert!(order.committed_at <= order.delivered_at && order.delivered_at <= order.closed_at);
+}

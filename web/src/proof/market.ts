@@ -1,0 +1,141 @@
+// Reading an order of the market out of the words of contract storage.
+// Spec: specs/0002-proof-bundle.md §7, specs/0004-market.md.
+
+import { keccak_256 } from '@noble/hashes/sha3.js';
+import { concat, fromHex, toBigInt, toHex, toWord } from './bytes.js';
+import { Refused, wrong, type Fields } from './json.js';
+
+/** Where contract `Market` lives on every Keystead chain. */
+export const MARKET_ADDRESS = '0x4b53540000000000000000000000000000000002';
+
+/** Storage slots that one order occupies. */
+export const ORDER_SLOTS = 8;
+
+const ORDERS_MAPPING_SLOT = 1n;
+
+/** Names of the statuses by their number in the contract. */
+export const ORDER_STATUSES = [
+  'none', 'ordered', 'leased', 'committed', 'delivered', 'accepted', 'settled', 'rejected', 'expired', 'declined', 'cancelled',
+  'abandoned',
+] as const;
+
+/** Names of the reasons for a rejection by their number in the contract. */
+export const ORDER_REASONS = [
+  'none', 'wrong-result', 'commitment-mismatch', 'not-received', 'malformed', 'other',
+] as const;
+
+export type OrderStatus = (typeof ORDER_STATUSES)[number];
+export type OrderReason = (typeof ORDER_REASONS)[number];
+
+/** An order as the market stores it: times in Unix seconds, price in wei, hashes and addresses as text. */
+export interface Order {
+  order: bigint;
+  status: OrderStatus;
+  reason: OrderReason;
+  orderedAt: bigint;
+  leasedAt: bigint;
+  committedAt: bigint;
+  deliveredAt: bigint;
+  closedAt: bigint;
+  units: bigint;
+  leaseSeconds: bigint;
+  deliverSeconds: bigint;
+  checkSeconds: bigint;
+  priceWeiPerUnit: bigint;
+  jobHash: string;
+  commitment: string;
+  resultRoot: string;
+  evidenceHash: string;
+  customer: string;
+  provider: string;
+}
+
+/** The numbers packed into words: name, word, lowest bit, width in bits. */
+const NUMBERS = [
+  ['orderedAt', 0, 16, 40],
+  ['leasedAt', 0, 56, 40],
+  ['committedAt', 0, 96, 40],
+  ['deliveredAt', 0, 136, 40],
+  ['closedAt', 0, 176, 40],
+  ['units', 1, 128, 32],
+  ['leaseSeconds', 1, 160, 32],
+  ['deliverSeconds', 1, 192, 32],
+  ['checkSeconds', 1, 224, 32],
+  ['priceWeiPerUnit', 1, 0, 128],
+] as const;
+
+/** The byte strings: name, word, length in bytes. */
+const STRINGS = [
+  ['jobHash', 2, 32],
+  ['commitment', 3, 32],
+  ['resultRoot', 4, 32],
+  ['evidenceHash', 5, 32],
+  ['customer', 6, 20],
+  ['provider', 7, 20],
+] as const;
+
+/** Names of an order's fields, in the order of the spec. */
+const FIELDS: readonly (keyof Order)[] = [
+  'status', 'reason', ...NUMBERS.map(([name]) => name), ...STRINGS.map(([name]) => name),
+];
+
+/** True if the market knows no way out of this status, so that a proof of it never grows old. */
+export function isFinal(status: OrderStatus): boolean {
+  return ORDER_STATUSES.indexOf(status) >= ORDER_STATUSES.indexOf('accepted');
+}
+
+/** Storage slots of an order, in the order in which bundles list their paths. */
+export function orderSlots(order: bigint): Uint8Array[] {
+  const first = toBigInt(keccak_256(concat(toWord(order), toWord(ORDERS_MAPPING_SLOT))));
+  return Array.from({ length: ORDER_SLOTS }, (_, index) => toWord(BigInt.asUintN(256, first + BigInt(index))));
+}
+
+/** Reads an order from its eight storage words, in slot order. */
+export function orderFromWords(order: bigint, words: readonly bigint[]): Order {
+  const left = [...words];
+  const take = (word: number, low: number, bits: number): bigint => {
+    const value = BigInt.asUintN(bits, (left[word] ?? 0n) >> BigInt(low));
+    left[word] = (left[word] ?? 0n) ^ (value << BigInt(low));
+    return value;
+  };
+  const name = <T>(field: string, names: readonly T[], low: number): T => {
+    const number = take(0, low, 8);
+    const found = names[Number(number)];
+    if (found === undefined) throw new Refused(`unknown ${field}: number=${number}`);
+    return found;
+  };
+  const status = name('status', ORDER_STATUSES, 0);
+  const reason = name('reason', ORDER_REASONS, 8);
+  const numbers = NUMBERS.map(([field, word, low, bits]) => [field, take(word, low, bits)]);
+  const strings = STRINGS.map(([field, word, bytes]) => [
+    field,
+    toHex(toWord(take(word, 0, bytes * 8)).subarray(32 - bytes)),
+  ]);
+  const stray = left.findIndex((word) => word !== 0n);
+  if (stray >= 0) throw new Refused(`word ${stray} of the order has bits outside the layout`);
+  return { order, status, reason, ...Object.fromEntries([...numbers, ...strings]) };
+}
+
+/** Reads the fields of a claim about an order. */
+export function readOrder(fields: Fields): Order {
+  const order = fields.number('order');
+  const name = <T extends string>(field: string, names: readonly T[]): T => {
+    const value = fields.text(field);
+    return names.find((known) => known === value) ?? wrong(field, `the name of a ${field}`);
+  };
+  const status = name('status', ORDER_STATUSES);
+  const reason = name('reason', ORDER_REASONS);
+  const numbers = NUMBERS.map(([field, , , bits]) => [field, fields.quantity(field, bits)]);
+  const strings = STRINGS.map(([field, , bytes]) => [field, fields.hex(field, bytes)]);
+  return { order, status, reason, ...Object.fromEntries([...numbers, ...strings]) };
+}
+
+/** The first field in which two orders differ. */
+export function orderDifference(a: Order, b: Order): keyof Order | undefined {
+  return FIELDS.find((field) => a[field] !== b[field]);
+}
+
+/** The market's address as bytes. */
+export function marketAddress(): Uint8Array {
+  return fromHex(MARKET_ADDRESS) ?? new Uint8Array();
+}

@@ -1,0 +1,273 @@
+// The seven steps from a bundle's bytes to a verdict. Spec: specs/0002-proof-bundle.md §5 and §6.
+//
+// Pure: bytes, key and time come in, a report goes out. The same rules are implemented in Rust (`chain/proof`); the vectors
+// in `specs/vectors` keep the two equal.
+
+import { keccak_256 } from '@noble/hashes/sha3.js';
+import { equal, fromHex, toHex, toWord } from './bytes.js';
+import { describe, readBundle, type Claim, type Path } from './claim.js';
+import { bind, link, type Header } from './header.js';
+import { Refused } from './json.js';
+import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
+import { encodeInteger } from './rlp.js';
+import { certificateMessage, verifySignature } from './signature.js';
+import { span, utc } from './time.js';
+import { EMPTY_ROOT, walk } from './trie.js';
+import { readAccount, readReceipt, readSlotValue, type Account, type Receipt } from './value.js';
+
+/** Greatest age of a claim about now, in milliseconds, unless the caller gives another. */
+export const AGE_MS_MAX_NOW = 10_000n;
+
+/** How far a block may be ahead of the reader's clock, in milliseconds. */
+export const LEAD_MS_MAX = 60_000n;
+
+/** The steps, in order; step number 1 is the first. */
+export const STEPS = ['parse', 'headers', 'binding', 'path', 'certificate', 'age', 'value'] as const;
+
+/** The three answers. */
+export type Verdict = 'proved' | 'proved false' | 'not proved';
+
+/** What became of one step. */
+export interface StepResult {
+  /** From 1. */
+  step: number;
+  name: (typeof STEPS)[number];
+  passed: boolean;
+  /** One sentence without a full stop. */
+  sentence: string;
+}
+
+/** The block that a verified certificate stands for. */
+export interface BlockFacts {
+  number: bigint;
+  hash: string;
+  /** Unix milliseconds. */
+  timeMs: bigint;
+  /** Milliseconds ago; 0 for a block ahead of the clock. */
+  ageMs: bigint;
+}
+
+/** The answer of a verification. */
+export interface Report {
+  verdict: Verdict;
+  /** The step that decided, from 1. */
+  step: number;
+  /** Why it is not proved, or what contradicts the claim. */
+  reason?: string;
+  steps: StepResult[];
+  /** The claim as parsed, true or not. */
+  claim?: Claim;
+  /** The claim in words. */
+  words?: string;
+  /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */
+  block?: BlockFacts;
+}
+
+/** What the reader brings. */
+export interface Reader {
+  /** The network that the reader trusts: compressed G2 key, 96 bytes. */
+  networkKey: Uint8Array;
+  /** The reader's clock in Unix milliseconds. */
+  nowMs: number | bigint;
+  /** Greatest age to accept in milliseconds; without it the default of the kind of claim (§6). */
+  maxAgeMs?: number | bigint | null;
+}
+
+/** The certified chain contradicts the claim. */
+class Contradiction extends Error {}
+
+/** What the paths of a claim lead to. */
+type Found =
+  | { kind: 'account'; account: Account }
+  | { kind: 'slot'; value: string }
+  | { kind: 'transaction'; hash: string | undefined }
+  | { kind: 'receipt'; hash: string | undefined; receipt: Receipt | undefined }
+  | { kind: 'order'; order: Order };
+
+/** Decides a bundle. The bundle is hostile; nothing is thrown for it. */
+export function verify(bundle: Uint8Array, reader: Reader): Report {
+  const report: Report = { verdict: 'not proved', step: 1, steps: [] };
+  try {
+    run(report, bundle, reader);
+    report.verdict = 'proved';
+  } catch (error) {
+    if (!(error instanceof Refused) && !(error instanceof Contradiction)) throw error;
+    if (error instanceof Contradiction) report.verdict = 'proved false';
+    report.reason = error.message;
+    push(report, false, error.message);
+  }
+  report.step = report.steps.length;
+  return report;
+}
+
+function push(report: Report, passed: boolean, sentence: string): void {
+  const name = STEPS[report.steps.length];
+  if (name !== undefined) report.steps.push({ step: report.steps.length + 1, name, passed, sentence });
+}
+
+function run(report: Report, input: Uint8Array, reader: Reader): void {
+  const { chainId, certificate, headers, claim } = readBundle(input);
+  push(report, true, `a claim of kind ${claim.kind} in ${input.length} bytes, chain ${chainId}`);
+  report.claim = claim;
+  report.words = describe(claim);
+
+  const header = link(headers, certificate.blockHash);
+  const chain = headers.length === 1
+    ? "the certificate names the block's own header"
+    : `${headers.length} headers lead from the certified block to its ancestor`;
+  push(report, true, chain);
+
+  bind(header, claim.block);
+  push(report, true, `the claim is about this block, number ${claim.block}`);
+
+  const found = find(header, claim);
+  push(report, true, `${nodeCount(claim)} trie nodes lead from the header to the value`);
+
+  verifySignature(certificateMessage(certificate, chainId), certificate.signature, reader.networkKey);
+  push(report, true, `the network key signed it as final in epoch ${certificate.epoch}, view ${certificate.view}`);
+  const nowMs = BigInt(reader.nowMs);
+  const ageMs = nowMs > header.timeMs ? nowMs - header.timeMs : 0n;
+  report.block = { number: header.number, hash: toHex(header.hash), timeMs: header.timeMs, ageMs };
+
+  push(report, true, checkAge(report.block, nowMs, greatestAge(reader, found)));
+
+  compare(claim, found);
+  push(report, true, 'the certified value is the claimed one');
+}
+
+function greatestAge(reader: Reader, found: Found): bigint | undefined {
+  if (reader.maxAgeMs !== undefined && reader.maxAgeMs !== null) return BigInt(reader.maxAgeMs);
+  return isAboutNow(found) ? AGE_MS_MAX_NOW : undefined;
+}
+
+/** True if later blocks may change what was found. */
+function isAboutNow(found: Found): boolean {
+  if (found.kind === 'order') return !isFinal(found.order.status);
+  return found.kind === 'account' || found.kind === 'slot';
+}
+
+function checkAge({ timeMs, ageMs }: BlockFacts, nowMs: bigint, maxMs: bigint | undefined): string {
+  const leadMs = timeMs - nowMs;
+  if (leadMs > LEAD_MS_MAX) {
+    throw new Refused(`the block is ${span(leadMs)} ahead of this clock, at most ${span(LEAD_MS_MAX)} are allowed`);
+  }
+  if (maxMs === undefined) return `the block of ${utc(timeMs)} is ${span(ageMs)} old; what it says stays true`;
+  if (ageMs > maxMs) throw new Refused(`stale: the block is ${span(ageMs)} old, at most ${span(maxMs)} are allowed`);
+  return `the block of ${utc(timeMs)} is ${span(ageMs)} old, ${span(maxMs)} are allowed`;
+}
+
+function find(header: Header, claim: Claim): Found {
+  switch (claim.kind) {
+    case 'account':
+      return { kind: 'account', account: findAccount(header, hexBytes(claim.address), claim.accountNodes) };
+    case 'storage':
+    case 'storage-absent': {
+      const account = findAccount(header, hexBytes(claim.address), claim.accountNodes);
+      const value = findSlot(account, hexBytes(claim.slot), claim.storageNodes, 'storageNodes');
+      return { kind: 'slot', value: toHex(toWord(value)) };
+    }
+    case 'transaction':
+      return { kind: 'transaction', hash: findTransaction(header, claim) };
+    case 'receipt':
+    case 'log': {
+      const hash = findTransaction(header, claim);
+      const value = walk(header.receiptsRoot, encodeInteger(claim.transactionIndex), claim.receiptNodes, 'receiptNodes');
+      return { kind: 'receipt', hash, receipt: value && readReceipt(value) };
+    }
+    case 'job-result': {
+      const account = findAccount(header, marketAddress(), claim.accountNodes);
+      const words = orderSlots(claim.order.order).map((slot, index) =>
+        findSlot(account, slot, claim.storageNodes[index] ?? [], `storageNodes ${index}`),
+      );
+      return { kind: 'order', order: orderFromWords(claim.order.order, words) };
+    }
+  }
+}
+
+function findAccount(header: Header, address: Uint8Array, nodes: Path): Account {
+  return readAccount(walk(header.stateRoot, keccak_256(address), nodes, 'accountNodes'));
+}
+
+function findSlot(account: Account, slot: Uint8Array, nodes: Path, name: string): bigint {
+  const root = account.storageRootBytes ?? hexBytes(EMPTY_ROOT);
+  return readSlotValue(walk(root, keccak_256(slot), nodes, name));
+}
+
+function findTransaction(
+  header: Header,
+  { transactionIndex, transactionNodes }: { transactionIndex: bigint; transactionNodes: Path },
+): string | undefined {
+  const value = walk(header.transactionsRoot, encodeInteger(transactionIndex), transactionNodes, 'transactionNodes');
+  return value && toHex(keccak_256(value));
+}
+
+/** Bytes of text that was checked when it was read. */
+function hexBytes(text: string): Uint8Array {
+  return fromHex(text) ?? new Uint8Array();
+}
+
+function compare(claim: Claim, found: Found): void {
+  if (claim.kind === 'account' && found.kind === 'account') {
+    same('nonce', claim.nonce, found.account.nonce);
+    same('balance', claim.balance, found.account.balance);
+    same('codeHash', claim.codeHash, found.account.codeHash);
+    same('storageRoot', claim.storageRoot, found.account.storageRoot);
+  } else if (claim.kind === 'storage' && found.kind === 'slot') {
+    same('value', claim.value, found.value);
+  } else if (claim.kind === 'storage-absent' && found.kind === 'slot') {
+    same('value', toHex(new Uint8Array(32)), found.value);
+  } else if (claim.kind === 'transaction' && found.kind === 'transaction') {
+    same('transactionHash', claim.transactionHash, present('transaction', found.hash));
+  } else if ((claim.kind === 'receipt' || claim.kind === 'log') && found.kind === 'receipt') {
+    same('transactionHash', claim.transactionHash, present('transaction', found.hash));
+    compareReceipt(claim, present('receipt', found.receipt));
+  } else if (claim.kind === 'job-result' && found.kind === 'order') {
+    const field = orderDifference(claim.order, found.order);
+    if (field !== undefined) same(field, claim.order[field], found.order[field]);
+  } else {
+    // `find` answers each kind of claim with its own kind of finding.
+    throw new Contradiction('the certified value is absent, the claimed one there');
+  }
+}
+
+function compareReceipt(claim: Extract<Claim, { kind: 'receipt' | 'log' }>, receipt: Receipt): void {
+  if (claim.kind === 'receipt') {
+    same('status', Number(claim.succeeded), Number(receipt.succeeded));
+    same('cumulativeGasUsed', claim.cumulativeGasUsed, receipt.cumulativeGasUsed);
+    return;
+  }
+  const index = claim.receiptLogIndex;
+  const log = present('log', index < BigInt(receipt.logs.length) ? receipt.logs[Number(index)] : undefined);
+  same('address', claim.address, log.address);
+  same('topics', `[${claim.topics.join(', ')}]`, `[${log.topics.join(', ')}]`);
+  if (!equal(claim.data, log.data)) same('data', toHex(claim.data), toHex(log.data));
+}
+
+function present<T>(field: string, value: T | undefined): T {
+  if (value === undefined) throw new Contradiction(`the certified ${field} is absent, the claimed one there`);
+  return value;
+}
+
+function same(field: string, claimed: string | number | bigint, certified: string | number | bigint): void {
+  if (claimed !== certified) {
+    throw new Contradiction(`the certified ${field} is ${certified}, the claimed one ${claimed}`);
+  }
+}
+
+/** Trie nodes of all paths. */
+function nodeCount(claim: Claim): number {
+  switch (claim.kind) {
+    case 'account':
+      return claim.accountNodes.length;
+    case 'storage':
+    case 'storage-absent':
+      return claim.accountNodes.length + claim.storageNodes.length;
+    case 'transaction':
+      return claim.transactionNodes.length;
+    case 'receipt':
+    case 'log':
+      return claim.transactionNodes.length + claim.receiptNodes.length;
+    case 'job-result':
+      return claim.accountNodes.length + claim.storageNodes.flat().length;
+  }
+}

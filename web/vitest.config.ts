@@ -1,0 +1,13 @@
+// How the tests run: in plain Node, without a browser and without network.
+
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['src/**/*.test.ts'],
+    environment: 'node',
+    // The mutants need a few hundred pairings in pure JavaScript.
+    testTimeout: 300_000,
+    benchmark: { include: ['src/**/*.bench.ts'] },
+  },
+});

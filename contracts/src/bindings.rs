@@ -1,0 +1,108 @@
+//! Calls, events and errors of the contracts, generated from the committed ABI.
+//!
+//! # Design
+//! One module per contract, because two ABIs may name the same structure. In each, the contract's own module (`Market`) holds
+//! `…Call`, events, errors and the `…Calls`, `…Events`, `…Errors` enums; structures of the interface are beside it
+//! (`IMarket::Terms`). Enumerations appear as `u8`; [`crate::storage::Status`] and [`crate::storage::Reason`] name the values.
+//! `BYTECODE` is the creation code, `DEPLOYED_BYTECODE` the runtime code.
+// Generated items carry the ABI as their documentation.
+#![allow(missing_docs, missing_debug_implementations, clippy::too_many_arguments)]
+
+/// The register of providers. See `contracts/src/IProviders.sol`.
+pub mod providers {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Providers,
+        "artifacts/Providers.json"
+    }
+}
+
+/// The market. See `contracts/src/IMarket.sol`.
+pub mod market {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Market,
+        "artifacts/Market.json"
+    }
+}
+
+/// A stored number, for end-to-end tests. See `contracts/test/fixtures/Counter.sol`.
+pub mod counter {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Counter,
+        "artifacts/Counter.json"
+    }
+}
+
+/// OpenZeppelin's ERC-20, for benchmarks. See `contracts/test/fixtures/BenchToken.sol`.
+pub mod bench_token {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        BenchToken,
+        "artifacts/BenchToken.json"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // Tests may stop at the first surprise.
+    #![allow(clippy::unwrap_used)]
+
+    use super::{
+        bench_token::BenchToken,
+        counter::Counter,
+        market::{IMarket, Market},
+        providers::Providers,
+    };
+    use alloy_primitives::{Address, B256, U256, keccak256};
+    use alloy_sol_types::{SolCall, SolConstructor, SolError, SolEvent, SolInterface};
+
+    #[test]
+    fn an_order_call_survives_encoding() {
+        let call = Market::placeOrderCall {
+            terms: IMarket::Terms {
+                provider: Address::repeat_byte(0xbe),
+                jobHash: B256::repeat_byte(7),
+                units: 64,
+                priceWeiPerUnit: 7_000_000_000,
+                leaseSeconds: 30,
+                deliverSeconds: 600,
+                checkSeconds: 60,
+            },
+        };
+        let bytes = call.abi_encode();
+        assert_eq!(bytes.len(), 4 + 7 * 32);
+        assert_eq!(Market::MarketCalls::abi_decode(&bytes).unwrap(), Market::MarketCalls::placeOrder(call));
+    }
+
+    #[test]
+    fn selectors_are_those_of_the_written_signatures() {
+        let terms = "(address,bytes32,uint32,uint128,uint32,uint32,uint32)";
+        assert_eq!(Market::placeOrderCall::SELECTOR, keccak256(format!("placeOrder({terms})"))[..4]);
+        assert_eq!(Market::rejectCall::SELECTOR, keccak256("reject(uint256,uint8,bytes32)")[..4]);
+        assert_eq!(Providers::registerCall::SELECTOR, keccak256("register((bytes32,bytes32,uint128,string))")[..4]);
+        assert_eq!(Market::OrderDelivered::SIGNATURE_HASH, keccak256("OrderDelivered(uint256,bytes32,uint40)"));
+        assert_eq!(Counter::Changed::SIGNATURE_HASH, keccak256("Changed(address,uint256)"));
+        assert_eq!(BenchToken::transferCall::SELECTOR, keccak256("transfer(address,uint256)")[..4]);
+    }
+
+    #[test]
+    fn a_deployment_is_creation_code_and_arguments() {
+        let arguments = Counter::constructorCall { initial: U256::from(41) }.abi_encode();
+        assert_eq!(arguments, U256::from(41).to_be_bytes::<32>());
+        // Creation code carries the runtime code that it returns.
+        let (creation, runtime) = (&Counter::BYTECODE, &Counter::DEPLOYED_BYTECODE);
+        assert!(creation.windows(runtime.len()).any(|window| window == runtime.as_ref()));
+        assert!(BenchToken::BYTECODE.len() > BenchToken::DEPLOYED_BYTECODE.len());
+    }
+
+    #[test]
+    fn revert_data_becomes_a_named_error() {
+        let error =
+            Market::DeadlinePassed { orderId: U256::from(3), deadline: U256::from(40), timestamp: U256::from(42) };
+        let decoded = Market::MarketErrors::abi_decode(&error.abi_encode()).unwrap();
+        assert_eq!(decoded, Market::MarketErrors::DeadlinePassed(error));
+        assert!(Market::MarketErrors::abi_decode(&[1, 2, 3, 4]).is_err());
+    }
+}

@@ -1,0 +1,54 @@
+//! The bounds that the contracts enforce, so that a client can refuse before it sends.
+//!
+//! Spec: specs/0004-market.md section 5. All are inclusive; `specs/vectors/market-storage.json` carries the values that the
+//! contracts answer with, and a test compares.
+
+use alloy_primitives::{U256, uint};
+use std::time::Duration;
+
+/// Most units in one order; at least one.
+pub const UNITS_MAX: u32 = 1 << 20;
+
+/// Highest listed or agreed price of a unit in wei: one million KST; at least one wei.
+pub const PRICE_WEI_PER_UNIT_MAX: U256 = uint!(1_000_000_000_000_000_000_000_000_U256);
+
+/// Longest time to lease after the order; at least one second, whole seconds.
+pub const LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest time to deliver after the lease; at least one second, whole seconds.
+pub const DELIVER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Longest check window after the delivery; at least one second, whole seconds.
+pub const CHECK_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// Time between asking stake back and being able to take it: longer than any order lives.
+pub const UNSTAKE_DELAY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Longest endpoint text of a provider in bytes.
+pub const ENDPOINT_BYTES_MAX: usize = 256;
+
+/// Most providers that one call of `Providers.page` returns.
+pub const PAGE_COUNT_MAX: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    // Tests may stop at the first surprise.
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_bounds_are_those_that_the_contracts_answer_with() {
+        let vector: serde_json::Value =
+            serde_json::from_str(include_str!("../../specs/vectors/market-storage.json")).unwrap();
+        let limits = &vector["limits"];
+        assert_eq!(limits["units_max"], UNITS_MAX);
+        assert_eq!(limits["lease_seconds_max"], LEASE_MAX.as_secs());
+        assert_eq!(limits["deliver_seconds_max"], DELIVER_MAX.as_secs());
+        assert_eq!(limits["check_seconds_max"], CHECK_MAX.as_secs());
+        assert_eq!(limits["unstake_delay_seconds"], UNSTAKE_DELAY.as_secs());
+        assert_eq!(limits["endpoint_bytes_max"], ENDPOINT_BYTES_MAX);
+        assert_eq!(limits["page_count_max"], PAGE_COUNT_MAX);
+        assert_eq!(limits["price_wei_per_unit_max"], PRICE_WEI_PER_UNIT_MAX.to_string());
+    }
+}

@@ -1,0 +1,22 @@
+//! Where orders and providers lie in the contracts' storage, and what the words there mean.
+//!
+//! # Design
+//! A light client asks for storage proofs of the slots given here and decodes the proved words, so it needs neither the
+//! contract nor an EVM. Mappings follow Solidity: the value of key `k` of the mapping at slot `p` starts at
+//! `keccak256(pad32(k) || pad32(p))`, and the fields of a structure follow in consecutive slots. Spec: specs/0004-market.md
+//! section 6. The tests compare every offset with the compiler's storage layout in the artifacts and with words that a real
+//! EVM stored (`specs/vectors/market-storage.json`).
+//!
+//! # Invariants
+//! - Decoders are pure, accept every 32-byte word, and refuse words that the contracts cannot write.
+//! - All-zero words of an order mean that there is no such order: absence is provable.
+
+mod error;
+mod fields;
+mod order;
+mod provider;
+
+pub use error::Error;
+pub use order::{ORDER_COUNT_SLOT, OrderSlots, Progress, Reason, Record, Status, Terms};
+pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot};
+pub use provider::{OfferState, PROVIDER_COUNT_SLOT, ProviderSlots, Stake};

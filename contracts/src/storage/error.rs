@@ -1,0 +1,29 @@
+//! What a storage word can have wrong with it.
+
+use super::{Reason, Status};
+use alloy_primitives::B256;
+
+/// A proved word that the contracts cannot have written: the node that proved it runs other code, or the slot is another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Bits that the layout leaves unused are set.
+    #[error("unused bits are set in a storage word: slot_name={slot_name} word={word}")]
+    UnusedBits {
+        /// Which slot of the structure.
+        slot_name: &'static str,
+        /// The word.
+        word: B256,
+    },
+    /// The status is not one of [`Status`].
+    #[error("unknown order status: got={got} max={max}", max = Status::MAX)]
+    StatusUnknown {
+        /// The number found.
+        got: u8,
+    },
+    /// The reason is not one of [`Reason`].
+    #[error("unknown rejection reason: got={got} max={max}", max = Reason::MAX)]
+    ReasonUnknown {
+        /// The number found.
+        got: u8,
+    },
+}

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+pragma solidity 0.8.37;
+
+import {Market} from "../src/Market.sol";
+import {Providers} from "../src/Providers.sol";
+import {Test} from "./Test.sol";
+
+/// @title What these tests ran is what genesis deploys
+/// @dev The committed artifacts come from build.mjs, the code here from forge: same compiler, two ways to call it.
+contract ArtifactsTest is Test {
+    function test_the_committed_code_is_the_tested_code() public view {
+        _same("artifacts/Providers.json", type(Providers).runtimeCode, type(Providers).creationCode);
+        _same("artifacts/Market.json", type(Market).runtimeCode, type(Market).creationCode);
+    }
+
+    function _same(string memory path, bytes memory runtime, bytes memory creation) private view {
+        string memory json = vm.readFile(path);
+        vm.assertTrue(runtime.length > 1000, "there is code");
+        vm.assertEq(keccak256(vm.parseJsonBytes(json, ".deployedBytecode")), keccak256(runtime));
+        vm.assertEq(keccak256(vm.parseJsonBytes(json, ".bytecode")), keccak256(creation));
+    }
+}

@@ -1,0 +1,266 @@
+//! Runs a validator's engine on real threads, sockets and files until it is told to stop.
+
+use crate::{
+    application::ChainApplication,
+    block::ChainBlock,
+    engine::{self, Channels, EngineConfig},
+    finalizer::finalizer,
+    gossip::{self, Outgoing},
+    keys::{KeysError, VALIDATORS_MAX, ValidatorKeys},
+    ledger::Ledger,
+    pacing::Pacing,
+    seeds::{Scheme, SeedBook},
+};
+use commonware_codec::{Copying, DecodeExt as _};
+use commonware_consensus::{marshal, simplex};
+use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PublicKey};
+use commonware_p2p::{Address, AddressableManager as _, authenticated::lookup, max_message_size};
+use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
+use commonware_stream::{
+    cups::{self, Cups},
+    sake::{self, Sake},
+};
+use commonware_utils::{NZU32, NZUsize, TryCollect as _, ordered::Map};
+use futures::future::{BoxFuture, Either, select};
+use keystead_types::{Block, network_namespace};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::oneshot;
+
+/// Messages per second and peer on the channels of the engine. A view needs about ten.
+const ENGINE_QUOTA: Quota = Quota::per_second(NZU32!(1_024));
+/// Messages per second and peer on channels that carry whole blocks.
+const BLOCK_QUOTA: Quota = Quota::per_second(NZU32!(64));
+/// Transaction batches per second and peer.
+const GOSSIP_QUOTA: Quota = Quota::per_second(NZU32!(256));
+/// Threads of the engine's executor.
+const THREADS: usize = 2;
+/// How long shutdown waits for the engine's tasks.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Another validator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its ed25519 public key.
+    pub public_key: [u8; 32],
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// What [`run`] needs.
+#[derive(Debug)]
+pub struct RunConfig {
+    /// EIP-155 chain id: separates this network's signatures from all others.
+    pub chain_id: u64,
+    /// This validator's keys.
+    pub keys: ValidatorKeys,
+    /// Every validator of the committee, this one included.
+    pub validators: Vec<Peer>,
+    /// Where to listen for the others.
+    pub listen: SocketAddr,
+    /// Folder for the engine's journals; must outlive restarts and belong to this process alone.
+    pub directory: PathBuf,
+    /// The genesis block.
+    pub genesis: Arc<Block>,
+    /// Block rate.
+    pub pacing: Pacing,
+    /// How far ahead of this node's clock a block may be.
+    pub drift_max: Duration,
+}
+
+/// Why the engine stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The key material cannot be used.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// A validator is listed twice, or a key on the list is malformed.
+    #[error("the list of validators is malformed: {0}")]
+    Validators(&'static str),
+    /// Timeouts that the engine cannot work with.
+    #[error("the leader timeout must be longer than the heartbeat: leader_ms={leader_ms} heartbeat_ms={heartbeat_ms}")]
+    Pacing {
+        /// Leader timeout in milliseconds.
+        leader_ms: u128,
+        /// Heartbeat in milliseconds.
+        heartbeat_ms: u128,
+    },
+    /// The ledger broke, or the engine contradicts it: the node must not sign any more.
+    #[error("stopped to be safe: {0}")]
+    Fatal(String),
+}
+
+/// Where anything that must stop the node reports; the first report wins.
+#[derive(Clone)]
+pub(crate) struct Fatal {
+    sender: Arc<Mutex<Option<oneshot::Sender<String>>>>,
+}
+
+impl Fatal {
+    fn new() -> (Self, oneshot::Receiver<String>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self { sender: Arc::new(Mutex::new(Some(sender))) }, receiver)
+    }
+
+    pub(crate) fn raise(&self, reason: String) {
+        tracing::error!(%reason, "stopping: this node is not sure of its state");
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(sender) = sender {
+            // The receiver is gone only while the engine already stops.
+            let _ = sender.send(reason);
+        }
+    }
+}
+
+/// Runs the engine on the calling thread until `shutdown` ends or something fatal happens.
+///
+/// # Errors
+/// [`Error`]. After [`Error::Fatal`] the process must end; what was not committed is delivered again.
+///
+/// # Panics
+/// If the engine's own journals cannot be read or written (full or broken disk): continuing could sign twice.
+pub fn run(
+    config: RunConfig,
+    ledger: Arc<dyn Ledger>,
+    outgoing: Outgoing,
+    shutdown: BoxFuture<'static, ()>,
+) -> Result<(), Error> {
+    let peers = peers(&config)?;
+    if config.pacing.leader_timeout <= config.pacing.heartbeat {
+        return Err(Error::Pacing {
+            leader_ms: config.pacing.leader_timeout.as_millis(),
+            heartbeat_ms: config.pacing.heartbeat.as_millis(),
+        });
+    }
+    let runner = runtime::Runner::new(
+        runtime::Config::new()
+            .with_storage_directory(config.directory.clone())
+            .with_worker_threads(THREADS)
+            .with_tcp_nodelay(Some(true)),
+    );
+    runner.start(|context| async move {
+        let (fatal, failed) = Fatal::new();
+        let voter = start(context.child("validator"), config, peers, ledger, outgoing, fatal).await;
+        let stopped = select(Box::pin(failed), voter);
+        let result = match select(shutdown, stopped).await {
+            Either::Left(((), _)) => Ok(()),
+            Either::Right((Either::Left((reason, _)), _)) => {
+                Err(Error::Fatal(reason.unwrap_or_else(|_| "the engine was dropped".to_owned())))
+            }
+            Either::Right((Either::Right((ended, _)), _)) => {
+                Err(Error::Fatal(format!("the engine ended by itself: {ended:?}")))
+            }
+        };
+        if context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
+            tracing::warn!("some tasks of the engine did not stop in time");
+        }
+        result
+    })
+}
+
+fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error> {
+    if config.validators.len() != config.keys.participants.len() {
+        return Err(Error::Validators("its length is not that of the committee"));
+    }
+    config
+        .validators
+        .iter()
+        .map(|peer| {
+            let key = PublicKey::decode(Copying(peer.public_key.as_slice()))
+                .map_err(|_| Error::Validators("a public key is malformed"))?;
+            Ok((key, Address::from(peer.address)))
+        })
+        .collect::<Result<Vec<_>, Error>>()?
+        .into_iter()
+        .try_collect()
+        .map_err(|_| Error::Validators("a validator is listed twice"))
+}
+
+async fn start(
+    context: runtime::Context,
+    config: RunConfig,
+    peers: Map<PublicKey, Address>,
+    ledger: Arc<dyn Ledger>,
+    outgoing: Outgoing,
+    fatal: Fatal,
+) -> commonware_runtime::Handle<()> {
+    let count = config.validators.len();
+    let namespace = network_namespace(config.chain_id);
+    let handshake = Cups::<_, ChaCha20Poly1305>::new(
+        Sake {
+            signer: config.keys.signer.clone(),
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    );
+    let (mut network, mut oracle) = lookup::Network::new(
+        context.child("network"),
+        lookup::Config::local(
+            handshake,
+            &[namespace.as_slice(), b"_P2P"].concat(),
+            config.listen,
+            NZUsize!(VALIDATORS_MAX.get() as usize),
+            message_bytes_max(u32::try_from(count).unwrap_or(u32::MAX)),
+            NZUsize!(1024),
+        ),
+    );
+    oracle.track(0, peers);
+    let channels = Channels {
+        votes: network.register(0, ENGINE_QUOTA),
+        certificates: network.register(1, ENGINE_QUOTA),
+        resolver: network.register(2, ENGINE_QUOTA),
+        backfill: network.register(3, BLOCK_QUOTA),
+        broadcast: network.register(4, BLOCK_QUOTA),
+    };
+    let (gossip_sender, gossip_receiver) = network.register(5, GOSSIP_QUOTA);
+    let scheme = Scheme::signer(
+        &namespace,
+        config.keys.participants.clone(),
+        config.keys.sharing.clone(),
+        config.keys.share.clone(),
+    )
+    .expect("invariant: ValidatorKeys checked that the share is a member's");
+    let seeds = SeedBook::new(config.chain_id, *config.keys.sharing.public());
+    let application = ChainApplication {
+        ledger: Arc::clone(&ledger),
+        seeds: seeds.clone(),
+        pacing: config.pacing,
+        drift_max: config.drift_max,
+        fatal: fatal.clone(),
+        work_us: Arc::default(),
+    };
+    let (finalizer, deliveries) = finalizer(Arc::clone(&ledger), fatal);
+    let engine_config = EngineConfig {
+        me: config.keys.signer.public_key(),
+        scheme,
+        blocker: oracle.clone(),
+        peers: oracle.clone(),
+        application,
+        seeds,
+        pacing: config.pacing,
+        genesis: ChainBlock::new(config.genesis),
+    };
+    let voter = engine::start(context.child("engine"), engine_config, channels, finalizer, deliveries).await;
+    context.child("gossip_out").spawn(|runtime| gossip::send(runtime, outgoing, gossip_sender));
+    context.child("gossip_in").spawn(|_| gossip::receive(gossip_receiver, oracle, ledger));
+    network.start();
+    voter
+}
+
+/// Largest message between validators; all of them must agree on it.
+fn message_bytes_max(validators: u32) -> u32 {
+    max_message_size(&[
+        simplex::max_payload_size::<Scheme, crate::block::Digest>(validators),
+        marshal::max_payload_size::<commonware_consensus::marshal::standard::Standard<ChainBlock>, Scheme>(
+            validators,
+            &(),
+        ),
+        gossip::GOSSIP_BATCH_BYTES_MAX,
+    ])
+}

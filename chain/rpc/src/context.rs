@@ -1,0 +1,83 @@
+//! What the node hands to its RPC server.
+
+use alloy_primitives::B256;
+use keystead_mempool::{Pool, PoolError};
+use keystead_state::Store;
+use keystead_types::{ChainSpec, Recovered};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+/// Everything that the server answers from.
+#[derive(Clone)]
+pub struct Context {
+    /// Blocks, receipts, states and certificates.
+    pub store: Store,
+    /// Transactions that wait for a block; only read here.
+    pub pool: Arc<Mutex<Pool>>,
+    /// Rules of the chain.
+    pub spec: ChainSpec,
+    /// Where new transactions go.
+    pub submit: Arc<dyn Submit>,
+    /// Who makes blocks final.
+    pub network: Network,
+    /// Answer of `web3_clientVersion`, as `keystead/v0.1.0/linux-x86_64`.
+    pub client_version: String,
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("spec", &self.spec)
+            .field("network", &self.network)
+            .field("client_version", &self.client_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The committee and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// BLS12-381 public key of the network: compressed G2 point. Spec: specs/0001-certificate.md.
+    pub network_key: [u8; 96],
+    /// Members of the committee, in the committee's order.
+    pub validators: Vec<ValidatorInfo>,
+}
+
+/// One member of the committee.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidatorInfo {
+    /// Its ed25519 public key.
+    pub public_key: [u8; 32],
+    /// Where its peers reach it, as `host:port`.
+    pub p2p_address: String,
+}
+
+/// Takes transactions into the node: pool, gossip, and waking the proposer.
+pub trait Submit: Send + Sync {
+    /// Offers a transaction whose signature was verified.
+    ///
+    /// Called on a blocking thread, from many at once; must not wait for the network.
+    ///
+    /// # Errors
+    /// [`SubmitError`]: the caller of `eth_sendRawTransaction` gets its text.
+    fn submit(&self, transaction: Recovered) -> Result<B256, SubmitError>;
+}
+
+/// A transaction that the node did not take.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The pool's rules refuse it: the sender must change it, or wait.
+    #[error(transparent)]
+    Refused(Box<PoolError>),
+    /// The node takes no transactions now, for instance while it stops: try another node.
+    #[error("the node takes no transactions now: {0}")]
+    Unavailable(String),
+}
+
+impl From<PoolError> for SubmitError {
+    fn from(refused: PoolError) -> Self {
+        Self::Refused(Box::new(refused))
+    }
+}

@@ -1,0 +1,92 @@
+//! What one node allows its callers, each bound with the reason for its default.
+
+use std::time::Duration;
+
+/// Which web pages may call this node from a browser.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// Every page. Safe because the server holds no key, cookie or account: a page can do what any person can.
+    Any,
+    /// These origins, as `https://example.org`.
+    Only(Vec<String>),
+    /// None: browsers refuse to hand answers to pages of other origins.
+    Nobody,
+}
+
+/// Bounds of the server.
+///
+/// Every queue and buffer that a caller can fill is bounded by a field here.
+#[derive(Clone, Debug)]
+pub struct ServerLimits {
+    /// Largest request body in bytes. Default 5 MiB, as geth: forty transactions of the largest size in one batch.
+    pub body_bytes_max: usize,
+    /// Bytes of request bodies held at once over all connections. Default 128 MiB.
+    pub bodies_bytes_max: usize,
+    /// Largest answer in bytes (a batch counts as one). Default 25 MB, as geth.
+    pub response_bytes_max: usize,
+    /// Requests in one batch. Default 1,000, as geth.
+    pub batch_requests_max: usize,
+    /// Connections held at once; further ones are told so (HTTP 503) and closed. Default 1,024.
+    pub connections_max: usize,
+    /// Time in which a caller must send a request's head, and for which an idle connection is kept. Default 30 s.
+    pub header_timeout: Duration,
+    /// Time in which a caller must send a request's body. Default 10 s.
+    pub body_timeout: Duration,
+    /// Time after which a request is answered with a timeout. Default 30 s.
+    pub request_timeout: Duration,
+    /// Time after which a caller that does not read its answer is disconnected. Default 30 s.
+    pub write_timeout: Duration,
+    /// Time that open requests have to end after shutdown was asked for. Default 5 s.
+    pub shutdown_timeout: Duration,
+    /// Threads that read the store at once. Default 32.
+    pub readers_max: usize,
+    /// Threads that execute calls and make proofs at once. Default: the machine's cores.
+    pub workers_max: usize,
+    /// Requests that wait for a thread, of each kind; further ones are answered with a limit error. Default 1,024.
+    pub waiting_max: usize,
+    /// Gas that one `eth_call` or `eth_estimateGas` may use. Default 50,000,000, as geth: well under a second of EVM.
+    pub call_gas_max: u64,
+    /// Blocks that one `eth_getLogs` may search. Default 10,000.
+    pub log_blocks_max: u64,
+    /// Logs that one `eth_getLogs` may answer. Default 10,000.
+    pub logs_max: usize,
+    /// Addresses, and alternatives at one topic position, in a log filter. Default 1,000, as geth.
+    pub filter_values_max: usize,
+    /// Storage keys in one `eth_getProof`. Default 1,024, as geth.
+    pub proof_keys_max: usize,
+    /// Blocks in one `eth_feeHistory`. Default 1,024, as geth.
+    pub fee_history_blocks_max: u64,
+    /// Age of the head beyond which `/health` answers 503. Default 30 s: thirty heartbeats.
+    pub head_age_max: Duration,
+    /// Who may call from a browser. Default [`Cors::Any`].
+    pub cors: Cors,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZeroUsize::get);
+        Self {
+            body_bytes_max: 5 * 1024 * 1024,
+            bodies_bytes_max: 128 * 1024 * 1024,
+            response_bytes_max: 25_000_000,
+            batch_requests_max: 1_000,
+            connections_max: 1_024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(10),
+            request_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            shutdown_timeout: Duration::from_secs(5),
+            readers_max: 32,
+            workers_max: cores,
+            waiting_max: 1_024,
+            call_gas_max: 50_000_000,
+            log_blocks_max: 10_000,
+            logs_max: 10_000,
+            filter_values_max: 1_000,
+            proof_keys_max: 1_024,
+            fee_history_blocks_max: 1_024,
+            head_age_max: Duration::from_secs(30),
+            cors: Cors::Any,
+        }
+    }
+}

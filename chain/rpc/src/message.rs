@@ -1,0 +1,243 @@
+//! JSON-RPC 2.0 framing: bytes to calls, results to bytes, whatever carries them (HTTP now, WebSocket later).
+//!
+//! # Design
+//! Strict where JSON-RPC 2.0 is strict. An answer is written as text around the already serialised result, so that a
+//! large result is serialised once and never held as a tree.
+//!
+//! Trust: hostile input. Depth is bounded by serde_json's recursion limit (128), length by the body limit, and the
+//! number of calls is counted without allocating before a batch is read.
+
+use crate::error::RpcError;
+use serde::{Serialize, de::IgnoredAny};
+use serde_json::{Map, Value};
+
+/// The `id` of a call, echoed in its answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Id {
+    /// `null`, and the id of answers to calls whose id cannot be read.
+    Null,
+    /// A non-negative integer.
+    Unsigned(u64),
+    /// A negative integer.
+    Signed(i64),
+    /// A string.
+    Text(String),
+}
+
+/// One call of a message.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Call {
+    /// `None` for a notification, which gets no answer.
+    pub(crate) id: Option<Id>,
+    /// What to do, or why this is no call.
+    pub(crate) content: Result<Request, RpcError>,
+}
+
+/// What a call asks for.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Request {
+    /// Name of the method.
+    pub(crate) method: String,
+    /// The `params` member; null if absent.
+    pub(crate) params: Value,
+}
+
+/// A message: one call, or a batch.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Message {
+    /// One call.
+    Single(Call),
+    /// At least one call.
+    Batch(Vec<Call>),
+}
+
+impl Message {
+    /// Reads one message.
+    ///
+    /// Errors: parse error, invalid request for an empty batch or no object, limit error for a too long batch; the
+    /// answer to all of them has a null id.
+    pub(crate) fn parse(body: &[u8], calls_max: usize) -> Result<Self, RpcError> {
+        if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
+            let value = serde_json::from_slice(body).map_err(RpcError::parse)?;
+            return Ok(Self::Single(Call::from_value(value)));
+        }
+        let count = serde_json::from_slice::<Vec<IgnoredAny>>(body).map_err(RpcError::parse)?.len();
+        if count == 0 {
+            return Err(RpcError::invalid_request("empty batch"));
+        }
+        if count > calls_max {
+            return Err(RpcError::limit(format!("batch too large: got {count} requests, limit {calls_max}")));
+        }
+        let values: Vec<Value> = serde_json::from_slice(body).map_err(RpcError::parse)?;
+        Ok(Self::Batch(values.into_iter().map(Call::from_value).collect()))
+    }
+
+    /// The calls in order.
+    pub(crate) fn calls(&self) -> &[Call] {
+        match self {
+            Self::Single(call) => std::slice::from_ref(call),
+            Self::Batch(calls) => calls,
+        }
+    }
+}
+
+impl Call {
+    fn from_value(value: Value) -> Self {
+        let Value::Object(mut object) = value else {
+            let content = Err(RpcError::invalid_request("a request must be a JSON object"));
+            return Self { id: Some(Id::Null), content };
+        };
+        let id = match read_id(&object) {
+            Ok(id) => id,
+            Err(error) => return Self { id: Some(Id::Null), content: Err(error) },
+        };
+        let content = read_request(&mut object);
+        // Without a valid request nothing says that this was meant as a notification: the caller is told.
+        let id = if content.is_err() { Some(id.unwrap_or(Id::Null)) } else { id };
+        Self { id, content }
+    }
+}
+
+fn read_id(object: &Map<String, Value>) -> Result<Option<Id>, RpcError> {
+    let id = match object.get("id") {
+        None => return Ok(None),
+        Some(Value::Null) => Some(Id::Null),
+        Some(Value::String(text)) => Some(Id::Text(text.clone())),
+        Some(Value::Number(number)) => number.as_u64().map(Id::Unsigned).or_else(|| number.as_i64().map(Id::Signed)),
+        Some(_) => None,
+    };
+    id.map(Some).ok_or_else(|| RpcError::invalid_request("id must be a string, an integer of 64 bits, or null"))
+}
+
+fn read_request(object: &mut Map<String, Value>) -> Result<Request, RpcError> {
+    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+        return Err(RpcError::invalid_request("the field \"jsonrpc\" must be \"2.0\""));
+    }
+    let Some(Value::String(method)) = object.remove("method") else {
+        return Err(RpcError::invalid_request("the field \"method\" must be a string"));
+    };
+    Ok(Request { method, params: object.remove("params").unwrap_or_default() })
+}
+
+/// A result as JSON text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Json(String);
+
+impl Json {
+    /// Serialises a result.
+    ///
+    /// Errors: internal, if the value has no JSON form.
+    pub(crate) fn of(value: &impl Serialize) -> Result<Self, RpcError> {
+        serde_json::to_string(value).map(Self).map_err(|error| RpcError::internal(&error))
+    }
+
+    /// Text that is JSON already.
+    pub(crate) const fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Length in bytes.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The answer to one call as JSON text.
+pub(crate) fn response(id: &Id, outcome: Result<Json, RpcError>) -> String {
+    // An id is a string or a number and an error holds strings and hex: neither can fail to serialise.
+    let id = serde_json::to_string(id).unwrap_or_else(|_| "null".to_owned());
+    match outcome {
+        Ok(Json(result)) => format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#),
+        Err(error) => {
+            let error = serde_json::to_string(&error)
+                .unwrap_or_else(|_| r#"{"code":-32603,"message":"internal error"}"#.to_owned());
+            format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+    use super::*;
+    use crate::error::Code;
+
+    fn single(body: &str) -> Call {
+        match Message::parse(body.as_bytes(), 10).unwrap() {
+            Message::Single(call) => call,
+            Message::Batch(_) => panic!("a batch: {body}"),
+        }
+    }
+
+    #[test]
+    fn ids_are_echoed_exactly() {
+        for id in ["0", "7", "-3", "18446744073709551615", "-9223372036854775808", r#""a\"b""#, r#""""#, "null"] {
+            let call = single(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
+            let text = response(&call.id.unwrap(), Json::of(&1));
+            assert_eq!(text, format!(r#"{{"jsonrpc":"2.0","id":{id},"result":1}}"#));
+        }
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_echoed_is_refused() {
+        for id in ["1.5", "1e3", "18446744073709551616", "true", "{}", "[1]"] {
+            let call = single(&format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"m"}}"#));
+            assert_eq!(call.id, Some(Id::Null), "{id}");
+            assert_eq!(call.content.unwrap_err().code, Code::InvalidRequest, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_call_without_id_is_a_notification_only_if_it_is_a_request() {
+        assert_eq!(single(r#"{"jsonrpc":"2.0","method":"m"}"#).id, None);
+        assert_eq!(single(r#"{"jsonrpc":"1.0","method":"m"}"#).id, Some(Id::Null));
+        assert_eq!(single(r#"{"method":"m"}"#).id, Some(Id::Null));
+        assert_eq!(single(r#"{"jsonrpc":"2.0","id":4,"method":4}"#).id, Some(Id::Unsigned(4)));
+    }
+
+    #[test]
+    fn deep_json_is_refused_and_a_batch_is_counted_before_it_is_read() {
+        let deep =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"m","params":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        assert_eq!(Message::parse(deep.as_bytes(), 10).unwrap_err().code, Code::Parse);
+        let very_deep = "[".repeat(1_000_000);
+        assert_eq!(Message::parse(very_deep.as_bytes(), 10).unwrap_err().code, Code::Parse);
+        let batch = |count: usize| format!("[{}]", vec!["1"; count].join(","));
+        assert_eq!(Message::parse(batch(11).as_bytes(), 10).unwrap_err().code, Code::LimitExceeded);
+        assert_eq!(Message::parse(batch(10).as_bytes(), 10).unwrap().calls().len(), 10);
+        assert_eq!(Message::parse(b" [ ] ", 10).unwrap_err().code, Code::InvalidRequest);
+    }
+
+    #[test]
+    fn bytes_that_are_no_json_are_a_parse_error() {
+        for body in [&b""[..], b" ", b"{", b"}", b"{}x", b"\xff", b"[1,]", b"{\"a\":}", b"nul"] {
+            assert_eq!(Message::parse(body, 10).unwrap_err().code, Code::Parse, "{body:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_message_or_an_error(body in "[\\[\\]{}:,\"0-9a-z \\\\.-]{0,60}", calls_max in 0usize..4) {
+            if let Ok(message) = Message::parse(body.as_bytes(), calls_max) {
+                let single = matches!(message, Message::Single(_));
+                proptest::prop_assert!(single || (1..=calls_max).contains(&message.calls().len()));
+            }
+        }
+
+        #[test]
+        fn any_json_object_is_a_call_or_an_invalid_request(
+            version in "2\\.0|1\\.0|",
+            id in "1|-1|null|\"x\"|true|\\{\\}|1\\.5",
+            method in "\"m\"|7|null",
+            params in "null|\\[\\]|\\{\\}|3",
+        ) {
+            let body = format!(r#"{{"jsonrpc":"{version}","id":{id},"method":{method},"params":{params}}}"#);
+            let call = single(&body);
+            let good_id = !["true", "{}", "1.5"].contains(&id.as_str());
+            proptest::prop_assert_eq!(call.content.is_ok(), version == "2.0" && good_id && method == "\"m\"");
+            let echoed = call.id.map(|id| serde_json::to_string(&id).unwrap());
+            proptest::prop_assert_eq!(echoed, Some(if good_id { id } else { "null".to_owned() }));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Reads of whole blocks.
+
+use crate::{
+    chain::Executed,
+    error::RpcError,
+    message::Json,
+    params::{BlockId, BlockNumber, Params},
+    render::{self, Detail},
+    service::Service,
+};
+use alloy_primitives::{B256, U64};
+
+/// The first parameter as a number or tag.
+pub(in crate::methods) fn numbered(params: &Params) -> Result<BlockId, RpcError> {
+    params.get(0).map(|BlockNumber(id)| id)
+}
+
+/// The first parameter as a block's hash.
+pub(super) fn hashed(params: &Params) -> Result<BlockId, RpcError> {
+    params.get::<B256>(0).map(BlockId::Hash)
+}
+
+pub(super) fn by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    show(service, params, numbered(params)?)
+}
+
+pub(super) fn by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    show(service, params, hashed(params)?)
+}
+
+fn show(service: &Service, params: &Params, id: BlockId) -> Result<Json, RpcError> {
+    let full: bool = params.find(1)?.unwrap_or_default();
+    if full {
+        let executed = service.chain().executed(id)?;
+        return Json::of(&executed.map(|Executed { block, senders, .. }| {
+            render::block(block.header(), block.hash(), block.transactions(), &senders, Detail::Full)
+        }));
+    }
+    let block = service.chain().block(id)?;
+    Json::of(&block.map(|it| render::block(it.header(), it.hash(), it.transactions(), &[], Detail::Hashes)))
+}
+
+pub(super) fn transaction_count_by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    transaction_count(service, numbered(params)?)
+}
+
+pub(super) fn transaction_count_by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    transaction_count(service, hashed(params)?)
+}
+
+fn transaction_count(service: &Service, id: BlockId) -> Result<Json, RpcError> {
+    let block = service.chain().block(id)?;
+    Json::of(&block.map(|block| U64::from(block.transactions().len())))
+}
+
+pub(super) fn receipts(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let Some(executed) = service.chain().executed(params.get(0)?)? else { return Json::of(&()) };
+    let receipts = render::receipts(&executed);
+    Json::of(&receipts.ok_or_else(|| RpcError::internal(&"a block has more receipts than transactions"))?)
+}
+
+pub(super) fn uncle_count_by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    uncle_count(service, numbered(params)?)
+}
+
+pub(super) fn uncle_count_by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    uncle_count(service, hashed(params)?)
+}
+
+fn uncle_count(service: &Service, id: BlockId) -> Result<Json, RpcError> {
+    Json::of(&service.chain().number(id)?.map(|_| U64::ZERO))
+}
+
+pub(super) fn uncle_by_number(_: &Service, params: &Params) -> Result<Json, RpcError> {
+    numbered(params)?;
+    params.get::<u64>(1)?;
+    Json::of(&())
+}
+
+pub(super) fn uncle_by_hash(_: &Service, params: &Params) -> Result<Json, RpcError> {
+    hashed(params)?;
+    params.get::<u64>(1)?;
+    Json::of(&())
+}

@@ -1,0 +1,230 @@
+//! Calls that are tried and forgotten.
+
+use crate::{
+    error::RpcError,
+    message::Json,
+    params::{BlockId, FromJson, Params, member, show},
+    service::Service,
+};
+use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_primitives::{Address, B256, Bytes, U64};
+use keystead_execution::{
+    BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, call as execute_call,
+    estimate_gas as execute_estimate,
+};
+use keystead_state::Snapshot;
+use serde_json::{Map, Value};
+use std::sync::Arc;
+
+pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let (request, state, env) = prepare(service, params)?;
+    let outcome = execute_call(&*state, &service.context.spec, &env, request, service.limits.call_gas_max);
+    let outcome = outcome.map_err(failed)?;
+    match outcome.status {
+        CallStatus::Success => Json::of(&outcome.output),
+        CallStatus::Reverted => Err(RpcError::reverted(outcome.output)),
+        CallStatus::OutOfGas => Err(RpcError::server(format!("out of gas: gas_used={}", outcome.gas_used))),
+        CallStatus::Halted(reason) => Err(RpcError::server(reason)),
+    }
+}
+
+pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let (request, state, env) = prepare(service, params)?;
+    let gas = execute_estimate(&*state, &service.context.spec, &env, request, service.limits.call_gas_max);
+    match gas {
+        Ok(gas) => Json::of(&U64::from(gas)),
+        Err(EstimateError::Execution(error)) => Err(failed(error)),
+        Err(EstimateError::Reverted { output }) => Err(RpcError::reverted(output)),
+        Err(
+            error @ (EstimateError::Halted { .. }
+            | EstimateError::AllowanceExceeded { .. }
+            | EstimateError::InsufficientFunds { .. }),
+        ) => Err(RpcError::server(error.to_string())),
+    }
+}
+
+fn failed(error: Error) -> RpcError {
+    match error {
+        Error::Request(refused) => RpcError::server(refused.to_string()),
+        broken @ (Error::View(_) | Error::Transaction { .. } | Error::Machine(_)) => RpcError::internal(&broken),
+    }
+}
+
+fn prepare(service: &Service, params: &Params) -> Result<(CallRequest, Arc<Snapshot>, BlockEnv), RpcError> {
+    let CallObject(request) = params.get(0)?;
+    let chain_id = service.context.spec.chain_id;
+    if let Some(given) = request.chain_id.filter(|given| *given != chain_id) {
+        return Err(params.wrong(0, &format!("field \"chainId\": expected {chain_id:#x} or nothing, got {given:#x}")));
+    }
+    let request = request.call;
+    for index in [2, 3] {
+        let value = params.value(index);
+        if !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty()) {
+            return Err(params.wrong(index, "overrides are not supported by this version of the node"));
+        }
+    }
+    let block = params.find(1)?.unwrap_or(BlockId::Latest);
+    let state = service.chain().state(block)?;
+    let header = service.chain().header(state.number())?;
+    let env = BlockEnv {
+        number: header.number,
+        timestamp: header.timestamp,
+        beneficiary: header.beneficiary,
+        gas_limit: header.gas_limit,
+        base_fee: header.base_fee_per_gas.unwrap_or_default(),
+        prev_randao: header.mix_hash,
+        parent_beacon_block_root: header.parent_beacon_block_root.unwrap_or_default(),
+        parent_hash: header.parent_hash,
+    };
+    Ok((request, state, env))
+}
+
+/// The transaction object of a call.
+#[derive(Debug, PartialEq, Eq)]
+struct CallObject(Call);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Call {
+    call: CallRequest,
+    chain_id: Option<u64>,
+}
+
+/// Fields of transaction types that this chain does not run, with the type that has them.
+const FOREIGN_FIELDS: [(&str, u8); 4] =
+    [("blobVersionedHashes", 3), ("blobs", 3), ("maxFeePerBlobGas", 3), ("authorizationList", 4)];
+
+impl FromJson for CallObject {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let Value::Object(object) = value else {
+            return Err(format!("expected a transaction object, got {}", show(value)));
+        };
+        for (field, kind) in FOREIGN_FIELDS {
+            let empty = match object.get(field) {
+                None | Some(Value::Null) => true,
+                Some(Value::Array(values)) => values.is_empty(),
+                Some(_) => false,
+            };
+            if !empty {
+                return Err(format!("field {field:?}: transaction type {kind} is not supported on this chain"));
+            }
+        }
+        if let Some(kind) = member::<u64>(object, "type")?.filter(|kind| *kind > 2) {
+            return Err(format!("field \"type\": transaction type {kind} is not supported on this chain"));
+        }
+        // The nonce does not matter to a call, but a malformed one is the caller's mistake.
+        member::<u64>(object, "nonce")?;
+        let call = CallRequest {
+            from: member(object, "from")?.unwrap_or_default(),
+            to: member::<Address>(object, "to")?,
+            gas: member(object, "gas")?,
+            price: price(object)?,
+            value: member(object, "value")?.unwrap_or_default(),
+            input: input(object)?,
+            access_list: AccessList(member(object, "accessList")?.map(access_list).unwrap_or_default()),
+        };
+        Ok(Self(Call { call, chain_id: member(object, "chainId")? }))
+    }
+}
+
+fn price(object: &Map<String, Value>) -> Result<CallPrice, String> {
+    let gas_price: Option<u128> = member(object, "gasPrice")?;
+    let max_fee: Option<u128> = member(object, "maxFeePerGas")?;
+    let max_priority_fee: Option<u128> = member(object, "maxPriorityFeePerGas")?;
+    match (gas_price, max_fee, max_priority_fee) {
+        (None, None, None) => Ok(CallPrice::Free),
+        (Some(gas_price), None, None) => Ok(CallPrice::Legacy { gas_price }),
+        (None, max_fee, max_priority_fee) => Ok(CallPrice::Dynamic {
+            max_fee: max_fee.unwrap_or_default(),
+            max_priority_fee: max_priority_fee.unwrap_or_default(),
+        }),
+        (Some(_), _, _) => {
+            Err("both gasPrice and (maxFeePerGas or maxPriorityFeePerGas) specified: choose one".to_owned())
+        }
+    }
+}
+
+/// Calldata stands in `input`, or in `data` as older tools have it.
+fn input(object: &Map<String, Value>) -> Result<Bytes, String> {
+    let (input, data): (Option<Bytes>, Option<Bytes>) = (member(object, "input")?, member(object, "data")?);
+    match (input, data) {
+        (Some(input), Some(data)) if input != data => {
+            Err("both \"data\" and \"input\" are set and not equal: use \"input\"".to_owned())
+        }
+        (input, data) => Ok(input.or(data).unwrap_or_default()),
+    }
+}
+
+/// One entry of an access list.
+struct AccessEntry(AccessListItem);
+
+fn access_list(entries: Vec<AccessEntry>) -> Vec<AccessListItem> {
+    entries.into_iter().map(|AccessEntry(item)| item).collect()
+}
+
+impl FromJson for AccessEntry {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let Value::Object(object) = value else {
+            return Err(format!("expected an object with address and storageKeys, got {}", show(value)));
+        };
+        let address = crate::params::member_required(object, "address")?;
+        let storage_keys = member::<Vec<B256>>(object, "storageKeys")?.unwrap_or_default();
+        Ok(Self(AccessListItem { address, storage_keys }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+    use super::*;
+    use alloy_primitives::U256;
+    use serde_json::json;
+
+    fn read(value: Value) -> Result<CallRequest, String> {
+        CallObject::from_json(&value).map(|CallObject(call)| call.call)
+    }
+
+    #[test]
+    fn a_call_object_is_read_in_full() {
+        let address = Address::repeat_byte(1);
+        let key = B256::repeat_byte(2);
+        let request = read(json!({
+            "from": address, "to": address, "gas": "0x5208", "maxFeePerGas": "0x3", "maxPriorityFeePerGas": "0x1",
+            "value": "0x7", "data": "0x0102", "nonce": "0x9", "type": "0x2", "chainId": "0x1",
+            "accessList": [{ "address": address, "storageKeys": [key] }, { "address": address }],
+        }));
+        let items =
+            vec![AccessListItem { address, storage_keys: vec![key] }, AccessListItem { address, storage_keys: vec![] }];
+        let want = CallRequest {
+            from: address,
+            to: Some(address),
+            gas: Some(21_000),
+            price: CallPrice::Dynamic { max_fee: 3, max_priority_fee: 1 },
+            value: U256::from(7),
+            input: Bytes::from_static(&[1, 2]),
+            access_list: AccessList(items),
+        };
+        assert_eq!(request, Ok(want));
+        assert_eq!(read(json!({})), Ok(CallRequest::default()));
+        assert_eq!(read(json!({ "to": null, "gasPrice": null })), Ok(CallRequest::default()));
+    }
+
+    #[test]
+    fn contradictions_and_foreign_types_are_refused_by_name() {
+        let cases = [
+            (json!({ "data": "0x01", "input": "0x02" }), "\"data\" and \"input\""),
+            (json!({ "gasPrice": "0x1", "maxFeePerGas": "0x1" }), "gasPrice and"),
+            (json!({ "type": "0x3" }), "type 3"),
+            (json!({ "blobVersionedHashes": [B256::ZERO] }), "\"blobVersionedHashes\""),
+            (json!({ "authorizationList": [{}] }), "type 4"),
+            (json!({ "gas": 21000 }), "field \"gas\": expected a quantity"),
+            (json!({ "value": "1" }), "field \"value\""),
+            (json!({ "accessList": [{}] }), "field \"accessList\": element 0: field \"address\" is missing"),
+            (json!("0x"), "expected a transaction object"),
+        ];
+        for (value, part) in cases {
+            let message = read(value).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(read(json!({ "data": "0x01", "input": "0x01", "authorizationList": [] })).is_ok());
+    }
+}

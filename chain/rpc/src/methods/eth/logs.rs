@@ -1,0 +1,219 @@
+//! Searches the logs of a bounded range of blocks.
+//!
+//! # Design
+//! The bloom of each header decides whether the block's receipts are read at all. An index of addresses and topics
+//! replaces this search when history grows; the filter and the limits stay.
+
+use crate::{
+    chain::Chain,
+    error::RpcError,
+    limits::ServerLimits,
+    message::Json,
+    params::{BlockId, BlockNumber, FromJson, Params, member, show},
+    render::LogPlace,
+    service::Service,
+};
+use alloy_primitives::{Address, B256};
+use alloy_rpc_types_eth::{Filter, FilterSet, Log};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+
+/// Topics that a log can have.
+const TOPICS_MAX: usize = 4;
+
+/// What a filter asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct LogQuery {
+    blocks: Blocks,
+    /// Addresses and topics; its own block option is not used.
+    filter: Filter,
+    /// Topics that a log must have at least: as in geth, a trailing wildcard still asks for a topic to be there.
+    topics_min: usize,
+}
+
+impl LogQuery {
+    fn matches(&self, log: &alloy_primitives::Log) -> bool {
+        log.topics().len() >= self.topics_min && self.filter.matches(log)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blocks {
+    Hash(B256),
+    Range { from: BlockId, to: BlockId },
+}
+
+/// One value, an array of alternatives, or anything.
+struct AnyOf<T>(Vec<T>);
+
+impl<T: FromJson> FromJson for AnyOf<T> {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Null => Ok(Self(Vec::new())),
+            // A null among the alternatives matches everything, so the others do not matter.
+            Value::Array(values) if values.iter().any(Value::is_null) => Ok(Self(Vec::new())),
+            Value::Array(_) => Vec::from_json(value).map(Self),
+            one => T::from_json(one).map(|value| Self(vec![value])),
+        }
+    }
+}
+
+impl FromJson for LogQuery {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        let Value::Object(object) = value else {
+            return Err(format!("expected a filter object, got {}", show(value)));
+        };
+        let mut filter = Filter::new();
+        if let Some(AnyOf(addresses)) = member::<AnyOf<Address>>(object, "address")? {
+            filter.address = FilterSet::from(addresses);
+        }
+        let topics = member::<Vec<AnyOf<B256>>>(object, "topics")?.unwrap_or_default();
+        if topics.len() > TOPICS_MAX {
+            return Err(format!("field \"topics\": expected at most {TOPICS_MAX} positions, got {}", topics.len()));
+        }
+        let topics_min = topics.len();
+        for (position, AnyOf(alternatives)) in filter.topics.iter_mut().zip(topics) {
+            *position = FilterSet::from(alternatives);
+        }
+        Ok(Self { blocks: blocks(object)?, filter, topics_min })
+    }
+}
+
+fn blocks(object: &Map<String, Value>) -> Result<Blocks, String> {
+    let hash: Option<B256> = member(object, "blockHash")?;
+    let from = member::<BlockNumber>(object, "fromBlock")?.map(|BlockNumber(id)| id);
+    let to = member::<BlockNumber>(object, "toBlock")?.map(|BlockNumber(id)| id);
+    match (hash, from, to) {
+        (Some(hash), None, None) => Ok(Blocks::Hash(hash)),
+        (None, from, to) => {
+            Ok(Blocks::Range { from: from.unwrap_or(BlockId::Latest), to: to.unwrap_or(BlockId::Latest) })
+        }
+        (Some(_), _, _) => {
+            Err("cannot specify both blockHash and fromBlock/toBlock, choose one or the other".to_owned())
+        }
+    }
+}
+
+pub(super) fn get_logs(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let query: LogQuery = params.get(0)?;
+    let limits = &service.limits;
+    let alternatives = query.filter.topics.iter().map(FilterSet::len).chain([query.filter.address.len()]);
+    if let Some(got) = alternatives.max().filter(|got| *got > limits.filter_values_max) {
+        let max = limits.filter_values_max;
+        return Err(params.wrong(0, &format!("too many addresses or topic alternatives: got {got}, limit {max}")));
+    }
+    let chain = service.chain();
+    let range = range(chain, query.blocks, limits)?;
+    let mut logs = Vec::new();
+    for number in range.clone() {
+        if !query.filter.matches_bloom(chain.header(number)?.logs_bloom) {
+            continue;
+        }
+        search(chain, number, &query, &mut logs)?;
+        if logs.len() > limits.logs_max {
+            return Err(RpcError::limit(format!(
+                "query returns more than {} logs: narrow the filter or the range (blocks {} to {number} hold as many)",
+                limits.logs_max,
+                range.start()
+            )));
+        }
+    }
+    Json::of(&logs)
+}
+
+/// The heights to search. They exist, and are not more than the limit.
+fn range(chain: Chain<'_>, blocks: Blocks, limits: &ServerLimits) -> Result<RangeInclusive<u64>, RpcError> {
+    let (from, to) = match blocks {
+        Blocks::Hash(hash) => {
+            let number = chain.number(BlockId::Hash(hash))?;
+            let number = number.ok_or_else(|| RpcError::server(format!("unknown block: {hash}")))?;
+            return Ok(number..=number);
+        }
+        Blocks::Range { from, to } => (from, to),
+    };
+    let head = chain.head();
+    let height = |id| if let BlockId::Number(number) = id { number } else { head };
+    let (from, to) = (height(from), height(to));
+    if from > to {
+        return Err(RpcError::invalid_params(format!("invalid block range params: fromBlock {from} > toBlock {to}")));
+    }
+    if to > head {
+        // An empty answer would read as "no such logs" to a caller that is ahead of this node.
+        return Err(RpcError::invalid_params(format!(
+            "block range extends beyond current head block: toBlock {to}, head {head}"
+        )));
+    }
+    let count = to.saturating_sub(from).saturating_add(1);
+    if count > limits.log_blocks_max {
+        return Err(RpcError::limit(format!(
+            "block range too large: got {count} blocks, limit {}",
+            limits.log_blocks_max
+        )));
+    }
+    Ok(from..=to)
+}
+
+/// Adds the logs of one block that match.
+fn search(chain: Chain<'_>, number: u64, query: &LogQuery, found: &mut Vec<Log>) -> Result<(), RpcError> {
+    let Some(executed) = chain.executed(BlockId::Number(number))? else { return Ok(()) };
+    let header = executed.block.header();
+    let mut log_index = 0usize;
+    for ((index, transaction), receipt) in executed.block.transactions().iter().enumerate().zip(&*executed.receipts) {
+        let place = LogPlace {
+            block_hash: executed.block.hash(),
+            block_number: number,
+            block_timestamp: header.timestamp,
+            transaction_hash: *transaction.tx_hash(),
+            transaction_index: index as u64,
+        };
+        for log in receipt.logs() {
+            if query.matches(log) {
+                found.push(place.log(log.clone(), log_index));
+            }
+            log_index = log_index.saturating_add(1);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn filters_take_one_value_alternatives_or_anything() {
+        let (address, topic) = (Address::repeat_byte(1), B256::repeat_byte(2));
+        let query = LogQuery::from_json(&json!({
+            "address": [address, address],
+            "topics": [null, topic, [topic, B256::ZERO], [null, topic]],
+            "fromBlock": "earliest",
+        }))
+        .unwrap();
+        assert_eq!(query.blocks, Blocks::Range { from: BlockId::Number(0), to: BlockId::Latest });
+        assert_eq!(query.filter.address.len(), 1);
+        assert_eq!(query.filter.topics.each_ref().map(FilterSet::len), [0, 1, 2, 0]);
+        let open = LogQuery::from_json(&json!({ "address": [], "topics": [] })).unwrap();
+        assert_eq!(open.filter, Filter::new());
+        assert_eq!(LogQuery::from_json(&json!({ "address": null, "topics": null })).unwrap().filter, Filter::new());
+    }
+
+    #[test]
+    fn malformed_filters_are_refused_by_field() {
+        let hash = B256::ZERO;
+        let cases = [
+            (json!([]), "expected a filter object"),
+            (json!({ "address": "0x1" }), "field \"address\": expected an address"),
+            (json!({ "topics": [hash, hash, hash, hash, hash] }), "at most 4 positions, got 5"),
+            (json!({ "topics": hash }), "field \"topics\": expected an array"),
+            (json!({ "topics": [["0x1"]] }), "field \"topics\": element 0: element 0: expected a hash"),
+            (json!({ "blockHash": hash, "toBlock": "latest" }), "cannot specify both"),
+            (json!({ "fromBlock": 1 }), "field \"fromBlock\": expected a block number"),
+        ];
+        for (value, part) in cases {
+            let message = LogQuery::from_json(&value).unwrap_err();
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Single transactions: sending them, and finding them and their receipts.
+
+use super::block::{hashed, numbered};
+use crate::{
+    chain::Executed,
+    context::SubmitError,
+    error::RpcError,
+    message::Json,
+    params::{BlockId, Params},
+    render,
+    service::Service,
+};
+use alloy_primitives::{B256, Bytes};
+use keystead_types::{decode_transaction, recover};
+
+pub(super) fn send_raw(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let bytes: Bytes = params.get(0)?;
+    if bytes.is_empty() {
+        return Err(params.wrong(0, "expected the bytes of a signed transaction, got none"));
+    }
+    let transaction = decode_transaction(&bytes).map_err(|error| RpcError::server(error.to_string()))?;
+    let recovered = recover(transaction).map_err(|error| RpcError::server(format!("invalid sender: {error}")))?;
+    let hash = service.context.submit.submit(recovered).map_err(|error| match error {
+        SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
+        unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
+    })?;
+    Json::of(&hash)
+}
+
+pub(super) fn by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let hash: B256 = params.get(0)?;
+    if let Some((executed, index)) = service.chain().find_transaction(&hash)? {
+        return in_block(&executed, index);
+    }
+    // The guard must not live on: rendering takes time.
+    let waiting = service.pool().get(&hash);
+    if let Some(transaction) = waiting {
+        return Json::of(&render::pending((*transaction).clone()));
+    }
+    // It may have moved from the pool into a block between the two looks.
+    match service.chain().find_transaction(&hash)? {
+        Some((executed, index)) => in_block(&executed, index),
+        None => Json::of(&()),
+    }
+}
+
+pub(super) fn by_number_and_index(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    by_place(service, numbered(params)?, params.get(1)?)
+}
+
+pub(super) fn by_hash_and_index(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    by_place(service, hashed(params)?, params.get(1)?)
+}
+
+fn by_place(service: &Service, block: BlockId, index: u64) -> Result<Json, RpcError> {
+    let index = usize::try_from(index).unwrap_or(usize::MAX);
+    match service.chain().executed(block)? {
+        Some(executed) => in_block(&executed, index),
+        None => Json::of(&()),
+    }
+}
+
+fn in_block(executed: &Executed, index: usize) -> Result<Json, RpcError> {
+    let (header, hash) = (executed.block.header(), executed.block.hash());
+    Json::of(&executed.transaction(index).map(|transaction| render::transaction(transaction, header, hash, index)))
+}
+
+pub(super) fn receipt(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let Some((executed, index)) = service.chain().find_transaction(&params.get(0)?)? else { return Json::of(&()) };
+    let receipt = render::receipt(&executed, index);
+    Json::of(&receipt.ok_or_else(|| RpcError::internal(&"a transaction of a committed block has no receipt"))?)
+}

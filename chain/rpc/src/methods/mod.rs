@@ -1,0 +1,72 @@
+//! The method table: every method that this server answers, with what its documentation needs.
+//!
+//! # Design
+//! One row per method: name, sentence, parameters, result, lane, function. Dispatch, metrics and the OpenRPC
+//! description all read these rows, so that they cannot disagree. A method is a plain function from the server's
+//! state and its parameters to JSON.
+
+pub(crate) mod eth;
+mod keystead;
+mod net;
+mod rpc;
+mod web3;
+
+use crate::{
+    error::RpcError,
+    lanes::Work,
+    message::Json,
+    params::{Param, Params},
+    service::Service,
+};
+use std::{collections::HashMap, sync::LazyLock};
+
+/// One method.
+#[derive(Debug)]
+pub(crate) struct Method {
+    /// Name on the wire.
+    pub(crate) name: &'static str,
+    /// What it answers, in one sentence.
+    pub(crate) about: &'static str,
+    /// Its parameters in order; optional ones last.
+    pub(crate) params: &'static [Param],
+    /// Shape of the result.
+    pub(crate) result: &'static str,
+    /// Where it runs.
+    pub(crate) work: Work,
+    /// What it does.
+    pub(crate) run: fn(&Service, &Params) -> Result<Json, RpcError>,
+}
+
+/// All methods, grouped by namespace.
+pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
+    let groups = [eth::METHODS, eth::MORE_METHODS, keystead::METHODS, net::METHODS, rpc::METHODS, web3::METHODS];
+    groups.into_iter().flatten()
+}
+
+/// A method by name, with its index in [`all`].
+pub(crate) fn find(name: &str) -> Option<(usize, &'static Method)> {
+    static TABLE: LazyLock<HashMap<&'static str, (usize, &'static Method)>> =
+        LazyLock::new(|| all().enumerate().map(|(index, method)| (method.name, (index, method))).collect());
+    TABLE.get(name).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_method_is_documented_once() {
+        let mut names = HashSet::new();
+        for (index, method) in all().enumerate() {
+            assert!(names.insert(method.name), "{} twice", method.name);
+            assert_eq!(find(method.name).unwrap().0, index);
+            assert!(method.name.contains(['_', '.']) && !method.about.is_empty() && !method.result.is_empty());
+            assert!(method.about.ends_with('.'), "{}", method.about);
+            let required: Vec<_> = method.params.iter().map(|param| param.required).collect();
+            assert!(required.is_sorted_by(|a, b| a >= b), "{}: optional parameters come last", method.name);
+            assert!(method.params.iter().all(|param| !param.name.is_empty() && !param.about.is_empty()));
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! `net_*`: what old tools ask to see whether a node is alive.
+
+use super::Method;
+use crate::{error::RpcError, lanes::Work, message::Json, params::Params, service::Service};
+
+/// The namespace.
+pub(super) const METHODS: &[Method] = &[
+    Method {
+        name: "net_version",
+        about: "The network id, which is the chain id.",
+        params: &[],
+        result: "decimal string",
+        work: Work::Instant,
+        run: version,
+    },
+    Method {
+        name: "net_listening",
+        about: "Whether the node takes connections.",
+        params: &[],
+        result: "true",
+        work: Work::Instant,
+        run: listening,
+    },
+    Method {
+        name: "net_peerCount",
+        about: "How many other members the committee has.",
+        params: &[],
+        result: "quantity",
+        work: Work::Instant,
+        run: peer_count,
+    },
+];
+
+fn version(service: &Service, _: &Params) -> Result<Json, RpcError> {
+    Json::of(&service.context.spec.chain_id.to_string())
+}
+
+fn listening(_: &Service, _: &Params) -> Result<Json, RpcError> {
+    Json::of(&true)
+}
+
+fn peer_count(service: &Service, _: &Params) -> Result<Json, RpcError> {
+    let others = service.context.network.validators.len().saturating_sub(1);
+    Json::of(&format!("{others:#x}"))
+}

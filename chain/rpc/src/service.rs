@@ -1,0 +1,91 @@
+//! The running server's state: what the node gave it, its limits, and what it remembers between requests.
+
+use crate::{
+    chain::Chain, context::Context, error::RpcError, lanes::Lanes, limits::ServerLimits, methods::eth::fee::TipCache,
+    metrics::Metrics,
+};
+use keystead_mempool::Pool;
+use std::{
+    sync::{Arc, MutexGuard, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::Semaphore;
+
+/// Unit in which request bodies are accounted for.
+pub(crate) const BODY_UNIT_BYTES: usize = 1_024;
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// From the node.
+    pub(crate) context: Context,
+    /// From the operator.
+    pub(crate) limits: ServerLimits,
+    /// Threads.
+    pub(crate) lanes: Lanes,
+    /// Counters.
+    pub(crate) metrics: Metrics,
+    /// The suggested tip at the last head that asked for it.
+    pub(crate) tip: TipCache,
+    /// Room for request bodies, in units of [`BODY_UNIT_BYTES`].
+    pub(crate) bodies: Arc<Semaphore>,
+}
+
+/// How full the pool is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PoolSize {
+    /// Transactions in the pool.
+    pub(crate) transactions: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+}
+
+impl Service {
+    /// A server that has answered nothing yet.
+    pub(crate) fn new(context: Context, limits: ServerLimits) -> Self {
+        let lanes = Lanes::new(&limits);
+        let units = limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            context,
+            limits,
+            lanes,
+            metrics: Metrics::new(),
+            tip: TipCache::default(),
+            bodies: Arc::new(Semaphore::new(units)),
+        }
+    }
+
+    /// Blocks and states.
+    pub(crate) const fn chain(&self) -> Chain<'_> {
+        Chain::new(&self.context.store)
+    }
+
+    /// The pool. A thread that panicked while it held the lock left the pool readable: its rules are checked on entry.
+    pub(crate) fn pool(&self) -> MutexGuard<'_, Pool> {
+        self.context.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How full the pool is.
+    pub(crate) fn pool_size(&self) -> PoolSize {
+        let pool = self.pool();
+        let (transactions, bytes) = (pool.len(), pool.bytes());
+        drop(pool);
+        PoolSize {
+            transactions: u64::try_from(transactions).unwrap_or(u64::MAX),
+            bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Milliseconds since the head's time; zero if that lies ahead of this machine's clock.
+    pub(crate) fn head_age_ms(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        now_ms.saturating_sub(self.context.store.head().timestamp_ms)
+    }
+}
+
+impl From<keystead_state::Error> for RpcError {
+    fn from(error: keystead_state::Error) -> Self {
+        Self::internal(&error)
+    }
+}

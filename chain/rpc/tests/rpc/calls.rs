@@ -1,0 +1,130 @@
+//! `eth_call` and `eth_estimateGas`: results, reverts, refusals.
+
+use crate::chain::{Chain, ETHER, Person, Server, dynamic, raw, word};
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{B256, Bytes, TxKind, U256, hex};
+use serde_json::{Value, json};
+
+#[test]
+fn a_call_returns_what_the_contract_returns() {
+    let server = Server::full();
+    let client = server.client;
+    let eight = json!(B256::with_last_byte(8));
+    let contract = Chain::contract();
+    for request in [
+        json!({ "to": contract }),
+        json!({ "to": contract, "input": "0x", "from": Person::alice().address, "gas": "0xffffff" }),
+    ] {
+        assert_eq!(client.call("eth_call", json!([request])), eight);
+        assert_eq!(client.call("eth_call", json!([request, "latest", {}, {}])), eight);
+        assert_eq!(client.call("eth_call", json!([request, { "blockNumber": "0x5" }])), eight);
+    }
+    // A write is forgotten.
+    assert_eq!(client.call("eth_call", json!([{ "to": contract, "data": word(3) }, "pending"])), "0x");
+    assert_eq!(client.call("eth_call", json!([{ "to": contract }])), eight);
+    // Nobody is home: success without output.
+    assert_eq!(client.call("eth_call", json!([{ "to": Person::carol().address, "data": "0x01" }])), "0x");
+    // Creation returns the code.
+    let created = client.call("eth_call", json!([{ "input": Bytes::from(crate::code::init()) }]));
+    assert_eq!(created, json!(Bytes::from(crate::code::runtime())));
+}
+
+#[test]
+fn a_call_sees_the_block_that_it_is_asked_at() {
+    let server = Server::full();
+    // number || timestamp || prevrandao, returned by init code
+    let code = "0x43600052426020524460405260606000f3";
+    let returned = server.client.call("eth_call", json!([{ "input": code }, "0x5"]));
+    let header = server.chain.store.header(5).unwrap().unwrap();
+    let mut want = B256::from(U256::from(5)).to_vec();
+    want.extend(B256::from(U256::from(header.timestamp)));
+    want.extend(header.mix_hash);
+    assert_eq!(returned, json!(Bytes::from(want)));
+}
+
+#[test]
+fn a_revert_carries_its_reason_and_its_data() {
+    let server = Server::full();
+    let request = json!([{ "to": Chain::contract(), "data": word(0) }, "latest"]);
+    for method in ["eth_call", "eth_estimateGas"] {
+        let error = server.client.ask(method, request.clone())["error"].clone();
+        assert_eq!(error["code"], 3, "{method}");
+        assert_eq!(error["message"], "execution reverted: zero is refused");
+        let data = error["data"].as_str().unwrap();
+        assert!(data.starts_with("0x08c379a0") && data.contains(&hex::encode("zero is refused")), "{data}");
+    }
+}
+
+#[test]
+fn calls_that_cannot_run_say_why() {
+    let server = Server::full();
+    let carol = Person::carol().address;
+    let cases = [
+        ("eth_call", json!({ "to": carol, "gas": "0x1" }), "intrinsic gas too low"),
+        ("eth_call", json!({ "from": carol, "to": carol, "value": U256::from(2 * ETHER) }), "insufficient funds"),
+        ("eth_call", json!({ "to": carol, "gasPrice": "0x1" }), "max fee per gas less than block base fee"),
+        (
+            "eth_call",
+            json!({ "to": carol, "maxFeePerGas": "0x1", "maxPriorityFeePerGas": "0x2" }),
+            "max priority fee per gas higher",
+        ),
+        ("eth_call", json!({ "input": "0xfe" }), ""),
+        (
+            "eth_estimateGas",
+            json!({ "from": carol, "to": carol, "value": U256::from(2 * ETHER) }),
+            "insufficient funds",
+        ),
+        ("eth_estimateGas", json!({ "input": "0xfe" }), ""),
+        (
+            "eth_estimateGas",
+            json!({ "to": Chain::contract(), "input": B256::repeat_byte(0xff) }),
+            "gas required exceeds allowance",
+        ),
+    ];
+    for (method, request, start) in cases {
+        let (code, message) = server.client.fail(method, json!([request]));
+        assert_eq!(code, -32000, "{method} {request}: {message}");
+        assert!(message.starts_with(start) && !message.is_empty(), "{method} {request}: {message}");
+    }
+}
+
+#[test]
+fn parameters_of_a_call_are_checked_by_name() {
+    let server = Server::full();
+    let cases = [
+        (json!([]), "invalid argument 0 (transaction): missing value"),
+        (json!(["0x"]), "invalid argument 0 (transaction): expected a transaction object"),
+        (json!([{ "to": "0x1" }]), "invalid argument 0 (transaction): field \"to\": expected an address"),
+        (json!([{ "chainId": "0x1" }]), "invalid argument 0 (transaction): field \"chainId\": expected 0x4b53"),
+        (json!([{ "type": "0x3" }]), "invalid argument 0 (transaction): field \"type\": transaction type 3"),
+        (json!([{}, "newest"]), "invalid argument 1 (block): expected a block number"),
+        (json!([{}, "latest", { "0x00": {} }]), "invalid argument 2 (stateOverrides): overrides are not supported"),
+        (json!([{}, "latest", {}, { "number": "0x1" }]), "invalid argument 3 (blockOverrides): overrides"),
+        (json!([{}, "latest", {}, {}, {}]), "too many arguments, want at most 4, got 5"),
+    ];
+    for (params, start) in cases {
+        let (code, message) = server.client.fail("eth_call", params.clone());
+        assert_eq!(code, -32602, "{params}: {message}");
+        assert!(message.starts_with(start), "{params}: {message}");
+    }
+}
+
+#[test]
+fn an_estimate_is_enough_and_not_much_more() {
+    let server = Server::full();
+    let (client, alice) = (server.client, Person::alice());
+    let transfer = json!([{ "from": alice.address, "to": Person::carol().address, "value": "0x1" }]);
+    assert_eq!(client.call("eth_estimateGas", transfer), "0x5208");
+    let request = json!([{ "from": alice.address, "to": Chain::contract(), "data": word(9) }]);
+    let estimate = client.call("eth_estimateGas", request);
+    let gas_limit = u64::from_str_radix(&estimate.as_str().unwrap()[2..], 16).unwrap();
+    let to = TxKind::Call(Chain::contract());
+    let transaction = alice.sign(TxEip1559 { to, input: word(9), gas_limit, ..dynamic(4) });
+    client.call("eth_sendRawTransaction", json!([raw(&transaction)]));
+    server.chain.produce(vec![transaction.clone()]);
+    let receipt = client.call("eth_getTransactionReceipt", json!([transaction.tx_hash()]));
+    assert_eq!(receipt["status"], "0x1");
+    let used = u64::from_str_radix(&receipt["gasUsed"].as_str().unwrap()[2..], 16).unwrap();
+    assert!(gas_limit < used * 11 / 10, "estimate {gas_limit}, used {used}");
+    assert_ne!(receipt["logs"], Value::Array(vec![]));
+}

@@ -1,0 +1,117 @@
+//! `eth_sendRawTransaction`, the pool, and the way of a transaction into a block.
+
+use crate::{
+    chain::{Chain, ETHER, Person, Server, blob_transaction, dynamic, raw},
+    client::pretty,
+};
+use alloy_consensus::{TxEip1559, TxLegacy};
+use alloy_primitives::{Address, Bytes, TxKind, U256};
+use serde_json::{Value, json};
+
+#[test]
+fn a_transaction_waits_in_the_pool_and_then_stands_in_a_block() {
+    let server = Server::full();
+    let (client, alice) = (server.client, Person::alice());
+    let transaction = alice.transfer(4, Person::carol().address, U256::from(1));
+    let hash = json!([transaction.tx_hash()]);
+    assert_eq!(client.call("eth_getTransactionByHash", hash.clone()), Value::Null);
+    assert_eq!(client.call("eth_sendRawTransaction", json!([raw(&transaction)])), hash[0]);
+    insta::assert_snapshot!("transaction_pending", pretty(&client.call("eth_getTransactionByHash", hash.clone())));
+    assert_eq!(client.call("eth_getTransactionReceipt", hash.clone()), Value::Null);
+    assert_eq!(client.call("eth_getTransactionCount", json!([alice.address, "latest"])), "0x4");
+    assert_eq!(client.call("eth_getTransactionCount", json!([alice.address, "pending"])), "0x5");
+    assert!(client.get("/metrics").body.contains("keystead_mempool_transactions 1\n"));
+    server.chain.produce(vec![transaction]);
+    assert_eq!(client.call("eth_blockNumber", json!([])), "0x8");
+    assert_eq!(client.call("eth_getTransactionByHash", hash.clone())["blockNumber"], "0x8");
+    assert_eq!(client.call("eth_getTransactionReceipt", hash)["status"], "0x1");
+    for block in ["latest", "pending"] {
+        assert_eq!(client.call("eth_getTransactionCount", json!([alice.address, block])), "0x5");
+    }
+    assert!(client.get("/metrics").body.contains("keystead_mempool_transactions 0\n"));
+}
+
+#[test]
+fn a_gap_in_the_nonces_does_not_count_as_pending() {
+    let server = Server::full();
+    let alice = Person::alice();
+    let count = || server.client.call("eth_getTransactionCount", json!([alice.address, "pending"]));
+    let send = |nonce| {
+        let transaction = alice.transfer(nonce, Address::ZERO, U256::from(1));
+        server.client.call("eth_sendRawTransaction", json!([raw(&transaction)]));
+    };
+    send(5);
+    assert_eq!(count(), "0x4");
+    send(4);
+    assert_eq!(count(), "0x6");
+}
+
+#[test]
+fn refusals_use_the_phrases_that_tools_know() {
+    let server = Server::full();
+    let (client, alice, carol) = (server.client, Person::alice(), Person::carol());
+    let send = |bytes: Bytes| client.fail("eth_sendRawTransaction", json!([bytes]));
+    let known = alice.transfer(4, carol.address, U256::from(1));
+    client.call("eth_sendRawTransaction", json!([raw(&known)]));
+    let to = TxKind::Call(carol.address);
+    let plain = |nonce| TxEip1559 { to, gas_limit: 21_000, ..dynamic(nonce) };
+    let unprotected = TxLegacy { to, gas_limit: 21_000, gas_price: 2_000_000_000, nonce: 5, ..TxLegacy::default() };
+    let mut torn = raw(&known).to_vec();
+    torn.pop();
+    let mut longer = raw(&known).to_vec();
+    longer.push(0);
+    let cases = [
+        (raw(&known), "already known"),
+        (raw(&alice.transfer(3, carol.address, U256::from(1))), "nonce too low"),
+        (raw(&alice.transfer(4, carol.address, U256::from(2))), "replacement transaction underpriced"),
+        (raw(&carol.transfer(0, alice.address, U256::from(2 * ETHER))), "insufficient funds for gas * price + value"),
+        (raw(&alice.sign(TxEip1559 { gas_limit: 20_999, ..plain(5) })), "intrinsic gas too low"),
+        (raw(&alice.sign(TxEip1559 { chain_id: 1, ..plain(5) })), "invalid chain id"),
+        (raw(&alice.sign(unprotected)), "only replay-protected (EIP-155) transactions allowed"),
+        (raw(&alice.sign(TxEip1559 { gas_limit: 200_000_000, ..plain(5) })), "exceeds block gas limit"),
+        (blob_transaction(), "transaction type 3 is not supported"),
+        (Bytes::from_static(&[0x7f, 1]), "malformed transaction"),
+        (torn.into(), "malformed transaction"),
+        (longer.into(), "malformed transaction"),
+        (vec![2; 200_000].into(), "transaction too large"),
+    ];
+    for (bytes, start) in cases {
+        let (code, message) = send(bytes);
+        assert_eq!(code, -32000, "{start}: {message}");
+        assert!(message.starts_with(start), "{start}: {message}");
+    }
+    assert_eq!(client.fail("eth_sendRawTransaction", json!(["0x"])).0, -32602);
+    assert_eq!(client.fail("eth_sendRawTransaction", json!(["0xzz"])).0, -32602);
+    assert_eq!(client.fail("eth_sendRawTransaction", json!([])).0, -32602);
+    assert!(client.get("/metrics").body.contains("keystead_mempool_transactions 1\n"));
+}
+
+#[test]
+fn a_forged_signature_names_nobody() {
+    let server = Server::full();
+    let mut bytes = raw(&Person::alice().transfer(4, Address::ZERO, U256::from(1))).to_vec();
+    // The last 32 bytes are s: the largest word is above half the curve's order.
+    let at = bytes.len() - 32;
+    bytes[at..].fill(0xff);
+    let (code, message) = server.client.fail("eth_sendRawTransaction", json!([Bytes::from(bytes)]));
+    assert_eq!(code, -32000);
+    assert!(message.starts_with("invalid sender"), "{message}");
+}
+
+#[test]
+fn a_batch_of_transactions_is_taken_in_order() {
+    let chain = Chain::empty();
+    let server = chain.serve(keystead_rpc::ServerLimits::default());
+    let alice = Person::alice();
+    let transactions: Vec<_> = (0..50).map(|nonce| alice.transfer(nonce, Address::ZERO, U256::from(1))).collect();
+    let batch: Vec<_> = transactions
+        .iter()
+        .enumerate()
+        .map(|(id, it)| json!({ "jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [raw(it)] }))
+        .collect();
+    let answers = server.client.post(json!(batch).to_string()).json();
+    for (index, (answer, transaction)) in answers.as_array().unwrap().iter().zip(&transactions).enumerate() {
+        assert_eq!(answer, &json!({ "jsonrpc": "2.0", "id": index, "result": transaction.tx_hash() }));
+    }
+    assert_eq!(server.client.call("eth_getTransactionCount", json!([alice.address, "pending"])), "0x32");
+}

@@ -1,0 +1,49 @@
+//! Keeps `specs/vectors/sample.json` and the draw in step: `KEYSTEAD_WRITE_VECTORS=1 cargo test -p keystead-audit` writes the file, every other run
+//! compares the code with it.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // A test: a panic is a failure.
+
+use keystead_audit::{SampleRule, Seed, sample::draw};
+use keystead_job::{B256, blob_hash};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Vectors {
+    comment: String,
+    samples: Vec<SampleVector>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SampleVector {
+    seed: B256,
+    unit_count: u32,
+    rate_ppm: u32,
+    units_min: u32,
+    sample: Vec<u32>,
+}
+
+fn generated() -> Vectors {
+    let cases = [(1, 0, 0), (5, 1_000_000, 0), (64, 30_000, 10), (64, 0, 64), (1_000, 30_000, 10), (65_536, 100, 1)];
+    let samples = (0u8..).zip(cases).map(|(number, (unit_count, rate_ppm, units_min))| {
+        let seed = blob_hash(&[number]);
+        let rule = SampleRule { rate_ppm, units_min };
+        let sample = draw(Seed(seed.0), unit_count, rule.size(unit_count));
+        SampleVector { seed, unit_count, rate_ppm, units_min, sample }
+    });
+    let comment = "specs/0003-job.md section 9; written by compute/audit/tests/vectors.rs".to_owned();
+    Vectors { comment, samples: samples.collect() }
+}
+
+#[test]
+fn the_committed_samples_are_what_the_code_draws() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors/sample.json");
+    let made = generated();
+    if std::env::var_os("KEYSTEAD_WRITE_VECTORS").is_some() {
+        std::fs::write(&path, serde_json::to_string_pretty(&made).unwrap() + "\n").unwrap();
+    }
+    let read: Vectors = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    assert_eq!(read, made, "an intended change of the format: run again with KEYSTEAD_WRITE_VECTORS=1");
+    assert!(read.samples.iter().any(|vector| vector.sample.len() > 20), "the vectors cover a large sample");
+}

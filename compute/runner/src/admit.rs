@@ -1,0 +1,136 @@
+//! Whether a machine should take a job, decided before any lease from the job spec and the machine's own self-test alone.
+
+use crate::report::SelfTest;
+use keystead_job::{Class, JobSpec};
+
+/// A machine-readable reason to decline a job. Nobody's fault; another machine may take it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The self-test was made for another runtime.
+    #[error("runtime not offered: job={job} offered={offered}")]
+    Runtime {
+        /// What the job needs.
+        job: keystead_job::Runtime,
+        /// What the self-test covers.
+        offered: keystead_job::Runtime,
+    },
+    /// Only exact jobs run in this version.
+    #[error("job class not offered: {0}")]
+    Class(Class),
+    /// The engine failed on a known answer.
+    #[error("this machine failed its own self-test")]
+    SelfTest,
+    /// The job declares more than the device has.
+    #[error("device too small: {what} needed={needed} available={available}")]
+    TooSmall {
+        /// Which quantity.
+        what: &'static str,
+        /// What the job declares.
+        needed: u64,
+        /// What the device has.
+        available: u64,
+    },
+}
+
+/// Checks a job against a machine's self-test. Pure and total; the program itself is checked later, inside the worker.
+pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
+    if job.runtime != self_test.runtime {
+        return Err(Refusal::Runtime { job: job.runtime, offered: self_test.runtime });
+    }
+    if job.class != Class::Exact {
+        return Err(Refusal::Class(job.class));
+    }
+    if !self_test.known_answer {
+        return Err(Refusal::SelfTest);
+    }
+    let Some(device) = &self_test.device else {
+        return Ok(());
+    };
+    let needs = [
+        ("loop_iterations", u64::from(job.limits.loop_iterations_max), u64::from(device.max_loop_iterations)),
+        ("binding_bytes", job.limits.output_bytes_max, device.binding_bytes_max),
+    ];
+    match needs.into_iter().find(|(_, needed, available)| needed > available) {
+        Some((what, needed, available)) => Err(Refusal::TooSmall { what, needed, available }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
+mod tests {
+    use super::*;
+    use crate::report::{Device, DeviceKind, Loops};
+    use keystead_job::{
+        B256, Limits, Runtime,
+        spec::{Draft, RecipeName},
+    };
+
+    fn job(change: impl FnOnce(&mut Draft)) -> JobSpec {
+        let mut draft = Draft {
+            recipe: RecipeName::new("r").unwrap(),
+            runtime: Runtime::Wgsl1,
+            class: Class::Exact,
+            program_hash: B256::ZERO,
+            common_hash: B256::ZERO,
+            units_hash: B256::ZERO,
+            unit_count: 1,
+            limits: Limits {
+                wall_ms_max: 1,
+                fuel_max: 0,
+                memory_bytes_max: 65_536,
+                output_bytes_max: 4_096,
+                loop_iterations_max: 32_768,
+                workgroups: [1; 3],
+            },
+        };
+        change(&mut draft);
+        JobSpec::new(draft).unwrap()
+    }
+
+    fn lavapipe() -> SelfTest {
+        SelfTest {
+            runtime: Runtime::Wgsl1,
+            engine: "e".to_owned(),
+            known_answer: true,
+            adapters: vec!["llvmpipe".to_owned()],
+            took_ms: 1,
+            device: Some(Device {
+                name: "llvmpipe".to_owned(),
+                backend: "Vulkan".to_owned(),
+                kind: DeviceKind::Cpu,
+                driver: String::new(),
+                driver_info: String::new(),
+                vendor_id: 0,
+                device_id: 0,
+                binding_bytes_max: 4_096,
+                buffer_bytes_max: 4_096,
+                workgroup_bytes_max: 16_384,
+                workgroup_invocations_max: 256,
+                max_loop_iterations: 32_768,
+                long_loops: Loops::CutShortNoticed,
+                divergent_loops: Loops::CutShortNoticed,
+            }),
+        }
+    }
+
+    #[test]
+    fn a_job_that_fits_exactly_is_admitted_and_one_step_more_is_refused_with_numbers() {
+        assert_eq!(admit(&job(|_| ()), &lavapipe()), Ok(()));
+        let refusal = admit(&job(|draft| draft.limits.output_bytes_max = 4_100), &lavapipe()).unwrap_err();
+        assert_eq!(refusal, Refusal::TooSmall { what: "binding_bytes", needed: 4_100, available: 4_096 });
+        let mut weak = lavapipe();
+        weak.device.as_mut().unwrap().max_loop_iterations = 32_767;
+        let refusal = admit(&job(|_| ()), &weak).unwrap_err();
+        assert_eq!(refusal, Refusal::TooSmall { what: "loop_iterations", needed: 32_768, available: 32_767 });
+    }
+
+    #[test]
+    fn other_classes_other_runtimes_and_failed_self_tests_are_refused() {
+        assert_eq!(admit(&job(|d| d.class = Class::Opaque), &lavapipe()), Err(Refusal::Class(Class::Opaque)));
+        let broken = SelfTest { known_answer: false, ..lavapipe() };
+        assert_eq!(admit(&job(|_| ()), &broken), Err(Refusal::SelfTest));
+        let wasm = SelfTest { runtime: Runtime::Wasm1, device: None, ..lavapipe() };
+        assert!(matches!(admit(&job(|_| ()), &wasm), Err(Refusal::Runtime { .. })));
+    }
+}

@@ -1,0 +1,41 @@
+//! The seam between the worker's loop and an engine.
+//!
+//! # Design
+//! Everything here happens inside the worker process. A runtime prepares one job (check, compile, upload what is common), then runs its
+//! units one by one. A checker re-runs a unit by exactly the same calls.
+
+use crate::{failure::Failure, message::Done, report::SelfTest};
+use keystead_job::JobSpec;
+
+/// An engine for one interface (`wasm/1`, `wgsl/1`).
+pub(crate) trait Runtime {
+    /// Tests the engine on kernels with known answers and reports what the machine allows.
+    fn probe(&mut self) -> Result<SelfTest, Failure>;
+
+    /// Checks and compiles a program of a job; `program` and `common` are hostile.
+    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure>;
+}
+
+/// A job ready to run units.
+pub(crate) trait Prepared {
+    /// The engine with its version and configuration.
+    fn engine(&self) -> String;
+
+    /// Runs one unit; `unit` is hostile. Leaves nothing behind that another unit could see.
+    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure>;
+}
+
+/// The engine for a runtime's interface.
+///
+/// # Errors
+/// [`Failure::ProviderFault`] if this binary was built without it.
+pub(crate) fn engine(runtime: keystead_job::Runtime) -> Result<Box<dyn Runtime>, Failure> {
+    match runtime {
+        #[cfg(feature = "wasm")]
+        keystead_job::Runtime::Wasm1 => Ok(Box::new(crate::wasm::Wasm::new()?)),
+        #[cfg(feature = "wgsl")]
+        keystead_job::Runtime::Wgsl1 => Ok(Box::new(crate::wgsl::Wgsl)),
+        #[allow(unreachable_patterns)] // Reachable when a runtime's feature is off.
+        other => Err(Failure::provider(format_args!("this binary was built without runtime {other}"))),
+    }
+}

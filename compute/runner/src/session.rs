@@ -1,0 +1,232 @@
+//! The parent side: one job, one warm worker, unit after unit, with deadlines and a stop.
+//!
+//! # Design
+//! A session starts its worker when it opens, keeps it while units succeed or fail cleanly, and replaces it when it was killed or died: the next
+//! unit simply starts a new one and prepares the job again. Dropping a session, or the future of a running unit, kills the worker.
+
+use crate::{
+    failure::{Failure, Limit},
+    message::{Done, Reply, Request},
+    process::{Worker, WorkerCommand},
+    report::SelfTest,
+};
+use bytes::Bytes;
+use keystead_job::{JobSpec, blob_hash, limits::INPUT_BYTES_MAX};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::watch, time::Instant};
+
+/// Time to check and compile a program: cranelift needs some seconds for the largest module allowed.
+const PREPARE_MS_MAX: u64 = 60_000;
+/// Time for a self-test, with the slow start of a graphics driver.
+const PROBE_MAX: Duration = Duration::from_secs(120);
+/// Time to move one input or output over a pipe; 144 MiB take well under a second.
+const TRANSFER_MS_MAX: u64 = 30_000;
+
+/// A job with the bytes that all its units share.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What is computed under which limits.
+    pub spec: JobSpec,
+    /// The program; its hash is checked against the spec.
+    pub program: Bytes,
+    /// The common input; its hash is checked against the spec.
+    pub common: Bytes,
+}
+
+impl Job {
+    fn check(&self) -> Result<(), Failure> {
+        let sizes = [
+            (Limit::ProgramBytes, self.program.len(), self.spec.runtime.program_bytes_max()),
+            (Limit::InputBytes, self.common.len(), INPUT_BYTES_MAX),
+        ];
+        for (which, got, limit) in sizes {
+            within(which, got, limit)?;
+        }
+        let blobs =
+            [("program", &self.program, self.spec.program_hash), ("common", &self.common, self.spec.common_hash)];
+        for (what, bytes, expected) in blobs {
+            let got = blob_hash(bytes);
+            if got != expected {
+                return Err(Failure::provider(format_args!("{what} is not the job's: got={got} expected={expected}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+const fn within(which: Limit, got: usize, limit: u64) -> Result<(), Failure> {
+    let got = got as u64;
+    if got <= limit { Ok(()) } else { Err(Failure::LimitHit { which, limit, got: Some(got) }) }
+}
+
+/// Ends sessions from outside: the owner came back, the customer cancelled, the job's time is over. Clones stop together.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    asked: Arc<watch::Sender<Option<&'static str>>>,
+    deadline: Option<Instant>,
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self { asked: Arc::new(watch::Sender::new(None)), deadline: None }
+    }
+}
+
+impl Stop {
+    /// Stops only when asked.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stops when asked, and at the latest after `whole`: the deadline of a whole job.
+    #[must_use]
+    pub fn after(whole: Duration) -> Self {
+        Self { deadline: Instant::now().checked_add(whole), ..Self::default() }
+    }
+
+    /// Asks everything that holds a clone to stop now; running units are killed and fail as `Aborted`.
+    pub fn stop(&self, why: &'static str) {
+        self.asked.send_replace(Some(why));
+    }
+
+    async fn stopped(&self) -> Failure {
+        let mut asked = self.asked.subscribe();
+        let asked = asked.wait_for(Option::is_some);
+        let late = async {
+            match self.deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline).await,
+                None => core::future::pending().await,
+            }
+        };
+        let why = tokio::select! {
+            asked = asked => asked.ok().and_then(|why| *why).unwrap_or("stopped"),
+            () = late => "the job's deadline has passed",
+        };
+        Failure::Aborted { why: why.to_owned() }
+    }
+}
+
+/// A job on a warm worker.
+#[derive(Debug)]
+pub struct Session {
+    command: WorkerCommand,
+    job: Job,
+    stop: Stop,
+    engine: String,
+    /// None while a unit runs and after the worker was lost.
+    worker: Option<Worker>,
+}
+
+impl Session {
+    /// Starts a worker and prepares the job in it.
+    ///
+    /// # Errors
+    /// [`Failure::KernelRejected`] and [`Failure::LimitHit`] if the program breaks a rule; the others as their docs say.
+    pub async fn open(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
+        job.check()?;
+        let mut session = Self { command, job, stop, engine: String::new(), worker: None };
+        let worker = session.start().await?;
+        session.worker = Some(worker);
+        Ok(session)
+    }
+
+    /// The engine with its version and configuration, for the result report.
+    #[must_use]
+    pub fn engine(&self) -> &str {
+        &self.engine
+    }
+
+    /// The worker's process id; `None` if the last one was lost.
+    #[must_use]
+    pub fn worker_pid(&self) -> Option<u32> {
+        self.worker.as_ref().map(Worker::pid)
+    }
+
+    /// Runs one unit. After any failure the session can run further units; a lost worker is replaced first.
+    ///
+    /// # Errors
+    /// See [`Failure`]. The unit's wall time is the job's `wall_ms_max`, counted from the moment the worker has its input.
+    pub async fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
+        within(Limit::InputBytes, unit.len(), INPUT_BYTES_MAX)?;
+        let mut worker = match self.worker.take() {
+            Some(worker) => worker,
+            None => self.start().await?,
+        };
+        // The worker is a local now: if this future is dropped, the worker is killed.
+        let outcome = tokio::select! {
+            biased;
+            aborted = self.stop.stopped() => Err(aborted),
+            outcome = run_unit(&mut worker, &self.job.spec, unit) => outcome,
+        };
+        if outcome.as_ref().map_or_else(Failure::leaves_worker_usable, |_| true) {
+            self.worker = Some(worker);
+        }
+        outcome
+    }
+
+    async fn start(&mut self) -> Result<Worker, Failure> {
+        let (worker, engine) = tokio::select! {
+            biased;
+            aborted = self.stop.stopped() => Err(aborted),
+            started = begin(&self.command, &self.job) => started,
+        }?;
+        self.engine = engine;
+        Ok(worker)
+    }
+}
+
+async fn begin(command: &WorkerCommand, job: &Job) -> Result<(Worker, String), Failure> {
+    let mut worker = Worker::start(command, job.spec.runtime).await?;
+    // LOSSY: a program has at most 16 MiB, checked before.
+    #[allow(clippy::cast_possible_truncation)]
+    let request = Request::Begin { spec: job.spec.encode(), program_bytes: job.program.len() as u32 };
+    sent(worker.send(&request, &[&job.program, &job.common])).await?;
+    match timed(PREPARE_MS_MAX, Limit::PrepareMs, worker.receive(0)).await?.0 {
+        Reply::Begun { engine } => Ok((worker, crate::failure::cleaned(&engine))),
+        Reply::Failed(failure) => Err(failure),
+        other => Err(unexpected(&other)),
+    }
+}
+
+async fn run_unit(worker: &mut Worker, spec: &JobSpec, unit: &[u8]) -> Result<Done, Failure> {
+    sent(worker.send(&Request::Unit, &[unit])).await?;
+    // LOSSY: an output has at most 64 MiB by the job spec's bounds.
+    #[allow(clippy::cast_possible_truncation)]
+    let output_max = spec.limits.output_bytes_max as u32;
+    match timed(spec.limits.wall_ms_max, Limit::WallMs, worker.receive(output_max)).await? {
+        (Reply::Done(usage), output) => Ok(Done { output, usage }),
+        (Reply::Failed(failure), _) => Err(failure),
+        (other, _) => Err(unexpected(&other)),
+    }
+}
+
+async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let late = || Failure::provider(format_args!("the worker does not read: waited_ms={TRANSFER_MS_MAX}"));
+    tokio::time::timeout(Duration::from_millis(TRANSFER_MS_MAX), sending).await.unwrap_or_else(|_| Err(late()))
+}
+
+async fn timed<T>(ms: u64, which: Limit, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let late = Failure::LimitHit { which, limit: ms, got: None };
+    tokio::time::timeout(Duration::from_millis(ms), answer).await.unwrap_or(Err(late))
+}
+
+fn unexpected(reply: &Reply) -> Failure {
+    Failure::provider(format_args!("the worker answered out of turn: {reply:?}"))
+}
+
+/// Runs a runtime's self-test in a fresh worker.
+///
+/// # Errors
+/// [`Failure::NoAdapter`] if there is no device for `wgsl/1`; others if the machine or its driver fails.
+pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> Result<SelfTest, Failure> {
+    let mut worker = Worker::start(command, runtime).await?;
+    sent(worker.send(&Request::Probe, &[])).await?;
+    let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));
+    let answer = tokio::time::timeout(PROBE_MAX, worker.receive(0)).await.unwrap_or_else(|_| Err(late()))?;
+    match answer.0 {
+        Reply::SelfTest(report) => Ok(*report),
+        Reply::Failed(failure) => Err(failure),
+        other => Err(unexpected(&other)),
+    }
+}

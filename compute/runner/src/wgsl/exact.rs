@@ -1,0 +1,323 @@
+//! The rules under which a kernel's output is the same on every device: integers only, no order of invocations, no hidden resources.
+//!
+//! # Design
+//! naga gives each expression its type, so one walk over all expressions finds every floating-point value that a device would compute, named or
+//! not. What naga computes itself while it reads (constant expressions) leaves no trace in the module, and its sine is that of the machine's
+//! libm: so floating-point literals and functions are looked for in the source's words too. Spec: specs/0003-job.md §7.
+
+use naga::{
+    AddressSpace, AtomicFunction, Block, Expression, Function, Handle, Module, Scalar, ScalarKind, ShaderStage,
+    Statement, StorageAccess, TypeInner,
+    proc::Layouter,
+    valid::{FunctionInfo, ModuleInfo},
+};
+
+/// Invocations of a workgroup: WebGPU's default limit.
+const WORKGROUP_INVOCATIONS_MAX: u32 = 256;
+
+/// Memory of all workgroup variables of a module, bytes: WebGPU's default limit. Not every layer below checks it.
+const WORKGROUP_BYTES_MAX: u64 = 16_384;
+
+/// Why a kernel is not in the exact class.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Error {
+    #[error("need exactly one entry point, `@compute fn main`")]
+    EntryPoint,
+    #[error("override constants are not part of wgsl/1")]
+    Override,
+    #[error("workgroup too large: invocations={got} max=256")]
+    WorkgroupSize { got: u64 },
+    #[error("too much workgroup memory: bytes={got} max=16384")]
+    WorkgroupMemory { got: u64 },
+    #[error("wgsl/1 exact kernels have no floating-point values: {place}")]
+    Float { place: String },
+    #[error("only 32-bit integers and booleans: {place}")]
+    Scalar { place: String },
+    #[error(
+        "not a binding of wgsl/1: {name:?}; group 0 has 0 and 1 (storage, read, array<u32>) and 2 (storage, read_write, array<u32> or array<atomic<u32>>)"
+    )]
+    Binding { name: String },
+    #[error("the value of an atomic operation depends on the order of invocations: {place}")]
+    AtomicOrder { place: String },
+    #[error("{what} is not part of wgsl/1: {place}")]
+    Feature { what: &'static str, place: String },
+}
+
+/// Checks every rule; the module must be valid and `info` its own.
+pub(super) fn check(module: &Module, info: &ModuleInfo) -> Result<(), Error> {
+    let [entry] = module.entry_points.as_slice() else {
+        return Err(Error::EntryPoint);
+    };
+    if entry.stage != ShaderStage::Compute || entry.name != "main" {
+        return Err(Error::EntryPoint);
+    }
+    if !module.overrides.is_empty() || entry.workgroup_size_overrides.is_some() {
+        return Err(Error::Override);
+    }
+    let invocations =
+        entry.workgroup_size.iter().fold(1, |product: u64, &size| product.saturating_mul(u64::from(size)));
+    if invocations > u64::from(WORKGROUP_INVOCATIONS_MAX) {
+        return Err(Error::WorkgroupSize { got: invocations });
+    }
+    for (_, variable) in module.global_variables.iter() {
+        check_global(module, variable)?;
+    }
+    check_workgroup_memory(module)?;
+    for (_, ty) in module.types.iter() {
+        check_type(&ty.inner, || ty.name.clone().unwrap_or_else(|| "a type".to_owned()))?;
+    }
+    for (handle, _) in module.global_expressions.iter() {
+        check_type(info[handle].inner_with(&module.types), || "a constant".to_owned())?;
+    }
+    for (handle, function) in module.functions.iter() {
+        check_function(module, function, &info[handle])?;
+    }
+    check_function(module, &entry.function, info.get_entry_point(0))
+}
+
+/// Finds floating-point literals and calls of floating-point functions, also inside constant expressions. Comments do not count.
+pub(super) fn check_words(source: &str, module: &Module) -> Result<(), Error> {
+    let declared = |word: &str| module.functions.iter().any(|(_, function)| function.name.as_deref() == Some(word));
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let length = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            comment_length(rest)
+        } else if first.is_ascii_digit() || (first == '.' && rest[1..].starts_with(|c: char| c.is_ascii_digit())) {
+            let length = number_length(rest);
+            if is_float(&rest[..length]) {
+                return Err(Error::Float { place: format!("the literal {}", &rest[..length.min(40)]) });
+            }
+            length
+        } else if first == '_' || first.is_alphabetic() {
+            let word = |c: char| c == '_' || c.is_alphanumeric();
+            let length = rest.find(|c| !word(c)).unwrap_or(rest.len());
+            let called = rest[length..].trim_start().starts_with('(');
+            if called && FLOAT_FUNCTIONS.contains(&&rest[..length]) && !declared(&rest[..length]) {
+                return Err(Error::Float { place: format!("the function {}", &rest[..length]) });
+            }
+            length
+        } else {
+            first.len_utf8()
+        };
+        rest = &rest[length..];
+    }
+    Ok(())
+}
+
+/// Functions and types whose values are always floating-point.
+const FLOAT_FUNCTIONS: &[&str] = &[
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "cos",
+    "cosh",
+    "degrees",
+    "distance",
+    "exp",
+    "exp2",
+    "f16",
+    "f32",
+    "floor",
+    "fma",
+    "fract",
+    "inverseSqrt",
+    "ldexp",
+    "length",
+    "log",
+    "log2",
+    "mix",
+    "normalize",
+    "pow",
+    "quantizeToF16",
+    "radians",
+    "round",
+    "sin",
+    "sinh",
+    "smoothstep",
+    "sqrt",
+    "step",
+    "tan",
+    "tanh",
+    "trunc",
+];
+
+/// Length of a block comment, which may hold others; to the end of the source if it is not closed.
+fn comment_length(text: &str) -> usize {
+    let (mut depth, mut at) = (0u32, 0usize);
+    while at < text.len() {
+        let rest = &text.as_bytes()[at..];
+        let step = match rest {
+            [b'/', b'*', ..] => {
+                depth = depth.saturating_add(1);
+                2
+            }
+            [b'*', b'/', ..] => {
+                depth = depth.saturating_sub(1);
+                2
+            }
+            _ => 1,
+        };
+        at = at.saturating_add(step);
+        if depth == 0 {
+            return at;
+        }
+    }
+    text.len()
+}
+
+fn number_length(text: &str) -> usize {
+    let hex = text.starts_with("0x") || text.starts_with("0X");
+    let mut exponent = false;
+    let part = |c: char| {
+        let sign = exponent && (c == '+' || c == '-');
+        exponent = matches!(c, 'p' | 'P') || (!hex && matches!(c, 'e' | 'E'));
+        sign || c == '.' || c.is_ascii_alphanumeric()
+    };
+    let mut part = part;
+    text.find(|c| !part(c)).unwrap_or(text.len())
+}
+
+fn is_float(number: &str) -> bool {
+    match number.strip_prefix("0x").or_else(|| number.strip_prefix("0X")) {
+        Some(hex) => hex.contains(['.', 'p', 'P', 'h']),
+        None => number.contains(['.', 'e', 'E', 'f', 'h']),
+    }
+}
+
+fn check_global(module: &Module, variable: &naga::GlobalVariable) -> Result<(), Error> {
+    match variable.space {
+        AddressSpace::Private | AddressSpace::WorkGroup => return Ok(()),
+        AddressSpace::Storage { access } => {
+            let Some(binding) = variable.binding.filter(|binding| binding.group == 0) else {
+                return Err(binding_error(variable));
+            };
+            let TypeInner::Array { base, size: naga::ArraySize::Dynamic, .. } = module.types[variable.ty].inner else {
+                return Err(binding_error(variable));
+            };
+            let words = module.types[base].inner == TypeInner::Scalar(Scalar::U32);
+            let atomics = module.types[base].inner == TypeInner::Atomic(Scalar::U32);
+            let read = access == StorageAccess::LOAD;
+            let write = access == StorageAccess::LOAD | StorageAccess::STORE;
+            match binding.binding {
+                0 | 1 if read && words => return Ok(()),
+                2 if write && (words || atomics) => return Ok(()),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    Err(binding_error(variable))
+}
+
+fn check_workgroup_memory(module: &Module) -> Result<(), Error> {
+    let mut layouter = Layouter::default();
+    // A module that was validated has layouts; if not, nothing about its size is known.
+    if layouter.update(module.to_ctx()).is_err() {
+        return Err(Error::WorkgroupMemory { got: u64::MAX });
+    }
+    let sizes = module.global_variables.iter().filter(|(_, variable)| variable.space == AddressSpace::WorkGroup);
+    let got = sizes.map(|(_, variable)| u64::from(layouter[variable.ty].size)).fold(0, u64::saturating_add);
+    if got <= WORKGROUP_BYTES_MAX { Ok(()) } else { Err(Error::WorkgroupMemory { got }) }
+}
+
+fn binding_error(variable: &naga::GlobalVariable) -> Error {
+    Error::Binding { name: variable.name.clone().unwrap_or_default() }
+}
+
+fn check_type(inner: &TypeInner, place: impl Fn() -> String) -> Result<(), Error> {
+    let scalar = match *inner {
+        TypeInner::Atomic(scalar) | TypeInner::ValuePointer { scalar, .. } => Some(scalar),
+        TypeInner::Image { .. }
+        | TypeInner::Sampler { .. }
+        | TypeInner::AccelerationStructure { .. }
+        | TypeInner::RayQuery { .. }
+        | TypeInner::BindingArray { .. }
+        | TypeInner::CooperativeMatrix { .. } => {
+            return Err(Error::Feature {
+                what: "a texture, sampler, ray query, binding array or cooperative matrix",
+                place: place(),
+            });
+        }
+        ref other => other.scalar(),
+    };
+    match scalar {
+        Some(Scalar { kind: ScalarKind::Float | ScalarKind::AbstractFloat, .. }) => {
+            Err(Error::Float { place: place() })
+        }
+        Some(Scalar { kind: ScalarKind::Sint | ScalarKind::Uint, width }) if width != 4 => {
+            Err(Error::Scalar { place: place() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_function(module: &Module, function: &Function, info: &FunctionInfo) -> Result<(), Error> {
+    let name = function.name.as_deref().unwrap_or("main");
+    for (handle, expression) in function.expressions.iter() {
+        let place = || format!("in function {name}, {}", describe(function, handle));
+        check_type(info[handle].ty.inner_with(&module.types), place)?;
+        match expression {
+            // The result of the atomic statement is what its reference count counts: used means order-dependent.
+            Expression::AtomicResult { .. } if info[handle].ref_count > 0 => {
+                return Err(Error::AtomicOrder { place: place() });
+            }
+            Expression::Derivative { .. }
+            | Expression::SubgroupBallotResult
+            | Expression::SubgroupOperationResult { .. } => {
+                return Err(Error::Feature { what: "a subgroup operation or derivative", place: place() });
+            }
+            _ => {}
+        }
+    }
+    check_block(&function.body, name)
+}
+
+fn describe(function: &Function, handle: Handle<Expression>) -> String {
+    let named = function.named_expressions.get(&handle).map(|name| format!("value {name}"));
+    named.unwrap_or_else(|| format!("{:?}", function.expressions[handle]).chars().take(80).collect())
+}
+
+fn check_block(block: &Block, name: &str) -> Result<(), Error> {
+    let place = || format!("in function {name}");
+    for statement in block.iter() {
+        match statement {
+            Statement::Block(inner) => check_block(inner, name)?,
+            Statement::If { accept, reject, .. } => {
+                check_block(accept, name)?;
+                check_block(reject, name)?;
+            }
+            Statement::Switch { cases, .. } => {
+                for case in cases {
+                    check_block(&case.body, name)?;
+                }
+            }
+            Statement::Loop { body, continuing, .. } => {
+                check_block(body, name)?;
+                check_block(continuing, name)?;
+            }
+            Statement::Atomic { fun: AtomicFunction::Exchange { .. }, .. } => {
+                return Err(Error::AtomicOrder { place: place() });
+            }
+            Statement::Emit(_)
+            | Statement::Break
+            | Statement::Continue
+            | Statement::Return { .. }
+            | Statement::ControlBarrier(_)
+            | Statement::MemoryBarrier(_)
+            | Statement::Store { .. }
+            | Statement::Atomic { .. }
+            | Statement::WorkGroupUniformLoad { .. }
+            | Statement::Call { .. } => {}
+            // Named above is what wgsl/1 has; whatever naga learns later is refused until someone decides.
+            _ => return Err(Error::Feature { what: "this kind of statement", place: place() }),
+        }
+    }
+    Ok(())
+}

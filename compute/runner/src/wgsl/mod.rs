@@ -1,0 +1,269 @@
+//! Runtime `wgsl/1`: integer compute kernels on any Vulkan, Metal or DX12 adapter, the same on every machine.
+//!
+//! # Design
+//! Source is parsed and validated by naga ([`exact`] adds the rules that make results equal everywhere), every loop gets a counter
+//! ([`counter`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
+//! Spec: specs/0003-job.md §7.
+//!
+//! # Invariants
+//! No shader reaches a driver in another way than `create_shader_module` with checks, from a module that naga validated.
+
+mod canary;
+mod counter;
+mod device;
+mod exact;
+
+use crate::{
+    failure::{Failure, Limit},
+    message::{Done, Usage},
+    report::SelfTest,
+    runtime::{Prepared, Runtime},
+};
+use keystead_job::{JobSpec, Limits, limits::PROGRAM_BYTES_MAX_WGSL};
+use std::time::Instant;
+
+/// Versions of the translator; a test compares them with the lock file.
+const NAGA_VERSION: &str = "30.0.1";
+const WGPU_VERSION: &str = "30.0.1";
+
+/// The engine of a worker process; adapters are found when they are needed.
+pub(crate) struct Wgsl;
+
+impl Runtime for Wgsl {
+    fn probe(&mut self) -> Result<SelfTest, Failure> {
+        let started = Instant::now();
+        let found = device::adapters()?;
+        let (known_answer, device) = canary::examine(&found)?;
+        let adapters = found.iter().map(|found| found.summary()).collect();
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let runtime = keystead_job::Runtime::Wgsl1;
+        Ok(SelfTest { runtime, engine: engine_name(&found), known_answer, device: Some(device), adapters, took_ms })
+    }
+
+    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
+        let module = admitted(program, job.limits.loop_iterations_max)?;
+        let found = device::adapters()?;
+        let engine = engine_name(&found);
+        let kernel = device::Kernel::new(&found, module, job.limits, &common)?;
+        Ok(Box::new(Program { engine, kernel }))
+    }
+}
+
+struct Program {
+    engine: String,
+    kernel: device::Kernel,
+}
+
+impl Prepared for Program {
+    fn engine(&self) -> String {
+        self.engine.clone()
+    }
+
+    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
+        Ok(Done { output: self.kernel.run(unit)?, usage: Usage { fuel: 0, wall_us: 0 } })
+    }
+}
+
+/// Checks hostile source against every rule of the exact class and adds the loop counter. Recurses over the source: call it on a large stack.
+fn admitted(program: &[u8], loop_iterations_max: u32) -> Result<naga::Module, Failure> {
+    let (which, limit, got) = (Limit::ProgramBytes, PROGRAM_BYTES_MAX_WGSL, program.len() as u64);
+    if got > limit {
+        return Err(Failure::LimitHit { which, limit, got: Some(got) });
+    }
+    let source = core::str::from_utf8(program).map_err(|error| Failure::kernel(format_args!("not UTF-8: {error}")))?;
+    let mut module =
+        naga::front::wgsl::parse_str(source).map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
+    let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
+        .validate(&module)
+        .map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
+    exact::check(&module, &info).and_then(|()| exact::check_words(source, &module)).map_err(Failure::kernel)?;
+    counter::add(&mut module, loop_iterations_max);
+    Ok(module)
+}
+
+fn engine_name(found: &[device::Found]) -> String {
+    let device = found.first().map(device::Found::summary).unwrap_or_default();
+    format!("wgsl/1 wgpu-{WGPU_VERSION} naga-{NAGA_VERSION} {device}")
+}
+
+/// Limits for kernels of the self-test.
+const fn small_limits(workgroups: u32, output_bytes: u64) -> Limits {
+    Limits {
+        wall_ms_max: 10_000,
+        fuel_max: 0,
+        memory_bytes_max: 1 << 20,
+        output_bytes_max: output_bytes,
+        loop_iterations_max: keystead_job::limits::LOOP_ITERATIONS_MAX,
+        workgroups: [workgroups, 1, 1],
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
+mod tests {
+    use super::*;
+
+    fn rejected(source: &str) -> String {
+        match admitted(source.as_bytes(), 100) {
+            Err(Failure::KernelRejected { why }) => why,
+            other => panic!("not rejected: {other:?}"),
+        }
+    }
+
+    /// A kernel with this body after the usual declarations.
+    fn kernel(declarations: &str, body: &str) -> String {
+        format!(
+            "@group(0) @binding(0) var<storage, read> common_input: array<u32>;
+             @group(0) @binding(1) var<storage, read> unit_input: array<u32>;
+             @group(0) @binding(2) var<storage, read_write> output: array<u32>;
+             {declarations}
+             @compute @workgroup_size(64)
+             fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ {body} }}"
+        )
+    }
+
+    #[test]
+    fn integer_kernels_with_loops_functions_and_shared_memory_are_admitted_and_stay_valid_with_the_counter() {
+        let sources = [
+            kernel("", "output[id.x] = common_input[0] * unit_input[id.x] + 7u;"),
+            kernel(
+                "",
+                "var s = 0u; for (var i = 0u; i < 10u; i++) { if (i == 3u) { continue; } s += i; } output[id.x] = s;",
+            ),
+            kernel(
+                "",
+                "var i = 0u; loop { i++; if (i > 9u) { break; } continuing { i++; break if i > 5u; } } output[0] = i;",
+            ),
+            kernel(
+                "",
+                "var i = 0u; while (i < 9u) { switch i { case 3u: { i += 2u; break; } default: { i++; } } } output[0] = i;",
+            ),
+            kernel(
+                "fn inner(n: u32) -> u32 { var s = 0u; for (var i = 0u; i < n; i++) { if (i == 5u) { return s; } s += i; } return s; }",
+                "var s = 0u; for (var i = 0u; i < 9u; i++) { for (var j = 0u; j < 9u; j++) { s += inner(j); } } output[0] = s;",
+            ),
+            kernel(
+                "var<workgroup> tile: array<atomic<u32>, 64>;",
+                "atomicAdd(&tile[id.x % 64u], 1u); workgroupBarrier(); output[id.x] = atomicLoad(&tile[id.x % 64u]);",
+            ),
+            kernel("", "output[0] = dot4U8Packed(common_input[0], unit_input[0]) ^ countOneBits(common_input[1]);"),
+        ];
+        for source in sources {
+            let module = admitted(source.as_bytes(), 100).unwrap_or_else(|failure| panic!("{failure}\n{source}"));
+            let flags = naga::valid::ValidationFlags::all();
+            let checked = naga::valid::Validator::new(flags, naga::valid::Capabilities::empty()).validate(&module);
+            assert!(checked.is_ok(), "{source}\n{:?}", checked.err());
+        }
+    }
+
+    #[test]
+    fn anything_with_floating_point_is_refused_by_name() {
+        for body in [
+            "let x = f32(id.x); output[0] = u32(x);",
+            "output[0] = u32(1.5 * 2.0);",
+            "output[0] = bitcast<u32>(bitcast<f32>(id.x) + 1.0);",
+            "output[0] = pack4x8unorm(unpack4x8unorm(id.x));",
+            "var v: vec2<f32>; output[0] = id.x;",
+        ] {
+            let why = rejected(&kernel("", body));
+            assert!(why.contains("floating-point"), "{body}: {why}");
+        }
+        assert!(rejected(&kernel("var<private> x: mat2x2<f32>;", "output[0] = 1u;")).contains("floating-point"));
+        assert!(rejected(&kernel("const x = 1.5;", "output[0] = u32(x);")).contains("floating-point"));
+    }
+
+    #[test]
+    fn floating_point_that_the_translator_would_compute_itself_is_refused_and_look_alikes_are_not() {
+        for body in [
+            "output[0] = u32(sin(1) * 1000000);",
+            "output[0] = u32(pow(2, 3));",
+            "output[0] = u32(1e3);",
+            "output[0] = u32(0x1p4);",
+            "output[0] = u32(2f);",
+            "output[0] = u32(.5 + 1.);",
+            "/* /* */ */ output[0] = u32(1.0);",
+        ] {
+            let why = rejected(&kernel("", body));
+            assert!(why.contains("floating-point"), "{body}: {why}");
+        }
+        for (declarations, body) in [
+            ("", "output[0] = 0xfeu + 0x1Eu + 12u; // 1.5 sin(x)\n"),
+            ("", "let v = vec2<u32>(1u, 2u); output[0] = v.x + v.y; /* 2.0 /* nested */ f32 */"),
+            ("fn mix(a: u32) -> u32 { return a * 3u; }", "output[0] = mix(id.x);"),
+            ("", "let cosine = 3u; let round = 4u; output[0] = cosine + round;"),
+        ] {
+            let outcome = admitted(kernel(declarations, body).as_bytes(), 9);
+            assert!(outcome.is_ok(), "{body}: {outcome:?}");
+        }
+    }
+
+    #[test]
+    fn atomics_whose_result_depends_on_the_order_are_refused() {
+        let shared = "var<workgroup> a: atomic<u32>;";
+        assert!(rejected(&kernel(shared, "output[0] = atomicAdd(&a, 1u);")).contains("order"));
+        assert!(rejected(&kernel(shared, "atomicExchange(&a, id.x);")).contains("order"));
+        assert!(
+            rejected(&kernel(shared, "let r = atomicCompareExchangeWeak(&a, 0u, 1u); output[0] = r.old_value;"))
+                .contains("order")
+        );
+        assert!(admitted(kernel(shared, "atomicMax(&a, id.x); output[0] = 1u;").as_bytes(), 9).is_ok());
+    }
+
+    #[test]
+    fn bindings_outside_the_interface_are_refused() {
+        let other = |declaration: &str| {
+            rejected(&format!("{declaration} @compute @workgroup_size(1) fn main() {{ let x = &b; }}"))
+        };
+        for declaration in [
+            "@group(0) @binding(3) var<storage, read_write> b: array<u32>;",
+            "@group(1) @binding(0) var<storage, read> b: array<u32>;",
+            "@group(0) @binding(0) var<storage, read_write> b: array<u32>;",
+            "@group(0) @binding(2) var<storage, read> b: array<u32>;",
+            "@group(0) @binding(1) var<storage, read> b: array<i32>;",
+            "@group(0) @binding(1) var<storage, read> b: array<u32, 4>;",
+            "@group(0) @binding(0) var<uniform> b: vec4<u32>;",
+        ] {
+            assert!(other(declaration).contains("binding"), "{declaration}");
+        }
+    }
+
+    #[test]
+    fn entry_points_that_are_not_one_compute_main_are_refused() {
+        assert!(rejected("").contains("main"));
+        assert!(rejected("@compute @workgroup_size(1) fn other() {}").contains("main"));
+        assert!(
+            rejected("@compute @workgroup_size(1) fn main() {} @compute @workgroup_size(1) fn b() {}").contains("main")
+        );
+        assert!(
+            rejected("override n: u32 = 4u; @compute @workgroup_size(1) fn main() { let x = n; }").contains("override")
+        );
+        assert!(rejected("@compute @workgroup_size(512) fn main() {}").contains("256"));
+    }
+
+    #[test]
+    fn broken_source_is_refused_with_the_place_and_never_panics() {
+        assert!(rejected("fn main( {").contains("1:"));
+        assert!(rejected("@compute @workgroup_size(1) fn main() { let x: u32 = true; }").contains("wgsl:1"));
+        assert!(rejected("\u{0}\u{1}").contains("wgsl"));
+        assert!(matches!(admitted(&[0xff, 0xfe], 1), Err(Failure::KernelRejected { .. })));
+        let long = vec![b' '; 262_145];
+        assert!(matches!(admitted(&long, 1), Err(Failure::LimitHit { which: Limit::ProgramBytes, .. })));
+    }
+
+    #[test]
+    fn source_that_nests_as_deep_as_it_is_long_is_refused_on_the_engine_threads_stack() {
+        let deep = kernel("", &format!("output[0] = {}1u{};", "(".repeat(60_000), ")".repeat(60_000)));
+        let blocks = kernel("", &format!("{}{}", "{".repeat(100_000), "}".repeat(100_000)));
+        let run = move || [deep, blocks].map(|source| admitted(source.as_bytes(), 1).is_err());
+        let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(run).unwrap();
+        assert_eq!(thread.join().unwrap(), [true, true]);
+    }
+
+    #[test]
+    fn the_versions_in_the_engines_name_are_those_of_the_lock_file() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../Cargo.lock")).unwrap();
+        for (name, version) in [("naga", NAGA_VERSION), ("wgpu", WGPU_VERSION)] {
+            assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"")), "{name} is not {version}");
+        }
+    }
+}

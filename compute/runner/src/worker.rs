@@ -1,0 +1,139 @@
+//! The worker process: reads requests, runs the engine, answers; leaves when its input ends.
+//!
+//! # Design
+//! The main thread only reads. The engine works on a thread of its own with a known stack (the WGSL parser recurses over hostile source). So the
+//! end of the input, which is also the parent's death, ends the process even in the middle of a unit.
+
+use crate::{
+    failure::Failure,
+    frame,
+    message::{PROTOCOL, Reply, Request},
+    runtime::{Prepared, Runtime, engine},
+    sandbox,
+};
+use keystead_job::JobSpec;
+use std::{ffi::OsString, io::Write, sync::mpsc, time::Instant};
+
+/// The engine thread's stack, bytes: naga parses recursively, and the wasm stack (1 MiB) lies on it too.
+const ENGINE_STACK_BYTES: usize = 64 << 20;
+/// Wrong call: not started by a parent.
+const EXIT_USAGE: u8 = 2;
+/// The parent broke the protocol, or the answer could not be written.
+const EXIT_PROTOCOL: u8 = 3;
+/// The engine panicked; the message is on standard error.
+const EXIT_PANIC: u8 = 101;
+
+/// The whole worker process. `arguments` are those after `worker`: the runtime's name and nothing else. Returns the exit code for a
+/// wrong call; otherwise the process ends inside.
+#[must_use]
+pub fn worker_main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
+    let runtime = arguments.next().and_then(|name| name.to_str().and_then(|name| name.parse().ok()));
+    let (Some(runtime), None) = (runtime, arguments.next()) else {
+        complain("usage: worker wasm/1|wgsl/1 (started by the node itself, with frames on its pipes)");
+        return EXIT_USAGE;
+    };
+    let frames = match sandbox::take_stdout() {
+        Ok(frames) => frames,
+        Err(error) => {
+            complain(&format!("worker: cannot take the standard output: {error}"));
+            return EXIT_PROTOCOL;
+        }
+    };
+    // One request at a time: the parent waits for each answer.
+    let (sender, requests) = mpsc::sync_channel(1);
+    let serve = move || {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(runtime, &requests, frames)));
+        sandbox::leave(if outcome.is_ok() { EXIT_PROTOCOL } else { EXIT_PANIC })
+    };
+    let thread = std::thread::Builder::new().name("engine".to_owned()).stack_size(ENGINE_STACK_BYTES);
+    if let Err(error) = thread.spawn(serve) {
+        complain(&format!("worker: cannot start the engine thread: {error}"));
+        return EXIT_PROTOCOL;
+    }
+    let mut stdin = std::io::stdin().lock();
+    loop {
+        match frame::read::<Request>(&mut stdin) {
+            Ok(request) => {
+                // The engine thread ends the process itself, so this cannot fail while we are here.
+                if sender.send(request).is_err() {
+                    sandbox::leave(EXIT_PROTOCOL);
+                }
+            }
+            Err(frame::Error::Closed) => sandbox::leave(0),
+            Err(error) => {
+                complain(&format!("worker: {error}"));
+                sandbox::leave(EXIT_PROTOCOL)
+            }
+        }
+    }
+}
+
+/// Standard error is the worker's only way to say something outside the protocol; the parent keeps its end.
+#[allow(clippy::print_stderr)]
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Answers requests until the parent is gone.
+fn serve(runtime: keystead_job::Runtime, requests: &mpsc::Receiver<(Request, Vec<u8>)>, mut frames: impl Write) {
+    let mut engine = match engine(runtime) {
+        Ok(engine) => engine,
+        Err(failure) => {
+            let _ = frame::write(&mut frames, &Reply::Failed(failure), &[]);
+            return;
+        }
+    };
+    let mut prepared = None;
+    let mut reply = (Reply::Ready { protocol: PROTOCOL }, Vec::new());
+    while frame::write(&mut frames, &reply.0, &reply.1).is_ok() {
+        let Ok((request, payload)) = requests.recv() else {
+            return;
+        };
+        reply = answer(&mut *engine, &mut prepared, request, payload)
+            .unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()));
+    }
+}
+
+type Ready = (JobSpec, Box<dyn Prepared>);
+
+fn answer(
+    engine: &mut dyn Runtime,
+    prepared: &mut Option<Ready>,
+    request: Request,
+    mut payload: Vec<u8>,
+) -> Result<(Reply, Vec<u8>), Failure> {
+    match request {
+        Request::Probe => Ok((Reply::SelfTest(Box::new(engine.probe()?)), Vec::new())),
+        Request::Begin { spec, program_bytes } => {
+            if prepared.is_some() {
+                return Err(Failure::provider("a worker serves one job only"));
+            }
+            let spec = JobSpec::decode(&spec).map_err(Failure::provider)?;
+            if program_bytes as usize > payload.len() {
+                return Err(Failure::provider("the program is longer than the frame"));
+            }
+            let common = payload.split_off(program_bytes as usize);
+            let job = engine.prepare(&spec, &payload, common)?;
+            let engine = job.engine();
+            *prepared = Some((spec, job));
+            Ok((Reply::Begun { engine }, Vec::new()))
+        }
+        Request::Unit => {
+            let Some((spec, job)) = prepared else {
+                return Err(Failure::provider("no job was begun"));
+            };
+            backstop(spec)?;
+            let started = Instant::now();
+            let mut done = job.run(&payload)?;
+            done.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Ok((Reply::Done(done.usage), done.output))
+        }
+    }
+}
+
+/// Bounds the processor time of a unit: its wall time on every core, twice.
+fn backstop(spec: &JobSpec) -> Result<(), Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let seconds = spec.limits.wall_ms_max.div_ceil(1_000).saturating_mul(cores).saturating_mul(2);
+    sandbox::limit_cpu(seconds).map_err(Failure::provider)
+}

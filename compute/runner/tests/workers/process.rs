@@ -1,0 +1,295 @@
+//! The life of worker processes: confinement, death from outside, stops, and that nothing outlives its parent.
+
+use crate::{
+    machine::{block_on, command, is_gone, kill, open, ticks, until},
+    wasm::{ECHO, SPIN, SPIN_IF_INPUT, module, wasm},
+};
+use bytes::Bytes;
+use keystead_job::Runtime;
+use keystead_runner::{Failure, Fault, Job, Session, Stop, WorkerCommand, probe};
+use std::{
+    io::{BufRead as _, BufReader, Write as _},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+crate::tests![
+    the_self_test_of_wasm_passes_and_reports_json,
+    a_worker_has_no_environment_no_folder_and_no_privileges_to_gain,
+    a_worker_killed_in_the_middle_is_a_providers_fault_and_the_next_unit_works,
+    a_worker_killed_between_units_is_replaced,
+    a_stop_kills_the_running_unit,
+    a_stop_before_the_start_starts_nothing,
+    the_jobs_deadline_kills_the_running_unit,
+    dropping_a_running_unit_kills_its_worker,
+    dropping_a_session_kills_its_worker,
+    a_killed_parent_takes_its_busy_worker_along,
+    bytes_of_another_program_are_never_run,
+    a_missing_worker_binary_is_a_providers_fault,
+    a_binary_that_is_no_worker_is_a_providers_fault,
+    a_wrong_call_explains_itself,
+    garbage_on_the_pipe_ends_the_worker,
+    many_sessions_run_side_by_side,
+];
+
+/// A job whose unit never ends unless its input is empty.
+fn spinning() -> Job {
+    wasm(&module("", SPIN_IF_INPUT), b"", |limits| {
+        limits.fuel_max = 10_000_000_000_000;
+        limits.wall_ms_max = 600_000;
+    })
+}
+
+/// A parent that starts a busy worker, names it on standard output, and waits to be killed.
+pub(crate) fn middle() -> ! {
+    block_on(async {
+        let job = wasm(&module("", SPIN), b"", |limits| {
+            limits.fuel_max = 10_000_000_000_000;
+            limits.wall_ms_max = 600_000;
+        });
+        let mut session = open(job).await.unwrap();
+        println!("{}", session.worker_pid().unwrap());
+        std::io::stdout().flush().unwrap();
+        let _ = session.run(b"").await;
+        panic!("the unit never ends");
+    })
+}
+
+/// Waits until the worker is at work on its unit, not only started.
+fn until_busy(pid: u32) {
+    let idle = ticks(pid);
+    until("the worker uses processor time", || ticks(pid) > idle + 5);
+}
+
+fn the_self_test_of_wasm_passes_and_reports_json() {
+    let report = block_on(probe(&command(), Runtime::Wasm1)).unwrap();
+    assert!(report.known_answer && report.device.is_none(), "{report:?}");
+    let json = serde_json::to_string(&report).unwrap();
+    assert!(json.contains("\"runtime\":\"wasm/1\"") && json.contains("\"knownAnswer\":true"), "{json}");
+    assert_eq!(serde_json::from_str::<keystead_runner::SelfTest>(&json).unwrap(), report);
+}
+
+fn a_worker_has_no_environment_no_folder_and_no_privileges_to_gain() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: /proc");
+        return;
+    }
+    block_on(async {
+        let session = open(wasm(&module("", ECHO), b"", |_| ())).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        let text = |file: &str| String::from_utf8(read(file)).unwrap();
+        assert_eq!(text("environ"), "MESA_SHADER_CACHE_DISABLE=true\0", "only the constant that the runner sets");
+        assert!(text("cmdline").ends_with("\0worker\0wasm/1\0"), "{:?}", text("cmdline"));
+        assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap().to_str(), Some("/"));
+        assert!(text("status").contains("NoNewPrivs:\t1"));
+        let limits = text("limits");
+        let limit = |name: &str| {
+            limits
+                .lines()
+                .find(|line| line.starts_with(name))
+                .unwrap()
+                .split_whitespace()
+                .rev()
+                .nth(1)
+                .unwrap()
+                .to_owned()
+        };
+        assert_eq!(limit("Max core file size"), "0", "{limits}");
+        assert_eq!(limit("Max open files"), "256", "{limits}");
+        assert_ne!(limit("Max address space"), "unlimited", "{limits}");
+        let stat = text("stat");
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        assert_eq!((fields[2], fields[3]), (&*pid.to_string(), &*pid.to_string()), "own process group and session");
+        let mut open_files: Vec<String> = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .map(|f| f.unwrap().file_name().into_string().unwrap())
+            .collect();
+        open_files.sort();
+        assert_eq!(&open_files[..3], ["0", "1", "2"]);
+        assert!(open_files.len() <= 4, "three pipes and the frames' copy: {open_files:?}");
+    });
+}
+
+fn a_worker_killed_in_the_middle_is_a_providers_fault_and_the_next_unit_works() {
+    block_on(async {
+        let mut session = open(spinning()).await.unwrap();
+        let first = session.worker_pid().unwrap();
+        let killer = std::thread::spawn(move || {
+            until_busy(first);
+            kill(first);
+        });
+        let failure = session.run(b"spin").await.unwrap_err();
+        killer.join().unwrap();
+        assert!(matches!(&failure, Failure::WorkerDied { status, .. } if status.contains("signal: 9")), "{failure:?}");
+        assert_eq!(failure.fault(), Fault::Provider);
+        assert_eq!(session.run(b"").await.unwrap().output, b"");
+        assert_ne!(session.worker_pid(), Some(first));
+    });
+}
+
+fn a_worker_killed_between_units_is_replaced() {
+    block_on(async {
+        let mut session = open(wasm(&module("", ECHO), b"", |_| ())).await.unwrap();
+        let first = session.worker_pid().unwrap();
+        kill(first);
+        until("the worker is dead", || is_gone(first));
+        let failure = session.run(b"x").await.unwrap_err();
+        assert!(matches!(failure, Failure::WorkerDied { .. }), "{failure:?}");
+        assert_eq!(session.run(b"x").await.unwrap().output, b"x");
+    });
+}
+
+fn a_stop_kills_the_running_unit() {
+    block_on(async {
+        let stop = Stop::new();
+        let mut session = Session::open(command(), spinning(), stop.clone()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let stopper = std::thread::spawn(move || {
+            until_busy(pid);
+            stop.stop("the owner is back");
+        });
+        let failure = session.run(b"spin").await.unwrap_err();
+        stopper.join().unwrap();
+        assert_eq!(failure, Failure::Aborted { why: "the owner is back".to_owned() });
+        until("the worker is gone", || is_gone(pid));
+        assert!(matches!(session.run(b"").await, Err(Failure::Aborted { .. })), "a stop is for good");
+    });
+}
+
+fn a_stop_before_the_start_starts_nothing() {
+    let stop = Stop::new();
+    stop.stop("cancelled");
+    let opened = block_on(Session::open(command(), spinning(), stop));
+    assert_eq!(opened.unwrap_err(), Failure::Aborted { why: "cancelled".to_owned() });
+}
+
+fn the_jobs_deadline_kills_the_running_unit() {
+    block_on(async {
+        let stop = Stop::after(Duration::from_secs(2));
+        let mut session = Session::open(command(), spinning(), stop).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let failure = session.run(b"spin").await.unwrap_err();
+        assert!(matches!(&failure, Failure::Aborted { why } if why.contains("deadline")), "{failure:?}");
+        until("the worker is gone", || is_gone(pid));
+    });
+}
+
+fn dropping_a_running_unit_kills_its_worker() {
+    block_on(async {
+        let mut session = open(spinning()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let given_up = tokio::time::timeout(Duration::from_millis(200), session.run(b"spin")).await;
+        assert!(given_up.is_err(), "the unit does not end by itself");
+        until("the worker is gone", || is_gone(pid));
+        assert_eq!(session.run(b"").await.unwrap().output, b"");
+    });
+}
+
+fn dropping_a_session_kills_its_worker() {
+    block_on(async {
+        let session = open(spinning()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        assert!(!is_gone(pid));
+        drop(session);
+        until("the worker is gone", || is_gone(pid));
+        until("the worker is reaped", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    });
+}
+
+fn a_killed_parent_takes_its_busy_worker_along() {
+    let mut middle = Command::new(std::env::current_exe().unwrap())
+        .arg("middle")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(middle.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let worker: u32 = line.trim().parse().unwrap();
+    until_busy(worker);
+    middle.kill().unwrap();
+    middle.wait().unwrap();
+    until("the orphaned worker is gone", || is_gone(worker));
+}
+
+fn bytes_of_another_program_are_never_run() {
+    let mut job = wasm(&module("", ECHO), b"common", |_| ());
+    job.common = Bytes::from_static(b"other");
+    let failure = block_on(open(job.clone())).unwrap_err();
+    assert!(
+        matches!(&failure, Failure::ProviderFault { why } if why.contains("common is not the job's")),
+        "{failure:?}"
+    );
+    job.program = Bytes::from(module("", SPIN));
+    let failure = block_on(open(job)).unwrap_err();
+    assert!(
+        matches!(&failure, Failure::ProviderFault { why } if why.contains("program is not the job's")),
+        "{failure:?}"
+    );
+}
+
+fn a_missing_worker_binary_is_a_providers_fault() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let command = WorkerCommand::new(nowhere.path().join("keystead"));
+    let failure = block_on(probe(&command, Runtime::Wasm1)).unwrap_err();
+    assert!(matches!(&failure, Failure::ProviderFault { why } if why.contains("cannot start a worker")), "{failure:?}");
+}
+
+fn a_binary_that_is_no_worker_is_a_providers_fault() {
+    // `true` ends at once, `echo` speaks another language.
+    let failure = block_on(probe(&WorkerCommand::new("/bin/true"), Runtime::Wasm1)).unwrap_err();
+    assert!(matches!(failure, Failure::WorkerDied { .. }), "{failure:?}");
+    let failure = block_on(probe(&WorkerCommand::new("/bin/echo"), Runtime::Wasm1)).unwrap_err();
+    assert_eq!(failure.fault(), Fault::Provider, "{failure:?}");
+}
+
+fn a_wrong_call_explains_itself() {
+    for arguments in [&["worker"][..], &["worker", "wasm/2"], &["worker", "wasm/1", "extra"]] {
+        let out = Command::new(std::env::current_exe().unwrap()).args(arguments).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(out.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&out.stderr).contains("usage: worker"), "{out:?}");
+    }
+}
+
+fn garbage_on_the_pipe_ends_the_worker() {
+    for garbage in [&[0xff; 64][..], &[1, 0, 0, 0, 0, 0, 0, 0, 0xee]] {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["worker", "wasm/1"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(garbage).unwrap();
+        // The pipe stays open: the worker must end because of what it read.
+        let pid = child.id();
+        until("the worker ends", || is_gone(pid));
+        let out = child.wait_with_output().unwrap();
+        assert_eq!(out.status.code(), Some(3), "{out:?}");
+    }
+}
+
+fn many_sessions_run_side_by_side() {
+    block_on(async {
+        let tasks: Vec<_> = (0u8..6)
+            .map(|number| {
+                tokio::spawn(async move {
+                    let mut session = open(wasm(&module("", ECHO), &[number], |_| ())).await.unwrap();
+                    for unit in 0u8..10 {
+                        assert_eq!(session.run(&[unit]).await.unwrap().output, [number, unit]);
+                    }
+                    session.worker_pid().unwrap()
+                })
+            })
+            .collect();
+        let mut pids = Vec::new();
+        for task in tasks {
+            pids.push(task.await.unwrap());
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        assert_eq!(pids.len(), 6, "a process for each job");
+        pids.iter().for_each(|&pid| until("no worker stays", || is_gone(pid)));
+    });
+}

@@ -1,0 +1,42 @@
+//! Moves a job's inputs and outputs between customer and provider: directly, encrypted, named by their BLAKE3 hash.
+//!
+//! # Design
+//! [`BlobStore`] keeps bytes by name. [`Endpoint`] is this machine's socket and identity in the network (QUIC by iroh,
+//! without relay, discovery or port mapping). [`serve`] is the provider: it asks an injected [`Authorise`] whether an
+//! order is its own and gives the session to a [`Handler`]. [`Session`] is the customer. Either side fetches blobs from
+//! the other and verifies every 64 KiB before it keeps them. [`seal`] encrypts a blob for a machine that only stores it.
+//!
+//! Spec: specs/0005-transfer.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
+//!
+//! # Not here
+//! What a job is (its specification is opaque bytes here), the chain, keys of customers, erasure coding, relays.
+
+mod address;
+mod admission;
+mod connection;
+mod customer;
+mod endpoint;
+mod error;
+pub mod hash;
+mod limits;
+mod outline;
+mod provider;
+pub mod seal;
+pub mod store;
+mod transfer;
+mod wire;
+
+pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, NodeId, SOCKETS_MAX};
+pub use customer::{Event, Inputs, Session};
+pub use endpoint::{Config, Endpoint, SecretKey};
+pub use error::{SessionError, Unavailable, Violation};
+pub use hash::Hash;
+pub use limits::{
+    ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX,
+    WINDOW_BYTES,
+};
+pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
+pub use provider::{Authorise, Ended, Handler, Job, Server, serve};
+pub use store::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, MemoryStore, StoreError};
+pub use transfer::{Fetched, Sent, Want};
+pub use wire::{Delivery, Failure, FailureCode, Hello, Parties, Progress, Reason, Refusal, RefusalCode, hello_digest};

@@ -1,0 +1,77 @@
+//! The provider's side: accepts sessions for orders that are its own, and hands each to the program that runs jobs.
+//!
+//! # Design
+//! A session's life is one task: handshake, hello, decision, then four things at once (the handler, the customer's
+//! messages, the customer's wants, shutdown), of which the first to end ends the session. The handler's future is dropped
+//! when the session ends, so what must outlive a connection, the run itself, belongs to a task of its own; the customer
+//! may come back with a new session for the same order.
+//!
+//! # Invariants
+//! One session per order: a newer one closes the older, and begins only when the older one's handler is gone.
+//! Nothing is served that was not delivered. No peer is spoken to before [`Authorise`] said yes.
+
+mod job;
+mod server;
+
+use std::future::Future;
+
+use alloy_primitives::U256;
+
+pub use self::{
+    job::Job,
+    server::{Server, serve},
+};
+use crate::{
+    address::NodeId,
+    error::SessionError,
+    wire::{Failure, Hello, Refusal},
+};
+
+/// Decides whether a session may begin.
+pub trait Authorise: Send + Sync + 'static {
+    /// Says yes only if the chain assigned `hello.order` to this provider, `hello.credential` is the signature of the
+    /// order's customer over [`crate::hello_digest`] with this `customer`, and `hello.job` is what was ordered.
+    ///
+    /// The connection proves the node id `customer`; everything in `hello` is hostile.
+    ///
+    /// Called once per connection, at most [`crate::Limits::handshakes_max`] at once, within
+    /// [`crate::Limits::hello_timeout`].
+    ///
+    /// # Errors
+    /// The refusal, which is sent to the peer as it is.
+    fn authorise(&self, customer: NodeId, hello: &Hello) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
+/// Runs jobs in the sessions that were authorised.
+pub trait Handler: Send + Sync + 'static {
+    /// Conducts one session: fetches inputs, reports progress, commits, delivers, waits until all is received.
+    ///
+    /// The future is dropped when the session ends for another reason (see [`Self::ended`]). When it returns, the
+    /// session ends.
+    ///
+    /// # Errors
+    /// The failure, which is sent to the customer as it is.
+    fn run(&self, job: &mut Job) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Learns how a connection ended, also those that never became a session. Must not block.
+    ///
+    /// [`SessionError::Cancelled`] means that the customer wants the run stopped; a lost connection does not.
+    fn ended(&self, ended: Ended) {
+        let Ended { customer, order, outcome } = ended;
+        match outcome {
+            Ok(()) => tracing::info!(?customer, ?order, "session finished"),
+            Err(error) => tracing::info!(?customer, ?order, %error, "session ended"),
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Who, once the handshake proved it.
+    pub customer: Option<NodeId>,
+    /// Which order, once the hello was read.
+    pub order: Option<U256>,
+    /// Why. `Ok` if the handler returned.
+    pub outcome: Result<(), SessionError>,
+}

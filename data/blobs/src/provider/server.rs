@@ -1,0 +1,412 @@
+//! Accepts connections and conducts their sessions, each in a task that this server sees end.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use alloy_primitives::U256;
+use iroh::endpoint::{Connection, Incoming, IncomingAddr, RecvStream, SendStream};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+use super::{Authorise, Ended, Handler, Job};
+use crate::{
+    address::NodeId,
+    admission::{Admission, Ticket},
+    connection::{Close, close, lost, not_accepted, read_message, within},
+    endpoint::Endpoint,
+    error::{SessionError, Unavailable, Violation},
+    limits::Limits,
+    store::BlobStore,
+    transfer::{Offered, Responder, Sent},
+    wire::{Failure, FromCustomer, FromProvider, Hello, Refusal, RefusalCode},
+};
+
+/// A running provider. Dropping it ends it at once; [`Self::shutdown`] tells the customers first.
+#[derive(Debug)]
+pub struct Server {
+    stop: watch::Sender<bool>,
+    admission: Admission,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Sessions now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.admission.sessions()
+    }
+
+    /// Connections now that are not yet sessions.
+    #[must_use]
+    pub fn handshakes(&self) -> usize {
+        self.admission.handshakes()
+    }
+
+    /// Ends every session with "shutting down", waits for their handlers to be gone, and stops accepting.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "provider ended abnormally");
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Begins to accept sessions on `endpoint`. Inputs go to `store`, outputs are served from it.
+///
+/// One server per endpoint; a second one takes the connections of the first.
+pub fn serve<A: Authorise, H: Handler>(
+    endpoint: &Endpoint,
+    store: Arc<dyn BlobStore>,
+    authorise: A,
+    handler: H,
+) -> Server {
+    let limits = *endpoint.limits();
+    let admission = Admission::new(limits);
+    let (stop, stopped) = watch::channel(false);
+    let shared = Shared {
+        store,
+        authorise,
+        handler,
+        limits,
+        admission: admission.clone(),
+        orders: Mutex::default(),
+        stopped: stopped.clone(),
+    };
+    endpoint.accept_incoming();
+    let task = tokio::spawn(accept(endpoint.clone(), Arc::new(shared), stopped));
+    Server { stop, admission, task }
+}
+
+/// What all sessions of a server share.
+struct Shared<A, H> {
+    store: Arc<dyn BlobStore>,
+    authorise: A,
+    handler: H,
+    limits: Limits,
+    admission: Admission,
+    orders: Mutex<HashMap<U256, Holder>>,
+    stopped: watch::Receiver<bool>,
+}
+
+/// The session that an order has now.
+struct Holder {
+    connection: Connection,
+    /// Locked while a handler works on the order.
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+async fn accept<A: Authorise, H: Handler>(
+    endpoint: Endpoint,
+    shared: Arc<Shared<A, H>>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let transport = endpoint.accept_incoming();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            // The sender is gone only if the server was dropped, which aborts this task.
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            incoming = transport.accept() => match incoming {
+                Some(incoming) => admit(&shared, incoming, &mut connections),
+                None => break,
+            },
+            Some(ended) = connections.join_next() => log_panic(ended),
+        }
+    }
+    endpoint.refuse_incoming();
+    while let Some(ended) = connections.join_next().await {
+        log_panic(ended);
+    }
+}
+
+fn log_panic(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "session ended abnormally");
+    }
+}
+
+/// Starts a connection's task, if there is a place for it.
+fn admit<A: Authorise, H: Handler>(shared: &Arc<Shared<A, H>>, incoming: Incoming, connections: &mut JoinSet<()>) {
+    if shared.admission.is_crowded() && !incoming.remote_addr_validated() {
+        // The source must show that it receives at its address, so that counting by address means something.
+        if let Err(error) = incoming.retry() {
+            error.into_incoming().refuse();
+        }
+        return;
+    }
+    let source = match incoming.remote_addr() {
+        IncomingAddr::Ip(address) => Some(address.ip()),
+        _ => None,
+    };
+    match shared.admission.handshake(source) {
+        Some(ticket) => {
+            let shared = Arc::clone(shared);
+            // Boxed: the futures of handlers may be large.
+            connections.spawn(Box::pin(async move { shared.conduct(incoming, ticket).await }));
+        }
+        None => incoming.refuse(),
+    }
+}
+
+/// A session that was authorised but not yet begun.
+struct Greeted {
+    customer: NodeId,
+    hello: Hello,
+    connection: Connection,
+    control: SendStream,
+    messages: RecvStream,
+}
+
+impl<A: Authorise, H: Handler> Shared<A, H> {
+    /// One connection from its first packet to its end.
+    async fn conduct(&self, incoming: Incoming, ticket: Ticket) {
+        let mut ended = Ended { customer: None, order: None, outcome: Ok(()) };
+        let mut stopped = self.stopped.clone();
+        let greeting = self.greet(incoming, &mut ended);
+        let greeted = tokio::select! {
+            greeted = Box::pin(greeting) => greeted,
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
+        };
+        ended.outcome = match greeted {
+            Ok((greeted, place)) => {
+                drop(ticket);
+                let outcome = Box::pin(self.session(greeted)).await;
+                drop(place);
+                outcome
+            }
+            Err(error) => {
+                drop(ticket);
+                Err(error)
+            }
+        };
+        self.handler.ended(ended);
+    }
+
+    /// Handshake, hello and decision. Whatever goes wrong, the connection is closed.
+    async fn greet(&self, incoming: Incoming, ended: &mut Ended) -> Result<(Greeted, Ticket), SessionError> {
+        let handshake = async {
+            let accepting = incoming.accept().map_err(|error| lost(&error))?;
+            accepting.await.map_err(|error| not_accepted(&error))
+        };
+        let connection = within("handshake", self.limits.handshake_timeout, handshake).await?;
+        let customer = NodeId::new(connection.remote_id());
+        ended.customer = Some(customer);
+        let result = self.hear(connection.clone(), customer, ended).await;
+        if let Err(error) = &result {
+            close(&connection, Close::after(error));
+        }
+        result
+    }
+
+    /// Reads the hello and decides.
+    async fn hear(
+        &self,
+        connection: Connection,
+        customer: NodeId,
+        ended: &mut Ended,
+    ) -> Result<(Greeted, Ticket), SessionError> {
+        let limit = self.limits.hello_timeout;
+        let (control, messages, hello) = within("hello", limit, read_hello(&connection, limit)).await?;
+        ended.order = Some(hello.order);
+        let mut greeted = Greeted { customer, hello, connection, control, messages };
+        match self.decide(customer, &greeted.hello).await {
+            Ok(place) => {
+                greeted.say(FromProvider::Accepted, &self.limits).await?;
+                Ok((greeted, place))
+            }
+            Err(SessionError::Refused(refusal)) => {
+                greeted.say(FromProvider::Refused(refusal.clone()), &self.limits).await?;
+                // Closing now could overtake the message; the customer closes when it has read it.
+                let _ = tokio::time::timeout(limit, greeted.connection.closed()).await;
+                Err(SessionError::Refused(refusal))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn decide(&self, customer: NodeId, hello: &Hello) -> Result<Ticket, SessionError> {
+        let refused = |code, reason| SessionError::Refused(Refusal::new(code, reason));
+        let decision = async { self.authorise.authorise(customer, hello).await.map_err(SessionError::Refused) };
+        match within("decision", self.limits.hello_timeout, decision).await {
+            Ok(()) => {}
+            Err(SessionError::Unavailable(_)) => {
+                return Err(refused(RefusalCode::Internal, "the decision took too long"));
+            }
+            Err(error) => return Err(error),
+        }
+        let place = self.admission.session(customer);
+        place.ok_or_else(|| refused(RefusalCode::Busy, "too many sessions"))
+    }
+
+    /// Takes over the order, runs the handler beside the customer's messages and wants, and closes the connection.
+    async fn session(&self, greeted: Greeted) -> Result<(), SessionError> {
+        let (order, connection) = (greeted.hello.order, greeted.connection.clone());
+        let _entry = Entry { orders: &self.orders, connection: &connection };
+        let outcome = tokio::select! {
+            outcome = self.take_over(order, &connection) => match outcome {
+                Ok(turn) => {
+                    let outcome = self.run(greeted).await;
+                    drop(turn);
+                    outcome
+                }
+                Err(error) => Err(error),
+            },
+            error = connection.closed() => Err(lost(&error)),
+        };
+        close(&connection, outcome.as_ref().err().map_or(Close::Done, Close::after));
+        outcome
+    }
+
+    /// Closes an older session of the order and waits for its handler to be gone.
+    async fn take_over(&self, order: U256, connection: &Connection) -> Result<OwnedMutexGuard<()>, SessionError> {
+        let turn = {
+            let mut orders = lock(&self.orders);
+            let older = orders.remove(&order);
+            if let Some(older) = &older {
+                close(&older.connection, Close::Superseded);
+            }
+            let turn = older.map(|older| older.turn).unwrap_or_default();
+            orders.insert(order, Holder { connection: connection.clone(), turn: Arc::clone(&turn) });
+            turn
+        };
+        let wait = async { Ok(turn.lock_owned().await) };
+        within("older session of the order", self.limits.stall_timeout, wait).await
+    }
+
+    async fn run(&self, greeted: Greeted) -> Result<(), SessionError> {
+        let Greeted { customer, hello, connection, control, mut messages } = greeted;
+        let offered = Offered::default();
+        let (sent_in, sent) = watch::channel(Sent::default());
+        let (received_in, received) = watch::channel(false);
+        let store = Arc::clone(&self.store);
+        let limits = self.limits;
+        let responder = Responder { store: Arc::clone(&store), offered: offered.clone(), limits, sent: sent_in };
+        let mut job = Job {
+            customer,
+            hello,
+            connection: connection.clone(),
+            control,
+            store,
+            offered,
+            sent,
+            received,
+            limits,
+            committed: false,
+            delivered: false,
+            violation: None,
+        };
+        let mut stopped = self.stopped.clone();
+        let result = tokio::select! {
+            // A cancellation that arrived together with the end of the connection is still a cancellation.
+            biased;
+            error = listen(&mut messages, &received_in, limits) => Err(error),
+            error = responder.run(&connection) => Err(error),
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
+            result = self.handler.run(&mut job) => Ok(result),
+        };
+        let result = settle(result, job.violation, &connection, *received_in.borrow());
+        // Closed before the answers in flight are dropped, so that none of them looks complete.
+        if let Err(error) = &result {
+            close(&connection, Close::after(error));
+        }
+        match result? {
+            Ok(()) => {
+                close(&connection, Close::Done);
+                Ok(())
+            }
+            Err(failure) => {
+                job.send(FromProvider::Failed(failure.clone())).await?;
+                // Closing now could overtake the message; the customer closes when it has read it.
+                let _ = tokio::time::timeout(limits.hello_timeout, connection.closed()).await;
+                close(&connection, Close::Done);
+                Err(SessionError::Failed(failure))
+            }
+        }
+    }
+}
+
+/// A session's entry among the orders. Dropping it, also when a handler panics, closes the connection and removes it.
+struct Entry<'a> {
+    orders: &'a Mutex<HashMap<U256, Holder>>,
+    connection: &'a Connection,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        close(self.connection, Close::Fault);
+        let own = self.connection.stable_id();
+        lock(self.orders).retain(|_, holder| holder.connection.stable_id() != own);
+    }
+}
+
+fn lock(orders: &Mutex<HashMap<U256, Holder>>) -> MutexGuard<'_, HashMap<U256, Holder>> {
+    // No code panics while it holds this lock.
+    orders.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Greeted {
+    async fn say(&mut self, message: FromProvider, limits: &Limits) -> Result<(), SessionError> {
+        crate::connection::write_message(&mut self.control, &message.encode(), limits.stall_timeout).await
+    }
+}
+
+/// How the session ended, whoever noticed first: the customer's violation, then the end of the connection, explain more than
+/// what the handler made of them.
+fn settle(
+    result: Result<Result<(), Failure>, SessionError>,
+    violation: Option<Violation>,
+    connection: &Connection,
+    received: bool,
+) -> Result<Result<(), Failure>, SessionError> {
+    if let Some(violation) = violation {
+        return Err(violation.into());
+    }
+    match (result, connection.close_reason()) {
+        (Ok(_), Some(reason)) if !received => Err(lost(&reason)),
+        (result, _) => result,
+    }
+}
+
+async fn read_hello(
+    connection: &Connection,
+    limit: std::time::Duration,
+) -> Result<(SendStream, RecvStream, Hello), SessionError> {
+    let (control, mut messages) = connection.accept_bi().await.map_err(|error| lost(&error))?;
+    let message = read_message(&mut messages, limit).await?;
+    match FromCustomer::decode(&message.ok_or(Violation::TooFewBytes { what: "hello" })?)? {
+        FromCustomer::Hello(hello) => Ok((control, messages, hello)),
+        FromCustomer::Cancel | FromCustomer::Received => {
+            Err(Violation::OutOfOrder { what: "something before the hello" }.into())
+        }
+    }
+}
+
+/// Reads the customer's messages after the hello; returns when they end the session.
+async fn listen(messages: &mut RecvStream, received: &watch::Sender<bool>, limits: Limits) -> SessionError {
+    loop {
+        let message = match read_message(messages, limits.stall_timeout).await {
+            Ok(Some(message)) => message,
+            Ok(None) if *received.borrow() => return std::future::pending().await,
+            Ok(None) => return Violation::TooFewBytes { what: "customer's messages" }.into(),
+            Err(error) => return error,
+        };
+        match FromCustomer::decode(&message) {
+            Ok(FromCustomer::Cancel) => return SessionError::Cancelled,
+            Ok(FromCustomer::Received) if !*received.borrow() => {
+                received.send_replace(true);
+            }
+            Ok(_) => return Violation::OutOfOrder { what: "a second hello or receipt" }.into(),
+            Err(violation) => return violation.into(),
+        }
+    }
+}

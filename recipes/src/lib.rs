@@ -1,0 +1,24 @@
+//! The customer's side of each job recipe: from files to a plan, from unit outputs to results, and the reference that checks them.
+//!
+//! # Design
+//! A recipe is a folder (`recipes/<name>`: recipe.toml, kernel, golden result, outside check) and a type here that implements
+//! [`CustomerSide`]. Nothing here runs a kernel: a provider runs the program, this crate says what goes in and reads what comes out.
+//! The kernels and manifests are embedded, so a binary needs no recipe folder.
+//!
+//! # Invariants
+//! [`CustomerSide::plan`] is a pure function of files and parameters: equal on every machine, so equal jobs have equal hashes.
+//! [`CustomerSide::reference`] gives the bytes that the kernel gives. [`CustomerSide::assemble`] treats outputs as hostile.
+//!
+//! # Not here
+//! Hashing and ordering a job (`keystead-job`), running it (`keystead-runner`), clocks, randomness, network.
+
+pub mod align;
+mod customer_side;
+mod error;
+mod inputs;
+pub mod value_at_risk;
+mod words;
+
+pub use customer_side::{CustomerSide, Plan, ResultFile, all, find};
+pub use error::Error;
+pub use inputs::{FILE_BYTES_MAX, InputFile, Inputs};

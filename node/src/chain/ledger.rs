@@ -1,0 +1,279 @@
+//! [`Ledger`] for [`Chain`]: build, check, commit.
+
+use super::{Chain, Executed, broken, environment};
+use futures::future::BoxFuture;
+use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
+use keystead_execution::{BuildLimits, Error as ExecutionError, Outcome, build, execute};
+use keystead_state::{Commit, Snapshot};
+use keystead_types::{
+    B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, Header, Recovered, StateView as _, recover_all,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Bytes of a block that are not transactions: header, the longest context, framing.
+const BLOCK_OVERHEAD_BYTES: usize = 256 * 1024;
+/// Transactions in one block at most: the gas limit allows 7,142.
+const TRANSACTIONS_MAX: usize = 8_192;
+/// How long filling a block may take before it is closed as it is.
+const BUILD_TIME_MAX: Duration = Duration::from_millis(400);
+
+impl Ledger for Chain {
+    fn knows(&self, hash: &B256) -> bool {
+        self.snapshot(hash).is_some()
+    }
+
+    fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
+        let parent = request.parent.header();
+        let parent_hash = request.parent.hash();
+        let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
+        let base_fee = self.spec.next_base_fee(parent);
+        let shell = Block::assemble(BlockParts {
+            parent_hash,
+            number: parent.number.saturating_add(1),
+            timestamp_ms: request.timestamp_ms,
+            beneficiary: self.fee_recipient,
+            state_root: B256::ZERO,
+            receipts_root: B256::ZERO,
+            logs_bloom: alloy_primitives::Bloom::ZERO,
+            gas_limit: self.spec.gas_limit,
+            gas_used: 0,
+            base_fee,
+            transactions: Vec::new(),
+            context: request.context,
+            requests: Vec::new(),
+        });
+        let mut candidates = self.pool().best(base_fee);
+        let limits = BuildLimits {
+            bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
+            transactions_max: TRANSACTIONS_MAX,
+        };
+        let start = Instant::now();
+        let stop = || start.elapsed() > BUILD_TIME_MAX;
+        let built = build(&*snapshot, &self.spec, &environment(shell.header()), &mut candidates, limits, &stop)
+            .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
+        self.drop_refused(&built.refused);
+        let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
+        self.seal(&shell, &snapshot, built.outcome, transactions)
+    }
+
+    fn check(&self, block: &Arc<Block>, parent: &Arc<Block>) -> Result<Verdict, LedgerError> {
+        if self.pending().contains_key(&block.hash()) {
+            return Ok(Verdict::Valid);
+        }
+        if block.number() <= self.store.head().number {
+            return self.check_old(block);
+        }
+        if let Some(reason) = self.broken_header_rule(block.header(), parent) {
+            return Ok(Verdict::Invalid(reason));
+        }
+        match self.execute(block)? {
+            Ok(executed) => {
+                self.keep(executed);
+                Ok(Verdict::Valid)
+            }
+            Err(reason) => Ok(Verdict::Invalid(reason)),
+        }
+    }
+
+    fn commit(&self, block: &Arc<Block>, certificate: Option<Certificate>) -> Result<(), LedgerError> {
+        let head = self.store.head();
+        if block.number() <= head.number {
+            return match self.check_old(block)? {
+                Verdict::Valid => Ok(()),
+                Verdict::Invalid(reason) => Err(LedgerError::Broken(reason)),
+            };
+        }
+        let known = self.pending().get(&block.hash()).cloned();
+        let executed = match known {
+            Some(executed) => executed,
+            None => Arc::new(self.execute(block)?.map_err(|reason| {
+                LedgerError::Broken(format!("a finalized block is invalid here: height={} {reason}", block.number()))
+            })?),
+        };
+        let commit = Commit {
+            block: Arc::clone(block),
+            senders: executed.senders.clone(),
+            receipts: executed.receipts.clone(),
+            snapshot: Arc::clone(&executed.snapshot),
+            certificate,
+        };
+        self.store.commit(commit).map_err(|error| broken("committing a block")(&error))?;
+        self.pending().retain(|_, pending| pending.block.number() > block.number());
+        self.update_pool(block, &executed)?;
+        if !block.transactions().is_empty() {
+            tracing::info!(
+                height = block.number(),
+                transactions = block.transactions().len(),
+                gas = block.header().gas_used,
+                hash = %block.hash(),
+                "finalized"
+            );
+        }
+        Ok(())
+    }
+
+    fn demanded(&self) -> BoxFuture<'static, ()> {
+        let (pool, demand, store, spec) =
+            (Arc::clone(&self.pool), Arc::clone(&self.demand), self.store.clone(), self.spec);
+        Box::pin(async move {
+            loop {
+                let rung = demand.notified();
+                let base_fee = match store.header(store.head().number) {
+                    Ok(Some(header)) => spec.next_base_fee(&header),
+                    // The next commit reports a broken store; until then there is nothing to hurry for.
+                    _ => u64::MAX,
+                };
+                let waiting = pool.lock().unwrap_or_else(std::sync::PoisonError::into_inner).has_executable(base_fee);
+                if waiting {
+                    return;
+                }
+                rung.await;
+            }
+        })
+    }
+
+    fn receive(&self, transactions: Vec<Bytes>) {
+        self.submissions.receive(transactions);
+    }
+}
+
+impl Chain {
+    /// A block at or below the head is valid if it is the one that is there.
+    fn check_old(&self, block: &Block) -> Result<Verdict, LedgerError> {
+        let header = self.store.header(block.number()).map_err(|error| broken("reading a header")(&error))?;
+        Ok(match header {
+            Some(header) if header.hash_slow() == block.hash() => Verdict::Valid,
+            _ => Verdict::Invalid(format!("another block is final: height={} hash={}", block.number(), block.hash())),
+        })
+    }
+
+    /// The first header rule that a child of `parent` breaks. Time and context are the engine's to check.
+    fn broken_header_rule(&self, header: &Header, parent: &Block) -> Option<String> {
+        let base_fee = self.spec.next_base_fee(parent.header());
+        let number = parent.number().saturating_add(1);
+        if header.parent_hash != parent.hash() {
+            return Some(format!("wrong parent: got={} want={}", header.parent_hash, parent.hash()));
+        }
+        if header.number != number {
+            return Some(format!("wrong height: got={} want={number}", header.number));
+        }
+        if header.gas_limit != self.spec.gas_limit {
+            return Some(format!("wrong gas limit: got={} want={}", header.gas_limit, self.spec.gas_limit));
+        }
+        if header.base_fee_per_gas != Some(base_fee) {
+            return Some(format!("wrong base fee: got={:?} want={base_fee}", header.base_fee_per_gas));
+        }
+        None
+    }
+
+    /// Executes a block on its parent's state and compares what comes out with its header.
+    ///
+    /// The inner error is the rule that the block breaks.
+    fn execute(&self, block: &Arc<Block>) -> Result<Result<Executed, String>, LedgerError> {
+        let header = block.header();
+        if !block.requests().is_empty() {
+            return Ok(Err(format!("requests of an unknown type: count={}", block.requests().len())));
+        }
+        let snapshot = self.snapshot(&header.parent_hash).ok_or(LedgerError::UnknownParent(header.parent_hash))?;
+        let transactions = match self.recover(block) {
+            Ok(transactions) => transactions,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let outcome = match execute(&*snapshot, &self.spec, &environment(header), &transactions) {
+            Ok(outcome) => outcome,
+            Err(error @ ExecutionError::Transaction { .. }) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(broken("executing a block")(&error)),
+        };
+        if outcome.gas_used != header.gas_used {
+            return Ok(Err(format!("wrong gas used: got={} want={}", header.gas_used, outcome.gas_used)));
+        }
+        if outcome.receipts_root != header.receipts_root {
+            return Ok(Err(format!(
+                "wrong receipts root: got={} want={}",
+                header.receipts_root, outcome.receipts_root
+            )));
+        }
+        if outcome.logs_bloom != header.logs_bloom {
+            return Ok(Err("wrong logs bloom".to_owned()));
+        }
+        let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
+        if child.state_root() != header.state_root {
+            return Ok(Err(format!("wrong state root: got={} want={}", header.state_root, child.state_root())));
+        }
+        Ok(Ok(Executed {
+            block: Arc::clone(block),
+            senders: transactions.iter().map(Recovered::signer).collect(),
+            receipts: outcome.receipts,
+            snapshot: child.seal(block.hash()),
+        }))
+    }
+
+    /// Senders of a block's transactions: from the pool where it knows them, else recovered on all cores.
+    fn recover(&self, block: &Block) -> Result<Vec<Recovered>, String> {
+        let known: Vec<Option<Arc<Recovered>>> = {
+            let pool = self.pool();
+            block.transactions().iter().map(|transaction| pool.get(transaction.tx_hash())).collect()
+        };
+        let unknown = block.transactions().iter().zip(&known).filter(|(_, known)| known.is_none());
+        let unknown: Vec<_> = unknown.map(|(transaction, _)| transaction.clone()).collect();
+        let mut recovered = recover_all(unknown).map_err(|error| error.to_string())?.into_iter();
+        known
+            .into_iter()
+            .map(|known| known.map(|known| (*known).clone()).or_else(|| recovered.next()))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| "a sender is missing".to_owned())
+    }
+
+    /// Turns the shell of a block and what execution made of it into the block, and keeps its state.
+    fn seal(
+        &self,
+        shell: &Block,
+        snapshot: &Arc<Snapshot>,
+        outcome: Outcome,
+        transactions: Vec<Recovered>,
+    ) -> Result<Arc<Block>, LedgerError> {
+        let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
+        let header = shell.header();
+        let senders = transactions.iter().map(Recovered::signer).collect();
+        let block = Arc::new(Block::assemble(BlockParts {
+            parent_hash: header.parent_hash,
+            number: header.number,
+            timestamp_ms: shell.timestamp_ms(),
+            beneficiary: header.beneficiary,
+            state_root: child.state_root(),
+            receipts_root: outcome.receipts_root,
+            logs_bloom: outcome.logs_bloom,
+            gas_limit: header.gas_limit,
+            gas_used: outcome.gas_used,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            transactions: transactions.into_iter().map(Recovered::into_inner).collect(),
+            context: shell.context().clone(),
+            requests: Vec::new(),
+        }));
+        let snapshot = child.seal(block.hash());
+        self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, snapshot });
+        Ok(block)
+    }
+
+    fn drop_refused(&self, refused: &[(B256, keystead_execution::InvalidTransaction)]) {
+        let mut pool = self.pool();
+        for (hash, reason) in refused.iter().filter(|(_, reason)| reason.is_permanent()) {
+            tracing::debug!(%hash, %reason, "dropped from the pool: it cannot be executed");
+            pool.remove(hash);
+        }
+    }
+
+    /// Tells the pool the new nonces and balances of everyone who sent a transaction in the block.
+    fn update_pool(&self, block: &Block, executed: &Executed) -> Result<(), LedgerError> {
+        let mut accounts = Vec::with_capacity(executed.senders.len());
+        for sender in &executed.senders {
+            let account = executed.snapshot.account(sender).map_err(|error| broken("reading an account")(&error))?;
+            accounts.push((*sender, account.unwrap_or_default()));
+        }
+        self.pool().on_block(self.spec.next_base_fee(block.header()), accounts);
+        Ok(())
+    }
+}

@@ -1,0 +1,137 @@
+//! What a person can type.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::{net::IpAddr, path::PathBuf};
+
+/// A shared computer that nobody has to trust: ledger, compute market, proofs.
+#[derive(Debug, Parser)]
+#[command(name = "keystead", version, about, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// What to log: `error`, `warn`, `info`, `debug`, or a filter such as `keystead=debug`.
+    #[arg(long, env = "KEYSTEAD_LOG", default_value = "info", global = true, value_name = "FILTER")]
+    pub(crate) log: String,
+    /// How log lines look.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text, global = true)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Form of the log lines on standard error.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make the files of a new development network: genesis, network key, one folder per validator.
+    #[cfg(feature = "validator")]
+    Init(Init),
+    /// Run a validator from its folder until it is stopped (Ctrl-C or SIGTERM).
+    #[cfg(feature = "validator")]
+    Node(Node),
+    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
+    Verify(Verify),
+    /// Measure a running network.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Print a completion script for a shell.
+    Completions(Completions),
+}
+
+/// Options of `keystead init`.
+#[derive(Args, Debug)]
+pub(crate) struct Init {
+    /// How many validators.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=128))]
+    pub(crate) validators: u32,
+    /// Folder to make; it must not exist or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// EIP-155 chain id.
+    #[arg(long, default_value_t = keystead_types::ChainSpec::DEVELOPMENT_CHAIN_ID)]
+    pub(crate) chain_id: u64,
+    /// Address that the validators listen on and are reached at.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) host: IpAddr,
+    /// First port for connections between validators; the others follow. 0 picks free ports.
+    #[arg(long, default_value_t = 30_500)]
+    pub(crate) p2p_port: u16,
+    /// First port for JSON-RPC; the others follow. 0 picks free ports.
+    #[arg(long, default_value_t = 8_545)]
+    pub(crate) rpc_port: u16,
+    /// Give this account 10,000 KST in addition to the ten well-known test accounts. May be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) fund: Vec<keystead_types::Address>,
+    /// Shortest time between blocks under load, in milliseconds.
+    #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=10_000))]
+    pub(crate) interval: u64,
+}
+
+/// Options of `keystead node`.
+#[derive(Args, Debug)]
+pub(crate) struct Node {
+    /// The validator's folder, as `keystead init` made it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Options of `keystead verify`.
+#[derive(Args, Debug)]
+pub(crate) struct Verify {
+    /// The bundle, as `keystead_getProof` or a job's `certificate.json` holds it; `-` reads standard input.
+    pub(crate) file: PathBuf,
+    /// The network key that you trust: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: String,
+    /// Oldest block that may prove a claim about now, in seconds [default: 10 for such claims].
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) max_age: Option<u64>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `keystead bench` can measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// Send plain transfers at a fixed rate and print latency and throughput as JSON.
+    Load(BenchLoad),
+}
+
+/// Options of `keystead bench load`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchLoad {
+    /// JSON-RPC address of a node; repeat it to spread the load.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: Vec<String>,
+    /// Transactions per second.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    pub(crate) rate: u64,
+    /// For how long, in seconds.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+    /// Accounts to send from; each is given 1 KST by the first test account.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=5_000))]
+    pub(crate) senders: u64,
+}
+
+/// Options of `keystead completions`.
+#[derive(Args, Debug)]
+pub(crate) struct Completions {
+    /// The shell to complete for.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Shows an error and its causes on standard error.
+#[allow(clippy::print_stderr, reason = "the last word of the program")]
+pub(crate) fn print_error(error: &eyre::Report) {
+    eprintln!("error: {error}");
+    for cause in error.chain().skip(1) {
+        eprintln!("  because: {cause}");
+    }
+}

@@ -1,0 +1,81 @@
+//! A small JSON-RPC client for the commands that talk to a node.
+
+use alloy_primitives::{B256, Bytes};
+use eyre::{Context as _, Result, bail, ensure, eyre};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// How long one request may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One node's JSON-RPC address.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    pub(crate) fn new(url: &str) -> Result<Self> {
+        ensure!(url.starts_with("http://"), "{url} is not an http:// address of a node's JSON-RPC");
+        let http =
+            reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().wrap_err("cannot make an HTTP client")?;
+        Ok(Self { http, url: url.to_owned() })
+    }
+
+    /// Calls one method; a JSON-RPC error becomes an error with its message.
+    pub(crate) async fn call(&self, method: &str, params: Value) -> Result<Value> {
+        let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let mut answer = self.post(&request).await?;
+        result_of(&mut answer).wrap_err_with(|| format!("{method} on {}", self.url))
+    }
+
+    /// Sends raw transactions in one batch; one result per transaction, in order.
+    pub(crate) async fn send_batch(&self, transactions: &[Bytes]) -> Result<Vec<Result<B256>>> {
+        let batch: Vec<Value> = transactions
+            .iter()
+            .enumerate()
+            .map(|(id, raw)| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [raw]}))
+            .collect();
+        let answer = self.post(&Value::Array(batch)).await?;
+        let Value::Array(mut answers) = answer else {
+            bail!("{} answered a batch with something else: {answer}", self.url)
+        };
+        ensure!(answers.len() == transactions.len(), "{} answers for {} calls", answers.len(), transactions.len());
+        answers.sort_by_key(|answer| answer.get("id").and_then(Value::as_u64));
+        Ok(answers
+            .iter_mut()
+            .map(|answer| {
+                let hash = result_of(answer)?;
+                serde_json::from_value(hash).wrap_err("the answer is not a hash")
+            })
+            .collect())
+    }
+
+    /// A quantity such as `eth_blockNumber`.
+    pub(crate) async fn quantity(&self, method: &str, params: Value) -> Result<u64> {
+        quantity(&self.call(method, params).await?)
+    }
+
+    async fn post(&self, body: &Value) -> Result<Value> {
+        let unreachable = || format!("cannot reach {}: is a node running there?", self.url);
+        let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(unreachable)?;
+        response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.url))
+    }
+}
+
+/// Reads `0x…` as a number.
+pub(crate) fn quantity(value: &Value) -> Result<u64> {
+    let text = value.as_str().ok_or_else(|| eyre!("not a quantity: {value}"))?;
+    let digits = text.strip_prefix("0x").ok_or_else(|| eyre!("not a quantity: {value}"))?;
+    u64::from_str_radix(digits, 16).wrap_err_with(|| format!("not a quantity: {value}"))
+}
+
+fn result_of(answer: &mut Value) -> Result<Value> {
+    if let Some(error) = answer.get("error") {
+        let message = error.get("message").and_then(Value::as_str).unwrap_or("no message");
+        let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+        bail!("{message} (code {code})");
+    }
+    answer.get_mut("result").map(Value::take).ok_or_else(|| eyre!("the answer has neither result nor error"))
+}

@@ -1,0 +1,289 @@
+//! `keystead bench load`: plain transfers at a fixed rate against a running network, and what became of them.
+//!
+//! # Design
+//! Open loop: transactions are signed beforehand and sent when their time has come, whether or not earlier ones were
+//! answered. Inclusion is seen by one observer that follows the chain's head every few milliseconds, so a measured
+//! latency includes up to one poll.
+
+use crate::{
+    cli::BenchLoad,
+    client::{Client, quantity},
+};
+use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_signer::SignerSync as _;
+use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use eyre::{Context as _, Result, ensure, eyre};
+use futures::future::join_all;
+use serde::Serialize;
+use serde_json::json;
+use std::{
+    collections::HashMap,
+    process::ExitCode,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::time::{sleep, sleep_until};
+
+/// How often the observer asks for the head.
+const POLL: Duration = Duration::from_millis(5);
+/// How long to wait for the last transactions after the last was sent.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
+/// Time between two batches to one node.
+const TICK: Duration = Duration::from_millis(20);
+/// Gas of a plain transfer.
+const TRANSFER_GAS: u64 = 21_000;
+/// 100 gwei: far above any base fee of a development network.
+const FEE_MAX: u128 = 100_000_000_000;
+/// Mnemonic of the accounts that `keystead init` funds.
+const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
+
+/// What the command prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    sent: u64,
+    accepted: u64,
+    refused: u64,
+    first_refusal: Option<String>,
+    included: u64,
+    seconds: f64,
+    included_per_s: f64,
+    /// From sending to the block being seen final by a client, milliseconds.
+    latency_ms: Spread,
+    /// From a block's own time to its being seen final, milliseconds.
+    finality_ms: Spread,
+    /// Between consecutive blocks' times, milliseconds.
+    block_gap_ms: Spread,
+    blocks: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Spread {
+    p50: u64,
+    p95: u64,
+    p99: u64,
+    max: u64,
+    count: u64,
+}
+
+impl Spread {
+    fn of(mut values: Vec<u64>) -> Self {
+        values.sort_unstable();
+        let at = |percent: usize| {
+            let index = values.len().saturating_sub(1).saturating_mul(percent).checked_div(100).unwrap_or(0);
+            values.get(index).copied().unwrap_or_default()
+        };
+        Self { p50: at(50), p95: at(95), p99: at(99), max: at(100), count: values.len() as u64 }
+    }
+}
+
+/// Shared between sender and observer.
+#[derive(Default)]
+struct Board {
+    sent: Mutex<HashMap<B256, Instant>>,
+    seen: Mutex<HashMap<B256, Instant>>,
+    done: AtomicBool,
+    refused: AtomicU64,
+    accepted: AtomicU64,
+    first_refusal: Mutex<Option<String>>,
+}
+
+#[derive(Default)]
+struct Observed {
+    finality_ms: Vec<u64>,
+    block_gap_ms: Vec<u64>,
+    blocks: u64,
+}
+
+pub(crate) fn run(options: &BenchLoad) -> Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let report = runtime.block_on(load(options))?;
+    #[allow(clippy::print_stdout, reason = "the answer to the command")]
+    {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load(options: &BenchLoad) -> Result<Report> {
+    let clients: Vec<Client> = options.rpc.iter().map(|url| Client::new(url)).collect::<Result<_>>()?;
+    let first = clients.first().ok_or_else(|| eyre!("name at least one node with --rpc"))?;
+    let chain_id = first.quantity("eth_chainId", json!([])).await?;
+    let senders = fund(first, chain_id, options.senders).await?;
+    let total = options.rate.saturating_mul(options.seconds);
+    let transactions = sign_all(&senders, chain_id, total)?;
+    let board = Arc::new(Board::default());
+    let head = first.quantity("eth_blockNumber", json!([])).await?;
+    let observer = tokio::spawn(observe(first.clone(), head, Arc::clone(&board)));
+    let start = Instant::now();
+    send(&clients, transactions, options.rate, &board).await;
+    let deadline = Instant::now() + SETTLE_MAX;
+    while included(&board) < board.accepted.load(Ordering::Relaxed) && Instant::now() < deadline {
+        sleep(POLL).await;
+    }
+    board.done.store(true, Ordering::Relaxed);
+    let observed = observer.await.wrap_err("the observer died")??;
+    Ok(report(&board, observed, start, total))
+}
+
+fn included(board: &Board) -> u64 {
+    let seen = board.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.len() as u64
+}
+
+fn report(board: &Board, observed: Observed, start: Instant, sent: u64) -> Report {
+    let times = board.sent.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = board.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let latencies = seen.iter().filter_map(|(hash, at)| Some(at.saturating_duration_since(*times.get(hash)?)));
+    let latencies: Vec<u64> = latencies.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)).collect();
+    let last = seen.values().max().copied().unwrap_or(start);
+    let seconds = last.saturating_duration_since(start).as_secs_f64();
+    let included = latencies.len() as u64;
+    Report {
+        sent,
+        accepted: board.accepted.load(Ordering::Relaxed),
+        refused: board.refused.load(Ordering::Relaxed),
+        first_refusal: board.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        included,
+        seconds,
+        included_per_s: if seconds > 0.0 { included as f64 / seconds } else { 0.0 },
+        latency_ms: Spread::of(latencies),
+        finality_ms: Spread::of(observed.finality_ms),
+        block_gap_ms: Spread::of(observed.block_gap_ms),
+        blocks: observed.blocks,
+    }
+}
+
+/// Makes fresh accounts and gives each one KST from the first test account.
+async fn fund(client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateKeySigner>> {
+    let rich = MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).build().wrap_err("test account")?;
+    let senders: Vec<PrivateKeySigner> = (0..count).map(|_| PrivateKeySigner::random()).collect();
+    let nonce = client.quantity("eth_getTransactionCount", json!([rich.address(), "pending"])).await?;
+    let one = U256::from(1_000_000_000_000_000_000u64);
+    let mut raw = Vec::with_capacity(senders.len());
+    for (sender, nonce) in senders.iter().zip(nonce..) {
+        raw.push(sign(&rich, chain_id, nonce, sender.address(), one)?.1);
+    }
+    let mut last = None;
+    for chunk in raw.chunks(50) {
+        for hash in client.send_batch(chunk).await? {
+            last = Some(hash.wrap_err("funding the senders")?);
+        }
+    }
+    let last = last.ok_or_else(|| eyre!("--senders must be at least 1"))?;
+    let deadline = Instant::now() + SETTLE_MAX;
+    while client.call("eth_getTransactionReceipt", json!([last])).await?.is_null() {
+        ensure!(Instant::now() < deadline, "the funding transactions were not included within {SETTLE_MAX:?}");
+        sleep(POLL).await;
+    }
+    Ok(senders)
+}
+
+fn sign_all(senders: &[PrivateKeySigner], chain_id: u64, total: u64) -> Result<Vec<(B256, Bytes)>> {
+    let mut out = Vec::new();
+    for index in 0..total {
+        let count = senders.len() as u64;
+        let (round, turn) = (index.checked_div(count).unwrap_or(0), index.checked_rem(count).unwrap_or(0));
+        let sender = senders.get(usize::try_from(turn)?).ok_or_else(|| eyre!("no senders"))?;
+        out.push(sign(sender, chain_id, round, Address::from_word(B256::from(U256::from(index + 1))), U256::from(1))?);
+    }
+    Ok(out)
+}
+
+fn sign(signer: &PrivateKeySigner, chain_id: u64, nonce: u64, to: Address, value: U256) -> Result<(B256, Bytes)> {
+    let transaction = TxEip1559 {
+        chain_id,
+        nonce,
+        gas_limit: TRANSFER_GAS,
+        max_fee_per_gas: FEE_MAX,
+        max_priority_fee_per_gas: 1_000_000,
+        to: TxKind::Call(to),
+        value,
+        ..TxEip1559::default()
+    };
+    let signature = signer.sign_hash_sync(&transaction.signature_hash()).wrap_err("cannot sign")?;
+    let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
+    Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
+}
+
+/// Sends each transaction when its time has come; a sender's transactions always go to the same node.
+async fn send(clients: &[Client], transactions: Vec<(B256, Bytes)>, rate: u64, board: &Arc<Board>) {
+    let start = tokio::time::Instant::now();
+    let per_tick = rate.saturating_mul(u64::try_from(TICK.as_millis()).unwrap_or(1)) as f64 / 1_000.0;
+    let mut sending = Vec::new();
+    let mut rest = transactions.as_slice();
+    let mut due = 0.0;
+    let mut tick = 0u32;
+    while !rest.is_empty() {
+        sleep_until(start + TICK.saturating_mul(tick)).await;
+        tick = tick.saturating_add(1);
+        due += per_tick;
+        // LOSSY: a count of transactions, far below 2^53.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let count = (due as usize).min(rest.len());
+        due -= count as f64;
+        let (now, later) = rest.split_at(count);
+        rest = later;
+        if now.is_empty() {
+            continue;
+        }
+        let Some(client) = clients.get((tick as usize).checked_rem(clients.len()).unwrap_or(0)) else { return };
+        sending.push(tokio::spawn(send_batch(client.clone(), now.to_vec(), Arc::clone(board))));
+    }
+    join_all(sending).await;
+}
+
+async fn send_batch(client: Client, batch: Vec<(B256, Bytes)>, board: Arc<Board>) {
+    let now = Instant::now();
+    {
+        let mut sent = board.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        sent.extend(batch.iter().map(|(hash, _)| (*hash, now)));
+    }
+    let raw: Vec<Bytes> = batch.iter().map(|(_, raw)| raw.clone()).collect();
+    let refuse = |count: u64, reason: String| {
+        board.refused.fetch_add(count, Ordering::Relaxed);
+        board.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+    };
+    for chunk in raw.chunks(50) {
+        match client.send_batch(chunk).await {
+            Ok(answers) => answers.into_iter().for_each(|answer| match answer {
+                Ok(_) => {
+                    board.accepted.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(error) => refuse(1, format!("{error:#}")),
+            }),
+            Err(error) => refuse(chunk.len() as u64, format!("{error:#}")),
+        }
+    }
+}
+
+/// Follows the chain until told to stop.
+async fn observe(client: Client, mut height: u64, board: Arc<Board>) -> Result<Observed> {
+    let mut observed = Observed::default();
+    let mut previous = None;
+    while !board.done.load(Ordering::Relaxed) {
+        let head = client.quantity("eth_blockNumber", json!([])).await?;
+        let (now, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
+        while height < head {
+            height = height.saturating_add(1);
+            let block = client.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false])).await?;
+            let time = quantity(block.get("extraData").ok_or_else(|| eyre!("a block without extraData"))?)?;
+            observed.finality_ms.push(u64::try_from(wall.as_millis())?.saturating_sub(time));
+            observed.block_gap_ms.extend(previous.map(|previous| time.saturating_sub(previous)));
+            observed.blocks = observed.blocks.saturating_add(1);
+            previous = Some(time);
+            let hashes: Vec<B256> = serde_json::from_value(block.get("transactions").cloned().unwrap_or_default())?;
+            board
+                .seen
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .extend(hashes.into_iter().map(|hash| (hash, now)));
+        }
+        sleep(POLL).await;
+    }
+    Ok(observed)
+}

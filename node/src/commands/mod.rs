@@ -1,0 +1,46 @@
+//! One module per subcommand.
+
+mod bench;
+mod completions;
+#[cfg(feature = "validator")]
+mod init;
+#[cfg(feature = "validator")]
+mod node;
+mod verify;
+
+use crate::cli::{Bench, Cli, Command, LogFormat};
+use eyre::{Context as _, Result};
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+/// Runs what was asked for; the code is the process's exit code.
+///
+/// # Errors
+/// Whatever stopped the command, with the context to act on it.
+pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
+    start_logging(&cli.log, cli.log_format)?;
+    match cli.command {
+        #[cfg(feature = "validator")]
+        Command::Init(options) => init::run(&options),
+        #[cfg(feature = "validator")]
+        Command::Node(options) => node::run(&options),
+        Command::Verify(options) => verify::run(&options),
+        Command::Bench(Bench::Load(options)) => bench::run(&options),
+        Command::Completions(options) => completions::run(options.shell),
+    }
+}
+
+fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
+    // The engine logs every view at info level; a person wants the blocks.
+    let filter = match filter {
+        plain @ ("error" | "warn" | "info") => format!("{plain},commonware=warn,fjall=warn,lsm_tree=warn"),
+        other => other.to_owned(),
+    };
+    let filter = EnvFilter::try_new(&filter).wrap_err_with(|| format!("--log is not a filter: {filter}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,173 @@
+//! `keystead node`: one validator, from its folder, until it is told to stop.
+//!
+//! # Design
+//! The engine has its own runtime on its own thread; JSON-RPC has another, so that neither starves the other. Both end
+//! when the signal comes; the engine's end decides the exit code.
+
+use crate::{
+    chain::{Chain, Submissions},
+    cli::Node,
+    network::{Folder, hex_array, hex_bytes},
+};
+use eyre::{Context as _, Result, eyre};
+use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
+use keystead_mempool::{Limits, Pool};
+use keystead_rpc::{Context, Network, ServerLimits, ValidatorInfo};
+use keystead_state::{Options, Store};
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
+
+/// Threads of the RPC runtime; its blocking work has lanes of its own.
+const RPC_THREADS: usize = 2;
+
+pub(crate) fn run(options: &Node) -> Result<ExitCode> {
+    let folder = Folder::read(&options.dir)?;
+    let data = folder.root.join("data");
+    let store = Store::open(&data.join("state"), &folder.genesis, Options::default())
+        .wrap_err_with(|| format!("cannot open the state in {}", data.display()))?;
+    let keys = keys(&folder)?;
+    let network_key = keys.network_key()?;
+    let spec = folder.genesis.spec;
+    let pool = Arc::new(Mutex::new(Pool::new(Limits::default(), spec.chain_id, spec.gas_limit)));
+    let (gossip, outgoing) = Gossip::new();
+    let (submissions, inbox) = Submissions::new(store.clone(), spec, Arc::clone(&pool), gossip);
+    let worker = submissions.clone();
+    thread::Builder::new().name("gossip".to_owned()).spawn(move || worker.work(&inbox))?;
+    let runtime = Builder::new_multi_thread().worker_threads(RPC_THREADS).enable_all().thread_name("rpc").build()?;
+    let (stop, stopped) = watch::channel(false);
+    let rpc = Context {
+        store: store.clone(),
+        pool: Arc::clone(&pool),
+        spec,
+        submit: Arc::new(submissions.clone()),
+        network: Network { network_key, validators: validators(&folder)? },
+        client_version: format!(
+            "keystead/v{}/{}-{}",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ),
+    };
+    let server = start_rpc(&runtime, rpc, &folder, stopped.clone())?;
+    runtime.spawn(wait_for_signal(stop));
+    let head = store.head();
+    tracing::info!(
+        chain = spec.chain_id,
+        head = head.number,
+        rpc = %format!("http://{}", folder.config.rpc_listen),
+        p2p = %folder.config.p2p_listen,
+        "validator starts"
+    );
+    let chain = Chain::new(store.clone(), spec, pool, folder.config.fee_recipient, submissions);
+    let config = engine_config(&folder, &store, keys)?;
+    let result = keystead_consensus::run(config, Arc::new(chain), outgoing, Box::pin(until_stopped(stopped)));
+    runtime.block_on(async {
+        server.abort();
+        let _ = server.await;
+    });
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result.wrap_err("the validator stopped")?;
+    tracing::info!(head = store.head().number, "validator stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn keys(folder: &Folder) -> Result<ValidatorKeys> {
+    let participants: Vec<[u8; 32]> = folder
+        .network
+        .validators
+        .iter()
+        .map(|validator| hex_array(&validator.public_key, "a public key in network.json"))
+        .collect::<Result<_>>()?;
+    let keys = ValidatorKeys::new(
+        &hex_bytes(&folder.keys.private_key, "private_key in keys.json")?,
+        &hex_bytes(&folder.keys.share, "share in keys.json")?,
+        &hex_bytes(&folder.network.sharing, "sharing in network.json")?,
+        &participants,
+    )?;
+    let expected: [u8; 96] = hex_array(&folder.network.network_key, "network_key in network.json")?;
+    if keys.network_key()? != expected {
+        return Err(eyre!("network.json contradicts itself: network_key is not that of sharing"));
+    }
+    Ok(keys)
+}
+
+fn validators(folder: &Folder) -> Result<Vec<ValidatorInfo>> {
+    let entries = folder.network.validators.iter();
+    entries
+        .map(|validator| {
+            let public_key = hex_array(&validator.public_key, "a public key in network.json")?;
+            Ok(ValidatorInfo { public_key, p2p_address: validator.p2p_address.to_string() })
+        })
+        .collect()
+}
+
+fn engine_config(folder: &Folder, store: &Store, keys: ValidatorKeys) -> Result<RunConfig> {
+    let peers = folder.network.validators.iter().map(|validator| {
+        let public_key = hex_array(&validator.public_key, "a public key in network.json")?;
+        Ok(Peer { public_key, address: validator.p2p_address })
+    });
+    Ok(RunConfig {
+        chain_id: folder.network.chain_id,
+        keys,
+        validators: peers.collect::<Result<_>>()?,
+        listen: folder.config.p2p_listen,
+        directory: folder.root.join("data").join("engine"),
+        genesis: store.genesis(),
+        pacing: Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() },
+        drift_max: Duration::from_millis(folder.genesis.spec.drift_ms_max),
+    })
+}
+
+fn start_rpc(
+    runtime: &Runtime,
+    context: Context,
+    folder: &Folder,
+    stopped: watch::Receiver<bool>,
+) -> Result<tokio::task::JoinHandle<()>> {
+    let address = folder.config.rpc_listen;
+    let listener = runtime.block_on(TcpListener::bind(address)).wrap_err_with(|| {
+        format!("cannot listen for JSON-RPC on {address}: stop the other program or change rpc_listen in config.toml")
+    })?;
+    // Bound and released: the engine binds it again and would otherwise end without saying which port is taken.
+    std::net::TcpListener::bind(folder.config.p2p_listen).wrap_err_with(|| {
+        format!(
+            "cannot listen for validators on {}: stop the other program or change p2p_listen in config.toml",
+            folder.config.p2p_listen
+        )
+    })?;
+    Ok(runtime.spawn(async move {
+        if let Err(error) =
+            keystead_rpc::serve(context, listener, ServerLimits::default(), until_stopped(stopped)).await
+        {
+            tracing::error!(%error, "the JSON-RPC server ended");
+        }
+    }))
+}
+
+async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone: the process is ending.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+async fn wait_for_signal(stop: watch::Sender<bool>) {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("cannot listen for signals: stop this process with SIGKILL, nothing is lost");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
+        _ = terminate.recv() => tracing::info!("asked to stop: stopping"),
+    }
+    let _ = stop.send(true);
+}

@@ -1,0 +1,75 @@
+//! `keystead verify FILE`: checks a bundle offline.
+
+use crate::{cli::Verify, network::hex_array};
+use eyre::{Context as _, Result, ensure};
+use keystead_proof::{Report, verify};
+use serde_json::{Value, json};
+use std::{
+    fs::File,
+    io::{Read as _, stdin},
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// Largest bundle read; the verifier's own limit is smaller.
+const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Exit code of a usage or file error, apart from the three verdicts' codes 0, 1, 2.
+const EXIT_USAGE: u8 = 3;
+
+pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
+    let (bundle, key) = match read(options) {
+        Ok(read) => read,
+        Err(error) => {
+            crate::cli::print_error(&error);
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock stands before 1970")?;
+    let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let report = verify(&bundle, &key, now_ms, options.max_age.map(|seconds| seconds.saturating_mul(1_000)));
+    print(&report, options.json)?;
+    Ok(ExitCode::from(report.verdict.exit_code()))
+}
+
+fn read(options: &Verify) -> Result<(Vec<u8>, [u8; 96])> {
+    let key = hex_array::<96>(&options.network_key, "--network-key")?;
+    let mut bundle = Vec::new();
+    if options.file.as_os_str() == "-" {
+        stdin().take(FILE_BYTES_MAX).read_to_end(&mut bundle)?;
+    } else {
+        let name = options.file.display();
+        let file = File::open(&options.file).wrap_err_with(|| format!("cannot open {name}"))?;
+        file.take(FILE_BYTES_MAX).read_to_end(&mut bundle).wrap_err_with(|| format!("cannot read {name}"))?;
+    }
+    ensure!(
+        !bundle.is_empty(),
+        "{} is empty: a bundle is JSON as `keystead_getProof` returns it",
+        options.file.display()
+    );
+    Ok((bundle, key))
+}
+
+#[allow(clippy::print_stdout, reason = "the answer to the command")]
+fn print(report: &Report, json: bool) -> Result<()> {
+    if !json {
+        print!("{report}");
+        return Ok(());
+    }
+    let steps: Vec<Value> = report
+        .steps
+        .iter()
+        .map(|step| json!({"step": step.step.name(), "passed": step.passed, "sentence": step.sentence}))
+        .collect();
+    let block = report.block.as_ref().map(
+        |block| json!({"number": block.number, "hash": block.hash, "timeMs": block.time_ms, "ageMs": block.age_ms}),
+    );
+    let report = json!({
+        "verdict": report.verdict.name(),
+        "claim": report.claim.as_ref().map(ToString::to_string),
+        "block": block,
+        "steps": steps,
+    });
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(())
+}

@@ -1,0 +1,26 @@
+//! The one binary: validator, provider, customer and verifier of Keystead.
+//!
+//! # Design
+//! `cli` says what can be asked, one module in `commands` answers each question, `chain` joins execution, state and
+//! mempool into the ledger that the engine drives. Errors carry context on their way up and end in one line for the
+//! person who typed the command.
+
+#[cfg(feature = "validator")]
+mod chain;
+mod cli;
+mod client;
+mod commands;
+mod network;
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match commands::dispatch(cli::Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            cli::print_error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

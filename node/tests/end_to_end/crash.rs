@@ -1,0 +1,116 @@
+//! kill -9 at random moments, under load: nothing final is lost and the chain goes on.
+
+use crate::network::{KEYSTEAD, Network, number, wait_until};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+/// Promised longest time between finalized blocks with one of four validators dead.
+const GAP_MS_MAX: u64 = 3_000;
+/// Kills at random moments.
+const KILLS: usize = 20;
+
+/// A generator with a printed seed: moments and victims can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Blocks as validator `index` reports them, from `from` to `to`: height to (hash, state root, time).
+fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, (String, String, u64)> {
+    (from..=to)
+        .map(|height| {
+            let block = network.block(index, height);
+            let text = |key: &str| block[key].as_str().unwrap().to_owned();
+            (height, (text("hash"), text("stateRoot"), number(&block["extraData"])))
+        })
+        .collect()
+}
+
+fn load(network: &Network, seconds: u64) -> Child {
+    let mut command = Command::new(KEYSTEAD);
+    command.args(["bench", "load", "--rate", "50", "--senders", "20", "--seconds", &seconds.to_string()]);
+    (0..network.rpc.len()).for_each(|index| {
+        command.args(["--rpc", &network.url(index)]);
+    });
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[test]
+fn twenty_kills_under_load_lose_no_final_block_and_restart_continues_slow() {
+    let seed = std::env::var("KEYSTEAD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0x5eed_2026);
+    println!("seed: KEYSTEAD_SEED={seed}");
+    let mut dice = Dice(seed);
+    let mut network = Network::start(4);
+    let mut load = load(&network, 300);
+    for kill in 0..KILLS {
+        let victim = dice.roll(4) as usize;
+        let witness = (victim + 1) % 4;
+        thread::sleep(Duration::from_millis(dice.roll(900)));
+        let before = network.head(victim).unwrap();
+        let known = blocks(&network, victim, before.saturating_sub(5), before);
+        network.kill(victim);
+        let height = network.head(witness).unwrap();
+        network.wait_for_head(witness, height.max(before) + 3);
+        network.launch(victim);
+        network.wait_for_head(victim, height.max(before) + 3);
+        let after = blocks(&network, victim, before.saturating_sub(5), before);
+        assert_eq!(after, known, "kill {kill}: validator {victim} lost or changed a final block");
+    }
+    let _ = load.kill();
+    let _ = load.wait();
+    let head = network.head(0).unwrap();
+    let all = blocks(&network, 0, 1, head);
+    let mut longest = (0, 0);
+    for ((_, earlier), (height, later)) in all.iter().zip(all.iter().skip(1)) {
+        longest = longest.max((later.2 - earlier.2, *height));
+    }
+    println!("longest gap between finalized blocks: {} ms before height {}", longest.0, longest.1);
+    assert!(longest.0 <= GAP_MS_MAX, "gap of {} ms before height {}", longest.0, longest.1);
+    let sent: usize = (1..=head)
+        .map(|height| network.block(0, height)["transactions"].as_array().unwrap().len())
+        .sum();
+    assert!(sent > 100, "the load reached the chain: transactions={sent}");
+    (0..4).for_each(|index| network.kill(index));
+    (0..4).for_each(|index| network.launch(index));
+    for index in 0..4 {
+        network.wait_for_head(index, head + 2);
+        assert_eq!(blocks(&network, index, 1, head), all, "validator {index} differs after the restart of all four");
+    }
+}
+
+#[test]
+fn a_receipt_survives_the_death_of_the_validator_that_gave_it() {
+    let mut network = Network::start(4);
+    let status = Command::new(KEYSTEAD)
+        .args(["bench", "load", "--rate", "20", "--senders", "5", "--seconds", "2", "--rpc", &network.url(2)])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let head = network.head(2).unwrap();
+    let hashes: Vec<_> = (1..=head)
+        .flat_map(|height| network.block(2, height)["transactions"].as_array().unwrap().clone())
+        .collect();
+    assert!(hashes.len() >= 40, "transactions={}", hashes.len());
+    network.kill(2);
+    network.launch(2);
+    network.wait_for_head(2, head);
+    for hash in hashes {
+        let receipt = wait_until("the receipt", || {
+            let receipt = network.call(2, "eth_getTransactionReceipt", json!([hash]));
+            (!receipt.is_null()).then_some(receipt)
+        });
+        assert_eq!(receipt["status"], "0x1");
+    }
+}

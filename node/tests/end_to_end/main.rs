@@ -1,0 +1,16 @@
+//! Real processes on loopback: networks of validators, outside tools, crashes, bad input.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at the first surprise"
+)]
+
+mod bad_input;
+mod crash;
+mod ethereum_tools;
+mod http;
+mod network;
+mod proofs;

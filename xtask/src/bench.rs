@@ -119,7 +119,7 @@ fn throughput(keystead: &Path, seconds: u64, rows: &mut Vec<Row>) -> Result<()> 
         name: "plain transfers included per second, 4 validators, 1,500 tx/s offered",
         unit: "tx/s",
         value: figure(&report, "/included_per_s")?,
-        spread: summary.clone(),
+        spread: summary,
         goal: "-",
         less_is_better: false,
     });

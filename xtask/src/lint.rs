@@ -1,6 +1,6 @@
 //! Format and lints, the same for a developer and for CI.
 
-use crate::process::{cargo, run};
+use crate::process::{cargo, run as run_command};
 use eyre::Result;
 use std::path::Path;
 
@@ -15,5 +15,5 @@ pub(crate) fn provider_side(root: &Path) -> Result<()> {
 }
 
 fn run_in(root: &Path, arguments: &[&str]) -> Result<()> {
-    run(cargo().args(arguments).current_dir(root))
+    run_command(cargo().args(arguments).current_dir(root))
 }

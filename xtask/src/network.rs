@@ -64,7 +64,7 @@ impl Network {
     fn wait_for_block(&self) -> Result<()> {
         let start = Instant::now();
         let first = *self.rpc.first().ok_or_else(|| eyre!("a network without validators"))?;
-        while !block_number(first).is_some_and(|number| number != "0x0") {
+        while block_number(first).is_none_or(|number| number == "0x0") {
             ensure!(start.elapsed() < START_MAX, "the network made no block within {START_MAX:?}");
             thread::sleep(POLL);
         }

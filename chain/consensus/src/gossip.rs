@@ -123,6 +123,7 @@ fn split(mut batch: &[u8]) -> Option<Vec<Bytes>> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
 
@@ -139,7 +140,7 @@ mod tests {
         let mut truncated = Vec::new();
         put(&mut truncated, b"whole");
         truncated.pop();
-        let oversized = (TRANSACTION_BYTES_MAX as u32 + 1).to_be_bytes().to_vec();
+        let oversized = u32::try_from(TRANSACTION_BYTES_MAX + 1).unwrap_or(u32::MAX).to_be_bytes().to_vec();
         for batch in [vec![], vec![0, 0, 0], vec![0, 0, 0, 0], truncated, oversized, vec![0xff; 64]] {
             assert_eq!(split(&batch), None);
         }

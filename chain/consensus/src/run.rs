@@ -13,7 +13,10 @@ use crate::{
 };
 use commonware_codec::{Copying, DecodeExt as _};
 use commonware_consensus::{marshal, simplex};
-use commonware_cryptography::{ChaCha20Poly1305, Signer as _, ed25519::PublicKey};
+use commonware_cryptography::{
+    ChaCha20Poly1305, Signer as _,
+    ed25519::{PrivateKey, PublicKey},
+};
 use commonware_p2p::{Address, AddressableManager as _, authenticated::lookup, max_message_size};
 use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
 use commonware_stream::{
@@ -144,7 +147,7 @@ pub fn run(
     );
     runner.start(|context| async move {
         let (fatal, failed) = Fatal::new();
-        let voter = start(context.child("validator"), config, peers, ledger, outgoing, fatal).await;
+        let voter = Box::pin(start(context.child("validator"), config, peers, ledger, outgoing, fatal)).await;
         let stopped = select(Box::pin(failed), voter);
         let result = match select(shutdown, stopped).await {
             Either::Left(((), _)) => Ok(()),
@@ -190,19 +193,10 @@ async fn start(
 ) -> commonware_runtime::Handle<()> {
     let count = config.validators.len();
     let namespace = network_namespace(config.chain_id);
-    let handshake = Cups::<_, ChaCha20Poly1305>::new(
-        Sake {
-            signer: config.keys.signer.clone(),
-            synchrony_bound: Duration::from_secs(5),
-            max_handshake_age: Duration::from_secs(10),
-            version: sake::Version::V1,
-        },
-        cups::Version::V1,
-    );
     let (mut network, mut oracle) = lookup::Network::new(
         context.child("network"),
         lookup::Config::local(
-            handshake,
+            handshake(config.keys.signer.clone()),
             &[namespace.as_slice(), b"_P2P"].concat(),
             config.listen,
             NZUsize!(VALIDATORS_MAX.get() as usize),
@@ -251,6 +245,19 @@ async fn start(
     context.child("gossip_in").spawn(|_| gossip::receive(gossip_receiver, oracle, ledger));
     network.start();
     voter
+}
+
+/// How validators prove to each other who they are, and encrypt what they say.
+const fn handshake(signer: PrivateKey) -> Cups<Sake<PrivateKey>, ChaCha20Poly1305> {
+    Cups::new(
+        Sake {
+            signer,
+            synchrony_bound: Duration::from_secs(5),
+            max_handshake_age: Duration::from_secs(10),
+            version: sake::Version::V1,
+        },
+        cups::Version::V1,
+    )
 }
 
 /// Largest message between validators; all of them must agree on it.

@@ -76,12 +76,17 @@ impl SeedBook {
     }
 }
 
+/// Unsigned LEB128, shortest form.
 fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let low = number.to_le_bytes()[0] & 0x7f;
         number >>= 7;
+        if number == 0 {
+            out.push(low);
+            return;
+        }
+        out.push(low | 0x80);
     }
-    out.push(number as u8);
 }
 
 /// Passes the engine's activity on and takes the seeds out of its certificates.

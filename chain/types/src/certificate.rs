@@ -87,7 +87,7 @@ fn message(namespace: &[u8], payload: &[u8]) -> Vec<u8> {
 /// Unsigned LEB128, shortest form.
 fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
     loop {
-        let low = (number & 0x7f) as u8;
+        let low = number.to_le_bytes()[0] & 0x7f;
         number >>= 7;
         if number == 0 {
             out.push(low);

@@ -143,7 +143,7 @@ mod tests {
 
     fn sample(view: u64, parent_view: u64) -> ConsensusContext {
         let mut context = ConsensusContext { epoch: 3, view, parent_view, leader: [7; 32], seeds: vec![] };
-        context.seeds = (0..context.seed_count()).map(|n| Seed([n as u8; 48])).collect();
+        context.seeds = (0..context.seed_count()).map(|n| Seed([u8::try_from(n).unwrap_or(u8::MAX); 48])).collect();
         context
     }
 

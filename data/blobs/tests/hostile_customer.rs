@@ -301,8 +301,10 @@ async fn no_lie_about_a_blob_is_stored_and_the_server_goes_on() {
             Then::Stall => {}
         }
         let outcome = if then == Then::Close {
-            // The handler is dropped with the connection, so only the session's end tells.
-            provider.next_error().await
+            // The handler is mostly dropped with the connection, so only the session's end always tells.
+            let error = provider.next_error().await;
+            while provider.fetched.try_recv().is_ok() {}
+            error
         } else {
             let error = soon(provider.fetched.recv()).await.unwrap().unwrap_err();
             let ended = provider.next_end().await.outcome;

@@ -18,7 +18,7 @@ const KILLS: usize = 20;
 struct Dice(u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    const fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -77,9 +77,7 @@ fn twenty_kills_under_load_lose_no_final_block_and_restart_continues_slow() {
     }
     println!("longest gap between finalized blocks: {} ms before height {}", longest.0, longest.1);
     assert!(longest.0 <= GAP_MS_MAX, "gap of {} ms before height {}", longest.0, longest.1);
-    let sent: usize = (1..=head)
-        .map(|height| network.block(0, height)["transactions"].as_array().unwrap().len())
-        .sum();
+    let sent: usize = (1..=head).map(|height| network.block(0, height)["transactions"].as_array().unwrap().len()).sum();
     assert!(sent > 100, "the load reached the chain: transactions={sent}");
     (0..4).for_each(|index| network.kill(index));
     (0..4).for_each(|index| network.launch(index));
@@ -99,9 +97,8 @@ fn a_receipt_survives_the_death_of_the_validator_that_gave_it() {
         .unwrap();
     assert!(status.success());
     let head = network.head(2).unwrap();
-    let hashes: Vec<_> = (1..=head)
-        .flat_map(|height| network.block(2, height)["transactions"].as_array().unwrap().clone())
-        .collect();
+    let hashes: Vec<_> =
+        (1..=head).flat_map(|height| network.block(2, height)["transactions"].as_array().unwrap().clone()).collect();
     assert!(hashes.len() >= 40, "transactions={}", hashes.len());
     network.kill(2);
     network.launch(2);

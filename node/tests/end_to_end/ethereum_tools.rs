@@ -83,8 +83,7 @@ fn viem_sends_deploys_calls_and_reads_logs() {
     let network = Network::start(4);
     let script = tools().join("viem.mjs");
     let artifact = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../contracts/artifacts/Counter.json");
-    let printed =
-        run(Command::new("node").arg(script).arg(network.url(1)).arg(KEY).arg(artifact).current_dir(tools()));
+    let printed = run(Command::new("node").arg(script).arg(network.url(1)).arg(KEY).arg(artifact).current_dir(tools()));
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(report["transfer"], "success");
     assert_eq!(report["value"], "6");

@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
     clippy::print_stderr,
+    clippy::print_stdout,
     clippy::cast_possible_truncation,
     reason = "a test stops at the first surprise"
 )]

@@ -33,7 +33,7 @@ fn an_account_bundle_of_a_live_network_is_proved_and_each_forgery_is_not() {
     let other = Network::files_key();
     assert_eq!(verify(&path, &other, &["--max-age", "600"]).status.code(), Some(2));
     assert_eq!(verify(&path, &key, &["--max-age", "0"]).status.code(), Some(2));
-    let mut foreign = bundle.clone();
+    let mut foreign = bundle;
     foreign["chainId"] = json!("1");
     let path = save(&network, "foreign.json", &foreign);
     assert_eq!(verify(&path, &key, &["--max-age", "600"]).status.code(), Some(2));

@@ -18,6 +18,8 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
         ensure!(url.starts_with("http://"), "{url} is not an http:// address of a node's JSON-RPC");
+        // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http =
             reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().wrap_err("cannot make an HTTP client")?;
         Ok(Self { http, url: url.to_owned() })

@@ -26,6 +26,7 @@ cargo xtask TASK
 
   up                  start a development network of four validators and keep it running
   test [--all]        everything that CI runs; ends with `N passed, N failed`
+  test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
   ci                  the same as test
   lint                rustfmt and clippy, with and without the feature `validator`
   tidy                the tree's own rules: edges, sizes, names, module docs
@@ -56,8 +57,9 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["up"] => up::run(&root),
-        ["test" | "ci"] => test::run(&root, test::Scope::Usual),
-        ["test" | "ci", "--all"] => test::run(&root, test::Scope::All),
+        ["test" | "ci"] => test::run(&root, test::Scope::Usual, None),
+        ["test" | "ci", "--all"] => test::run(&root, test::Scope::All, None),
+        ["test", "--only", step] => test::run(&root, test::Scope::Usual, Some(step)),
         ["lint"] => lint::run(&root).map(|()| ExitCode::SUCCESS),
         ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),
         ["bench"] => bench::run(&root, bench::Mode::Write).map(|()| ExitCode::SUCCESS),

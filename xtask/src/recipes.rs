@@ -74,11 +74,7 @@ fn judge(root: &Path, python: &Path, check: &Check) -> Result<bool> {
         compute.arg("--input").arg(format!("{name}={}", path.display()));
         outside.arg(format!("--{name}")).arg(path);
     }
-    outside.arg("--result").arg(if check.recipe == "align" {
-        out.join("alignments.tsv")
-    } else {
-        out.join("risk.json")
-    });
+    outside.arg("--result").arg(if check.recipe == "align" { out.join("alignments.tsv") } else { out });
     run_command(&mut compute)?;
     Ok(tee(&mut outside)?.success)
 }

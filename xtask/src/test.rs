@@ -28,20 +28,25 @@ pub(crate) enum Scope {
     All,
 }
 
-pub(crate) fn run(root: &Path, scope: Scope) -> Result<ExitCode> {
+pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitCode> {
     let accepted = accepted_skips(root)?;
     let mut total = Tally::default();
-    step("tidy", &mut total, || Ok(Tally::step(report(tidy::run(root)))));
-    step("format and lints", &mut total, || Ok(Tally::step(report(lint::run(root)))));
-    step("provider's side without the engine", &mut total, || Ok(Tally::step(report(lint::provider_side(root)))));
-    step("tools", &mut total, || tools(root));
-    step("contracts: artifacts are what the sources give", &mut total, || {
+    let mut step = |name: &str, work: &dyn Fn() -> Result<Tally>| {
+        if only.is_none_or(|only| name.contains(only)) {
+            step(name, &mut total, work);
+        }
+    };
+    step("tidy", &|| Ok(Tally::step(report(tidy::run(root)))));
+    step("format and lints", &|| Ok(Tally::step(report(lint::run(root)))));
+    step("provider's side without the engine", &|| Ok(Tally::step(report(lint::provider_side(root)))));
+    step("tools", &|| tools(root));
+    step("contracts: artifacts are what the sources give", &|| {
         Ok(Tally::step(report(contracts::run(root, contracts::Mode::Check))))
     });
-    step("contracts: tests", &mut total, || forge(root));
-    step("verifier in TypeScript", &mut total, || vitest(root));
-    step("recipes: outside checks", &mut total, || recipes::run(root, scope == Scope::All));
-    step("rust", &mut total, || rust(root, scope));
+    step("contracts: tests", &|| forge(root));
+    step("verifier in TypeScript", &|| vitest(root));
+    step("recipes: outside checks", &|| recipes::run(root, scope == Scope::All));
+    step("rust", &|| rust(root, scope));
     let unexpected: BTreeSet<&String> =
         total.skipped.iter().filter(|reason| !accepted.iter().any(|known| reason.starts_with(known))).collect();
     for reason in &unexpected {
@@ -54,7 +59,7 @@ pub(crate) fn run(root: &Path, scope: Scope) -> Result<ExitCode> {
 }
 
 /// Runs one step; what stops it is a failure of that step, and the next one still runs.
-fn step(name: &str, total: &mut Tally, work: impl FnOnce() -> Result<Tally>) {
+fn step(name: &str, total: &mut Tally, work: &dyn Fn() -> Result<Tally>) {
     println!("\n== {name}");
     let start = Instant::now();
     let tally = work().unwrap_or_else(|error| {
@@ -74,12 +79,12 @@ fn report(result: Result<()>) -> bool {
 
 /// What later steps need and a bare machine lacks.
 fn tools(root: &Path) -> Result<Tally> {
-    let vulkan = tools::vulkan()?;
+    let installed = tools::vulkan()? && tools::outside_programs()?;
     let end_to_end = root.join("node").join("tests").join("tools");
     if end_to_end.join("package-lock.json").is_file() {
         tools::npm_packages(&end_to_end)?;
     }
-    Ok(Tally::step(vulkan))
+    Ok(Tally::step(installed))
 }
 
 fn forge(root: &Path) -> Result<Tally> {

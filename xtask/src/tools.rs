@@ -52,3 +52,12 @@ pub(crate) fn vulkan() -> Result<bool> {
         .any(|entry| entry.path().extension().is_some_and(|extension| extension == "json"));
     debian_packages(&["mesa-vulkan-drivers", "libvulkan1"], driver || cfg!(not(target_os = "linux")))
 }
+
+/// Installs what the outside checks and the vectors are read with, unless it is there.
+pub(crate) fn outside_programs() -> Result<bool> {
+    let answers = |program: &str| quiet(Command::new(program).arg("--version")).is_some();
+    let compiler = debian_packages(&["clang", "lld"], answers("clang") && answers("wasm-ld"))?;
+    let unpacker = debian_packages(&["zstd"], answers("zstd"))?;
+    let venv = quiet(Command::new("python3").args(["-c", "import venv, ensurepip"])).is_some();
+    Ok(debian_packages(&["python3-venv"], venv)? && compiler && unpacker)
+}

@@ -189,7 +189,7 @@ impl ChainApplication {
     /// Makes the state after `parent` known, executing unfinalized ancestors again if need be. False if it cannot be.
     async fn reach<E, A>(&self, runtime: &E, parent: &Arc<Block>, mut ancestry: std::pin::Pin<Box<A>>) -> bool
     where
-        E: Spawner,
+        E: Spawner + Clock,
         A: Ancestry<ChainBlock>,
     {
         let mut missing = Vec::new();
@@ -220,16 +220,17 @@ impl ChainApplication {
     /// Runs a call of the ledger on a thread that may block. `None` if there is no answer; a broken ledger is fatal.
     async fn work<E, T, F>(&self, runtime: &E, call: F) -> Option<T>
     where
-        E: Spawner,
+        E: Spawner + Clock,
         T: Send + 'static,
         F: FnOnce(&dyn Ledger) -> Result<T, LedgerError> + Send + 'static,
     {
         let ledger = Arc::clone(&self.ledger);
         let work_us = Arc::clone(&self.work_us);
-        let task = runtime.child("ledger").shared(true).spawn(move |_| async move {
-            let start = tokio::time::Instant::now();
+        let task = runtime.child("ledger").shared(true).spawn(move |runtime| async move {
+            let start = runtime.current();
             let answer = call(&*ledger);
-            let spent = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let spent = runtime.current().duration_since(start).unwrap_or_default();
+            let spent = u64::try_from(spent.as_micros()).unwrap_or(u64::MAX);
             work_us.store(spent, Ordering::Relaxed);
             answer
         });

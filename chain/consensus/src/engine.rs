@@ -55,6 +55,9 @@ const REPAIRS: NonZeroUsize = NZUsize!(16);
 /// Items per section of the prunable archives.
 const SECTION_ITEMS: NonZeroU64 = NZU64!(1_024);
 
+/// Distance between the leader's, the certification and the skip timeout, which the engine wants in this order.
+const TIMEOUT_STEP: Duration = Duration::from_millis(100);
+
 /// One channel's two ends.
 pub(crate) type Channel<S, R> = (S, R);
 
@@ -212,7 +215,7 @@ where
     B: Blocker<PublicKey = PublicKey>,
 {
     let leader_timeout = config.pacing.leader_timeout;
-    let certification_timeout = leader_timeout.saturating_add(Duration::from_millis(250));
+    let certification_timeout = leader_timeout.saturating_add(TIMEOUT_STEP);
     simplex::Config {
         scheme: config.scheme,
         elector: Random::<Sha256>::new(RandomVersion::V1),
@@ -233,7 +236,7 @@ where
         timeout_retry: Duration::from_millis(500),
         view_retention: VIEWS_RETAINED,
         skip: SkipPolicy::Enabled {
-            timeout: certification_timeout.saturating_add(Duration::from_millis(250)),
+            timeout: certification_timeout.saturating_add(TIMEOUT_STEP),
             budget: simplex::SkipBudget::Participants,
         },
         fetch_timeout: NZDuration!(Duration::from_secs(2)),

@@ -38,7 +38,9 @@ async fn meet(greeting: &[u8], limits: Limits) -> (Result<Session, SessionError>
     let endpoint = Endpoint::bind(Config { limits, ..Config::loopback() }).await.unwrap();
     let inputs = [sample(1, 2 * GROUP_BYTES)];
     let address = raw.address();
-    let dial = Session::open(&endpoint, &address, hello(1, &inputs), stored(&inputs));
+    let offered = stored(&inputs);
+    offered.store.put(b"private").unwrap();
+    let dial = Session::open(&endpoint, &address, hello(1, &inputs), offered);
     let liar = async {
         let mut liar = Liar::accept(&raw).await;
         liar.say(greeting).await;

@@ -11,7 +11,7 @@ use crate::{
 };
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, keccak256};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -189,15 +189,14 @@ fn sign_all(senders: &[PrivateKeySigner], chain_id: u64, total: u64) -> Result<V
         let count = senders.len() as u64;
         let (round, turn) = (index.checked_div(count).unwrap_or(0), index.checked_rem(count).unwrap_or(0));
         let sender = senders.get(usize::try_from(turn)?).ok_or_else(|| eyre!("no senders"))?;
-        out.push(sign(
-            sender,
-            chain_id,
-            round,
-            Address::from_word(B256::from(U256::from(index.saturating_add(1)))),
-            U256::from(1),
-        )?);
+        out.push(sign(sender, chain_id, round, fresh_address(index), U256::from(1))?);
     }
     Ok(out)
+}
+
+/// An account that nobody has used: small addresses would be precompiles.
+fn fresh_address(index: u64) -> Address {
+    Address::from_word(keccak256(index.to_be_bytes()))
 }
 
 fn sign(signer: &PrivateKeySigner, chain_id: u64, nonce: u64, to: Address, value: U256) -> Result<(B256, Bytes)> {

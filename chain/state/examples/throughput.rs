@@ -3,7 +3,12 @@
 //!
 //! Run: `cargo run --release -p keystead-state --example throughput [-- ACCOUNTS BLOCKS UPDATES]`.
 //! CPU time is that of the whole process, background threads of the store included; ten milliseconds is its unit.
-#![allow(clippy::print_stdout, clippy::arithmetic_side_effects, reason = "a measuring program")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::arithmetic_side_effects,
+    reason = "a measuring program"
+)]
 
 use alloy_primitives::Bloom;
 use alloy_trie::EMPTY_ROOT_HASH;

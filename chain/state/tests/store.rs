@@ -1,5 +1,6 @@
 //! The store through its public API: against oracles, against crashes and against damaged files.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,

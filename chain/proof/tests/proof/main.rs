@@ -1,6 +1,7 @@
 //! Bundles of a small chain, verified as a stranger would: through the public API, with a key made here.
 
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -1,7 +1,10 @@
 //! What a person can type.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// A shared computer that nobody has to trust: ledger, compute market, proofs.
 #[derive(Debug, Parser)]
@@ -36,6 +39,16 @@ pub(crate) enum Command {
     Node(Node),
     /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
     Verify(Verify),
+    /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
+    Provide(Provide),
+    /// Run a job on a provider's machine, check a sample of its result, pay for it.
+    ///
+    /// Exit code 0: the result is right as far as the sample shows, and paid. 1: rejected, refunded, failed or not begun. 2: the
+    /// command line is wrong. 3: the result arrived, but this machine could not check it; it was neither accepted nor rejected.
+    Run(Run),
+    /// One job in a process of its own, started by the commands that run jobs.
+    #[command(hide = true, disable_help_flag = true)]
+    Worker(Worker),
     /// Measure a running network.
     #[command(subcommand)]
     Bench(Bench),
@@ -94,6 +107,103 @@ pub(crate) struct Verify {
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Which key pays and is paid.
+#[derive(Args, Debug)]
+pub(crate) struct WalletOptions {
+    /// File with a private key in hex, readable by its owner only.
+    #[arg(long, value_name = "FILE", conflicts_with = "dev_account")]
+    pub(crate) key: Option<PathBuf>,
+    /// Use one of the ten well-known test accounts of a development network. Their keys are public.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9))]
+    pub(crate) dev_account: Option<u32>,
+    /// Refuse any chain but this.
+    #[arg(long, value_name = "ID")]
+    pub(crate) chain_id: Option<u64>,
+}
+
+/// Options of `keystead provide`.
+#[derive(Args, Debug)]
+pub(crate) struct Provide {
+    /// Folder for keys, state and blobs; it is made on the first start.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// JSON-RPC address of a node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    #[command(flatten)]
+    pub(crate) wallet: WalletOptions,
+    /// Price of one unit, in wei (1 KST = 10^18 wei).
+    #[arg(long, value_name = "WEI", default_value_t = 1_000_000_000_000_000)]
+    pub(crate) price: u128,
+    /// UDP address to listen on for customers. Port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub(crate) listen: SocketAddr,
+    /// Address that customers are told to dial, if it is not the one listened on. May be repeated.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) advertise: Vec<SocketAddr>,
+    /// Most bytes to keep of customers' inputs and outputs, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
+    pub(crate) store: u64,
+}
+
+/// Options of `keystead run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The recipe: what to compute.
+    pub(crate) recipe: String,
+    /// An input of the recipe, as NAME=FILE. Repeat it for every input.
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_pair)]
+    pub(crate) input: Vec<(String, String)>,
+    /// A parameter of the recipe, as NAME=VALUE. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Folder to make for the result; it must not exist or be empty.
+    #[arg(long, value_name = "DIR", default_value = "result")]
+    pub(crate) out: PathBuf,
+    /// JSON-RPC address of a node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    /// Folder of the wallet; it is made on the first start.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) wallet: WalletOptions,
+    /// Order from this provider only [default: the cheapest that takes orders].
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) provider: Option<keystead_types::Address>,
+    /// Most to pay for the whole job, in wei.
+    #[arg(long, value_name = "WEI")]
+    pub(crate) max_price: Option<keystead_types::U256>,
+    /// Units to run again as a check, at least [default: 10].
+    #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) sample: Option<u32>,
+    /// Share of the units to run again as a check, in percent, at least [default: 3].
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
+    pub(crate) sample_rate: Option<u32>,
+    /// Time for the provider to take the order, in seconds; then it is refunded.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) lease_seconds: u32,
+    /// Time for the provider to deliver, in seconds; then it is refunded.
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(crate) deliver_seconds: u32,
+    /// Time to check the delivery, in seconds; then the provider is paid.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1_800, value_parser = clap::value_parser!(u32).range(1..=259_200))]
+    pub(crate) check_seconds: u32,
+}
+
+/// Arguments of `keystead worker`.
+#[derive(Args, Debug)]
+pub(crate) struct Worker {
+    /// Passed on as they are.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<std::ffi::OsString>,
+}
+
+fn parse_pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or_else(|| "write NAME=VALUE".to_owned())?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// What `keystead bench` can measure.

@@ -3,10 +3,27 @@
 use alloy_primitives::{B256, Bytes};
 use eyre::{Context as _, Result, bail, ensure, eyre};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a node answered instead of a result. Find it in a report with `downcast_ref`.
+#[derive(Clone, Debug)]
+pub(crate) struct RpcFailure {
+    pub(crate) code: i64,
+    pub(crate) message: String,
+    /// What a reverted call returned.
+    pub(crate) data: Option<Bytes>,
+}
+
+impl fmt::Display for RpcFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (code {})", self.message, self.code)
+    }
+}
+
+impl std::error::Error for RpcFailure {}
 
 /// One node's JSON-RPC address.
 #[derive(Clone, Debug)]
@@ -75,9 +92,10 @@ pub(crate) fn quantity(value: &Value) -> Result<u64> {
 
 fn result_of(answer: &mut Value) -> Result<Value> {
     if let Some(error) = answer.get("error") {
-        let message = error.get("message").and_then(Value::as_str).unwrap_or("no message");
+        let message = error.get("message").and_then(Value::as_str).unwrap_or("no message").to_owned();
         let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
-        bail!("{message} (code {code})");
+        let data = error.get("data").and_then(|data| serde_json::from_value(data.clone()).ok());
+        bail!(RpcFailure { code, message, data });
     }
     answer.get_mut("result").map(Value::take).ok_or_else(|| eyre!("the answer has neither result nor error"))
 }

@@ -10,6 +10,7 @@ mod chain;
 mod cli;
 mod client;
 mod commands;
+mod compute;
 mod network;
 
 use clap::Parser as _;

@@ -8,6 +8,7 @@
 
 mod bench;
 mod contracts;
+mod demo;
 mod lint;
 mod network;
 mod process;
@@ -24,6 +25,7 @@ use std::process::ExitCode;
 const HELP: &str = "\
 cargo xtask TASK
 
+  demo                the whole path once: validators, providers, jobs on real input, certificates verified
   up                  start a development network of four validators and keep it running
   test [--all]        everything that CI runs; ends with `N passed, N failed`
   test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
@@ -56,6 +58,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             print!("{HELP}");
             Ok(ExitCode::SUCCESS)
         }
+        ["demo"] => demo::run(&root).map(|()| ExitCode::SUCCESS),
         ["up"] => up::run(&root),
         ["test" | "ci"] => test::run(&root, test::Scope::Usual, None),
         ["test" | "ci", "--all"] => test::run(&root, test::Scope::All, None),

@@ -29,6 +29,7 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
 pub(crate) struct Network {
     pub(crate) rpc: Vec<SocketAddr>,
     pub(crate) validators: Vec<Child>,
+    network_key: String,
     _folder: tempfile::TempDir,
 }
 
@@ -43,7 +44,9 @@ impl Network {
             .arg(&directory)
             .stdout(Stdio::null());
         run_command(&mut init)?;
-        let mut network = Self { rpc: Vec::new(), validators: Vec::new(), _folder: folder };
+        let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(directory.join("network.json"))?)?;
+        let network_key = file.get("network_key").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let mut network = Self { rpc: Vec::new(), validators: Vec::new(), network_key, _folder: folder };
         for index in 0..count {
             let folder = directory.join(format!("validator-{index}"));
             network.rpc.push(rpc_address(&folder)?);
@@ -54,6 +57,20 @@ impl Network {
         }
         network.wait_for_block()?;
         Ok(network)
+    }
+
+    /// The network key in hex.
+    pub(crate) fn network_key(&self) -> Result<String> {
+        ensure!(!self.network_key.is_empty(), "network.json has no network_key");
+        Ok(self.network_key.clone())
+    }
+
+    /// Kills a validator without a chance to save anything.
+    pub(crate) fn kill(&mut self, index: usize) -> Result<()> {
+        let validator = self.validators.get_mut(index).ok_or_else(|| eyre!("no validator {index}"))?;
+        validator.kill()?;
+        validator.wait()?;
+        Ok(())
     }
 
     pub(crate) fn url(&self, index: usize) -> Result<String> {

@@ -45,10 +45,16 @@ pub(crate) fn inputs(root: &Path) -> PathBuf {
     cache(root).join("inputs")
 }
 
-/// Fetches the input files and runs every check.
-pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
+/// Fetches the input files.
+pub(crate) fn fetch(root: &Path) -> Result<PathBuf> {
     let python = python(root)?;
     run_command(Command::new(&python).arg(root.join("recipes/fetch_inputs.py")).arg(inputs(root)))?;
+    Ok(python)
+}
+
+/// Fetches the input files and runs every check.
+pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
+    let python = fetch(root)?;
     let mut tally = Tally::default();
     for check in USUAL.iter().chain(if long { LONG } else { &[] }) {
         tally.add(Tally::step(judge(root, &python, check)?));

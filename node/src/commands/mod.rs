@@ -6,7 +6,10 @@ mod completions;
 mod init;
 #[cfg(feature = "validator")]
 mod node;
+mod provide;
+mod run;
 mod verify;
+mod worker;
 
 use crate::cli::{Bench, Cli, Command, LogFormat};
 use eyre::{Context as _, Result};
@@ -18,6 +21,10 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// Whatever stopped the command, with the context to act on it.
 pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
+    if let Command::Worker(options) = cli.command {
+        // Its standard error belongs to the job; there is nobody to log for.
+        return Ok(worker::run(options));
+    }
     start_logging(&cli.log, cli.log_format)?;
     match cli.command {
         #[cfg(feature = "validator")]
@@ -25,6 +32,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         #[cfg(feature = "validator")]
         Command::Node(options) => node::run(&options),
         Command::Verify(options) => verify::run(&options),
+        Command::Provide(options) => provide::run(&options),
+        Command::Run(options) => run::run(&options),
+        Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Completions(options) => completions::run(options.shell),
     }
@@ -33,7 +43,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
 fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
     // The engine logs every view at info level; a person wants the blocks.
     let filter = match filter {
-        plain @ ("error" | "warn" | "info") => format!("{plain},commonware=warn,fjall=warn,lsm_tree=warn"),
+        plain @ ("error" | "warn" | "info") => {
+            format!("{plain},commonware=warn,fjall=warn,lsm_tree=warn,iroh=warn,noq=error")
+        }
         other => other.to_owned(),
     };
     let filter = EnvFilter::try_new(&filter).wrap_err_with(|| format!("--log is not a filter: {filter}"))?;

@@ -13,5 +13,6 @@ mod bad_input;
 mod crash;
 mod ethereum_tools;
 mod http;
+mod market;
 mod network;
 mod proofs;

@@ -1,0 +1,51 @@
+//! From a recipe's name and files to a job: its spec, and every blob that a provider may ask for.
+
+use crate::cli;
+use eyre::{Context as _, Result, bail, eyre};
+use keystead_job::{B256, Class, JobSpec, Recipe, blob_hash, hash_list, parameter::Parameters, spec::Draft};
+use keystead_recipes::{CustomerSide, Inputs, all, find};
+use std::path::PathBuf;
+
+/// A job ready to be ordered.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    pub(super) side: &'static dyn CustomerSide,
+    pub(super) recipe: Recipe,
+    pub(super) inputs: Inputs,
+    pub(super) parameters: Parameters,
+    pub(super) spec: JobSpec,
+    pub(super) common: Vec<u8>,
+    pub(super) units: Vec<Vec<u8>>,
+    /// Names of the unit inputs, in unit order.
+    pub(super) unit_names: Vec<B256>,
+}
+
+/// Reads the files and makes the job; touches neither network nor money.
+pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
+    let Some(side) = find(&options.recipe) else {
+        let known: Vec<&str> = all().iter().map(|side| side.name()).collect();
+        bail!("there is no recipe {:?}; this program has: {}", options.recipe, known.join(", "));
+    };
+    let recipe = side.recipe()?;
+    let files: Vec<(String, PathBuf)> =
+        options.input.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect();
+    let inputs = Inputs::read(&recipe, &files)?;
+    let parameters = recipe.parameters(&options.set)?;
+    let plan = side.plan(&inputs, &parameters)?;
+    if recipe.class != Class::Exact {
+        bail!("recipe {} is of class {}; this version runs exact jobs only", side.name(), recipe.class);
+    }
+    let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
+    let spec = JobSpec::new(Draft {
+        recipe: recipe.name.clone(),
+        runtime: recipe.runtime,
+        class: recipe.class,
+        program_hash: blob_hash(side.program()),
+        common_hash: blob_hash(&plan.common),
+        units_hash: hash_list(&unit_names),
+        unit_count: u32::try_from(plan.units.len()).map_err(|_| eyre!("too many units: {}", plan.units.len()))?,
+        limits: plan.limits,
+    })
+    .wrap_err("the recipe made a job that no provider would take")?;
+    Ok(Prepared { side, recipe, inputs, parameters, spec, common: plan.common, units: plan.units, unit_names })
+}

@@ -1,0 +1,190 @@
+//! One conversation with the provider: say who we are, give the inputs, take the outputs.
+
+use super::{choose::Choice, plan::Prepared, show::Show};
+use crate::compute::account::Account;
+use alloy_primitives::{B256, U256};
+use eyre::{Context as _, Result};
+use keystead_blobs::{
+    Address, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Event, Hash, Hello, Inputs, Limits,
+    MemoryStore, Parties, RefusalCode, SecretKey, Session, SessionError, Want, hash, hello_digest,
+};
+use keystead_job::{JobSpec, commitment::Secret};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+};
+use tokio::task::block_in_place;
+
+/// Bytes of one name in a list.
+const NAME_BYTES: u64 = 32;
+
+/// What arrived. The bytes are in the store, verified against their names.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) secret: Secret,
+    /// Names of the outputs in unit order.
+    pub(super) outputs: Vec<B256>,
+    pub(super) result_root: B256,
+}
+
+/// Why a conversation ended without outputs.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// Worth another try: not reached, lost, busy.
+    ForNow(String),
+    /// The provider will not deliver this order.
+    ForGood(String),
+    /// The provider delivered what cannot be the job's result.
+    Malformed(String),
+}
+
+/// Everything that conversations about one order share.
+#[derive(Debug)]
+pub(super) struct Line {
+    endpoint: Endpoint,
+    inputs: Inputs,
+    pub(super) store: Arc<dyn BlobStore>,
+    hello: Hello,
+    to: Choice,
+}
+
+impl Line {
+    /// Opens a socket, puts the inputs where the provider can fetch them, signs the credential.
+    pub(super) async fn open(
+        account: &Account,
+        order: U256,
+        prepared: &Prepared,
+        to: Choice,
+        scratch: &Path,
+    ) -> Result<Self> {
+        let secret = SecretKey::generate();
+        let parties = Parties { customer: secret.id(), provider: to.endpoint.id() };
+        let credential = account.sign(hello_digest(order, parties))?;
+        let config = Config { secret, bind: local_socket(&to), advertise: Vec::new(), limits: Limits::default() };
+        let endpoint = Endpoint::bind(config).await?;
+        let store: Arc<dyn BlobStore> = Arc::new(DiskStore::open(scratch, Capacity::default(), Durability::default())?);
+        let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
+        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to })
+    }
+
+    /// Talks until all outputs are here.
+    pub(super) async fn converse(&self, spec: &JobSpec, show: &mut Show) -> Result<Arrived, Broken> {
+        let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: self.inputs.hashes.clone() };
+        let mut session =
+            Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.map_err(broken)?;
+        let total_bytes = self.input_bytes();
+        let mut sent = session.sent();
+        let delivery = loop {
+            tokio::select! {
+                event = session.next() => match event.map_err(broken)? {
+                    Event::Wants { blobs } => tracing::debug!(blobs, "the provider fetches inputs"),
+                    Event::Progress(progress) => {
+                        show.progress("units finished", u64::from(progress.done), u64::from(progress.total));
+                    }
+                    Event::Committed(commitment) => tracing::debug!(%commitment, "the provider committed"),
+                    Event::Delivered(delivery) => break delivery,
+                },
+                Ok(()) = sent.changed() => {
+                    let bytes = sent.borrow_and_update().bytes;
+                    show.progress("bytes of input sent", bytes.min(total_bytes), total_bytes);
+                }
+            }
+        };
+        let outputs = self.fetch(&session, spec, delivery.result(), show).await?;
+        if let Err(error) = session.finish().await {
+            // Everything is here; the provider learns of it from the chain.
+            tracing::debug!(%error, "the provider did not confirm the end of the session");
+        }
+        let secret = Secret::new(delivery.secret.0);
+        Ok(Arrived { secret, outputs, result_root: delivery.result().into() })
+    }
+
+    async fn fetch(&self, session: &Session, spec: &JobSpec, list: Hash, show: &mut Show) -> Result<Vec<B256>, Broken> {
+        let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
+        let want = Want { hash: list, bytes_max: list_bytes };
+        session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
+        let bytes = block_in_place(|| self.store.get(list, list_bytes)).map_err(|error| broken(error.into()))?;
+        let names = hash::parse_list(&bytes, spec.unit_count as usize);
+        let names = names.map_err(|error| Broken::Malformed(error.to_string()))?;
+        let once: BTreeSet<Hash> = names.iter().copied().collect();
+        let wants = once.into_iter().map(|hash| Want { hash, bytes_max: spec.limits.output_bytes_max }).collect();
+        let mut report = |fetched: keystead_blobs::Fetched| {
+            show.progress("outputs received", fetched.blobs_done, fetched.blobs_total);
+        };
+        session.fetch(&self.store, wants, &mut report).await.map_err(broken)?;
+        Ok(names.into_iter().map(B256::from).collect())
+    }
+
+    /// The provider published another address, as after a restart; it counts only if it names the same node.
+    pub(super) fn redirect(&mut self, endpoint: &str) {
+        if let Ok(endpoint) = endpoint.parse::<Address>()
+            && endpoint.id() == self.to.endpoint.id()
+        {
+            self.to.endpoint = endpoint;
+        }
+    }
+
+    /// Whom this is about.
+    pub(super) const fn provider(&self) -> alloy_primitives::Address {
+        self.to.account
+    }
+
+    /// Tells the provider, if it can be reached, that its work is no longer wanted.
+    pub(super) async fn cancel(&self) {
+        let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: Vec::new() };
+        if let Ok(session) = Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await {
+            let _ = session.cancel().await;
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.endpoint.close().await;
+    }
+
+    fn input_bytes(&self) -> u64 {
+        let sizes = self.inputs.hashes.iter().filter_map(|hash| self.inputs.store.size(*hash).ok().flatten());
+        sizes.fold(0, u64::saturating_add)
+    }
+}
+
+/// The provider may fetch exactly these: program, common input, list of units, units.
+fn offered(prepared: &Prepared) -> Result<Inputs> {
+    let store = MemoryStore::new(Capacity::default());
+    let names: Vec<Hash> = prepared.unit_names.iter().copied().map(Hash::from).collect();
+    let list = hash::encode_list(&names);
+    let mut hashes = BTreeSet::new();
+    let shared = [prepared.side.program(), prepared.common.as_slice(), list.as_slice()];
+    for bytes in shared.into_iter().chain(prepared.units.iter().map(Vec::as_slice)) {
+        hashes.insert(store.put(bytes).wrap_err("the inputs are too large")?);
+    }
+    Ok(Inputs { store: Arc::new(store), hashes: hashes.into_iter().collect() })
+}
+
+/// A socket that reaches the provider: on loopback if the provider is there, so that no other interface is opened.
+fn local_socket(to: &Choice) -> SocketAddr {
+    let sockets = to.endpoint.sockets();
+    let loopback = sockets.iter().all(|socket| socket.ip().is_loopback());
+    let v6 = sockets.iter().all(SocketAddr::is_ipv6);
+    let ip: IpAddr = match (loopback, v6) {
+        (true, true) => Ipv6Addr::LOCALHOST.into(),
+        (true, false) => Ipv4Addr::LOCALHOST.into(),
+        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
+        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+fn broken(error: SessionError) -> Broken {
+    let text = error.to_string();
+    match error {
+        SessionError::Failed(_) | SessionError::Cancelled => Broken::ForGood(text),
+        SessionError::Refused(refusal) => match refusal.code {
+            RefusalCode::Busy | RefusalCode::ChainUnavailable | RefusalCode::Internal => Broken::ForNow(text),
+            _ => Broken::ForGood(text),
+        },
+        SessionError::Peer(_) => Broken::Malformed(text),
+        SessionError::Unavailable(_) | SessionError::Store(_) | SessionError::Misuse { .. } => Broken::ForNow(text),
+    }
+}

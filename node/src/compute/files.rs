@@ -1,0 +1,110 @@
+//! Files that hold secrets or that must survive a crash.
+//!
+//! # Invariants
+//! [`replace`] leaves either the old or the new content, never a part. A secret is readable by its owner only.
+
+use eyre::{Context as _, Result, ensure, eyre};
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{ErrorKind, Read as _, Write as _},
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::Path,
+};
+
+/// Largest file read here: a state file of the largest job has about 5 MB.
+const FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// Makes a folder that only its owner may enter, with its parents.
+pub(crate) fn private_folder(path: &Path) -> Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .wrap_err_with(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Writes a secret into a new file of mode 0600; fails if the file exists.
+pub(crate) fn create_secret(path: &Path, content: &str) -> Result<()> {
+    let named = || format!("cannot write {}", path.display());
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).wrap_err_with(named)?;
+    file.write_all(content.as_bytes()).wrap_err_with(named)?;
+    file.sync_all().wrap_err_with(named)
+}
+
+/// Reads a secret; `None` if there is no such file.
+///
+/// # Errors
+/// The file is readable by others, or not readable at all.
+pub(crate) fn read_secret(path: &Path) -> Result<Option<String>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).wrap_err_with(|| format!("cannot open {}", path.display())),
+    };
+    let mode = file.metadata().wrap_err_with(|| format!("cannot read {}", path.display()))?.permissions().mode();
+    ensure!(
+        mode & 0o077 == 0,
+        "{} holds a private key and can be read by others (mode {:o}): run `chmod 600 {}`",
+        path.display(),
+        mode & 0o777,
+        path.display()
+    );
+    text(file, path).map(Some)
+}
+
+/// Reads a text file; `None` if there is no such file.
+pub(crate) fn read(path: &Path) -> Result<Option<String>> {
+    match File::open(path) {
+        Ok(file) => text(file, path).map(Some),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).wrap_err_with(|| format!("cannot open {}", path.display())),
+    }
+}
+
+fn text(file: File, path: &Path) -> Result<String> {
+    let mut text = String::new();
+    file.take(FILE_BYTES_MAX).read_to_string(&mut text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    Ok(text)
+}
+
+/// Replaces a file's content atomically: written beside it (mode 0600), synced, renamed.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let named = || format!("cannot write {}", path.display());
+    let name = path.file_name().ok_or_else(|| eyre!("{} has no file name", path.display()))?;
+    let mut scratch = name.to_owned();
+    scratch.push(".new");
+    let scratch = path.with_file_name(scratch);
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&scratch).wrap_err_with(named)?;
+    file.write_all(content).wrap_err_with(named)?;
+    file.sync_all().wrap_err_with(named)?;
+    fs::rename(&scratch, path).wrap_err_with(named)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_secret_is_private_from_the_start_and_refused_once_others_may_read_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        assert_eq!(read_secret(&path).unwrap(), None);
+        create_secret(&path, "abc").unwrap();
+        assert_eq!(read_secret(&path).unwrap().as_deref(), Some("abc"));
+        assert!(create_secret(&path, "def").is_err(), "a key is never overwritten");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(read_secret(&path).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn a_replaced_file_has_the_new_content_and_no_scratch_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

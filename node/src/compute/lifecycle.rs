@@ -1,0 +1,265 @@
+//! What to do next about an order: pure rules, asked again after every step, every restart and every surprise.
+//!
+//! # Design
+//! Both sides read the order from the chain and add what only they know. The rules never look at what was done before, so a step that
+//! was lost is simply due again, and a step that was done is not.
+//!
+//! Spec: specs/0004-market.md §4.
+
+use keystead_contracts::storage::Status;
+
+/// What the chain holds about an order. Times are Unix seconds, inclusive, zero while not determined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) status: Status,
+    pub(crate) lease_by: u64,
+    pub(crate) deliver_by: u64,
+    pub(crate) check_by: u64,
+}
+
+impl Stand {
+    /// The deadline of whoever must act next; `None` when nobody must.
+    pub(crate) const fn due(&self) -> Option<u64> {
+        match self.status {
+            Status::Ordered => Some(self.lease_by),
+            Status::Leased | Status::Committed => Some(self.deliver_by),
+            Status::Delivered => Some(self.check_by),
+            _ => None,
+        }
+    }
+
+    fn is_late(&self, now: u64) -> bool {
+        self.due().is_some_and(|due| now > due)
+    }
+}
+
+/// What the provider has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// All inputs are here and verified.
+    pub(crate) inputs: bool,
+    /// Every unit has its output.
+    pub(crate) outputs: bool,
+    /// The run cannot succeed: the job's fault, or ours, or the customer cancelled.
+    pub(crate) failed: bool,
+}
+
+/// The provider's next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ProviderStep {
+    /// Wait for the customer and its inputs.
+    AwaitInputs,
+    /// Call `lease`.
+    Lease,
+    /// Call `decline`.
+    Decline,
+    /// Run what is left of the units.
+    Run,
+    /// Call `commit`.
+    Commit,
+    /// Call `deliver`.
+    Deliver,
+    /// Call `abandon`.
+    Abandon,
+    /// Wait for the customer's decision or the end of its window.
+    AwaitDecision,
+    /// Call `settle`: the customer stayed silent.
+    Settle,
+    /// Withdraw the payout; the order is over.
+    TakePayout,
+    /// Nothing more can come of it.
+    Close,
+}
+
+/// The provider's rule.
+pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep {
+    match stand.status {
+        Status::Accepted | Status::Settled => ProviderStep::TakePayout,
+        Status::Delivered if stand.is_late(now) => ProviderStep::Settle,
+        Status::Delivered => ProviderStep::AwaitDecision,
+        Status::Ordered | Status::Leased | Status::Committed if stand.is_late(now) => ProviderStep::Close,
+        Status::Ordered if held.failed => ProviderStep::Decline,
+        Status::Leased | Status::Committed if held.failed => ProviderStep::Abandon,
+        Status::Ordered if held.inputs => ProviderStep::Lease,
+        Status::Ordered => ProviderStep::AwaitInputs,
+        Status::Leased if held.outputs => ProviderStep::Commit,
+        Status::Leased => ProviderStep::Run,
+        Status::Committed => ProviderStep::Deliver,
+        _ => ProviderStep::Close,
+    }
+}
+
+/// What a check found, without its evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Every sampled unit is right.
+    Right,
+    /// The delivery is wrong.
+    Wrong,
+    /// The check could not be carried out.
+    Unknown,
+}
+
+/// What the customer has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// All outputs are here and have the hashes that were delivered.
+    pub(crate) received: bool,
+    /// The check's result.
+    pub(crate) finding: Option<Finding>,
+    /// The provider will not deliver, it said, or the customer no longer wants it.
+    pub(crate) hopeless: bool,
+}
+
+/// The customer's next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CustomerStep {
+    /// Talk to the provider until the outputs are here.
+    Converse,
+    /// The outputs are here; wait until the chain says so too.
+    AwaitRecord,
+    /// Nothing to say to the provider; wait for its next call or its deadline.
+    AwaitEnd,
+    /// Call `cancel`.
+    Cancel,
+    /// Call `expire`.
+    Expire,
+    /// Re-run the sample.
+    Check,
+    /// Call `accept`.
+    Accept,
+    /// Call `reject`: the result is wrong.
+    Reject,
+    /// Call `reject`: the window ends and nothing arrived.
+    RejectNotReceived,
+    /// Leave it: the order settles by itself.
+    LeaveOpen,
+    /// The order is over.
+    Close,
+}
+
+/// How long before the end of its window a customer that received nothing gives up, seconds: a transaction takes about one.
+pub(crate) const REJECT_MARGIN_SECONDS: u64 = 5;
+
+/// The customer's rule.
+pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerStep {
+    let late = stand.is_late(now);
+    match stand.status {
+        Status::Ordered | Status::Leased | Status::Committed if late => CustomerStep::Expire,
+        Status::Ordered if known.hopeless => CustomerStep::Cancel,
+        Status::Leased | Status::Committed if known.hopeless => CustomerStep::AwaitEnd,
+        Status::Leased | Status::Committed if known.received => CustomerStep::AwaitRecord,
+        Status::Ordered | Status::Leased | Status::Committed => CustomerStep::Converse,
+        Status::Delivered => match known.finding {
+            Some(Finding::Right) => CustomerStep::Accept,
+            Some(Finding::Wrong) if !late => CustomerStep::Reject,
+            Some(_) => CustomerStep::LeaveOpen,
+            None if known.received => CustomerStep::Check,
+            None if late => CustomerStep::LeaveOpen,
+            None if now.saturating_add(margin(stand)) > stand.check_by => CustomerStep::RejectNotReceived,
+            None => CustomerStep::Converse,
+        },
+        _ => CustomerStep::Close,
+    }
+}
+
+/// The margin, if the window is not too short for it: a window may have one second only.
+const fn margin(stand: &Stand) -> u64 {
+    if stand.check_by < REJECT_MARGIN_SECONDS { 0 } else { REJECT_MARGIN_SECONDS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000;
+
+    fn stand(status: Status, due: u64) -> Stand {
+        Stand { status, lease_by: due, deliver_by: due, check_by: due }
+    }
+
+    fn provider(status: Status, due: u64, held: Held) -> ProviderStep {
+        provider_step(&stand(status, due), held, NOW)
+    }
+
+    fn customer(status: Status, due: u64, known: Known) -> CustomerStep {
+        customer_step(&stand(status, due), known, NOW)
+    }
+
+    const INPUTS: Held = Held { inputs: true, outputs: false, failed: false };
+    const OUTPUTS: Held = Held { inputs: true, outputs: true, failed: false };
+    const FAILED: Held = Held { inputs: true, outputs: false, failed: true };
+
+    #[test]
+    fn an_honest_provider_goes_from_the_order_to_its_payout() {
+        assert_eq!(provider(Status::Ordered, NOW, Held::default()), ProviderStep::AwaitInputs);
+        assert_eq!(provider(Status::Ordered, NOW, INPUTS), ProviderStep::Lease);
+        assert_eq!(provider(Status::Leased, NOW, INPUTS), ProviderStep::Run);
+        assert_eq!(provider(Status::Leased, NOW, OUTPUTS), ProviderStep::Commit);
+        assert_eq!(provider(Status::Committed, NOW, OUTPUTS), ProviderStep::Deliver);
+        assert_eq!(provider(Status::Delivered, NOW, OUTPUTS), ProviderStep::AwaitDecision);
+        assert_eq!(provider(Status::Delivered, NOW - 1, OUTPUTS), ProviderStep::Settle);
+        assert_eq!(provider(Status::Accepted, 0, OUTPUTS), ProviderStep::TakePayout);
+        assert_eq!(provider(Status::Settled, 0, OUTPUTS), ProviderStep::TakePayout);
+    }
+
+    #[test]
+    fn a_provider_acts_in_the_last_second_of_its_deadline_and_not_after() {
+        for (status, held) in [(Status::Ordered, INPUTS), (Status::Leased, OUTPUTS), (Status::Committed, OUTPUTS)] {
+            assert_ne!(provider(status, NOW, held), ProviderStep::Close);
+            assert_eq!(provider(status, NOW - 1, held), ProviderStep::Close);
+        }
+    }
+
+    #[test]
+    fn a_failed_run_gives_the_money_back_by_whatever_call_the_status_allows() {
+        assert_eq!(provider(Status::Ordered, NOW, FAILED), ProviderStep::Decline);
+        assert_eq!(provider(Status::Leased, NOW, FAILED), ProviderStep::Abandon);
+        assert_eq!(provider(Status::Committed, NOW, FAILED), ProviderStep::Abandon);
+        assert_eq!(provider(Status::Delivered, NOW, FAILED), ProviderStep::AwaitDecision);
+    }
+
+    #[test]
+    fn a_customer_pays_for_what_is_right_and_refuses_what_is_wrong() {
+        let with = |finding| Known { received: true, finding, hopeless: false };
+        let far = NOW + 100;
+        assert_eq!(customer(Status::Ordered, far, Known::default()), CustomerStep::Converse);
+        assert_eq!(customer(Status::Committed, far, with(None)), CustomerStep::AwaitRecord);
+        assert_eq!(customer(Status::Delivered, far, with(None)), CustomerStep::Check);
+        assert_eq!(customer(Status::Delivered, far, with(Some(Finding::Right))), CustomerStep::Accept);
+        assert_eq!(customer(Status::Delivered, far, with(Some(Finding::Wrong))), CustomerStep::Reject);
+        assert_eq!(customer(Status::Delivered, far, with(Some(Finding::Unknown))), CustomerStep::LeaveOpen);
+        assert_eq!(customer(Status::Delivered, NOW - 1, with(Some(Finding::Wrong))), CustomerStep::LeaveOpen);
+        assert_eq!(customer(Status::Delivered, NOW - 1, with(Some(Finding::Right))), CustomerStep::Accept);
+    }
+
+    #[test]
+    fn a_customer_takes_its_money_back_once_a_deadline_has_passed() {
+        for status in [Status::Ordered, Status::Leased, Status::Committed] {
+            assert_ne!(customer(status, NOW, Known::default()), CustomerStep::Expire);
+            assert_eq!(customer(status, NOW - 1, Known::default()), CustomerStep::Expire);
+        }
+        let hopeless = Known { hopeless: true, ..Known::default() };
+        assert_eq!(customer(Status::Ordered, NOW, hopeless), CustomerStep::Cancel);
+        assert_eq!(customer(Status::Leased, NOW, hopeless), CustomerStep::AwaitEnd);
+        assert_eq!(customer(Status::Leased, NOW - 1, hopeless), CustomerStep::Expire);
+    }
+
+    #[test]
+    fn a_delivery_that_never_arrives_is_rejected_shortly_before_the_window_ends() {
+        let at = |due| customer(Status::Delivered, due, Known::default());
+        assert_eq!(at(NOW + REJECT_MARGIN_SECONDS), CustomerStep::Converse);
+        assert_eq!(at(NOW + REJECT_MARGIN_SECONDS - 1), CustomerStep::RejectNotReceived);
+        assert_eq!(at(NOW - 1), CustomerStep::LeaveOpen);
+    }
+
+    #[test]
+    fn final_statuses_end_both_sides() {
+        for status in [Status::Rejected, Status::Expired, Status::Declined, Status::Cancelled, Status::Abandoned] {
+            assert_eq!(provider(status, 0, OUTPUTS), ProviderStep::Close);
+            assert_eq!(customer(status, 0, Known::default()), CustomerStep::Close);
+        }
+        assert_eq!(customer(Status::Accepted, 0, Known::default()), CustomerStep::Close);
+        assert_eq!(provider(Status::None, 0, OUTPUTS), ProviderStep::Close);
+    }
+}

@@ -1,0 +1,229 @@
+//! The register of providers and the market, as calls of one account.
+
+use crate::compute::{
+    account::{Account, Log, Receipt},
+    lifecycle::Stand,
+};
+use alloy_primitives::{Address, B256, U256};
+use alloy_sol_types::SolEvent as _;
+use eyre::{Context as _, Result, eyre};
+use keystead_contracts::{
+    MARKET_ADDRESS, PROVIDERS_ADDRESS,
+    bindings::{
+        market::{IMarket, Market as MarketCalls},
+        providers::{IProviders, Providers},
+    },
+    limits::PAGE_COUNT_MAX,
+    storage::{Reason, Status},
+};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Providers that a customer looks at, at most: 64 pages of 64.
+const PROVIDERS_MAX: usize = 4_096;
+
+/// An order as the chain has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) id: U256,
+    pub(crate) stand: Stand,
+    pub(crate) customer: Address,
+    pub(crate) provider: Address,
+    pub(crate) job_hash: B256,
+    pub(crate) commitment: B256,
+    pub(crate) result_root: B256,
+    pub(crate) units: u32,
+    pub(crate) escrow_wei: U256,
+}
+
+impl Order {
+    pub(crate) const fn status(&self) -> Status {
+        self.stand.status
+    }
+}
+
+/// A provider that takes orders. The endpoint is hostile text.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub(crate) account: Address,
+    pub(crate) node_id: B256,
+    pub(crate) price_wei_per_unit: u128,
+    pub(crate) endpoint: String,
+    pub(crate) offering: bool,
+}
+
+/// The two contracts.
+#[derive(Clone, Debug)]
+pub(crate) struct Market {
+    pub(crate) account: Arc<Account>,
+}
+
+impl Market {
+    pub(crate) async fn order(&self, id: U256) -> Result<Order> {
+        let order = self.account.read(MARKET_ADDRESS, &MarketCalls::orderCall { orderId: id }).await?;
+        let status = Status::try_from(order.status).wrap_err("the market answers with an unknown status")?;
+        let after = |since: u64, seconds: u32| if since == 0 { 0 } else { since.saturating_add(u64::from(seconds)) };
+        let stand = Stand {
+            status,
+            lease_by: after(order.orderedAt.to(), order.leaseSeconds),
+            deliver_by: after(order.leasedAt.to(), order.deliverSeconds),
+            check_by: after(order.deliveredAt.to(), order.checkSeconds),
+        };
+        Ok(Order {
+            id,
+            stand,
+            customer: order.customer,
+            provider: order.provider,
+            job_hash: order.jobHash,
+            commitment: order.commitment,
+            result_root: order.resultRoot,
+            units: order.units,
+            escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
+        })
+    }
+
+    /// Places an order with its exact escrow; its number.
+    pub(crate) async fn place(&self, terms: IMarket::Terms) -> Result<U256> {
+        let escrow = U256::from(terms.priceWeiPerUnit).saturating_mul(U256::from(terms.units));
+        let receipt = self.account.send(MARKET_ADDRESS, &MarketCalls::placeOrderCall { terms }, escrow).await?;
+        let placed = receipt.logs.iter().find_map(placed);
+        placed.map(|placed| placed.orderId).ok_or_else(|| eyre!("the market took the order without naming its number"))
+    }
+
+    pub(crate) async fn lease(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::leaseCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn decline(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::declineCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn cancel(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::cancelCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn commit(&self, id: U256, commitment: B256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::commitCall { orderId: id, commitment }, U256::ZERO).await
+    }
+
+    pub(crate) async fn deliver(&self, id: U256, result_root: B256) -> Result<Receipt> {
+        let call = MarketCalls::deliverCall { orderId: id, resultRoot: result_root };
+        self.account.send(MARKET_ADDRESS, &call, U256::ZERO).await
+    }
+
+    pub(crate) async fn abandon(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::abandonCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn accept(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::acceptCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn reject(&self, id: U256, reason: Reason, evidence_hash: B256) -> Result<Receipt> {
+        let call = MarketCalls::rejectCall { orderId: id, reason: reason as u8, evidenceHash: evidence_hash };
+        self.account.send(MARKET_ADDRESS, &call, U256::ZERO).await
+    }
+
+    pub(crate) async fn settle(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::settleCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn expire(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::expireCall { orderId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn credit(&self) -> Result<U256> {
+        let call = MarketCalls::creditCall { account: self.account.address() };
+        self.account.read(MARKET_ADDRESS, &call).await
+    }
+
+    /// Takes what the market owes this account, if anything; how much it was.
+    pub(crate) async fn withdraw(&self) -> Result<U256> {
+        if self.credit().await?.is_zero() {
+            return Ok(U256::ZERO);
+        }
+        let receipt = self.account.send(MARKET_ADDRESS, &MarketCalls::withdrawCall {}, U256::ZERO).await?;
+        let taken = receipt.logs.iter().find_map(|log| {
+            let event = MarketCalls::Withdrawn::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
+            (log.address == MARKET_ADDRESS).then_some(event.amountWei)
+        });
+        Ok(taken.unwrap_or_default())
+    }
+
+    /// Orders placed with this account as provider, in blocks `first..=last`.
+    pub(crate) async fn placed_with_me(&self, first: u64, last: u64) -> Result<Vec<MarketCalls::OrderPlaced>> {
+        let filter = json!({
+            "address": MARKET_ADDRESS,
+            "fromBlock": format!("{first:#x}"),
+            "toBlock": format!("{last:#x}"),
+            "topics": [MarketCalls::OrderPlaced::SIGNATURE_HASH, null, null, self.account.address().into_word()],
+        });
+        let logs = self.account.client().call("eth_getLogs", json!([filter])).await?;
+        let logs: Vec<Log> = serde_json::from_value(logs).wrap_err("the node answers with something else than logs")?;
+        Ok(logs.iter().filter_map(placed).collect())
+    }
+
+    /// This account's own entry in the register.
+    pub(crate) async fn my_entry(&self) -> Result<Option<IProviders::Provider>> {
+        let me = self.account.address();
+        // A price of zero cannot be listed, so this tells the registered from the others without a revert.
+        let quote = self.account.read(PROVIDERS_ADDRESS, &Providers::quoteCall { account: me }).await?;
+        if quote.priceWeiPerUnit == 0 {
+            return Ok(None);
+        }
+        self.account.read(PROVIDERS_ADDRESS, &Providers::providerCall { account: me }).await.map(Some)
+    }
+
+    /// Where a provider says that it is reached now. Hostile text.
+    pub(crate) async fn endpoint_of(&self, account: Address) -> Result<String> {
+        Ok(self.account.read(PROVIDERS_ADDRESS, &Providers::providerCall { account }).await?.endpoint)
+    }
+
+    pub(crate) async fn register(&self, offer: IProviders::Offer) -> Result<Receipt> {
+        self.account.send(PROVIDERS_ADDRESS, &Providers::registerCall { offer }, U256::ZERO).await
+    }
+
+    pub(crate) async fn update(&self, offer: IProviders::Offer) -> Result<Receipt> {
+        self.account.send(PROVIDERS_ADDRESS, &Providers::updateCall { offer }, U256::ZERO).await
+    }
+
+    pub(crate) async fn resume(&self) -> Result<Receipt> {
+        self.account.send(PROVIDERS_ADDRESS, &Providers::resumeCall {}, U256::ZERO).await
+    }
+
+    pub(crate) async fn pause(&self) -> Result<Receipt> {
+        self.account.send(PROVIDERS_ADDRESS, &Providers::pauseCall {}, U256::ZERO).await
+    }
+
+    /// Everybody in the register, in order of registration.
+    pub(crate) async fn offers(&self) -> Result<Vec<Offer>> {
+        let mut offers = Vec::new();
+        while offers.len() < PROVIDERS_MAX {
+            let call = Providers::pageCall { first: U256::from(offers.len()), countMax: U256::from(PAGE_COUNT_MAX) };
+            let page = self.account.read(PROVIDERS_ADDRESS, &call).await?;
+            let got = page.len();
+            offers.extend(page.into_iter().map(|listing| Offer {
+                account: listing.account,
+                node_id: listing.provider.nodeId,
+                price_wei_per_unit: listing.provider.priceWeiPerUnit,
+                endpoint: listing.provider.endpoint,
+                offering: listing.provider.offering,
+            }));
+            if got < PAGE_COUNT_MAX {
+                break;
+            }
+        }
+        Ok(offers)
+    }
+
+    /// The bundle that proves an order's state at a block, as JSON text.
+    pub(crate) async fn certificate(&self, id: U256, block: u64) -> Result<String> {
+        let claim = json!({"kind": "job-result", "order": id, "block": format!("{block:#x}")});
+        Ok(self.account.client().call("keystead_getProof", json!([claim])).await?.to_string())
+    }
+}
+
+fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {
+    let event = MarketCalls::OrderPlaced::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
+    (log.address == MARKET_ADDRESS).then_some(event)
+}

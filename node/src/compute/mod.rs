@@ -1,0 +1,24 @@
+//! The compute market as its two sides use it: who offers a machine, and who has a job.
+//!
+//! # Design
+//! ```text
+//! customer: plan -> order -> send inputs -> receive -> check -> accept or reject -> certificate
+//! provider: offer -> hear the customer -> fetch inputs -> lease -> run -> commit -> deliver -> be paid
+//! ```
+//! The chain is the only memory that both sides believe. [`lifecycle`] says, as a pure function of what the chain holds and what this side
+//! has, what to do next; the loops in [`provider`] and [`customer`] do it and ask again. So a restart, a lost connection and a late
+//! answer are all the same thing: ask again.
+//!
+//! # Not here
+//! What a job is (`keystead-job`), how it runs (`keystead-runner`), how bytes travel (`keystead-blobs`), how a sample decides
+//! (`keystead-audit`).
+
+pub(crate) mod account;
+pub(crate) mod amount;
+pub(crate) mod customer;
+pub(crate) mod files;
+pub(crate) mod lifecycle;
+pub(crate) mod market;
+pub(crate) mod provider;
+pub(crate) mod revert;
+pub(crate) mod wallet;

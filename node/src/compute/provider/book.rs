@@ -1,0 +1,162 @@
+//! All open orders of this provider, and what their courses share.
+
+use super::{
+    course::Course,
+    record::{Record, Records},
+    self_test::Capability,
+};
+use crate::compute::market::Market;
+use alloy_primitives::{Address, U256};
+use eyre::Result;
+use keystead_blobs::{BlobStore, Hash};
+use keystead_job::JobSpec;
+use keystead_runner::WorkerCommand;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+/// Orders that are open at once: each is a small file, and a task that asks the chain.
+const COURSES_MAX: usize = 256;
+/// How long the courses may take to end when the process is asked to stop.
+const END_MAX: Duration = Duration::from_secs(10);
+
+/// Why an order is not taken.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotTaken {
+    /// Too many.
+    #[error("too many open orders: {COURSES_MAX}")]
+    Busy,
+    /// The disk, or the process is stopping.
+    #[error("{0}")]
+    Fault(String),
+}
+
+/// The shared state of all courses.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) market: Market,
+    pub(super) store: Arc<dyn BlobStore>,
+    pub(super) records: Records,
+    pub(super) command: WorkerCommand,
+    pub(super) capability: Capability,
+    /// One job at a time has the machine.
+    pub(super) machine: Semaphore,
+    /// True once the process is asked to stop.
+    pub(super) stopping: watch::Sender<bool>,
+    courses: Mutex<BTreeMap<U256, Arc<Course>>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Book {
+    pub(super) fn new(
+        market: Market,
+        store: Arc<dyn BlobStore>,
+        records: Records,
+        command: WorkerCommand,
+        capability: Capability,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            market,
+            store,
+            records,
+            command,
+            capability,
+            machine: Semaphore::new(1),
+            stopping: watch::Sender::new(false),
+            courses: Mutex::default(),
+            tasks: Mutex::default(),
+        })
+    }
+
+    /// Takes up every order that was open when the process ended; how many.
+    pub(super) fn resume(self: &Arc<Self>) -> Result<usize> {
+        let records = self.records.all()?;
+        let count = records.len();
+        for record in records {
+            tracing::info!(order = %record.order, done = record.done(), units = record.outputs.len(), "order taken up again");
+            self.begin(record)?;
+        }
+        Ok(count)
+    }
+
+    /// The course of an order, which begins if there is none.
+    pub(super) fn open(
+        self: &Arc<Self>,
+        order: U256,
+        customer: Address,
+        spec: &JobSpec,
+    ) -> Result<Arc<Course>, NotTaken> {
+        let fault = |error: eyre::Report| NotTaken::Fault(format!("{error:#}"));
+        if let Some(course) = self.course(order) {
+            return Ok(course);
+        }
+        if self.courses().len() >= COURSES_MAX {
+            return Err(NotTaken::Busy);
+        }
+        if *self.stopping.borrow() {
+            return Err(NotTaken::Fault("the provider is stopping".to_owned()));
+        }
+        let record = Record::new(order, customer, spec).map_err(fault)?;
+        self.records.save(&record).map_err(fault)?;
+        self.begin(record).map_err(fault)
+    }
+
+    pub(super) fn course(&self, order: U256) -> Option<Arc<Course>> {
+        self.courses().get(&order).cloned()
+    }
+
+    /// Every open order.
+    pub(super) fn open_orders(&self) -> Vec<U256> {
+        self.courses().keys().copied().collect()
+    }
+
+    fn begin(self: &Arc<Self>, record: Record) -> Result<Arc<Course>> {
+        let order = record.order;
+        let course = Arc::new(Course::new(record)?);
+        self.courses().insert(order, Arc::clone(&course));
+        let (book, driven) = (Arc::clone(self), Arc::clone(&course));
+        self.tasks().spawn(async move { driven.drive(&book).await });
+        Ok(course)
+    }
+
+    /// The order is over: forgets it, and the blobs that no other open order needs.
+    pub(super) fn close(&self, order: U256) {
+        let Some(course) = self.courses().remove(&order) else { return };
+        if let Err(error) = self.records.forget(order) {
+            tracing::warn!(%error, "an order that is over stays on disk");
+        }
+        let needed: BTreeSet<Hash> = self.courses().values().flat_map(|other| other.record().blobs()).collect();
+        for blob in course.record().blobs().into_iter().filter(|blob| !needed.contains(blob)) {
+            if let Err(error) = self.store.delete(blob) {
+                tracing::warn!(%error, "a blob that nobody needs stays on disk");
+            }
+        }
+    }
+
+    /// Stops every run, waits for the courses to end, and says which orders remain.
+    pub(super) async fn stop(&self) -> Vec<U256> {
+        self.stopping.send_replace(true);
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_MAX, ended).await.is_err() {
+            tracing::warn!("some orders did not come to rest in time; their files are whole");
+        }
+        tasks.abort_all();
+        self.open_orders()
+    }
+
+    fn courses(&self) -> MutexGuard<'_, BTreeMap<U256, Arc<Course>>> {
+        // No code panics while it holds these locks.
+        self.courses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,300 @@
+//! The course of one order: a task that asks the chain where the order stands and does the next step, until it is over.
+
+use super::{
+    book::Book,
+    record::{Cause, Failed, Record},
+};
+use crate::compute::{
+    amount::kst,
+    lifecycle::{Held, ProviderStep, provider_step},
+    market::Order,
+};
+use alloy_primitives::{B256, U256};
+use eyre::{Context as _, Result, eyre};
+use keystead_blobs::Hash;
+use keystead_job::{JobSpec, commitment::Tree, hash_list, limits::INPUT_BYTES_MAX};
+use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{sync::watch, task::block_in_place, time::sleep};
+
+/// How often the chain is asked while there is nothing to do.
+const POLL: Duration = Duration::from_millis(500);
+/// How long after something failed it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+/// A run saves its state at most this often: what is lost is computed again, equal.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// A worker that dies is replaced this often in one run; then the fault is taken to stay.
+const DEATHS_MAX: u32 = 3;
+
+/// What a session needs to know; it changes by watch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stage {
+    /// Units finished.
+    pub(super) done: u32,
+    /// Set once the commitment is on the chain.
+    pub(super) committed: Option<B256>,
+    /// Set once the run has failed.
+    pub(super) failed: Option<Failed>,
+}
+
+/// One order.
+#[derive(Debug)]
+pub(super) struct Course {
+    order: U256,
+    pub(super) spec: JobSpec,
+    record: Mutex<Record>,
+    pub(super) stage: watch::Sender<Stage>,
+    /// Rings when a session changed the record.
+    bell: tokio::sync::Notify,
+}
+
+impl Course {
+    pub(super) fn new(record: Record) -> Result<Self> {
+        let stage = Stage { done: record.done(), committed: None, failed: record.failed.clone() };
+        let spec = record.spec()?;
+        let (order, stage) = (record.order, watch::Sender::new(stage));
+        Ok(Self { order, spec, record: Mutex::new(record), stage, bell: tokio::sync::Notify::new() })
+    }
+
+    pub(super) fn record(&self) -> Record {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Record> {
+        // No code panics while it holds this lock.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The customer's inputs are here; `units` are the names of the unit inputs.
+    pub(super) fn inputs_arrived(&self, book: &Book, units: Vec<B256>) -> Result<()> {
+        self.locked().inputs = units;
+        book.records.save(&self.record())?;
+        self.bell.notify_one();
+        Ok(())
+    }
+
+    /// The order will not be delivered; says so on the chain as soon as that is possible.
+    pub(super) fn fail(&self, book: &Book, failed: Failed) {
+        let first = {
+            let mut record = self.locked();
+            let first = record.failed.is_none();
+            record.failed.get_or_insert_with(|| failed.clone());
+            first
+        };
+        if !first {
+            return;
+        }
+        let record = self.record();
+        tracing::warn!(order = %record.order, reason = %failed.reason, "the order will not be delivered");
+        if let Err(error) = book.records.save(&record) {
+            tracing::warn!(%error, "cannot save an order's state");
+        }
+        self.stage.send_modify(|stage| stage.failed = Some(failed));
+        self.bell.notify_one();
+    }
+
+    fn held(&self) -> Held {
+        let record = self.locked();
+        Held {
+            inputs: !record.inputs.is_empty(),
+            outputs: record.all_outputs().is_some(),
+            failed: record.failed.is_some(),
+        }
+    }
+
+    /// Runs until the order is over or the process stops.
+    pub(super) async fn drive(&self, book: &Book) {
+        let mut stopping = book.stopping.subscribe();
+        let steps = async {
+            while !self.advance(book).await.unwrap_or_else(|error| {
+                tracing::warn!(order = %self.order, error = format!("{error:#}"), "trying again");
+                false
+            }) {}
+        };
+        tokio::select! {
+            // The order is over and its file is gone.
+            () = steps => return,
+            // Dropping a running unit kills its worker.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        if let Err(error) = book.records.save(&self.record()) {
+            tracing::debug!(%error, "the last save failed");
+        }
+    }
+
+    /// One step; true when the order is over.
+    async fn advance(&self, book: &Book) -> Result<bool> {
+        let id = self.order;
+        let step = self.step(book).await;
+        let outcome = match step {
+            Ok((ProviderStep::TakePayout | ProviderStep::Close, order)) => {
+                self.conclude(book, &order).await?;
+                book.close(id);
+                return Ok(true);
+            }
+            Ok((step, order)) => self.act(book, step, &order).await,
+            Err(error) => Err(error),
+        };
+        if outcome.is_err() {
+            sleep(RETRY).await;
+        }
+        outcome.map(|()| false)
+    }
+
+    async fn step(&self, book: &Book) -> Result<(ProviderStep, Order)> {
+        let order = book.market.order(self.order).await?;
+        let (_, now) = book.market.account.head().await?;
+        Ok((provider_step(&order.stand, self.held(), now), order))
+    }
+
+    async fn act(&self, book: &Book, step: ProviderStep, order: &Order) -> Result<()> {
+        let id = order.id;
+        match step {
+            ProviderStep::AwaitInputs | ProviderStep::AwaitDecision => {
+                // The bell only shortens the wait.
+                let _ = tokio::time::timeout(POLL, self.bell.notified()).await;
+            }
+            ProviderStep::Lease => {
+                book.market.lease(id).await?;
+                tracing::info!(order = %id, units = order.units, escrow = kst(order.escrow_wei), "order leased");
+            }
+            ProviderStep::Run => self.run(book, order).await?,
+            ProviderStep::Commit => {
+                let commitment = self.commitment()?;
+                book.records.save(&self.record())?;
+                book.market.commit(id, commitment).await?;
+                tracing::info!(order = %id, %commitment, "result committed");
+            }
+            ProviderStep::Deliver => {
+                self.stage.send_modify(|stage| stage.committed = Some(order.commitment));
+                book.market.deliver(id, self.result_root()?).await?;
+                tracing::info!(order = %id, "result delivered");
+            }
+            ProviderStep::Abandon => {
+                book.market.abandon(id).await?;
+                tracing::info!(order = %id, "order abandoned, the customer has its money back");
+            }
+            ProviderStep::Decline => {
+                book.market.decline(id).await?;
+                tracing::info!(order = %id, "order declined, the customer has its money back");
+            }
+            ProviderStep::Settle => {
+                book.market.settle(id).await?;
+            }
+            ProviderStep::TakePayout | ProviderStep::Close => {}
+        }
+        // After a restart in the check window the customer may still come for its outputs.
+        if step == ProviderStep::AwaitDecision && self.stage.borrow().committed.is_none() {
+            self.stage.send_modify(|stage| stage.committed = Some(order.commitment));
+        }
+        Ok(())
+    }
+
+    async fn conclude(&self, book: &Book, order: &Order) -> Result<()> {
+        if order.status().is_paid() {
+            let paid = book.market.withdraw().await?;
+            tracing::info!(order = %order.id, paid = kst(order.escrow_wei), withdrawn = kst(paid), "order paid");
+        } else {
+            tracing::info!(order = %order.id, status = ?order.status(), "order closed without payment");
+            let reason = format!("the order is {:?}", order.status()).to_lowercase();
+            self.stage.send_modify(|stage| {
+                stage.failed.get_or_insert(Failed { cause: Cause::Cancelled, unit: None, reason });
+            });
+        }
+        Ok(())
+    }
+
+    fn result_root(&self) -> Result<B256> {
+        let outputs = self.locked().all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
+        Ok(hash_list(&outputs))
+    }
+
+    /// Also puts the list of the outputs into the store, under the result root's name.
+    fn commitment(&self) -> Result<B256> {
+        let record = self.record();
+        let outputs = record.all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
+        Ok(Tree::new(&record.secret(), &outputs)?.root())
+    }
+
+    /// Runs the units that have no output yet.
+    async fn run(&self, book: &Book, order: &Order) -> Result<()> {
+        let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
+        let (_, now) = book.market.account.head().await?;
+        let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let job = self.job(book)?;
+        let mut session = match Session::open(book.command.clone(), job, stop).await {
+            Ok(session) => session,
+            Err(failure) => return self.failed(book, failure, None),
+        };
+        let begin = Instant::now();
+        let (mut saved, mut deaths) = (Instant::now(), 0_u32);
+        let inputs = self.record().inputs;
+        for (unit, name) in (0_u32..).zip(&inputs) {
+            if self.locked().failed.is_some() {
+                return Ok(());
+            }
+            if self.locked().outputs.get(unit as usize).is_none_or(Option::is_some) {
+                continue;
+            }
+            let input = block_in_place(|| book.store.get(Hash::from(*name), INPUT_BYTES_MAX))?;
+            let mut outcome = session.run(&input).await;
+            while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
+                deaths = deaths.saturating_add(1);
+                outcome = session.run(&input).await;
+            }
+            match outcome {
+                Ok(done) => self.finished(book, unit, &done.output)?,
+                Err(failure) => return self.failed(book, failure, Some(unit)),
+            }
+            if saved.elapsed() > SAVE_EVERY {
+                book.records.save(&self.record())?;
+                saved = Instant::now();
+            }
+        }
+        book.records.save(&self.record())?;
+        tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine = session.engine(), "run finished");
+        Ok(())
+    }
+
+    fn job(&self, book: &Book) -> Result<Job> {
+        let spec = self.spec.clone();
+        let get = |name: B256, max| block_in_place(|| book.store.get(Hash::from(name), max));
+        let program = get(spec.program_hash, spec.runtime.program_bytes_max())?;
+        let common = get(spec.common_hash, INPUT_BYTES_MAX)?;
+        Ok(Job { spec, program: program.into(), common: common.into() })
+    }
+
+    fn finished(&self, book: &Book, unit: u32, output: &[u8]) -> Result<()> {
+        let name = block_in_place(|| book.store.put(output))?;
+        let (done, list) = {
+            let mut record = self.locked();
+            if let Some(place) = record.outputs.get_mut(unit as usize) {
+                *place = Some(name.into());
+            }
+            (record.done(), record.all_outputs())
+        };
+        if let Some(outputs) = list {
+            let outputs: Vec<Hash> = outputs.into_iter().map(Hash::from).collect();
+            block_in_place(|| book.store.put(&keystead_blobs::hash::encode_list(&outputs)))?;
+        }
+        self.stage.send_modify(|stage| stage.done = done);
+        Ok(())
+    }
+
+    /// What follows from a failure: the job's own fault ends the order, a stop does not.
+    fn failed(&self, book: &Book, failure: Failure, unit: Option<u32>) -> Result<()> {
+        if let Failure::Aborted { why } = failure {
+            return Err(eyre!("the run stopped: {why}"));
+        }
+        let cause = match (failure.fault(), unit) {
+            (Fault::Job, Some(_)) | (Fault::Undecided, Some(_)) => Cause::Unit,
+            (Fault::Job, None) => Cause::Program,
+            _ => Cause::Machine,
+        };
+        self.fail(book, Failed { cause, unit, reason: failure.to_string() });
+        Ok(())
+    }
+}

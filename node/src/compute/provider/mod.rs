@@ -1,0 +1,21 @@
+//! The provider: offers this machine, runs what customers order, is paid.
+//!
+//! # Design
+//! Every order that a customer came for has one [`course::Course`]: a task that asks the chain where the order stands and does the next
+//! step of [`crate::compute::lifecycle`], whether or not the customer is connected. Sessions ([`session`]) only attach to it: they bring
+//! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped.
+//!
+//! # Invariants
+//! - Nothing is leased before its inputs are here and verified.
+//! - The secret of a commitment is on disk before the commitment is on the chain.
+//! - One job runs at a time, in one worker process, which ends with this process.
+
+mod book;
+mod course;
+mod record;
+mod self_test;
+mod session;
+mod setup;
+mod watch;
+
+pub(crate) use setup::run;

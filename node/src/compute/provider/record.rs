@@ -1,0 +1,197 @@
+//! What a provider must not forget about an order: one file, replaced atomically.
+
+use crate::compute::files;
+use alloy_primitives::{Address, B256, Bytes, U256};
+use eyre::{Context as _, Result, ensure};
+use keystead_blobs::{FailureCode, Hash};
+use keystead_job::{JobSpec, commitment::Secret};
+use rand::{TryRngCore as _, rngs::OsRng};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Version of the file format.
+const VERSION: u32 = 1;
+
+/// An order's file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Record {
+    version: u32,
+    pub(super) order: U256,
+    pub(super) customer: Address,
+    /// The job spec's canonical encoding.
+    job: Bytes,
+    /// Names of the unit inputs, once all inputs are here.
+    pub(super) inputs: Vec<B256>,
+    /// Of the commitment; drawn with the record.
+    secret: B256,
+    /// Names of the unit outputs, as far as they are there.
+    pub(super) outputs: Vec<Option<B256>>,
+    pub(super) failed: Option<Failed>,
+}
+
+/// Why an order will not be delivered.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Failed {
+    pub(super) cause: Cause,
+    pub(super) unit: Option<u32>,
+    pub(super) reason: String,
+}
+
+/// Whose matter a failure is, as the customer is told.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Cause {
+    Program,
+    Unit,
+    Cancelled,
+    Machine,
+}
+
+impl Cause {
+    pub(super) const fn code(self) -> FailureCode {
+        match self {
+            Self::Program => FailureCode::Program,
+            Self::Unit => FailureCode::Unit,
+            Self::Cancelled => FailureCode::Stopped,
+            Self::Machine => FailureCode::Internal,
+        }
+    }
+}
+
+impl Record {
+    pub(super) fn new(order: U256, customer: Address, spec: &JobSpec) -> Result<Self> {
+        let mut secret = [0; 32];
+        OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
+        let outputs = vec![None; spec.unit_count as usize];
+        let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
+        Ok(Self { version: VERSION, order, customer, job, inputs: Vec::new(), secret, outputs, failed: None })
+    }
+
+    pub(super) fn spec(&self) -> Result<JobSpec> {
+        JobSpec::decode(&self.job).wrap_err_with(|| format!("the file of order {} is damaged", self.order))
+    }
+
+    pub(super) const fn secret(&self) -> Secret {
+        Secret::new(self.secret.0)
+    }
+
+    /// Every output's name; `None` while one is missing.
+    pub(super) fn all_outputs(&self) -> Option<Vec<B256>> {
+        self.outputs.iter().copied().collect()
+    }
+
+    pub(super) fn done(&self) -> u32 {
+        u32::try_from(self.outputs.iter().flatten().count()).unwrap_or(u32::MAX)
+    }
+
+    /// Every blob that this order needs.
+    pub(super) fn blobs(&self) -> Vec<Hash> {
+        let spec = JobSpec::decode(&self.job);
+        let shared = spec.iter().flat_map(|spec| [spec.program_hash, spec.common_hash, spec.units_hash]);
+        let results = self.all_outputs().map(|outputs| keystead_job::hash_list(&outputs));
+        let all = shared.chain(self.inputs.iter().copied()).chain(self.outputs.iter().flatten().copied());
+        all.chain(results).map(Hash::from).collect()
+    }
+}
+
+/// The folder of the records.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    folder: PathBuf,
+}
+
+impl Records {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        files::private_folder(folder)?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    fn path(&self, order: U256) -> PathBuf {
+        self.folder.join(format!("{order}.json"))
+    }
+
+    pub(super) fn save(&self, record: &Record) -> Result<()> {
+        files::replace(&self.path(record.order), &serde_json::to_vec(record)?)
+    }
+
+    /// The order is over.
+    pub(super) fn forget(&self, order: U256) -> Result<()> {
+        fs::remove_file(self.path(order)).wrap_err_with(|| format!("cannot remove {}", self.path(order).display()))
+    }
+
+    /// Every order that is not over, in no order.
+    pub(super) fn all(&self) -> Result<Vec<Record>> {
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&self.folder).wrap_err_with(|| format!("cannot read {}", self.folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let text = files::read(&path)?.unwrap_or_default();
+            let record: Record =
+                serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+            ensure!(
+                record.version == VERSION,
+                "{} has version {}, this program reads {VERSION}",
+                path.display(),
+                record.version
+            );
+            records.push(record);
+        }
+        Ok(records)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use keystead_job::{
+        Class, Limits, Runtime,
+        spec::{Draft, RecipeName},
+    };
+
+    pub(crate) fn spec(unit_count: u32) -> JobSpec {
+        let limits = Limits {
+            wall_ms_max: 1,
+            fuel_max: 1,
+            memory_bytes_max: 65_536,
+            output_bytes_max: 1,
+            loop_iterations_max: 0,
+            workgroups: [0; 3],
+        };
+        JobSpec::new(Draft {
+            recipe: RecipeName::new("r").unwrap(),
+            runtime: Runtime::Wasm1,
+            class: Class::Exact,
+            program_hash: B256::repeat_byte(1),
+            common_hash: B256::repeat_byte(2),
+            units_hash: B256::repeat_byte(3),
+            unit_count,
+            limits,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_record_survives_the_disk_and_counts_its_outputs() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let mut record = Record::new(U256::from(7), Address::repeat_byte(9), &spec(2)).unwrap();
+        assert_ne!(record.secret, Record::new(U256::from(7), Address::ZERO, &spec(2)).unwrap().secret);
+        record.outputs[1] = Some(B256::repeat_byte(5));
+        assert_eq!((record.done(), record.all_outputs()), (1, None));
+        records.save(&record).unwrap();
+        let read = records.all().unwrap().pop().unwrap();
+        assert_eq!(read.secret, record.secret);
+        assert_eq!(read.spec().unwrap(), spec(2));
+        assert_eq!(read.outputs, record.outputs);
+        records.forget(U256::from(7)).unwrap();
+        assert!(records.all().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,63 @@
+//! What this machine can run, found by running it.
+
+use crate::compute::files;
+use alloy_primitives::{B256, keccak256};
+use eyre::{Context as _, Result, ensure};
+use keystead_job::{JobSpec, Runtime};
+use keystead_runner::{SelfTest, WorkerCommand, admit, probe};
+use std::path::Path;
+
+/// The runtimes that this machine passed.
+#[derive(Clone, Debug)]
+pub(super) struct Capability {
+    pub(super) tests: Vec<SelfTest>,
+    /// keccak256 of the JSON file.
+    pub(super) hash: B256,
+}
+
+impl Capability {
+    /// Tests every runtime, prints a table, keeps the passed ones in `file`.
+    ///
+    /// # Errors
+    /// No runtime passed.
+    pub(super) async fn measure(command: &WorkerCommand, file: &Path) -> Result<Self> {
+        let mut tests = Vec::new();
+        for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
+            match probe(command, runtime).await {
+                Ok(test) => {
+                    show(&test);
+                    if test.known_answer {
+                        tests.push(test);
+                    }
+                }
+                Err(failure) => say(&format!("  {runtime}  not offered: {failure}")),
+            }
+        }
+        ensure!(!tests.is_empty(), "this machine passed no self-test, so it has nothing to offer");
+        let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
+        files::replace(file, &json)?;
+        Ok(Self { tests, hash: keccak256(&json) })
+    }
+
+    /// Whether this machine takes a job; the reason if not.
+    pub(super) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
+        match self.tests.iter().find(|test| test.runtime == spec.runtime) {
+            Some(test) => admit(spec, test).map_err(|refusal| refusal.to_string()),
+            None => Err(format!("runtime not offered: {}", spec.runtime)),
+        }
+    }
+}
+
+fn show(test: &SelfTest) {
+    let device = test.device.as_ref().map_or_else(
+        || test.engine.clone(),
+        |device| format!("{} ({:?}, {}); {}", device.name, device.kind, device.backend, test.engine),
+    );
+    let verdict = if test.known_answer { "passed" } else { "FAILED, not offered" };
+    say(&format!("  {}  {verdict} in {} ms  {device}", test.runtime, test.took_ms));
+}
+
+#[allow(clippy::print_stdout, reason = "the answer to the command")]
+pub(super) fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,185 @@
+//! Conversations with customers: who may come, and what happens while they are here.
+
+use super::{
+    book::{Book, NotTaken},
+    course::Course,
+    record::{Cause, Failed},
+};
+use alloy_primitives::{Address, B256, Signature};
+use eyre::Result;
+use keystead_blobs::{
+    Authorise, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Parties, Progress, Refusal,
+    RefusalCode, SessionError, Want, hash, hello_digest,
+};
+use keystead_contracts::storage::Status;
+use keystead_job::{B256 as Name, JobSpec, limits::INPUT_BYTES_MAX};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::task::block_in_place;
+
+/// Bytes of one name in a list.
+const NAME_BYTES: u64 = 32;
+
+/// Decides by the chain.
+#[derive(Debug)]
+pub(super) struct Door {
+    pub(super) book: Arc<Book>,
+    /// This machine's node, as the credential names it.
+    pub(super) node: NodeId,
+}
+
+impl Authorise for Door {
+    async fn authorise(&self, customer: NodeId, hello: &Hello) -> Result<(), Refusal> {
+        let no = |code, reason: &str| Err(Refusal::new(code, reason));
+        let order = match self.book.market.order(hello.order).await {
+            Ok(order) => order,
+            Err(error)
+                if error.downcast_ref::<crate::client::RpcFailure>().is_some_and(|failure| failure.data.is_some()) =>
+            {
+                // The customer's node may be ahead of ours by a block.
+                return no(RefusalCode::ChainUnavailable, "the provider's node knows no such order yet");
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot ask the chain about an order");
+                return no(RefusalCode::ChainUnavailable, "the provider's node does not answer");
+            }
+        };
+        if order.provider != self.book.market.account.address() {
+            return no(RefusalCode::NotAssigned, "the order names another provider");
+        }
+        if !order.status().is_open() && !order.status().is_paid() {
+            return no(RefusalCode::NotAssigned, &format!("the order is {:?}", order.status()));
+        }
+        let parties = Parties { customer, provider: self.node };
+        if signer(&hello.credential, hello_digest(hello.order, parties)) != Some(order.customer) {
+            return no(RefusalCode::NotTheCustomer, "the credential is not signed by the order's customer");
+        }
+        let spec = match JobSpec::decode(&hello.job) {
+            Ok(spec) if spec.hash() == order.job_hash && spec.unit_count == order.units => spec,
+            Ok(_) => return no(RefusalCode::WrongJob, "the job has another hash or number of units than the order"),
+            Err(error) => return no(RefusalCode::WrongJob, &error.to_string()),
+        };
+        if order.status() == Status::Ordered
+            && let Err(reason) = self.book.capability.admit(&spec)
+        {
+            return no(RefusalCode::Unsupported, &reason);
+        }
+        if self.book.course(hello.order).is_none() && order.status() != Status::Ordered {
+            return no(RefusalCode::NotAssigned, "the order is no longer open here");
+        }
+        match self.book.open(hello.order, order.customer, &spec) {
+            Ok(_) => Ok(()),
+            Err(busy @ NotTaken::Busy) => no(RefusalCode::Busy, &busy.to_string()),
+            Err(NotTaken::Fault(reason)) => {
+                tracing::warn!(reason, "an order was not taken");
+                no(RefusalCode::Internal, "the provider cannot take orders now")
+            }
+        }
+    }
+}
+
+/// Who signed; `None` if nobody can have.
+fn signer(credential: &[u8], digest: B256) -> Option<Address> {
+    let credential: &[u8; 65] = credential.try_into().ok()?;
+    if !matches!(credential.last(), Some(27 | 28)) {
+        return None;
+    }
+    Signature::from_raw_array(credential).ok()?.recover_address_from_prehash(&digest).ok()
+}
+
+/// Conducts sessions.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) book: Arc<Book>,
+}
+
+impl Handler for Host {
+    async fn run(&self, job: &mut Job) -> Result<(), Failure> {
+        let Some(course) = self.book.course(job.hello().order) else {
+            return Err(Failure::new(FailureCode::Internal, "the order is over"));
+        };
+        if course.record().inputs.is_empty() {
+            self.fetch(job, &course).await?;
+        }
+        let mut stage = course.stage.subscribe();
+        loop {
+            let now = stage.borrow_and_update().clone();
+            if let Some(commitment) = now.committed {
+                return self.hand_over(job, &course, commitment).await;
+            }
+            if let Some(failed) = now.failed {
+                let failure = Failure::new(failed.cause.code(), &failed.reason);
+                return Err(match failed.unit {
+                    Some(unit) => failure.at_unit(unit),
+                    None => failure,
+                });
+            }
+            job.progress(Progress { done: now.done, total: course.spec.unit_count }).await?;
+            if stage.changed().await.is_err() {
+                return Err(Failure::new(FailureCode::Internal, "the order is over"));
+            }
+        }
+    }
+
+    fn ended(&self, ended: Ended) {
+        let Ended { customer, order, outcome } = ended;
+        match &outcome {
+            Ok(()) => tracing::debug!(?customer, ?order, "session finished"),
+            Err(error) => {
+                tracing::info!(?customer, order = order.map(|order| order.to_string()), %error, "session ended")
+            }
+        }
+        if matches!(outcome, Err(SessionError::Cancelled))
+            && let Some(course) = order.and_then(|order| self.book.course(order))
+        {
+            let reason = "the customer cancelled".to_owned();
+            course.fail(&self.book, Failed { cause: Cause::Cancelled, unit: None, reason });
+        }
+    }
+}
+
+impl Host {
+    /// Program, common input and the list first, then what the list names.
+    async fn fetch(&self, job: &mut Job, course: &Course) -> Result<(), Failure> {
+        let spec = &course.spec;
+        let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
+        let first = [
+            (spec.program_hash, spec.runtime.program_bytes_max()),
+            (spec.common_hash, INPUT_BYTES_MAX),
+            (spec.units_hash, list_bytes),
+        ];
+        job.fetch(wants(first), &mut |_| {}).await?;
+        let list = block_in_place(|| self.book.store.get(Hash::from(spec.units_hash), list_bytes));
+        let list = list.map_err(|error| Failure::from(SessionError::from(error)))?;
+        let names = hash::parse_list(&list, spec.unit_count as usize)
+            .map_err(|error| Failure::new(FailureCode::Input, &error.to_string()))?;
+        let units: Vec<Name> = names.into_iter().map(Name::from).collect();
+        job.fetch(wants(units.iter().map(|name| (*name, INPUT_BYTES_MAX))), &mut |_| {}).await?;
+        course.inputs_arrived(&self.book, units).map_err(|error| {
+            tracing::error!(error = format!("{error:#}"), "cannot save an order's state");
+            Failure::new(FailureCode::Internal, "the provider cannot write to its disk")
+        })
+    }
+
+    async fn hand_over(&self, job: &mut Job, course: &Course, commitment: B256) -> Result<(), Failure> {
+        let record = course.record();
+        let Some(outputs) = record.all_outputs() else {
+            return Err(Failure::new(FailureCode::Internal, "outputs are missing"));
+        };
+        let total = course.spec.unit_count;
+        job.progress(Progress { done: total, total }).await?;
+        job.commit(commitment).await?;
+        let root = Hash::from(keystead_job::hash_list(&outputs));
+        let served: BTreeSet<Hash> = outputs.into_iter().map(Hash::from).collect();
+        let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
+        job.deliver(delivery, served.into_iter().collect()).await?;
+        job.received().await;
+        Ok(())
+    }
+}
+
+/// Each blob once.
+fn wants(names: impl IntoIterator<Item = (Name, u64)>) -> Vec<Want> {
+    let mut seen = BTreeSet::new();
+    let once = names.into_iter().filter(|(name, _)| seen.insert(*name));
+    once.map(|(name, bytes_max)| Want { hash: Hash::from(name), bytes_max }).collect()
+}

@@ -1,0 +1,172 @@
+//! The provider's process from its first line to its last.
+
+use super::{
+    book::Book,
+    record::Records,
+    self_test::{Capability, say},
+    session::{Door, Host},
+    watch::{self, Place},
+};
+use crate::{
+    cli::Provide,
+    client::Client,
+    compute::{account::Account, amount::kst, files, market::Market, wallet},
+    network::hex_array,
+};
+use alloy_primitives::{U256, hex};
+use eyre::{Context as _, Result, ensure};
+use keystead_blobs::{
+    BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Limits, SecretKey, serve,
+};
+use keystead_contracts::{bindings::providers::IProviders, limits::PRICE_WEI_PER_UNIT_MAX};
+use keystead_runner::WorkerCommand;
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    time::timeout,
+};
+
+/// How long the last transaction (no more orders) may take when the process stops.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// `keystead provide`.
+pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
+    ensure!(
+        options.price > 0 && U256::from(options.price) <= PRICE_WEI_PER_UNIT_MAX,
+        "--price must lie between 1 wei and {}",
+        kst(PRICE_WEI_PER_UNIT_MAX)
+    );
+    files::private_folder(&options.dir)?;
+    let total_bytes_max = options.store.saturating_mul(1 << 20);
+    let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
+    let store = DiskStore::open(&options.dir.join("blobs"), capacity, Durability::default())
+        .wrap_err_with(|| format!("cannot use {}", options.dir.display()))?;
+    let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
+    let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
+    wallet::check_chain(&options.wallet, account.chain_id())?;
+    if wallet.is_new {
+        say(&format!(
+            "A new wallet for this provider: {} (its key is in {})",
+            account.address(),
+            options.dir.display()
+        ));
+    }
+    ensure!(
+        !account.balance().await?.is_zero(),
+        "account {} has no KST, and registering costs a little: send it some, then start again",
+        account.address()
+    );
+    let market = Market { account };
+    say("Self-test:");
+    let command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
+    let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
+    let endpoint = endpoint(options).await?;
+    register(options, &market, &endpoint, &capability).await?;
+    let store: Arc<dyn BlobStore> = Arc::new(store);
+    let records = Records::open(&options.dir.join("orders"))?;
+    let book = Book::new(market, Arc::clone(&store), records, command, capability);
+    serve_until_stopped(options, &book, &endpoint, store).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn endpoint(options: &Provide) -> Result<Endpoint> {
+    let config = Config {
+        secret: node_key(&options.dir.join("node.key"))?,
+        bind: options.listen,
+        advertise: options.advertise.clone(),
+        limits: Limits::default(),
+    };
+    let endpoint = Endpoint::bind(config).await;
+    endpoint.wrap_err_with(|| format!("cannot listen on {}: choose another --listen address", options.listen))
+}
+
+fn node_key(path: &Path) -> Result<SecretKey> {
+    if let Some(text) = files::read_secret(path)? {
+        return Ok(SecretKey::from_bytes(&hex_array(&text, &format!("the key in {}", path.display()))?));
+    }
+    let key = SecretKey::generate();
+    files::create_secret(path, &format!("{}\n", hex::encode(key.to_bytes())))?;
+    Ok(key)
+}
+
+/// Makes the register say what this process offers; costs nothing if it says so already.
+async fn register(options: &Provide, market: &Market, endpoint: &Endpoint, capability: &Capability) -> Result<()> {
+    let address = endpoint.address().wrap_err("name an address that customers can dial: --advertise IP:PORT")?;
+    let offer = IProviders::Offer {
+        nodeId: endpoint.id().as_bytes().into(),
+        capabilityHash: capability.hash,
+        priceWeiPerUnit: options.price,
+        endpoint: address.to_string(),
+    };
+    match market.my_entry().await? {
+        None => {
+            market.register(offer).await?;
+        }
+        Some(entry) => {
+            let same = entry.nodeId == offer.nodeId
+                && entry.capabilityHash == offer.capabilityHash
+                && entry.priceWeiPerUnit == offer.priceWeiPerUnit
+                && entry.endpoint == offer.endpoint;
+            if !same {
+                market.update(offer).await?;
+            }
+            if !entry.offering {
+                market.resume().await?;
+            }
+        }
+    }
+    say(&format!("Provider {} takes orders at {} a unit", market.account.address(), kst(U256::from(options.price))));
+    say(&format!("  endpoint  {address}"));
+    say("Stop with Ctrl-C.");
+    Ok(())
+}
+
+async fn serve_until_stopped(
+    options: &Provide,
+    book: &Arc<Book>,
+    endpoint: &Endpoint,
+    store: Arc<dyn BlobStore>,
+) -> Result<()> {
+    let (head, _) = book.market.account.head().await?;
+    let place = Place::open(&options.dir, head)?;
+    book.resume()?;
+    let watcher = Arc::clone(book);
+    let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
+    let door = Door { book: Arc::clone(book), node: endpoint.id() };
+    let server = serve(endpoint, store, door, Host { book: Arc::clone(book) });
+    let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    say("Stopping: no new orders.");
+    let open = book.stop().await;
+    server.shutdown().await;
+    endpoint.close().await;
+    if !matches!(timeout(PAUSE_MAX, book.market.pause()).await, Ok(Ok(_))) {
+        tracing::warn!("the register still lists this provider: new orders will expire until it starts again");
+    }
+    let _ = watching.await;
+    remains(book, &open).await;
+    Ok(())
+}
+
+/// Says what is unfinished and until when it can be finished.
+async fn remains(book: &Book, open: &[U256]) {
+    for order in open {
+        let line = match timeout(PAUSE_MAX, book.market.order(*order)).await {
+            Ok(Ok(order)) => {
+                let due = order.stand.due().map_or_else(String::new, |due| format!(", due at Unix second {due}"));
+                format!("  order {}: {:?}{due}, {}", order.id, order.status(), kst(order.escrow_wei))
+            }
+            _ => format!("  order {order}: the node does not answer"),
+        };
+        say(&line);
+    }
+    if open.is_empty() {
+        say("Stopped. No order is open.");
+    } else {
+        say("Stopped. Start again with the same folder to finish the orders above; nothing is lost.");
+    }
+}

@@ -1,0 +1,72 @@
+//! Follows the market's events, so that the owner sees every order placed here, also those whose customer never comes.
+
+use super::book::Book;
+use crate::compute::{amount::kst, files};
+use alloy_primitives::U256;
+use eyre::{Context as _, Result};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// How often the chain is asked.
+const POLL: Duration = Duration::from_secs(1);
+/// Blocks asked for at once.
+const BLOCKS_MAX: u64 = 1_000;
+
+/// The file that remembers the last block seen.
+pub(super) struct Place {
+    path: PathBuf,
+    next: u64,
+}
+
+impl Place {
+    /// Where the last process stopped, or at the head.
+    pub(super) fn open(folder: &Path, head: u64) -> Result<Self> {
+        let path = folder.join("next-block");
+        let next = match files::read(&path)? {
+            Some(text) => text.trim().parse().wrap_err_with(|| format!("{} is damaged", path.display()))?,
+            None => head,
+        };
+        // A height above the head's belongs to another network, whose folder was reused.
+        Ok(Self { path, next: next.min(head.saturating_add(1)) })
+    }
+}
+
+/// Announces orders until the process stops.
+pub(super) async fn follow(book: &Book, mut place: Place) {
+    let mut stopping = book.stopping.subscribe();
+    let follow = async {
+        loop {
+            if let Err(error) = look(book, &mut place).await {
+                tracing::warn!(error = format!("{error:#}"), "cannot follow the market, trying again");
+            }
+            sleep(POLL).await;
+        }
+    };
+    tokio::select! {
+        () = follow => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+}
+
+async fn look(book: &Book, place: &mut Place) -> Result<()> {
+    let (head, _) = book.market.account.head().await?;
+    while place.next <= head {
+        let last = head.min(place.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+        for placed in book.market.placed_with_me(place.next, last).await? {
+            let escrow = U256::from(placed.priceWeiPerUnit).saturating_mul(U256::from(placed.units));
+            tracing::info!(
+                order = %placed.orderId,
+                customer = %placed.customer,
+                units = placed.units,
+                escrow = kst(escrow),
+                "order placed here"
+            );
+        }
+        place.next = last.saturating_add(1);
+        files::replace(&place.path, place.next.to_string().as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Why a contract refused, in a sentence that says what to do.
+
+use crate::{client::RpcFailure, compute::amount::kst};
+use alloy_primitives::U256;
+use alloy_sol_types::{Revert, SolError as _, SolInterface as _};
+use eyre::Report;
+use keystead_contracts::{
+    bindings::{market::Market::MarketErrors, providers::Providers::ProvidersErrors},
+    storage::Status,
+};
+
+/// Puts the contract's own reason on top of a report, if it carries one.
+pub(crate) fn explain(report: Report) -> Report {
+    let data = report.downcast_ref::<RpcFailure>().and_then(|failure| failure.data.as_ref());
+    let reason = data.and_then(|data| sentence(data));
+    match reason {
+        Some(reason) => report.wrap_err(reason),
+        None => report,
+    }
+}
+
+/// The sentence for a revert's data; `None` if it is none of the contracts' errors.
+pub(crate) fn sentence(data: &[u8]) -> Option<String> {
+    if let Ok(error) = MarketErrors::abi_decode(data) {
+        return Some(market(&error));
+    }
+    if let Ok(error) = ProvidersErrors::abi_decode(data) {
+        return Some(providers(&error));
+    }
+    Revert::abi_decode(data).ok().map(|revert| revert.reason)
+}
+
+fn market(error: &MarketErrors) -> String {
+    match error {
+        MarketErrors::OrderUnknown(e) => format!("the market has no order {}", e.orderId),
+        MarketErrors::WrongStatus(e) => {
+            let status =
+                Status::try_from(e.status).map_or_else(|_| e.status.to_string(), |status| format!("{status:?}"));
+            format!("order {} is {status}, which does not allow this", e.orderId)
+        }
+        MarketErrors::NotProvider(e) => format!("order {} belongs to another provider than {}", e.orderId, e.caller),
+        MarketErrors::NotCustomer(e) => format!("order {} belongs to another customer than {}", e.orderId, e.caller),
+        MarketErrors::DeadlinePassed(e) => {
+            format!("too late for order {}: deadline={} now={}", e.orderId, e.deadline, e.timestamp)
+        }
+        MarketErrors::DeadlineNotPassed(e) => {
+            format!("too early for order {}: deadline={} now={}", e.orderId, e.deadline, e.timestamp)
+        }
+        MarketErrors::NotOffering(e) => {
+            format!("{} takes no orders at the moment: choose another provider", e.provider)
+        }
+        MarketErrors::NothingToWithdraw(e) => format!("there is nothing to withdraw for {}", e.account),
+        MarketErrors::UnitsOutOfRange(e) => {
+            format!("an order has {} to {} units, this one has {}", e.min, e.max, e.units)
+        }
+        other => format!("the market refused: {other:?}"),
+    }
+}
+
+fn providers(error: &ProvidersErrors) -> String {
+    match error {
+        ProvidersErrors::AlreadyRegistered(e) => format!("{} is already registered", e.account),
+        ProvidersErrors::NotRegistered(e) => format!("{} is not registered as a provider", e.account),
+        ProvidersErrors::EndpointTooLong(e) => {
+            format!(
+                "the endpoint has {} bytes, at most {} are stored: advertise fewer addresses",
+                e.gotBytes, e.maxBytes
+            )
+        }
+        ProvidersErrors::PriceOutOfRange(e) => format!(
+            "a price must lie between {} and {}: {}",
+            kst(U256::from(e.minWei)),
+            kst(U256::from(e.maxWei)),
+            kst(U256::from(e.priceWeiPerUnit))
+        ),
+        other => format!("the register of providers refused: {other:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use keystead_contracts::bindings::market::Market;
+
+    #[test]
+    fn a_contracts_error_is_found_under_the_context_and_becomes_a_sentence() {
+        let late =
+            Market::DeadlinePassed { orderId: U256::from(3), deadline: U256::from(40), timestamp: U256::from(42) };
+        let failure =
+            RpcFailure { code: 3, message: "execution reverted".to_owned(), data: Some(late.abi_encode().into()) };
+        let report = explain(Report::new(failure).wrap_err("eth_estimateGas"));
+        assert_eq!(report.to_string(), "too late for order 3: deadline=40 now=42");
+        assert_eq!(sentence(&Revert::from("no").abi_encode()).unwrap(), "no");
+        assert_eq!(sentence(&[1, 2, 3, 4]), None);
+        assert_eq!(explain(Report::msg("plain")).to_string(), "plain");
+    }
+}

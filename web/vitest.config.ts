@@ -8,6 +8,5 @@ export default defineConfig({
     environment: 'node',
     // The mutants need a few hundred pairings in pure JavaScript.
     testTimeout: 300_000,
-    benchmark: { include: ['src/**/*.bench.ts'] },
   },
 });

@@ -175,19 +175,23 @@ fn verify(root: &Path, rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// Reads `median_ms=… max_ms=…` of the slowest kind.
+/// Reads lines `proof::verify/bundle=NAME median (10 % .. 90 %)`; the slowest kind counts.
 fn verifier(name: &'static str, command: &mut Command, goal: &'static str) -> Result<Row> {
     println!("$ {}", show(command));
     let printed = quiet(command).ok_or_else(|| eyre!("`{}` failed", show(command)))?;
-    let read = |key: &str| {
-        printed
-            .split_whitespace()
-            .filter_map(|word| word.strip_prefix(key)?.parse::<f64>().ok())
-            .fold(None, |most: Option<f64>, value| Some(most.map_or(value, |most| most.max(value))))
-    };
-    let value = read("median_ms=").ok_or_else(|| eyre!("`{}` printed no median_ms=", show(command)))?;
-    let max = read("max_ms=").unwrap_or(value);
-    Ok(Row { name, unit: "ms", value, spread: format!("slowest kind, max {max:.2}"), goal, less_is_better: true })
+    let mut slowest: Option<(f64, String)> = None;
+    for line in printed.lines().filter_map(|line| line.trim().strip_prefix("proof::verify/bundle=")) {
+        let mut words = line.split_whitespace();
+        let kind = words.next().unwrap_or_default();
+        let median: f64 = words.next().unwrap_or_default().parse().wrap_err_with(|| format!("odd line: {line}"))?;
+        if slowest.as_ref().is_none_or(|(most, _)| median > *most) {
+            let spread =
+                line.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(spread, _)| spread);
+            slowest = Some((median, format!("slowest kind: {kind}; 10 % .. 90 %: {spread}")));
+        }
+    }
+    let (value, spread) = slowest.ok_or_else(|| eyre!("`{}` printed no times", show(command)))?;
+    Ok(Row { name, unit: "ms", value, spread, goal, less_is_better: true })
 }
 
 /// User and system CPU seconds of processes so far.

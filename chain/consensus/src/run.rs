@@ -6,7 +6,7 @@ use crate::{
     engine::{self, Channels, EngineConfig},
     finalizer::finalizer,
     gossip::{self, Outgoing},
-    keys::{KeysError, VALIDATORS_MAX, ValidatorKeys},
+    keys::{KeysError, ValidatorKeys},
     ledger::Ledger,
     pacing::Pacing,
     seeds::{Scheme, SeedBook},
@@ -28,6 +28,7 @@ use futures::future::{BoxFuture, Either, select};
 use keystead_types::{Block, network_namespace};
 use std::{
     net::SocketAddr,
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -199,7 +200,8 @@ async fn start(
             handshake(config.keys.signer.clone()),
             &[namespace.as_slice(), b"_P2P"].concat(),
             config.listen,
-            NZUsize!(VALIDATORS_MAX.get() as usize),
+            // Mailboxes are sized, and their memory taken, by this number.
+            NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
             message_bytes_max(u32::try_from(count).unwrap_or(u32::MAX)),
             NZUsize!(1024),
         ),

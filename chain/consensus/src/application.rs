@@ -32,6 +32,10 @@ use std::{
 /// Unfinalized ancestors that are executed again to reach a proposal's parent, after a restart.
 const REPLAY_MAX: usize = 256;
 
+/// How long a proposer waits for a seed that is about to be reported: a journal's sync, with room. A leader that declines
+/// lets the others skip its view at once; one that waits costs them the whole leader timeout.
+const SEED_WAIT: Duration = Duration::from_millis(200);
+
 /// What the engine calls.
 #[derive(Clone)]
 pub(crate) struct ChainApplication {
@@ -121,7 +125,7 @@ impl ChainApplication {
     /// As [`Self::context`], waiting for seeds that are about to be reported: the engine asks for a proposal as soon as
     /// it knows a certificate, and reports the certificate only once its journal is synced.
     async fn context_in_time(&self, runtime: &impl Clock, context: &EngineContext) -> Option<ConsensusContext> {
-        let mut deadline = Box::pin(runtime.sleep(self.pacing.leader_timeout));
+        let mut deadline = Box::pin(runtime.sleep(SEED_WAIT));
         loop {
             let arrival = Box::pin(self.seeds.arrival());
             if let Some(context) = self.context(context) {

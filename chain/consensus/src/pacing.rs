@@ -16,14 +16,14 @@ pub struct Pacing {
 }
 
 impl Default for Pacing {
-    /// Three failed leaders in a row cost three leader timeouts: 2.7 s, within the 3 s promised between blocks. A dead
+    /// Three failed leaders in a row cost three leader timeouts: 2.25 s, within the 3 s promised between blocks. A dead
     /// leader costs at most two (then it is skipped at once); one that has just come back may cost another.
     fn default() -> Self {
         Self {
             interval_min: Duration::from_millis(200),
             interval_max: Duration::from_millis(500),
-            heartbeat: Duration::from_millis(700),
-            leader_timeout: Duration::from_millis(900),
+            heartbeat: Duration::from_millis(600),
+            leader_timeout: Duration::from_millis(750),
         }
     }
 }
@@ -56,6 +56,6 @@ mod tests {
     fn three_failed_leaders_in_a_row_stay_within_three_seconds() {
         let pacing = Pacing::default();
         assert!(pacing.heartbeat < pacing.leader_timeout);
-        assert!(pacing.leader_timeout.saturating_mul(3) < Duration::from_millis(2_800));
+        assert!(pacing.leader_timeout.saturating_mul(3) < Duration::from_millis(2_300));
     }
 }

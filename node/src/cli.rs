@@ -43,8 +43,11 @@ pub(crate) enum Command {
     Provide(Provide),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
+    /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
+    ///
     /// Exit code 0: the result is right as far as the sample shows, and paid. 1: rejected, refunded, failed or not begun. 2: the
-    /// command line is wrong. 3: the result arrived, but this machine could not check it; it was neither accepted nor rejected.
+    /// command line is wrong. 3: undecided: the order is not over and the same command goes on with it, or the result could not be
+    /// checked on this machine.
     Run(Run),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]
@@ -68,9 +71,12 @@ pub(crate) struct Init {
     /// EIP-155 chain id.
     #[arg(long, default_value_t = keystead_types::ChainSpec::DEVELOPMENT_CHAIN_ID)]
     pub(crate) chain_id: u64,
-    /// Address that the validators listen on and are reached at.
+    /// Address that the validators listen on for each other and are reached at.
     #[arg(long, default_value = "127.0.0.1")]
     pub(crate) host: IpAddr,
+    /// Address that they listen on for JSON-RPC. Everybody who reaches it may send transactions and ask anything.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(crate) rpc_host: IpAddr,
     /// First port for connections between validators; the others follow. 0 picks free ports.
     #[arg(long, default_value_t = 30_500)]
     pub(crate) p2p_port: u16,
@@ -146,6 +152,9 @@ pub(crate) struct Provide {
     /// Most bytes to keep of customers' inputs and outputs, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
     pub(crate) store: u64,
+    /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
+    #[arg(long, value_name = "SEED", hide = true)]
+    pub(crate) fault_seed: Option<u64>,
 }
 
 /// Options of `keystead run`.
@@ -159,7 +168,7 @@ pub(crate) struct Run {
     /// A parameter of the recipe, as NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) set: Vec<(String, String)>,
-    /// Folder to make for the result; it must not exist or be empty.
+    /// Folder to make for the result; it must not exist or be empty. If it holds an order that is under way, that one goes on.
     #[arg(long, value_name = "DIR", default_value = "result")]
     pub(crate) out: PathBuf,
     /// JSON-RPC address of a node.
@@ -176,12 +185,21 @@ pub(crate) struct Run {
     /// Most to pay for the whole job, in wei.
     #[arg(long, value_name = "WEI")]
     pub(crate) max_price: Option<keystead_types::U256>,
+    /// Providers to order from, one after the other, until one of them does the job; the money comes back before each next order.
+    #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub(crate) attempts: u32,
+    /// Time to reach the provider before it takes the order, in seconds; then the order is cancelled.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) reach_seconds: u32,
     /// Units to run again as a check, at least [default: 10].
     #[arg(long, value_name = "UNITS", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sample: Option<u32>,
     /// Share of the units to run again as a check, in percent, at least [default: 3].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) sample_rate: Option<u32>,
+    /// Draw the sample from this seed instead of a new one. A provider that knows it beforehand can cheat in the other units.
+    #[arg(long, value_name = "HEX", hide = true)]
+    pub(crate) sample_seed: Option<keystead_types::B256>,
     /// Time for the provider to take the order, in seconds; then it is refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) lease_seconds: u32,

@@ -1,6 +1,6 @@
 //! A development network of real validator processes, for the tasks that need one.
 
-use crate::process::{cargo, run as run_command, show};
+use crate::process::{cargo, run as run_command, show, target};
 use eyre::{Context as _, Result, ensure, eyre};
 use std::{
     fs::{self, File},
@@ -19,8 +19,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Builds the binary with the profile that tests use, and says where it lies.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     run_command(cargo().args(["build", "--package", "keystead"]).current_dir(root))?;
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    let binary = target.join("debug").join("keystead");
+    let binary = target(root).join("debug").join("keystead");
     ensure!(binary.is_file(), "cargo did not make {}", binary.display());
     Ok(binary)
 }

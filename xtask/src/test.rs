@@ -1,7 +1,7 @@
 //! Everything that CI runs, with one line of counts at the end.
 
 use crate::{
-    contracts, lint,
+    bench, contracts, lint,
     process::{Printed, cargo, tee},
     recipes,
     tally::{Tally, count_before},
@@ -47,6 +47,7 @@ pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitC
     step("verifier in TypeScript", &|| vitest(root));
     step("recipes: outside checks", &|| recipes::run(root, scope == Scope::All));
     step("rust", &|| rust(root, scope));
+    step("bench: no figure got much worse", &|| Ok(Tally::step(report(bench::run(root, bench::Mode::Quick)))));
     let unexpected: BTreeSet<&String> =
         total.skipped.iter().filter(|reason| !accepted.iter().any(|known| reason.starts_with(known))).collect();
     for reason in &unexpected {

@@ -16,7 +16,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, OpenOptions},
     io::Write as _,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
     process::ExitCode,
@@ -84,9 +84,9 @@ struct Addresses {
 fn addresses(options: &Init) -> Result<Vec<Addresses>> {
     // Listeners are held until all ports are chosen, so that none is chosen twice.
     let mut held = Vec::new();
-    let mut port = |base: u16, index: u32| -> Result<u16> {
+    let mut port = |host: IpAddr, base: u16, index: u32| -> Result<u16> {
         if base == 0 {
-            let listener = TcpListener::bind((options.host, 0)).wrap_err("no free port")?;
+            let listener = TcpListener::bind((host, 0)).wrap_err_with(|| format!("no free port on {host}"))?;
             let port = listener.local_addr()?.port();
             held.push(listener);
             return Ok(port);
@@ -97,11 +97,14 @@ fn addresses(options: &Init) -> Result<Vec<Addresses>> {
     let mut out = Vec::new();
     for index in 0..options.validators {
         out.push(Addresses {
-            p2p: SocketAddr::new(options.host, port(options.p2p_port, index)?),
-            rpc: SocketAddr::new(options.host, port(options.rpc_port, index)?),
+            p2p: SocketAddr::new(options.host, port(options.host, options.p2p_port, index)?),
+            rpc: SocketAddr::new(options.rpc_host, port(options.rpc_host, options.rpc_port, index)?),
         });
     }
-    let overlap = out.iter().any(|a| out.iter().any(|b| a.p2p == b.rpc));
+    let meet = |a: SocketAddr, b: SocketAddr| {
+        a.port() == b.port() && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+    };
+    let overlap = out.iter().any(|a| out.iter().any(|b| meet(a.p2p, b.rpc)));
     if overlap {
         bail!("the ports for validators and for JSON-RPC overlap: choose --p2p-port and --rpc-port further apart");
     }

@@ -54,6 +54,38 @@ pub(crate) struct Log {
     pub(crate) data: Bytes,
 }
 
+impl Receipt {
+    /// Whether the call did what it should; a failed one changed nothing but the fee.
+    pub(crate) const fn succeeded(&self) -> bool {
+        self.status == 1
+    }
+}
+
+/// A signed transaction. It can be sent any number of times and is in a block at most once, since its nonce is used once.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    /// EIP-2718 encoding.
+    pub(crate) raw: Bytes,
+    pub(crate) hash: B256,
+    pub(crate) nonce: u64,
+    /// Most that it can cost beside its value.
+    pub(crate) fee_wei_max: U256,
+}
+
+/// The account cannot pay for what is asked of it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "insufficient funds: account {account} has {}, it needs {}: send it at least {} more",
+    kst(*balance_wei),
+    kst(*needed_wei),
+    kst(needed_wei.saturating_sub(*balance_wei))
+)]
+pub(crate) struct Poor {
+    account: Address,
+    balance_wei: U256,
+    needed_wei: U256,
+}
+
 fn hex_quantity<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     quantity(&Value::deserialize(from)?).map_err(serde::de::Error::custom)
 }
@@ -119,10 +151,15 @@ impl Account {
     /// The contract's own reason if it refuses; nothing was sent then, or it cost its gas only.
     pub(crate) async fn send<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Receipt> {
         let turn = self.turn.lock().await;
-        let hash = self.submit(to, call, value).await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
+        let sent = async {
+            let signed = self.sign_call(to, call, value).await?;
+            self.broadcast(&signed.raw).await?;
+            Ok::<B256, eyre::Report>(signed.hash)
+        };
+        let hash = sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
         let receipt = self.included(hash).await?;
         drop(turn);
-        if receipt.status != 1 {
+        if !receipt.succeeded() {
             // Another call came first; asking again says why.
             self.read(to, call)
                 .await
@@ -132,7 +169,11 @@ impl Account {
         Ok(receipt)
     }
 
-    async fn submit<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<B256> {
+    /// Signs a call with the account's next nonce, without sending it.
+    ///
+    /// # Errors
+    /// The contract's own reason if it would refuse now; [`Poor`] if the account cannot pay.
+    pub(crate) async fn sign_call<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Signed> {
         let input = Bytes::from(call.abi_encode());
         let fees = self.fees().await?;
         let request = json!({"from": self.address(), "to": to, "data": input, "value": value});
@@ -154,26 +195,50 @@ impl Account {
             input,
             ..TxEip1559::default()
         };
-        let needed = value.saturating_add(U256::from(fees.max_fee_per_gas).saturating_mul(U256::from(gas_limit)));
-        self.afford(needed).await?;
+        let nonce = transaction.nonce;
+        let fee_wei_max = U256::from(fees.max_fee_per_gas).saturating_mul(U256::from(gas_limit));
+        self.afford(value.saturating_add(fee_wei_max)).await?;
         let signature = self.signer.sign_hash_sync(&transaction.signature_hash()).wrap_err("cannot sign")?;
         let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
         let raw = Bytes::from(envelope.encoded_2718());
-        self.client.call("eth_sendRawTransaction", json!([raw])).await?;
-        Ok(*envelope.tx_hash())
+        Ok(Signed { raw, hash: *envelope.tx_hash(), nonce, fee_wei_max })
     }
 
-    /// Fails with the address and the amount to send there, unless the account has `needed` wei.
-    pub(crate) async fn afford(&self, needed: U256) -> Result<()> {
-        let balance = self.balance().await?;
-        ensure!(
-            balance >= needed,
-            "insufficient funds: account {} has {}, it needs {}: send it at least {} more",
-            self.address(),
-            kst(balance),
-            kst(needed),
-            kst(needed.saturating_sub(balance))
-        );
+    /// Offers a signed transaction to the network.
+    ///
+    /// # Errors
+    /// The node's refusal ([`crate::client::RpcFailure`]), also if it knows the transaction already; or the node was not reached.
+    pub(crate) async fn broadcast(&self, raw: &Bytes) -> Result<()> {
+        self.client.call("eth_sendRawTransaction", json!([raw])).await.map(drop)
+    }
+
+    /// What a transaction did; `None` while it is in no block.
+    pub(crate) async fn receipt(&self, hash: B256) -> Result<Option<Receipt>> {
+        let answer = self.client.call("eth_getTransactionReceipt", json!([hash])).await?;
+        serde_json::from_value(answer).wrap_err("the receipt has another form")
+    }
+
+    /// Whether the node has the transaction, in a block or waiting for one.
+    pub(crate) async fn is_known(&self, hash: B256) -> Result<bool> {
+        Ok(!self.client.call("eth_getTransactionByHash", json!([hash])).await?.is_null())
+    }
+
+    /// How many transactions of this account are in blocks: the lowest nonce that is free.
+    pub(crate) async fn nonce(&self) -> Result<u64> {
+        self.client.quantity("eth_getTransactionCount", json!([self.address(), "latest"])).await
+    }
+
+    /// What tells this chain from every other, also from one with the same chain id.
+    pub(crate) async fn genesis(&self) -> Result<B256> {
+        let block = self.client.call("eth_getBlockByNumber", json!(["0x0", false])).await?;
+        let hash = block.get("hash").cloned().unwrap_or_default();
+        serde_json::from_value(hash).wrap_err("the node does not say which block its chain begins with")
+    }
+
+    /// Fails with [`Poor`], unless the account has `needed_wei`.
+    pub(crate) async fn afford(&self, needed_wei: U256) -> Result<()> {
+        let balance_wei = self.balance().await?;
+        ensure!(balance_wei >= needed_wei, Poor { account: self.address(), balance_wei, needed_wei });
         Ok(())
     }
 
@@ -196,10 +261,9 @@ impl Account {
     async fn included(&self, hash: B256) -> Result<Receipt> {
         let start = Instant::now();
         loop {
-            let answer = self.client.call("eth_getTransactionReceipt", json!([hash])).await;
-            match answer {
-                Ok(Value::Null) => {}
-                Ok(receipt) => return serde_json::from_value(receipt).wrap_err("the receipt has another form"),
+            match self.receipt(hash).await {
+                Ok(Some(receipt)) => return Ok(receipt),
+                Ok(None) => {}
                 // The transaction is on its way: a node that stumbles must not make us forget it.
                 Err(error) => tracing::debug!(%error, "no receipt yet"),
             }

@@ -1,14 +1,15 @@
 //! Files that hold secrets or that must survive a crash.
 //!
 //! # Invariants
-//! [`replace`] leaves either the old or the new content, never a part. A secret is readable by its owner only.
+//! [`replace`] leaves either the old or the new content, never a part, and what it wrote is on the disk when it returns. A secret is
+//! readable by its owner only. A [`Lock`] is held by one process at most.
 
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, bail, ensure, eyre};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
 };
 
 /// Largest file read here: a state file of the largest job has about 5 MB.
@@ -67,7 +68,7 @@ fn text(file: File, path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Replaces a file's content atomically: written beside it (mode 0600), synced, renamed.
+/// Replaces a file's content atomically: written beside it (mode 0600), synced, renamed, and the folder synced.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
     let name = path.file_name().ok_or_else(|| eyre!("{} has no file name", path.display()))?;
@@ -78,7 +79,59 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&scratch).wrap_err_with(named)?;
     file.write_all(content).wrap_err_with(named)?;
     file.sync_all().wrap_err_with(named)?;
-    fs::rename(&scratch, path).wrap_err_with(named)
+    fs::rename(&scratch, path).wrap_err_with(named)?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Forces a folder's own entries (what was made, renamed, removed in it) to the disk.
+pub(crate) fn sync_folder(path: &Path) -> Result<()> {
+    // The parent of a bare file name is the empty path.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let synced = File::open(path).and_then(|folder| folder.sync_all());
+    synced.wrap_err_with(|| format!("cannot write the folder {}", path.display()))
+}
+
+/// So often a lock file may be replaced under our eyes before we give up.
+const LOCK_TRIES: u32 = 16;
+
+/// A file that one process at most holds; the system frees it when the process ends, however it ends.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    path: PathBuf,
+    /// Held, not read.
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, making its file if needed; `None` if another process has it.
+    pub(crate) fn take(path: &Path) -> Result<Option<Self>> {
+        let named = || format!("cannot lock {}", path.display());
+        for _ in 0..LOCK_TRIES {
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).wrap_err_with(named)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error).wrap_err_with(named),
+            }
+            // Whoever held it before may have removed the file between our two calls: then the lock that counts is that of a new file.
+            let ours = file.metadata().wrap_err_with(named)?;
+            match fs::metadata(path) {
+                Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
+                    return Ok(Some(Self { path: path.to_owned(), _file: file }));
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error).wrap_err_with(named),
+            }
+        }
+        bail!("cannot lock {}: other processes come and go", path.display())
+    }
+
+    /// Removes the file, while it is still held.
+    pub(crate) fn remove(self) -> Result<()> {
+        fs::remove_file(&self.path).wrap_err_with(|| format!("cannot remove {}", self.path.display()))
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +159,17 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_has_one_holder_and_is_free_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = Lock::take(&path).unwrap().unwrap();
+        assert!(Lock::take(&path).unwrap().is_none());
+        drop(held);
+        Lock::take(&path).unwrap().unwrap().remove().unwrap();
+        assert!(!path.exists());
+        assert!(Lock::take(&path).unwrap().is_some());
     }
 }

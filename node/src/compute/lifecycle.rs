@@ -7,6 +7,7 @@
 //! Spec: specs/0004-market.md §4.
 
 use keystead_contracts::storage::Status;
+use serde::{Deserialize, Serialize};
 
 /// What the chain holds about an order. Times are Unix seconds, inclusive, zero while not determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub(crate) struct Stand {
     pub(crate) lease_by: u64,
     pub(crate) deliver_by: u64,
     pub(crate) check_by: u64,
+    /// Length of the check window.
+    pub(crate) check_seconds: u64,
 }
 
 impl Stand {
@@ -90,7 +93,8 @@ pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep
 }
 
 /// What a check found, without its evidence.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Finding {
     /// Every sampled unit is right.
     Right,
@@ -109,6 +113,8 @@ pub(crate) struct Known {
     pub(crate) finding: Option<Finding>,
     /// The provider will not deliver, it said, or the customer no longer wants it.
     pub(crate) hopeless: bool,
+    /// The provider has not been reached for as long as the customer waits. It counts until the lease only: whoever leased is at work.
+    pub(crate) unreachable: bool,
 }
 
 /// The customer's next step.
@@ -146,7 +152,7 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
     let late = stand.is_late(now);
     match stand.status {
         Status::Ordered | Status::Leased | Status::Committed if late => CustomerStep::Expire,
-        Status::Ordered if known.hopeless => CustomerStep::Cancel,
+        Status::Ordered if known.hopeless || known.unreachable => CustomerStep::Cancel,
         Status::Leased | Status::Committed if known.hopeless => CustomerStep::AwaitEnd,
         Status::Leased | Status::Committed if known.received => CustomerStep::AwaitRecord,
         Status::Ordered | Status::Leased | Status::Committed => CustomerStep::Converse,
@@ -159,13 +165,74 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
             None if now.saturating_add(margin(stand)) > stand.check_by => CustomerStep::RejectNotReceived,
             None => CustomerStep::Converse,
         },
+        // Paid while the customer was away: what arrived before is still worth a check.
+        Status::Accepted | Status::Settled if known.received && known.finding.is_none() => CustomerStep::Check,
         _ => CustomerStep::Close,
     }
 }
 
-/// The margin, if the window is not too short for it: a window may have one second only.
-const fn margin(stand: &Stand) -> u64 {
-    if stand.check_by < REJECT_MARGIN_SECONDS { 0 } else { REJECT_MARGIN_SECONDS }
+/// The margin, or half of a window that is too short for it: the outputs come by another way than the chain's word that they are there.
+fn margin(stand: &Stand) -> u64 {
+    REJECT_MARGIN_SECONDS.min(stand.check_seconds / 2)
+}
+
+/// What a node says about an order's transaction, which was signed and stored before it was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sighting {
+    /// Whether the account used its nonce. Asked *before* the receipt: so "used" and "no receipt" mean another transaction.
+    pub(crate) nonce_used: bool,
+    /// It is in a block; true if it did what it should.
+    pub(crate) receipt: Option<bool>,
+    /// The node has it, in a block or waiting for one.
+    pub(crate) known: bool,
+}
+
+/// The next step towards an order's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PlacementStep {
+    /// It is placed: read the number from the receipt.
+    TakeNumber,
+    /// The market refused it, for good: no money moved but the fee.
+    Refused,
+    /// Another transaction has its nonce: it can never be in a block.
+    Lost,
+    /// It waits for its block.
+    Await,
+    /// Send it: for the first time, or again.
+    Send,
+}
+
+/// The rule between an order's signature and its number. It never leads to a second order: the same transaction is sent again until it
+/// is in a block, or cannot be any more.
+pub(crate) const fn placement_step(sighting: Sighting) -> PlacementStep {
+    match sighting {
+        Sighting { receipt: Some(true), .. } => PlacementStep::TakeNumber,
+        Sighting { receipt: Some(false), .. } => PlacementStep::Refused,
+        // It may have come into a block between the two questions.
+        Sighting { known: true, .. } => PlacementStep::Await,
+        Sighting { nonce_used: true, .. } => PlacementStep::Lost,
+        Sighting { .. } => PlacementStep::Send,
+    }
+}
+
+/// How an order that gave the money back came to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refunded {
+    pub(crate) status: Status,
+    /// The person stopped it.
+    pub(crate) stopped: bool,
+    /// The person wants this provider and no other.
+    pub(crate) named: bool,
+    /// Orders placed so far, this one included.
+    pub(crate) attempts: u32,
+    pub(crate) attempts_max: u32,
+}
+
+/// Whether the job is ordered from another provider. A wrong result ends it: somebody cheated or a machine is broken, which a person
+/// should hear of.
+pub(crate) const fn is_tried_elsewhere(end: Refunded) -> bool {
+    let fault = matches!(end.status, Status::Declined | Status::Cancelled | Status::Expired | Status::Abandoned);
+    fault && !end.stopped && !end.named && end.attempts < end.attempts_max
 }
 
 #[cfg(test)]
@@ -175,7 +242,7 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn stand(status: Status, due: u64) -> Stand {
-        Stand { status, lease_by: due, deliver_by: due, check_by: due }
+        Stand { status, lease_by: due, deliver_by: due, check_by: due, check_seconds: 100 }
     }
 
     fn provider(status: Status, due: u64, held: Held) -> ProviderStep {
@@ -221,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_customer_pays_for_what_is_right_and_refuses_what_is_wrong() {
-        let with = |finding| Known { received: true, finding, hopeless: false };
+        let with = |finding| Known { received: true, finding, ..Known::default() };
         let far = NOW + 100;
         assert_eq!(customer(Status::Ordered, far, Known::default()), CustomerStep::Converse);
         assert_eq!(customer(Status::Committed, far, with(None)), CustomerStep::AwaitRecord);
@@ -251,6 +318,12 @@ mod tests {
         assert_eq!(at(NOW + REJECT_MARGIN_SECONDS), CustomerStep::Converse);
         assert_eq!(at(NOW + REJECT_MARGIN_SECONDS - 1), CustomerStep::RejectNotReceived);
         assert_eq!(at(NOW - 1), CustomerStep::LeaveOpen);
+        // A window of four seconds, seen in its second and in its third second.
+        let short = |due| Stand { check_seconds: 4, ..stand(Status::Delivered, due) };
+        assert_eq!(customer_step(&short(NOW + 2), Known::default(), NOW), CustomerStep::Converse);
+        assert_eq!(customer_step(&short(NOW + 1), Known::default(), NOW), CustomerStep::RejectNotReceived);
+        let shortest = Stand { check_seconds: 1, ..stand(Status::Delivered, NOW) };
+        assert_eq!(customer_step(&shortest, Known::default(), NOW), CustomerStep::Converse);
     }
 
     #[test]
@@ -261,5 +334,65 @@ mod tests {
         }
         assert_eq!(customer(Status::Accepted, 0, Known::default()), CustomerStep::Close);
         assert_eq!(provider(Status::None, 0, OUTPUTS), ProviderStep::Close);
+    }
+
+    #[test]
+    fn a_provider_that_cannot_be_reached_loses_the_order_before_the_lease_only() {
+        let unreachable = Known { unreachable: true, ..Known::default() };
+        assert_eq!(customer(Status::Ordered, NOW, unreachable), CustomerStep::Cancel);
+        assert_eq!(customer(Status::Leased, NOW, unreachable), CustomerStep::Converse);
+        assert_eq!(customer(Status::Committed, NOW, unreachable), CustomerStep::Converse);
+        assert_eq!(customer(Status::Delivered, NOW + 100, unreachable), CustomerStep::Converse);
+    }
+
+    #[test]
+    fn what_arrived_is_checked_even_if_the_window_ended_meanwhile() {
+        let arrived = Known { received: true, ..Known::default() };
+        let checked = Known { finding: Some(Finding::Unknown), ..arrived };
+        for status in [Status::Settled, Status::Accepted] {
+            assert_eq!(customer(status, 0, arrived), CustomerStep::Check);
+            assert_eq!(customer(status, 0, checked), CustomerStep::Close);
+        }
+        assert_eq!(customer(Status::Expired, 0, arrived), CustomerStep::Close, "a refunded result is worth nothing");
+    }
+
+    /// Every combination of the three facts, written out.
+    #[test]
+    fn a_stored_transaction_is_sent_again_until_it_is_in_a_block_or_cannot_be() {
+        use PlacementStep::{Await, Lost, Refused, Send, TakeNumber};
+        let table = [
+            // nonce used, receipt, known: what to do
+            (false, None, false, Send),
+            (false, None, true, Await),
+            (true, None, true, Await),
+            (true, None, false, Lost),
+            (true, Some(true), true, TakeNumber),
+            (true, Some(false), true, Refused),
+            // The block came between the questions, or another node answered.
+            (false, Some(true), true, TakeNumber),
+            (false, Some(false), true, Refused),
+            (true, Some(true), false, TakeNumber),
+            (true, Some(false), false, Refused),
+            (false, Some(true), false, TakeNumber),
+            (false, Some(false), false, Refused),
+        ];
+        for (nonce_used, receipt, known, step) in table {
+            let sighting = Sighting { nonce_used, receipt, known };
+            assert_eq!(placement_step(sighting), step, "{sighting:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_goes_to_another_provider_unless_somebody_said_otherwise() {
+        use Status::{Abandoned, Cancelled, Declined, Expired, Rejected};
+        let first = Refunded { status: Declined, stopped: false, named: false, attempts: 1, attempts_max: 3 };
+        for status in [Declined, Cancelled, Expired, Abandoned] {
+            assert!(is_tried_elsewhere(Refunded { status, ..first }), "{status:?}");
+        }
+        assert!(!is_tried_elsewhere(Refunded { status: Rejected, ..first }));
+        assert!(!is_tried_elsewhere(Refunded { stopped: true, ..first }));
+        assert!(!is_tried_elsewhere(Refunded { named: true, ..first }));
+        assert!(is_tried_elsewhere(Refunded { attempts: 2, ..first }));
+        assert!(!is_tried_elsewhere(Refunded { attempts: 3, ..first }));
     }
 }

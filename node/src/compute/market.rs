@@ -1,7 +1,7 @@
 //! The register of providers and the market, as calls of one account.
 
 use crate::compute::{
-    account::{Account, Log, Receipt},
+    account::{Account, Log, Receipt, Signed},
     lifecycle::Stand,
 };
 use alloy_primitives::{Address, B256, U256};
@@ -68,6 +68,7 @@ impl Market {
             lease_by: after(order.orderedAt.to(), order.leaseSeconds),
             deliver_by: after(order.leasedAt.to(), order.deliverSeconds),
             check_by: after(order.deliveredAt.to(), order.checkSeconds),
+            check_seconds: u64::from(order.checkSeconds),
         };
         Ok(Order {
             id,
@@ -82,10 +83,22 @@ impl Market {
         })
     }
 
-    /// Places an order with its exact escrow; its number.
-    pub(crate) async fn place(&self, terms: IMarket::Terms) -> Result<U256> {
+    /// Signs an order with its exact escrow, without sending it.
+    ///
+    /// # Errors
+    /// As [`Account::sign_call`]; also if no money would be left for the order's later calls: an order that its customer cannot reject
+    /// is as good as paid.
+    pub(crate) async fn sign_order(&self, terms: IMarket::Terms) -> Result<Signed> {
         let escrow = U256::from(terms.priceWeiPerUnit).saturating_mul(U256::from(terms.units));
-        let receipt = self.account.send(MARKET_ADDRESS, &MarketCalls::placeOrderCall { terms }, escrow).await?;
+        let call = MarketCalls::placeOrderCall { terms };
+        let signed = self.account.sign_call(MARKET_ADDRESS, &call, escrow).await?;
+        // Placing an order costs more gas than any later call of its customer.
+        self.account.afford(escrow.saturating_add(signed.fee_wei_max.saturating_mul(U256::from(2)))).await?;
+        Ok(signed)
+    }
+
+    /// The number of the order that a transaction placed.
+    pub(crate) fn number_in(receipt: &Receipt) -> Result<U256> {
         let placed = receipt.logs.iter().find_map(placed);
         placed.map(|placed| placed.orderId).ok_or_else(|| eyre!("the market took the order without naming its number"))
     }

@@ -11,8 +11,11 @@
 
 mod bad_input;
 mod crash;
+mod customer;
+mod detection;
 mod ethereum_tools;
 mod http;
 mod market;
 mod network;
+mod parties;
 mod proofs;

@@ -2,28 +2,42 @@
 
 use super::{plan::Prepared, show::Show, talk::Arrived};
 use crate::compute::market::Order;
+use alloy_primitives::B256;
 use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Check, Delivery, Report, SampleRule, Seed};
 use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
 use rand::{TryRngCore as _, rngs::OsRng};
 
-/// The sample check of specs/0003-job.md §9. The seed is drawn now, after the commitment was recorded.
+/// Which units are run again, and how they are drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sample {
+    pub(super) rule: SampleRule,
+    pub(super) seed: B256,
+}
+
+/// A seed that nobody knew before; to be drawn once for an order, after the commitment was recorded.
+pub(super) fn draw_seed() -> Result<B256> {
+    let mut seed = [0; 32];
+    OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
+    Ok(B256::new(seed))
+}
+
+/// The sample check of specs/0003-job.md §9.
 pub(super) async fn check(
     prepared: &Prepared,
     order: &Order,
     arrived: &Arrived,
-    rule: SampleRule,
+    sample: Sample,
     show: &mut Show,
 ) -> Result<Report> {
-    let mut seed = [0; 32];
-    OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
+    let Sample { rule, seed } = sample;
     let delivery = Delivery {
         spec: &prepared.spec,
         commitment: order.commitment,
         secret: &arrived.secret,
         output_hashes: &arrived.outputs,
     };
-    let mut check = Check::new(delivery, rule, Seed(seed));
+    let mut check = Check::new(delivery, rule, Seed(seed.0));
     let total = u64::from(rule.size(prepared.spec.unit_count));
     let mut machine = Machine::new(prepared)?;
     let mut done = 0_u64;

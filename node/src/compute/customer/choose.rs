@@ -5,7 +5,7 @@ use crate::compute::{
     market::{Market, Offer},
 };
 use alloy_primitives::{Address, U256};
-use eyre::{Result, bail, ensure, eyre};
+use eyre::Result;
 use keystead_blobs::Address as Endpoint;
 
 /// Whom to order from, at which price.
@@ -20,44 +20,86 @@ pub(super) struct Choice {
 
 /// What the customer wants.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wish {
+pub(super) struct Wish<'a> {
     pub(super) units: u32,
     pub(super) provider: Option<Address>,
     pub(super) total_wei_max: Option<U256>,
+    /// Providers that had their chance.
+    pub(super) tried: &'a [Address],
 }
 
-/// Asks the register.
-pub(super) async fn choose(market: &Market, wish: Wish) -> Result<Choice> {
-    pick(market.offers().await?, wish)
+/// Why there is nobody to order from.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Nobody {
+    /// The named provider is none.
+    #[error("{0} is not registered as a provider")]
+    Unregistered(Address),
+    /// The named provider has paused.
+    #[error("provider {0} takes no orders at the moment: choose another or none")]
+    Paused(Address),
+    /// The named provider cannot be dialled.
+    #[error("provider {account} published an endpoint that cannot be dialled: {endpoint:?}")]
+    Endpoint {
+        /// Who.
+        account: Address,
+        /// What it published. Hostile text.
+        endpoint: String,
+    },
+    /// Nobody takes orders.
+    #[error("no provider takes orders on this network: start one with `keystead provide`, or try later")]
+    None,
+    /// Nobody but those that were tried.
+    #[error("no other provider takes orders on this network")]
+    NoOther,
+    /// The cheapest is too dear.
+    #[error(
+        "the price is above --max-price: {units} units at {} cost {}, the limit is {}",
+        kst(*unit_wei),
+        kst(*total_wei),
+        kst(*limit_wei)
+    )]
+    TooDear {
+        /// Of the job.
+        units: u32,
+        /// What one costs.
+        unit_wei: U256,
+        /// What all cost.
+        total_wei: U256,
+        /// What the customer would pay.
+        limit_wei: U256,
+    },
+}
+
+/// Asks the register. The outer error is the node's.
+pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Choice, Nobody>> {
+    Ok(pick(market.offers().await?, wish))
 }
 
 /// Of several equally cheap ones the longest registered is taken.
-fn pick(offers: Vec<Offer>, wish: Wish) -> Result<Choice> {
+fn pick(offers: Vec<Offer>, wish: Wish<'_>) -> Result<Choice, Nobody> {
     let choice = match wish.provider {
         Some(account) => {
             let offer = offers.into_iter().find(|offer| offer.account == account);
-            let offer = offer.ok_or_else(|| eyre!("{account} is not registered as a provider"))?;
-            ensure!(offer.offering, "provider {account} takes no orders at the moment: choose another or none");
-            readable(&offer, wish.units).ok_or_else(|| {
-                eyre!("provider {account} published an endpoint that cannot be dialled: {:?}", offer.endpoint)
-            })?
+            let offer = offer.ok_or(Nobody::Unregistered(account))?;
+            if !offer.offering {
+                return Err(Nobody::Paused(account));
+            }
+            readable(&offer, wish.units).ok_or(Nobody::Endpoint { account, endpoint: offer.endpoint })?
         }
         None => {
-            let open = offers.iter().filter(|offer| offer.offering);
+            let open = offers.iter().filter(|offer| offer.offering && !wish.tried.contains(&offer.account));
             let reachable = open.filter_map(|offer| readable(offer, wish.units));
-            reachable.min_by_key(|choice| choice.price_wei_per_unit).ok_or_else(|| {
-                eyre!("no provider takes orders on this network: start one with `keystead provide`, or try later")
-            })?
+            let nobody = if wish.tried.is_empty() { Nobody::None } else { Nobody::NoOther };
+            reachable.min_by_key(|choice| choice.price_wei_per_unit).ok_or(nobody)?
         }
     };
     match wish.total_wei_max {
-        Some(max) if choice.total_wei > max => bail!(
-            "the price is above --max-price: {} units at {} cost {}, the limit is {}",
-            wish.units,
-            kst(U256::from(choice.price_wei_per_unit)),
-            kst(choice.total_wei),
-            kst(max)
-        ),
+        Some(limit_wei) if choice.total_wei > limit_wei => Err(Nobody::TooDear {
+            units: wish.units,
+            unit_wei: U256::from(choice.price_wei_per_unit),
+            total_wei: choice.total_wei,
+            limit_wei,
+        }),
         _ => Ok(choice),
     }
 }
@@ -91,7 +133,7 @@ mod tests {
         }
     }
 
-    const ANY: Wish = Wish { units: 3, provider: None, total_wei_max: None };
+    const ANY: Wish<'_> = Wish { units: 3, provider: None, total_wei_max: None, tried: &[] };
 
     #[test]
     fn the_cheapest_that_can_be_reached_is_chosen() {
@@ -118,5 +160,20 @@ mod tests {
         let limit = |wei| Wish { total_wei_max: Some(U256::from(wei)), ..ANY };
         assert!(pick(vec![offer(1, 5)], limit(15_u64)).is_ok());
         assert!(pick(vec![offer(1, 5)], limit(14_u64)).unwrap_err().to_string().contains("--max-price"));
+    }
+
+    #[test]
+    fn the_next_one_is_the_cheapest_that_was_not_tried() {
+        let offers = || vec![offer(1, 5), offer(2, 3), offer(3, 4), Offer { offering: false, ..offer(4, 1) }];
+        let mut tried = Vec::new();
+        for expected in [2, 3, 1] {
+            let choice = pick(offers(), Wish { tried: &tried, ..ANY }).unwrap();
+            assert_eq!(choice.account, Address::repeat_byte(expected));
+            tried.push(choice.account);
+        }
+        assert_eq!(pick(offers(), Wish { tried: &tried, ..ANY }).unwrap_err(), Nobody::NoOther);
+        // The limit holds for the next one too.
+        let limit = Wish { tried: &tried[..1], total_wei_max: Some(U256::from(11)), ..ANY };
+        assert!(matches!(pick(offers(), limit), Err(Nobody::TooDear { .. })));
     }
 }

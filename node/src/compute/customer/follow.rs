@@ -1,21 +1,23 @@
 //! The customer's loop: asks the chain where the order stands, does the next step, until it is over.
 
 use super::{
-    check::check,
+    check::{Sample, check, draw_seed},
+    folder::Folder,
     plan::Prepared,
     result,
     show::Show,
+    state::{Checked, Objection, State},
     talk::{Arrived, Broken, Line},
 };
 use crate::compute::{
+    amount::duration,
     lifecycle::{CustomerStep, Finding, Known, customer_step},
     market::{Market, Order},
 };
-use alloy_primitives::{B256, U256, keccak256};
-use eyre::{Result, eyre};
-use keystead_audit::{Rejection, Report, SampleRule, Verdict};
+use alloy_primitives::{U256, keccak256};
+use eyre::{Report as Fault, Result, eyre};
+use keystead_audit::{Rejection, Verdict};
 use keystead_contracts::storage::{Reason, Status};
-use keystead_recipes::ResultFile;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -27,141 +29,222 @@ const RETRY: Duration = Duration::from_secs(1);
 /// So often a delivery may arrive damaged before it is rejected.
 const MALFORMED_MAX: u32 = 3;
 
-/// How it ended.
+/// How it ended. What was found and what went wrong is in the state.
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) order: Order,
     /// A block at which the order stands as in `order`.
     pub(super) block: u64,
-    pub(super) report: Option<Report>,
-    /// The recipe's files, if the outputs arrived and could be read.
-    pub(super) files: Vec<ResultFile>,
-    /// Why it went wrong, if it did.
-    pub(super) why: Option<String>,
+    /// The person stopped it.
+    pub(super) stopped: bool,
+}
+
+/// Why a step was not done.
+enum Trouble {
+    /// The node or the contract: worth another try.
+    Chain(Fault),
+    /// This machine's disk or system: nothing more can be done before somebody repairs it.
+    Here(Fault),
+}
+
+impl From<Fault> for Trouble {
+    fn from(fault: Fault) -> Self {
+        Self::Chain(fault)
+    }
+}
+
+/// The job as this process has it: what all its orders share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Job<'a> {
+    pub(super) market: &'a Market,
+    pub(super) prepared: &'a Prepared,
+    pub(super) folder: &'a Folder,
+    /// How long a provider that cannot be reached keeps an order that it has not leased.
+    pub(super) reach: Duration,
 }
 
 /// One order under way.
 #[derive(Debug)]
 pub(super) struct Following<'a> {
-    pub(super) market: &'a Market,
-    pub(super) order: U256,
-    pub(super) prepared: &'a Prepared,
-    pub(super) rule: SampleRule,
+    job: Job<'a>,
+    order: U256,
+    state: &'a mut State,
     pub(super) line: Line,
-    known: Known,
     arrived: Option<Arrived>,
-    report: Option<Report>,
-    files: Vec<ResultFile>,
-    objection: Option<(Reason, B256)>,
+    hopeless: bool,
+    stopped: bool,
     malformed: u32,
-    why: Option<String>,
+    /// The call that was made last to end the order, and whose reason is written down.
+    closing: Option<CustomerStep>,
 }
 
 impl<'a> Following<'a> {
-    pub(super) fn new(market: &'a Market, order: U256, prepared: &'a Prepared, rule: SampleRule, line: Line) -> Self {
-        let known = Known::default();
-        let (arrived, report, files, objection, why) = (None, None, Vec::new(), None, None);
-        Self { market, order, prepared, rule, line, known, arrived, report, files, objection, malformed: 0, why }
+    /// Goes on where the state says that the last process stood.
+    pub(super) fn new(job: Job<'a>, order: U256, state: &'a mut State, line: Line) -> Self {
+        let attempt = &mut state.attempt;
+        let received = attempt.received.as_ref();
+        let arrived = received.and_then(|received| Arrived::restore(received, &job.prepared.spec, &*line.store));
+        if attempt.received.is_some() && arrived.is_none() {
+            tracing::warn!("outputs that had arrived are damaged or gone: fetching them again");
+            attempt.received = None;
+        }
+        // What could not be checked may be checkable now; what is not on the disk any more has to be made again.
+        let stands = |checked: &Checked| {
+            checked.finding == Finding::Wrong || checked.finding == Finding::Right && job.folder.has(&checked.files)
+        };
+        attempt.checked = attempt.checked.take().filter(stands);
+        Self { job, order, state, line, arrived, hopeless: false, stopped: false, malformed: 0, closing: None }
     }
 
     /// The customer no longer wants it: cancels what can be cancelled.
     pub(super) fn give_up(&mut self) {
-        self.known.hopeless = true;
-        self.why.get_or_insert_with(|| "you stopped it".to_owned());
+        self.hopeless = true;
+        self.stopped = true;
+        self.state.attempt.why = Some("you stopped it".to_owned());
     }
 
     /// Runs to the end. May be dropped and called again.
+    ///
+    /// # Errors
+    /// This machine cannot go on; the order does.
     pub(super) async fn run(&mut self, show: &mut Show) -> Result<End> {
         loop {
             match self.advance(show).await {
-                Ok(Some((order, block))) => {
-                    let (report, files, why) = (self.report.take(), std::mem::take(&mut self.files), self.why.take());
-                    return Ok(End { order, block, report, files, why });
-                }
+                Ok(Some((order, block))) => return Ok(End { order, block, stopped: self.stopped }),
                 Ok(None) => {}
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "trying again");
+                Err(Trouble::Here(fault)) => return Err(fault),
+                Err(Trouble::Chain(fault)) => {
+                    tracing::warn!(error = format!("{fault:#}"), "trying again");
                     sleep(RETRY).await;
                 }
             }
         }
     }
 
-    async fn step(&self) -> Result<(CustomerStep, Order, u64)> {
-        // In this sequence, so that the block is not older than what is known of the order.
-        let order = self.market.order(self.order).await?;
-        let (block, now) = self.market.account.head().await?;
-        Ok((customer_step(&order.stand, self.known, now), order, block))
+    fn known(&self) -> Known {
+        Known {
+            received: self.arrived.is_some(),
+            finding: self.state.attempt.checked.as_ref().map(|checked| checked.finding),
+            hopeless: self.hopeless,
+            unreachable: self.line.silent_for() >= self.job.reach,
+        }
     }
 
-    async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>> {
+    async fn step(&self) -> Result<(CustomerStep, Order, u64)> {
+        let market = self.job.market;
+        // In this sequence, so that the block is not older than what is known of the order.
+        let order = market.order(self.order).await?;
+        let (block, now) = market.account.head().await?;
+        Ok((customer_step(&order.stand, self.known(), now), order, block))
+    }
+
+    async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>, Trouble> {
         let (step, order, block) = self.step().await?;
+        let market = self.job.market;
         match step {
-            CustomerStep::Converse => self.converse(&order, show).await,
+            CustomerStep::Converse => self.converse(&order, show).await?,
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
             CustomerStep::Check => self.check(&order, show).await?,
-            CustomerStep::Accept => drop(self.market.accept(order.id).await?),
+            CustomerStep::Accept => drop(market.accept(order.id).await?),
             CustomerStep::Reject => {
-                let (reason, evidence) = self.objection.ok_or_else(|| eyre!("a rejection without evidence"))?;
-                drop(self.market.reject(order.id, reason, evidence).await?);
+                let objection = self.state.attempt.checked.as_ref().and_then(|checked| checked.objection);
+                let objection = objection.ok_or_else(|| eyre!("a rejection without evidence"))?;
+                drop(market.reject(order.id, objection.reason(), objection.evidence).await?);
             }
             CustomerStep::RejectNotReceived => {
-                self.why = Some(format!("the provider announced a delivery that did not arrive{}", self.last_words()));
-                let evidence = keccak256(self.why.as_deref().unwrap_or_default());
-                drop(self.market.reject(order.id, Reason::NotReceived, evidence).await?);
+                self.closes(step, "the provider announced a delivery that did not arrive")?;
+                let evidence = keccak256(self.state.attempt.why.as_deref().unwrap_or_default());
+                drop(market.reject(order.id, Reason::NotReceived, evidence).await?);
             }
-            CustomerStep::Cancel => drop(self.market.cancel(order.id).await?),
+            CustomerStep::Cancel => {
+                if !self.hopeless {
+                    self.closes(step, &format!("the provider could not be reached for {}", duration(self.job.reach)))?;
+                }
+                drop(market.cancel(order.id).await?);
+            }
             CustomerStep::Expire => {
-                self.why.get_or_insert_with(|| "the provider missed its deadline".to_owned());
-                drop(self.market.expire(order.id).await?);
+                let deadline = if order.status() == Status::Ordered { "take the order" } else { "deliver" };
+                self.closes(step, &format!("the provider did not {deadline} in time"))?;
+                drop(market.expire(order.id).await?);
             }
             CustomerStep::LeaveOpen | CustomerStep::Close => return Ok(Some((order, block))),
         }
         Ok(None)
     }
 
-    fn last_words(&self) -> String {
-        self.why.as_ref().map_or_else(String::new, |why| format!("; last: {why}"))
+    /// Writes down why the order ends, before the call that ends it; with what was heard last.
+    fn closes(&mut self, step: CustomerStep, why: &str) -> Result<(), Trouble> {
+        if self.closing == Some(step) {
+            return Ok(());
+        }
+        self.closing = Some(step);
+        let last = self.state.attempt.why.take().map_or_else(String::new, |last| format!("; last: {last}"));
+        self.because(format!("{why}{last}"))
+    }
+
+    fn because(&mut self, why: String) -> Result<(), Trouble> {
+        self.state.attempt.why = Some(why);
+        self.save()
+    }
+
+    fn save(&self) -> Result<(), Trouble> {
+        self.job.folder.save(self.state).map_err(Trouble::Here)
     }
 
     /// Talks to the provider, but no longer than the chain's state allows.
-    async fn converse(&mut self, order: &Order, show: &mut Show) {
+    async fn converse(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
         let outcome = tokio::select! {
-            outcome = self.line.converse(&self.prepared.spec, show) => outcome,
-            () = self.until_converse_is_over() => return,
+            outcome = self.line.converse(&self.job.prepared.spec, show) => outcome,
+            () = self.until_converse_is_over() => return Ok(()),
         };
         match outcome {
             Ok(arrived) => {
-                self.known.received = true;
+                self.state.attempt.received = Some(arrived.received());
+                self.state.attempt.why = None;
                 self.arrived = Some(arrived);
-                self.why = None;
+                self.save()?;
             }
             Err(Broken::ForNow(why)) => {
                 tracing::debug!(order = %order.id, why, "trying again");
-                self.why = Some(why);
+                self.state.attempt.why = Some(why);
                 sleep(RETRY).await;
-                if let Ok(endpoint) = self.market.endpoint_of(self.line.provider()).await {
+                if let Ok(endpoint) = self.job.market.endpoint_of(self.line.provider()).await {
                     self.line.redirect(&endpoint);
                 }
             }
             Err(Broken::ForGood(why)) => {
-                show.say(&format!("The provider will not deliver: {why}"));
-                self.why = Some(why);
-                self.known.hopeless = true;
+                if !self.hopeless {
+                    show.say(&format!("The provider will not deliver: {why}"));
+                }
+                self.hopeless = true;
+                self.because(why)?;
+                // A delivery that the chain already holds may still be taken, if the provider recovers.
+                sleep(RETRY).await;
             }
             Err(Broken::Malformed(why)) => {
                 tracing::warn!(order = %order.id, why, "the provider broke the rules");
                 // What comes before the delivery is on the chain may still be made good.
                 self.malformed = self.malformed.saturating_add(u32::from(order.status() == Status::Delivered));
+                self.state.attempt.why = Some(why);
                 if self.malformed >= MALFORMED_MAX {
-                    show.say(&format!("The provider sends what cannot be the result: {why}"));
-                    self.objection = Some((Reason::Malformed, keccak256(&why)));
-                    self.known.finding = Some(Finding::Wrong);
+                    self.refuse_unread(show)?;
                 }
-                self.why = Some(why);
                 sleep(RETRY).await;
             }
+            Err(Broken::Here(why)) => {
+                return Err(Trouble::Here(eyre!("cannot keep the outputs of order {}: {why}", order.id)));
+            }
         }
+        Ok(())
+    }
+
+    /// The provider sends what cannot be the result, again and again: there is nothing to check.
+    fn refuse_unread(&mut self, show: &Show) -> Result<(), Trouble> {
+        let why = self.state.attempt.why.clone().unwrap_or_default();
+        show.say(&format!("The provider sends what cannot be the result: {why}"));
+        let objection = Objection::new(Reason::Malformed, keccak256(&why));
+        self.state.attempt.checked = Some(Checked::unread(self.job.prepared.spec.unit_count, objection));
+        self.save()
     }
 
     async fn until_converse_is_over(&self) {
@@ -175,40 +258,59 @@ impl<'a> Following<'a> {
         }
     }
 
-    /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs.
-    async fn check(&mut self, order: &Order, show: &mut Show) -> Result<()> {
+    /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
+    /// disk before the finding is, and so before the provider is paid.
+    async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
+        let Job { prepared, folder, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
-        let report = check(self.prepared, order, arrived, self.rule, show).await?;
-        let (finding, objection) = if arrived.result_root == order.result_root {
+        let seed = match self.state.attempt.seed {
+            Some(seed) => seed,
+            None => {
+                let seed = draw_seed().map_err(Trouble::Here)?;
+                self.state.attempt.seed = Some(seed);
+                self.save()?;
+                seed
+            }
+        };
+        let sample = Sample { rule: self.state.rule(), seed };
+        let report = check(prepared, order, arrived, sample, show).await.map_err(Trouble::Here)?;
+        let outputs = match result::outputs(prepared, arrived, &*self.line.store) {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    "outputs that had arrived are damaged: fetching them again"
+                );
+                self.arrived = None;
+                self.state.attempt.received = None;
+                return self.save();
+            }
+        };
+        let (mut finding, mut objection) = if arrived.result_root == order.result_root {
             judged(&report.verdict)
         } else {
-            let words = format!(
-                "the chain's result root is another: got={} expected={}",
-                arrived.result_root, order.result_root
-            );
+            let (got, expected) = (arrived.result_root, order.result_root);
+            let words = format!("the chain's result root is another: got={got} expected={expected}");
             (Finding::Wrong, Some((Reason::CommitmentMismatch, words)))
         };
-        self.report = Some(report);
-        let outputs = result::outputs(self.prepared, arrived, &*self.line.store)?;
-        let (finding, objection) = match result::assemble(self.prepared, &outputs) {
-            Ok(files) => {
-                self.files = files;
-                (finding, objection)
-            }
+        let mut files = Vec::new();
+        match result::assemble(prepared, &outputs) {
+            Ok(_) if finding == Finding::Wrong => {}
+            Ok(result) => files = folder.keep(&result).map_err(Trouble::Here)?,
             // What the program cannot have written is wrong, whatever the sample says.
-            Err(error) => (Finding::Wrong, objection.or_else(|| Some((Reason::Malformed, error.to_string())))),
+            Err(error) => {
+                finding = Finding::Wrong;
+                objection.get_or_insert_with(|| (Reason::Malformed, error.to_string()));
+            }
+        }
+        self.state.attempt.why = match (&objection, &report.verdict) {
+            (Some((_, words)), _) => Some(words.clone()),
+            (None, Verdict::Inconclusive(why)) => Some(why.to_string()),
+            (None, _) => None,
         };
-        if let Some((reason, words)) = objection {
-            self.objection = Some((reason, keccak256(&words)));
-            self.why = Some(words);
-        }
-        if finding == Finding::Unknown
-            && let Some(Report { verdict: Verdict::Inconclusive(why), .. }) = &self.report
-        {
-            self.why = Some(why.to_string());
-        }
-        self.known.finding = Some(finding);
-        Ok(())
+        let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
+        self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));
+        self.save()
     }
 }
 

@@ -1,17 +1,29 @@
 //! The customer: from files to a checked, paid result with a certificate.
 //!
 //! # Design
-//! [`plan`] makes the job, [`choose`] picks a provider, [`follow`] asks the chain again and again what to do next
-//! ([`crate::compute::lifecycle`]), [`talk`] moves bytes, [`check`] re-runs a sample in this machine's own worker, [`result`] writes the
-//! files. Nothing is accepted that was not checked, and nothing is rejected that could not be checked.
+//! [`plan`] makes the job, [`choose`] picks a provider, [`terms`] are what it is offered; [`place`] turns the signed order into its number;
+//! [`follow`] asks the chain again and again what to do next ([`crate::compute::lifecycle`]), [`talk`] moves bytes, [`check`] re-runs a
+//! sample in this machine's own worker, [`result`] turns outputs into files; [`conclude`] hands them over. [`attempts`] goes from one
+//! provider to the next. What must outlive the process is in [`state`], in the [`folder`] of the result.
+//!
+//! # Invariants
+//! Nothing is accepted that was not checked and is not on the disk, and nothing is rejected that could not be checked. An order's
+//! transaction is on the disk before it is sent.
 
+mod attempts;
 mod check;
 mod choose;
+mod conclude;
+mod folder;
 mod follow;
+mod place;
 mod plan;
 mod result;
 mod setup;
 mod show;
+mod state;
+mod stop;
 mod talk;
+mod terms;
 
 pub(crate) use setup::run;

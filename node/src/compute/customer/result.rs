@@ -1,18 +1,17 @@
-//! The folder that the customer keeps: result files, certificate, and the numbers in `job.json`.
+//! What the customer keeps: the outputs as the recipe's files, the certificate, and the numbers in `job.json`.
 
-use super::{plan::Prepared, talk::Arrived};
+use super::{plan::Prepared, state::State, talk::Arrived};
 use crate::compute::{
     files,
     market::{Market, Order},
 };
-use eyre::{Context as _, Result, ensure};
-use keystead_audit::{Report, Verdict};
+use eyre::{Context as _, Result};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_contracts::storage::Status;
 use keystead_job::parameter::Value;
 use keystead_proof::Bundle;
 use serde_json::json;
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+use std::{collections::BTreeMap, path::Path, time::Duration};
 use tokio::{
     task::block_in_place,
     time::{Instant, sleep},
@@ -21,15 +20,6 @@ use tokio::{
 /// How long a certificate of the closing block may take.
 const CERTIFICATE_MAX: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_millis(200);
-
-/// Makes the folder before any money is spent.
-pub(super) fn make_folder(out: &Path) -> Result<()> {
-    if out.exists() {
-        let empty = fs::read_dir(out).wrap_err_with(|| format!("cannot read {}", out.display()))?.next().is_none();
-        ensure!(empty, "{} exists and is not empty: choose another --out", out.display());
-    }
-    fs::create_dir_all(out).wrap_err_with(|| format!("cannot make {}", out.display()))
-}
 
 /// The outputs' bytes in unit order.
 pub(super) fn outputs(prepared: &Prepared, arrived: &Arrived, store: &dyn BlobStore) -> Result<Vec<Vec<u8>>> {
@@ -46,20 +36,12 @@ pub(super) fn assemble(
     prepared.side.assemble(&prepared.inputs, &prepared.parameters, outputs)
 }
 
-/// Writes the recipe's files; their names.
-pub(super) fn write(out: &Path, result: &[keystead_recipes::ResultFile]) -> Result<Vec<String>> {
-    for file in result {
-        files::replace(&out.join(&file.name), &file.bytes)?;
-    }
-    Ok(result.iter().map(|file| file.name.clone()).collect())
-}
-
 /// Fetches the proof of the order's final state, and looks that it says so.
-pub(super) async fn certificate(out: &Path, market: &Market, order: &Order, block: u64) -> Result<()> {
+pub(super) async fn certificate(path: &Path, market: &Market, order: &Order, block: u64) -> Result<()> {
     let start = Instant::now();
     loop {
         match fetch(market, order, block).await {
-            Ok(bundle) => return files::replace(&out.join("certificate.json"), bundle.as_bytes()),
+            Ok(bundle) => return files::replace(path, bundle.as_bytes()),
             Err(error) if start.elapsed() > CERTIFICATE_MAX => {
                 return Err(error.wrap_err(format!("no certificate of order {} yet", order.id)));
             }
@@ -76,18 +58,30 @@ async fn fetch(market: &Market, order: &Order, block: u64) -> Result<String> {
 }
 
 /// `job.json`: what was ordered and how it ended, for programs and for later.
-pub(super) fn record(out: &Path, prepared: &Prepared, order: &Order, report: Option<&Report>) -> Result<()> {
+pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &State) -> Result<()> {
     let parameters: BTreeMap<&str, String> =
         prepared.parameters.iter().map(|(name, value)| (name, parameter_text(value))).collect();
-    let check = report.map(|report| {
+    let check = state.attempt.checked.as_ref().map(|checked| {
         json!({
-            "verdict": verdict_name(&report.verdict),
-            "units": report.unit_count,
-            "sampled": report.sampled,
-            "equal": report.equal,
-            "ratePpm": report.rate_ppm,
+            "verdict": checked.verdict,
+            "units": checked.units,
+            "sampled": checked.sampled,
+            "equal": checked.equal,
+            "ratePpm": checked.rate_ppm,
         })
     });
+    let failed: Vec<_> = state
+        .failed
+        .iter()
+        .map(|failed| {
+            json!({
+                "order": failed.order.to_string(),
+                "provider": failed.provider,
+                "status": failed.status,
+                "why": failed.why,
+            })
+        })
+        .collect();
     let text = serde_json::to_vec_pretty(&json!({
         "order": order.id.to_string(),
         "status": status_name(order.status()),
@@ -100,8 +94,9 @@ pub(super) fn record(out: &Path, prepared: &Prepared, order: &Order, report: Opt
         "commitment": order.commitment,
         "resultRoot": order.result_root,
         "check": check,
+        "failed": failed,
     }))?;
-    files::replace(&out.join("job.json"), &text)
+    files::replace(path, &text)
 }
 
 /// As it is given to `--set`.
@@ -110,14 +105,6 @@ fn parameter_text(value: &Value) -> String {
         Value::Integer(number) => number.to_string(),
         Value::Text(text) => text.clone(),
         Value::Flag(flag) => flag.to_string(),
-    }
-}
-
-const fn verdict_name(verdict: &Verdict) -> &'static str {
-    match verdict {
-        Verdict::Accepted => "accepted",
-        Verdict::Rejected(_) => "rejected",
-        Verdict::Inconclusive(_) => "inconclusive",
     }
 }
 

@@ -1,19 +1,20 @@
 //! One conversation with the provider: say who we are, give the inputs, take the outputs.
 
-use super::{choose::Choice, plan::Prepared, show::Show};
+use super::{choose::Choice, plan::Prepared, show::Show, state::Received};
 use crate::compute::account::Account;
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Event, Hash, Hello, Inputs, Limits,
-    MemoryStore, Parties, RefusalCode, SecretKey, Session, SessionError, Want, hash, hello_digest,
+    Address, BlobStore, Capacity, Config, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Parties,
+    RefusalCode, SecretKey, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret};
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
     sync::Arc,
+    time::{Duration, Instant},
 };
 use tokio::task::block_in_place;
 
@@ -29,6 +30,30 @@ pub(super) struct Arrived {
     pub(super) result_root: B256,
 }
 
+impl Arrived {
+    /// What an earlier process received; `None` if something of it is no longer whole.
+    pub(super) fn restore(received: &Received, spec: &JobSpec, store: &dyn BlobStore) -> Option<Self> {
+        let list = Hash::from(received.result_root);
+        let bytes = block_in_place(|| store.get(list, list_bytes(spec))).ok()?;
+        let names = hash::parse_list(&bytes, spec.unit_count as usize).ok()?;
+        let here = |name: &Hash| matches!(store.size(*name), Ok(Some(_)));
+        names.iter().all(here).then(|| Self {
+            secret: Secret::new(received.secret.0),
+            outputs: names.into_iter().map(B256::from).collect(),
+            result_root: received.result_root,
+        })
+    }
+
+    pub(super) const fn received(&self) -> Received {
+        Received { secret: B256::new(self.secret.reveal()), result_root: self.result_root }
+    }
+}
+
+/// Bytes of the list of all outputs.
+fn list_bytes(spec: &JobSpec) -> u64 {
+    u64::from(spec.unit_count).saturating_mul(NAME_BYTES)
+}
+
 /// Why a conversation ended without outputs.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -38,6 +63,8 @@ pub(super) enum Broken {
     ForGood(String),
     /// The provider delivered what cannot be the job's result.
     Malformed(String),
+    /// This machine cannot keep what arrives: its disk is full or broken.
+    Here(String),
 }
 
 /// Everything that conversations about one order share.
@@ -48,32 +75,48 @@ pub(super) struct Line {
     pub(super) store: Arc<dyn BlobStore>,
     hello: Hello,
     to: Choice,
+    /// Since when the provider has not been heard; `None` during a conversation.
+    silent_since: Cell<Option<Instant>>,
 }
 
 impl Line {
-    /// Opens a socket, puts the inputs where the provider can fetch them, signs the credential.
+    /// Opens a socket, puts the inputs where the provider can fetch them, signs the credential. Outputs go to `store`.
     pub(super) async fn open(
         account: &Account,
         order: U256,
         prepared: &Prepared,
         to: Choice,
-        scratch: &Path,
+        store: Arc<dyn BlobStore>,
     ) -> Result<Self> {
         let secret = SecretKey::generate();
         let parties = Parties { customer: secret.id(), provider: to.endpoint.id() };
         let credential = account.sign(hello_digest(order, parties))?;
         let config = Config { secret, bind: local_socket(&to), advertise: Vec::new(), limits: Limits::default() };
         let endpoint = Endpoint::bind(config).await?;
-        let store: Arc<dyn BlobStore> = Arc::new(DiskStore::open(scratch, Capacity::default(), Durability::default())?);
         let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
-        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to })
+        let silent_since = Cell::new(Some(Instant::now()));
+        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since })
+    }
+
+    /// For how long the provider has not been heard.
+    pub(super) fn silent_for(&self) -> Duration {
+        self.silent_since.get().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Talks until all outputs are here.
     pub(super) async fn converse(&self, spec: &JobSpec, show: &mut Show) -> Result<Arrived, Broken> {
+        // Also after a conversation that was left in its middle.
+        self.silent_since.set(self.silent_since.get().or_else(|| Some(Instant::now())));
+        let outcome = self.talk(spec, show).await;
+        self.silent_since.set(self.silent_since.get().or_else(|| Some(Instant::now())));
+        outcome
+    }
+
+    async fn talk(&self, spec: &JobSpec, show: &mut Show) -> Result<Arrived, Broken> {
         let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: self.inputs.hashes.clone() };
         let mut session =
             Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.map_err(broken)?;
+        self.silent_since.set(None);
         let total_bytes = self.input_bytes();
         let mut sent = session.sent();
         let delivery = loop {
@@ -102,7 +145,7 @@ impl Line {
     }
 
     async fn fetch(&self, session: &Session, spec: &JobSpec, list: Hash, show: &mut Show) -> Result<Vec<B256>, Broken> {
-        let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
+        let list_bytes = list_bytes(spec);
         let want = Want { hash: list, bytes_max: list_bytes };
         session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
         let bytes = block_in_place(|| self.store.get(list, list_bytes)).map_err(|error| broken(error.into()))?;
@@ -185,6 +228,7 @@ fn broken(error: SessionError) -> Broken {
             _ => Broken::ForGood(text),
         },
         SessionError::Peer(_) => Broken::Malformed(text),
+        SessionError::Store(StoreError::Io { .. } | StoreError::Full { .. }) => Broken::Here(text),
         SessionError::Unavailable(_) | SessionError::Store(_) | SessionError::Misuse { .. } => Broken::ForNow(text),
     }
 }

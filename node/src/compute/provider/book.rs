@@ -2,6 +2,7 @@
 
 use super::{
     course::Course,
+    fault::Fault,
     record::{Record, Records},
     self_test::Capability,
 };
@@ -45,11 +46,15 @@ pub(super) struct Book {
     pub(super) records: Records,
     pub(super) command: WorkerCommand,
     pub(super) capability: Capability,
+    /// Set only to test whether customers notice.
+    pub(super) fault: Option<Fault>,
     /// One job at a time has the machine.
     pub(super) machine: Semaphore,
     /// True once the process is asked to stop.
     pub(super) stopping: watch::Sender<bool>,
     courses: Mutex<BTreeMap<U256, Arc<Course>>>,
+    /// Held while blobs are named or deleted, see [`Self::shelf`].
+    shelf: Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -60,6 +65,7 @@ impl Book {
         records: Records,
         command: WorkerCommand,
         capability: Capability,
+        fault: Option<Fault>,
     ) -> Arc<Self> {
         Arc::new(Self {
             market,
@@ -67,9 +73,11 @@ impl Book {
             records,
             command,
             capability,
+            fault,
             machine: Semaphore::new(1),
             stopping: watch::Sender::new(false),
             courses: Mutex::default(),
+            shelf: Mutex::default(),
             tasks: Mutex::default(),
         })
     }
@@ -119,7 +127,10 @@ impl Book {
     fn begin(self: &Arc<Self>, record: Record) -> Result<Arc<Course>> {
         let order = record.order;
         let course = Arc::new(Course::new(record)?);
-        self.courses().insert(order, Arc::clone(&course));
+        {
+            let _shelf = self.shelf();
+            self.courses().insert(order, Arc::clone(&course));
+        }
         let (book, driven) = (Arc::clone(self), Arc::clone(&course));
         self.tasks().spawn(async move { driven.drive(&book).await });
         Ok(course)
@@ -131,7 +142,8 @@ impl Book {
         if let Err(error) = self.records.forget(order) {
             tracing::warn!(%error, "an order that is over stays on disk");
         }
-        let needed: BTreeSet<Hash> = self.courses().values().flat_map(|other| other.record().blobs()).collect();
+        let _shelf = self.shelf();
+        let needed: BTreeSet<Hash> = self.courses().values().flat_map(|other| other.blobs()).collect();
         for blob in course.record().blobs().into_iter().filter(|blob| !needed.contains(blob)) {
             if let Err(error) = self.store.delete(blob) {
                 tracing::warn!(%error, "a blob that nobody needs stays on disk");
@@ -151,8 +163,14 @@ impl Book {
         self.open_orders()
     }
 
-    fn courses(&self) -> MutexGuard<'_, BTreeMap<U256, Arc<Course>>> {
+    /// Orders share blobs that are equal. A course names a blob under this lock before it counts on finding it in the store, and a blob
+    /// is deleted under it only while no course names it: so nothing goes that somebody was about to use.
+    pub(super) fn shelf(&self) -> MutexGuard<'_, ()> {
         // No code panics while it holds these locks.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn courses(&self) -> MutexGuard<'_, BTreeMap<U256, Arc<Course>>> {
         self.courses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -46,6 +46,8 @@ pub(super) struct Course {
     order: U256,
     pub(super) spec: JobSpec,
     record: Mutex<Record>,
+    /// Unit inputs that are being fetched.
+    coming: Mutex<Vec<B256>>,
     pub(super) stage: watch::Sender<Stage>,
     /// Rings when a session changed the record.
     bell: tokio::sync::Notify,
@@ -56,7 +58,8 @@ impl Course {
         let stage = Stage { done: record.done(), committed: None, failed: record.failed.clone() };
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
-        Ok(Self { order, spec, record: Mutex::new(record), stage, bell: tokio::sync::Notify::new() })
+        let (record, coming) = (Mutex::new(record), Mutex::default());
+        Ok(Self { order, spec, record, coming, stage, bell: tokio::sync::Notify::new() })
     }
 
     pub(super) fn record(&self) -> Record {
@@ -66,6 +69,20 @@ impl Course {
     fn locked(&self) -> MutexGuard<'_, Record> {
         // No code panics while it holds this lock.
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every blob that this order counts on, now or soon.
+    pub(super) fn blobs(&self) -> Vec<Hash> {
+        let coming = self.coming.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut blobs = self.record().blobs();
+        blobs.extend(coming.into_iter().map(Hash::from));
+        blobs
+    }
+
+    /// These unit inputs are about to be fetched.
+    pub(super) fn inputs_are_coming(&self, book: &Book, units: &[B256]) {
+        let _shelf = book.shelf();
+        *self.coming.lock().unwrap_or_else(PoisonError::into_inner) = units.to_vec();
     }
 
     /// The customer's inputs are here; `units` are the names of the unit inputs.
@@ -268,7 +285,17 @@ impl Course {
     }
 
     fn finished(&self, book: &Book, unit: u32, output: &[u8]) -> Result<()> {
-        let name = block_in_place(|| book.store.put(output))?;
+        let wrong = book.fault.and_then(|fault| fault.alter(&self.spec, unit, output));
+        let output = wrong.as_deref().unwrap_or(output);
+        let done = block_in_place(|| self.keep(book, unit, output))?;
+        self.stage.send_modify(|stage| stage.done = done);
+        Ok(())
+    }
+
+    /// Stores an output, and with the last one the list of all; how many there are.
+    fn keep(&self, book: &Book, unit: u32, output: &[u8]) -> Result<u32> {
+        let _shelf = book.shelf();
+        let name = book.store.put(output)?;
         let (done, list) = {
             let mut record = self.locked();
             if let Some(place) = record.outputs.get_mut(unit as usize) {
@@ -278,10 +305,9 @@ impl Course {
         };
         if let Some(outputs) = list {
             let outputs: Vec<Hash> = outputs.into_iter().map(Hash::from).collect();
-            block_in_place(|| book.store.put(&keystead_blobs::hash::encode_list(&outputs)))?;
+            book.store.put(&keystead_blobs::hash::encode_list(&outputs))?;
         }
-        self.stage.send_modify(|stage| stage.done = done);
-        Ok(())
+        Ok(done)
     }
 
     /// What follows from a failure: the job's own fault ends the order, a stop does not.

@@ -12,6 +12,7 @@
 
 mod book;
 mod course;
+mod fault;
 mod record;
 mod self_test;
 mod session;

@@ -147,13 +147,15 @@ impl Host {
             (spec.common_hash, INPUT_BYTES_MAX),
             (spec.units_hash, list_bytes),
         ];
-        job.fetch(wants(first), &mut |_| {}).await?;
+        job.fetch(wants(first), &mut |_| {}).await.map_err(told)?;
         let list = block_in_place(|| self.book.store.get(Hash::from(spec.units_hash), list_bytes));
         let list = list.map_err(|error| Failure::from(SessionError::from(error)))?;
         let names = hash::parse_list(&list, spec.unit_count as usize)
             .map_err(|error| Failure::new(FailureCode::Input, &error.to_string()))?;
         let units: Vec<Name> = names.into_iter().map(Name::from).collect();
-        job.fetch(wants(units.iter().map(|name| (*name, INPUT_BYTES_MAX))), &mut |_| {}).await?;
+        course.inputs_are_coming(&self.book, &units);
+        let wanted = wants(units.iter().map(|name| (*name, INPUT_BYTES_MAX)));
+        job.fetch(wanted, &mut |_| {}).await.map_err(told)?;
         course.inputs_arrived(&self.book, units).map_err(|error| {
             tracing::error!(error = format!("{error:#}"), "cannot save an order's state");
             Failure::new(FailureCode::Internal, "the provider cannot write to its disk")
@@ -175,6 +177,14 @@ impl Host {
         job.received().await;
         Ok(())
     }
+}
+
+/// What is wrong with this machine's disk is said here; the customer learns only that something is.
+fn told(error: SessionError) -> Failure {
+    if let SessionError::Store(store) = &error {
+        tracing::error!(error = %store, "cannot keep a customer's input: look at the free space of the folder, then start again");
+    }
+    Failure::from(error)
 }
 
 /// Each blob once.

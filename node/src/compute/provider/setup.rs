@@ -2,6 +2,7 @@
 
 use super::{
     book::Book,
+    fault::Fault,
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
@@ -64,7 +65,11 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     register(options, &market, &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
-    let book = Book::new(market, Arc::clone(&store), records, command, capability);
+    let fault = options.fault_seed.map(Fault::new);
+    if fault.is_some() {
+        tracing::warn!("--fault-seed: one unit of every order will be wrong");
+    }
+    let book = Book::new(market, Arc::clone(&store), records, command, capability, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
 }

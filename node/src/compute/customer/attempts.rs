@@ -1,0 +1,245 @@
+//! One job, ordered from one provider after the other until one of them does it.
+
+use super::{
+    choose::{Choice, choose},
+    conclude::{Conclusion, why},
+    folder::Folder,
+    follow::{End, Following, Job},
+    place::{Placed, Sent, place},
+    plan::Prepared,
+    result::status_name,
+    setup::{patiently, price, rule, sign, take_refund, wish},
+    show::Show,
+    state::{Failed, State},
+    stop::Stops,
+    talk::Line,
+};
+use crate::{
+    cli::Run,
+    client::RpcFailure,
+    compute::{
+        account::Poor,
+        amount::kst,
+        lifecycle::{Refunded, is_tried_elsewhere},
+        market::Market,
+    },
+};
+use alloy_primitives::U256;
+use eyre::{Context as _, Result, bail, eyre};
+use keystead_blobs::{BlobStore, Capacity, DiskStore, Durability};
+use std::{
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// So often an order's transaction may come to nothing (its nonce taken, its provider's offer changed) in one process.
+const NEVER_MAX: u32 = 3;
+
+/// Everything that the job's orders share.
+pub(super) struct Attempts<'a> {
+    options: &'a Run,
+    prepared: &'a Prepared,
+    market: &'a Market,
+    folder: &'a Folder,
+    store: Arc<dyn BlobStore>,
+    show: Show,
+    begin: Instant,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(
+        options: &'a Run,
+        market: &'a Market,
+        prepared: &'a Prepared,
+        folder: &'a Folder,
+        show: Show,
+    ) -> Result<Self> {
+        let store = DiskStore::open(&folder.blobs(), Capacity::default(), Durability::default());
+        let store: Arc<dyn BlobStore> = Arc::new(store.wrap_err("cannot keep outputs in the folder")?);
+        Ok(Self { options, prepared, market, folder, store, show, begin: Instant::now() })
+    }
+
+    /// What is about to be ordered, and for how much.
+    pub(super) fn introduce(&self, choice: &Choice) {
+        let spec = &self.prepared.spec;
+        self.show.say(&format!("{}: {} units ({})", self.prepared.recipe.title, spec.unit_count, spec.runtime));
+        self.show.say(&price(self.prepared, choice));
+    }
+
+    /// Orders for the first time.
+    pub(super) async fn begin(self, state: State) -> Result<ExitCode> {
+        self.pursue(state, Sent::No).await
+    }
+
+    /// Goes on with the order of an earlier process.
+    pub(super) async fn go_on(self, state: State) -> Result<ExitCode> {
+        match state.attempt.order {
+            Some(order) => {
+                self.show.say(&format!("Order {order} of this folder is still under way: going on with it."));
+            }
+            None => self.show.say("The order of this folder was begun: going on with it."),
+        }
+        if state.rule() != rule(self.options) {
+            let stored = state.rule();
+            self.show.say(&format!(
+                "It is checked as it was begun (at least {} units and {} ppm of all), not as --sample and --sample-rate say now.",
+                stored.units_min, stored.rate_ppm
+            ));
+        }
+        self.pursue(state, Sent::Perhaps).await
+    }
+
+    async fn pursue(mut self, mut state: State, sent: Sent) -> Result<ExitCode> {
+        let last = self.last(&mut state, sent).await;
+        self.show.end();
+        let (end, note) = last?;
+        let Self { market, prepared, folder, begin, .. } = self;
+        Conclusion { market, prepared, folder, state: &state, end: &end, begin, note }.conclude().await
+    }
+
+    /// The end of the order that is the last one, and why no further provider is asked.
+    async fn last(&mut self, state: &mut State, mut sent: Sent) -> Result<(End, Option<String>)> {
+        let stops = Stops::listen()?;
+        loop {
+            let order = match state.attempt.order {
+                Some(order) => order,
+                None => self.place(state, sent, &stops).await?,
+            };
+            let end = self.follow(state, order, &stops).await?;
+            match self.next(state, &end, &stops).await? {
+                Next::Ordered => sent = Sent::No,
+                Next::Nobody(note) => return Ok((end, note)),
+            }
+        }
+    }
+
+    /// Until the order has its number.
+    async fn place(&self, state: &mut State, mut sent: Sent, stops: &Stops) -> Result<U256> {
+        for _ in 0..NEVER_MAX {
+            let placed = tokio::select! {
+                placed = place(self.market, &state.attempt, sent) => placed?,
+                () = stops.wait(2) => bail!("interrupted twice"),
+            };
+            let reason = match placed {
+                Placed::Order(order) => {
+                    state.attempt.order = Some(order);
+                    self.folder.save(state)?;
+                    self.show.say(&format!("Order {order} placed; {} are in escrow.", kst(state.attempt.escrow_wei())));
+                    return Ok(order);
+                }
+                Placed::Never(reason) => reason,
+            };
+            self.show.say(&format!("The order's transaction {} places no order: {reason}.", state.attempt.hash));
+            if state.failed.is_empty() {
+                // Nothing is under way any more; the folder says so until the new transaction is stored.
+                self.folder.forget()?;
+            }
+            self.show.say("Placing a new one.");
+            let tried: Vec<_> = state.failed.iter().map(|failed| failed.provider).collect();
+            let choice = choose(self.market, wish(self.options, self.prepared, &tried)).await??;
+            self.show.say(&price(self.prepared, &choice));
+            let attempt = sign(self.options, self.market, self.prepared, &choice).await;
+            state.attempt = attempt.wrap_err("the order was not placed")?;
+            self.folder.save(state)?;
+            sent = Sent::No;
+        }
+        Err(eyre!("the order's transaction came to nothing {NEVER_MAX} times: does another program use this account?"))
+    }
+
+    /// Follows the order; Ctrl-C cancels what can be cancelled and then sees it to its end.
+    async fn follow(&mut self, state: &mut State, order: U256, stops: &Stops) -> Result<End> {
+        let reach = Duration::from_secs(u64::from(self.options.reach_seconds));
+        let job = Job { market: self.market, prepared: self.prepared, folder: self.folder, reach };
+        let store = Arc::clone(&self.store);
+        let mut line = Line::open(&self.market.account, order, self.prepared, state.attempt.choice()?, store).await?;
+        // Since the order was signed the provider may have moved.
+        if let Ok(endpoint) = self.market.endpoint_of(state.attempt.provider).await {
+            line.redirect(&endpoint);
+        }
+        let mut following = Following::new(job, order, state, line);
+        let show = &mut self.show;
+        let undisturbed = tokio::select! {
+            end = following.run(show) => Some(end),
+            () = stops.wait(1) => None,
+        };
+        let end = match undisturbed {
+            Some(end) => end,
+            None => {
+                show.say("Stopping: asking the provider to stop and the money back. Ctrl-C again leaves the order to its deadlines.");
+                following.give_up();
+                let giving_up = async {
+                    following.line.cancel().await;
+                    following.run(show).await
+                };
+                tokio::select! {
+                    end = giving_up => end,
+                    () = stops.wait(2) => Err(eyre!("interrupted twice")),
+                }
+            }
+        };
+        following.line.close().await;
+        end
+    }
+
+    /// After a refund: orders from the next provider, if there is one.
+    async fn next(&self, state: &mut State, end: &End, stops: &Stops) -> Result<Next> {
+        let status = end.order.status();
+        if !status.is_refunded() {
+            return Ok(Next::Nobody(None));
+        }
+        let tried = state.tried();
+        let refunded = Refunded {
+            status,
+            stopped: end.stopped,
+            named: self.options.provider.is_some(),
+            attempts: u32::try_from(tried.len()).unwrap_or(u32::MAX),
+            attempts_max: self.options.attempts,
+        };
+        if !is_tried_elsewhere(refunded) {
+            return Ok(Next::Nobody(None));
+        }
+        take_refund(self.market).await?;
+        let wish = wish(self.options, self.prepared, &tried);
+        let choice = match patiently("read the register of providers", || choose(self.market, wish)).await? {
+            Ok(choice) => choice,
+            Err(nobody) => return Ok(Next::Nobody(Some(nobody.to_string()))),
+        };
+        let signed = tokio::select! {
+            signed = patiently("place an order", || sign(self.options, self.market, self.prepared, &choice)) => signed,
+            () = stops.wait(1) => return Ok(Next::Nobody(Some("you stopped it".to_owned()))),
+        };
+        let attempt = match signed {
+            Ok(attempt) => attempt,
+            Err(error) if is_answer(&error) => return Ok(Next::Nobody(Some(format!("{error:#}")))),
+            Err(error) => return Err(error),
+        };
+        let (status, why) = (status_name(status), why(state, status).to_owned());
+        let (count, max) = (refunded.attempts.saturating_add(1), refunded.attempts_max);
+        self.show.say(&format!(
+            "Order {} is {status}: {why}. {} are back; ordering from another provider ({count} of at most {max}).",
+            end.order.id,
+            kst(end.order.escrow_wei)
+        ));
+        self.show.say(&price(self.prepared, &choice));
+        state.failed.push(Failed { order: end.order.id, provider: end.order.provider, status, why });
+        state.attempt = attempt;
+        self.folder.save(state)?;
+        Ok(Next::Ordered)
+    }
+}
+
+/// What follows a refund.
+enum Next {
+    /// A new order is signed and stored.
+    Ordered,
+    /// It ends here; with the reason, if there would have been a next one.
+    Nobody(Option<String>),
+}
+
+/// The chain's or our own word, which would be the same a second later; not a fault on the way to the node.
+fn is_answer(error: &eyre::Report) -> bool {
+    error.downcast_ref::<Poor>().is_some()
+        || error.downcast_ref::<RpcFailure>().is_some()
+        || error.downcast_ref::<super::terms::OutOfBounds>().is_some()
+}

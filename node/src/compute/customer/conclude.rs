@@ -1,0 +1,222 @@
+//! The end of an order: the person gets the files, the money, the proof, and a sentence.
+//!
+//! Every step can be done twice, and the state goes last: a process that was killed on the way is followed by one that does the rest.
+
+use super::{
+    folder::{Folder, Standing},
+    follow::End,
+    plan::Prepared,
+    result,
+    setup::{EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_refund},
+    state::{Checked, State},
+};
+use crate::compute::{
+    amount::{duration, kst},
+    lifecycle::Finding,
+    market::Market,
+};
+use eyre::{Context as _, Result};
+use keystead_audit::detection;
+use keystead_contracts::storage::Status;
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+const RECORD_FILE: &str = "job.json";
+const CERTIFICATE_FILE: &str = "certificate.json";
+
+/// What the last order of a job comes to.
+pub(super) struct Conclusion<'a> {
+    pub(super) market: &'a Market,
+    pub(super) prepared: &'a Prepared,
+    pub(super) folder: &'a Folder,
+    pub(super) state: &'a State,
+    pub(super) end: &'a End,
+    pub(super) begin: Instant,
+    /// Why no further provider was asked, if that is not plain.
+    pub(super) note: Option<String>,
+}
+
+impl Conclusion<'_> {
+    /// Writes the folder, takes a refund home, tells the person, and says the exit code.
+    pub(super) async fn conclude(&self) -> Result<ExitCode> {
+        let status = self.end.order.status();
+        result::record(&self.folder.path(RECORD_FILE), self.prepared, &self.end.order, self.state)?;
+        if status.is_paid() {
+            self.paid()?;
+        } else if status.is_refunded() {
+            self.refunded().await?;
+        } else {
+            return self.open();
+        }
+        let certificate = self.folder.path(CERTIFICATE_FILE);
+        result::certificate(&certificate, self.market, &self.end.order, self.end.block).await?;
+        self.tell_certificate().await;
+        // Last, so that whoever is killed before it can still read all of the above.
+        self.folder.finish()?;
+        Ok(ExitCode::from(exit_code(status, self.finding())))
+    }
+
+    const fn checked(&self) -> Option<&Checked> {
+        self.state.attempt.checked.as_ref()
+    }
+
+    fn finding(&self) -> Option<Finding> {
+        self.checked().map(|checked| checked.finding)
+    }
+
+    /// Hands over what may be handed over: never a wrong result.
+    fn publish(&self) -> Result<Vec<PathBuf>> {
+        match self.checked() {
+            Some(Checked { finding: Finding::Right, files, .. }) => self.folder.publish(files, Standing::Right),
+            Some(Checked { finding: Finding::Unknown, files, .. }) => self.folder.publish(files, Standing::Unchecked),
+            Some(Checked { finding: Finding::Wrong, .. }) | None => Ok(Vec::new()),
+        }
+    }
+
+    fn paid(&self) -> Result<()> {
+        let End { order, .. } = self.end;
+        let published = self.publish()?;
+        let status = result::status_name(order.status());
+        say(&format!("Done in {}: order {} is {status}.", duration(self.begin.elapsed()), order.id));
+        if let Some(checked) = self.checked() {
+            say(&format!("  check    {}", sentence(checked)));
+        }
+        say(&format!("  paid     {} to {}", kst(order.escrow_wei), order.provider));
+        for path in published {
+            say(&format!("  result   {}", path.display()));
+        }
+        match self.finding() {
+            Some(Finding::Right) => {}
+            Some(Finding::Unknown) => {
+                say("  The result could not be checked on this machine: that is why it stands apart.")
+            }
+            Some(Finding::Wrong) => {
+                say("  The result is wrong, and was found so too late to reject it: it is not kept.")
+            }
+            None => say("  The outputs had not arrived when the check window ended: the market pays for silence."),
+        }
+        Ok(())
+    }
+
+    async fn refunded(&self) -> Result<()> {
+        let End { order, .. } = self.end;
+        take_refund(self.market).await?;
+        say(&format!(
+            "Order {} is {}: {}.",
+            order.id,
+            result::status_name(order.status()),
+            why(self.state, order.status())
+        ));
+        say(&format!("  refunded {} to {}", kst(order.escrow_wei), self.market.account.address()));
+        if !self.state.failed.is_empty() {
+            say("Providers that were tried:");
+            for failed in &self.state.failed {
+                say(&format!("  {}: order {} is {}: {}", failed.provider, failed.order, failed.status, failed.why));
+            }
+            let (status, why) = (result::status_name(order.status()), why(self.state, order.status()));
+            say(&format!("  {}: order {} is {status}: {why}", order.provider, order.id));
+        }
+        if let Some(note) = &self.note {
+            say(&format!("No further provider: {note}."));
+        }
+        Ok(())
+    }
+
+    /// The order stays as it is: delivered, and not decided by us.
+    fn open(&self) -> Result<ExitCode> {
+        let id = self.end.order.id;
+        if self.finding() == Some(Finding::Wrong) {
+            say(&format!("Order {id} is delivered and wrong, but the check window has ended: {}.", self.why()));
+            say("  The market pays the provider for silence. The result is not kept.");
+            self.folder.finish()?;
+            return Ok(ExitCode::from(EXIT_REFUSED));
+        }
+        if self.finding().is_none() {
+            say(&format!(
+                "Order {id} is delivered, but the outputs did not arrive before the check window ended: {}.",
+                self.why()
+            ));
+            self.folder.finish()?;
+            return Ok(ExitCode::from(EXIT_UNDECIDED));
+        }
+        let published = self.publish().wrap_err("cannot hand over the unchecked files")?;
+        say(&format!("Order {id} is delivered, but this machine could not check it: {}.", self.why()));
+        for path in published {
+            say(&format!("  unchecked {}", path.display()));
+        }
+        say(
+            "  It was neither accepted nor rejected; unless you reject it, the provider is paid at the end of the check window.",
+        );
+        say("  Run the same command again to check once more.");
+        Ok(ExitCode::from(EXIT_UNDECIDED))
+    }
+
+    fn why(&self) -> &str {
+        why(self.state, self.end.order.status())
+    }
+
+    /// The next step: how anybody can check the certificate.
+    async fn tell_certificate(&self) {
+        let path = self.folder.path(CERTIFICATE_FILE);
+        say(&format!("  proof    {}", path.display()));
+        let answer = self.market.account.client().call("keystead_validators", serde_json::json!([])).await;
+        let key = answer.ok().and_then(|answer| answer.get("networkKey")?.as_str().map(str::to_owned));
+        let key = key.unwrap_or_else(|| "HEX".to_owned());
+        say("Check it offline, with the network key that you trust (this is what the node says it is):");
+        say(&format!("  keystead verify {} --network-key {key}", path.display()));
+    }
+}
+
+/// What went wrong with the newest order.
+pub(super) fn why(state: &State, status: Status) -> &str {
+    let known = match status {
+        Status::Declined => "the provider does not want it",
+        Status::Abandoned => "the provider gave up",
+        Status::Expired => "the provider missed its deadline",
+        Status::Cancelled => "it was cancelled",
+        _ => "no reason is known",
+    };
+    state.attempt.why.as_deref().unwrap_or(known)
+}
+
+/// An order that is over: the check decides, also where the provider was paid before we answered.
+const fn exit_code(status: Status, finding: Option<Finding>) -> u8 {
+    match (status.is_paid(), finding) {
+        (true, Some(Finding::Right)) => EXIT_ACCEPTED,
+        (true, Some(Finding::Unknown) | None) => EXIT_UNDECIDED,
+        _ => EXIT_REFUSED,
+    }
+}
+
+fn sentence(checked: &Checked) -> String {
+    let Checked { units, sampled, equal, .. } = *checked;
+    let chance = detection::probability(units, 1, sampled);
+    format!(
+        "{equal} of {sampled} units run again here are equal ({units} in all; one wrong unit would be found with {:.1} %)",
+        chance * 100.0
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_follows_the_check_and_not_only_the_money() {
+        let table = [
+            (Status::Accepted, Some(Finding::Right), EXIT_ACCEPTED),
+            (Status::Settled, Some(Finding::Right), EXIT_ACCEPTED),
+            (Status::Settled, Some(Finding::Wrong), EXIT_REFUSED),
+            (Status::Settled, Some(Finding::Unknown), EXIT_UNDECIDED),
+            (Status::Settled, None, EXIT_UNDECIDED),
+            (Status::Rejected, Some(Finding::Wrong), EXIT_REFUSED),
+            (Status::Expired, None, EXIT_REFUSED),
+            // Checked, and refunded all the same: not a paid result.
+            (Status::Abandoned, Some(Finding::Right), EXIT_REFUSED),
+            (Status::Declined, None, EXIT_REFUSED),
+            (Status::Cancelled, None, EXIT_REFUSED),
+        ];
+        for (status, finding, code) in table {
+            assert_eq!(exit_code(status, finding), code, "{status:?} {finding:?}");
+        }
+    }
+}

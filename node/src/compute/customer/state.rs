@@ -1,0 +1,364 @@
+//! What a customer must not forget about its order: `order.json`, written before the order's transaction is sent.
+//!
+//! # Invariants
+//! The transaction is stored signed, so that a process that starts again can only send the very same one: never a second order. What is
+//! said here to have arrived or to be checked was on the disk before it was said.
+
+use super::choose::Choice;
+use crate::compute::{account::Signed, lifecycle::Finding};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use eyre::{Context as _, Result, ensure};
+use keystead_audit::{Report, SampleRule, Verdict};
+use keystead_contracts::{bindings::market::IMarket, storage::Reason};
+use serde::{Deserialize, Serialize};
+
+/// Version of the file format.
+const VERSION: u32 = 1;
+
+/// The file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct State {
+    version: u32,
+    pub(super) identity: Identity,
+    rule: Rule,
+    /// Orders of this job that gave the money back, oldest first.
+    pub(super) failed: Vec<Failed>,
+    /// The newest order.
+    pub(super) attempt: Attempt,
+}
+
+/// Whose order it is, of what, and where. All of it must be the same for a process that goes on with the order.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) chain_id: u64,
+    /// Hash of the chain's first block: networks for development share a chain id.
+    pub(super) genesis: B256,
+    pub(super) customer: Address,
+    pub(super) job: B256,
+}
+
+/// The sample rule, as [`SampleRule`].
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Rule {
+    rate_ppm: u32,
+    units_min: u32,
+}
+
+/// An order that failed.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Failed {
+    pub(super) order: U256,
+    pub(super) provider: Address,
+    pub(super) status: String,
+    pub(super) why: String,
+}
+
+/// One order with one provider.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Attempt {
+    pub(super) provider: Address,
+    /// Where it is reached, with its node id.
+    pub(super) endpoint: String,
+    pub(super) units: u32,
+    pub(super) price_wei_per_unit: U256,
+    pub(super) lease_seconds: u32,
+    pub(super) deliver_seconds: u32,
+    pub(super) check_seconds: u32,
+    /// The signed transaction that places the order.
+    pub(super) transaction: Bytes,
+    pub(super) hash: B256,
+    pub(super) nonce: u64,
+    /// The order's number, once it is known.
+    pub(super) order: Option<U256>,
+    /// Set once every output is in the blob folder.
+    pub(super) received: Option<Received>,
+    /// Of the sample; drawn once, after the delivery.
+    pub(super) seed: Option<B256>,
+    /// Set once the check is done and the result's files are on the disk.
+    pub(super) checked: Option<Checked>,
+    /// What went wrong last.
+    pub(super) why: Option<String>,
+}
+
+/// What a delivery holds beside the outputs. Their names are the blob that the result root names.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Received {
+    pub(super) secret: B256,
+    pub(super) result_root: B256,
+}
+
+/// What a check found, with the numbers that say how much that is worth.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Checked {
+    pub(super) finding: Finding,
+    /// Of the sample: `accepted`, `rejected`, `inconclusive`.
+    pub(super) verdict: String,
+    pub(super) units: u32,
+    pub(super) sampled: u32,
+    pub(super) equal: u32,
+    pub(super) rate_ppm: u32,
+    /// Why it is wrong, if it is.
+    pub(super) objection: Option<Objection>,
+    /// Names of the result's files, unless it is wrong.
+    pub(super) files: Vec<String>,
+}
+
+/// What a rejection says on the chain.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Objection {
+    /// Number of the contract's `Reason`.
+    reason: u8,
+    pub(super) evidence: B256,
+}
+
+impl Objection {
+    pub(super) const fn new(reason: Reason, evidence: B256) -> Self {
+        Self { reason: reason as u8, evidence }
+    }
+
+    pub(super) fn reason(&self) -> Reason {
+        Reason::try_from(self.reason).unwrap_or(Reason::Other)
+    }
+}
+
+impl Checked {
+    /// Of what broke the rules so often that there is nothing to check.
+    pub(super) fn unread(units: u32, objection: Objection) -> Self {
+        Self {
+            finding: Finding::Wrong,
+            verdict: "rejected".to_owned(),
+            units,
+            sampled: 0,
+            equal: 0,
+            rate_ppm: 0,
+            objection: Some(objection),
+            files: Vec::new(),
+        }
+    }
+
+    pub(super) fn new(finding: Finding, report: &Report, objection: Option<Objection>, files: Vec<String>) -> Self {
+        let verdict = match report.verdict {
+            Verdict::Accepted => "accepted",
+            Verdict::Rejected(_) => "rejected",
+            Verdict::Inconclusive(_) => "inconclusive",
+        };
+        let Report { unit_count: units, sampled, equal, rate_ppm, .. } = *report;
+        Self { finding, verdict: verdict.to_owned(), units, sampled, equal, rate_ppm, objection, files }
+    }
+}
+
+/// The folder's order is not the one that this command would go on with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Mismatch {
+    /// Other inputs, parameters or program.
+    #[error(
+        "the folder's order is of job {stored}, these inputs and parameters make job {asked}: give the inputs and parameters of the \
+         order (and the same version of this program) to go on with it, or choose another --out for the new job"
+    )]
+    Job {
+        /// In the folder.
+        stored: B256,
+        /// Of this command.
+        asked: B256,
+    },
+    /// Another wallet.
+    #[error(
+        "the folder's order belongs to account {stored}, this wallet is {asked}: name the order's wallet (--dir, --key, --dev-account), \
+         or choose another --out"
+    )]
+    Customer {
+        /// In the folder.
+        stored: Address,
+        /// Of this command.
+        asked: Address,
+    },
+    /// Another network.
+    #[error(
+        "the folder's order is on chain {} with genesis {}, the node is on chain {} with genesis {}: check --rpc, or choose another --out",
+        stored.0, stored.1, asked.0, asked.1
+    )]
+    Chain {
+        /// In the folder: chain id and hash of the first block.
+        stored: (u64, B256),
+        /// Of the node.
+        asked: (u64, B256),
+    },
+}
+
+impl State {
+    pub(super) const fn new(identity: Identity, rule: SampleRule, attempt: Attempt) -> Self {
+        let rule = Rule { rate_ppm: rule.rate_ppm, units_min: rule.units_min };
+        Self { version: VERSION, identity, rule, failed: Vec::new(), attempt }
+    }
+
+    /// Reads a file's text.
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        #[derive(Deserialize)]
+        struct Version {
+            version: u32,
+        }
+        let Version { version } = serde_json::from_str(text).wrap_err("it is damaged")?;
+        ensure!(
+            version == VERSION,
+            "it has version {version}, this program reads {VERSION}: go on with the program that began the order"
+        );
+        serde_json::from_str(text).wrap_err("it is damaged")
+    }
+
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec_pretty(self).wrap_err("the order's state cannot be written down")
+    }
+
+    pub(super) const fn rule(&self) -> SampleRule {
+        SampleRule { rate_ppm: self.rule.rate_ppm, units_min: self.rule.units_min }
+    }
+
+    /// Fails unless a command may go on with this order.
+    pub(super) fn belongs_to(&self, asked: &Identity) -> Result<(), Mismatch> {
+        let stored = &self.identity;
+        let chain = |identity: &Identity| (identity.chain_id, identity.genesis);
+        if chain(stored) != chain(asked) {
+            return Err(Mismatch::Chain { stored: chain(stored), asked: chain(asked) });
+        }
+        if stored.customer != asked.customer {
+            return Err(Mismatch::Customer { stored: stored.customer, asked: asked.customer });
+        }
+        if stored.job != asked.job {
+            return Err(Mismatch::Job { stored: stored.job, asked: asked.job });
+        }
+        Ok(())
+    }
+
+    /// Everybody who got an order of this job, the newest included.
+    pub(super) fn tried(&self) -> Vec<Address> {
+        self.failed.iter().map(|failed| failed.provider).chain([self.attempt.provider]).collect()
+    }
+}
+
+impl Attempt {
+    /// An order that is signed and not sent yet.
+    pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, signed: Signed) -> Self {
+        Self {
+            provider: terms.provider,
+            endpoint: choice.endpoint.to_string(),
+            units: terms.units,
+            price_wei_per_unit: U256::from(terms.priceWeiPerUnit),
+            lease_seconds: terms.leaseSeconds,
+            deliver_seconds: terms.deliverSeconds,
+            check_seconds: terms.checkSeconds,
+            transaction: signed.raw,
+            hash: signed.hash,
+            nonce: signed.nonce,
+            order: None,
+            received: None,
+            seed: None,
+            checked: None,
+            why: None,
+        }
+    }
+
+    /// The provider as [`super::choose`] gave it.
+    pub(super) fn choice(&self) -> Result<Choice> {
+        let endpoint = self.endpoint.parse().wrap_err("the provider's endpoint in order.json is damaged")?;
+        Ok(Choice {
+            account: self.provider,
+            price_wei_per_unit: self.price_wei_per_unit.saturating_to(),
+            endpoint,
+            total_wei: self.escrow_wei(),
+        })
+    }
+
+    pub(super) fn escrow_wei(&self) -> U256 {
+        self.price_wei_per_unit.saturating_mul(U256::from(self.units))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    pub(crate) fn state() -> State {
+        let identity = Identity {
+            chain_id: 7,
+            genesis: B256::repeat_byte(1),
+            customer: Address::repeat_byte(2),
+            job: B256::repeat_byte(3),
+        };
+        let attempt = Attempt {
+            provider: Address::repeat_byte(4),
+            endpoint: "somewhere".to_owned(),
+            units: 3,
+            price_wei_per_unit: U256::from(u128::MAX),
+            lease_seconds: 1,
+            deliver_seconds: 2,
+            check_seconds: 3,
+            transaction: Bytes::from_static(&[2, 1, 0]),
+            hash: B256::repeat_byte(5),
+            nonce: 9,
+            order: None,
+            received: None,
+            seed: None,
+            checked: None,
+            why: None,
+        };
+        State::new(identity, SampleRule::START, attempt)
+    }
+
+    #[test]
+    fn a_state_survives_the_disk_at_every_stage() {
+        let mut state = state();
+        let check = |state: &State| {
+            let text = String::from_utf8(state.to_json().unwrap()).unwrap();
+            assert_eq!(State::parse(&text).unwrap(), *state);
+        };
+        check(&state);
+        state.attempt.order = Some(U256::from(1));
+        state.attempt.received = Some(Received { secret: B256::repeat_byte(6), result_root: B256::repeat_byte(7) });
+        check(&state);
+        state.attempt.seed = Some(B256::repeat_byte(8));
+        let report = Report { verdict: Verdict::Accepted, unit_count: 3, sampled: 2, equal: 2, rate_ppm: 30_000 };
+        let objection = Objection::new(Reason::Malformed, B256::repeat_byte(9));
+        state.attempt.checked = Some(Checked::new(Finding::Wrong, &report, Some(objection), vec!["a.tsv".to_owned()]));
+        check(&state);
+        let (order, provider) = (U256::from(1), Address::repeat_byte(4));
+        state.failed.push(Failed { order, provider, status: "declined".to_owned(), why: "no".to_owned() });
+        check(&state);
+        assert_eq!(state.tried(), [provider, provider]);
+        assert_eq!(objection.reason(), Reason::Malformed);
+    }
+
+    #[test]
+    fn another_version_and_damage_are_named() {
+        let text = String::from_utf8(state().to_json().unwrap()).unwrap();
+        let newer = text.replace("\"version\": 1", "\"version\": 2");
+        assert!(State::parse(&newer).unwrap_err().to_string().contains("version 2"));
+        assert!(State::parse(&text[..text.len() / 2]).unwrap_err().to_string().contains("damaged"));
+        let unknown = text.replace("\"failed\"", "\"other\"");
+        assert!(State::parse(&unknown).unwrap_err().to_string().contains("damaged"));
+    }
+
+    #[test]
+    fn only_the_same_job_by_the_same_customer_on_the_same_chain_goes_on() {
+        let state = state();
+        let same = state.identity;
+        state.belongs_to(&same).unwrap();
+        let says = |other: Identity, words: &[&str]| {
+            let said = state.belongs_to(&other).unwrap_err().to_string();
+            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        };
+        let (old, new) = (format!("{:?}", same.job), format!("{:?}", B256::repeat_byte(9)));
+        says(Identity { job: B256::repeat_byte(9), ..same }, &[&old, &new, "--out"]);
+        says(Identity { customer: Address::repeat_byte(9), ..same }, &["--dev-account"]);
+        says(Identity { chain_id: 8, ..same }, &["chain 7", "chain 8", "--rpc"]);
+        says(Identity { genesis: B256::repeat_byte(9), ..same }, &["--rpc"]);
+    }
+}

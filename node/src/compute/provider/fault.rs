@@ -1,0 +1,41 @@
+//! A provider that is wrong on purpose, so that a test can see who notices.
+//!
+//! # Design
+//! One unit of every order is altered, drawn from a seed and the job's hash: whoever repeats the order meets the same fault. The
+//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one.
+
+use alloy_primitives::keccak256;
+use keystead_job::JobSpec;
+
+/// Which unit of a job comes out wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fault {
+    seed: u64,
+}
+
+impl Fault {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// The altered output, if `unit` is the one of this job. Never equal to `output`.
+    pub(super) fn alter(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
+        if self.unit(spec) != unit {
+            return None;
+        }
+        let mut wrong = output.to_vec();
+        match wrong.first_mut() {
+            Some(byte) => *byte ^= 1,
+            None => wrong.push(0),
+        }
+        Some(wrong)
+    }
+
+    /// The first 64 bits of a hash, reduced: uneven by less than 2^-32.
+    fn unit(self, spec: &JobSpec) -> u32 {
+        let hash = keccak256([self.seed.to_be_bytes().as_slice(), spec.hash().as_slice()].concat());
+        let word = hash.iter().take(8).fold(0_u64, |word, &byte| (word << 8) | u64::from(byte));
+        let unit = word.checked_rem(u64::from(spec.unit_count)).unwrap_or_default();
+        u32::try_from(unit).unwrap_or_default()
+    }
+}

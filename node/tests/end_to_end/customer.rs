@@ -1,0 +1,653 @@
+//! What can happen to a customer: its own death at any moment, providers that decline, vanish or come late, a full disk. In the end there
+//! is one payment or none, and the right files.
+
+use crate::{
+    http,
+    network::{KEYSTEAD, Network, PATIENCE, number, wait_until},
+    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, text, verify, wei, with_full_disk},
+};
+use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Bytes, TxKind, U256};
+use alloy_signer::SignerSync as _;
+use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use alloy_sol_types::SolCall as _;
+use keystead_contracts::bindings::market::Market;
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Some 20 units, under a second.
+const SMALL: (u64, u64) = (10, 20);
+/// Some 270 units, about a second.
+const MEDIUM: (u64, u64) = (30, 100);
+/// Over 1,000 units, several seconds on a fast machine.
+const LARGE: (u64, u64) = (60, 200);
+
+/// `keystead run align` with test account 2.
+fn run(network: &Network, size: (u64, u64), out: &Path) -> Command {
+    run_through(network, &network.url(0), size, out)
+}
+
+fn run_through(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Command {
+    let mut command = Command::new(KEYSTEAD);
+    command.args(arguments(network, rpc, size, out)).stdin(Stdio::null());
+    command
+}
+
+fn arguments(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Vec<String> {
+    let file = |name: &str, count: u64| {
+        let path = network.directory.join(format!("{name}-{count}.faa"));
+        if !path.exists() {
+            fasta(&path, count, 300);
+        }
+        format!("--input={name}={}", path.display())
+    };
+    let plain = ["run", "align", "--dev-account", "2", "--set", "cells-per-unit=1000000", "--rpc", rpc, "--out"];
+    let files = [out.display().to_string(), file("queries", size.0), file("targets", size.1)];
+    plain.map(str::to_owned).into_iter().chain(files).collect()
+}
+
+/// A customer in the background, with what it said. It is killed with the test.
+struct Customer {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Customer {
+    fn start(network: &Network, command: &mut Command) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let log = network.directory.join(format!("customer-{}.txt", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let file = File::create(&log).unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Self { child, log }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn wait_for(&mut self, words: &str) {
+        wait_until(words, || {
+            let over = self.child.try_wait().unwrap().is_some();
+            (over || self.text().contains(words)).then_some(())
+        });
+        assert!(self.text().contains(words), "no {words:?} in: {}", self.text());
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code and what it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let status = wait_until("the customer ends", || self.child.try_wait().unwrap());
+        (status.code(), self.text())
+    }
+}
+
+impl Drop for Customer {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- a customer said\n{}", self.text());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs to the end, which must have this code; what was said.
+fn ends(command: &mut Command, code: i32) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{}", text(&output));
+    text(&output)
+}
+
+fn json_file(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// Orders that the market ever took.
+fn orders(network: &Network) -> u64 {
+    number(&network.call(0, "eth_getStorageAt", json!([MARKET, "0x0", "latest"])))
+}
+
+fn nonce(network: &Network, index: usize) -> u64 {
+    number(&network.call(0, "eth_getTransactionCount", json!([account(index), "latest"])))
+}
+
+/// What a finished folder must hold, whatever happened on the way.
+fn assert_finished(network: &Network, out: &Path) -> u128 {
+    let job = json_file(&out.join("job.json"));
+    assert_eq!(job["status"], "accepted");
+    for gone in ["order.json", "unfinished", "unchecked"] {
+        assert!(!out.join(gone).exists(), "{gone} stays");
+    }
+    let proved = verify(network, out);
+    assert!(proved.status.success() && text(&proved).contains("is accepted"), "{}", text(&proved));
+    PRICE * u128::from(job["spec"]["unitCount"].as_u64().unwrap())
+}
+
+/// The same job undisturbed, by another account, so that nobody's books are mixed: its files are the right ones.
+fn assert_equal_to_an_undisturbed_run(network: &Network, size: (u64, u64), out: &Path) {
+    let other = network.directory.join("undisturbed");
+    let mut command = Command::new(KEYSTEAD);
+    let mut arguments = arguments(network, &network.url(0), size, &other);
+    arguments[3] = "7".to_owned();
+    ends(command.args(arguments).stdin(Stdio::null()), 0);
+    let file = "alignments.tsv";
+    assert!(fs::read(out.join(file)).unwrap() == fs::read(other.join(file)).unwrap(), "{file} differs");
+}
+
+#[test]
+fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_order() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let mut first = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+    first.wait_for("Order 1 placed");
+    let beside = ends(&mut run(&network, MEDIUM, &out), 1);
+    assert!(beside.contains("another `keystead run`"), "{beside}");
+    first.kill();
+
+    // Other inputs, another wallet: the order is not theirs.
+    let other = ends(&mut run(&network, SMALL, &out), 1);
+    let job = json_file(&out.join("order.json"))["identity"]["job"].as_str().unwrap().to_owned();
+    assert!(other.contains(&job) && other.contains("--out"), "{other}");
+    let mut stranger = arguments(&network, &network.url(0), MEDIUM, &out);
+    stranger[3] = "5".to_owned();
+    let stranger = ends(Command::new(KEYSTEAD).args(stranger), 1);
+    assert!(stranger.contains(account(2)) && stranger.contains(account(5)), "{stranger}");
+
+    let mut second = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+    second.wait_for("units finished");
+    second.kill();
+    let said = ends(&mut run(&network, MEDIUM, &out), 0);
+    assert!(said.contains("Order 1 of this folder is still under way: going on with it."), "{said}");
+    assert_eq!(orders(&network), 1);
+    let escrow = assert_finished(&network, &out);
+    assert!(!out.join("order.lock").exists());
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    let again = ends(&mut run(&network, MEDIUM, &out), 1);
+    assert!(again.contains("not empty"), "{again}");
+    assert_equal_to_an_undisturbed_run(&network, MEDIUM, &out);
+}
+
+/// A moment on the way of an order, as the folder shows it.
+type Moment = (&'static str, fn(&Path) -> bool);
+
+/// Something of the stored attempt.
+fn stored(out: &Path, pointer: &str) -> bool {
+    let text = fs::read_to_string(out.join("order.json")).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).is_ok_and(|state| state.pointer(pointer).is_some_and(|value| !value.is_null()))
+}
+
+/// Starts again and again, and kills at each moment in turn; what was hit. A moment may pass unseen: then nothing is killed for it.
+fn killed_at(network: &Network, out: &Path, more: &[&str], moments: &[Moment]) -> Vec<&'static str> {
+    let mut hit = Vec::new();
+    for (name, has_come) in moments {
+        let mut customer = Customer::start(network, run(network, SMALL, out).args(more));
+        let start = Instant::now();
+        // Closer than `wait_until` looks: some moments last a few milliseconds.
+        while !has_come(out) && customer.child.try_wait().unwrap().is_none() {
+            assert!(start.elapsed() < PATIENCE, "waited in vain: {name}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        if customer.child.try_wait().unwrap().is_some() {
+            break;
+        }
+        customer.kill();
+        hit.push(*name);
+    }
+    hit
+}
+
+/// The folder shows the moments between the steps; the process is killed as soon as it does.
+#[test]
+fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_payment() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let moments: [Moment; 8] = [
+        ("the transaction is stored", |out| stored(out, "/attempt/transaction")),
+        ("the order has its number", |out| stored(out, "/attempt/order")),
+        ("the outputs have arrived", |out| stored(out, "/attempt/received")),
+        ("the seed is drawn", |out| stored(out, "/attempt/seed")),
+        ("the check is done", |out| stored(out, "/attempt/checked")),
+        ("the order is over", |out| out.join("job.json").exists()),
+        ("the files are handed over", |out| out.join("alignments.tsv").exists()),
+        ("the certificate is there", |out| out.join("certificate.json").exists()),
+    ];
+    for round in 1..=2 {
+        let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+        let out = network.directory.join(format!("result-{round}"));
+        // The other way round each moment is met by a process that went on, not by one that began.
+        let hit = match round {
+            1 => killed_at(&network, &out, &[], &moments),
+            _ => killed_at(&network, &out, &[], &moments[2..]),
+        };
+        println!("killed when: {hit:?}");
+        assert!(hit.len() >= 3, "too few moments were met: {hit:?}");
+        if out.join("order.json").exists() {
+            ends(&mut run(&network, SMALL, &out), 0);
+        }
+        assert_eq!(orders(&network), round);
+        let escrow = assert_finished(&network, &out);
+        assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    }
+    assert_equal_to_an_undisturbed_run(&network, SMALL, &network.directory.join("result-1"));
+}
+
+#[test]
+fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result() {
+    let network = Network::start(4);
+    let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
+    let (gone, _working) = (start("gone", 1), start("working", 3));
+    gone.signal("STOP");
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let out = network.directory.join("result");
+    let moments: [Moment; 3] = [
+        ("the first order has its number", |out| stored(out, "/attempt/order")),
+        ("it is about to be cancelled", |out| stored(out, "/attempt/why")),
+        ("the second order is stored", |out| stored(out, "/failed/0")),
+    ];
+    let hit = killed_at(&network, &out, &["--reach-seconds", "1"], &moments);
+    println!("killed when: {hit:?}");
+    assert!(hit.contains(&"it is about to be cancelled"), "{hit:?}");
+    if out.join("order.json").exists() {
+        ends(run(&network, SMALL, &out).args(["--reach-seconds", "20"]), 0);
+    }
+    assert_eq!(orders(&network), 2);
+    let escrow = assert_finished(&network, &out);
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    assert_eq!(json_file(&out.join("job.json"))["failed"][0]["status"], "cancelled");
+}
+
+/// The check window ends while the customer is dead: the provider is paid, and what had arrived is still checked and handed over.
+#[test]
+fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let window = ["--check-seconds", "4"];
+    let paid = |provider: &mut Provider, count: usize| {
+        wait_until("the provider is paid", || (provider.text().matches("order paid").count() == count).then_some(()));
+    };
+    let arrived = network.directory.join("arrived");
+    let moments: [Moment; 1] = [("the outputs have arrived", |out| stored(out, "/attempt/received"))];
+    assert_eq!(killed_at(&network, &arrived, &window, &moments).len(), 1);
+    paid(&mut provider, 1);
+    let said = ends(run(&network, SMALL, &arrived).args(window), 0);
+    assert!(said.contains("order 1 is settled"), "{said}");
+    assert_equal_to_an_undisturbed_run(&network, SMALL, &arrived);
+    paid(&mut provider, 2);
+
+    let nothing = network.directory.join("nothing");
+    let mut customer = Customer::start(&network, run(&network, MEDIUM, &nothing).args(window));
+    customer.wait_for("units finished");
+    customer.kill();
+    paid(&mut provider, 3);
+    let said = ends(run(&network, MEDIUM, &nothing).args(window), 3);
+    assert!(said.contains("order 3 is settled") && said.contains("had not arrived"), "{said}");
+    assert!(!nothing.join("alignments.tsv").exists() && !nothing.join("order.json").exists());
+    assert_eq!(orders(&network), 3);
+    let escrow = |out: &Path| json_file(&out.join("job.json"))["escrowWei"].as_str().unwrap().parse::<u128>().unwrap();
+    let spent = escrow(&arrived) + escrow(&nothing) + fees(&network, account(2), since);
+    assert_eq!(before - balance(&network, account(2)), spent);
+}
+
+#[test]
+fn ctrl_c_asks_for_the_money_back_and_asks_no_further_provider() {
+    let network = Network::start(4);
+    let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
+    let (_first, _second) = (start("first", 1), start("second", 3));
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let out = network.directory.join("result");
+    let mut customer = Customer::start(&network, &mut run(&network, LARGE, &out));
+    customer.wait_for("units finished");
+    assert!(Command::new("kill").args(["-INT", &customer.child.id().to_string()]).status().unwrap().success());
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Order 1 is abandoned: you stopped it"), "{said}");
+    assert_eq!(orders(&network), 1);
+    assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since));
+    assert_eq!(balance(&network, MARKET), 0);
+    assert!(!out.join("order.json").exists() && !out.join("alignments.tsv").exists());
+}
+
+/// A generator with a printed seed: the moments can be repeated.
+struct Dice(u64);
+
+impl Dice {
+    const fn roll(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % sides
+    }
+}
+
+/// Kills within so many ms of the start; more later on, so that it ends on a slow machine as well.
+const KILL_MS: (u64, u64) = (50, 900);
+
+#[test]
+fn a_customer_killed_at_random_moments_ends_with_one_order_paid_once_slow() {
+    let seed = std::env::var("KEYSTEAD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0xc0ff_ee26);
+    println!("seed: KEYSTEAD_SEED={seed}");
+    let mut dice = Dice(seed);
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    for round in 1..=3_u64 {
+        let since = network.head(0).unwrap();
+        let before = [balance(&network, account(2)), balance(&network, account(1))];
+        let out = network.directory.join(format!("result-{round}"));
+        let mut kills = 0;
+        let code = loop {
+            let mut customer = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+            thread::sleep(Duration::from_millis(KILL_MS.0 + dice.roll(KILL_MS.1 - KILL_MS.0) + kills * 20));
+            if let Some(status) = customer.child.try_wait().unwrap() {
+                break status.code();
+            }
+            customer.kill();
+            kills += 1;
+            if out.join("job.json").exists() && !out.join("order.json").exists() {
+                // Between its last step and its exit.
+                break Some(0);
+            }
+        };
+        println!("round {round}: {kills} kills");
+        assert_eq!(code, Some(0));
+        assert!(kills > 0, "the first start came through");
+        assert_eq!(orders(&network), round, "one order");
+        let escrow = assert_finished(&network, &out);
+        wait_until("the provider has its pay", || {
+            (provider.text().matches("order paid").count() as u64 == round).then_some(())
+        });
+        assert_eq!(before[0] - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+        assert_eq!(balance(&network, account(1)), before[1] + escrow - fees(&network, account(1), since));
+        assert_eq!(balance(&network, MARKET), 0, "every wei left the market");
+    }
+    assert_equal_to_an_undisturbed_run(&network, MEDIUM, &network.directory.join("result-1"));
+    assert_eq!(provider.interrupt(), Some(0));
+}
+
+/// What stands between a customer and its node.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Loses {
+    /// Signed transactions on their way to the node.
+    Transactions,
+    /// Everything after the first signed transaction, which arrives: also its answer.
+    Answers,
+}
+
+/// A JSON-RPC node that loses some of what passes.
+struct Lossy {
+    address: SocketAddr,
+    /// Signed transactions that came by.
+    seen: Arc<AtomicU32>,
+}
+
+impl Lossy {
+    fn start(node: SocketAddr, loses: Loses) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&seen);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Some((mut stream, body)) = stream.ok().and_then(request) else { continue };
+                let gone = count.load(Ordering::SeqCst) > 0;
+                let is_transaction = String::from_utf8_lossy(&body).contains("eth_sendRawTransaction");
+                // What is lost ends with a closed connection.
+                if is_transaction {
+                    if loses == Loses::Answers && !gone {
+                        http::post(node, &body);
+                    }
+                    count.fetch_add(1, Ordering::SeqCst);
+                    continue;
+                }
+                if loses == Loses::Answers && gone {
+                    continue;
+                }
+                let Some((_, answer)) = http::post(node, &body) else { continue };
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length:";
+                let _ = stream.write_all(format!("{head} {}\r\n\r\n", answer.len()).as_bytes());
+                let _ = stream.write_all(&answer);
+            }
+        });
+        Self { address, seen }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    fn wait(&self) {
+        wait_until("a transaction came by", || (self.seen.load(Ordering::SeqCst) > 0).then_some(()));
+    }
+}
+
+/// Reads one request; its body.
+fn request(mut stream: TcpStream) -> Option<(TcpStream, Vec<u8>)> {
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 16 * 1024]);
+    loop {
+        let count = stream.read(&mut chunk).ok().filter(|count| *count > 0)?;
+        bytes.extend_from_slice(&chunk[..count]);
+        let Some(split) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..split]).to_lowercase();
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse::<usize>().ok()?;
+        if bytes.len() >= split + 4 + length {
+            return Some((stream, bytes.split_off(split + 4)));
+        }
+    }
+}
+
+/// Kills a customer whose order's transaction met the lossy node; the hash of the stored transaction.
+fn killed_while_ordering(network: &Network, loses: Loses, out: &Path) -> String {
+    let lossy = Lossy::start(network.rpc[0], loses);
+    let mut customer = Customer::start(network, &mut run_through(network, &lossy.url(), SMALL, out));
+    lossy.wait();
+    customer.kill();
+    let state = json_file(&out.join("order.json"));
+    assert!(state["attempt"]["order"].is_null());
+    state["attempt"]["hash"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_stored_order_is_placed_once_whether_its_transaction_was_sent_lost_or_overtaken() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let succeeded = |hash: &str| network.call(0, "eth_getTransactionReceipt", json!([hash]))["status"] == "0x1";
+
+    // Stored, and lost before any node had it: the very same transaction is sent.
+    let lost = network.directory.join("lost");
+    let hash = killed_while_ordering(&network, Loses::Transactions, &lost);
+    assert_eq!((orders(&network), nonce(&network, 2)), (0, 0));
+    ends(&mut run(&network, SMALL, &lost), 0);
+    assert!(succeeded(&hash) && orders(&network) == 1);
+
+    // Sent, and killed before the answer.
+    let sent = network.directory.join("sent");
+    let hash = killed_while_ordering(&network, Loses::Answers, &sent);
+    let said = ends(&mut run(&network, SMALL, &sent), 0);
+    assert!(said.contains("Order 2 placed"), "{said}");
+    assert!(succeeded(&hash) && orders(&network) == 2);
+
+    // Stored, and another transaction of the account took its nonce.
+    let overtaken = network.directory.join("overtaken");
+    let hash = killed_while_ordering(&network, Loses::Transactions, &overtaken);
+    send(&network, 2, account(2), &[]);
+    let said = ends(&mut run(&network, SMALL, &overtaken), 0);
+    assert!(said.contains("has its nonce") && said.contains("Placing a new one"), "{said}");
+    assert!(network.call(0, "eth_getTransactionReceipt", json!([hash])).is_null());
+    assert_eq!(orders(&network), 3);
+
+    let escrow: u128 = [lost, sent, overtaken].iter().map(|out| assert_finished(&network, out)).sum();
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+}
+
+/// Sends a call from a test account and waits until it is in a block.
+fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
+    let phrase = "test test test test test test test test test test test junk";
+    let account = MnemonicBuilder::<English>::default().phrase(phrase).index(u32::try_from(from).unwrap()).unwrap();
+    let signer: PrivateKeySigner = account.build().unwrap();
+    let transaction = TxEip1559 {
+        chain_id: number(&network.call(0, "eth_chainId", json!([]))),
+        nonce: nonce(network, from),
+        gas_limit: 500_000,
+        max_fee_per_gas: 2 * wei(&network.call(0, "eth_gasPrice", json!([]))),
+        to: TxKind::Call(to.parse().unwrap()),
+        input: Bytes::copy_from_slice(input),
+        ..TxEip1559::default()
+    };
+    let signature = signer.sign_hash_sync(&transaction.signature_hash()).unwrap();
+    let raw = Bytes::from(TxEnvelope::Eip1559(transaction.into_signed(signature)).encoded_2718());
+    let hash = network.call(0, "eth_sendRawTransaction", json!([raw]));
+    let status = wait_until("the receipt", || {
+        let receipt = network.call(0, "eth_getTransactionReceipt", json!([hash]));
+        receipt["status"].as_str().map(str::to_owned)
+    });
+    assert_eq!(status, "0x1");
+}
+
+#[test]
+fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_works_slow() {
+    let network = Network::start(4);
+    let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
+    let (gone, unwilling) = (start("gone", 1), start("unwilling", 3));
+    gone.signal("STOP");
+    unwilling.signal("STOP");
+    let out = network.directory.join("nobody");
+    let reach = ["--reach-seconds", "2"];
+
+    // Named, or the last one: it ends as it did, with the reason.
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let said = ends(run(&network, SMALL, &out).args(reach).args(["--provider", account(1)]), 1);
+    assert!(said.contains("Order 1 is cancelled: the provider could not be reached for 2.0 s"), "{said}");
+    assert!(!said.contains("another provider"), "{said}");
+    let out = network.directory.join("one");
+    let said = ends(run(&network, SMALL, &out).args(reach).args(["--attempts", "1"]), 1);
+    assert!(said.contains("Order 2 is cancelled") && !said.contains("another provider"), "{said}");
+    assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since), "all of it came back");
+
+    let mut working = start("working", 4);
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let out = network.directory.join("result");
+    let mut customer = Customer::start(&network, run(&network, SMALL, &out).args(["--reach-seconds", "4"]));
+    customer.wait_for("Order 4 placed");
+    let decline = Market::declineCall { orderId: U256::from(4) };
+    send(&network, 3, MARKET, &decline.abi_encode());
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(0), "{said}");
+    working.wait_for("order paid");
+    let escrow = assert_finished(&network, &out);
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    let job = json_file(&out.join("job.json"));
+    assert!(job["provider"].as_str().unwrap().eq_ignore_ascii_case(account(4)));
+    let failed: Vec<_> = job["failed"].as_array().unwrap().iter().map(|failed| failed["status"].clone()).collect();
+    assert_eq!(failed, ["cancelled", "declined"], "{job}");
+    assert_eq!(balance(&network, MARKET), 0);
+}
+
+#[test]
+fn when_nobody_is_left_the_list_says_who_was_tried_and_why_each_failed() {
+    let network = Network::start(4);
+    let providers = [1, 3]
+        .map(|number| Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &[]));
+    providers.iter().for_each(|provider| provider.signal("STOP"));
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let out = network.directory.join("result");
+    let said = ends(run(&network, SMALL, &out).args(["--reach-seconds", "1"]), 1);
+    assert!(said.contains("No further provider: no other provider takes orders"), "{said}");
+    for (number, order) in [(1, 1), (3, 2)] {
+        assert!(said.contains(&format!("{}: order {order} is cancelled: ", account(number))), "{said}");
+    }
+    assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since));
+    assert_eq!(balance(&network, MARKET), 0);
+    assert_eq!(json_file(&out.join("job.json"))["failed"].as_array().unwrap().len(), 1);
+    assert!(!out.join("order.json").exists() && !out.join("alignments.tsv").exists());
+}
+
+#[test]
+fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = [balance(&network, account(2)), balance(&network, account(1))];
+    let out = network.directory.join("late");
+    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "5"]));
+    customer.wait_for("units finished");
+    provider.signal("STOP");
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Order 1 is expired") && said.contains("refunded"), "{said}");
+    provider.signal("CONT");
+    provider.wait_for("order closed without payment");
+    assert_eq!(before[0] - balance(&network, account(2)), fees(&network, account(2), since));
+    assert_eq!(before[1] - balance(&network, account(1)), fees(&network, account(1), since));
+    ends(&mut run(&network, SMALL, &network.directory.join("next")), 0);
+    provider.wait_for("order paid");
+    assert_finished(&network, &network.directory.join("next"));
+    assert_eq!(balance(&network, MARKET), 0);
+}
+
+#[test]
+fn a_customer_whose_disk_is_full_pays_nothing_until_the_result_is_on_the_disk_slow() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let said =
+        ends(with_full_disk(64).args(arguments(&network, &network.url(0), MEDIUM, &out)).stdin(Stdio::null()), 3);
+    assert!(said.contains("alignments.tsv") && said.contains("File too large"), "{said}");
+    assert!(said.contains("run the same command again"), "{said}");
+    let unpaid = balance(&network, MARKET);
+    let said = ends(&mut run(&network, MEDIUM, &out), 0);
+    assert!(said.contains("Order 1 of this folder is still under way"), "{said}");
+    let escrow = assert_finished(&network, &out);
+    assert_eq!(unpaid, escrow, "the escrow was still held");
+    assert_eq!(orders(&network), 1);
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    assert_equal_to_an_undisturbed_run(&network, MEDIUM, &out);
+}
+
+#[test]
+fn a_provider_whose_disk_is_full_gives_the_order_up_and_another_one_does_the_job_slow() {
+    let network = Network::start(4);
+    let mut full = Provider::start_with_full_disk(&network, &network.directory.join("full"), 1, 8);
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
+    let out = network.directory.join("alone");
+    let said = ends(&mut run(&network, MEDIUM, &out), 1);
+    assert!(said.contains("Order 1 is") && said.contains("refunded"), "{said}");
+    assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since));
+    let mut roomy = Provider::start_as(&network, &network.directory.join("roomy"), 3, &[]);
+    let out = network.directory.join("result");
+    let said = ends(&mut run(&network, MEDIUM, &out), 0);
+    assert!(said.contains("ordering from another provider"), "{said}");
+    roomy.wait_for("order paid");
+    let escrow = assert_finished(&network, &out);
+    assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    assert_eq!(balance(&network, MARKET), 0);
+    assert_eq!(full.text().matches("order closed without payment").count(), 2, "{}", full.text());
+    assert!(full.text().contains("look at the free space"), "{}", full.text());
+    assert_eq!(full.interrupt(), Some(0));
+}

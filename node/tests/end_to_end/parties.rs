@@ -1,0 +1,200 @@
+//! Providers and customers as processes of their own, and the accounts behind them.
+
+use crate::network::{KEYSTEAD, Network, wait_until};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+/// The ten well-known test accounts.
+const ACCOUNTS: [&str; 10] = [
+    "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    "0x70997970C51812dc3A010C7d01b50e0d17dc79C8",
+    "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC",
+    "0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+    "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65",
+    "0x9965507D1a55bcC2695C58ba16FB37d819B0A4dc",
+    "0x976EA74026E726554dB657fA54763abd0C3a0aa9",
+    "0x14dC79964da2C08b23698B3D3cc7Ca32193d9955",
+    "0x23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f",
+    "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720",
+];
+
+/// The address of a test account.
+pub(crate) const fn account(number: usize) -> &'static str {
+    ACCOUNTS[number]
+}
+
+pub(crate) const MARKET: &str = "0x4b53540000000000000000000000000000000002";
+/// Wei a unit.
+pub(crate) const PRICE: u128 = 1_000_000_007;
+
+/// A `keystead provide` that is killed with the test.
+pub(crate) struct Provider {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Provider {
+    /// Starts with test account 1 in `folder`, which keeps its state, and waits until it takes orders.
+    pub(crate) fn start(network: &Network, folder: &Path) -> Self {
+        Self::start_as(network, folder, 1, &[])
+    }
+
+    /// Starts with another test account and more options.
+    pub(crate) fn start_as(network: &Network, folder: &Path, account: usize, more: &[&str]) -> Self {
+        Self::spawn(Command::new(KEYSTEAD), network, folder, account, more)
+    }
+
+    /// As `start_as`, with a disk on which no file can have more than so many KiB.
+    pub(crate) fn start_with_full_disk(network: &Network, folder: &Path, account: usize, kib: u64) -> Self {
+        Self::spawn(with_full_disk(kib), network, folder, account, &[])
+    }
+
+    fn spawn(mut keystead: Command, network: &Network, folder: &Path, account: usize, more: &[&str]) -> Self {
+        fs::create_dir_all(folder).unwrap();
+        let log = folder.join("log.txt");
+        let file = File::create(&log).unwrap();
+        let child = keystead
+            .args(["provide", "--dev-account", &account.to_string(), "--price", &PRICE.to_string()])
+            .args(["--rpc", &network.url(0), "--dir"])
+            .arg(folder)
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().unwrap())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let mut provider = Self { child, log };
+        provider.wait_for("Stop with Ctrl-C");
+        provider
+    }
+
+    pub(crate) fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    pub(crate) fn wait_for(&mut self, words: &str) {
+        let found = wait_until(words, || {
+            let ended = self.child.try_wait().unwrap();
+            (ended.is_some() || self.text().contains(words)).then_some(ended.is_none())
+        });
+        assert!(found || self.text().contains(words), "{}", self.text());
+    }
+
+    pub(crate) fn workers(&self) -> Vec<u32> {
+        children(self.child.id())
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// `STOP`: it does not notice, and nobody hears it any more. `CONT`: it goes on as if nothing had been.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&mut self) -> Option<i32> {
+        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+        wait_until("the provider ends", || self.child.try_wait().unwrap()).code()
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("-- log of the provider\n{}", self.text());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The program, for a process whose files can have at most so many KiB: what it writes beyond fails as on a full disk.
+pub(crate) fn with_full_disk(kib: u64) -> Command {
+    let mut command = Command::new("sh");
+    // The unit of `ulimit -f` is 512 bytes in POSIX.
+    let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$@\"", kib * 2);
+    command.args(["-c", &script, "sh", KEYSTEAD]);
+    command
+}
+
+/// Processes whose parent this is.
+pub(crate) fn children(parent: u32) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes.filter(|pid: &u32| parent_of(*pid) == Some(parent)).collect()
+}
+
+/// The second field after the name, which may itself hold spaces and parentheses.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// Proteins from a fixed generator; the first one of each file is the same.
+pub(crate) fn fasta(path: &Path, count: u64, residues: u64) {
+    fasta_of(path, 1, count, residues);
+}
+
+/// As [`fasta`], from another seed.
+pub(crate) fn fasta_of(path: &Path, seed: u64, count: u64, residues: u64) {
+    let mut state = seed;
+    let mut text = String::new();
+    for index in 0..count {
+        text.push_str(&format!(">s{index}\n"));
+        for _ in 0..residues {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            text.push(char::from(b"ACDEFGHIKLMNPQRSTVWY"[(state >> 33) as usize % 20]));
+        }
+        text.push('\n');
+    }
+    fs::write(path, text).unwrap();
+}
+
+pub(crate) fn wei(value: &Value) -> u128 {
+    u128::from_str_radix(value.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+}
+
+pub(crate) fn balance(network: &Network, account: &str) -> u128 {
+    wei(&network.call(0, "eth_getBalance", json!([account, "latest"])))
+}
+
+/// What an account paid for gas in the blocks after `since`.
+pub(crate) fn fees(network: &Network, account: &str, since: u64) -> u128 {
+    all_fees(network, since).get(&account.to_lowercase()).copied().unwrap_or_default()
+}
+
+/// What every account paid for gas in the blocks after `since`; addresses in lower case.
+pub(crate) fn all_fees(network: &Network, since: u64) -> BTreeMap<String, u128> {
+    let head = network.head(0).unwrap();
+    let mut sums = BTreeMap::new();
+    for height in since + 1..=head {
+        let receipts = network.call(0, "eth_getBlockReceipts", json!([format!("{height:#x}")]));
+        for receipt in receipts.as_array().unwrap() {
+            let sum: &mut u128 = sums.entry(receipt["from"].as_str().unwrap().to_lowercase()).or_default();
+            *sum += wei(&receipt["gasUsed"]) * wei(&receipt["effectiveGasPrice"]);
+        }
+    }
+    sums
+}
+
+pub(crate) fn verify(network: &Network, out: &Path) -> Output {
+    let certificate = out.join("certificate.json");
+    Command::new(KEYSTEAD)
+        .arg("verify")
+        .arg(certificate)
+        .args(["--network-key", &network.network_key()])
+        .output()
+        .unwrap()
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}

@@ -1,0 +1,66 @@
+//! How long a fresh clone takes, from nothing and again.
+//!
+//! # Design
+//! The clone gets a target folder of its own; what cargo and npm have downloaded before is used, since a download measures the network.
+
+use super::Row;
+use crate::process::{quiet, run};
+use eyre::{Context as _, Result, ensure};
+use std::{
+    env, fs,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
+
+pub(super) fn measure(root: &Path) -> Result<Vec<Row>> {
+    let folder = tempfile::Builder::new().prefix("keystead-builds-").tempdir()?;
+    let clone = folder.path().join("clone");
+    run(Command::new("git").arg("clone").arg("--quiet").arg(root).arg(&clone))?;
+    let shared = root.join("..").join("shared");
+    if let Ok(shared) = fs::canonicalize(shared) {
+        std::os::unix::fs::symlink(shared, folder.path().join("shared"))?;
+    }
+    ensure!(
+        quiet(Command::new("git").args(["status", "--porcelain"]).current_dir(root)).is_some(),
+        "git does not work"
+    );
+    let mut rows = Vec::new();
+    for task in ["demo", "test"] {
+        // From nothing each: what `demo` built would help `test`.
+        let target = folder.path().join(format!("target-{task}"));
+        for state in ["cold", "warm"] {
+            let seconds = time(&clone, &target, task)?;
+            rows.push(
+                Row::new(&format!("`cargo xtask {task}` in a fresh clone, {state}"), seconds, "s")
+                    .spread("one run: build and run")
+                    .less_is_better(true),
+            );
+        }
+        fs::remove_dir_all(target)?;
+    }
+    Ok(rows)
+}
+
+/// Seconds of one run.
+fn time(clone: &Path, target: &Path, task: &str) -> Result<f64> {
+    let mut command = Command::new("cargo");
+    command.args(["xtask", task]).current_dir(clone).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0");
+    // Set by the cargo that runs this very program.
+    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
+        command.env_remove(name);
+    }
+    command.env_remove("CARGO").env_remove("CARGO_MANIFEST_DIR");
+    let log = fs::File::create(clone.with_extension(format!("{task}.txt")))?;
+    println!("$ cargo xtask {task}");
+    let start = Instant::now();
+    let status = command.stdout(log.try_clone()?).stderr(log).stdin(Stdio::null()).status();
+    let status = status.wrap_err("cannot start cargo")?;
+    if !status.success() {
+        let text = fs::read_to_string(clone.with_extension(format!("{task}.txt"))).unwrap_or_default();
+        let from = text.lines().count().saturating_sub(40);
+        text.lines().skip(from).for_each(|line| println!("{line}"));
+    }
+    ensure!(status.success(), "`cargo xtask {task}` failed in a fresh clone: {status}");
+    Ok(start.elapsed().as_secs_f64())
+}

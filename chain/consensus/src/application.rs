@@ -88,13 +88,7 @@ where
             tracing::warn!(height = block.number(), hash = %block.hash(), %reason, "refusing a block");
             return false;
         }
-        let due = std::time::UNIX_EPOCH
-            .checked_add(Duration::from_millis(block.timestamp_ms()))
-            .and_then(|time| time.checked_sub(self.drift_max));
-        match due {
-            Some(due) => runtime.sleep_until(due).await,
-            None => return false,
-        }
+        self.wait_until_due(&runtime, &block).await;
         if !self.reach(&runtime, &parent, ancestry).await {
             return pending().await;
         }
@@ -169,6 +163,25 @@ impl ChainApplication {
             }
         }
         Ok(())
+    }
+
+    /// Waits until a block's time is no further ahead of this node's clock than the drift allows. The wait for a block
+    /// from a far future ends with the view, when the engine drops the question.
+    async fn wait_until_due(&self, runtime: &impl Clock, block: &Block) {
+        let now_ms = runtime.current().epoch_millis();
+        let drift_ms = u64::try_from(self.drift_max.as_millis()).unwrap_or(u64::MAX);
+        let wait_ms = block.timestamp_ms().saturating_sub(drift_ms).saturating_sub(now_ms);
+        if wait_ms == 0 {
+            return;
+        }
+        tracing::warn!(
+            height = block.number(),
+            hash = %block.hash(),
+            ahead_ms = block.timestamp_ms().saturating_sub(now_ms),
+            drift_ms,
+            "not voting before a block's time has come: the leader's clock is ahead of this one"
+        );
+        runtime.sleep(Duration::from_millis(wait_ms)).await;
     }
 
     /// Waits until a child of `parent` is due: after the interval if there is demand, else at the heartbeat.

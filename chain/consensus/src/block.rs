@@ -84,3 +84,36 @@ impl BoundedBlock for ChainBlock {
         BODY_BYTES_MAX.saturating_add(LENGTH_BYTES_MAX)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::traitor::sample;
+    use commonware_codec::{Copying, DecodeExt as _, Encode as _};
+
+    fn decode(bytes: &[u8]) -> Result<ChainBlock, String> {
+        ChainBlock::decode(Copying(bytes)).map_err(|error| format!("{error:?}"))
+    }
+
+    #[test]
+    fn a_body_under_a_foreign_header_is_refused_while_it_is_decoded() {
+        let block = ChainBlock::new(Arc::new(sample(3, 0x5a)));
+        let bytes = block.encode().to_vec();
+        assert_eq!(decode(&bytes).unwrap().digest(), block.digest());
+        let mut forged = bytes;
+        let at = forged.windows(8).position(|window| window == [0x5a; 8]).unwrap();
+        forged[at] = 0x5b;
+        let refused = decode(&forged).unwrap_err();
+        assert!(refused.contains("requestsHash"), "{refused}");
+    }
+
+    #[test]
+    fn a_block_beyond_the_limit_is_refused_by_its_length_alone() {
+        let oversized = vec![0u8; BODY_BYTES_MAX + 1].encode();
+        let refused = decode(&oversized).unwrap_err();
+        assert!(refused.contains("InvalidLength"), "{refused}");
+        let refused = decode(&vec![0u8; BODY_BYTES_MAX].encode()).unwrap_err();
+        assert!(refused.contains("Malformed"), "{refused}");
+    }
+}

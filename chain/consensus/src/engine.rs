@@ -55,6 +55,9 @@ const REPAIRS: NonZeroUsize = NZUsize!(16);
 /// Items per section of the prunable archives.
 const SECTION_ITEMS: NonZeroU64 = NZU64!(1_024);
 
+/// Beginning of the names of the marshal's own partitions.
+const MARSHAL: &str = "marshal";
+
 /// Distance between the leader's, the certification and the skip timeout, which the engine wants in this order.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
@@ -80,16 +83,20 @@ pub(crate) struct EngineConfig<B, M> {
     pub(crate) seeds: SeedBook,
     pub(crate) pacing: Pacing,
     pub(crate) genesis: ChainBlock,
+    pub(crate) committed: u64,
 }
 
 /// Starts every actor and returns the handle of the voter: when it ends, the engine has stopped.
+///
+/// # Errors
+/// A sentence: the engine's own files cannot be opened.
 pub(crate) async fn start<E, B, M, S, R>(
     context: E,
     config: EngineConfig<B, M>,
     channels: Channels<S, R>,
     finalizer: Finalizer,
     deliveries: Deliveries,
-) -> Handle<()>
+) -> Result<Handle<()>, String>
 where
     E: Clock + CryptoRng + Spawner + Storage + Metrics + Supervisor,
     B: Blocker<PublicKey = PublicKey>,
@@ -125,7 +132,7 @@ where
         },
         channels.backfill,
     );
-    let (marshal_actor, marshal) = marshal(&context, &config, &page_cache).await;
+    let (marshal_actor, marshal) = marshal(&context, &config, &page_cache).await?;
     let inline = Inline::new(
         context.child("application"),
         config.application.clone(),
@@ -136,7 +143,7 @@ where
     context.child("finalizer").spawn(|runtime| deliveries.run(runtime, marshal));
     let reporter = SeedTap { inner: inline.clone(), book: config.seeds.clone() };
     let engine = simplex::Engine::new(context.child("simplex"), simplex_config(config, inline, reporter, page_cache));
-    engine.start(channels.votes, channels.certificates, channels.resolver)
+    Ok(engine.start(channels.votes, channels.certificates, channels.resolver))
 }
 
 type MarshalOf<E> = MarshalActor<
@@ -149,7 +156,36 @@ type MarshalOf<E> = MarshalActor<
     Sequential,
 >;
 
-async fn marshal<E, B, M>(context: &E, config: &EngineConfig<B, M>, page_cache: &CacheRef) -> (MarshalOf<E>, Marshal)
+/// Opens the archive of final blocks. If it has handed more blocks to the ledger than the ledger holds, which then lost
+/// some, it hands over all of them again.
+async fn marshal<E, B, M>(
+    context: &E,
+    config: &EngineConfig<B, M>,
+    page_cache: &CacheRef,
+) -> Result<(MarshalOf<E>, Marshal), String>
+where
+    E: Clock + CryptoRng + Spawner + Storage + Metrics + Supervisor,
+{
+    let (actor, mailbox, delivered) = open_marshal(context.child("archive"), config, page_cache).await?;
+    if delivered <= config.committed {
+        return Ok((actor, mailbox));
+    }
+    tracing::warn!(delivered, committed = config.committed, "the ledger lost blocks: handing them over again");
+    drop((actor, mailbox));
+    context
+        .remove(&format!("{MARSHAL}-application-metadata"), None)
+        .await
+        .map_err(|error| format!("cannot forget which blocks were handed over: {error}"))?;
+    let (actor, mailbox, _) = open_marshal(context.child("archive_again"), config, page_cache).await?;
+    Ok((actor, mailbox))
+}
+
+/// The actor, its mailbox, and the height up to which the ledger acknowledged blocks.
+async fn open_marshal<E, B, M>(
+    context: E,
+    config: &EngineConfig<B, M>,
+    page_cache: &CacheRef,
+) -> Result<(MarshalOf<E>, Marshal, u64), String>
 where
     E: Clock + CryptoRng + Spawner + Storage + Metrics + Supervisor,
 {
@@ -168,11 +204,11 @@ where
     };
     let finalizations = prunable::Archive::init(context.child("finalizations"), archive("finalizations"))
         .await
-        .expect("invariant: the engine's own archive opens; if not, the process must stop");
+        .map_err(|error| format!("cannot open the archive of finalizations: {error}"))?;
     let blocks = prunable::Archive::init(context.child("blocks"), archive("blocks"))
         .await
-        .expect("invariant: the engine's own archive opens; if not, the process must stop");
-    let (actor, mailbox, _) = MarshalActor::init(
+        .map_err(|error| format!("cannot open the archive of blocks: {error}"))?;
+    let (actor, mailbox, floor) = MarshalActor::init(
         context.child("marshal"),
         finalizations,
         blocks,
@@ -180,7 +216,7 @@ where
             provider: ConstantProvider::new(config.scheme.clone()),
             epocher: FixedEpocher::new(EPOCH_BLOCKS),
             start: Start::Genesis(config.genesis.clone().digested()),
-            partition_prefix: "marshal".to_owned(),
+            partition_prefix: MARSHAL.to_owned(),
             mailbox_size: MAILBOX,
             view_retention: VIEWS_RETAINED,
             prunable_items_per_section: SECTION_ITEMS,
@@ -195,7 +231,8 @@ where
         },
     )
     .await;
-    (actor, mailbox)
+    let delivered = floor.processed().map_or(0, |processed| processed.height().get());
+    Ok((actor, mailbox, delivered))
 }
 
 type SimplexConfig<A, B, T> = simplex::Config<Scheme, Random<Sha256>, B, Digest, A, A, SeedTap<T>, Sequential>;

@@ -27,6 +27,8 @@ mod ledger;
 mod pacing;
 mod run;
 mod seeds;
+#[cfg(test)]
+mod traitor;
 
 pub use gossip::{GOSSIP_BATCH_BYTES_MAX, Gossip, Outgoing};
 pub use keys::{Dealing, KeysError, Member, ValidatorKeys, deal};

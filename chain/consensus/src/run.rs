@@ -27,8 +27,10 @@ use commonware_utils::{NZU32, NZUsize, TryCollect as _, ordered::Map};
 use futures::future::{BoxFuture, Either, select};
 use keystead_types::{Block, network_namespace};
 use std::{
+    any::Any,
     net::SocketAddr,
     num::NonZeroUsize,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -70,6 +72,9 @@ pub struct RunConfig {
     pub directory: PathBuf,
     /// The genesis block.
     pub genesis: Arc<Block>,
+    /// Height of the last block that the ledger has made durable. If the engine has handed over more, it begins again
+    /// with the oldest block that it keeps.
+    pub committed: u64,
     /// Block rate.
     pub pacing: Pacing,
     /// How far ahead of this node's clock a block may be.
@@ -96,6 +101,14 @@ pub enum Error {
     /// The ledger broke, or the engine contradicts it: the node must not sign any more.
     #[error("stopped to be safe: {0}")]
     Fatal(String),
+    /// The engine's own journals could not be opened, read or written, or the engine contradicts itself.
+    #[error("the engine stopped: {reason}: journals={}", directory.display())]
+    Engine {
+        /// What the engine said last.
+        reason: String,
+        /// Folder of its journals.
+        directory: PathBuf,
+    },
 }
 
 /// Where anything that must stop the node reports; the first report wins.
@@ -120,13 +133,12 @@ impl Fatal {
     }
 }
 
-/// Runs the engine on the calling thread until `shutdown` ends or something fatal happens.
+/// Runs the engine on the calling thread until `shutdown` ends or something fatal happens. When it returns, every task
+/// of the engine has ended and nothing is signed any more.
 ///
 /// # Errors
-/// [`Error`]. After [`Error::Fatal`] the process must end; what was not committed is delivered again.
-///
-/// # Panics
-/// If the engine's own journals cannot be read or written (full or broken disk): continuing could sign twice.
+/// [`Error`]. After [`Error::Fatal`] and [`Error::Engine`] the process must end; what was not committed is delivered
+/// again after a restart.
 pub fn run(
     config: RunConfig,
     ledger: Arc<dyn Ledger>,
@@ -146,27 +158,50 @@ pub fn run(
             .with_worker_threads(THREADS)
             .with_tcp_nodelay(Some(true)),
     );
-    runner.start(|context| async move {
-        let (fatal, failed) = Fatal::new();
-        let voter = Box::pin(start(context.child("validator"), config, peers, ledger, outgoing, fatal)).await;
-        let stopped = select(Box::pin(failed), voter);
-        let result = match select(shutdown, stopped).await {
-            Either::Left(((), _)) => Ok(()),
-            Either::Right((Either::Left((reason, _)), _)) => {
-                Err(Error::Fatal(reason.unwrap_or_else(|_| "the engine was dropped".to_owned())))
-            }
-            Either::Right((Either::Right((ended, _)), _)) => {
-                Err(Error::Fatal(format!("the engine ended by itself: {ended:?}")))
-            }
-        };
-        if context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
-            tracing::warn!("some tasks of the engine did not stop in time");
-        }
-        result
-    })
+    let directory = config.directory.clone();
+    // The engine panics where its journals fail. The runner then ends all its tasks and passes the panic on.
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        runner.start(|context| supervise(context, config, peers, ledger, outgoing, shutdown))
+    }));
+    ended.unwrap_or_else(|panic| Err(Error::Engine { reason: panic_text(&*panic), directory }))
 }
 
-fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error> {
+/// Starts everything and waits for the first that ends.
+async fn supervise(
+    context: runtime::Context,
+    config: RunConfig,
+    peers: Map<PublicKey, Address>,
+    ledger: Arc<dyn Ledger>,
+    outgoing: Outgoing,
+    shutdown: BoxFuture<'static, ()>,
+) -> Result<(), Error> {
+    let (fatal, failed) = Fatal::new();
+    let directory = config.directory.clone();
+    let voter = Box::pin(start(context.child("validator"), config, peers, ledger, outgoing, fatal))
+        .await
+        .map_err(|reason| Error::Engine { reason, directory })?;
+    let stopped = select(Box::pin(failed), voter);
+    let result = match select(shutdown, stopped).await {
+        Either::Left(((), _)) => Ok(()),
+        Either::Right((Either::Left((reason, _)), _)) => {
+            Err(Error::Fatal(reason.unwrap_or_else(|_| "the engine was dropped".to_owned())))
+        }
+        Either::Right((Either::Right((ended, _)), _)) => {
+            Err(Error::Fatal(format!("the engine ended by itself: {ended:?}")))
+        }
+    };
+    if context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
+        tracing::warn!("some tasks of the engine did not stop in time");
+    }
+    result
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked without words").to_owned()
+}
+
+pub(crate) fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error> {
     if config.validators.len() != config.keys.participants.len() {
         return Err(Error::Validators("its length is not that of the committee"));
     }
@@ -191,21 +226,9 @@ async fn start(
     ledger: Arc<dyn Ledger>,
     outgoing: Outgoing,
     fatal: Fatal,
-) -> commonware_runtime::Handle<()> {
-    let count = config.validators.len();
+) -> Result<commonware_runtime::Handle<()>, String> {
     let namespace = network_namespace(config.chain_id);
-    let (mut network, mut oracle) = lookup::Network::new(
-        context.child("network"),
-        lookup::Config::local(
-            handshake(config.keys.signer.clone()),
-            &[namespace.as_slice(), b"_P2P"].concat(),
-            config.listen,
-            // Mailboxes are sized, and their memory taken, by this number.
-            NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
-            message_bytes_max(u32::try_from(count).unwrap_or(u32::MAX)),
-            NZUsize!(1024),
-        ),
-    );
+    let (mut network, mut oracle) = lookup::Network::new(context.child("network"), connections(&config));
     oracle.track(0, peers);
     let channels = Channels {
         votes: network.register(0, ENGINE_QUOTA),
@@ -241,12 +264,27 @@ async fn start(
         seeds,
         pacing: config.pacing,
         genesis: ChainBlock::new(config.genesis),
+        committed: config.committed,
     };
-    let voter = engine::start(context.child("engine"), engine_config, channels, finalizer, deliveries).await;
+    let voter = engine::start(context.child("engine"), engine_config, channels, finalizer, deliveries).await?;
     context.child("gossip_out").spawn(|runtime| gossip::send(runtime, outgoing, gossip_sender));
     context.child("gossip_in").spawn(|_| gossip::receive(gossip_receiver, oracle, ledger));
     network.start();
-    voter
+    Ok(voter)
+}
+
+/// Who connects, from where, and how much one message may hold.
+pub(crate) fn connections(config: &RunConfig) -> lookup::Config<Cups<Sake<PrivateKey>, ChaCha20Poly1305>> {
+    let count = config.validators.len();
+    lookup::Config::local(
+        handshake(config.keys.signer.clone()),
+        &[network_namespace(config.chain_id).as_slice(), b"_P2P"].concat(),
+        config.listen,
+        // Mailboxes are sized, and their memory taken, by this number.
+        NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
+        message_bytes_max(u32::try_from(count).unwrap_or(u32::MAX)),
+        NZUsize!(1024),
+    )
 }
 
 /// How validators prove to each other who they are, and encrypt what they say.

@@ -5,7 +5,7 @@ use commonware_codec::{Copying, DecodeExt as _, Encode as _};
 use commonware_consensus::{
     Reporter,
     simplex::{scheme::bls12381_threshold::vrf, types::Activity},
-    types::Round,
+    types::{Epoch, Round, View},
 };
 use commonware_cryptography::{
     bls12381::primitives::{
@@ -70,22 +70,8 @@ impl SeedBook {
             return known == *seed;
         }
         let Ok(signature) = <MinSig as Variant>::Signature::decode(Copying(seed.0.as_slice())) else { return false };
-        let mut message = Vec::with_capacity(20);
-        [epoch, view].into_iter().for_each(|number| put_leb128(&mut message, number));
+        let message = Round::new(Epoch::new(epoch), View::new(view)).encode();
         ops::verify_message::<MinSig>(&self.network_key, &self.namespace, &message, &signature).is_ok()
-    }
-}
-
-/// Unsigned LEB128, shortest form.
-fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
-    loop {
-        let low = number.to_le_bytes()[0] & 0x7f;
-        number >>= 7;
-        if number == 0 {
-            out.push(low);
-            return;
-        }
-        out.push(low | 0x80);
     }
 }
 
@@ -120,5 +106,52 @@ where
             _ => {}
         }
         self.inner.report(activity)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use commonware_cryptography::bls12381::primitives::{group::Private, ops::compute_public};
+    use commonware_math::algebra::Random as _;
+    use commonware_utils::{rng::sys_rng, union_unique};
+
+    const CHAIN_ID: u64 = 7;
+
+    /// A network of one key, and its seed of (epoch, view).
+    fn sign(private: &Private, epoch: u64, view: u64) -> Seed {
+        let message = Round::new(Epoch::new(epoch), View::new(view)).encode();
+        let signature = ops::sign_message::<MinSig>(private, b"keystead-7_SEED", &message);
+        Seed(signature.encode().as_ref().try_into().unwrap())
+    }
+
+    #[test]
+    fn a_seed_that_was_never_seen_holds_by_its_signature_for_its_view_only() {
+        let private = Private::random(sys_rng());
+        let book = SeedBook::new(CHAIN_ID, compute_public::<MinSig>(&private));
+        let seed = sign(&private, 0, 300);
+        assert!(book.holds(0, 300, &seed));
+        assert!(!book.holds(0, 301, &seed) && !book.holds(1, 300, &seed));
+        let mut flipped = seed;
+        flipped.0[20] ^= 1;
+        assert!(!book.holds(0, 300, &flipped));
+        assert!(!SeedBook::new(8, compute_public::<MinSig>(&private)).holds(0, 300, &seed), "another chain");
+    }
+
+    #[test]
+    fn a_seed_that_was_seen_is_compared_and_old_ones_make_room() {
+        let private = Private::random(sys_rng());
+        let book = SeedBook::new(CHAIN_ID, compute_public::<MinSig>(&private));
+        let views = u64::try_from(BOOK_MAX).unwrap().saturating_add(2);
+        (0..views).for_each(|view| book.insert(Round::new(Epoch::zero(), View::new(view)), Seed([9; 48])));
+        assert_eq!((book.get(0, 1), book.get(0, 2)), (None, Some(Seed([9; 48]))));
+        assert!(book.holds(0, 2, &Seed([9; 48])) && !book.holds(0, 2, &sign(&private, 0, 2)));
+    }
+
+    #[test]
+    fn the_signed_message_is_that_of_the_spec() {
+        let round = Round::new(Epoch::new(3), View::new(300)).encode();
+        assert_eq!(Seed::message(CHAIN_ID, 3, 300), union_unique(b"keystead-7_SEED", &round));
     }
 }

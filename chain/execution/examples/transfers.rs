@@ -5,7 +5,6 @@
 //! Counts everything that `execute` does: system calls, transfers, receipts and their root, change set. Not signatures,
 //! not the state root, not the store.
 #![allow(
-    clippy::unwrap_used,
     clippy::print_stdout,
     clippy::arithmetic_side_effects,
     clippy::cast_possible_truncation,
@@ -15,26 +14,27 @@
 )]
 
 #[path = "../tests/execution/world.rs"]
+#[allow(clippy::unwrap_used, reason = "part of the tests")]
 mod world;
 
 use keystead_execution::execute;
 use keystead_types::{Address, Recovered};
-use std::time::Instant;
+use std::{error::Error, time::Instant};
 use world::{ETHER, SPEC, Tx, World, env};
 
 /// Senders, as in the comparison with anvil.
 const SENDERS: u64 = 200;
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>().unwrap());
-    let count = arguments.next().unwrap_or(7_000);
-    let blocks = arguments.next().unwrap_or(30);
+fn main() -> Result<(), Box<dyn Error>> {
+    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
+    let count = arguments.next().transpose()?.unwrap_or(7_000);
+    let blocks = arguments.next().transpose()?.unwrap_or(30);
     println!("plain transfers through execute(), {count} per block, {blocks} blocks, {SENDERS} senders");
-    measure("to fresh recipients", count, blocks, |block, index| address(1 << 40 | block << 20 | index));
-    measure("to known recipients", count, blocks, |_, index| address(index % SENDERS));
+    measure("to fresh recipients", count, blocks, |block, index| address(1 << 40 | block << 20 | index))?;
+    measure("to known recipients", count, blocks, |_, index| address(index % SENDERS))
 }
 
-fn measure(name: &str, count: u64, blocks: u64, recipient: impl Fn(u64, u64) -> Address) {
+fn measure(name: &str, count: u64, blocks: u64, recipient: impl Fn(u64, u64) -> Address) -> Result<(), Box<dyn Error>> {
     let mut world = World::with_system_contracts();
     for sender in 0..SENDERS {
         world.fund(address(sender), 1_000_000 * ETHER);
@@ -50,7 +50,7 @@ fn measure(name: &str, count: u64, blocks: u64, recipient: impl Fn(u64, u64) -> 
             })
             .collect();
         let start = (Instant::now(), cpu_seconds());
-        let outcome = execute(&world, &SPEC, &env(), &transactions).unwrap();
+        let outcome = execute(&world, &SPEC, &env(), &transactions)?;
         let cpu = cpu_seconds().zip(start.1).map(|(end, start)| end - start);
         let seconds = start.0.elapsed().as_secs_f64();
         wall += seconds;
@@ -67,6 +67,7 @@ fn measure(name: &str, count: u64, blocks: u64, recipient: impl Fn(u64, u64) -> 
         at(0.9),
         (count * blocks) as f64 / wall
     );
+    Ok(())
 }
 
 fn address(index: u64) -> Address {

@@ -56,6 +56,15 @@ pub struct ValidatorInfo {
 
 /// Takes transactions into the node: pool, gossip, and waking the proposer.
 pub trait Submit: Send + Sync {
+    /// Whether transactions are taken at the moment. Asked before a signature is checked, which costs more than all the
+    /// rest: a node that cannot keep up must be able to refuse cheaply.
+    ///
+    /// # Errors
+    /// [`SubmitError::Busy`].
+    fn ready(&self) -> Result<(), SubmitError> {
+        Ok(())
+    }
+
     /// Offers a transaction whose signature was verified.
     ///
     /// Called on a blocking thread, from many at once; must not wait for the network.
@@ -71,6 +80,14 @@ pub enum SubmitError {
     /// The pool's rules refuse it: the sender must change it, or wait.
     #[error(transparent)]
     Refused(Box<PoolError>),
+    /// More transactions arrive than this node can check: send it again later, or to another node.
+    #[error("the node is busy: send again in a second or to another node: waiting={waiting} max={max}")]
+    Busy {
+        /// Transactions that wait to be checked.
+        waiting: usize,
+        /// From how many on none is taken.
+        max: usize,
+    },
     /// The node takes no transactions now, for instance while it stops: try another node.
     #[error("the node takes no transactions now: {0}")]
     Unavailable(String),

@@ -64,7 +64,12 @@ impl Ledger for Chain {
             return Ok(Verdict::Valid);
         }
         if block.number() <= self.store.head().number {
-            return self.check_old(block);
+            return match self.check_old(block)? {
+                Verdict::Valid => Ok(Verdict::Valid),
+                // It may follow every rule and merely have lost its height to another block: that is no verdict on it,
+                // and the state to judge it by is gone.
+                Verdict::Invalid(_) => Err(LedgerError::UnknownParent(block.header().parent_hash)),
+            };
         }
         if let Some(reason) = self.broken_header_rule(block.header(), parent) {
             return Ok(Verdict::Invalid(reason));

@@ -106,3 +106,6 @@ fn environment(header: &Header) -> BlockEnv {
 fn broken(what: &'static str) -> impl Fn(&dyn std::fmt::Display) -> LedgerError {
     move |error| LedgerError::Broken(format!("{what}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

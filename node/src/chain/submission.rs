@@ -8,12 +8,16 @@ use keystead_state::Store;
 use keystead_types::{B256, Bytes, ChainSpec, Recovered, StateView as _, Transaction, decode_transaction, recover_all};
 use std::sync::{
     Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
     mpsc::{Receiver, SyncSender, sync_channel},
 };
 use tokio::sync::Notify;
 
 /// Gossiped batches that wait for their senders to be recovered; more are dropped, their origin still has them.
 const QUEUE_MAX: usize = 256;
+/// Gossiped transactions that wait, from which on users are refused: about a fifth of a second of work for one core.
+/// Whoever took more than it can check would have to drop gossip, and what is dropped waits long for its block.
+const WAITING_MAX: usize = 4_096;
 
 /// Takes transactions. Cheap to clone.
 #[derive(Clone)]
@@ -24,6 +28,8 @@ pub(crate) struct Submissions {
     gossip: Gossip,
     demand: Arc<Notify>,
     inbox: SyncSender<Vec<Bytes>>,
+    /// Transactions in the inbox.
+    waiting: Arc<AtomicUsize>,
 }
 
 /// The other end of the inbox, for [`Submissions::work`].
@@ -32,7 +38,8 @@ pub(crate) struct Inbox(Receiver<Vec<Bytes>>);
 impl Submissions {
     pub(crate) fn new(store: Store, spec: ChainSpec, pool: Arc<Mutex<Pool>>, gossip: Gossip) -> (Self, Inbox) {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
-        (Self { store, spec, pool, gossip, demand: Arc::default(), inbox: sender }, Inbox(receiver))
+        let (demand, waiting) = (Arc::default(), Arc::default());
+        (Self { store, spec, pool, gossip, demand, inbox: sender, waiting }, Inbox(receiver))
     }
 
     /// Rings when a transaction entered the pool.
@@ -42,7 +49,10 @@ impl Submissions {
 
     /// Queues a gossiped batch; drops it if the queue is full.
     pub(crate) fn receive(&self, batch: Vec<Bytes>) {
+        let count = batch.len();
+        self.waiting.fetch_add(count, Ordering::Relaxed);
         if self.inbox.try_send(batch).is_err() {
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
             tracing::debug!("dropped a gossiped batch: the queue is full");
         }
     }
@@ -50,17 +60,23 @@ impl Submissions {
     /// Works through gossiped batches until every sender is gone. Runs on a thread of its own.
     pub(crate) fn work(&self, inbox: &Inbox) {
         while let Ok(batch) = inbox.0.recv() {
-            let fresh: Vec<Transaction> =
-                batch.iter().filter_map(|bytes| decode_transaction(bytes).ok()).filter(|tx| !self.has(tx)).collect();
-            // One bad signature spoils its batch: an honest validator has checked each before it gossiped.
-            let Ok(recovered) = recover_all(fresh) else { continue };
-            let mut inserted = 0usize;
-            for transaction in recovered {
-                inserted = inserted.saturating_add(usize::from(self.insert(transaction).is_ok()));
-            }
-            if inserted > 0 {
-                self.demand.notify_one();
-            }
+            self.take(&batch);
+            self.waiting.fetch_sub(batch.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// Puts a gossiped batch into the pool.
+    fn take(&self, batch: &[Bytes]) {
+        let fresh: Vec<Transaction> =
+            batch.iter().filter_map(|bytes| decode_transaction(bytes).ok()).filter(|tx| !self.has(tx)).collect();
+        // One bad signature spoils its batch: an honest validator has checked each before it gossiped.
+        let Ok(recovered) = recover_all(fresh) else { return };
+        let mut inserted = 0usize;
+        for transaction in recovered {
+            inserted = inserted.saturating_add(usize::from(self.insert(transaction).is_ok()));
+        }
+        if inserted > 0 {
+            self.demand.notify_one();
         }
     }
 
@@ -87,6 +103,13 @@ impl Submissions {
 }
 
 impl Submit for Submissions {
+    fn ready(&self) -> Result<(), SubmitError> {
+        match self.waiting.load(Ordering::Relaxed) {
+            waiting if waiting > WAITING_MAX => Err(SubmitError::Busy { waiting, max: WAITING_MAX }),
+            _ => Ok(()),
+        }
+    }
+
     fn submit(&self, transaction: Recovered) -> Result<B256, SubmitError> {
         let encoded = Bytes::from(transaction.encoded_2718());
         let hash = self.insert(transaction)?;

@@ -33,6 +33,9 @@ use tokio::time::sleep;
 const POLL: Duration = Duration::from_millis(5);
 /// How long to wait for the last transactions after the last was sent.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
+/// How long nothing may be included before the rest counts as stuck: a refused transaction holds back all later ones of
+/// its sender.
+const STALL_MAX: Duration = Duration::from_secs(3);
 /// Time between two batches to one node.
 const TICK: Duration = Duration::from_millis(20);
 /// Gas of a plain transfer.
@@ -122,8 +125,16 @@ async fn load(options: &BenchLoad) -> Result<Report> {
     let start = Instant::now();
     send(&clients, transactions, options.rate, &board).await;
     let last = Instant::now();
-    while included(&board) < board.accepted.load(Ordering::Relaxed) && last.elapsed() < SETTLE_MAX {
+    let (mut count, mut progress) = (included(&board), last);
+    while count < board.accepted.load(Ordering::Relaxed)
+        && last.elapsed() < SETTLE_MAX
+        && progress.elapsed() < STALL_MAX
+    {
         sleep(POLL).await;
+        let now = included(&board);
+        if now > count {
+            (count, progress) = (now, Instant::now());
+        }
     }
     board.done.store(true, Ordering::Relaxed);
     let observed = observer.await.wrap_err("the observer died")??;
@@ -215,7 +226,7 @@ fn sign(signer: &PrivateKeySigner, chain_id: u64, nonce: u64, to: Address, value
     Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
 }
 
-/// Sends each transaction when its time has come; a sender's transactions always go to the same node.
+/// Sends each transaction when its time has come, to one node after the other.
 async fn send(clients: &[Client], transactions: Vec<(B256, Bytes)>, rate: u64, board: &Arc<Board>) {
     let start = Instant::now();
     let per_tick = rate.saturating_mul(u64::try_from(TICK.as_millis()).unwrap_or(1)) as f64 / 1_000.0;

@@ -13,8 +13,9 @@ use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, ValidatorInfo};
-use keystead_state::{Options, Store};
+use keystead_state::{Error as StateError, Options, Store};
 use std::{
+    path::Path,
     process::ExitCode,
     sync::{Arc, Mutex},
     thread,
@@ -33,8 +34,7 @@ const RPC_THREADS: usize = 2;
 pub(crate) fn run(options: &Node) -> Result<ExitCode> {
     let folder = Folder::read(&options.dir)?;
     let data = folder.root.join("data");
-    let store = Store::open(&data.join("state"), &folder.genesis, Options::default())
-        .wrap_err_with(|| format!("cannot open the state in {}", data.display()))?;
+    let store = open_store(&data.join("state"), &folder)?;
     let keys = keys(&folder)?;
     let network_key = keys.network_key()?;
     let spec = folder.genesis.spec;
@@ -76,9 +76,50 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
         let _ = server.await;
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
-    result.wrap_err("the validator stopped")?;
+    result.map_err(|error| stopped_by(error, &data))?;
     tracing::info!(head = store.head().number, "validator stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the state; the error says what a person can do.
+fn open_store(directory: &Path, folder: &Folder) -> Result<Store> {
+    Store::open(directory, &folder.genesis, Options::default()).map_err(|error| {
+        let shown = directory.display();
+        let advice = match &error {
+            StateError::Io(_) => format!(
+                "cannot open the state in {shown}: make sure that the disk has free space and works, then start again; \
+                 nothing final is lost"
+            ),
+            StateError::Store(_) | StateError::Corrupt(_) => format!(
+                "cannot use the state in {shown}: make sure that the disk has free space and works, and start again; \
+                 if that does not help, delete this folder: the validator makes it anew from its own blocks and those \
+                 of the other validators; nothing final is lost"
+            ),
+            _ => format!("cannot open the state in {shown}"),
+        };
+        eyre::Report::new(error).wrap_err(advice)
+    })
+}
+
+/// What to say when the engine ended by an error.
+fn stopped_by(error: keystead_consensus::Error, data: &Path) -> eyre::Report {
+    use keystead_consensus::Error;
+    let advice = match &error {
+        Error::Fatal(_) => format!(
+            "the validator stopped and signs nothing any more; nothing final is lost: make sure that the disk under {} \
+             has free space and works, then start again",
+            data.display()
+        ),
+        Error::Engine { .. } => format!(
+            "the validator stopped and signs nothing any more; nothing final is lost: make sure that the disk under \
+             {data} has free space and works, then start again; if the files in {engine} are damaged, delete that \
+             folder once the other validators have made blocks without this one",
+            data = data.display(),
+            engine = data.join("engine").display()
+        ),
+        Error::Keys(_) | Error::Validators(_) | Error::Pacing { .. } => "the validator cannot start".to_owned(),
+    };
+    eyre::Report::new(error).wrap_err(advice)
 }
 
 fn keys(folder: &Folder) -> Result<ValidatorKeys> {
@@ -123,6 +164,7 @@ fn engine_config(folder: &Folder, store: &Store, keys: ValidatorKeys) -> Result<
         listen: folder.config.p2p_listen,
         directory: folder.root.join("data").join("engine"),
         genesis: store.genesis(),
+        committed: store.head().number,
         pacing: Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() },
         drift_max: Duration::from_millis(folder.genesis.spec.drift_ms_max),
     })

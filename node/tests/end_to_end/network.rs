@@ -4,6 +4,7 @@ use crate::http;
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
+    io::Read as _,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
@@ -88,6 +89,62 @@ impl Network {
         self.validators[index] = Some(child);
     }
 
+    /// Runs a validator until it ends by itself, with files that cannot grow beyond `limit_kib`: the writes fail as
+    /// they do on a full disk. Gives exit code and log.
+    pub(crate) fn run_with_full_disk(&self, index: usize, limit_kib: u64) -> (Option<i32>, String) {
+        // POSIX counts in units of 512 bytes. The signal that comes with the limit would kill before the error.
+        let script = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" node --dir \"$1\"", limit_kib * 2);
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, KEYSTEAD]).arg(self.folder(index));
+        run_to_end(&mut command)
+    }
+
+    /// As [`Self::launch`] for a validator that may refuse: waits until it reaches a height (`None`) or ends, and then
+    /// gives exit code and log.
+    pub(crate) fn launch_damaged(&mut self, index: usize, height: u64) -> Option<(Option<i32>, String)> {
+        let log = self.folder(index).join("log.txt");
+        let before = fs::metadata(&log).map_or(0, |metadata| metadata.len() as usize);
+        self.launch(index);
+        let ended = wait_until("the validator recovers or refuses", || {
+            let child = self.validators[index].as_mut().unwrap();
+            match child.try_wait().unwrap() {
+                Some(status) => Some(Some(status.code())),
+                None => self.head(index).is_some_and(|head| head >= height).then_some(None),
+            }
+        });
+        ended.map(|code| {
+            self.validators[index] = None;
+            (code, String::from_utf8_lossy(&fs::read(&log).unwrap()[before..]).into_owned())
+        })
+    }
+
+    /// Memory of a validator's process in MiB; `None` where the system does not say.
+    pub(crate) fn memory_mib(&self, index: usize) -> Option<u64> {
+        let process = self.validators[index].as_ref()?.id();
+        let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? / 1024)
+    }
+
+    pub(crate) fn log_bytes(&self, index: usize) -> u64 {
+        fs::metadata(self.folder(index).join("log.txt")).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Fails unless all validators hold the same blocks, with the same roots, up to the lowest head; returns it.
+    pub(crate) fn agree(&self) -> u64 {
+        let lowest = (0..self.rpc.len()).map(|index| self.head(index).unwrap()).min().unwrap();
+        for height in 0..=lowest {
+            let first = self.block(0, height);
+            for index in 1..self.rpc.len() {
+                let other = self.block(index, height);
+                for field in ["hash", "stateRoot", "receiptsRoot"] {
+                    assert_eq!(other[field], first[field], "validator {index} differs at {height}: {field}");
+                }
+            }
+        }
+        lowest
+    }
+
     /// SIGKILL: the process gets no chance to save anything.
     pub(crate) fn kill(&mut self, index: usize) {
         let mut child = self.validators[index].take().unwrap();
@@ -154,6 +211,32 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
+}
+
+/// Runs a process until it ends by itself; gives exit code and what it wrote to standard error.
+pub(crate) fn run_to_end(command: &mut Command) -> (Option<i32>, String) {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut pipe = child.stderr.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = Vec::new();
+        let _ = pipe.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let start = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if start.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            break None;
+        }
+        thread::sleep(POLL);
+    };
+    let text = reader.join().unwrap();
+    let status = status.unwrap_or_else(|| panic!("the process does not end: {command:?}\n{text}"));
+    (status.code(), text)
 }
 
 pub(crate) fn number(value: &Value) -> u64 {

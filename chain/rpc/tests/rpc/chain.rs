@@ -23,7 +23,10 @@ use keystead_types::{
 };
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::JoinHandle,
 };
 use tempfile::TempDir;
@@ -119,9 +122,14 @@ struct Admission {
     store: Store,
     pool: Arc<Mutex<Pool>>,
     spec: ChainSpec,
+    busy: Arc<AtomicBool>,
 }
 
 impl Submit for Admission {
+    fn ready(&self) -> Result<(), SubmitError> {
+        if self.busy.load(Ordering::Relaxed) { Err(SubmitError::Busy { waiting: 9, max: 8 }) } else { Ok(()) }
+    }
+
     fn submit(&self, transaction: Recovered) -> Result<B256, SubmitError> {
         let hash = *transaction.tx_hash();
         let unavailable = |error: &dyn std::fmt::Display| SubmitError::Unavailable(error.to_string());
@@ -285,12 +293,15 @@ pub fn word(number: u64) -> Bytes {
 pub struct Server {
     pub chain: Chain,
     pub client: Client,
+    /// Set by a test: from then on transactions are refused.
+    pub busy: Arc<AtomicBool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     fn start(chain: Chain, limits: ServerLimits) -> Self {
+        let busy = Arc::new(AtomicBool::new(false));
         let context = Context {
             store: chain.store.clone(),
             pool: Arc::clone(&chain.pool),
@@ -299,6 +310,7 @@ impl Server {
                 store: chain.store.clone(),
                 pool: Arc::clone(&chain.pool),
                 spec: chain.genesis.spec,
+                busy: Arc::clone(&busy),
             }),
             network: Network {
                 network_key: chain.network_key(),
@@ -323,7 +335,7 @@ impl Server {
                 keystead_rpc::serve(context, listener, limits, shutdown).await.unwrap();
             });
         });
-        Self { chain, client: Client(address), stop: Some(stop), thread: Some(thread) }
+        Self { chain, client: Client(address), busy, stop: Some(stop), thread: Some(thread) }
     }
 
     /// The chain of the module's table behind default limits.

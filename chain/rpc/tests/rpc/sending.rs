@@ -7,6 +7,7 @@ use crate::{
 use alloy_consensus::{TxEip1559, TxLegacy};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 #[test]
 fn a_transaction_waits_in_the_pool_and_then_stands_in_a_block() {
@@ -84,6 +85,18 @@ fn refusals_use_the_phrases_that_tools_know() {
     assert_eq!(client.fail("eth_sendRawTransaction", json!(["0xzz"])).0, -32602);
     assert_eq!(client.fail("eth_sendRawTransaction", json!([])).0, -32602);
     assert!(client.get("/metrics").body.contains("keystead_mempool_transactions 1\n"));
+}
+
+#[test]
+fn a_busy_node_refuses_transactions_with_the_limits_code_and_answers_everything_else() {
+    let server = Server::full();
+    let transaction = raw(&Person::alice().transfer(4, Address::ZERO, U256::from(1)));
+    server.busy.store(true, Ordering::Relaxed);
+    let (code, message) = server.client.fail("eth_sendRawTransaction", json!([transaction]));
+    assert_eq!((code, message.starts_with("the node is busy: send again")), (-32005, true), "{message}");
+    assert_eq!(server.client.call("eth_blockNumber", json!([])), "0x7");
+    server.busy.store(false, Ordering::Relaxed);
+    server.client.call("eth_sendRawTransaction", json!([transaction]));
 }
 
 #[test]

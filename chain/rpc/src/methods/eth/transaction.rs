@@ -18,13 +18,20 @@ pub(super) fn send_raw(service: &Service, params: &Params) -> Result<Json, RpcEr
     if bytes.is_empty() {
         return Err(params.wrong(0, "expected the bytes of a signed transaction, got none"));
     }
+    service.context.submit.ready().map_err(refused)?;
     let transaction = decode_transaction(&bytes).map_err(|error| RpcError::server(error.to_string()))?;
     let recovered = recover(transaction).map_err(|error| RpcError::server(format!("invalid sender: {error}")))?;
-    let hash = service.context.submit.submit(recovered).map_err(|error| match error {
-        SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
-        unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
-    })?;
+    let hash = service.context.submit.submit(recovered).map_err(refused)?;
     Json::of(&hash)
+}
+
+/// The error as clients read it: only a busy node is worth asking again.
+fn refused(error: SubmitError) -> RpcError {
+    match error {
+        SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
+        busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),
+        unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
+    }
 }
 
 pub(super) fn by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {

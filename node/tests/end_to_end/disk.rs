@@ -1,0 +1,134 @@
+//! A full disk and torn files at a validator: it says what to do, signs nothing wrong, and comes back with equal roots.
+
+use crate::network::{KEYSTEAD, Network};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// The validator that has the bad luck.
+const VICTIM: usize = 0;
+
+/// Some blocks with transactions in them.
+fn work(network: &Network) {
+    let status = Command::new(KEYSTEAD)
+        .args(["bench", "load", "--rate", "40", "--senders", "10", "--seconds", "2", "--rpc", &network.url(1)])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { out.extend(files(&path)) } else { out.push(path) }
+    }
+    out
+}
+
+/// What the program says at its end, for the person who started it.
+fn last_error(log: &str) -> &str {
+    log.rsplit("\nerror: ").next().unwrap()
+}
+
+/// The journal of the state store.
+fn state_journal(network: &Network) -> PathBuf {
+    let journals = files(&network.folder(VICTIM).join("data/state"));
+    let journals = journals.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "jnl"));
+    journals.max_by_key(|file| fs::metadata(file).unwrap().modified().unwrap()).unwrap()
+}
+
+/// The file of one of the engine's partitions that was written last.
+fn engine_file(network: &Network, partition: &str) -> PathBuf {
+    let files = files(&network.folder(VICTIM).join("data/engine").join(partition));
+    files.into_iter().max_by_key(|file| (fs::metadata(file).unwrap().modified().unwrap(), file.clone())).unwrap()
+}
+
+/// Bytes up to the last that is not zero: files are made with room ahead.
+fn used(file: &Path) -> usize {
+    let bytes = fs::read(file).unwrap();
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+#[test]
+fn a_full_disk_stops_the_validator_with_advice_and_loses_nothing_slow() {
+    let mut network = Network::start(4);
+    work(&network);
+    for place in ["start", "engine", "journal", "state"] {
+        network.kill(VICTIM);
+        let head = network.head(1).unwrap();
+        let (limit_kib, words) = match place {
+            // Not even the lock can be written.
+            "start" => (0, "data/state"),
+            "engine" => (4, "data/engine"),
+            // The journal of a view's votes takes just over 8 KiB.
+            "journal" => (8, "data/engine"),
+            _ => (used(&state_journal(&network)) as u64 / 1024 + 2, "committing a block"),
+        };
+        let (code, log) = network.run_with_full_disk(VICTIM, limit_kib);
+        assert_eq!(code, Some(1), "{place}: {log}");
+        let error = last_error(&log);
+        assert!(error.contains("free space") && error.contains("start again") && log.contains(words), "{place}: {log}");
+        network.wait_for_head(1, head + 2);
+        network.launch(VICTIM);
+        let head = network.head(1).unwrap();
+        network.wait_for_head(VICTIM, head + 2);
+    }
+    println!("height={}", network.agree());
+}
+
+/// A way to damage a file.
+enum Damage {
+    /// The last bytes are gone.
+    Cut(usize),
+    /// One bit is wrong, so many bytes before the end of what is used.
+    Flip(usize),
+}
+
+impl Damage {
+    fn apply(&self, file: &Path) {
+        let (mut bytes, used) = (fs::read(file).unwrap(), used(file));
+        match self {
+            Self::Cut(count) => bytes.truncate(used.saturating_sub(*count)),
+            Self::Flip(before_end) => bytes[used.saturating_sub(*before_end).min(used - 1)] ^= 0x10,
+        }
+        fs::write(file, bytes).unwrap();
+    }
+}
+
+#[test]
+fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
+    let mut network = Network::start(4);
+    work(&network);
+    let cases: [(&str, Damage); 7] = [
+        ("state", Damage::Cut(4_096)),
+        ("state", Damage::Flip(700)),
+        ("simplex", Damage::Cut(4_096)),
+        ("simplex", Damage::Flip(100)),
+        ("blocks-value", Damage::Cut(100)),
+        ("blocks-value", Damage::Flip(300)),
+        ("marshal-application-metadata", Damage::Flip(20)),
+    ];
+    for (at, (place, damage)) in cases.iter().enumerate() {
+        network.kill(VICTIM);
+        let file = if *place == "state" { state_journal(&network) } else { engine_file(&network, place) };
+        damage.apply(&file);
+        let head = network.head(1).unwrap();
+        let refused = network.launch_damaged(VICTIM, head + 2);
+        println!("case {at} {place}: {}", if refused.is_some() { "refused" } else { "recovered" });
+        if let Some((code, log)) = refused {
+            assert_eq!(code, Some(1), "case {at} {place}: {log}");
+            let folder = network.folder(VICTIM).join("data").join(if *place == "state" { "state" } else { "engine" });
+            let error = last_error(&log);
+            let advised = error.contains(&folder.display().to_string()) && error.contains("delete");
+            assert!(advised, "case {at} {place}: {log}");
+            fs::remove_dir_all(&folder).unwrap();
+            network.launch(VICTIM);
+            network.wait_for_head(VICTIM, head + 2);
+        }
+    }
+    println!("height={}", network.agree());
+}

@@ -17,10 +17,23 @@ pub(crate) fn root() -> Result<PathBuf> {
     Ok(root.to_owned())
 }
 
-/// The cargo that runs this task.
+/// The cargo that runs this task, with the environment that a person's shell would give it.
+///
+/// `cargo run` describes the package that it runs in variables. Build scripts (`ring`'s, for one) depend on them, so with them
+/// every change between `cargo xtask` and plain cargo would build half of the dependencies again.
 pub(crate) fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") || DESCRIPTIONS.contains(&&*text) {
+            command.env_remove(name);
+        }
+    }
+    command
 }
+
+/// More of what `cargo run` tells its program.
+const DESCRIPTIONS: [&str; 4] = ["CARGO_BIN_NAME", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"];
 
 /// Where cargo puts what it builds.
 pub(crate) fn target(root: &Path) -> PathBuf {

@@ -116,7 +116,7 @@ async fn load(options: &BenchLoad) -> Result<Report> {
     let clients: Vec<Client> = options.rpc.iter().map(|url| Client::new(url)).collect::<Result<_>>()?;
     let first = clients.first().ok_or_else(|| eyre!("name at least one node with --rpc"))?;
     let chain_id = first.quantity("eth_chainId", json!([])).await?;
-    let senders = fund(first, chain_id, options.senders).await?;
+    let senders = fund(&clients, first, chain_id, options.senders).await?;
     let total = options.rate.saturating_mul(options.seconds);
     let transactions = sign_all(&senders, chain_id, total)?;
     let board = Arc::new(Board::default());
@@ -169,8 +169,8 @@ fn report(board: &Board, observed: Observed, start: Instant, sent: u64) -> Repor
     }
 }
 
-/// Makes fresh accounts and gives each one KST from the first test account.
-async fn fund(client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateKeySigner>> {
+/// Makes fresh accounts and gives each one KST from the first test account; waits until every node knows of it.
+async fn fund(nodes: &[Client], client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateKeySigner>> {
     let rich = MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).build().wrap_err("test account")?;
     let senders: Vec<PrivateKeySigner> = (0..count).map(|_| PrivateKeySigner::random()).collect();
     let nonce = client.quantity("eth_getTransactionCount", json!([rich.address(), "pending"])).await?;
@@ -187,9 +187,12 @@ async fn fund(client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateK
     }
     let last = last.ok_or_else(|| eyre!("--senders must be at least 1"))?;
     let start = Instant::now();
-    while client.call("eth_getTransactionReceipt", json!([last])).await?.is_null() {
-        ensure!(start.elapsed() < SETTLE_MAX, "the funding transactions were not included within {SETTLE_MAX:?}");
-        sleep(POLL).await;
+    for node in nodes {
+        // A node that is a block behind would refuse the senders as poor.
+        while node.call("eth_getTransactionReceipt", json!([last])).await?.is_null() {
+            ensure!(start.elapsed() < SETTLE_MAX, "the funding transactions were not included within {SETTLE_MAX:?}");
+            sleep(POLL).await;
+        }
     }
     Ok(senders)
 }

@@ -4,16 +4,19 @@
 //! The clone gets a target folder of its own; what cargo and npm have downloaded before is used, since a download measures the network.
 
 use super::Row;
-use crate::process::{quiet, run};
+use crate::process::{cargo, quiet, run};
 use eyre::{Context as _, Result, ensure};
 use std::{
-    env, fs,
+    fs,
     path::Path,
     process::{Command, Stdio},
     time::Instant,
 };
 
-pub(super) fn measure(root: &Path) -> Result<Vec<Row>> {
+/// The tasks that are timed.
+pub(super) const TASKS: [&str; 2] = ["demo", "test"];
+
+pub(super) fn measure(root: &Path, task: &str) -> Result<Vec<Row>> {
     let folder = tempfile::Builder::new().prefix("keystead-builds-").tempdir()?;
     let clone = folder.path().join("clone");
     run(Command::new("git").arg("clone").arg("--quiet").arg(root).arg(&clone))?;
@@ -26,31 +29,19 @@ pub(super) fn measure(root: &Path) -> Result<Vec<Row>> {
         "git does not work"
     );
     let mut rows = Vec::new();
-    for task in ["demo", "test"] {
-        // From nothing each: what `demo` built would help `test`.
-        let target = folder.path().join(format!("target-{task}"));
-        for state in ["cold", "warm"] {
-            let seconds = time(&clone, &target, task)?;
-            rows.push(
-                Row::new(&format!("`cargo xtask {task}` in a fresh clone, {state}"), seconds, "s")
-                    .spread("one run: build and run")
-                    .less_is_better(true),
-            );
-        }
-        fs::remove_dir_all(target)?;
+    let target = folder.path().join("target");
+    for state in ["cold", "warm"] {
+        let seconds = time(&clone, &target, task)?;
+        let name = format!("`cargo xtask {task}` in a fresh clone, {state}");
+        rows.push(Row::new(&name, seconds, "s").spread("one run: build and run").less_is_better(true));
     }
     Ok(rows)
 }
 
 /// Seconds of one run.
 fn time(clone: &Path, target: &Path, task: &str) -> Result<f64> {
-    let mut command = Command::new("cargo");
+    let mut command = cargo();
     command.args(["xtask", task]).current_dir(clone).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0");
-    // Set by the cargo that runs this very program.
-    for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_PKG_")) {
-        command.env_remove(name);
-    }
-    command.env_remove("CARGO").env_remove("CARGO_MANIFEST_DIR");
     let log = fs::File::create(clone.with_extension(format!("{task}.txt")))?;
     println!("$ cargo xtask {task}");
     let start = Instant::now();

@@ -60,14 +60,18 @@ pub(crate) fn run(root: &Path, mode: Mode) -> Result<()> {
     }
 }
 
-/// Measures how long a fresh clone takes to build and run `demo` and `test`.
-pub(crate) fn builds(root: &Path) -> Result<()> {
+/// Measures how long a fresh clone takes to build and run `demo` and `test`, or one of them.
+pub(crate) fn builds(root: &Path, only: Option<&str>) -> Result<()> {
     let speed = speed::measure();
-    let rows = builds::measure(root)?;
-    rows.iter().for_each(Row::print);
     let mut figures = Figures::read(root)?;
-    figures.set(root, "builds", "cargo xtask bench --builds", speed, rows)?;
-    figures.write(root)
+    for task in builds::TASKS.into_iter().filter(|task| only.is_none_or(|only| *task == only)) {
+        let rows = builds::measure(root, task)?;
+        rows.iter().for_each(Row::print);
+        let (name, command) = (format!("fresh clone: {task}"), format!("cargo xtask bench --builds {task}"));
+        figures.set(root, &name, &command, speed, rows)?;
+        figures.write(root)?;
+    }
+    Ok(())
 }
 
 /// The programs that are measured, as the tests build them.
@@ -97,7 +101,9 @@ fn load(keystead: &Path, network: &Network, rate: u64, seconds: u64, senders: u6
     println!("$ {}", show(&command));
     let printed = quiet(&mut command).ok_or_else(|| eyre!("`keystead bench load` failed"))?;
     let spent = cpu_seconds(&network.validators)? - before;
-    Ok((serde_json::from_str(&printed).wrap_err("`keystead bench load` printed no JSON")?, spent))
+    let report: Value = serde_json::from_str(&printed).wrap_err("`keystead bench load` printed no JSON")?;
+    println!("{report}");
+    Ok((report, spent))
 }
 
 fn figure(report: &Value, path: &str) -> Result<f64> {

@@ -40,6 +40,13 @@ pub(crate) fn target(root: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from)
 }
 
+/// Builds every program and example with the features of the whole workspace, as the tests do, so that nothing is built twice;
+/// where they lie.
+pub(crate) fn build_workspace(root: &Path) -> Result<PathBuf> {
+    run(cargo().args(["build", "--workspace", "--bins", "--examples"]).current_dir(root))?;
+    Ok(target(root).join("debug"))
+}
+
 /// Shows a command as a person would type it.
 pub(crate) fn show(command: &Command) -> String {
     let program = Path::new(command.get_program());

@@ -1,7 +1,7 @@
 //! The recipes' outside checks: real input from packages, results compared with parasail and numpy.
 
 use crate::{
-    process::{cargo, run as run_command, tee},
+    process::{build_workspace, run as run_command, target, tee},
     tally::Tally,
 };
 use eyre::{Context as _, Result};
@@ -36,8 +36,7 @@ const LONG: &[Check] = &[Check {
 
 /// Folder of everything that the checks fetch and make.
 fn cache(root: &Path) -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("recipe-checks")
+    target(root).join("recipe-checks")
 }
 
 /// Where the real input files lie once fetched; tests find them through `KEYSTEAD_INPUTS`.
@@ -55,9 +54,10 @@ pub(crate) fn fetch(root: &Path) -> Result<PathBuf> {
 /// Fetches the input files and runs every check.
 pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
     let python = fetch(root)?;
+    let local = build_workspace(root)?.join("examples").join("local");
     let mut tally = Tally::default();
     for check in USUAL.iter().chain(if long { LONG } else { &[] }) {
-        tally.add(Tally::step(judge(root, &python, check)?));
+        tally.add(Tally::step(judge(root, &python, &local, check)?));
     }
     let rebuilt = tee(Command::new("bash").arg("recipes/align/build.sh").arg("--check").current_dir(root))?;
     tally.add(Tally::step(rebuilt.success));
@@ -68,11 +68,10 @@ pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
 }
 
 /// Computes one result with the CPU reference and lets the outside program judge it.
-fn judge(root: &Path, python: &Path, check: &Check) -> Result<bool> {
+fn judge(root: &Path, python: &Path, local: &Path, check: &Check) -> Result<bool> {
     let out = cache(root).join(format!("{}-{}", check.recipe, check.label));
-    let mut compute = cargo();
-    compute.args(["run", "--quiet", "--package", "keystead-recipes", "--example", "local", "--", check.recipe]);
-    compute.arg("--out").arg(&out).current_dir(root);
+    let mut compute = Command::new(local);
+    compute.arg(check.recipe).arg("--out").arg(&out).current_dir(root);
     let mut outside = Command::new(python);
     outside.arg(root.join("recipes").join(check.recipe).join("check.py"));
     for (name, file) in check.inputs {

@@ -12,7 +12,7 @@ mod speed;
 
 use crate::{
     network::Network,
-    process::{self, cargo, quiet, show},
+    process::{build_workspace, quiet, show},
 };
 use eyre::{Context as _, Result, eyre};
 use page::{Figures, Row};
@@ -81,10 +81,8 @@ struct Binaries {
 }
 
 impl Binaries {
-    /// With the features of the whole workspace, so that nothing is built again after the tests.
     fn build(root: &Path) -> Result<Self> {
-        process::run(cargo().args(["build", "--workspace", "--bins", "--examples"]).current_dir(root))?;
-        let debug = process::target(root).join("debug");
+        let debug = build_workspace(root)?;
         Ok(Self { keystead: debug.join("keystead"), verify_time: debug.join("examples").join("verify_time") })
     }
 }

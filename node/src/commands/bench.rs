@@ -169,7 +169,7 @@ fn report(board: &Board, observed: Observed, start: Instant, sent: u64) -> Repor
     }
 }
 
-/// Makes fresh accounts and gives each one KST from the first test account; waits until every node knows of it.
+/// Makes fresh accounts and gives each one KST from the first test account; waits until every node that answers knows of it.
 async fn fund(nodes: &[Client], client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateKeySigner>> {
     let rich = MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).build().wrap_err("test account")?;
     let senders: Vec<PrivateKeySigner> = (0..count).map(|_| PrivateKeySigner::random()).collect();
@@ -188,8 +188,8 @@ async fn fund(nodes: &[Client], client: &Client, chain_id: u64, count: u64) -> R
     let last = last.ok_or_else(|| eyre!("--senders must be at least 1"))?;
     let start = Instant::now();
     for node in nodes {
-        // A node that is a block behind would refuse the senders as poor.
-        while node.call("eth_getTransactionReceipt", json!([last])).await?.is_null() {
+        // A node that is a block behind would refuse the senders as poor; one that is down refuses everything anyway.
+        while node.call("eth_getTransactionReceipt", json!([last])).await.is_ok_and(|receipt| receipt.is_null()) {
             ensure!(start.elapsed() < SETTLE_MAX, "the funding transactions were not included within {SETTLE_MAX:?}");
             sleep(POLL).await;
         }

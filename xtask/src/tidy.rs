@@ -246,7 +246,8 @@ mod tests {
         check_rust("a.rs", "fn main() {}", &mut findings);
         let path = ["let p = \"", "/home", "/somebody/x\";"].concat();
         check_paths("a.rs", &path, &mut findings);
-        check_paths("a.rs", "see ../home/page and https://example.invalid/home/page", &mut findings);
+        let harmless = ["see ..", "/home", "/page and https://example.invalid", "/home", "/page"].concat();
+        check_paths("a.rs", &harmless, &mut findings);
         assert_eq!(findings.len(), 2, "{findings:?}");
     }
 }

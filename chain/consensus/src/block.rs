@@ -89,7 +89,7 @@ impl BoundedBlock for ChainBlock {
 #[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::traitor::sample;
+    use crate::tests::traitor::sample;
     use commonware_codec::{Copying, DecodeExt as _, Encode as _};
 
     fn decode(bytes: &[u8]) -> Result<ChainBlock, String> {

@@ -28,7 +28,7 @@ mod pacing;
 mod run;
 mod seeds;
 #[cfg(test)]
-mod traitor;
+mod tests;
 
 pub use gossip::{GOSSIP_BATCH_BYTES_MAX, Gossip, Outgoing};
 pub use keys::{Dealing, KeysError, Member, ValidatorKeys, deal};

@@ -1,6 +1,9 @@
 //! kill -9 at random moments, under load: nothing final is lost and the chain goes on.
 
-use crate::network::{KEYSTEAD, Network, number, wait_until};
+use crate::{
+    dice::Dice,
+    network::{KEYSTEAD, Network, number, wait_until},
+};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -13,18 +16,6 @@ use std::{
 const GAP_MS_MAX: u64 = 3_000;
 /// Kills at random moments.
 const KILLS: usize = 20;
-
-/// A generator with a printed seed: moments and victims can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    const fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
-}
 
 /// Blocks as validator `index` reports them, from `from` to `to`: height to (hash, state root, time).
 fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, (String, String, u64)> {

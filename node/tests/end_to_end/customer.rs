@@ -2,6 +2,7 @@
 //! is one payment or none, and the right files.
 
 use crate::{
+    dice::Dice,
     http,
     network::{KEYSTEAD, Network, PATIENCE, number, wait_until},
     parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, text, verify, wei, with_full_disk},
@@ -326,18 +327,6 @@ fn ctrl_c_asks_for_the_money_back_and_asks_no_further_provider() {
     assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since));
     assert_eq!(balance(&network, MARKET), 0);
     assert!(!out.join("order.json").exists() && !out.join("alignments.tsv").exists());
-}
-
-/// A generator with a printed seed: the moments can be repeated.
-struct Dice(u64);
-
-impl Dice {
-    const fn roll(&mut self, sides: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % sides
-    }
 }
 
 /// Kills within so many ms of the start; more later on, so that it ends on a slow machine as well.

@@ -13,6 +13,7 @@ mod bad_input;
 mod crash;
 mod customer;
 mod detection;
+mod dice;
 mod disk;
 mod ethereum_tools;
 mod hostile;

@@ -3,11 +3,11 @@
 use super::{
     super::Chain,
     ear,
+    proposer::Proposer,
     validators::{COUNT, Validators},
 };
-use futures::future::BoxFuture;
-use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
-use keystead_types::{B256, Block, Bytes, Certificate};
+use keystead_consensus::{BuildRequest, Ledger as _, LedgerError};
+use keystead_types::{B256, Block};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Place in the committee of the one with the wrong clock.
@@ -17,44 +17,19 @@ const AHEAD_MS: u64 = 400;
 /// Blocks of each kind that must become final.
 const BLOCKS: usize = 2;
 
+/// Hashes of the blocks that were proposed ahead of time, and far behind it.
+type Proposed = Mutex<[Vec<B256>; 2]>;
+
 /// Builds alternately as a leader whose clock is ahead and as one whose clock is far behind.
-struct WrongClock {
-    inner: Arc<Chain>,
-    built: Arc<Mutex<[Vec<B256>; 2]>>,
-}
-
-impl Ledger for WrongClock {
-    fn knows(&self, hash: &B256) -> bool {
-        self.inner.knows(hash)
-    }
-
-    fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
-        let mut built = self.built.lock().unwrap_or_else(PoisonError::into_inner);
-        let ahead = built[0].len() <= built[1].len();
-        // A leader whose clock is behind takes the first time that the rule allows.
-        let behind_ms = request.parent.timestamp_ms() + 1;
-        let timestamp_ms = if ahead { request.timestamp_ms + AHEAD_MS } else { behind_ms };
-        let block = self.inner.build(BuildRequest { timestamp_ms, ..request })?;
-        built[usize::from(!ahead)].push(block.hash());
-        drop(built);
-        Ok(block)
-    }
-
-    fn check(&self, block: &Arc<Block>, parent: &Arc<Block>) -> Result<Verdict, LedgerError> {
-        self.inner.check(block, parent)
-    }
-
-    fn commit(&self, block: &Arc<Block>, certificate: Option<Certificate>) -> Result<(), LedgerError> {
-        self.inner.commit(block, certificate)
-    }
-
-    fn demanded(&self) -> BoxFuture<'static, ()> {
-        self.inner.demanded()
-    }
-
-    fn receive(&self, transactions: Vec<Bytes>) {
-        self.inner.receive(transactions);
-    }
+fn propose(proposed: &Proposed, inner: &Chain, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
+    let mut proposed = proposed.lock().unwrap_or_else(PoisonError::into_inner);
+    let ahead = proposed[0].len() <= proposed[1].len();
+    // A leader whose clock is behind takes the first time that the rule allows.
+    let behind_ms = request.parent.timestamp_ms() + 1;
+    let timestamp_ms = if ahead { request.timestamp_ms + AHEAD_MS } else { behind_ms };
+    let block = inner.build(BuildRequest { timestamp_ms, ..request })?;
+    proposed[usize::from(!ahead)].push(block.hash());
+    Ok(block)
 }
 
 #[test]
@@ -62,7 +37,9 @@ fn blocks_of_a_leader_with_a_slightly_wrong_clock_become_final() {
     ear::listen();
     let built = Arc::new(Mutex::new([Vec::new(), Vec::new()]));
     let validators = Validators::start(|index, inner| {
-        if index == WRONG { Arc::new(WrongClock { inner, built: Arc::clone(&built) }) } else { inner }
+        let built = Arc::clone(&built);
+        let wrong = move |inner: &Chain, request| propose(&built, inner, request);
+        if index == WRONG { Proposer::new(inner, wrong) } else { inner }
     });
     for (kind, name) in ["ahead", "behind"].into_iter().enumerate() {
         validators.wait(name, || {

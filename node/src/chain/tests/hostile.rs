@@ -3,12 +3,12 @@
 use super::{
     super::Chain,
     ear,
+    proposer::Proposer,
     tamper::{TAMPERS, Tamper, parts},
     validators::{COUNT, Validators, call, sign, signer},
 };
-use futures::future::BoxFuture;
-use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
-use keystead_types::{Address, B256, Block, Bytes, Certificate};
+use keystead_consensus::{BuildRequest, Ledger as _, LedgerError};
+use keystead_types::{Address, B256, Block};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Place of the liar in the committee.
@@ -17,12 +17,6 @@ const LIAR: usize = 3;
 const REFUSALS: usize = COUNT - 1;
 /// The liar is honest up to here, so that each of its contexts carries a seed.
 const HONEST_HEIGHT: u64 = 2;
-
-/// A ledger that tampers with every block that it builds.
-struct Liar {
-    inner: Arc<Chain>,
-    lies: Arc<Lies>,
-}
 
 /// The lies told so far: index of the tamper, and hash of the block.
 #[derive(Default)]
@@ -50,51 +44,29 @@ impl Lies {
     }
 }
 
-impl Ledger for Liar {
-    fn knows(&self, hash: &B256) -> bool {
-        self.inner.knows(hash)
+/// Tampers with every block that it builds.
+fn lie(lies: &Lies, inner: &Chain, mut request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
+    if request.parent.number() < HONEST_HEIGHT {
+        return inner.build(request);
     }
-
-    fn build(&self, mut request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
-        if request.parent.number() < HONEST_HEIGHT {
-            return self.inner.build(request);
-        }
-        let (index, tamper) = self.lies.next();
-        (tamper.request)(&mut request);
-        let mut parts = parts(&*self.inner.build(request)?);
-        (tamper.parts)(&mut parts);
-        let block = Block::assemble(parts);
-        self.lies.told().push((index, block.hash()));
-        Ok(Arc::new(block))
-    }
-
-    fn check(&self, block: &Arc<Block>, parent: &Arc<Block>) -> Result<Verdict, LedgerError> {
-        self.inner.check(block, parent)
-    }
-
-    fn commit(&self, block: &Arc<Block>, certificate: Option<Certificate>) -> Result<(), LedgerError> {
-        self.inner.commit(block, certificate)
-    }
-
-    fn demanded(&self) -> BoxFuture<'static, ()> {
-        self.inner.demanded()
-    }
-
-    fn receive(&self, transactions: Vec<Bytes>) {
-        self.inner.receive(transactions);
-    }
+    let (index, tamper) = lies.next();
+    (tamper.request)(&mut request);
+    let mut parts = parts(&*inner.build(request)?);
+    (tamper.parts)(&mut parts);
+    let block = Block::assemble(parts);
+    lies.told().push((index, block.hash()));
+    Ok(Arc::new(block))
 }
 
 #[test]
 fn no_lie_of_a_proposer_becomes_final_and_each_refusal_names_the_rule_slow() {
     ear::listen();
     let lies = Arc::new(Lies::default());
-    let validators =
-        Validators::start(
-            |index, inner| {
-                if index == LIAR { Arc::new(Liar { inner, lies: Arc::clone(&lies) }) } else { inner }
-            },
-        );
+    let validators = Validators::start(|index, inner| {
+        let lies = Arc::clone(&lies);
+        let liar = move |inner: &Chain, request| lie(&lies, inner, request);
+        if index == LIAR { Proposer::new(inner, liar) } else { inner }
+    });
     let sent: Vec<B256> = (0..40)
         .map(|nonce| validators.submit(0, sign(&signer(1), call(nonce, Address::repeat_byte(9), 21_000))))
         .collect();

@@ -12,5 +12,6 @@ mod clock;
 mod ear;
 mod hostile;
 mod ledger;
+mod proposer;
 mod tamper;
 mod validators;

@@ -1,0 +1,3 @@
+//! The whole engine over a stand-in ledger.
+
+pub(crate) mod traitor;

@@ -97,6 +97,10 @@ pub(crate) struct Node {
     /// The validator's folder, as `keystead init` made it.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Sign at once even if votes may be forgotten (a damaged or deleted engine folder). Use it only if all validators stopped at
+    /// the same moment and none can go on: otherwise this validator may vote twice in one view.
+    #[arg(long)]
+    pub(crate) trust_votes: bool,
 }
 
 /// Options of `keystead verify`.
@@ -246,6 +250,9 @@ pub(crate) struct BenchLoad {
     /// Accounts to send from; each is given 1 KST by the first test account.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=5_000))]
     pub(crate) senders: u64,
+    /// Send an accepted transaction again, to the next node, if it is in no block after so long: what died with a node comes back.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) resend_seconds: Option<u64>,
 }
 
 /// Options of `keystead completions`.

@@ -6,6 +6,7 @@
 //! DIR/validator-0/config.toml  addresses and policy of one validator
 //! DIR/validator-0/keys.json    its secrets (mode 0600): never copy them, never run them twice
 //! DIR/validator-0/data/        made by the node
+//! DIR/validator-0/votes        made by the node: whether it knows all of its votes; keep it with the keys
 //! ```
 
 use eyre::{Context as _, Result, ensure, eyre};
@@ -17,6 +18,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Name of the file beside the keys that says whether all votes are known.
+#[cfg(feature = "validator")]
+pub(crate) const VOTE_RECORD: &str = "votes";
 /// Version of the file formats below.
 pub(crate) const FORMAT_VERSION: u32 = 1;
 

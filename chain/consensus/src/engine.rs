@@ -42,7 +42,7 @@ const BUFFER_BYTES: NonZeroUsize = NZUsize!(64 * 1024);
 /// Messages in an actor's mailbox.
 const MAILBOX: NonZeroUsize = NZUsize!(1024);
 /// Page cache of the journals: 1,024 pages of 4 KiB.
-const PAGE_BYTES: std::num::NonZeroU16 = NZU16!(4_096);
+pub(crate) const PAGE_BYTES: std::num::NonZeroU16 = NZU16!(4_096);
 const PAGES: NonZeroUsize = NZUsize!(1_024);
 /// Views below the finalized one for which votes and certificates are kept.
 const VIEWS_RETAINED: ViewDelta = ViewDelta::new(64);
@@ -55,11 +55,18 @@ const REPAIRS: NonZeroUsize = NZUsize!(16);
 /// Items per section of the prunable archives.
 const SECTION_ITEMS: NonZeroU64 = NZU64!(1_024);
 
+/// Name of the partition that holds this validator's votes.
+pub(crate) const VOTES: &str = "simplex";
+/// Name of the one that a validator uses meanwhile that abstains: the engine replays own votes only with the key that made them.
+pub(crate) const ABSTAINING: &str = "abstaining";
 /// Beginning of the names of the marshal's own partitions.
 const MARSHAL: &str = "marshal";
 
 /// Distance between the leader's, the certification and the skip timeout, which the engine wants in this order.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
+
+/// A certificate of finality in the engine's own form.
+pub(crate) type Finality = simplex::types::Finalization<Scheme, Digest>;
 
 /// One channel's two ends.
 pub(crate) type Channel<S, R> = (S, R);
@@ -84,6 +91,10 @@ pub(crate) struct EngineConfig<B, M> {
     pub(crate) pacing: Pacing,
     pub(crate) genesis: ChainBlock,
     pub(crate) committed: u64,
+    /// Nothing is signed in views up to this one's.
+    pub(crate) floor: Option<Finality>,
+    /// Where the engine keeps votes and certificates of recent views.
+    pub(crate) partition: &'static str,
 }
 
 /// Starts every actor and returns the handle of the voter: when it ends, the engine has stopped.
@@ -150,7 +161,7 @@ type MarshalOf<E> = MarshalActor<
     E,
     Standard<ChainBlock>,
     ConstantProvider<Scheme, Epoch>,
-    prunable::Archive<TwoCap, E, Digest, commonware_consensus::simplex::types::Finalization<Scheme, Digest>>,
+    prunable::Archive<TwoCap, E, Digest, Finality>,
     prunable::Archive<TwoCap, E, Digest, Arc<ChainBlock>>,
     FixedEpocher,
     Sequential,
@@ -261,10 +272,13 @@ where
         relay: inline,
         reporter,
         strategy: Sequential,
-        partition: "simplex".to_owned(),
+        partition: config.partition.to_owned(),
         mailbox_size: MAILBOX,
         epoch: Epoch::zero(),
-        floor: simplex::config::Floor::Genesis(config.genesis.digest()),
+        floor: config.floor.map_or_else(
+            || simplex::config::Floor::Genesis(config.genesis.digest()),
+            simplex::config::Floor::Finalized,
+        ),
         replay_buffer: BUFFER_BYTES,
         write_buffer: BUFFER_BYTES,
         page_cache,

@@ -1,23 +1,27 @@
 //! Hands finalized blocks to the ledger in order and acknowledges them once they are durable.
 
 use crate::{
-    block::{ChainBlock, Digest},
+    block::ChainBlock,
+    engine::Finality,
     ledger::{Ledger, LedgerError},
     run::Fatal,
     seeds::Scheme,
+    votes::Abstention,
 };
 use commonware_actor::Feedback;
 use commonware_codec::Encode as _;
 use commonware_consensus::{
     Heightable as _, Reporter,
     marshal::{Update, core::Mailbox, standard::Standard},
-    simplex::types::Finalization,
 };
 use commonware_runtime::Spawner;
 use commonware_utils::{Acknowledgement as _, acknowledgement::Exact};
 use keystead_types::{Block, Certificate};
-use std::sync::Arc;
-use tokio::sync::mpsc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::{mpsc, oneshot};
 
 pub(crate) type Marshal = Mailbox<Scheme, Standard<ChainBlock>>;
 
@@ -42,11 +46,26 @@ pub(crate) struct Deliveries {
     queue: mpsc::Receiver<Delivery>,
     ledger: Arc<dyn Ledger>,
     fatal: Fatal,
+    committed: Arc<AtomicU64>,
+    watch: Option<Watch>,
 }
 
-pub(crate) fn finalizer(ledger: Arc<dyn Ledger>, fatal: Fatal) -> (Finalizer, Deliveries) {
+/// Waits for the final block after which a validator in doubt of its votes may sign again.
+pub(crate) struct Watch {
+    pub(crate) abstention: Abstention,
+    pub(crate) over: oneshot::Sender<Finality>,
+}
+
+/// Both ends. `committed` follows the height of the last durable block.
+pub(crate) fn finalizer(
+    ledger: Arc<dyn Ledger>,
+    committed: Arc<AtomicU64>,
+    watch: Option<Watch>,
+    fatal: Fatal,
+) -> (Finalizer, Deliveries) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    (Finalizer { queue: sender, fatal: fatal.clone() }, Deliveries { queue: receiver, ledger, fatal })
+    let finalizer = Finalizer { queue: sender, fatal: fatal.clone() };
+    (finalizer, Deliveries { queue: receiver, ledger, fatal, committed, watch })
 }
 
 impl Reporter for Finalizer {
@@ -70,23 +89,25 @@ impl Deliveries {
     pub(crate) async fn run<E: Spawner>(mut self, runtime: E, marshal: Marshal) {
         while let Some((block, acknowledgement)) = self.queue.recv().await {
             let height = ChainBlock::new(Arc::clone(&block)).height();
-            let certificate = marshal
-                .get_finalization(height)
-                .await
-                .as_ref()
-                .and_then(certificate)
-                .filter(|certificate| certificate.block_hash == block.hash());
+            let finality = marshal.get_finalization(height).await;
+            let finality = finality.filter(|finality| finality.proposal.payload.0 == block.hash());
+            let certificate = finality.as_ref().and_then(certificate);
             let ledger = Arc::clone(&self.ledger);
             let number = block.number();
+            let given = Arc::clone(&block);
             let task =
-                runtime.child("commit").shared(true).spawn(move |_| async move { ledger.commit(&block, certificate) });
+                runtime.child("commit").shared(true).spawn(move |_| async move { ledger.commit(&given, certificate) });
             match task.await {
-                Ok(Ok(())) => acknowledgement.acknowledge(),
+                Ok(Ok(())) => {
+                    self.committed.fetch_max(number, Ordering::Relaxed);
+                    acknowledgement.acknowledge();
+                }
                 Ok(Err(LedgerError::Broken(reason))) => return self.fatal.raise(reason),
                 Ok(Err(error)) => return self.fatal.raise(format!("cannot commit block {number}: {error}")),
                 // The runtime is shutting down: the block is delivered again after the restart.
                 Err(_) => return,
             }
+            self.look(&block, finality);
             if number.is_multiple_of(PRUNE_EVERY)
                 && let Some(below) = number.checked_sub(ARCHIVE_BLOCKS)
             {
@@ -94,10 +115,22 @@ impl Deliveries {
             }
         }
     }
+
+    /// Says so if this durable block ends the doubt about this validator's votes.
+    fn look(&mut self, block: &Block, finality: Option<Finality>) {
+        // A block without a certificate of its own cannot be the floor: one of the next will have one.
+        let (Some(watch), Some(finality)) = (&mut self.watch, finality) else { return };
+        if watch.abstention.ends_with(block.timestamp_ms(), block.context().view)
+            && let Some(watch) = self.watch.take()
+        {
+            // The receiver is gone only while the engine already stops.
+            let _ = watch.over.send(finality);
+        }
+    }
 }
 
 /// The certificate in our own form; `None` if the engine holds it in a form that does not decode.
-fn certificate(finalization: &Finalization<Scheme, Digest>) -> Option<Certificate> {
+fn certificate(finalization: &Finality) -> Option<Certificate> {
     let signature = finalization.certificate.get()?.vote_signature.encode();
     Some(Certificate {
         epoch: finalization.proposal.round.epoch().get(),

@@ -11,7 +11,7 @@ use commonware_p2p::{Blocker, Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, Spawner};
 use keystead_types::{Bytes, TRANSACTION_BYTES_MAX};
 use std::{sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 /// Largest batch in bytes.
 pub const GOSSIP_BATCH_BYTES_MAX: usize = 256 * 1024;
@@ -28,9 +28,10 @@ pub struct Gossip {
 }
 
 /// The engine's end of [`Gossip`].
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Outgoing {
-    queue: mpsc::Receiver<Bytes>,
+    /// Held by the one engine that runs.
+    queue: Arc<Mutex<mpsc::Receiver<Bytes>>>,
 }
 
 impl Gossip {
@@ -38,7 +39,7 @@ impl Gossip {
     #[must_use]
     pub fn new() -> (Self, Outgoing) {
         let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-        (Self { queue: sender }, Outgoing { queue: receiver })
+        (Self { queue: sender }, Outgoing { queue: Arc::new(Mutex::new(receiver)) })
     }
 
     /// Queues a transaction (EIP-2718 bytes). False if the queue is full: it is then not gossiped.
@@ -49,26 +50,27 @@ impl Gossip {
 }
 
 /// Sends what is queued, in batches.
-pub(crate) async fn send<E, S>(runtime: E, mut outgoing: Outgoing, mut sender: S)
+pub(crate) async fn send<E, S>(runtime: E, outgoing: Outgoing, mut sender: S)
 where
     E: Spawner + Clock,
     S: Sender<PublicKey = PublicKey>,
 {
+    let mut queue = outgoing.queue.lock().await;
     let mut carried = None;
     loop {
         let first = match carried.take() {
             Some(transaction) => transaction,
-            None => match outgoing.queue.recv().await {
+            None => match queue.recv().await {
                 Some(transaction) => transaction,
                 None => return,
             },
         };
-        if outgoing.queue.is_empty() {
+        if queue.is_empty() {
             runtime.sleep(LINGER).await;
         }
         let mut batch = Vec::with_capacity(first.len().saturating_add(LENGTH_BYTES));
         put(&mut batch, &first);
-        while let Ok(next) = outgoing.queue.try_recv() {
+        while let Ok(next) = queue.try_recv() {
             if batch.len().saturating_add(next.len()).saturating_add(LENGTH_BYTES) > GOSSIP_BATCH_BYTES_MAX {
                 carried = Some(next);
                 break;

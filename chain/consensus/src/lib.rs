@@ -12,6 +12,7 @@
 //! # Invariants
 //! - A block is verified (executed, roots compared) before this node votes for it.
 //! - A node whose ledger reports [`LedgerError::Broken`] stops: it neither votes nor proposes again.
+//! - A node that may have forgotten a vote follows without signing until that vote can no longer matter.
 //! - A finalized block is acknowledged to the engine only after the ledger has made it durable.
 //!
 //! # Not here
@@ -29,6 +30,7 @@ mod run;
 mod seeds;
 #[cfg(test)]
 mod tests;
+mod votes;
 
 pub use gossip::{GOSSIP_BATCH_BYTES_MAX, Gossip, Outgoing};
 pub use keys::{Dealing, KeysError, Member, ValidatorKeys, deal};

@@ -3,28 +3,34 @@
 use crate::{
     application::ChainApplication,
     block::ChainBlock,
-    engine::{self, Channels, EngineConfig},
-    finalizer::finalizer,
+    engine::{self, Channels, EngineConfig, Finality},
+    finalizer::{Watch, finalizer},
     gossip::{self, Outgoing},
     keys::{KeysError, ValidatorKeys},
     ledger::Ledger,
     pacing::Pacing,
     seeds::{Scheme, SeedBook},
+    votes::{self, Abstention, Memory, Record},
 };
-use commonware_codec::{Copying, DecodeExt as _};
+use commonware_codec::{Copying, DecodeExt as _, Encode as _};
 use commonware_consensus::{marshal, simplex};
 use commonware_cryptography::{
     ChaCha20Poly1305, Signer as _,
     ed25519::{PrivateKey, PublicKey},
 };
 use commonware_p2p::{Address, AddressableManager as _, authenticated::lookup, max_message_size};
-use commonware_runtime::{Quota, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
+use commonware_runtime::{
+    Clock as _, Quota, Runner as _, Spawner as _, Storage as _, Supervisor as _, tokio as runtime,
+};
 use commonware_stream::{
     cups::{self, Cups},
     sake::{self, Sake},
 };
 use commonware_utils::{NZU32, NZUsize, TryCollect as _, ordered::Map};
-use futures::future::{BoxFuture, Either, select};
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, Either, Shared, pending, select},
+};
 use keystead_types::{Block, network_namespace};
 use std::{
     any::Any,
@@ -32,8 +38,11 @@ use std::{
     num::NonZeroUsize,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, UNIX_EPOCH},
 };
 use tokio::sync::oneshot;
 
@@ -45,6 +54,8 @@ const BLOCK_QUOTA: Quota = Quota::per_second(NZU32!(64));
 const GOSSIP_QUOTA: Quota = Quota::per_second(NZU32!(256));
 /// Threads of the engine's executor.
 const THREADS: usize = 2;
+/// File in the engine's folder that shows whether it is the one that the record of votes is about.
+const BEGUN: &str = "begun";
 /// How long shutdown waits for the engine's tasks.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -58,7 +69,7 @@ pub struct Peer {
 }
 
 /// What [`run`] needs.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RunConfig {
     /// EIP-155 chain id: separates this network's signatures from all others.
     pub chain_id: u64,
@@ -70,6 +81,12 @@ pub struct RunConfig {
     pub listen: SocketAddr,
     /// Folder for the engine's journals; must outlive restarts and belong to this process alone.
     pub directory: PathBuf,
+    /// File that says whether every vote of these keys is known. It lies beside the keys, outside of what a person may delete to
+    /// repair a node. If votes may be forgotten, the validator follows without signing until they can no longer matter.
+    pub vote_record: PathBuf,
+    /// Sign at once even so. Right only if every validator stopped at the same moment, so that nobody can pass the views in doubt:
+    /// otherwise this validator may vote twice in one view.
+    pub trust_votes: bool,
     /// The genesis block.
     pub genesis: Arc<Block>,
     /// Height of the last block that the ledger has made durable. If the engine has handed over more, it begins again
@@ -136,6 +153,8 @@ impl Fatal {
 /// Runs the engine on the calling thread until `shutdown` ends or something fatal happens. When it returns, every task
 /// of the engine has ended and nothing is signed any more.
 ///
+/// A validator that may have forgotten votes runs without its share first, and again with it once they cannot matter any more.
+///
 /// # Errors
 /// [`Error`]. After [`Error::Fatal`] and [`Error::Engine`] the process must end; what was not committed is delivered
 /// again after a restart.
@@ -145,44 +164,134 @@ pub fn run(
     outgoing: Outgoing,
     shutdown: BoxFuture<'static, ()>,
 ) -> Result<(), Error> {
-    let peers = peers(&config)?;
     if config.pacing.leader_timeout <= config.pacing.heartbeat {
         return Err(Error::Pacing {
             leader_ms: config.pacing.leader_timeout.as_millis(),
             heartbeat_ms: config.pacing.heartbeat.as_millis(),
         });
     }
-    let runner = runtime::Runner::new(
-        runtime::Config::new()
-            .with_storage_directory(config.directory.clone())
-            .with_worker_threads(THREADS)
-            .with_tcp_nodelay(Some(true)),
-    );
-    let directory = config.directory.clone();
-    // The engine panics where its journals fail. The runner then ends all its tasks and passes the panic on.
-    let ended = catch_unwind(AssertUnwindSafe(|| {
-        runner.start(|context| supervise(context, config, peers, ledger, outgoing, shutdown))
-    }));
-    ended.unwrap_or_else(|panic| Err(Error::Engine { reason: panic_text(&*panic), directory }))
+    let validator = Validator {
+        peers: peers(&config)?,
+        committed: Arc::new(AtomicU64::new(config.committed)),
+        record: Record::new(config.vote_record.clone(), config.directory.join(BEGUN)),
+        config,
+        ledger,
+        outgoing,
+        shutdown: shutdown.shared(),
+    };
+    let mut passed = None;
+    while let Ended::VotesPassed(floor) = validator.run_once(passed)? {
+        passed = Some(floor);
+    }
+    Ok(())
+}
+
+/// Why a run of the engine ended well.
+enum Ended {
+    /// The process was asked to stop.
+    Stopped,
+    /// What may have been forgotten lies at or below this view and cannot matter any more.
+    VotesPassed(Box<Finality>),
+}
+
+/// What outlives one run of the engine.
+#[derive(Clone)]
+struct Validator {
+    config: RunConfig,
+    peers: Map<PublicKey, Address>,
+    /// Height of the last durable block.
+    committed: Arc<AtomicU64>,
+    record: Record,
+    ledger: Arc<dyn Ledger>,
+    outgoing: Outgoing,
+    shutdown: Shared<BoxFuture<'static, ()>>,
+}
+
+impl Validator {
+    /// Runs the engine until it ends; `passed` ends the abstention of the run before.
+    fn run_once(&self, passed: Option<Box<Finality>>) -> Result<Ended, Error> {
+        let runner = runtime::Runner::new(
+            runtime::Config::new()
+                .with_storage_directory(self.config.directory.clone())
+                .with_worker_threads(THREADS)
+                .with_tcp_nodelay(Some(true)),
+        );
+        // The engine panics where its journals fail. The runner then ends all its tasks and passes the panic on.
+        let ended = catch_unwind(AssertUnwindSafe(|| runner.start(|context| supervise(context, self.clone(), passed))));
+        ended.unwrap_or_else(|panic| Err(self.engine_error(panic_text(&*panic))))
+    }
+
+    fn engine_error(&self, reason: String) -> Error {
+        Error::Engine { reason, directory: self.config.directory.clone() }
+    }
+
+    /// What this validator knows of its votes: the view up to which it signs nothing, or nothing that it may rely on.
+    async fn recall(&self, context: &runtime::Context) -> Result<Result<Option<Finality>, String>, String> {
+        if self.config.trust_votes {
+            tracing::warn!("told to sign although votes may be forgotten");
+            return self.keep(None).map(|()| Ok(None));
+        }
+        let memory = votes::recall(context, engine::VOTES, engine::PAGE_BYTES, &self.record).await?;
+        Ok(match memory {
+            Memory::Doubtful { reason } => Err(reason),
+            Memory::Whole { floor: None } => Ok(None),
+            Memory::Whole { floor: Some(bytes) } => Finality::decode(Copying(bytes.as_slice()))
+                .map(Some)
+                .map_err(|_| "the record of votes is damaged".to_owned()),
+        })
+    }
+
+    /// Ends an abstention: removes the votes below the floor, damaged as they may be, and writes the floor down. Until that is done the
+    /// record says that there is a doubt.
+    async fn pass(&self, context: &runtime::Context, floor: &Finality) -> Result<(), String> {
+        remove(context, engine::VOTES).await?;
+        self.keep(Some(floor))
+    }
+
+    fn keep(&self, floor: Option<&Finality>) -> Result<(), String> {
+        let floor = floor.map(|floor| floor.encode());
+        self.record
+            .keep(floor.as_deref())
+            .map_err(|error| format!("cannot write {}: {error}", self.config.vote_record.display()))
+    }
 }
 
 /// Starts everything and waits for the first that ends.
 async fn supervise(
     context: runtime::Context,
-    config: RunConfig,
-    peers: Map<PublicKey, Address>,
-    ledger: Arc<dyn Ledger>,
-    outgoing: Outgoing,
-    shutdown: BoxFuture<'static, ()>,
-) -> Result<(), Error> {
+    validator: Validator,
+    passed: Option<Box<Finality>>,
+) -> Result<Ended, Error> {
     let (fatal, failed) = Fatal::new();
-    let directory = config.directory.clone();
-    let voter = Box::pin(start(context.child("validator"), config, peers, ledger, outgoing, fatal))
+    let broken = |reason| validator.engine_error(reason);
+    if let Some(floor) = passed {
+        validator.pass(&context, &floor).await.map_err(broken)?;
+        tracing::info!(view = floor.proposal.round.view().get(), "the views in doubt have passed: signing again");
+    }
+    remove(&context, engine::ABSTAINING).await.map_err(broken)?;
+    let recalled = validator.recall(&context).await.map_err(broken)?;
+    let (watch, passed) = match &recalled {
+        Ok(_) => (None, pending().left_future()),
+        Err(reason) => {
+            let now = context.current().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            let abstention = Abstention::new(u64::try_from(now).unwrap_or(u64::MAX), validator.config.drift_max);
+            let (over, passed) = oneshot::channel();
+            tracing::warn!(
+                %reason,
+                "votes may have been forgotten: this validator follows without signing until the others have passed the views in doubt"
+            );
+            (Some(Watch { abstention, over }), passed.right_future())
+        }
+    };
+    let voter = Box::pin(start(context.child("validator"), validator.clone(), recalled.ok(), watch, fatal))
         .await
-        .map_err(|reason| Error::Engine { reason, directory })?;
+        .map_err(broken)?;
     let stopped = select(Box::pin(failed), voter);
-    let result = match select(shutdown, stopped).await {
-        Either::Left(((), _)) => Ok(()),
+    let asked = select(validator.shutdown.clone(), passed);
+    let result = match select(asked, stopped).await {
+        Either::Left((Either::Left(_), _)) => Ok(Ended::Stopped),
+        Either::Left((Either::Right((Ok(floor), _)), _)) => Ok(Ended::VotesPassed(Box::new(floor))),
+        Either::Left((Either::Right((Err(_), _)), _)) => Err(Error::Fatal("the engine was dropped".to_owned())),
         Either::Right((Either::Left((reason, _)), _)) => {
             Err(Error::Fatal(reason.unwrap_or_else(|_| "the engine was dropped".to_owned())))
         }
@@ -194,6 +303,14 @@ async fn supervise(
         tracing::warn!("some tasks of the engine did not stop in time");
     }
     result
+}
+
+/// Removes a partition of the engine's files, if it is there.
+async fn remove(context: &runtime::Context, partition: &str) -> Result<(), String> {
+    match context.remove(partition, None).await {
+        Ok(()) | Err(commonware_runtime::Error::PartitionMissing(_)) => Ok(()),
+        Err(error) => Err(format!("cannot remove the engine's partition {partition}: {error}")),
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
@@ -219,14 +336,15 @@ pub(crate) fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error
         .map_err(|_| Error::Validators("a validator is listed twice"))
 }
 
+/// `floor` is the view up to which nothing is signed, if there is one; without it (`None`) nothing is signed at all.
 async fn start(
     context: runtime::Context,
-    config: RunConfig,
-    peers: Map<PublicKey, Address>,
-    ledger: Arc<dyn Ledger>,
-    outgoing: Outgoing,
+    validator: Validator,
+    floor: Option<Option<Finality>>,
+    watch: Option<Watch>,
     fatal: Fatal,
 ) -> Result<commonware_runtime::Handle<()>, String> {
+    let Validator { config, peers, committed, ledger, outgoing, .. } = validator;
     let namespace = network_namespace(config.chain_id);
     let (mut network, mut oracle) = lookup::Network::new(context.child("network"), connections(&config));
     oracle.track(0, peers);
@@ -238,13 +356,13 @@ async fn start(
         broadcast: network.register(4, BLOCK_QUOTA),
     };
     let (gossip_sender, gossip_receiver) = network.register(5, GOSSIP_QUOTA);
-    let scheme = Scheme::signer(
-        &namespace,
-        config.keys.participants.clone(),
-        config.keys.sharing.clone(),
-        config.keys.share.clone(),
-    )
-    .expect("invariant: ValidatorKeys checked that the share is a member's");
+    let (participants, sharing) = (config.keys.participants.clone(), config.keys.sharing.clone());
+    let partition = if floor.is_some() { engine::VOTES } else { engine::ABSTAINING };
+    let scheme = match floor {
+        Some(_) => Scheme::signer(&namespace, participants, sharing, config.keys.share.clone())
+            .expect("invariant: ValidatorKeys checked that the share is a member's"),
+        None => Scheme::verifier(&namespace, participants, sharing),
+    };
     let seeds = SeedBook::new(config.chain_id, *config.keys.sharing.public());
     let application = ChainApplication {
         ledger: Arc::clone(&ledger),
@@ -254,7 +372,7 @@ async fn start(
         fatal: fatal.clone(),
         work_us: Arc::default(),
     };
-    let (finalizer, deliveries) = finalizer(Arc::clone(&ledger), fatal);
+    let (finalizer, deliveries) = finalizer(Arc::clone(&ledger), Arc::clone(&committed), watch, fatal);
     let engine_config = EngineConfig {
         me: config.keys.signer.public_key(),
         scheme,
@@ -264,7 +382,9 @@ async fn start(
         seeds,
         pacing: config.pacing,
         genesis: ChainBlock::new(config.genesis),
-        committed: config.committed,
+        committed: committed.load(Ordering::Relaxed),
+        floor: floor.flatten(),
+        partition,
     };
     let voter = engine::start(context.child("engine"), engine_config, channels, finalizer, deliveries).await?;
     context.child("gossip_out").spawn(|runtime| gossip::send(runtime, outgoing, gossip_sender));

@@ -3,7 +3,8 @@
 //! # Design
 //! Open loop: transactions are signed beforehand and sent when their time has come, whether or not earlier ones were
 //! answered. Inclusion is seen by one observer that follows the chain's head every few milliseconds, so a measured
-//! latency includes up to one poll.
+//! latency includes up to one poll. Where a node is down the next one is asked; with `--resend-seconds`, a transaction that
+//! died with its node is sent again, as a wallet would, since it holds back all later ones of its sender.
 
 use crate::{
     cli::BenchLoad,
@@ -19,7 +20,7 @@ use futures::future::join_all;
 use serde::Serialize;
 use serde_json::json;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     process::ExitCode,
     sync::{
         Arc, Mutex, PoisonError,
@@ -84,11 +85,16 @@ impl Spread {
     }
 }
 
+/// Most transactions that one round sends again.
+const RESEND_MAX: usize = 1_000;
+
 /// Shared between sender and observer.
 #[derive(Default)]
 struct Board {
     sent: Mutex<HashMap<B256, Instant>>,
     seen: Mutex<HashMap<B256, Instant>>,
+    /// Accepted by some node.
+    taken: Mutex<HashSet<B256>>,
     done: AtomicBool,
     refused: AtomicU64,
     accepted: AtomicU64,
@@ -121,14 +127,20 @@ async fn load(options: &BenchLoad) -> Result<Report> {
     let transactions = sign_all(&senders, chain_id, total)?;
     let board = Arc::new(Board::default());
     let head = first.quantity("eth_blockNumber", json!([])).await?;
-    let observer = tokio::spawn(observe(first.clone(), head, Arc::clone(&board)));
+    let clients: Arc<[Client]> = clients.into();
+    let observer = tokio::spawn(observe(Arc::clone(&clients), head, Arc::clone(&board)));
+    let resender = options.resend_seconds.map(|seconds| {
+        let after = Duration::from_secs(seconds);
+        tokio::spawn(resend(Arc::clone(&clients), transactions.clone(), after, Arc::clone(&board)))
+    });
     let start = Instant::now();
     send(&clients, transactions, options.rate, &board).await;
     let last = Instant::now();
     let (mut count, mut progress) = (included(&board), last);
+    let stall_max = STALL_MAX.saturating_add(Duration::from_secs(options.resend_seconds.unwrap_or_default()));
     while count < board.accepted.load(Ordering::Relaxed)
         && last.elapsed() < SETTLE_MAX
-        && progress.elapsed() < STALL_MAX
+        && progress.elapsed() < stall_max
     {
         sleep(POLL).await;
         let now = included(&board);
@@ -138,6 +150,9 @@ async fn load(options: &BenchLoad) -> Result<Report> {
     }
     board.done.store(true, Ordering::Relaxed);
     let observed = observer.await.wrap_err("the observer died")??;
+    if let Some(resender) = resender {
+        resender.await.wrap_err("the resender died")?;
+    }
     Ok(report(&board, observed, start, total))
 }
 
@@ -230,7 +245,7 @@ fn sign(signer: &PrivateKeySigner, chain_id: u64, nonce: u64, to: Address, value
 }
 
 /// Sends each transaction when its time has come, to one node after the other.
-async fn send(clients: &[Client], transactions: Vec<(B256, Bytes)>, rate: u64, board: &Arc<Board>) {
+async fn send(clients: &Arc<[Client]>, transactions: Vec<(B256, Bytes)>, rate: u64, board: &Arc<Board>) {
     let start = Instant::now();
     let per_tick = rate.saturating_mul(u64::try_from(TICK.as_millis()).unwrap_or(1)) as f64 / 1_000.0;
     let mut sending = Vec::new();
@@ -250,28 +265,28 @@ async fn send(clients: &[Client], transactions: Vec<(B256, Bytes)>, rate: u64, b
         if now.is_empty() {
             continue;
         }
-        let Some(client) = clients.get((tick as usize).checked_rem(clients.len()).unwrap_or(0)) else { return };
-        sending.push(tokio::spawn(send_batch(client.clone(), now.to_vec(), Arc::clone(board))));
+        sending.push(tokio::spawn(send_batch(Arc::clone(clients), tick as usize, now.to_vec(), Arc::clone(board))));
     }
     join_all(sending).await;
 }
 
-async fn send_batch(client: Client, batch: Vec<(B256, Bytes)>, board: Arc<Board>) {
+async fn send_batch(clients: Arc<[Client]>, turn: usize, batch: Vec<(B256, Bytes)>, board: Arc<Board>) {
     let now = Instant::now();
     {
         let mut sent = board.sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.extend(batch.iter().map(|(hash, _)| (*hash, now)));
     }
-    let raw: Vec<Bytes> = batch.iter().map(|(_, raw)| raw.clone()).collect();
     let refuse = |count: u64, reason: String| {
         board.refused.fetch_add(count, Ordering::Relaxed);
         board.first_refusal.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
     };
-    for chunk in raw.chunks(50) {
-        match client.send_batch(chunk).await {
-            Ok(answers) => answers.into_iter().for_each(|answer| match answer {
+    for chunk in batch.chunks(50) {
+        let raw: Vec<Bytes> = chunk.iter().map(|(_, raw)| raw.clone()).collect();
+        match send_to_any(&clients, turn, &raw).await {
+            Ok(answers) => answers.into_iter().zip(chunk).for_each(|(answer, (hash, _))| match answer {
                 Ok(_) => {
                     board.accepted.fetch_add(1, Ordering::Relaxed);
+                    board.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(*hash);
                 }
                 Err(error) => refuse(1, format!("{error:#}")),
             }),
@@ -280,16 +295,59 @@ async fn send_batch(client: Client, batch: Vec<(B256, Bytes)>, board: Arc<Board>
     }
 }
 
-/// Follows the chain until told to stop.
-async fn observe(client: Client, mut height: u64, board: Arc<Board>) -> Result<Observed> {
+/// Sends to the node whose turn it is; to the next if that one is down. One that dies in the middle may have taken some: the next
+/// one then refuses nothing, or knows them already, which counts as refused there.
+async fn send_to_any(clients: &[Client], turn: usize, raw: &[Bytes]) -> Result<Vec<Result<B256>>> {
+    let mut last = eyre!("no nodes");
+    for client in clients.iter().cycle().skip(turn.checked_rem(clients.len()).unwrap_or(0)).take(clients.len()) {
+        match client.send_batch(raw).await {
+            Ok(answers) => return Ok(answers),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Sends again what was accepted `after` ago or earlier and is in no block yet, until told to stop.
+async fn resend(clients: Arc<[Client]>, transactions: Vec<(B256, Bytes)>, after: Duration, board: Arc<Board>) {
+    let mut round = 0usize;
+    while !board.done.load(Ordering::Relaxed) {
+        let due: Vec<Bytes> = {
+            let sent = board.sent.lock().unwrap_or_else(PoisonError::into_inner);
+            let seen = board.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let taken = board.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = transactions.iter().filter(|(hash, _)| taken.contains(hash) && !seen.contains_key(hash));
+            let late = waiting.filter(|(hash, _)| sent.get(hash).is_some_and(|at| at.elapsed() >= after));
+            late.take(RESEND_MAX).map(|(_, raw)| raw.clone()).collect()
+        };
+        for chunk in due.chunks(50) {
+            // A node that still has them refuses, one that is down does not answer: both are what this is for.
+            let _ = send_to_any(&clients, round, chunk).await;
+        }
+        round = round.saturating_add(1);
+        sleep(after.min(Duration::from_secs(1))).await;
+    }
+}
+
+/// Follows the chain until told to stop, at the next node whenever one does not answer.
+async fn observe(clients: Arc<[Client]>, mut height: u64, board: Arc<Board>) -> Result<Observed> {
     let mut observed = Observed::default();
     let mut previous = None;
+    let mut nodes = clients.iter().cycle();
+    let mut client = nodes.next().ok_or_else(|| eyre!("no nodes"))?;
     while !board.done.load(Ordering::Relaxed) {
-        let head = client.quantity("eth_blockNumber", json!([])).await?;
+        let Ok(head) = client.quantity("eth_blockNumber", json!([])).await else {
+            client = nodes.next().unwrap_or(client);
+            sleep(POLL).await;
+            continue;
+        };
         let (now, wall) = (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH)?);
         while height < head {
-            height = height.saturating_add(1);
-            let block = client.call("eth_getBlockByNumber", json!([format!("{height:#x}"), false])).await?;
+            let next = height.saturating_add(1);
+            let Ok(block) = client.call("eth_getBlockByNumber", json!([format!("{next:#x}"), false])).await else {
+                break;
+            };
+            height = next;
             let time = quantity(block.get("extraData").ok_or_else(|| eyre!("a block without extraData"))?)?;
             observed.finality_ms.push(u64::try_from(wall.as_millis())?.saturating_sub(time));
             observed.block_gap_ms.extend(previous.map(|previous| time.saturating_sub(previous)));

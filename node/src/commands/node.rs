@@ -7,7 +7,7 @@
 use crate::{
     chain::{Chain, Submissions},
     cli::Node,
-    network::{Folder, hex_array, hex_bytes},
+    network::{Folder, VOTE_RECORD, hex_array, hex_bytes},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
@@ -69,7 +69,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
         "validator starts"
     );
     let chain = Chain::new(store.clone(), spec, pool, folder.config.fee_recipient, submissions);
-    let config = engine_config(&folder, &store, keys)?;
+    let config = engine_config(options, &folder, &store, keys)?;
     let result = keystead_consensus::run(config, Arc::new(chain), outgoing, Box::pin(until_stopped(stopped)));
     runtime.block_on(async {
         server.abort();
@@ -113,7 +113,7 @@ fn stopped_by(error: keystead_consensus::Error, data: &Path) -> eyre::Report {
         Error::Engine { .. } => format!(
             "the validator stopped and signs nothing any more; nothing final is lost: make sure that the disk under \
              {data} has free space and works, then start again; if the files in {engine} are damaged, delete that \
-             folder once the other validators have made blocks without this one",
+             folder: the validator then signs again once the others have made blocks without it",
             data = data.display(),
             engine = data.join("engine").display()
         ),
@@ -152,7 +152,7 @@ fn validators(folder: &Folder) -> Result<Vec<ValidatorInfo>> {
         .collect()
 }
 
-fn engine_config(folder: &Folder, store: &Store, keys: ValidatorKeys) -> Result<RunConfig> {
+fn engine_config(options: &Node, folder: &Folder, store: &Store, keys: ValidatorKeys) -> Result<RunConfig> {
     let peers = folder.network.validators.iter().map(|validator| {
         let public_key = hex_array(&validator.public_key, "a public key in network.json")?;
         Ok(Peer { public_key, address: validator.p2p_address })
@@ -163,6 +163,8 @@ fn engine_config(folder: &Folder, store: &Store, keys: ValidatorKeys) -> Result<
         validators: peers.collect::<Result<_>>()?,
         listen: folder.config.p2p_listen,
         directory: folder.root.join("data").join("engine"),
+        vote_record: folder.root.join(VOTE_RECORD),
+        trust_votes: options.trust_votes,
         genesis: store.genesis(),
         committed: store.head().number,
         pacing: Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() },

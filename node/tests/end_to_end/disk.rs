@@ -1,12 +1,15 @@
 //! A full disk and torn files at a validator: it says what to do, signs nothing wrong, and comes back with equal roots.
 
-use crate::network::{KEYSTEAD, Network};
+use crate::network::{KEYSTEAD, Network, wait_until};
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+/// What a validator logs while its votes may be forgotten, and when that is over.
+const WITHOUT: &str = "follows without signing";
+const AGAIN: &str = "signing again";
 /// The validator that has the bad luck.
 const VICTIM: usize = 0;
 
@@ -89,6 +92,8 @@ enum Damage {
     Cut(usize),
     /// One bit is wrong, so many bytes before the end of what is used.
     Flip(usize),
+    /// One bit of the last item is wrong: the last byte that is not zero before the page's 12 bytes of checksums.
+    FlipItem,
 }
 
 impl Damage {
@@ -97,6 +102,11 @@ impl Damage {
         match self {
             Self::Cut(count) => bytes.truncate(used.saturating_sub(*count)),
             Self::Flip(before_end) => bytes[used.saturating_sub(*before_end).min(used - 1)] ^= 0x10,
+            Self::FlipItem => {
+                let items = bytes.len() - 12;
+                let last = bytes[..items].iter().rposition(|byte| *byte != 0).unwrap();
+                bytes[last] ^= 0x10;
+            }
         }
         fs::write(file, bytes).unwrap();
     }
@@ -110,11 +120,12 @@ fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
         ("state", Damage::Cut(4_096)),
         ("state", Damage::Flip(700)),
         ("simplex", Damage::Cut(4_096)),
-        ("simplex", Damage::Flip(100)),
+        ("simplex", Damage::FlipItem),
         ("blocks-value", Damage::Cut(100)),
         ("blocks-value", Damage::Flip(300)),
         ("marshal-application-metadata", Damage::Flip(20)),
     ];
+    let (mut doubts, mut deleted) = (0, 0);
     for (at, (place, damage)) in cases.iter().enumerate() {
         network.kill(VICTIM);
         let file = if *place == "state" { state_journal(&network) } else { engine_file(&network, place) };
@@ -131,7 +142,21 @@ fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
             fs::remove_dir_all(&folder).unwrap();
             network.launch(VICTIM);
             network.wait_for_head(VICTIM, head + 2);
+            deleted += usize::from(*place != "state");
         }
+        // A validator whose votes may be forgotten follows without signing, and signs again later.
+        doubts += usize::from(*place == "simplex");
+        wait_until("the validator signs again", || {
+            let log = network.whole_log(VICTIM);
+            let counts = [AGAIN, WITHOUT].map(|words| log.matches(words).count());
+            (counts == [doubts + deleted; 2]).then_some(())
+        });
+        let head = network.head(1).unwrap();
+        network.wait_for_head(VICTIM, head + 3);
+    }
+    for witness in 1..4 {
+        // Peers cut the connection to who votes twice.
+        assert!(!network.whole_log(witness).contains("conflicting"), "{}", network.log(witness));
     }
     println!("height={}", network.agree());
 }

@@ -193,9 +193,14 @@ impl Network {
         self.call(index, "eth_getBlockByNumber", json!([format!("{height:#x}"), false]))
     }
 
+    /// All that a validator logged since the network was made.
+    pub(crate) fn whole_log(&self, index: usize) -> String {
+        fs::read_to_string(self.folder(index).join("log.txt")).unwrap_or_default()
+    }
+
     /// The end of a validator's log.
     pub(crate) fn log(&self, index: usize) -> String {
-        let text = fs::read_to_string(self.folder(index).join("log.txt")).unwrap_or_default();
+        let text = self.whole_log(index);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(30)..].join("\n")
     }

@@ -177,6 +177,8 @@ fn config(
         validators: peers.to_vec(),
         listen: address,
         directory: directory.join(member.to_string()),
+        vote_record: directory.join(format!("votes-{member}")),
+        trust_votes: false,
         genesis: Arc::clone(genesis),
         committed: 0,
         pacing: Pacing { heartbeat: Duration::from_millis(50), ..Pacing::default() },

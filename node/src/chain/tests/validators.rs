@@ -167,6 +167,8 @@ impl Validator {
             validators: peers.to_vec(),
             listen: peers[index].address,
             directory: directory.join("engine"),
+            vote_record: directory.join("votes"),
+            trust_votes: false,
             genesis: store.genesis(),
             committed: store.head().number,
             pacing: PACING,

@@ -62,6 +62,10 @@ pub(crate) const ABSTAINING: &str = "abstaining";
 /// Beginning of the names of the marshal's own partitions.
 const MARSHAL: &str = "marshal";
 
+/// Views in a row that are skipped at once because their leader is inactive. Leaders are drawn at random, so one dead validator of four leads
+/// five views in a row every thousand views or so; with a bound of four, the fifth waited for its leader's timeout again.
+const SKIPS_MAX: NonZeroU64 = NZU64!(32);
+
 /// Distance between the leader's, the certification and the skip timeout, which the engine wants in this order.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
@@ -288,7 +292,7 @@ where
         view_retention: VIEWS_RETAINED,
         skip: SkipPolicy::Enabled {
             timeout: certification_timeout.saturating_add(TIMEOUT_STEP),
-            budget: simplex::SkipBudget::Participants,
+            budget: simplex::SkipBudget::Fixed(SKIPS_MAX),
         },
         fetch_timeout: NZDuration!(Duration::from_secs(2)),
         fetch_retry_delay: Duration::from_millis(200),

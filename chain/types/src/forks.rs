@@ -183,7 +183,8 @@ impl Forks {
     /// False if the schedule is full.
     #[must_use]
     pub fn schedule(&mut self, blobs: Blobs) -> bool {
-        let mut entries: Vec<Blobs> = self.blobs.iter().flatten().filter(|it| it.since != blobs.since).copied().collect();
+        let mut entries: Vec<Blobs> =
+            self.blobs.iter().flatten().filter(|it| it.since != blobs.since).copied().collect();
         entries.push(blobs);
         entries.sort_by_key(|it| it.since);
         if entries.len() > BLOB_ENTRIES_MAX {

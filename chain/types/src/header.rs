@@ -351,7 +351,8 @@ mod tests {
     #[test]
     fn the_difficulty_falls_by_at_most_99_steps_and_the_bomb_doubles_every_hundred_thousand_blocks() {
         let forks = Forks::always(Fork::Homestead);
-        let parent = Header { difficulty: U256::from(2_048_000_000_u64), timestamp: 0, number: 399_999, ..Header::default() };
+        let parent =
+            Header { difficulty: U256::from(2_048_000_000_u64), timestamp: 0, number: 399_999, ..Header::default() };
         let header = Header { timestamp: 100_000, number: 400_000, ..Header::default() };
         let want = 2_048_000_000_u64 - 99 * 1_000_000 + 4;
         assert_eq!(difficulty(&header, &parent, Fork::Homestead, &forks), U256::from(want));

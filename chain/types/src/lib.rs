@@ -27,8 +27,8 @@ pub use genesis::{Genesis, GenesisAccount, GenesisError};
 pub use header::{HeaderFault, check_header};
 pub use spec::{BODY_BYTES_MAX, ChainSpec, ETHEREUM_BLOCK_BYTES_MAX, EXTRA_DATA_BYTES, MILLIS_PER_SECOND};
 pub use transaction::{
-    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError, decode_ethereum_transaction,
-    decode_transaction, recover, recover_all, recover_all_any_s,
+    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError,
+    decode_ethereum_transaction, decode_transaction, recover, recover_all, recover_all_any_s,
 };
 
 pub use alloy_consensus::Header;

@@ -224,6 +224,7 @@ impl Chain {
             prev_randao: context.mix_hash(),
             parent_beacon_block_root: context.hash(),
             parent_hash: parent.hash(),
+            ..BlockEnv::default()
         };
         let recovered: Vec<_> = transactions.iter().cloned().map(recovered).collect();
         let state = self.store.latest();

@@ -6,11 +6,7 @@
 //! holds either.
 
 use super::{Block, BlockError, put_list};
-use crate::{
-    context::ConsensusContext,
-    spec::ETHEREUM_BLOCK_BYTES_MAX,
-    transaction::Transaction,
-};
+use crate::{context::ConsensusContext, spec::ETHEREUM_BLOCK_BYTES_MAX, transaction::Transaction};
 use alloy_consensus::{
     Header,
     proofs::{calculate_ommers_root, calculate_transaction_root, calculate_withdrawals_root},
@@ -178,7 +174,8 @@ mod tests {
             assert!(Block::decode(&bytes).is_err(), "the network takes blocks of ours only");
             assert_eq!(block.timestamp_ms(), 0);
         }
-        let ours = crate::Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#);
+        let ours =
+            crate::Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#);
         let ours = ours.unwrap().block(B256::ZERO);
         assert_eq!(Block::decode_stored(&ours.encode()).unwrap(), ours);
         assert!(Block::decode_ethereum(&ours.encode()).is_err());

@@ -7,12 +7,7 @@ use crate::{
     spec::ChainSpec,
 };
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS};
-use alloy_eips::{
-    eip1559::INITIAL_BASE_FEE,
-    eip4895::Withdrawals,
-    eip7685::EMPTY_REQUESTS_HASH,
-    eip7840::BlobParams,
-};
+use alloy_eips::{eip1559::INITIAL_BASE_FEE, eip4895::Withdrawals, eip7685::EMPTY_REQUESTS_HASH, eip7840::BlobParams};
 use alloy_genesis::ChainConfig;
 use alloy_primitives::{B64, B256};
 

@@ -47,7 +47,11 @@ fn append(out: &mut Vec<u8>, data: &[u8]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::arithmetic_side_effects,
+        reason = "a test stops at the first surprise and computes with small numbers"
+    )]
     use super::*;
 
     fn event() -> Vec<u8> {

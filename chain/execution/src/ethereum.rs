@@ -17,7 +17,7 @@ use alloy_eips::{
     eip7002::{WITHDRAWAL_REQUEST_PREDEPLOY_ADDRESS, WITHDRAWAL_REQUEST_TYPE},
     eip7251::{CONSOLIDATION_REQUEST_PREDEPLOY_ADDRESS, CONSOLIDATION_REQUEST_TYPE},
 };
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use keystead_types::{ChainSpec, ChangeSet, Header, Recovered, StateView, ViewError, Withdrawal};
 use std::fmt;
 
@@ -126,6 +126,6 @@ fn request(run: &mut BlockRun<'_>, kind: u8, data: &[u8]) {
 }
 
 /// The fault of a contract that the block must be able to call.
-pub(crate) fn contract_failed(contract: alloy_primitives::Address, reason: String) -> Error {
+pub(crate) const fn contract_failed(contract: Address, reason: String) -> Error {
     Error::Block(BlockFault::ContractFailed { contract, reason })
 }

@@ -10,19 +10,22 @@ use crate::{
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use keystead_types::StateView;
 use revm::{
-    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm, SystemCallEvm as _,
+    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm,
     bytecode::opcode::EXTCODEHASH,
     context::{
         BlockEnv as EvmBlock, Cfg as _, CfgEnv, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason},
     },
     context_interface::block::BlobExcessGasAndPrice,
-    handler::MainnetContext,
+    handler::{EthFrame, Handler as _, MainnetContext, MainnetHandler, SystemCallTx as _},
     interpreter::{
         Host, Instruction, InstructionContext, InstructionExecResult, instructions::host, interpreter::EthInterpreter,
     },
     state::EvmState,
 };
+
+/// Gas of a system call. Spec: EIP-4788, EIP-2935, EIP-7002, EIP-7251.
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// revm with a block's overlay as its database.
 pub(crate) struct Machine<'a> {
@@ -107,10 +110,7 @@ impl<'a> Machine<'a> {
     /// Makes the chain's system calls. A call that reverts or finds no contract changes nothing and is no error.
     pub(crate) fn system_calls(&mut self, rules: &Rules, env: &BlockEnv) -> Result<(), Error> {
         for call in rules.system_calls {
-            let input = (call.input)(env).0.into();
-            let result = self.evm.system_call_one(call.contract, input);
-            let state = self.evm.finalize();
-            result.map_err(failure)?;
+            let (_, state) = self.system_call(call.contract, (call.input)(env).0.into())?;
             self.overlay().absorb(state)?;
         }
         Ok(())
@@ -121,9 +121,8 @@ impl<'a> Machine<'a> {
     /// # Errors
     /// [`Error::Block`] if it does not succeed.
     pub(crate) fn required_call(&mut self, contract: Address) -> Result<Bytes, Error> {
-        let result = self.evm.system_call_one(contract, Bytes::new());
-        let state = self.evm.finalize();
-        match result.map_err(failure)? {
+        let (result, state) = self.system_call(contract, Bytes::new())?;
+        match result {
             ExecutionResult::Success { output, .. } => {
                 self.overlay().absorb(state)?;
                 Ok(output.into_data())
@@ -131,6 +130,19 @@ impl<'a> Machine<'a> {
             ExecutionResult::Revert { output, .. } => Err(contract_failed(contract, format!("reverted: {output}"))),
             ExecutionResult::Halt { reason, .. } => Err(contract_failed(contract, reason.to_string())),
         }
+    }
+
+    /// revm's own system call has more gas than Osaka and earlier forks give: it counts with what Amsterdam adds.
+    fn system_call(
+        &mut self,
+        contract: Address,
+        input: Bytes,
+    ) -> Result<(ExecutionResult<HaltReason>, EvmState), Error> {
+        self.evm.ctx.tx = TxEnv { gas_limit: SYSTEM_CALL_GAS, ..TxEnv::new_system_tx(contract, input) };
+        let mut handler = MainnetHandler::<_, EVMError<ReadError>, EthFrame<EthInterpreter>>::default();
+        let result = handler.run_system_call(&mut self.evm);
+        let state = self.evm.finalize();
+        Ok((result.map_err(failure)?, state))
     }
 
     pub(crate) const fn overlay(&mut self) -> &mut Overlay<'a> {

@@ -241,6 +241,7 @@ fn check_blobs(header: &Header, parent: &Header, fork: Fork, forks: &Forks) -> R
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects, reason = "tests compute with small numbers")]
 mod tests {
     use super::*;
     use alloy_primitives::Bytes;

@@ -64,6 +64,7 @@ fn report(name: &str, mut results: Vec<Case>, inapplicable: &BTreeMap<String, St
 }
 
 /// The suite's folder: unpacked from its archive, or as it lies there.
+#[allow(clippy::disallowed_methods, reason = "a test finds its vectors by the environment")]
 fn find(name: &str, cases: usize, unpacked: &Path) -> Option<PathBuf> {
     let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
     let vectors = std::env::var_os("KEYSTEAD_VECTORS").map_or_else(default, PathBuf::from).join("evm");

@@ -11,6 +11,7 @@
 )]
 
 mod blocks;
+mod rpc;
 mod states;
 mod suite;
 mod world;

@@ -10,6 +10,7 @@ use std::{
     },
     thread,
 };
+use tempfile::TempDir;
 
 /// Failures that are printed in full.
 const SHOWN_MAX: usize = 25;
@@ -23,10 +24,9 @@ pub(crate) type Case = (String, Result<(), String>);
 ///
 /// `cases` is how many the vectors had when this was written, for the message of a machine without them.
 pub(crate) fn run(name: &str, cases: usize, file: impl Fn(&str) -> Vec<Case> + Sync) {
-    let unpacked = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let Some(folder) = find(name, cases, unpacked.path()) else { return };
+    let Some(vectors) = Vectors::find(name, cases) else { return };
     let mut files = Vec::new();
-    collect(&folder, &mut files);
+    collect(&vectors.folder, "json", &mut files);
     files.sort();
     let inapplicable = inapplicable(name);
     let next = AtomicUsize::new(0);
@@ -63,36 +63,46 @@ fn report(name: &str, mut results: Vec<Case>, inapplicable: &BTreeMap<String, St
     assert!(total > 0 && failed == 0, "{failed} of {total} cases failed");
 }
 
-/// The suite's folder: unpacked from its archive, or as it lies there.
-#[allow(clippy::disallowed_methods, reason = "a test finds its vectors by the environment")]
-fn find(name: &str, cases: usize, unpacked: &Path) -> Option<PathBuf> {
-    let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
-    let vectors = std::env::var_os("KEYSTEAD_VECTORS").map_or_else(default, PathBuf::from).join("evm");
-    let (archive, folder) = (vectors.join(format!("{name}.tar.zst")), vectors.join(name));
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    if !archive.is_file() {
-        eprintln!("skipped: the vectors evm/{name}.tar.zst, {cases} cases (set KEYSTEAD_VECTORS)");
-        return None;
-    }
-    let program = "--use-compress-program=zstd -d --long=27";
-    let status = Command::new("tar").arg(program).arg("-xf").arg(&archive).arg("-C").arg(unpacked).status();
-    if !status.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: the programs tar and zstd");
-        return None;
-    }
-    Some(unpacked.to_owned())
+/// A suite's files: unpacked into the target folder, or as they lie in the vectors.
+pub(crate) struct Vectors {
+    pub(crate) folder: PathBuf,
+    _unpacked: Option<TempDir>,
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+impl Vectors {
+    /// `None`, said on standard error, if the suite is not here.
+    #[allow(clippy::disallowed_methods, reason = "a test finds its vectors by the environment")]
+    pub(crate) fn find(name: &str, cases: usize) -> Option<Self> {
+        let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
+        let vectors = std::env::var_os("KEYSTEAD_VECTORS").map_or_else(default, PathBuf::from).join("evm");
+        let (archive, folder) = (vectors.join(format!("{name}.tar.zst")), vectors.join(name));
+        if folder.is_dir() {
+            return Some(Self { folder, _unpacked: None });
+        }
+        if !archive.is_file() {
+            eprintln!("skipped: the vectors evm/{name}.tar.zst, {cases} cases (set KEYSTEAD_VECTORS)");
+            return None;
+        }
+        let unpacked = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let program = "--use-compress-program=zstd -d --long=27";
+        let status = Command::new("tar").arg(program).arg("-xf").arg(&archive).arg("-C").arg(unpacked.path()).status();
+        if !status.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: the programs tar and zstd");
+            return None;
+        }
+        Some(Self { folder: unpacked.path().to_owned(), _unpacked: Some(unpacked) })
+    }
+}
+
+/// The files below a folder with this ending.
+pub(crate) fn collect(folder: &Path, ending: &str, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         // `.meta` holds an index of the suite, no cases.
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if path.is_dir() && !hidden {
-            collect(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "json") {
+            collect(&path, ending, files);
+        } else if path.extension().is_some_and(|extension| extension == ending) {
             files.push(path);
         }
     }

@@ -3,7 +3,11 @@
 //! Spec: specs/0000-chain.md §3.
 
 use crate::forks::Forks;
-use alloy_eips::eip1559::{BaseFeeParams, INITIAL_BASE_FEE, calc_next_block_base_fee};
+use alloy_consensus::Header;
+use alloy_eips::{
+    eip1559::{BaseFeeParams, INITIAL_BASE_FEE, calc_next_block_base_fee},
+    eip7840::BlobParams,
+};
 
 /// Milliseconds in a second: `timestamp` is in seconds, the time in `extraData` in milliseconds.
 pub const MILLIS_PER_SECOND: u64 = 1_000;
@@ -76,9 +80,22 @@ impl ChainSpec {
         }
     }
 
+    /// Number and price of blobs in a block; `None` on a chain of ours and before Cancun.
+    #[must_use]
+    pub fn blob_params(&self, header: &Header) -> Option<BlobParams> {
+        let forks = self.ethereum.as_ref()?;
+        forks.blobs(forks.fork(header.number, header.timestamp, header.difficulty), header.timestamp)
+    }
+
+    /// Price of blob gas in a block in wei; `None` where there are no blobs.
+    #[must_use]
+    pub fn blob_price(&self, header: &Header) -> Option<u128> {
+        header.blob_fee(self.blob_params(header)?)
+    }
+
     /// Base fee of the child of a block, in wei per gas (EIP-1559 with this chain's denominator).
     #[must_use]
-    pub fn next_base_fee(&self, parent: &alloy_consensus::Header) -> u64 {
+    pub fn next_base_fee(&self, parent: &Header) -> u64 {
         let Some(base_fee) = parent.base_fee_per_gas else { return self.base_fee_initial };
         let params = BaseFeeParams::new(u128::from(self.base_fee_denominator), u128::from(self.elasticity));
         calc_next_block_base_fee(parent.gas_used, parent.gas_limit, base_fee, params)
@@ -88,7 +105,6 @@ impl ChainSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::Header;
 
     fn parent(gas_used: u64) -> Header {
         Header { gas_used, gas_limit: 150_000_000, base_fee_per_gas: Some(1_000_000_000), ..Header::default() }

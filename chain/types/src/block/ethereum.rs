@@ -94,6 +94,14 @@ impl Block {
         if is_ethereum(bytes) { Self::decode_ethereum(bytes) } else { Self::decode(bytes) }
     }
 
+    /// The block as Ethereum's tools read it: a foreign one as it came, one of ours without context and requests, which its
+    /// header binds.
+    #[must_use]
+    pub fn encode_as_ethereum(&self) -> Vec<u8> {
+        let ours = || EthereumBody { ommers: Vec::new(), withdrawals: Some(Withdrawals::default()) };
+        self.ethereum.as_ref().map_or_else(|| self.encode_ethereum(&ours()), |body| self.encode_ethereum(body))
+    }
+
     /// The encoding of a foreign block.
     pub(super) fn encode_ethereum(&self, body: &EthereumBody) -> Vec<u8> {
         let mut items = Vec::new();
@@ -178,6 +186,8 @@ mod tests {
             crate::Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#);
         let ours = ours.unwrap().block(B256::ZERO);
         assert_eq!(Block::decode_stored(&ours.encode()).unwrap(), ours);
+        let as_ethereum = Block::decode_ethereum(&ours.encode_as_ethereum()).unwrap();
+        assert_eq!((as_ethereum.hash(), as_ethereum.transactions()), (ours.hash(), ours.transactions()));
         assert!(Block::decode_ethereum(&ours.encode()).is_err());
     }
 

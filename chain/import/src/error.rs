@@ -30,6 +30,31 @@ pub enum Error {
     },
 }
 
+/// A file of blocks was not imported to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum ChainError {
+    /// The file cannot be read on.
+    #[error("cannot read the chain: index={index}")]
+    File {
+        /// Blocks before the place.
+        index: u64,
+        /// Why not.
+        #[source]
+        source: FileError,
+    },
+    /// A block was not imported.
+    #[error("cannot import a block of the chain: index={index} head={head}")]
+    Block {
+        /// Blocks before it in the file.
+        index: u64,
+        /// Height of the last block that was imported.
+        head: u64,
+        /// Why not.
+        #[source]
+        source: Error,
+    },
+}
+
 /// The rule that a block breaks.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {

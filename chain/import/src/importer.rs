@@ -1,7 +1,8 @@
 //! One block after another: checked, executed, compared, committed.
 
 use crate::{
-    error::{Error, Refusal},
+    error::{ChainError, Error, Refusal},
+    file::ChainFile,
     ommers,
 };
 use alloy_eips::eip7685::Requests;
@@ -11,7 +12,7 @@ use keystead_state::{Commit, Snapshot, Store};
 use keystead_types::{
     Block, ChainSpec, Fork, Forks, Genesis, Header, Receipt, Recovered, check_header, recover_all, recover_all_any_s,
 };
-use std::sync::Arc;
+use std::{io::Read, sync::Arc};
 
 /// Longest encoding of a block from Osaka on: 10 MiB less 2 MiB for the consensus layer's part (EIP-7934).
 const OSAKA_BLOCK_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -66,6 +67,22 @@ impl Importer {
         compare("stateRoot", header.state_root, child.state_root()).map_err(refused)?;
         self.commit(Arc::clone(&block), &transactions, outcome.receipts, child.seal(block.hash()))?;
         Ok(block)
+    }
+
+    /// Imports all blocks of a file, as Ethereum's clients export them; `progress` sees each. Block 0 may stand first.
+    /// Blocks that are there already are skipped, so an import that was cut off goes on where it stopped.
+    ///
+    /// # Errors
+    /// [`ChainError`]: the blocks before the one that it names are imported.
+    pub fn import_file(&self, file: impl Read, mut progress: impl FnMut(&Block)) -> Result<(), ChainError> {
+        for (bytes, index) in ChainFile::new(file).zip(0_u64..) {
+            let bytes = bytes.map_err(|source| ChainError::File { index, source })?;
+            match self.import(&bytes) {
+                Ok(block) => progress(&block),
+                Err(source) => return Err(ChainError::Block { index, head: self.store.head().number, source }),
+            }
+        }
+        Ok(())
     }
 
     fn execute(&self, before: &Arc<Snapshot>, block: &Block, transactions: &[Recovered]) -> Result<Outcome, Error> {

@@ -4,7 +4,8 @@
 //! [`Importer::import`] takes one block at a time, each the child of the head: header and ommers against their
 //! ancestors, signatures, execution under the rules of the block's fork, then every field of the header that execution
 //! determines. Only what passes all of it is committed, with receipts, senders and indices, so JSON-RPC serves an
-//! imported chain as it serves ours. [`ChainFile`] cuts a file of blocks, as Ethereum's clients export them, into blocks.
+//! imported chain as it serves ours. [`Importer::import_file`] takes a file of blocks as Ethereum's clients export them;
+//! [`ChainFile`] cuts it into blocks.
 //!
 //! # Invariants
 //! - A block that is refused leaves the store as it was, and the refusal says which rule was broken.
@@ -16,16 +17,14 @@
 //!
 //! # Example
 //! ```
-//! # use keystead_import::{ChainFile, Importer};
+//! # use keystead_import::Importer;
 //! # use keystead_state::{Options, Store};
 //! # use keystead_types::Genesis;
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
 //! let genesis = Genesis::ethereum_from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1388","alloc":{}}"#)?;
 //! let importer = Importer::new(Store::open(dir.path(), &genesis, Options::default())?, &genesis)?;
-//! for block in ChainFile::new(&[][..]) {
-//!     importer.import(&block?)?;
-//! }
+//! importer.import_file(&[][..], |block| println!("{}", block.number()))?;
 //! # Ok(())
 //! # }
 //! ```
@@ -35,6 +34,6 @@ mod file;
 mod importer;
 mod ommers;
 
-pub use error::{Error, FileError, OmmerFault, Refusal};
+pub use error::{ChainError, Error, FileError, OmmerFault, Refusal};
 pub use file::ChainFile;
 pub use importer::Importer;

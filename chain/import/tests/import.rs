@@ -12,7 +12,7 @@ use alloy_consensus::{
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Signature, TxKind, U256};
 use keystead_execution::{BlockEnv, EthereumBlock, execute_ethereum};
-use keystead_import::{Error, Importer, OmmerFault, Refusal};
+use keystead_import::{ChainError, Error, FileError, Importer, OmmerFault, Refusal};
 use keystead_state::{Options, Store};
 use keystead_types::{
     Block, BlockError, ChainSpec, EthereumBody, Fork, Forks, Genesis, GenesisAccount, HeaderFault, StateView as _,
@@ -223,6 +223,30 @@ fn an_ommer_must_be_a_stale_child_of_an_ancestor_that_nobody_paid_for() {
     assert_eq!(fault(vec![sibling]), OmmerFault::Repeated { number: 2 });
     let got = chain.store.latest().account(&Address::repeat_byte(0x99)).unwrap().unwrap();
     assert_eq!(got.balance, U256::from(3_000_000_000_000_000_000_u64 / 8 * 7));
+}
+
+#[test]
+fn a_file_is_imported_from_block_0_or_1_and_goes_on_where_it_was_cut_off() {
+    let source = Chain::new(Fork::Shanghai);
+    let mut file = source.store.genesis().encode();
+    let mut cut = 0;
+    for transactions in [vec![transaction(0)], Vec::new()] {
+        let block = source.block(transactions, Vec::new(), |_| ());
+        source.importer.import(&block).unwrap();
+        // Into the last block.
+        cut = file.len() + 9;
+        file.extend(block);
+    }
+    let chain = Chain::new(Fork::Shanghai);
+    let stopped = chain.importer.import_file(&file[..cut], |_| ()).unwrap_err();
+    assert!(matches!(stopped, ChainError::File { index: 2, source: FileError::Truncated { .. } }), "{stopped}");
+    assert_eq!(chain.store.head().number, 1);
+    let mut seen = Vec::new();
+    chain.importer.import_file(file.as_slice(), |block| seen.push(block.number())).unwrap();
+    assert_eq!((seen, chain.store.head()), (vec![0, 1, 2], source.store.head()));
+    let other = Chain::new(Fork::Paris);
+    let refused = other.importer.import_file(file.as_slice(), |_| ()).unwrap_err();
+    assert!(matches!(refused, ChainError::Block { index: 0, head: 0, source: Error::Refused(_) }), "{refused}");
 }
 
 #[test]

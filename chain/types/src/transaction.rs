@@ -5,7 +5,7 @@ use alloy_consensus::{
     EthereumTxEnvelope, TxEip4844, Typed2718 as _,
     transaction::{Recovered as AlloyRecovered, SignerRecoverable as _},
 };
-use alloy_eips::eip2718::Decodable2718 as _;
+use alloy_eips::eip2718::{Decodable2718 as _, Encodable2718 as _};
 use alloy_primitives::B256;
 use rayon::prelude::*;
 
@@ -83,7 +83,10 @@ pub fn decode_ethereum_transaction(bytes: &[u8]) -> Result<Transaction, Transact
     let malformed = |reason: String| TransactionError::Malformed(reason);
     let mut rest = bytes;
     let transaction = Transaction::decode_2718(&mut rest).map_err(|error| malformed(error.to_string()))?;
-    if rest.is_empty() { Ok(transaction) } else { Err(malformed(format!("{} bytes left over", rest.len()))) }
+    if !rest.is_empty() {
+        return Err(malformed(format!("{} bytes left over", rest.len())));
+    }
+    if transaction.encoded_2718() == bytes { Ok(transaction) } else { Err(malformed("not canonical".to_owned())) }
 }
 
 /// Verifies the signature of one transaction and names its sender.

@@ -8,11 +8,11 @@
 use super::node::{until_stopped, wait_for_signal};
 use crate::cli::Import;
 use eyre::{Context as _, Result, eyre};
-use keystead_import::{ChainFile, Error, Importer};
+use keystead_import::Importer;
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, Submit, SubmitError};
 use keystead_state::{Options, Store};
-use keystead_types::{B256, ChainSpec, Genesis, Recovered, StateView as _};
+use keystead_types::{B256, Block, ChainSpec, Genesis, Recovered, StateView as _};
 use std::{
     fs::{self, File},
     io::BufReader,
@@ -50,26 +50,14 @@ pub(crate) fn run(options: &Import) -> Result<ExitCode> {
 }
 
 fn import(store: &Store, genesis: &Genesis, path: &Path) -> Result<()> {
-    let importer = Importer::new(store.clone(), genesis)?;
     let file = File::open(path).wrap_err_with(|| format!("cannot read the chain {}", path.display()))?;
-    for (block, index) in ChainFile::new(BufReader::new(file)).zip(0_u64..) {
-        let place = || format!("stopped in {}: index={index} head={}", path.display(), store.head().number);
-        let block = block.wrap_err_with(place)?;
-        let block = match importer.import(&block) {
-            Ok(block) => block,
-            // Exporters begin with block 0; it is the genesis file's, or the next block is refused.
-            Err(Error::Refused(_)) if index == 0 && is_genesis(&block, store) => continue,
-            Err(error) => return Err(eyre::Report::new(error).wrap_err(place())),
-        };
+    let progress = |block: &Block| {
         if block.number().checked_rem(PROGRESS_BLOCKS) == Some(0) {
             tracing::info!(number = block.number(), "importing");
         }
-    }
-    Ok(())
-}
-
-fn is_genesis(block: &[u8], store: &Store) -> bool {
-    keystead_types::Block::decode_ethereum(block).is_ok_and(|block| block.hash() == store.genesis().hash())
+    };
+    let importer = Importer::new(store.clone(), genesis)?;
+    importer.import_file(BufReader::new(file), progress).wrap_err_with(|| format!("stopped in {}", path.display()))
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

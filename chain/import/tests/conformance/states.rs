@@ -88,8 +88,8 @@ fn state_tests_give_the_roots_and_logs_of_every_client() {
     let store = Store::open(folder.path(), &genesis, Options::default()).unwrap();
     let empty = store.latest();
     suite::run("state_tests", 10_537, |text| {
-        let tests: BTreeMap<String, StateTest> = serde_json::from_str(text).unwrap();
-        tests.into_iter().flat_map(|(name, test)| run(&empty, &name, test)).collect()
+        let tests: BTreeMap<String, StateTest> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        Ok(tests.into_iter().flat_map(|(name, test)| run(&empty, &name, test)).collect())
     });
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -23,7 +24,7 @@ pub(crate) type Case = (String, Result<(), String>);
 /// Runs every JSON file of a suite, prints the counts, and fails if any case did.
 ///
 /// `cases` is how many the vectors had when this was written, for the message of a machine without them.
-pub(crate) fn run(name: &str, cases: usize, file: impl Fn(&str) -> Vec<Case> + Sync) {
+pub(crate) fn run(name: &str, cases: usize, file: impl Fn(&str) -> Result<Vec<Case>, String> + Sync) {
     let Some(vectors) = Vectors::find(name, cases) else { return };
     let mut files = Vec::new();
     collect(&vectors.folder, "json", &mut files);
@@ -35,15 +36,21 @@ pub(crate) fn run(name: &str, cases: usize, file: impl Fn(&str) -> Vec<Case> + S
         for _ in 0..thread::available_parallelism().map_or(2, Into::into) {
             scope.spawn(|| {
                 while let Some(path) = files.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let text = std::fs::read_to_string(path).unwrap();
-                    let ran = file(&text);
-                    assert!(!ran.is_empty(), "no case in {}", path.display());
-                    results.lock().unwrap().extend(ran);
+                    let ran = file_cases(path, &file);
+                    let whole = |error| vec![(path.display().to_string(), Err(error))];
+                    results.lock().unwrap().extend(ran.unwrap_or_else(whole));
                 }
             });
         }
     });
     report(name, results.into_inner().unwrap(), &inapplicable);
+}
+
+/// The cases of one file. Whatever goes wrong is a failure of this file, and the others still run.
+fn file_cases(path: &Path, file: &(impl Fn(&str) -> Result<Vec<Case>, String> + Sync)) -> Result<Vec<Case>, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let ran = catch_unwind(AssertUnwindSafe(|| file(&text))).map_err(|_| "panicked".to_owned())??;
+    if ran.is_empty() { Err("no case".to_owned()) } else { Ok(ran) }
 }
 
 fn report(name: &str, mut results: Vec<Case>, inapplicable: &BTreeMap<String, String>) {

@@ -50,8 +50,7 @@ pub enum ChainError {
         /// Height of the last block that was imported.
         head: u64,
         /// Why not.
-        #[source]
-        source: Error,
+        source: Box<Error>,
     },
 }
 

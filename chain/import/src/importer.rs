@@ -79,7 +79,10 @@ impl Importer {
             let bytes = bytes.map_err(|source| ChainError::File { index, source })?;
             match self.import(&bytes) {
                 Ok(block) => progress(&block),
-                Err(source) => return Err(ChainError::Block { index, head: self.store.head().number, source }),
+                Err(error) => {
+                    let (head, source) = (self.store.head().number, Box::new(error));
+                    return Err(ChainError::Block { index, head, source });
+                }
             }
         }
         Ok(())

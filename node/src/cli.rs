@@ -37,6 +37,11 @@ pub(crate) enum Command {
     /// Run a validator from its folder until it is stopped (Ctrl-C or SIGTERM).
     #[cfg(feature = "validator")]
     Node(Node),
+    /// Import the blocks of an Ethereum chain from a file, every rule checked but seals, and answer JSON-RPC from them.
+    ///
+    /// The same command goes on where it was cut off.
+    #[cfg(feature = "validator")]
+    Import(Import),
     /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
@@ -101,6 +106,23 @@ pub(crate) struct Node {
     /// the same moment and none can go on: otherwise this validator may vote twice in one view.
     #[arg(long)]
     pub(crate) trust_votes: bool,
+}
+
+/// Options of `keystead import`.
+#[derive(Args, Debug)]
+pub(crate) struct Import {
+    /// The chain's genesis file, as geth reads it: forks, blob schedule, accounts.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: PathBuf,
+    /// Its blocks from block 1 on, RLP one after the other, as `geth export` writes them. Without it nothing is added.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chain: Option<PathBuf>,
+    /// Folder of the imported chain; it is made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Then answer JSON-RPC on this address until Ctrl-C or SIGTERM. The last block is latest, safe and finalized.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) serve: Option<SocketAddr>,
 }
 
 /// Options of `keystead verify`.

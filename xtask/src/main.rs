@@ -18,6 +18,7 @@ mod test;
 mod tidy;
 mod tools;
 mod up;
+mod vectors;
 
 use eyre::{Result, bail};
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ cargo xtask TASK
   up                  start a development network of four validators and keep it running
   test [--all]        everything that CI runs; ends with `N passed, N failed`
   test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
+  test --vectors      the outside vectors of Ethereum alone, with counts per suite
   ci                  the same as test
   lint                rustfmt and clippy, with and without the feature `validator`
   tidy                the tree's own rules: edges, sizes, names, module docs
@@ -64,6 +66,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["up"] => up::run(&root),
         ["test" | "ci"] => test::run(&root, test::Scope::Usual, None),
         ["test" | "ci", "--all"] => test::run(&root, test::Scope::All, None),
+        ["test" | "ci", "--vectors"] => vectors::run(&root),
         ["test", "--only", step] => test::run(&root, test::Scope::Usual, Some(step)),
         ["lint"] => lint::run(&root).map(|()| ExitCode::SUCCESS),
         ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),

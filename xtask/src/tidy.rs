@@ -23,6 +23,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-consensus", &["types"]),
     ("keystead-execution", &["types"]),
     ("keystead-state", &["types"]),
+    ("keystead-import", &["types", "execution", "state"]),
     ("keystead-proof", &["types"]),
     ("keystead-rpc", &["types", "mempool", "execution", "state", "proof", "job", "market"]),
     ("keystead-job", &["types"]),

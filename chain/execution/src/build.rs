@@ -63,7 +63,7 @@ pub fn build(
     limits: BuildLimits,
     stop: &dyn Fn() -> bool,
 ) -> Result<Built, Error> {
-    let mut run = BlockRun::start(view, Rules::keystead(spec), *env)?;
+    let mut run = BlockRun::start(view, Rules::of(spec, env), *env)?;
     let mut transactions = Vec::new();
     let mut refused = Vec::new();
     let mut barred = Barred::default();

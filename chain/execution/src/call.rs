@@ -123,7 +123,7 @@ pub fn call(
     gas_cap: u64,
 ) -> Result<CallOutcome, Error> {
     let gas = request.gas.unwrap_or(gas_cap).min(gas_cap);
-    Simulation::new(view, &Rules::keystead(spec), env, request).run(gas)
+    Simulation::new(view, &Rules::of(spec, env), env, request).run(gas)
 }
 
 /// A call that can be tried with one gas limit after another; reads of the state are shared.
@@ -169,6 +169,9 @@ fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
         CallPrice::Legacy { .. } => (TxType::Eip2930, None),
         CallPrice::Dynamic { max_priority_fee, .. } => (TxType::Eip1559, Some(max_priority_fee)),
     };
+    // A chain that does not have the type yet: the price is the same in the oldest one.
+    let (kind, priority_fee) =
+        if rules.transaction_types.contains(kind) { (kind, priority_fee) } else { (TxType::Legacy, None) };
     TxEnv {
         tx_type: kind as u8,
         caller: request.from,

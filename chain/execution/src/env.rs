@@ -1,6 +1,7 @@
 //! What a transaction can learn about the block it runs in.
 
-use alloy_primitives::{Address, B256};
+use alloy_consensus::Header;
+use alloy_primitives::{Address, B256, U256};
 
 /// The header fields that execution depends on.
 ///
@@ -15,12 +16,33 @@ pub struct BlockEnv {
     pub beneficiary: Address,
     /// Gas that all transactions together may ask for and use.
     pub gas_limit: u64,
-    /// Base fee in wei per gas; burnt.
+    /// Base fee in wei per gas; burnt. Zero before London.
     pub base_fee: u64,
+    /// What the `DIFFICULTY` opcode returns before the merge; zero after it and on a chain of ours.
+    pub difficulty: U256,
     /// `mixHash`, which the `PREVRANDAO` opcode returns.
     pub prev_randao: B256,
+    /// Excess of blob gas, which gives the price of blobs; zero on a chain of ours.
+    pub excess_blob_gas: u64,
     /// What the EIP-4788 system call writes.
     pub parent_beacon_block_root: B256,
     /// What the EIP-2935 system call writes and `BLOCKHASH` returns for the parent.
     pub parent_hash: B256,
+}
+
+impl From<&Header> for BlockEnv {
+    fn from(header: &Header) -> Self {
+        Self {
+            number: header.number,
+            timestamp: header.timestamp,
+            beneficiary: header.beneficiary,
+            gas_limit: header.gas_limit,
+            base_fee: header.base_fee_per_gas.unwrap_or_default(),
+            difficulty: header.difficulty,
+            prev_randao: header.mix_hash,
+            excess_blob_gas: header.excess_blob_gas.unwrap_or_default(),
+            parent_beacon_block_root: header.parent_beacon_block_root.unwrap_or_default(),
+            parent_hash: header.parent_hash,
+        }
+    }
 }

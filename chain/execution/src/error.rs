@@ -1,7 +1,7 @@
 //! Why a block, a transaction or a call cannot be executed, with the numbers that say what to change.
 
 use alloy_consensus::{Transaction as _, Typed2718 as _};
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use keystead_types::{Recovered, ViewError};
 use revm::context::{TxEnv, result::InvalidTransaction as EvmRefusal};
 
@@ -21,12 +21,46 @@ pub enum Error {
         /// The rule it breaks.
         source: Box<InvalidTransaction>,
     },
+    /// The block breaks a rule that is not one of its transactions': whoever made it was wrong.
+    #[error(transparent)]
+    Block(#[from] BlockFault),
     /// A simulated call breaks a rule before its first instruction: the caller must change the request.
     #[error(transparent)]
     Request(#[from] InvalidTransaction),
     /// The machine contradicts itself: we are broken, the process should stop.
     #[error("evm failure: {0}")]
     Machine(String),
+}
+
+/// What makes a foreign block invalid beside its transactions.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockFault {
+    /// A contract that collects requests for the consensus layer has no code (EIP-7002, EIP-7251).
+    #[error("system contract is missing: contract={contract}")]
+    ContractMissing {
+        /// Where it should be.
+        contract: Address,
+    },
+    /// Such a contract did not succeed.
+    #[error("system contract failed: contract={contract} reason={reason}")]
+    ContractFailed {
+        /// The contract.
+        contract: Address,
+        /// What the machine says.
+        reason: String,
+    },
+    /// A log of the deposit contract is not laid out as EIP-6110 says.
+    #[error("malformed deposit event: contract={contract}")]
+    DepositLayout {
+        /// The deposit contract.
+        contract: Address,
+    },
+    /// A reward or withdrawal exceeds what a balance can hold.
+    #[error("balance overflows: address={address}")]
+    BalanceOverflow {
+        /// Who should have got it.
+        address: Address,
+    },
 }
 
 /// A transaction that may not be executed at its place.
@@ -142,6 +176,14 @@ pub enum InvalidTransaction {
         /// Gas that is left in the block.
         left: u64,
     },
+    /// The blobs before it left too little blob gas in the block.
+    #[error("blob gas limit reached: have {blob_gas} left {left}")]
+    BlobGasAboveRemaining {
+        /// Blob gas of the transaction.
+        blob_gas: u64,
+        /// Blob gas that is left in the block.
+        left: u64,
+    },
     /// Init code of a creation is too long (EIP-3860).
     #[error("max initcode size exceeded: code size {got_bytes} limit {max_bytes}")]
     InitCodeTooLarge {
@@ -176,7 +218,8 @@ impl InvalidTransaction {
             | Self::SenderHasCode
             | Self::InsufficientFunds { .. }
             | Self::FeeBelowBase { .. }
-            | Self::GasAboveRemaining { .. } => false,
+            | Self::GasAboveRemaining { .. }
+            | Self::BlobGasAboveRemaining { .. } => false,
         }
     }
 }

@@ -38,7 +38,7 @@ pub fn estimate_gas(
     request: CallRequest,
     gas_cap: u64,
 ) -> Result<u64, EstimateError> {
-    let rules = Rules::keystead(spec);
+    let rules = Rules::of(spec, env);
     let plain = request.input.is_empty().then_some(request.to).flatten();
     let asked = request.clone();
     let mut simulation = Simulation::new(view, &rules, env, request);

@@ -3,20 +3,29 @@
 use crate::{
     env::BlockEnv,
     error::{Allowed, Asked, Error, InvalidTransaction, refusal},
+    ethereum::contract_failed,
     overlay::{Overlay, Parent, ReadError},
     rules::Rules,
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use keystead_types::StateView;
 use revm::{
-    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm, SystemCallEvm as _,
+    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm,
+    bytecode::opcode::EXTCODEHASH,
     context::{
         BlockEnv as EvmBlock, Cfg as _, CfgEnv, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason},
     },
-    handler::MainnetContext,
+    context_interface::block::BlobExcessGasAndPrice,
+    handler::{EthFrame, Handler as _, MainnetContext, MainnetHandler, SystemCallTx as _},
+    interpreter::{
+        Host, Instruction, InstructionContext, InstructionExecResult, instructions::host, interpreter::EthInterpreter,
+    },
     state::EvmState,
 };
+
+/// Gas of a system call. Spec: EIP-4788, EIP-2935, EIP-7002, EIP-7251.
+const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
 /// revm with a block's overlay as its database.
 pub(crate) struct Machine<'a> {
@@ -56,18 +65,30 @@ impl<'a> Machine<'a> {
             block_gas_limit: env.gas_limit,
             init_code_bytes_max: configuration.max_initcode_size(),
         };
+        let blobs = rules.blobs.map(|blobs| BlobExcessGasAndPrice {
+            excess_blob_gas: env.excess_blob_gas,
+            blob_gasprice: blobs.calc_blob_fee(env.excess_blob_gas),
+        });
+        let default = EvmBlock::default();
         let block = EvmBlock {
             number: U256::from(env.number),
             beneficiary: env.beneficiary,
             timestamp: U256::from(env.timestamp),
             gas_limit: env.gas_limit,
             basefee: env.base_fee,
+            difficulty: env.difficulty,
             prevrandao: Some(env.prev_randao),
             // The default is no excess blob gas: the header of a Keystead block says zero.
-            ..EvmBlock::default()
+            blob_excess_gas_and_price: blobs.or(default.blob_excess_gas_and_price),
+            ..default
         };
-        let context: MainnetContext<Overlay<'a>> = Context::new(Overlay::new(view, parent), rules.fork);
-        Self { evm: context.with_cfg(configuration).with_block(block).build_mainnet(), allowed }
+        let overlay = Overlay::new(view, parent, rules.clears_empty);
+        let context: MainnetContext<Overlay<'a>> = Context::new(overlay, rules.fork);
+        let mut evm = context.with_cfg(configuration).with_block(block).build_mainnet();
+        if let Some(instruction) = evm.instruction.instruction_table_mut().get_mut(usize::from(EXTCODEHASH)) {
+            *instruction = Instruction::new(code_hash);
+        }
+        Self { evm, allowed }
     }
 
     /// Runs a transaction and returns what it would change; the overlay stays as it is.
@@ -89,13 +110,39 @@ impl<'a> Machine<'a> {
     /// Makes the chain's system calls. A call that reverts or finds no contract changes nothing and is no error.
     pub(crate) fn system_calls(&mut self, rules: &Rules, env: &BlockEnv) -> Result<(), Error> {
         for call in rules.system_calls {
-            let input = (call.input)(env).0.into();
-            let result = self.evm.system_call_one(call.contract, input);
-            let state = self.evm.finalize();
-            result.map_err(failure)?;
+            let (_, state) = self.system_call(call.contract, (call.input)(env).0.into())?;
             self.overlay().absorb(state)?;
         }
         Ok(())
+    }
+
+    /// Calls a contract as the system; what it changes stays.
+    ///
+    /// # Errors
+    /// [`Error::Block`] if it does not succeed.
+    pub(crate) fn required_call(&mut self, contract: Address) -> Result<Bytes, Error> {
+        let (result, state) = self.system_call(contract, Bytes::new())?;
+        match result {
+            ExecutionResult::Success { output, .. } => {
+                self.overlay().absorb(state)?;
+                Ok(output.into_data())
+            }
+            ExecutionResult::Revert { output, .. } => Err(contract_failed(contract, format!("reverted: {output}"))),
+            ExecutionResult::Halt { reason, .. } => Err(contract_failed(contract, reason.to_string())),
+        }
+    }
+
+    /// revm's own system call has more gas than Osaka and earlier forks give: it counts with what Amsterdam adds.
+    fn system_call(
+        &mut self,
+        contract: Address,
+        input: Bytes,
+    ) -> Result<(ExecutionResult<HaltReason>, EvmState), Error> {
+        self.evm.ctx.tx = TxEnv { gas_limit: SYSTEM_CALL_GAS, ..TxEnv::new_system_tx(contract, input) };
+        let mut handler = MainnetHandler::<_, EVMError<ReadError>, EthFrame<EthInterpreter>>::default();
+        let result = handler.run_system_call(&mut self.evm);
+        let state = self.evm.finalize();
+        Ok((result.map_err(failure)?, state))
     }
 
     pub(crate) const fn overlay(&mut self) -> &mut Overlay<'a> {
@@ -112,4 +159,19 @@ fn failure(error: EVMError<ReadError>) -> Error {
         EVMError::Database(ReadError(error)) => Error::View(error),
         other => Error::Machine(other.to_string()),
     }
+}
+
+/// `EXTCODEHASH`, but for an account that exists and whose code hash the overlay hides.
+fn code_hash<H: Host + ?Sized>(context: InstructionContext<'_, H, EthInterpreter>) -> InstructionExecResult {
+    let InstructionContext { interpreter, host } = context;
+    let asked = interpreter.stack.peek(0);
+    host::extcodehash(InstructionContext { interpreter: &mut *interpreter, host: &mut *host })?;
+    if interpreter.stack.peek(0) == Ok(U256::ZERO)
+        && let Ok(asked) = asked
+        && let Ok(account) = host.load_account_info_skip_cold_load(Address::from_word(asked.into()), false, false)
+        && !account.is_empty
+    {
+        let _ = interpreter.stack.set(0, KECCAK256_EMPTY.into());
+    }
+    Ok(())
 }

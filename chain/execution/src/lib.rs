@@ -5,7 +5,8 @@
 //! block run, so what was built executes to the identical [`Outcome`]. [`call`] and [`estimate_gas`] answer questions
 //! and change nothing. All four read through a [`keystead_types::StateView`] and never know where it comes from.
 //! The rules of a chain are data (`rules.rs`), derived from its [`keystead_types::ChainSpec`]: forks, transaction
-//! types, gas caps and system calls are looked up there, not decided in the code that runs.
+//! types, gas caps and system calls are looked up there, not decided in the code that runs. A foreign chain runs under
+//! Ethereum's own rules of every fork; [`execute_ethereum`] adds what such a block does around its transactions.
 //!
 //! # Invariants
 //! - A view that cannot be read stops everything with [`Error::View`]; it is never taken for an empty account.
@@ -23,9 +24,11 @@ mod block;
 mod build;
 mod call;
 mod codes;
+mod deposits;
 mod env;
 mod error;
 mod estimate;
+mod ethereum;
 mod evm;
 mod overlay;
 mod receipt;
@@ -35,5 +38,6 @@ pub use block::{Outcome, execute};
 pub use build::{BuildLimits, Built, build};
 pub use call::{CallOutcome, CallPrice, CallRequest, CallStatus, call};
 pub use env::BlockEnv;
-pub use error::{Error, EstimateError, InvalidTransaction};
+pub use error::{BlockFault, Error, EstimateError, InvalidTransaction};
 pub use estimate::estimate_gas;
+pub use ethereum::{EthereumBlock, StateRoot, execute_ethereum, execute_transactions};

@@ -34,6 +34,8 @@ pub(crate) struct Overlay<'a> {
     /// Code read or deployed in this block.
     codes: B256Map<Bytecode>,
     parent: Parent,
+    /// Whether empty accounts vanish when they are touched (EIP-161).
+    clears_empty: bool,
 }
 
 /// The one block hash that the view cannot be asked for with certainty: it may itself be the parent, not yet final.
@@ -46,6 +48,8 @@ pub(crate) struct Parent {
 struct Touched {
     before: Option<Account>,
     now: Option<Account>,
+    /// The view has storage of it.
+    stored: bool,
     /// Nothing of the storage in the view is valid any more.
     wiped: bool,
     slots: U256Map<Slot>,
@@ -59,8 +63,8 @@ struct Slot {
 }
 
 impl<'a> Overlay<'a> {
-    pub(crate) fn new(view: &'a dyn StateView, parent: Parent) -> Self {
-        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent }
+    pub(crate) fn new(view: &'a dyn StateView, parent: Parent, clears_empty: bool) -> Self {
+        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent, clears_empty }
     }
 
     /// The account as the next transaction sees it.
@@ -72,8 +76,9 @@ impl<'a> Overlay<'a> {
         match self.accounts.entry(*address) {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
-                let before = self.view.account(address)?;
-                Ok(entry.insert(Touched { before, now: before, wiped: false, slots: U256Map::default() }))
+                let (before, stored) = self.view.account_with_storage(address)?.unzip();
+                let stored = stored.unwrap_or(false);
+                Ok(entry.insert(Touched { before, now: before, stored, wiped: false, slots: U256Map::default() }))
             }
         }
     }
@@ -83,6 +88,7 @@ impl<'a> Overlay<'a> {
     /// # Errors
     /// [`Error::View`]; [`Error::Machine`] if an account got code that was not handed over.
     pub(crate) fn absorb(&mut self, state: EvmState) -> Result<(), Error> {
+        let clears_empty = self.clears_empty;
         // The order of a hash map does not matter here: accounts do not depend on each other.
         for (address, mut account) in state {
             if !account.is_touched() {
@@ -90,8 +96,9 @@ impl<'a> Overlay<'a> {
             }
             let code = account.info.code.take();
             let touched = self.touched(&address)?;
-            // revm hands over an account that is empty and was not created only if EIP-161 removes it.
-            let removed = account.is_selfdestructed() || (account.is_empty() && !account.is_created());
+            // Before EIP-161 a touch alone makes an account, and an empty one stays.
+            let cleared = clears_empty && account.is_empty() && !account.is_created();
+            let removed = account.is_selfdestructed() || cleared;
             if removed || account.is_created() {
                 touched.wiped = true;
                 touched.slots.clear();
@@ -122,11 +129,22 @@ impl<'a> Overlay<'a> {
         Ok(())
     }
 
+    /// Adds to a balance; false if it would overflow.
+    pub(crate) fn credit(&mut self, address: &Address, wei: U256) -> Result<bool, ViewError> {
+        let clears_empty = self.clears_empty;
+        let touched = self.touched(address)?;
+        let mut account = touched.now.unwrap_or_default();
+        let Some(balance) = account.balance.checked_add(wei) else { return Ok(false) };
+        account.balance = balance;
+        touched.now = (!clears_empty || !account.is_empty()).then_some(account);
+        Ok(true)
+    }
+
     /// What differs from the view.
-    pub(crate) fn into_changes(self) -> ChangeSet {
+    pub(crate) fn changes(&self) -> ChangeSet {
         let mut changes = ChangeSet::default();
         let mut accounts = Vec::with_capacity(self.accounts.len());
-        for (address, touched) in self.accounts {
+        for (address, touched) in &self.accounts {
             if let Some(now) = &touched.now
                 && now.code_hash != KECCAK256_EMPTY
                 && touched.before.is_none_or(|before| before.code_hash != now.code_hash)
@@ -134,8 +152,8 @@ impl<'a> Overlay<'a> {
             {
                 changes.code.insert(now.code_hash, code.original_bytes());
             }
-            if let Some(change) = touched.into_change() {
-                accounts.push((address, change));
+            if let Some(change) = touched.change() {
+                accounts.push((*address, change));
             }
         }
         changes.accounts = accounts.into_iter().collect();
@@ -144,7 +162,14 @@ impl<'a> Overlay<'a> {
 }
 
 impl Touched {
-    fn into_change(self) -> Option<AccountChange> {
+    /// True if no contract may be created here though there is neither nonce nor code (EIP-7610).
+    fn bars_creation(&self) -> bool {
+        let bare = self.now.is_some_and(|now| now.nonce == 0 && now.code_hash == KECCAK256_EMPTY);
+        let stored = || (self.stored && !self.wiped) || self.slots.values().any(|slot| !slot.now.is_zero());
+        bare && stored()
+    }
+
+    fn change(&self) -> Option<AccountChange> {
         match (self.before, self.now) {
             (None, None) => None,
             (Some(_), None) => Some(AccountChange { account: None, storage_cleared: true, storage: BTreeMap::new() }),
@@ -165,11 +190,16 @@ impl Database for Overlay<'_> {
     type Error = ReadError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
-        Ok(self.account(&address)?.map(into_evm))
+        let touched = self.touched(&address)?;
+        let info = touched.now.map(into_evm);
+        // revm takes every code hash but that of nothing for a collision, and zero for no code in all other places; the
+        // one that shows it to contracts is `evm::code_hash`.
+        let hidden = |info: AccountInfo| AccountInfo { code_hash: B256::ZERO, ..info };
+        Ok(if touched.bars_creation() { info.map(hidden) } else { info })
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, ReadError> {
-        if hash == KECCAK256_EMPTY {
+        if hash == KECCAK256_EMPTY || hash.is_zero() {
             return Ok(Bytecode::default());
         }
         match self.codes.entry(hash) {

@@ -1,13 +1,14 @@
 //! Receipts in their EIP-2718 envelopes.
 
-use alloy_consensus::{Receipt as Body, ReceiptWithBloom, TxType};
+use alloy_consensus::{Eip658Value, Receipt as Body, ReceiptWithBloom, TxType};
 use alloy_primitives::Log;
 use keystead_types::Receipt;
 
 /// What a receipt says.
 pub(crate) struct Parts {
     pub(crate) kind: TxType,
-    pub(crate) success: bool,
+    /// Success or failure; the state root after it before Byzantium.
+    pub(crate) status: Eip658Value,
     /// Gas of this and all transactions before it in the block.
     pub(crate) cumulative_gas_used: u64,
     pub(crate) logs: Vec<Log>,
@@ -15,7 +16,7 @@ pub(crate) struct Parts {
 
 /// The receipt with its bloom.
 pub(crate) fn receipt(parts: Parts) -> Receipt {
-    let body = Body { status: parts.success.into(), cumulative_gas_used: parts.cumulative_gas_used, logs: parts.logs };
+    let body = Body { status: parts.status, cumulative_gas_used: parts.cumulative_gas_used, logs: parts.logs };
     let receipt = ReceiptWithBloom::from(body);
     match parts.kind {
         TxType::Legacy => Receipt::Legacy(receipt),

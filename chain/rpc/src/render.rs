@@ -11,7 +11,7 @@ use alloy_primitives::{Address, B256, U256};
 use alloy_rlp::{Encodable as _, Header as RlpHeader};
 use alloy_rpc_types_eth as eth;
 use eth::BlockTransactions;
-use keystead_types::{Receipt, Recovered, Transaction};
+use keystead_types::{Block, ChainSpec, Receipt, Recovered, Transaction};
 
 /// A transaction as JSON-RPC shows it.
 pub(crate) type RpcTransaction = eth::Transaction<Transaction>;
@@ -79,6 +79,25 @@ pub(crate) fn block(
     }
 }
 
+/// A block of the store. One of a foreign chain has ommers and withdrawals.
+pub(crate) fn stored_block(block: &Block, senders: &[Address], detail: Detail) -> RpcBlock {
+    let mut rendered = self::block(block.header(), block.hash(), block.transactions(), senders, detail);
+    if let Some(body) = block.ethereum_body() {
+        rendered.header.size = Some(U256::from(block.encode().len()));
+        rendered.uncles = body.ommers.iter().map(Header::hash_slow).collect();
+        rendered.withdrawals = body.withdrawals.clone();
+    }
+    rendered
+}
+
+/// The ommer of a block at `index`, if there is one: a block without a body.
+pub(crate) fn ommer(block: &Block, index: usize) -> Option<RpcBlock> {
+    let header = block.ethereum_body()?.ommers.get(index)?;
+    let mut rendered = self::block(header, header.hash_slow(), &[], &[], Detail::Hashes);
+    rendered.transactions = BlockTransactions::Uncle;
+    Some(rendered)
+}
+
 /// Length of the block in Ethereum's own encoding (header, transactions, uncles, withdrawals), as geth states it.
 fn size_bytes(header: &Header, transactions: &[Transaction]) -> usize {
     let empty: BlockBody<Transaction> = BlockBody::default();
@@ -113,6 +132,13 @@ pub(crate) fn receipts(executed: &Executed) -> Option<Vec<RpcReceipt>> {
     Some(rendered)
 }
 
+/// Adds what a blob transaction paid per gas of its blobs; only the chain's rules know it.
+pub(crate) fn price_blobs(receipt: &mut RpcReceipt, spec: &ChainSpec, header: &Header) {
+    if receipt.blob_gas_used.is_some() {
+        receipt.blob_gas_price = spec.blob_price(header);
+    }
+}
+
 fn receipt_at(executed: &Executed, index: usize, first_log: usize, gas_before: u64) -> Option<RpcReceipt> {
     let receipt = executed.receipts.get(index)?;
     let transaction = executed.block.transactions().get(index)?;
@@ -142,7 +168,7 @@ fn receipt_at(executed: &Executed, index: usize, first_log: usize, gas_before: u
         block_number: Some(place.block_number),
         gas_used: receipt.cumulative_gas_used().saturating_sub(gas_before),
         effective_gas_price: price,
-        blob_gas_used: None,
+        blob_gas_used: transaction.blob_gas_used(),
         blob_gas_price: None,
         from,
         to: transaction.to(),

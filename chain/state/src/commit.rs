@@ -91,6 +91,6 @@ pub(crate) fn put_changes(
 /// # Errors
 /// [`crate::Corruption::Record`].
 pub(crate) fn decode_block(tables: &Tables, number: u64, hash: B256, bytes: &[u8]) -> Result<Block, Error> {
-    let block = Block::decode(bytes).ok().filter(|block| block.hash() == hash && block.number() == number);
+    let block = Block::decode_stored(bytes).ok().filter(|block| block.hash() == hash && block.number() == number);
     block.ok_or_else(|| malformed(&tables.blocks, &number.to_be_bytes()))
 }

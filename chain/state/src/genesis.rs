@@ -96,6 +96,9 @@ fn digest(genesis: &Genesis) -> B256 {
     for number in [genesis.timestamp, genesis.spec.gas_limit, genesis.spec.base_fee_initial] {
         hasher.update(number.to_be_bytes());
     }
+    if let Some(header) = &genesis.header {
+        hasher.update(header.hash_slow());
+    }
     for (address, account) in &genesis.accounts {
         hasher.update(address);
         hasher.update(account.nonce.to_be_bytes());

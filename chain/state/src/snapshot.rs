@@ -146,6 +146,11 @@ impl StateView for Snapshot {
         Ok(self.state.account(&hash_address(address))?.map(|record| record.account))
     }
 
+    fn account_with_storage(&self, address: &Address) -> Result<Option<(Account, bool)>, ViewError> {
+        let record = self.state.account(&hash_address(address))?;
+        Ok(record.map(|record| (record.account, record.storage_root != EMPTY_ROOT_HASH)))
+    }
+
     fn storage(&self, address: &Address, slot: &U256) -> Result<U256, ViewError> {
         Ok(self.state.slot(&hash_address(address), &hash_slot(slot))?)
     }

@@ -66,6 +66,17 @@ pub trait StateView: Send + Sync {
     /// [`ViewError`] if the store cannot answer; the caller must stop, not assume absence.
     fn account(&self, address: &Address) -> Result<Option<Account>, ViewError>;
 
+    /// As [`StateView::account`], and whether any slot of the account is not zero. A view that cannot tell says no.
+    ///
+    /// Only an account without nonce and code may not become a contract if it has storage (EIP-7610); such accounts
+    /// come from a genesis file, or from blocks before Spurious Dragon.
+    ///
+    /// # Errors
+    /// As [`StateView::account`].
+    fn account_with_storage(&self, address: &Address) -> Result<Option<(Account, bool)>, ViewError> {
+        Ok(self.account(address)?.map(|account| (account, false)))
+    }
+
     /// The value of a storage slot; zero if absent.
     ///
     /// # Errors
@@ -89,6 +100,10 @@ pub trait StateView: Send + Sync {
 impl<V: StateView + ?Sized> StateView for std::sync::Arc<V> {
     fn account(&self, address: &Address) -> Result<Option<Account>, ViewError> {
         (**self).account(address)
+    }
+
+    fn account_with_storage(&self, address: &Address) -> Result<Option<(Account, bool)>, ViewError> {
+        (**self).account_with_storage(address)
     }
 
     fn storage(&self, address: &Address, slot: &U256) -> Result<U256, ViewError> {

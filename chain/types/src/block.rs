@@ -1,11 +1,15 @@
 //! A block: a stock Ethereum header, and the body that it binds.
 //!
 //! # Design
-//! [`Block`] can only be made in two ways: [`Block::assemble`] computes the header's body roots, [`Block::decode`]
-//! recomputes and compares them. So a `Block` in memory never has a body that its hash does not commit to, and caches
-//! may be keyed by the hash alone.
+//! [`Block::assemble`] computes the header's body roots; every other way to make a [`Block`] recomputes and compares them.
+//! So a `Block` in memory never has a body that its hash does not commit to, and caches may be keyed by the hash alone.
+//! A block of an imported chain ([`Block::ethereum`]) has ommers and withdrawals where ours have context and requests.
 //!
 //! Spec: specs/0000-chain.md §2.
+
+mod ethereum;
+
+pub use ethereum::EthereumBody;
 
 use crate::{
     context::{ConsensusContext, ContextError},
@@ -63,6 +67,7 @@ pub struct Block {
     transactions: Vec<Transaction>,
     context: ConsensusContext,
     requests: Vec<Bytes>,
+    ethereum: Option<EthereumBody>,
 }
 
 /// Bytes that are no block, or a body that is not the header's.
@@ -127,7 +132,8 @@ impl Block {
             ..Header::default()
         };
         let hash = header.hash_slow();
-        Self { header, hash, transactions: parts.transactions, context: parts.context, requests: parts.requests }
+        let BlockParts { transactions, context, requests, .. } = parts;
+        Self { header, hash, transactions, context, requests, ethereum: None }
     }
 
     /// keccak256 of the RLP header: what the certificate signs and JSON-RPC shows.
@@ -151,7 +157,10 @@ impl Block {
     /// Unix time in milliseconds.
     #[must_use]
     pub fn timestamp_ms(&self) -> u64 {
-        timestamp_ms(&self.header).unwrap_or_default()
+        match self.ethereum {
+            Some(_) => self.header.timestamp.saturating_mul(MILLIS_PER_SECOND),
+            None => timestamp_ms(&self.header).unwrap_or_default(),
+        }
     }
 
     /// Transactions in order.
@@ -160,7 +169,7 @@ impl Block {
         &self.transactions
     }
 
-    /// The engine's context.
+    /// The engine's context; that of a genesis block for a block of a foreign chain.
     #[must_use]
     pub const fn context(&self) -> &ConsensusContext {
         &self.context
@@ -172,9 +181,13 @@ impl Block {
         &self.requests
     }
 
-    /// RLP of `[header, [transaction...], context, [request...]]`; transactions in EIP-2718 bytes as strings.
+    /// RLP of `[header, [transaction...], context, [request...]]`; transactions in EIP-2718 bytes as strings. A foreign
+    /// block has Ethereum's own encoding.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        if let Some(body) = &self.ethereum {
+            return self.encode_ethereum(body);
+        }
         let mut transactions = Vec::new();
         for transaction in &self.transactions {
             transaction.encoded_2718().as_slice().encode(&mut transactions);
@@ -227,7 +240,7 @@ impl Block {
         }
         check_binding(&header, &transactions, &context, &requests)?;
         let hash = header.hash_slow();
-        let block = Self { header, hash, transactions, context, requests };
+        let block = Self { header, hash, transactions, context, requests, ethereum: None };
         // A second encoding of the same block would let peers disagree about its bytes.
         if block.encode() != bytes {
             return Err(BlockError::Malformed("not the canonical encoding".to_owned()));

@@ -1,6 +1,9 @@
 //! The genesis file: chain id, time, and the accounts that exist before block 1.
 //!
 //! Shape: the JSON that geth, anvil and Foundry use (`config.chainId`, `timestamp`, `alloc`), read with `alloy-genesis`.
+//! For a chain of ours the rest of the file does not count; [`Genesis::ethereum_from_json`] reads all of it.
+
+mod ethereum;
 
 use crate::{
     account::{Account, AccountChange, ChangeSet},
@@ -34,6 +37,8 @@ pub struct Genesis {
     pub timestamp: u64,
     /// Accounts by address.
     pub accounts: BTreeMap<Address, GenesisAccount>,
+    /// Header of block 0 of a foreign chain, whose state root does not count; `None` for a chain of ours.
+    pub header: Option<Box<Header>>,
 }
 
 /// A genesis file that cannot be used.
@@ -42,6 +47,9 @@ pub enum GenesisError {
     /// Not the JSON of a genesis file.
     #[error("genesis file is malformed: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// A foreign chain with rules that this program does not have.
+    #[error("genesis file asks for something unknown: {0}")]
+    Unsupported(String),
 }
 
 impl Genesis {
@@ -51,20 +59,11 @@ impl Genesis {
     /// [`GenesisError`] with the position in the file.
     pub fn from_json(json: &str) -> Result<Self, GenesisError> {
         let file: alloy_genesis::Genesis = serde_json::from_str(json)?;
-        let accounts = file.alloc.into_iter().map(|(address, account)| {
-            let storage = account.storage.unwrap_or_default();
-            let account = GenesisAccount {
-                balance: account.balance,
-                nonce: account.nonce.unwrap_or_default(),
-                code: account.code.unwrap_or_default(),
-                storage: storage.into_iter().map(|(slot, value)| (slot.into(), value.into())).collect(),
-            };
-            (address, account)
-        });
         Ok(Self {
             spec: ChainSpec::keystead(file.config.chain_id),
             timestamp: file.timestamp,
-            accounts: accounts.collect(),
+            accounts: accounts(file.alloc),
+            header: None,
         })
     }
 
@@ -119,6 +118,9 @@ impl Genesis {
     /// The genesis block over the root of [`Self::changes`].
     #[must_use]
     pub fn block(&self, state_root: B256) -> Block {
+        if let Some(header) = &self.header {
+            return ethereum::block(header, state_root);
+        }
         Block::assemble(BlockParts {
             parent_hash: B256::ZERO,
             number: 0,
@@ -141,4 +143,19 @@ impl Genesis {
     pub fn next_base_fee(&self, parent: &Header) -> u64 {
         self.spec.next_base_fee(parent)
     }
+}
+
+/// The accounts of a genesis file.
+fn accounts(alloc: BTreeMap<Address, alloy_genesis::GenesisAccount>) -> BTreeMap<Address, GenesisAccount> {
+    let read = |(address, account): (Address, alloy_genesis::GenesisAccount)| {
+        let storage = account.storage.unwrap_or_default();
+        let account = GenesisAccount {
+            balance: account.balance,
+            nonce: account.nonce.unwrap_or_default(),
+            code: account.code.unwrap_or_default(),
+            storage: storage.into_iter().map(|(slot, value)| (slot.into(), value.into())).collect(),
+        };
+        (address, account)
+    };
+    alloc.into_iter().map(read).collect()
 }

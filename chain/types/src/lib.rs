@@ -12,20 +12,25 @@ mod account;
 mod block;
 mod certificate;
 mod context;
+mod forks;
 mod genesis;
+mod header;
 mod spec;
 mod transaction;
 
 pub use account::{Account, AccountChange, ChangeSet, StateView, ViewError};
-pub use block::{Block, BlockError, BlockParts};
+pub use block::{Block, BlockError, BlockParts, EthereumBody};
 pub use certificate::{Certificate, SIGNATURE_BYTES, Seed, network_namespace};
 pub use context::{ConsensusContext, ContextError, SEEDS_MAX};
+pub use forks::{BLOB_ENTRIES_MAX, Blobs, DEPOSIT_CONTRACT, Fork, Forks, Merge};
 pub use genesis::{Genesis, GenesisAccount, GenesisError};
-pub use spec::{BODY_BYTES_MAX, ChainSpec, EXTRA_DATA_BYTES, MILLIS_PER_SECOND};
+pub use header::{HeaderFault, check_header};
+pub use spec::{BODY_BYTES_MAX, ChainSpec, ETHEREUM_BLOCK_BYTES_MAX, EXTRA_DATA_BYTES, MILLIS_PER_SECOND};
 pub use transaction::{
-    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError, decode_transaction,
-    recover, recover_all,
+    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError,
+    decode_ethereum_transaction, decode_transaction, recover, recover_all, recover_all_any_s,
 };
 
 pub use alloy_consensus::Header;
+pub use alloy_eips::eip4895::{Withdrawal, Withdrawals};
 pub use alloy_primitives::{Address, B256, Bytes, Log, U256};

@@ -2,7 +2,12 @@
 //!
 //! Spec: specs/0000-chain.md §3.
 
-use alloy_eips::eip1559::{BaseFeeParams, calc_next_block_base_fee};
+use crate::forks::Forks;
+use alloy_consensus::Header;
+use alloy_eips::{
+    eip1559::{BaseFeeParams, INITIAL_BASE_FEE, calc_next_block_base_fee},
+    eip7840::BlobParams,
+};
 
 /// Milliseconds in a second: `timestamp` is in seconds, the time in `extraData` in milliseconds.
 pub const MILLIS_PER_SECOND: u64 = 1_000;
@@ -15,6 +20,10 @@ pub const EXTRA_DATA_BYTES: usize = 8;
 /// 4 MiB travel to three peers in well under a block interval on a 1 Gbit/s line; the gas limit alone would allow three
 /// times as much in zero bytes of calldata.
 pub const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Largest encoded block of a foreign chain in bytes. Osaka allows 8 MiB (EIP-7934), earlier forks whatever fits the gas
+/// limit: 16 MiB of zero bytes cost 67 million gas, more than any block that the main network had before Osaka.
+pub const ETHEREUM_BLOCK_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Rules of one chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub struct ChainSpec {
     pub base_fee_initial: u64,
     /// How far a block's time may run ahead of a validator's clock before the validator waits, in milliseconds.
     pub drift_ms_max: u64,
+    /// The forks of a foreign chain, which runs under Ethereum's own rules; `None` for Keystead's.
+    pub ethereum: Option<Forks>,
 }
 
 impl ChainSpec {
@@ -51,12 +62,40 @@ impl ChainSpec {
             base_fee_denominator: 480,
             base_fee_initial: 1_000_000_000,
             drift_ms_max: 500,
+            ethereum: None,
         }
+    }
+
+    /// Ethereum's own rules, for a chain that is imported. `gas_limit` is that of the genesis block; votes move it.
+    #[must_use]
+    pub const fn ethereum(chain_id: u64, gas_limit: u64, forks: Forks) -> Self {
+        Self {
+            chain_id,
+            gas_limit,
+            elasticity: 2,
+            base_fee_denominator: 8,
+            base_fee_initial: INITIAL_BASE_FEE,
+            drift_ms_max: 0,
+            ethereum: Some(forks),
+        }
+    }
+
+    /// Number and price of blobs in a block; `None` on a chain of ours and before Cancun.
+    #[must_use]
+    pub fn blob_params(&self, header: &Header) -> Option<BlobParams> {
+        let forks = self.ethereum.as_ref()?;
+        forks.blobs(forks.fork(header.number, header.timestamp, header.difficulty), header.timestamp)
+    }
+
+    /// Price of blob gas in a block in wei; `None` where there are no blobs.
+    #[must_use]
+    pub fn blob_price(&self, header: &Header) -> Option<u128> {
+        header.blob_fee(self.blob_params(header)?)
     }
 
     /// Base fee of the child of a block, in wei per gas (EIP-1559 with this chain's denominator).
     #[must_use]
-    pub fn next_base_fee(&self, parent: &alloy_consensus::Header) -> u64 {
+    pub fn next_base_fee(&self, parent: &Header) -> u64 {
         let Some(base_fee) = parent.base_fee_per_gas else { return self.base_fee_initial };
         let params = BaseFeeParams::new(u128::from(self.base_fee_denominator), u128::from(self.elasticity));
         calc_next_block_base_fee(parent.gas_used, parent.gas_limit, base_fee, params)
@@ -66,7 +105,6 @@ impl ChainSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_consensus::Header;
 
     fn parent(gas_used: u64) -> Header {
         Header { gas_used, gas_limit: 150_000_000, base_fee_per_gas: Some(1_000_000_000), ..Header::default() }

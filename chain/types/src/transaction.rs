@@ -1,10 +1,11 @@
 //! Transactions and receipts: which types the chain takes, how large they may be, and who sent them.
 
+use crate::spec::ETHEREUM_BLOCK_BYTES_MAX;
 use alloy_consensus::{
     EthereumTxEnvelope, TxEip4844, Typed2718 as _,
     transaction::{Recovered as AlloyRecovered, SignerRecoverable as _},
 };
-use alloy_eips::eip2718::Decodable2718 as _;
+use alloy_eips::eip2718::{Decodable2718 as _, Encodable2718 as _};
 use alloy_primitives::B256;
 use rayon::prelude::*;
 
@@ -69,6 +70,25 @@ pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, TransactionError>
     }
 }
 
+/// Reads one transaction of a foreign chain from its EIP-2718 bytes: any type up to 4, as blocks hold them.
+///
+/// Trust: hostile input; the signature is not checked here, nor whether the chain's fork has the type.
+///
+/// # Errors
+/// [`TransactionError`]: malformed, or longer than a foreign block.
+pub fn decode_ethereum_transaction(bytes: &[u8]) -> Result<Transaction, TransactionError> {
+    if bytes.len() > ETHEREUM_BLOCK_BYTES_MAX {
+        return Err(TransactionError::TooLarge { got_bytes: bytes.len(), max_bytes: ETHEREUM_BLOCK_BYTES_MAX });
+    }
+    let malformed = |reason: String| TransactionError::Malformed(reason);
+    let mut rest = bytes;
+    let transaction = Transaction::decode_2718(&mut rest).map_err(|error| malformed(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(malformed(format!("{} bytes left over", rest.len())));
+    }
+    if transaction.encoded_2718() == bytes { Ok(transaction) } else { Err(malformed("not canonical".to_owned())) }
+}
+
 /// Verifies the signature of one transaction and names its sender.
 ///
 /// # Errors
@@ -83,5 +103,17 @@ pub fn recover(transaction: Transaction) -> Result<Recovered, RecoverError> {
 /// # Errors
 /// The first failure in order of completion; then none is returned.
 pub fn recover_all(transactions: Vec<Transaction>) -> Result<Vec<Recovered>, RecoverError> {
+    transactions.into_par_iter().map(recover).collect()
+}
+
+/// As [`recover_all`] under Frontier's rule, which takes any `s`.
+///
+/// # Errors
+/// As [`recover_all`].
+pub fn recover_all_any_s(transactions: Vec<Transaction>) -> Result<Vec<Recovered>, RecoverError> {
+    let recover = |transaction: Transaction| {
+        let hash = *transaction.tx_hash();
+        transaction.try_into_recovered_unchecked().map_err(|_| RecoverError(hash))
+    };
     transactions.into_par_iter().map(recover).collect()
 }

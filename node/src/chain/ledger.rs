@@ -1,9 +1,9 @@
 //! [`Ledger`] for [`Chain`]: build, check, commit.
 
-use super::{Chain, Executed, broken, environment};
+use super::{Chain, Executed, broken};
 use futures::future::BoxFuture;
 use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
-use keystead_execution::{BuildLimits, Error as ExecutionError, Outcome, build, execute};
+use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome, build, execute};
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
     B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, Header, Recovered, StateView as _, recover_all,
@@ -52,7 +52,7 @@ impl Ledger for Chain {
         };
         let start = Instant::now();
         let stop = || start.elapsed() > BUILD_TIME_MAX;
-        let built = build(&*snapshot, &self.spec, &environment(shell.header()), &mut candidates, limits, &stop)
+        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
             .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
         self.drop_refused(&built.refused);
         let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
@@ -187,7 +187,7 @@ impl Chain {
             Ok(transactions) => transactions,
             Err(reason) => return Ok(Err(reason)),
         };
-        let outcome = match execute(&*snapshot, &self.spec, &environment(header), &transactions) {
+        let outcome = match execute(&*snapshot, &self.spec, &BlockEnv::from(header), &transactions) {
             Ok(outcome) => outcome,
             Err(error @ ExecutionError::Transaction { .. }) => return Ok(Err(error.to_string())),
             Err(error) => return Err(broken("executing a block")(&error)),

@@ -16,10 +16,9 @@ mod submission;
 pub(crate) use submission::Submissions;
 
 use keystead_consensus::LedgerError;
-use keystead_execution::BlockEnv;
 use keystead_mempool::Pool;
 use keystead_state::{Snapshot, Store};
-use keystead_types::{Address, B256, Block, ChainSpec, Header, Receipt};
+use keystead_types::{Address, B256, Block, ChainSpec, Receipt};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -86,20 +85,6 @@ impl Chain {
             pending.retain(|_, executed| executed.block.number() > head);
         }
         pending.insert(executed.block.hash(), Arc::new(executed));
-    }
-}
-
-/// What execution reads of a header.
-fn environment(header: &Header) -> BlockEnv {
-    BlockEnv {
-        number: header.number,
-        timestamp: header.timestamp,
-        beneficiary: header.beneficiary,
-        gas_limit: header.gas_limit,
-        base_fee: header.base_fee_per_gas.unwrap_or_default(),
-        prev_randao: header.mix_hash,
-        parent_beacon_block_root: header.parent_beacon_block_root.unwrap_or_default(),
-        parent_hash: header.parent_hash,
     }
 }
 

@@ -136,7 +136,7 @@ fn genesis(options: &Init) -> Result<Genesis> {
         accounts.insert(address, GenesisAccount { nonce: 1, code, ..GenesisAccount::default() });
     }
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock stands before 1970")?.as_secs();
-    Ok(Genesis { spec: ChainSpec::keystead(options.chain_id), timestamp, accounts })
+    Ok(Genesis { spec: ChainSpec::keystead(options.chain_id), timestamp, accounts, header: None })
 }
 
 fn network_file(options: &Init, dealing: &Dealing, addresses: &[Addresses]) -> NetworkFile {

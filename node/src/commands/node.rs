@@ -198,12 +198,12 @@ fn start_rpc(
     }))
 }
 
-async fn until_stopped(mut stopped: watch::Receiver<bool>) {
+pub(super) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     // An error means that the sender is gone: the process is ending.
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-async fn wait_for_signal(stop: watch::Sender<bool>) {
+pub(super) async fn wait_for_signal(stop: watch::Sender<bool>) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         tracing::error!("cannot listen for signals: stop this process with SIGKILL, nothing is lost");

@@ -11,6 +11,7 @@ mod building;
 mod calls;
 mod code;
 mod contracts;
+mod ethereum;
 mod rules;
 mod system;
 mod world;

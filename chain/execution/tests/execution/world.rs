@@ -165,6 +165,8 @@ pub(crate) const fn env() -> BlockEnv {
         beneficiary: BENEFICIARY,
         gas_limit: SPEC.gas_limit,
         base_fee: BASE_FEE,
+        difficulty: U256::ZERO,
+        excess_blob_gas: 0,
         prev_randao: B256::repeat_byte(0x4d),
         parent_beacon_block_root: B256::repeat_byte(0xbb),
         parent_hash: B256::repeat_byte(0x99),

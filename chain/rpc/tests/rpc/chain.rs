@@ -148,7 +148,7 @@ impl Chain {
     pub fn empty() -> Self {
         let rich = || GenesisAccount { balance: U256::from(1_000 * ETHER), ..GenesisAccount::default() };
         let accounts = [(Person::alice().address, rich()), (Person::bob().address, rich())].into();
-        let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts };
+        let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts, header: None };
         let dir = tempfile::tempdir().unwrap();
         let options = Options { recent_states: 4, cache_bytes: 1 << 20 };
         let store = Store::open(&dir.path().join("state"), &genesis, options).unwrap();
@@ -224,6 +224,7 @@ impl Chain {
             prev_randao: context.mix_hash(),
             parent_beacon_block_root: context.hash(),
             parent_hash: parent.hash(),
+            ..BlockEnv::default()
         };
         let recovered: Vec<_> = transactions.iter().cloned().map(recovered).collect();
         let state = self.store.latest();

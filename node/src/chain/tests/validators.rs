@@ -232,5 +232,5 @@ pub(super) fn genesis() -> Genesis {
         accounts.insert(signer(seed).address(), GenesisAccount { balance, ..GenesisAccount::default() });
     }
     let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp, accounts }
+    Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp, accounts, header: None }
 }

@@ -9,6 +9,7 @@ use crate::{
     service::Service,
 };
 use alloy_primitives::{B256, U64};
+use keystead_types::Block;
 
 /// The first parameter as a number or tag.
 pub(in crate::methods) fn numbered(params: &Params) -> Result<BlockId, RpcError> {
@@ -32,12 +33,12 @@ fn show(service: &Service, params: &Params, id: BlockId) -> Result<Json, RpcErro
     let full: bool = params.find(1)?.unwrap_or_default();
     if full {
         let executed = service.chain().executed(id)?;
-        return Json::of(&executed.map(|Executed { block, senders, .. }| {
-            render::block(block.header(), block.hash(), block.transactions(), &senders, Detail::Full)
-        }));
+        return Json::of(
+            &executed.map(|Executed { block, senders, .. }| render::stored_block(&block, &senders, Detail::Full)),
+        );
     }
     let block = service.chain().block(id)?;
-    Json::of(&block.map(|it| render::block(it.header(), it.hash(), it.transactions(), &[], Detail::Hashes)))
+    Json::of(&block.map(|block| render::stored_block(&block, &[], Detail::Hashes)))
 }
 
 pub(super) fn transaction_count_by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
@@ -56,7 +57,10 @@ fn transaction_count(service: &Service, id: BlockId) -> Result<Json, RpcError> {
 pub(super) fn receipts(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Some(executed) = service.chain().executed(params.get(0)?)? else { return Json::of(&()) };
     let receipts = render::receipts(&executed);
-    Json::of(&receipts.ok_or_else(|| RpcError::internal(&"a block has more receipts than transactions"))?)
+    let mut receipts = receipts.ok_or_else(|| RpcError::internal(&"a block has more receipts than transactions"))?;
+    let header = executed.block.header();
+    receipts.iter_mut().for_each(|receipt| render::price_blobs(receipt, &service.context.spec, header));
+    Json::of(&receipts)
 }
 
 pub(super) fn uncle_count_by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
@@ -68,17 +72,19 @@ pub(super) fn uncle_count_by_hash(service: &Service, params: &Params) -> Result<
 }
 
 fn uncle_count(service: &Service, id: BlockId) -> Result<Json, RpcError> {
-    Json::of(&service.chain().number(id)?.map(|_| U64::ZERO))
+    let count = |block: &Block| block.ethereum_body().map_or(0, |body| body.ommers.len());
+    Json::of(&service.chain().block(id)?.map(|block| U64::from(count(&block))))
 }
 
-pub(super) fn uncle_by_number(_: &Service, params: &Params) -> Result<Json, RpcError> {
-    numbered(params)?;
-    params.get::<u64>(1)?;
-    Json::of(&())
+pub(super) fn uncle_by_number(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    uncle(service, params, numbered(params)?)
 }
 
-pub(super) fn uncle_by_hash(_: &Service, params: &Params) -> Result<Json, RpcError> {
-    hashed(params)?;
-    params.get::<u64>(1)?;
-    Json::of(&())
+pub(super) fn uncle_by_hash(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    uncle(service, params, hashed(params)?)
+}
+
+fn uncle(service: &Service, params: &Params, id: BlockId) -> Result<Json, RpcError> {
+    let index = usize::try_from(params.get::<u64>(1)?).unwrap_or(usize::MAX);
+    Json::of(&service.chain().block(id)?.and_then(|block| render::ommer(&block, index)))
 }

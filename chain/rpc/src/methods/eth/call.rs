@@ -46,7 +46,9 @@ pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, R
 fn failed(error: Error) -> RpcError {
     match error {
         Error::Request(refused) => RpcError::server(refused.to_string()),
-        broken @ (Error::View(_) | Error::Transaction { .. } | Error::Machine(_)) => RpcError::internal(&broken),
+        broken @ (Error::View(_) | Error::Transaction { .. } | Error::Block(_) | Error::Machine(_)) => {
+            RpcError::internal(&broken)
+        }
     }
 }
 
@@ -66,16 +68,7 @@ fn prepare(service: &Service, params: &Params) -> Result<(CallRequest, Arc<Snaps
     let block = params.find(1)?.unwrap_or(BlockId::Latest);
     let state = service.chain().state(block)?;
     let header = service.chain().header(state.number())?;
-    let env = BlockEnv {
-        number: header.number,
-        timestamp: header.timestamp,
-        beneficiary: header.beneficiary,
-        gas_limit: header.gas_limit,
-        base_fee: header.base_fee_per_gas.unwrap_or_default(),
-        prev_randao: header.mix_hash,
-        parent_beacon_block_root: header.parent_beacon_block_root.unwrap_or_default(),
-        parent_hash: header.parent_hash,
-    };
+    let env = BlockEnv::from(&header);
     Ok((request, state, env))
 }
 

@@ -14,7 +14,7 @@ use alloy_consensus::Transaction as _;
 use alloy_eips::eip4844::BLOB_TX_MIN_BLOB_GASPRICE;
 use alloy_primitives::{B256, U128};
 use alloy_rpc_types_eth::FeeHistory;
-use keystead_types::Transaction;
+use keystead_types::{ChainSpec, Header, Transaction};
 use std::sync::{Mutex, PoisonError};
 
 /// Blocks that the suggestion looks at: four seconds at five blocks a second.
@@ -97,15 +97,28 @@ pub(super) fn fee_history(service: &Service, params: &Params) -> Result<Json, Rp
         if let Some(percentiles) = &percentiles {
             rewards.push(rewards_of(service, number, percentiles)?);
         }
+        push_blobs(&mut history, &service.context.spec, &header);
         if number == newest {
             history.base_fee_per_gas.push(service.context.spec.next_base_fee(&header).into());
+            history.base_fee_per_blob_gas.push(next_blob_price(&service.context.spec, &header));
         }
     }
-    // Blocks of this chain hold no blobs, so the blob price stands at its minimum.
-    history.base_fee_per_blob_gas = vec![BLOB_TX_MIN_BLOB_GASPRICE; history.base_fee_per_gas.len()];
-    history.blob_gas_used_ratio = vec![0.0; history.gas_used_ratio.len()];
     history.reward = percentiles.map(|_| rewards);
     Json::of(&history)
+}
+
+/// Blocks of our chains hold no blobs, so the price stands at its minimum; before Cancun there is none.
+fn push_blobs(history: &mut FeeHistory, spec: &ChainSpec, header: &Header) {
+    let absent = if spec.ethereum.is_some() { 0 } else { BLOB_TX_MIN_BLOB_GASPRICE };
+    let max = spec.blob_params(header).map_or(0, |params| params.max_blob_gas_per_block());
+    history.base_fee_per_blob_gas.push(spec.blob_price(header).unwrap_or(absent));
+    history.blob_gas_used_ratio.push(ratio(header.blob_gas_used.unwrap_or_default(), max));
+}
+
+/// The price of blob gas after a block, if the next one is of the same fork.
+fn next_blob_price(spec: &ChainSpec, header: &Header) -> u128 {
+    let absent = if spec.ethereum.is_some() { 0 } else { BLOB_TX_MIN_BLOB_GASPRICE };
+    spec.blob_params(header).and_then(|params| header.next_block_blob_fee(params)).unwrap_or(absent)
 }
 
 fn percentiles(params: &Params) -> Result<Option<Vec<f64>>, RpcError> {

@@ -14,7 +14,7 @@ const BLOCK_OVERRIDES: Param = Param::optional("blockOverrides", "not taken yet:
 pub(crate) const METHODS: &[Method] = &[
     Method {
         name: "eth_getUncleCountByBlockNumber",
-        about: "Always zero for a block that exists: there are no uncles.",
+        about: "How many uncles a block has; none on a chain of ours.",
         params: &[NUMBER],
         result: "quantity or null",
         work: Work::Read,
@@ -22,7 +22,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_getUncleCountByBlockHash",
-        about: "Always zero for a block that exists: there are no uncles.",
+        about: "How many uncles a block has; none on a chain of ours.",
         params: &[HASH],
         result: "quantity or null",
         work: Work::Read,
@@ -30,17 +30,17 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_getUncleByBlockNumberAndIndex",
-        about: "Always null: there are no uncles.",
+        about: "An uncle of a block by index; always null on a chain of ours.",
         params: &[NUMBER, INDEX],
-        result: "null",
+        result: "block or null",
         work: Work::Instant,
         run: block::uncle_by_number,
     },
     Method {
         name: "eth_getUncleByBlockHashAndIndex",
-        about: "Always null: there are no uncles.",
+        about: "An uncle of a block by index; always null on a chain of ours.",
         params: &[HASH, INDEX],
-        result: "null",
+        result: "block or null",
         work: Work::Instant,
         run: block::uncle_by_hash,
     },

@@ -75,5 +75,8 @@ fn in_block(executed: &Executed, index: usize) -> Result<Json, RpcError> {
 pub(super) fn receipt(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Some((executed, index)) = service.chain().find_transaction(&params.get(0)?)? else { return Json::of(&()) };
     let receipt = render::receipt(&executed, index);
-    Json::of(&receipt.ok_or_else(|| RpcError::internal(&"a transaction of a committed block has no receipt"))?)
+    let mut receipt =
+        receipt.ok_or_else(|| RpcError::internal(&"a transaction of a committed block has no receipt"))?;
+    render::price_blobs(&mut receipt, &service.context.spec, executed.block.header());
+    Json::of(&receipt)
 }

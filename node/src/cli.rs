@@ -97,6 +97,19 @@ pub(crate) struct Node {
     /// The validator's folder, as `keystead init` made it.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
+    /// Blocks whose states can be asked for, or `archive` for all. 100,000 are 5.5 hours at 200 ms a block.
+    #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
+    pub(crate) history: keystead_state::History,
+}
+
+fn parse_history(text: &str) -> Result<keystead_state::History, String> {
+    match text {
+        "archive" => Ok(keystead_state::History::Archive),
+        blocks => blocks
+            .parse()
+            .map(keystead_state::History::Blocks)
+            .map_err(|_| "write a number of blocks, or archive".to_owned()),
+    }
 }
 
 /// Options of `keystead verify`.

@@ -106,6 +106,9 @@ pub(crate) struct Node {
     /// the same moment and none can go on: otherwise this validator may vote twice in one view.
     #[arg(long)]
     pub(crate) trust_votes: bool,
+    /// Blocks whose states can be asked for, or `archive` for all. 100,000 are 5.5 hours at 200 ms a block.
+    #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
+    pub(crate) history: keystead_state::History,
 }
 
 /// Options of `keystead import`.
@@ -123,6 +126,16 @@ pub(crate) struct Import {
     /// Then answer JSON-RPC on this address until Ctrl-C or SIGTERM. The last block is latest, safe and finalized.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) serve: Option<SocketAddr>,
+}
+
+fn parse_history(text: &str) -> Result<keystead_state::History, String> {
+    match text {
+        "archive" => Ok(keystead_state::History::Archive),
+        blocks => blocks
+            .parse()
+            .map(keystead_state::History::Blocks)
+            .map_err(|_| "write a number of blocks, or archive".to_owned()),
+    }
 }
 
 /// Options of `keystead verify`.

@@ -99,25 +99,12 @@ impl<'a> Chain<'a> {
                 _ => format!("header not found: the head is block {}", self.head()),
             }));
         };
-        self.store.at(number).ok_or_else(|| {
-            let (oldest, head) = (self.oldest_state(), self.head());
+        self.store.at(number)?.ok_or_else(|| {
+            let (oldest, head) = (self.store.oldest_state(), self.head());
             RpcError::server(format!(
                 "state of block {number} is not kept: this node has the states of blocks {oldest} to {head}"
             ))
         })
-    }
-
-    /// Height of the oldest state that is kept. The window ends at the head and has no holes, so halving finds it.
-    fn oldest_state(&self) -> u64 {
-        let (mut gone, mut kept) = (None::<u64>, self.head());
-        loop {
-            let low = gone.map_or(0, |gone| gone.saturating_add(1));
-            if low >= kept {
-                return kept;
-            }
-            let middle = low.saturating_add(kept.saturating_sub(low) / 2);
-            if self.store.at(middle).is_some() { kept = middle } else { gone = Some(middle) }
-        }
     }
 }
 

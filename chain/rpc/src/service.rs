@@ -86,6 +86,9 @@ impl Service {
 
 impl From<keystead_state::Error> for RpcError {
     fn from(error: keystead_state::Error) -> Self {
-        Self::internal(&error)
+        match error {
+            keystead_state::Error::TooDeep { .. } => Self::limit(error.to_string()),
+            error => Self::internal(&error),
+        }
     }
 }

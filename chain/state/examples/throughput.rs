@@ -1,5 +1,5 @@
-//! Measures how many account updates per CPU-second the state takes: `child` (trie and hashing) and `commit` (tables and
-//! one fsync), blocks of 1,000 random updates over 100,000 accounts.
+//! Measures how many account updates per CPU-second the state takes: `child` (trie and hashing), `commit` (tables and
+//! one fsync) and `upkeep` (old values by key), blocks of 1,000 random updates over 100,000 accounts.
 //!
 //! Run: `cargo run --release -p keystead-state --example throughput [-- ACCOUNTS BLOCKS UPDATES]`.
 //! CPU time is that of the whole process, background threads of the store included; ten milliseconds is its unit.
@@ -96,7 +96,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let store = open.add(|| Store::open(dir.path(), &genesis, Options::default()))?;
     let mut rng = StdRng::seed_from_u64(1);
     let mut parent = store.genesis();
-    let (mut child, mut commit) = (Spent::default(), Spent::default());
+    let (mut child, mut commit, mut upkeep) = (Spent::default(), Spent::default(), Spent::default());
+    let mut walls = Vec::new();
     for number in 0..blocks {
         let mut changes = ChangeSet::default();
         while (changes.accounts.len() as u64) < updates {
@@ -114,7 +115,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             snapshot,
             certificate: None,
         };
+        let before = commit.wall;
         commit.add(|| store.commit(part))?;
+        walls.push(commit.wall - before);
+        upkeep.add(|| store.upkeep())?;
         parent = block;
     }
     println!("accounts={accounts} blocks={blocks} updates={updates}");
@@ -123,5 +127,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     child.report("child", blocks * updates);
     commit.report("commit", blocks * updates);
     Spent { wall: child.wall + commit.wall, cpu: child.cpu + commit.cpu }.report("child + commit", blocks * updates);
+    upkeep.report("upkeep", blocks * updates);
+    walls.sort_unstable();
+    let at = |percent: usize| walls.get(walls.len() * percent / 100).map_or(0.0, |wall| wall.as_secs_f64() * 1e3);
+    println!("commit_ms p50={:.2} p95={:.2}", at(50), at(95));
     Ok(())
 }

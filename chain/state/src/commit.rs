@@ -9,7 +9,7 @@ use crate::{
     tables::{Base, TIP, Tables, malformed},
 };
 use alloy_primitives::{Address, B256};
-use fjall::{OwnedWriteBatch, PersistMode};
+use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
 use keystead_types::{Block, Certificate, Receipt};
 
 /// What is written about a block beside its changes.
@@ -42,8 +42,13 @@ pub(crate) fn put_block(batch: &mut OwnedWriteBatch, tables: &Tables, bundle: &B
     if let Some(certificate) = bundle.certificate {
         batch.insert(&tables.certificates, number, encode_certificate(certificate));
     }
-    for table in tables.all() {
-        batch.insert(table, TIP, number);
+    put_tip(batch, &tables.all(), block.number());
+}
+
+/// Says in tables which block is the head.
+pub(crate) fn put_tip(batch: &mut OwnedWriteBatch, tables: &[&Keyspace], number: u64) {
+    for table in tables {
+        batch.insert(table, TIP, number.to_be_bytes());
     }
 }
 

@@ -102,6 +102,23 @@ pub enum Error {
         /// Largest number that is allowed.
         max: usize,
     },
+    /// A proof of a state so far below the recent ones that making it would take too much time or memory. Ask for a
+    /// newer block; values of this state can still be read.
+    #[error(
+        "too far back for a proof: number={number} nearest_state={above} records_max={records_max} values={values} values_max={values_max}"
+    )]
+    TooDeep {
+        /// Height of the state.
+        number: u64,
+        /// Height of the nearest state above it that is in memory.
+        above: u64,
+        /// Blocks that one proof may undo.
+        records_max: u64,
+        /// Old values that were united before giving up.
+        values: usize,
+        /// Old values that one state may hold.
+        values_max: usize,
+    },
     /// No code with this hash is known to this state.
     #[error("unknown code: hash={0}")]
     UnknownCode(B256),
@@ -131,6 +148,16 @@ pub enum Corruption {
         /// Storage root in the account.
         stored: B256,
         /// Root of the slots in the store.
+        computed: B256,
+    },
+    /// The old values do not give the state root of an old block.
+    #[error("history does not match an old block: number={number} header_root={header} computed_root={computed}")]
+    PastRoot {
+        /// Height of the block.
+        number: u64,
+        /// State root in its header.
+        header: B256,
+        /// Root of the state that the history gives.
         computed: B256,
     },
     /// The store ends before a block that it once reported as committed.

@@ -7,6 +7,7 @@
 use crate::{
     commit::{self, Bundle},
     error::Error,
+    history::Window,
     layer::Changes,
     record,
     state::{Shared, State},
@@ -17,7 +18,7 @@ use keystead_types::{Block, Genesis};
 use std::sync::Arc;
 
 /// What this program writes. A change of any table raises it.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// Bytes under [`meta::GENESIS`]: chain id, hash of block 0, digest.
 const IDENTITY_BYTES: usize = 8 + 32 + 32;
@@ -84,6 +85,9 @@ fn write(shared: &Shared, identity: &Identity, block: &Block, changes: &Changes)
     let mut batch = commit::batch(tables);
     batch.insert(&tables.meta, meta::FORMAT, FORMAT.to_be_bytes());
     batch.insert(&tables.meta, meta::GENESIS, identity.encode());
+    Window { oldest: 0 }.put(&mut batch, tables);
+    batch.insert(&tables.meta, meta::INDEXED, 0_u64.to_be_bytes());
+    batch.insert(&tables.meta, meta::SEALED, 0_u64.to_be_bytes());
     let bundle = Bundle { block, senders: &[], receipts: &[], certificate: None };
     commit::put_block(&mut batch, tables, &bundle);
     commit::put_changes(&mut batch, tables, None, changes)?;

@@ -13,7 +13,7 @@
 //! - What cannot be the state of the head block is an error, never an answer.
 //!
 //! # Not here
-//! Execution, verification of certificates, branch records on disk and history below the recent window. No clock, no
+//! Execution, verification of certificates and branch records on disk. No clock, no
 //! randomness that could reach a result.
 //!
 //! # Example
@@ -38,6 +38,7 @@ mod cache;
 mod commit;
 mod error;
 mod genesis;
+mod history;
 mod keccak;
 mod layer;
 mod mark;
@@ -50,5 +51,6 @@ mod tables;
 mod trie;
 
 pub use error::{Corruption, Error};
+pub use history::History;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};
 pub use store::{Commit, Head, Options, Store};

@@ -9,11 +9,13 @@ use crate::{
     commit,
     error::{Corruption, Error},
     genesis::{self, FORMAT},
+    history::{Unindexed, Window},
     mark::{Mark, Marked},
+    record,
     snapshot::Snapshot,
     state::{Shared, State},
     store::{Head, Options},
-    tables::{Expect, Tables, guarded, malformed, meta, missing},
+    tables::{Expect, TIP, Tables, guarded, malformed, meta, missing},
     trie::Trie,
 };
 use alloy_primitives::keccak256;
@@ -25,12 +27,17 @@ use std::{
     sync::{Arc, RwLock},
 };
 
+/// The format before tables for history and segments came.
+const FORMAT_WITHOUT_HISTORY: u32 = 1;
+
 /// A store that is ready: what [`crate::Store`] is made of.
 pub(crate) struct Opened {
     pub(crate) shared: Arc<Shared>,
     pub(crate) genesis: Arc<Block>,
     pub(crate) head: Head,
     pub(crate) latest: Arc<Snapshot>,
+    pub(crate) window: Window,
+    pub(crate) unindexed: Unindexed,
     pub(crate) mark: Mark,
 }
 
@@ -52,15 +59,15 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
     });
     let stored = shared.tables.meta(meta::FORMAT)?;
     match stored {
-        Some(format) => check_format(&format)?,
+        Some(format) => check_format(&shared.tables, &format)?,
         None if marked.is_some() => return Err(missing(&shared.tables.meta, meta::FORMAT.as_bytes())),
         None => {}
     }
     let block = genesis::load_or_create(&shared, genesis)?;
-    let (head, latest) = guarded(|| load_head(&shared))??;
+    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared))??;
     check_mark(&shared, head, marked)?;
     let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
-    Ok(Opened { shared, genesis: Arc::new(block), head, latest, mark })
+    Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark })
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {
@@ -72,17 +79,44 @@ fn lock(dir: &Path) -> Result<File, Error> {
     }
 }
 
-fn check_format(stored: &[u8]) -> Result<(), Error> {
+/// Refuses formats that are not known, and changes format 1 into 2: its history starts at its head.
+fn check_format(tables: &Tables, stored: &[u8]) -> Result<(), Error> {
     let stored = stored.try_into().map(u32::from_be_bytes).map_err(|_| Corruption::Record {
         table: "meta",
         key: meta::FORMAT.to_owned(),
         reason: "not four bytes".to_owned(),
     })?;
-    if stored == FORMAT { Ok(()) } else { Err(Error::Version { stored, known: FORMAT }) }
+    match stored {
+        FORMAT => Ok(()),
+        FORMAT_WITHOUT_HISTORY => upgrade(tables),
+        _ => Err(Error::Version { stored, known: FORMAT }),
+    }
+}
+
+/// One batch: a start that is cut off leaves the old format or the new one.
+fn upgrade(tables: &Tables) -> Result<(), Error> {
+    let head = tables.meta.get(TIP)?.ok_or_else(|| missing(&tables.meta, TIP))?;
+    let head = record::decode_height(&head).ok_or_else(|| malformed(&tables.meta, TIP))?;
+    let mut batch = commit::batch(tables);
+    batch.insert(&tables.meta, meta::FORMAT, FORMAT.to_be_bytes());
+    Window { oldest: head }.put(&mut batch, tables);
+    batch.insert(&tables.meta, meta::INDEXED, head.to_be_bytes());
+    batch.insert(&tables.meta, meta::SEALED, 0_u64.to_be_bytes());
+    commit::put_tip(&mut batch, &tables.since_2(), head);
+    tracing::info!(head, "the data folder now keeps history, from its head on");
+    Ok(batch.commit()?)
+}
+
+/// The head, its state, and the history below it.
+struct Loaded {
+    head: Head,
+    latest: Arc<Snapshot>,
+    window: Window,
+    unindexed: Unindexed,
 }
 
 /// The head and its state, with the account trie built from the tables and compared with the header.
-fn load_head(shared: &Arc<Shared>) -> Result<(Head, Arc<Snapshot>), Error> {
+fn load_head(shared: &Arc<Shared>) -> Result<Loaded, Error> {
     let tables = &shared.tables;
     let number = tables.tip()?;
     let key = number.to_be_bytes();
@@ -92,7 +126,9 @@ fn load_head(shared: &Arc<Shared>) -> Result<(Head, Arc<Snapshot>), Error> {
     let block = commit::decode_block(tables, number, hash, &bytes)?;
     let state_root = block.header().state_root;
     let head = Head { number, hash, state_root, timestamp_ms: block.timestamp_ms() };
-    let base = Arc::new(tables.base(number, hash));
+    let window = Window::load(tables)?;
+    let unindexed = Unindexed::load(tables, window.oldest, number)?;
+    let base = Arc::new(tables.base(number, hash, unindexed.view()));
     let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie: Trie::default() };
     let state = state.with_trie_from_tables()?;
     let computed = state.trie.root();
@@ -101,7 +137,7 @@ fn load_head(shared: &Arc<Shared>) -> Result<(Head, Arc<Snapshot>), Error> {
     }
     shared.accounts.advance(number, None, std::iter::empty());
     shared.slots.advance(number, None, std::iter::empty());
-    Ok((head, Arc::new(Snapshot::new(number, hash, state))))
+    Ok(Loaded { head, latest: Arc::new(Snapshot::new(number, hash, state)), window, unindexed })
 }
 
 /// Compares the head with the block that was once marked as committed.
@@ -121,11 +157,13 @@ fn check_mark(shared: &Shared, head: Head, marked: Option<Marked>) -> Result<(),
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test stops where an assumption fails")]
 
     use super::*;
-    use crate::{Store, record, tables::TIP};
-    use alloy_primitives::{Address, B256, U256};
+    use crate::{Commit, Store, tables::NAMES_SINCE_2};
+    use alloy_primitives::{Address, B256, Bloom, U256};
+    use alloy_trie::EMPTY_ROOT_HASH;
+    use keystead_types::{Account, AccountChange, BlockParts, ChangeSet, ConsensusContext, StateView as _};
 
     fn genesis() -> Genesis {
         Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#).unwrap()
@@ -145,6 +183,76 @@ mod tests {
     fn a_folder_of_another_format_is_refused_with_both_numbers() {
         let error = changed(|tables| tables.meta.insert(meta::FORMAT, 7_u32.to_be_bytes()).unwrap());
         assert!(matches!(error, Error::Version { stored: 7, known: FORMAT }), "{error}");
+    }
+
+    /// Commits a block that gives an account a balance.
+    fn grow(store: &Store, balance: u64) {
+        let account = Account { balance: U256::from(balance), ..Account::default() };
+        let change = AccountChange { account: Some(account), ..AccountChange::default() };
+        let changes = ChangeSet { accounts: [(Address::repeat_byte(1), change)].into(), ..ChangeSet::default() };
+        let child = store.latest().child(changes).unwrap();
+        let block = Block::assemble(BlockParts {
+            parent_hash: store.head().hash,
+            number: store.head().number + 1,
+            timestamp_ms: store.head().timestamp_ms + 1,
+            beneficiary: Address::ZERO,
+            state_root: child.state_root(),
+            receipts_root: EMPTY_ROOT_HASH,
+            logs_bloom: Bloom::ZERO,
+            gas_limit: 1,
+            gas_used: 0,
+            base_fee: 7,
+            transactions: Vec::new(),
+            context: ConsensusContext::genesis(),
+            requests: Vec::new(),
+        });
+        let snapshot = child.seal(block.hash());
+        let (block, senders, receipts) = (Arc::new(block), Vec::new(), Vec::new());
+        store.commit(Commit { block, senders, receipts, snapshot, certificate: None }).unwrap();
+    }
+
+    fn balance(store: &Store, number: u64) -> u64 {
+        let account = store.at(number).unwrap().unwrap().account(&Address::repeat_byte(1)).unwrap().unwrap();
+        account.balance.to()
+    }
+
+    #[test]
+    fn a_folder_of_the_format_without_history_is_opened_and_its_history_starts_at_its_head() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        (1..=3).for_each(|number| grow(&store, number * 10));
+        drop(store);
+        let tables = Tables::open(&dir.path().join("tables"), 0, Expect::All).unwrap();
+        tables.meta.insert(meta::FORMAT, FORMAT_WITHOUT_HISTORY.to_be_bytes()).unwrap();
+        tables.meta.remove(meta::HISTORY).unwrap();
+        for table in tables.since_2() {
+            tables.database.delete_keyspace(table.clone()).unwrap();
+        }
+        drop(tables);
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        assert_eq!((store.head().number, store.oldest_state()), (3, 3));
+        assert!(store.at(2).unwrap().is_none());
+        assert_eq!(balance(&store, 3), 30);
+        (4..=5).for_each(|number| grow(&store, number * 10));
+        drop(store);
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        assert_eq!(store.oldest_state(), 3);
+        for number in 3..=5 {
+            assert_eq!(balance(&store, number), number * 10);
+            let proof = store.at(number).unwrap().unwrap().account_proof(&Address::repeat_byte(1)).unwrap();
+            assert_eq!(proof.account.unwrap().0.balance, U256::from(number * 10));
+        }
+    }
+
+    #[test]
+    fn a_table_of_the_newer_format_that_is_gone_is_named() {
+        for name in NAMES_SINCE_2 {
+            let error = changed(|tables| {
+                let table = tables.since_2().into_iter().find(|table| &**table.name() == name).unwrap();
+                tables.database.delete_keyspace(table.clone()).unwrap();
+            });
+            assert!(matches!(error, Error::Corrupt(Corruption::Missing { table, .. }) if table == name), "{error}");
+        }
     }
 
     #[test]

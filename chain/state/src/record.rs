@@ -91,7 +91,7 @@ fn take_hash(rest: &mut &[u8], there: bool, default: B256) -> Option<B256> {
     Some(B256::from_slice(hash)).filter(|hash| *hash != default)
 }
 
-/// A flat slot; never called with zero, which is not stored.
+/// A flat slot. Zero gives no bytes: the history has that for an absent slot, the flat table never.
 pub(crate) fn encode_slot(value: &U256) -> Vec<u8> {
     trim(&value.to_be_bytes::<32>()).to_vec()
 }
@@ -108,6 +108,11 @@ pub(crate) fn slot_leaf(value: &U256) -> Vec<u8> {
 /// Key of a flat slot: hashed address, hashed slot.
 pub(crate) fn slot_key(address: &B256, slot: &B256) -> [u8; 64] {
     std::array::from_fn(|at| if at < 32 { address[at] } else { slot[at % 32] })
+}
+
+/// Key of an old value: that of the flat table, and the height of the block that replaced it.
+pub(crate) fn history_key(key: &[u8], number: u64) -> Vec<u8> {
+    [key, &number.to_be_bytes()].concat()
 }
 
 pub(crate) fn decode_height(bytes: &[u8]) -> Option<u64> {

@@ -2,6 +2,7 @@
 
 use crate::{
     error::Error,
+    history::{Past, Target, UndoneStates},
     layer::{Changes, Layer},
     state::{LAYERS_MAX, State, hash_address, hash_slot},
 };
@@ -20,7 +21,15 @@ const BLOCK_HASHES: u64 = 256;
 pub struct Snapshot {
     number: u64,
     hash: B256,
-    state: State,
+    root: B256,
+    standing: Standing,
+}
+
+enum Standing {
+    /// Recent or pending: its trie is in memory.
+    Kept(State),
+    /// Below the recent states.
+    Past(Past),
 }
 
 /// A proof of an account, or of its absence. Spec: EIP-1186.
@@ -49,17 +58,35 @@ pub struct Child {
 }
 
 impl Snapshot {
-    pub(crate) const fn new(number: u64, hash: B256, state: State) -> Self {
-        Self { number, hash, state }
+    pub(crate) fn new(number: u64, hash: B256, state: State) -> Self {
+        Self { number, hash, root: state.trie.root(), standing: Standing::Kept(state) }
     }
 
-    pub(crate) const fn state(&self) -> &State {
-        &self.state
+    /// The target's state, which lies below the state `above`.
+    pub(crate) fn of_past(above: Arc<Self>, undone: Arc<UndoneStates>, target: Target) -> Self {
+        let Target { number, hash, root } = target;
+        Self { number, hash, root, standing: Standing::Past(Past::new(above, undone, target)) }
+    }
+
+    /// The state for reads of values. It has the right trie, too, unless it is a past one.
+    pub(crate) const fn reads(&self) -> &State {
+        match &self.standing {
+            Standing::Kept(state) => state,
+            Standing::Past(past) => &past.reads,
+        }
+    }
+
+    /// The state with its trie.
+    fn proving(&self) -> Result<&State, Error> {
+        match &self.standing {
+            Standing::Kept(state) => Ok(state),
+            Standing::Past(past) => past.proving().map(|state| &**state),
+        }
     }
 
     /// The changes of this block over its parent; `None` if the snapshot was made from the tables.
     pub(crate) fn layer(&self) -> Option<&Arc<Layer>> {
-        self.state.layers.last()
+        self.reads().layers.last()
     }
 
     /// Height of the block.
@@ -76,19 +103,19 @@ impl Snapshot {
 
     /// Root of this state.
     #[must_use]
-    pub fn state_root(&self) -> B256 {
-        self.state.trie.root()
+    pub const fn state_root(&self) -> B256 {
+        self.root
     }
 
     /// The state after a child of this block with these changes. Any number of children may exist side by side.
     ///
     /// Cost: the branches on the changed paths. The first change of an account's storage after a start reads all of its
-    /// slots.
+    /// slots. For an old block see [`Self::account_proof`].
     ///
     /// # Errors
-    /// [`Error::TooManyPending`]: commit or drop blocks. [`Error::Corrupt`], [`Error::Store`]: stop.
+    /// [`Error::TooDeep`]: choose a newer block. [`Error::TooManyPending`]: commit or drop blocks. [`Error::Corrupt`], [`Error::Store`]: stop.
     pub fn child(self: &Arc<Self>, changes: ChangeSet) -> Result<Child, Error> {
-        let mut state = self.state.rebased();
+        let mut state = self.proving()?.rebased();
         let pending = state.layers.len().saturating_add(1);
         if pending > LAYERS_MAX {
             return Err(Error::TooManyPending { pending, max: LAYERS_MAX });
@@ -100,12 +127,15 @@ impl Snapshot {
 
     /// The account with its storage root, and the nodes that prove it or its absence.
     ///
+    /// Cost: for a block below the recent ones, the first proof undoes the blocks in between: their old values are read
+    /// and united, and merged into a trie. The last few such states are kept.
+    ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Store`]: stop.
+    /// [`Error::TooDeep`]: choose a newer block. [`Error::Corrupt`], [`Error::Store`]: stop.
     pub fn account_proof(&self, address: &Address) -> Result<AccountProof, Error> {
-        let address = hash_address(address);
-        let account = self.state.account(&address)?.map(|record| (record.account, record.storage_root));
-        Ok(AccountProof { account, nodes: self.state.account_nodes(&address)? })
+        let (address, state) = (hash_address(address), self.proving()?);
+        let account = state.account(&address)?.map(|record| (record.account, record.storage_root));
+        Ok(AccountProof { account, nodes: state.account_nodes(&address)? })
     }
 
     /// The value of a slot, and the nodes that prove it or its absence against the account's storage root.
@@ -115,10 +145,10 @@ impl Snapshot {
     /// # Errors
     /// As [`Self::account_proof`].
     pub fn storage_proof(&self, address: &Address, slot: &U256) -> Result<StorageProof, Error> {
-        let (address, slot) = (hash_address(address), hash_slot(slot));
-        let root = self.state.account(&address)?.map_or(EMPTY_ROOT_HASH, |record| record.storage_root);
-        let value = self.state.slot(&address, &slot)?;
-        Ok(StorageProof { value, nodes: self.state.slot_nodes(&address, root, &slot)? })
+        let (address, slot, state) = (hash_address(address), hash_slot(slot), self.proving()?);
+        let root = state.account(&address)?.map_or(EMPTY_ROOT_HASH, |record| record.storage_root);
+        let value = state.slot(&address, &slot)?;
+        Ok(StorageProof { value, nodes: state.slot_nodes(&address, root, &slot)? })
     }
 }
 
@@ -137,13 +167,13 @@ impl Child {
         let number = self.parent.number.saturating_add(1);
         let layer = Layer { number, hash: block_hash, parent: self.parent.hash, changes: self.changes };
         self.state.layers.push(Arc::new(layer));
-        Arc::new(Snapshot { number, hash: block_hash, state: self.state })
+        Arc::new(Snapshot::new(number, block_hash, self.state))
     }
 }
 
 impl StateView for Snapshot {
     fn account(&self, address: &Address) -> Result<Option<Account>, ViewError> {
-        Ok(self.state.account(&hash_address(address))?.map(|record| record.account))
+        Ok(self.reads().account(&hash_address(address))?.map(|record| record.account))
     }
 
     fn account_with_storage(&self, address: &Address) -> Result<Option<(Account, bool)>, ViewError> {
@@ -152,21 +182,22 @@ impl StateView for Snapshot {
     }
 
     fn storage(&self, address: &Address, slot: &U256) -> Result<U256, ViewError> {
-        Ok(self.state.slot(&hash_address(address), &hash_slot(slot))?)
+        Ok(self.reads().slot(&hash_address(address), &hash_slot(slot))?)
     }
 
     fn code(&self, hash: &B256) -> Result<Bytes, ViewError> {
-        Ok(self.state.code(hash)?)
+        Ok(self.reads().code(hash)?)
     }
 
     fn block_hash(&self, number: u64) -> Result<B256, ViewError> {
         match self.number.checked_sub(number) {
             Some(0) => Ok(self.hash),
             Some(back) if back < BLOCK_HASHES => {
-                let pending = self.state.layers.iter().find(|layer| layer.number == number);
+                // From the top: below a child of an old block lie layers that undo higher ones.
+                let pending = self.reads().layers.iter().rev().find(|layer| layer.number == number);
                 match pending {
                     Some(layer) => Ok(layer.hash),
-                    None => Ok(self.state.committed_hash(number)?),
+                    None => Ok(self.reads().committed_hash(number)?),
                 }
             }
             _ => Ok(B256::ZERO),
@@ -180,7 +211,7 @@ impl fmt::Debug for Snapshot {
             .field("number", &self.number)
             .field("hash", &self.hash)
             .field("state_root", &self.state_root())
-            .field("layers", &self.state.layers.len())
+            .field("layers", &self.reads().layers.len())
             .finish_non_exhaustive()
     }
 }

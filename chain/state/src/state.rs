@@ -132,21 +132,44 @@ impl State {
             return Ok(Trie::default());
         }
         let pending = self.layers.iter().rev().find_map(|layer| layer.changes.storage.get(address));
-        if let Some(storage) = pending {
+        if let Some(storage) = pending.filter(|storage| storage.trie.root() == root) {
             return Ok(storage.trie.clone());
         }
         if let Some(trie) = self.shared.tries.get(*address, root) {
             return Ok(trie);
         }
-        let slots = self.base.slots(&self.shared.tables, address);
-        let leaves = slots.map(|slot| slot.map(|(key, value)| (key, record::slot_leaf(&value))));
-        let trie = build(&StorageValues { state: self, address }, leaves)?;
+        let trie = if pending.is_some() {
+            self.storage_trie_over_base(address)?
+        } else {
+            let slots = self.base.slots(&self.shared.tables, address);
+            let leaves = slots.map(|slot| slot.map(|(key, value)| (key, record::slot_leaf(&value))));
+            build(&StorageValues { state: self, address }, leaves)?
+        };
         if trie.root() != root {
             let (stored, computed) = (root, trie.root());
             return Err(Corruption::StorageRoot { hashed_address: *address, stored, computed }.into());
         }
         self.shared.tries.insert(*address, trie.clone());
         Ok(trie)
+    }
+
+    /// The storage trie of a hashed address from that of the base and the slots in the layers: a layer that undoes
+    /// blocks has no tries of its own.
+    fn storage_trie_over_base(&self, address: &B256) -> Result<Trie, Error> {
+        let base = Self { layers: Vec::new(), ..self.clone() };
+        let root = base.account(address)?.map_or(EMPTY_ROOT_HASH, |record| record.storage_root);
+        let mut trie = base.storage_trie(address, root)?;
+        let mut slots: BTreeMap<B256, U256> = BTreeMap::new();
+        for storage in self.layers.iter().filter_map(|layer| layer.changes.storage.get(address)) {
+            if storage.wiped {
+                trie = Trie::default();
+                slots.clear();
+            }
+            slots.extend(storage.slots.iter().map(|(key, value)| (*key, *value)));
+        }
+        let leaf = |value: &U256| (!value.is_zero()).then(|| record::slot_leaf(value));
+        let leaves: Vec<Change> = slots.iter().map(|(key, value)| Change { key: *key, value: leaf(value) }).collect();
+        trie.update(&StorageValues { state: &base, address }, &leaves, Hashing::Widest)
     }
 
     /// This state on the newest committed block of its chain.
@@ -281,7 +304,8 @@ fn build(values: &dyn Values, leaves: impl Iterator<Item = Result<(B256, Vec<u8>
     trie.update(values, &step, Hashing::Widest)
 }
 
-struct AccountValues<'s>(&'s State);
+/// The accounts of a state as leaves.
+pub(crate) struct AccountValues<'s>(pub(crate) &'s State);
 
 impl Values for AccountValues<'_> {
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {

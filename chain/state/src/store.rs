@@ -4,6 +4,7 @@ use crate::{
     cache::lock,
     commit::{self, Bundle},
     error::Error,
+    history::{self, History, Target, Undo, UndoneStates, Unindexed, Window},
     mark::{Mark, Marked},
     open::{Opened, open},
     record,
@@ -11,7 +12,7 @@ use crate::{
     state::{Shared, State},
     tables::{Base, malformed, missing},
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, keccak256};
 use keystead_types::{Block, Certificate, Genesis, Header, Receipt};
 use std::{
     collections::VecDeque,
@@ -27,19 +28,28 @@ const CERTIFICATES_AHEAD_MAX: u64 = 4_096;
 /// this bounds them to 64 MiB.
 const RECENT_BLOCKS: usize = 16;
 
-/// How a store uses memory.
+/// How a store uses memory and disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes for all caches together: half for blocks of the tables, a quarter each for single values and for storage
     /// tries. The account trie (about 140 bytes per account) is not counted.
     pub cache_bytes: u64,
-    /// Committed states, newest included, that [`Store::at`] gives; at least 1.
+    /// Committed states, newest included, whose tries stay in memory; at least 1.
     pub recent_states: usize,
+    /// Which older states are kept. It may differ from start to start: a longer window fills from then on.
+    pub history: History,
+    /// Old values that a state below the recent ones may hold to make proofs, at about 1 KiB of memory each.
+    pub undone_values_max: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { cache_bytes: 64 * 1024 * 1024, recent_states: 128 }
+        Self {
+            cache_bytes: 64 * 1024 * 1024,
+            recent_states: 128,
+            history: History::default(),
+            undone_values_max: 1 << 18,
+        }
     }
 }
 
@@ -80,6 +90,7 @@ struct RecentBlock {
 
 struct Recent {
     head: Head,
+    window: Window,
     /// Oldest first, the head's last.
     states: VecDeque<Arc<Snapshot>>,
     /// Oldest first, the head's last.
@@ -90,6 +101,11 @@ struct Inner {
     shared: Arc<Shared>,
     genesis: Arc<Block>,
     recent_states: usize,
+    history: History,
+    undone: Arc<UndoneStates>,
+    unindexed: Unindexed,
+    /// Held during upkeep.
+    upkeep: Mutex<()>,
     recent: RwLock<Recent>,
     /// Held during a commit: there is one writer at a time.
     writer: Mutex<Mark>,
@@ -114,14 +130,18 @@ impl Store {
     /// wrong folder.
     /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
     pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
-        let Opened { shared, genesis, head, latest, mark } = open(dir, genesis, options)?;
+        let Opened { shared, genesis, head, latest, window, unindexed, mark } = open(dir, genesis, options)?;
         let recent_states = options.recent_states.max(1);
-        shared.publish(&latest.state().base, recent_states);
-        let recent = Recent { head, states: VecDeque::from([latest]), blocks: VecDeque::new() };
+        shared.publish(&latest.reads().base, recent_states);
+        let recent = Recent { head, window, states: VecDeque::from([latest]), blocks: VecDeque::new() };
         let inner = Inner {
             shared,
             genesis,
             recent_states,
+            history: options.history,
+            undone: Arc::new(UndoneStates::new(options.undone_values_max)),
+            unindexed,
+            upkeep: Mutex::new(()),
             recent: RwLock::new(recent),
             writer: Mutex::new(mark),
             height: Mutex::new(head.number),
@@ -152,10 +172,60 @@ impl Store {
         self.recent(|recent| recent.states.back().cloned()).expect("invariant: the head's state is always kept")
     }
 
-    /// The state after a committed block, if it is one of the last [`Options::recent_states`] since the store was opened.
+    /// The state after a committed block, if it is not older than [`Self::oldest_state`].
+    ///
+    /// Cost: reads of a state below the last [`Options::recent_states`] cost a seek each, its first proof more
+    /// ([`Snapshot::account_proof`]).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::Store`]: stop.
+    pub fn at(&self, number: u64) -> Result<Option<Arc<Snapshot>>, Error> {
+        let find = |recent: &Recent| {
+            let kept = recent.states.iter().find(|state| state.number() == number).cloned();
+            let inside = (recent.window.oldest..recent.head.number).contains(&number);
+            (kept, recent.states.front().cloned().filter(|_| inside))
+        };
+        let (kept, above) = self.recent(find);
+        let Some(above) = above.filter(|_| kept.is_none()) else { return Ok(kept) };
+        let table = &self.inner.shared.tables.headers;
+        let key = number.to_be_bytes();
+        let bytes = above.reads().base.bytes(table, &key)?.ok_or_else(|| missing(table, &key))?;
+        let header = record::decode_header(&bytes).ok_or_else(|| malformed(table, &key))?;
+        let target = Target { number, hash: keccak256(&bytes), root: header.state_root };
+        Ok(Some(Arc::new(Snapshot::of_past(above, Arc::clone(&self.inner.undone), target))))
+    }
+
+    /// Height of the oldest state that [`Self::at`] gives. It never falls while the store is open.
     #[must_use]
-    pub fn at(&self, number: u64) -> Option<Arc<Snapshot>> {
-        self.recent(|recent| recent.states.iter().find(|state| state.number() == number).cloned())
+    pub fn oldest_state(&self) -> u64 {
+        self.recent(|recent| recent.window.oldest)
+    }
+
+    /// Does what a commit leaves for later: writes old values by key, and drops those that left the window. Call it
+    /// after each commit, from a thread of its own; a commit that finds too much left helps. What is done is not lost
+    /// in a crash, or is done again.
+    ///
+    /// # Errors
+    /// [`Error::Store`], [`Error::Io`], [`Error::Corrupt`]: stop.
+    pub fn upkeep(&self) -> Result<(), Error> {
+        let _upkeep = lock(&self.inner.upkeep);
+        let tables = &self.inner.shared.tables;
+        while let Some(block) = self.inner.unindexed.first() {
+            let mut batch = tables.database.batch();
+            block.put(&mut batch, tables);
+            batch.commit()?;
+            self.inner.unindexed.drop_to(block.number);
+        }
+        let (window, head) = self.recent(|recent| (recent.window, recent.head.number));
+        let oldest = self.inner.history.oldest(head);
+        if oldest > window.oldest {
+            let mut batch = tables.database.batch();
+            let window = history::prune(&mut batch, tables, window, oldest)?;
+            // First: a state that is asked for from now on is inside the window, or stands on a view from before.
+            self.inner.recent.write().unwrap_or_else(PoisonError::into_inner).window = window;
+            batch.commit()?;
+        }
+        Ok(())
     }
 
     /// Commits a child of the head: atomically, and durably (fsync) before it returns. A block that is committed
@@ -173,7 +243,8 @@ impl Store {
             return Ok(());
         }
         check(&commit, head, &self.inner.shared)?;
-        let head = self.write(&commit)?;
+        let (head, undo) = self.write(&commit)?;
+        self.inner.unindexed.push(head.number, undo);
         self.publish(commit, head);
         if let Err(error) = mark.set(Marked { number: head.number, hash: head.hash }) {
             // The block is safe; only the check against a damaged journal tail is one block behind.
@@ -197,8 +268,8 @@ impl Store {
         if committed == got { Ok(true) } else { Err(Error::Conflict { number, committed, got }) }
     }
 
-    /// Writes the batch; returns the head that it makes.
-    fn write(&self, commit: &Commit) -> Result<Head, Error> {
+    /// Writes the batch; returns the head that it makes, and what it replaced.
+    fn write(&self, commit: &Commit) -> Result<(Head, Undo), Error> {
         let tables = &self.inner.shared.tables;
         let block = &commit.block;
         let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
@@ -211,14 +282,21 @@ impl Store {
         let bundle = Bundle { block, senders: &commit.senders, receipts: &commit.receipts, certificate: own.as_ref() };
         commit::put_block(&mut batch, tables, &bundle);
         let before = self.latest();
-        commit::put_changes(&mut batch, tables, Some(&before.state().base), &layer.changes)?;
+        let undo = Undo::of(before.reads(), &layer.changes)?;
+        batch.insert(&tables.undo, block.number().to_be_bytes(), undo.encode());
+        commit::put_changes(&mut batch, tables, Some(&before.reads().base), &layer.changes)?;
+        let indexed = self.inner.unindexed.help(&mut batch, tables);
         batch.commit()?;
-        Ok(Head {
+        if let Some(indexed) = indexed {
+            self.inner.unindexed.drop_to(indexed);
+        }
+        let head = Head {
             number: block.number(),
             hash: block.hash(),
             state_root: block.header().state_root,
             timestamp_ms: block.timestamp_ms(),
-        })
+        };
+        Ok((head, undo))
     }
 
     /// Makes a committed block visible: caches first, then the state, so that no reader mixes two blocks.
@@ -239,8 +317,9 @@ impl Store {
         for (address, storage) in changes.storage.iter().filter(|(_, storage)| storage.trie.leaves() > 0) {
             shared.tries.insert(*address, storage.trie.clone());
         }
-        let base = Arc::new(shared.tables.base(head.number, head.hash));
-        let trie = commit.snapshot.state().trie.clone();
+        let unindexed = self.inner.unindexed.view();
+        let base = Arc::new(shared.tables.base(head.number, head.hash, unindexed));
+        let trie = commit.snapshot.reads().trie.clone();
         let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie };
         shared.publish(&state.base, self.inner.recent_states);
         let snapshot = Arc::new(Snapshot::new(head.number, head.hash, state));
@@ -257,6 +336,7 @@ impl Store {
         drop(recent);
         // Freed outside the lock: an old state may be the last owner of many branches.
         drop((old_state, old_block));
+        self.inner.undone.retire(head.number);
     }
 
     /// Stores a certificate of the block at a height; a later one replaces it. It survives a crash of the process at
@@ -343,7 +423,7 @@ impl Store {
 
     /// The tables after the head. A commit that is under way is not seen, not even in part.
     fn base(&self) -> Arc<Base> {
-        Arc::clone(&self.latest().state().base)
+        Arc::clone(&self.latest().reads().base)
     }
 
     fn hash_of(&self, number: u64) -> Result<Option<B256>, Error> {
@@ -417,7 +497,7 @@ fn check(commit: &Commit, head: Head, shared: &Arc<Shared>) -> Result<(), Error>
     }
     let count = block.transactions().len();
     let parts = [
-        ("snapshot store", Arc::ptr_eq(&snapshot.state().shared, shared)),
+        ("snapshot store", Arc::ptr_eq(&snapshot.reads().shared, shared)),
         ("snapshot height", snapshot.number() == number && of_snapshot.is_some()),
         ("snapshot hash", snapshot.hash() == block.hash()),
         ("state root", snapshot.state_root() == block.header().state_root),

@@ -6,6 +6,7 @@
 
 use crate::{
     error::{Corruption, Error},
+    history::{Undo, View},
     record::{self, AccountRecord},
 };
 use alloy_primitives::{B256, Bytes, U256, hex, keccak256};
@@ -18,7 +19,7 @@ use std::{
 };
 use twox_hash::XxHash3_128;
 
-/// Memtable of one table. Eleven tables at fjall's 64 MiB would exceed the memory of a small validator.
+/// Memtable of one table. Fifteen tables at fjall's 64 MiB would exceed the memory of a small validator.
 const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Unflushed journal on disk; bounds what a start has to replay.
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -50,12 +51,20 @@ pub(crate) struct Tables {
     pub(crate) transactions: Keyspace,
     /// height -> certificate.
     pub(crate) certificates: Keyspace,
+    /// height -> what the block replaced: [`Undo`].
+    pub(crate) undo: Keyspace,
+    /// keccak256(address) || height -> the account before that block; empty if there was none.
+    pub(crate) account_history: Keyspace,
+    /// keccak256(address) || keccak256(slot) || height -> the value before that block; empty if it was zero.
+    pub(crate) slot_history: Keyspace,
+    /// First height -> the sealed file that holds the blocks from there on.
+    pub(crate) segments: Keyspace,
     /// Format and identity of the chain.
     pub(crate) meta: Keyspace,
 }
 
 /// Names of the tables.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 15] = [
     "accounts",
     "storage",
     "code",
@@ -66,8 +75,15 @@ const NAMES: [&str; 11] = [
     "numbers",
     "transactions",
     "certificates",
+    "undo",
+    "account_history",
+    "slot_history",
+    "segments",
     "meta",
 ];
+
+/// Tables that format 1 does not have.
+pub(crate) const NAMES_SINCE_2: [&str; 4] = ["undo", "account_history", "slot_history", "segments"];
 
 /// Key that every table has: the height of the last committed block. Its length is that of no other key.
 ///
@@ -80,6 +96,12 @@ pub(crate) mod meta {
     pub(crate) const FORMAT: &str = "format";
     /// Which chain it is: [`crate::genesis`].
     pub(crate) const GENESIS: &str = "genesis";
+    /// The oldest state that can be read, eight bytes.
+    pub(crate) const HISTORY: &str = "history";
+    /// The last block whose old values are there by key, eight bytes.
+    pub(crate) const INDEXED: &str = "indexed";
+    /// The last block that is in a sealed file, eight bytes.
+    pub(crate) const SEALED: &str = "sealed";
 }
 
 /// What a folder of tables should hold.
@@ -109,7 +131,8 @@ impl Tables {
                 .max_journaling_size(JOURNAL_BYTES_MAX)
                 .worker_threads(WORKERS)
                 .open()?;
-            if let Some(name) = NAMES.into_iter().find(|name| !database.keyspace_exists(name))
+            let absent: Vec<_> = NAMES.into_iter().filter(|name| !database.keyspace_exists(name)).collect();
+            if let Some(name) = absent.iter().find(|name| !NAMES_SINCE_2.contains(name))
                 && expect == Expect::All
             {
                 return Err(Corruption::Files(format!("table {name} is gone")).into());
@@ -129,6 +152,10 @@ impl Tables {
                 numbers: table("numbers")?,
                 transactions: table("transactions")?,
                 certificates: table("certificates")?,
+                undo: table("undo")?,
+                account_history: table("account_history")?,
+                slot_history: table("slot_history")?,
+                segments: table("segments")?,
                 meta: table("meta")?,
                 database,
             })
@@ -153,8 +180,17 @@ impl Tables {
             &self.numbers,
             &self.transactions,
             &self.certificates,
+            &self.undo,
+            &self.account_history,
+            &self.slot_history,
+            &self.segments,
             &self.meta,
         ]
+    }
+
+    /// The tables that format 1 does not have.
+    pub(crate) const fn since_2(&self) -> [&Keyspace; NAMES_SINCE_2.len()] {
+        [&self.undo, &self.account_history, &self.slot_history, &self.segments]
     }
 
     /// The newest value of a name in `meta`.
@@ -181,9 +217,9 @@ impl Tables {
         Ok(head)
     }
 
-    /// A view of the tables as they are now, which is after block `number` with this hash.
-    pub(crate) fn base(&self, number: u64, hash: B256) -> Base {
-        Base { number, hash, view: Some(self.database.snapshot()) }
+    /// A view of the tables as they are now, which is after block `number` with this hash. `unindexed` is older.
+    pub(crate) fn base(&self, number: u64, hash: B256, unindexed: View) -> Base {
+        Base { number, hash, view: Some(self.database.snapshot()), unindexed, past: false }
     }
 }
 
@@ -258,18 +294,27 @@ fn name(table: &Keyspace) -> &'static str {
     NAMES.into_iter().find(|name| *name == &**table.name()).unwrap_or("unknown")
 }
 
-/// The tables as they were after one committed block.
+/// The tables as they were after one committed block: in their own view, or in a later one through the history.
 pub(crate) struct Base {
     pub(crate) number: u64,
     pub(crate) hash: B256,
     /// `None` before the genesis block: then everything is absent.
     view: Option<fjall::Snapshot>,
+    /// Old values that are not in the view by key.
+    unindexed: View,
+    /// The view is later than the block.
+    past: bool,
 }
 
 impl Base {
     /// The tables before the genesis block.
-    pub(crate) const fn of_nothing() -> Self {
-        Self { number: 0, hash: B256::ZERO, view: None }
+    pub(crate) fn of_nothing() -> Self {
+        Self { number: 0, hash: B256::ZERO, view: None, unindexed: View::default(), past: false }
+    }
+
+    /// The tables as they were after an earlier block, which the history in this view must reach.
+    pub(crate) fn past(&self, number: u64, hash: B256) -> Self {
+        Self { number, hash, view: self.view.clone(), unindexed: self.unindexed.clone(), past: true }
     }
 
     /// The bytes of a table at a key.
@@ -287,14 +332,49 @@ impl Base {
         self.bytes(table, key)?.map(|bytes| decode(&bytes).ok_or_else(|| malformed(table, key))).transpose()
     }
 
+    /// What the first block above this one that changed a key has replaced, if that is in the view by key.
+    fn replaced<T>(
+        &self,
+        table: &Keyspace,
+        key: &[u8],
+        decode: impl FnOnce(&[u8]) -> Option<T>,
+    ) -> Result<Option<T>, Error> {
+        let Some(view) = self.view.as_ref().filter(|_| self.past) else { return Ok(None) };
+        let from = record::history_key(key, self.number.saturating_add(1));
+        let Some(entry) = view.range(table, from..=record::history_key(key, u64::MAX)).next() else { return Ok(None) };
+        let (key, bytes) = entry.into_inner()?;
+        decode(&bytes).map(Some).ok_or_else(|| malformed(table, &key))
+    }
+
     /// The account at a hashed address.
     pub(crate) fn account(&self, tables: &Tables, address: &B256) -> Result<Option<AccountRecord>, Error> {
+        let decode = |bytes: &[u8]| match bytes {
+            [] => Some(None),
+            bytes => AccountRecord::decode(bytes).map(Some),
+        };
+        if let Some(replaced) = self.replaced(&tables.account_history, address.as_slice(), decode)? {
+            return Ok(replaced);
+        }
+        if let Some(replaced) = self.unindexed.account(self.number, address).filter(|_| self.past) {
+            return Ok(replaced);
+        }
         self.read(&tables.accounts, address.as_slice(), AccountRecord::decode)
     }
 
     /// The value at a hashed address and slot; zero if absent.
     pub(crate) fn slot(&self, tables: &Tables, address: &B256, slot: &B256) -> Result<U256, Error> {
-        let value = self.read(&tables.storage, &record::slot_key(address, slot), record::decode_slot)?;
+        let key = record::slot_key(address, slot);
+        let decode = |bytes: &[u8]| match bytes {
+            [] => Some(U256::ZERO),
+            bytes => record::decode_slot(bytes),
+        };
+        if let Some(replaced) = self.replaced(&tables.slot_history, &key, decode)? {
+            return Ok(replaced);
+        }
+        if let Some(replaced) = self.unindexed.slot(self.number, address, slot).filter(|_| self.past) {
+            return Ok(replaced);
+        }
+        let value = self.read(&tables.storage, &key, record::decode_slot)?;
         Ok(value.unwrap_or_default())
     }
 
@@ -308,7 +388,23 @@ impl Base {
         Ok(self.bytes(&tables.headers, &number.to_be_bytes())?.map(|bytes| keccak256(&bytes)))
     }
 
-    /// All accounts in order of their hashed addresses.
+    /// What the blocks from `from` to `to` have replaced, the last block first.
+    pub(crate) fn undo_records(
+        &self,
+        tables: &Tables,
+        from: u64,
+        to: u64,
+    ) -> impl Iterator<Item = Result<(u64, Undo), Error>> + use<> {
+        let table = tables.undo.clone();
+        let entries = self.view.as_ref().map(|view| view.range(&table, from.to_be_bytes()..=to.to_be_bytes()).rev());
+        entries.into_iter().flatten().map(move |entry| {
+            let (key, bytes) = entry.into_inner()?;
+            let found = record::decode_height(&key).and_then(|number| Some((number, Undo::decode(&bytes)?)));
+            found.ok_or_else(|| malformed(&table, &key))
+        })
+    }
+
+    /// All accounts in order of their hashed addresses. Only for a base in its own view.
     pub(crate) fn accounts(
         &self,
         tables: &Tables,
@@ -325,7 +421,7 @@ impl Base {
         })
     }
 
-    /// All slots of a hashed address in order of their hashes.
+    /// All slots of a hashed address in order of their hashes. Only for a base in its own view.
     pub(crate) fn slots(
         &self,
         tables: &Tables,

@@ -15,6 +15,8 @@ mod commits;
 mod crash;
 #[path = "store/damage.rs"]
 mod damage;
+#[path = "store/history.rs"]
+mod history;
 #[path = "store/model.rs"]
 mod model;
 #[path = "store/oracle.rs"]

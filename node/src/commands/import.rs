@@ -81,7 +81,7 @@ fn serve(store: &Store, spec: ChainSpec, address: SocketAddr) -> Result<()> {
     };
     let runtime = Builder::new_multi_thread().worker_threads(RPC_THREADS).enable_all().thread_name("rpc").build()?;
     let (stop, stopped) = watch::channel(false);
-    runtime.spawn(wait_for_signal(stop));
+    runtime.spawn(wait_for_signal(std::sync::Arc::new(stop)));
     runtime.block_on(async {
         let listener = TcpListener::bind(address).await.wrap_err_with(|| {
             format!("cannot listen for JSON-RPC on {address}: stop the other program or choose another --serve")

@@ -13,7 +13,7 @@ use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, ValidatorInfo};
-use keystead_state::{Error as StateError, Options, Store};
+use keystead_state::{Error as StateError, History, Options, Store};
 use std::{
     path::Path,
     process::ExitCode,
@@ -30,21 +30,25 @@ use tokio::{
 
 /// Threads of the RPC runtime; its blocking work has lanes of its own.
 const RPC_THREADS: usize = 2;
+/// How long the upkeep waits for a block before it looks whether the node stops.
+const UPKEEP_WAIT: Duration = Duration::from_millis(250);
 
 pub(crate) fn run(options: &Node) -> Result<ExitCode> {
     let folder = Folder::read(&options.dir)?;
     let data = folder.root.join("data");
-    let store = open_store(&data.join("state"), &folder)?;
+    let store = open_store(&data.join("state"), &folder, options.history)?;
     let keys = keys(&folder)?;
     let network_key = keys.network_key()?;
     let spec = folder.genesis.spec;
     let pool = Arc::new(Mutex::new(Pool::new(Limits::default(), spec.chain_id, spec.gas_limit)));
     let (gossip, outgoing) = Gossip::new();
     let (submissions, inbox) = Submissions::new(store.clone(), spec, Arc::clone(&pool), gossip);
+    let (stop, stopped) = watch::channel(false);
     let worker = submissions.clone();
     thread::Builder::new().name("gossip".to_owned()).spawn(move || worker.work(&inbox))?;
+    let (kept, ending) = (store.clone(), stopped.clone());
+    let upkeep = thread::Builder::new().name("upkeep".to_owned()).spawn(move || keep_up(&kept, &ending))?;
     let runtime = Builder::new_multi_thread().worker_threads(RPC_THREADS).enable_all().thread_name("rpc").build()?;
-    let (stop, stopped) = watch::channel(false);
     let rpc = Context {
         store: store.clone(),
         pool: Arc::clone(&pool),
@@ -59,6 +63,8 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
         ),
     };
     let server = start_rpc(&runtime, rpc, &folder, stopped.clone())?;
+    let stop = Arc::new(stop);
+    let ended = Arc::clone(&stop);
     runtime.spawn(wait_for_signal(stop));
     let head = store.head();
     tracing::info!(
@@ -76,14 +82,35 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
         let _ = server.await;
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+    // The engine may have ended without a signal.
+    let _ = ended.send(true);
+    if upkeep.join().is_err() {
+        tracing::error!("the upkeep of the store panicked");
+    }
     result.map_err(|error| stopped_by(error, &data))?;
     tracing::info!(head = store.head().number, "validator stopped");
     Ok(ExitCode::SUCCESS)
 }
 
+/// Does after each block what its commit left for later, until the node stops.
+fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
+    let mut next = store.head().number;
+    while !*stopped.borrow() {
+        if !store.wait_for(next, UPKEEP_WAIT) {
+            continue;
+        }
+        next = store.head().number.saturating_add(1);
+        if let Err(error) = store.upkeep() {
+            // Commits go on and do the most urgent part themselves; if the disk is broken, they say so and stop the node.
+            tracing::error!(%error, "upkeep of the store failed: it is not tried again before a restart");
+            return;
+        }
+    }
+}
+
 /// Opens the state; the error says what a person can do.
-fn open_store(directory: &Path, folder: &Folder) -> Result<Store> {
-    Store::open(directory, &folder.genesis, Options::default()).map_err(|error| {
+fn open_store(directory: &Path, folder: &Folder, history: History) -> Result<Store> {
+    Store::open(directory, &folder.genesis, Options { history, ..Options::default() }).map_err(|error| {
         let shown = directory.display();
         let advice = match &error {
             StateError::Io(_) => format!(
@@ -203,7 +230,7 @@ pub(super) async fn until_stopped(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
-pub(super) async fn wait_for_signal(stop: watch::Sender<bool>) {
+pub(super) async fn wait_for_signal(stop: Arc<watch::Sender<bool>>) {
     let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         tracing::error!("cannot listen for signals: stop this process with SIGKILL, nothing is lost");

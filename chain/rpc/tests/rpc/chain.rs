@@ -16,7 +16,7 @@ use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256}
 use keystead_execution::{BlockEnv, execute};
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, Submit, SubmitError, ValidatorInfo};
-use keystead_state::{Commit, Options, Store};
+use keystead_state::{Commit, History, Options, Store};
 use keystead_types::{
     Block, BlockParts, Certificate, ChainSpec, ConsensusContext, Genesis, GenesisAccount, Recovered, Seed,
     StateView as _, Transaction,
@@ -150,7 +150,8 @@ impl Chain {
         let accounts = [(Person::alice().address, rich()), (Person::bob().address, rich())].into();
         let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts, header: None };
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { recent_states: 4, cache_bytes: 1 << 20 };
+        let options =
+            Options { recent_states: 2, cache_bytes: 1 << 20, history: History::Blocks(3), ..Options::default() };
         let store = Store::open(&dir.path().join("state"), &genesis, options).unwrap();
         let pool = Pool::new(Limits::default(), CHAIN_ID, genesis.spec.gas_limit);
         let key = blst::min_sig::SecretKey::key_gen(&[42; 32], &[]).unwrap();

@@ -1,7 +1,7 @@
 //! The rules by which a block becomes the head, and what can be read afterwards.
 
 use crate::model::{Model, Step, addresses, changes, genesis};
-use keystead_state::{Commit, Error, Options, Store};
+use keystead_state::{Commit, Error, History, Options, Store};
 use keystead_types::{Account, AccountChange, Address, B256, Block, ChangeSet, Receipt, StateView as _, U256};
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::{
@@ -188,12 +188,14 @@ fn a_certificate_that_comes_before_its_block_waits_for_it() {
 fn recent_states_are_found_by_height_and_older_ones_only_by_those_who_hold_them() {
     let dir = tempfile::tempdir().unwrap();
     let genesis = genesis(7);
-    let store = Store::open(dir.path(), &genesis, Options { recent_states: 4, ..Options::default() }).unwrap();
+    let options = Options { recent_states: 4, history: History::Blocks(3), ..Options::default() };
+    let store = Store::open(dir.path(), &genesis, options).unwrap();
     let held = store.latest();
     let steps = chain(&store, Step::head(&store, Model::of(&genesis)), 10);
+    (0..3).for_each(|_| store.upkeep().unwrap());
     for step in &steps {
         let number = step.block.number();
-        match store.at(number) {
+        match store.at(number).unwrap() {
             Some(state) => {
                 assert!((7..=10).contains(&number));
                 assert_eq!((state.number(), state.hash()), (number, step.block.hash()));
@@ -203,7 +205,7 @@ fn recent_states_are_found_by_height_and_older_ones_only_by_those_who_hold_them(
             None => assert!(number < 7),
         }
     }
-    assert!(store.at(11).is_none());
+    assert!(store.at(11).unwrap().is_none());
     steps[0].model.compare(&held).unwrap();
     steps[0].model.prove(&held, &mut StdRng::seed_from_u64(0));
 }

@@ -41,6 +41,9 @@ fn a_child_process_commits_until_it_is_killed() {
         let number = head.block.number() + 1;
         head = head.child(&block_changes(number), number % 4);
         store.commit(head.commit()).unwrap();
+        if number.is_multiple_of(3) {
+            store.upkeep().unwrap();
+        }
         writeln!(out, "committed {number}").unwrap();
         out.flush().unwrap();
     }
@@ -90,6 +93,12 @@ fn a_killed_process_leaves_the_old_or_the_new_block_with_its_state_slow() {
         assert_eq!(store.latest().state_root(), head.state_root);
         model.compare(&store.latest()).unwrap();
         model.prove(&store.latest(), &mut rng);
+        for number in [before / 2, before] {
+            let (old, model) = (store.at(number).unwrap().unwrap(), replay(number));
+            assert_eq!(old.state_root(), model.root(), "kill={kill} number={number}");
+            model.compare(&old).unwrap();
+            model.prove(&old, &mut rng);
+        }
         for number in before..=head.number {
             let block = store.block(number).unwrap().unwrap();
             assert_eq!(store.number_of(&block.hash()).unwrap(), Some(number));

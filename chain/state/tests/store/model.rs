@@ -237,13 +237,19 @@ impl Step {
 
     /// A child block with these changes. `salt` tells siblings apart whose changes are equal.
     pub(crate) fn child(&self, changes: &ChangeSet, salt: u64) -> Self {
+        let number = self.block.number() + 1;
+        let receipts = (0..salt % 4).map(|index| receipt(number + index)).collect();
+        self.child_with(changes, salt, receipts)
+    }
+
+    /// As [`Self::child`], with a transaction for each of these receipts.
+    pub(crate) fn child_with(&self, changes: &ChangeSet, salt: u64, receipts: Vec<Receipt>) -> Self {
         let mut model = self.model.clone();
         model.apply(changes);
         let child = self.snapshot.child(changes.clone()).unwrap();
         let number = self.block.number() + 1;
         let transactions: Vec<Transaction> =
-            (0..salt % 4).map(|index| transaction(number * 1_000 + salt * 7 + index)).collect();
-        let receipts = (0..transactions.len()).map(|index| receipt(number + index as u64)).collect();
+            (0..receipts.len() as u64).map(|index| transaction(number * 10_000 + salt * 7 + index)).collect();
         let senders = (0..transactions.len()).map(|index| addresses()[index]).collect();
         let block = Block::assemble(BlockParts {
             parent_hash: self.block.hash(),

@@ -66,7 +66,7 @@ fn run(dir: &Path, seed: u64, steps: usize, options: Options) {
 fn every_state_of_a_random_chain_equals_the_oracles_slow() {
     for seed in 0..24 {
         let dir = tempfile::tempdir().unwrap();
-        run(dir.path(), seed, 120, Options { cache_bytes: 1 << 20, recent_states: 3 });
+        run(dir.path(), seed, 120, Options { cache_bytes: 1 << 20, recent_states: 3, ..Options::default() });
     }
 }
 
@@ -74,6 +74,6 @@ fn every_state_of_a_random_chain_equals_the_oracles_slow() {
 fn states_do_not_depend_on_the_caches() {
     for seed in 100..106 {
         let dir = tempfile::tempdir().unwrap();
-        run(dir.path(), seed, 120, Options { cache_bytes: 0, recent_states: 1 });
+        run(dir.path(), seed, 120, Options { cache_bytes: 0, recent_states: 1, ..Options::default() });
     }
 }

@@ -31,9 +31,13 @@ pub(crate) struct Rules {
 pub(crate) struct TransactionTypes(u8);
 
 impl TransactionTypes {
-    /// Types 0, 1 and 2.
-    pub(crate) const UP_TO_1559: Self =
-        Self((1 << TxType::Legacy as u8) | (1 << TxType::Eip2930 as u8) | (1 << TxType::Eip1559 as u8));
+    /// Types 0, 1, 2 and 4: Osaka's without blobs.
+    pub(crate) const WITHOUT_BLOBS: Self = Self(
+        (1 << TxType::Legacy as u8)
+            | (1 << TxType::Eip2930 as u8)
+            | (1 << TxType::Eip1559 as u8)
+            | (1 << TxType::Eip7702 as u8),
+    );
 
     /// True if a block may hold this type.
     pub(crate) const fn contains(self, kind: TxType) -> bool {
@@ -58,12 +62,12 @@ const CANCUN_AND_PRAGUE: &[SystemCall] = &[
 ];
 
 impl Rules {
-    /// The rules of every Keystead chain: Osaka from genesis, types 0 to 2, no requests of Ethereum's deposit contracts.
+    /// The rules of every Keystead chain: Osaka from genesis, no blobs, no requests of Ethereum's deposit contracts.
     pub(crate) const fn keystead(spec: &ChainSpec) -> Self {
         Self {
             chain_id: spec.chain_id,
             fork: SpecId::OSAKA,
-            transaction_types: TransactionTypes::UP_TO_1559,
+            transaction_types: TransactionTypes::WITHOUT_BLOBS,
             transaction_gas_max: Some(MAX_TX_GAS_LIMIT_OSAKA),
             system_calls: CANCUN_AND_PRAGUE,
         }
@@ -83,14 +87,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keystead_takes_types_0_to_2_only() {
+    fn keystead_takes_all_types_but_blobs() {
         let types = Rules::keystead(&ChainSpec::keystead(1)).transaction_types;
-        for kind in [TxType::Legacy, TxType::Eip2930, TxType::Eip1559] {
+        for kind in [TxType::Legacy, TxType::Eip2930, TxType::Eip1559, TxType::Eip7702] {
             assert!(types.contains(kind), "{kind:?}");
         }
-        for kind in [TxType::Eip4844, TxType::Eip7702] {
-            assert!(!types.contains(kind), "{kind:?}");
-        }
+        assert!(!types.contains(TxType::Eip4844));
     }
 
     #[test]

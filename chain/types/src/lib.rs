@@ -23,8 +23,8 @@ pub use context::{ConsensusContext, ContextError, SEEDS_MAX};
 pub use genesis::{Genesis, GenesisAccount, GenesisError};
 pub use spec::{BODY_BYTES_MAX, ChainSpec, EXTRA_DATA_BYTES, MILLIS_PER_SECOND};
 pub use transaction::{
-    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError, decode_transaction,
-    recover, recover_all,
+    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError, authorities,
+    decode_transaction, recover, recover_all,
 };
 
 pub use alloy_consensus::Header;

@@ -2,7 +2,7 @@
 
 use alloy_eips::Encodable2718 as _;
 use keystead_consensus::Gossip;
-use keystead_mempool::Pool;
+use keystead_mempool::{Candidate, Pool};
 use keystead_rpc::{Submit, SubmitError};
 use keystead_state::Store;
 use keystead_types::{B256, Bytes, ChainSpec, Recovered, StateView as _, Transaction, decode_transaction, recover_all};
@@ -91,12 +91,15 @@ impl Submissions {
     fn insert(&self, transaction: Recovered) -> Result<B256, SubmitError> {
         let unavailable = |error: &dyn std::fmt::Display| SubmitError::Unavailable(error.to_string());
         let hash = *transaction.tx_hash();
+        let signer = transaction.signer();
+        // Before the lock: it checks the signatures of authorizations.
+        let candidate = Candidate::from(Arc::new(transaction));
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.store.latest();
-        let account = snapshot.account(&transaction.signer()).map_err(|error| unavailable(&error))?.unwrap_or_default();
+        let account = snapshot.account(&signer).map_err(|error| unavailable(&error))?.unwrap_or_default();
         let header = self.store.header(snapshot.number()).map_err(|error| unavailable(&error))?;
         let header = header.ok_or_else(|| unavailable(&"the head's header is missing"))?;
-        pool.insert(Arc::new(transaction), &account, self.spec.next_base_fee(&header))?;
+        pool.insert(candidate, &account, self.spec.next_base_fee(&header))?;
         drop(pool);
         Ok(hash)
     }

@@ -108,7 +108,7 @@ impl<'a> Chain<'a> {
     }
 
     /// Height of the oldest state that is kept. The window ends at the head and has no holes, so halving finds it.
-    fn oldest_state(&self) -> u64 {
+    pub(crate) fn oldest_state(&self) -> u64 {
         let (mut gone, mut kept) = (None::<u64>, self.head());
         loop {
             let low = gone.map_or(0, |gone| gone.saturating_add(1));

@@ -45,6 +45,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("fjall", &["keystead-state"]),
     ("axum", &["keystead-rpc"]),
     ("hyper", &["keystead-rpc"]),
+    ("tungstenite", &["keystead-rpc"]),
     ("iroh", &["keystead-blobs"]),
     ("wgpu", &["keystead-runner"]),
     ("naga", &["keystead-runner"]),

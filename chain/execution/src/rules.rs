@@ -48,13 +48,18 @@ pub(crate) struct Rules {
 pub(crate) struct TransactionTypes(u8);
 
 impl TransactionTypes {
-    /// Types 0, 1 and 2.
-    pub(crate) const UP_TO_1559: Self = Self::up_to(TxType::Eip1559);
-
     /// All types up to one. They came in the order of their numbers.
     pub(crate) const fn up_to(last: TxType) -> Self {
         Self(u8::MAX >> 7_u8.saturating_sub(last as u8))
     }
+
+    /// Types 0, 1, 2 and 4: Osaka's without blobs.
+    pub(crate) const WITHOUT_BLOBS: Self = Self(
+        (1 << TxType::Legacy as u8)
+            | (1 << TxType::Eip2930 as u8)
+            | (1 << TxType::Eip1559 as u8)
+            | (1 << TxType::Eip7702 as u8),
+    );
 
     /// True if a block may hold this type.
     pub(crate) const fn contains(self, kind: TxType) -> bool {
@@ -90,12 +95,12 @@ impl Rules {
         }
     }
 
-    /// The rules of every Keystead chain: Osaka from genesis, types 0 to 2, no requests of Ethereum's deposit contracts.
+    /// The rules of every Keystead chain: Osaka from genesis, no blobs, no requests of Ethereum's deposit contracts.
     pub(crate) const fn keystead(spec: &ChainSpec) -> Self {
         Self {
             chain_id: spec.chain_id,
             fork: SpecId::OSAKA,
-            transaction_types: TransactionTypes::UP_TO_1559,
+            transaction_types: TransactionTypes::WITHOUT_BLOBS,
             legacy_chain_ids: true,
             transaction_gas_max: Some(MAX_TX_GAS_LIMIT_OSAKA),
             blobs: None,
@@ -179,14 +184,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keystead_takes_types_0_to_2_only() {
+    fn keystead_takes_all_types_but_blobs() {
         let types = Rules::keystead(&ChainSpec::keystead(1)).transaction_types;
-        for kind in [TxType::Legacy, TxType::Eip2930, TxType::Eip1559] {
+        for kind in [TxType::Legacy, TxType::Eip2930, TxType::Eip1559, TxType::Eip7702] {
             assert!(types.contains(kind), "{kind:?}");
         }
-        for kind in [TxType::Eip4844, TxType::Eip7702] {
-            assert!(!types.contains(kind), "{kind:?}");
-        }
+        assert!(!types.contains(TxType::Eip4844));
     }
 
     #[test]

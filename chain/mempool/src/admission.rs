@@ -2,7 +2,9 @@
 
 use crate::{error::PoolError, limits::Limits};
 use alloy_consensus::{Transaction as _, TxType};
-use alloy_eips::{eip2718::Encodable2718 as _, eip7825::MAX_TX_GAS_LIMIT_OSAKA};
+use alloy_eips::{
+    eip2718::Encodable2718 as _, eip7702::constants::PER_EMPTY_ACCOUNT_COST, eip7825::MAX_TX_GAS_LIMIT_OSAKA,
+};
 use keystead_types::{Recovered, TRANSACTION_BYTES_MAX};
 
 /// Gas of every transaction (yellow paper).
@@ -34,7 +36,7 @@ pub(crate) struct Rules {
 /// Checks everything that needs no account, cheapest first. Returns the encoded bytes.
 pub(crate) fn check(transaction: &Recovered, rules: Rules, limits: &Limits) -> Result<usize, PoolError> {
     let kind = transaction.tx_type();
-    if !matches!(kind, TxType::Legacy | TxType::Eip2930 | TxType::Eip1559) {
+    if kind == TxType::Eip4844 {
         return Err(PoolError::TypeNotSupported { kind: kind as u8 });
     }
     match transaction.chain_id() {
@@ -46,6 +48,15 @@ pub(crate) fn check(transaction: &Recovered, rules: Rules, limits: &Limits) -> R
     }
     if transaction.nonce() == u64::MAX {
         return Err(PoolError::NonceMax { nonce: u64::MAX });
+    }
+    if let Some(list) = transaction.authorization_list() {
+        match list.len() {
+            0 => return Err(PoolError::AuthorizationsMissing),
+            got if got > Limits::AUTHORIZATIONS_MAX => {
+                return Err(PoolError::AuthorizationsTooMany { got, max: Limits::AUTHORIZATIONS_MAX });
+            }
+            _ => (),
+        }
     }
     check_price(transaction, limits)?;
     let bytes = transaction.encode_2718_len();
@@ -113,5 +124,7 @@ fn gas_needed(transaction: &Recovered) -> (u64, u64) {
             .saturating_add(count(list.len()).saturating_mul(ACCESS_ADDRESS_GAS))
             .saturating_add(keys.saturating_mul(ACCESS_KEY_GAS));
     }
+    let authorizations = count(transaction.authorization_list().map_or(0, <[_]>::len));
+    gas = gas.saturating_add(authorizations.saturating_mul(PER_EMPTY_ACCOUNT_COST));
     (gas, BASE_GAS.saturating_add(tokens.saturating_mul(TOKEN_FLOOR_GAS)))
 }

@@ -1,6 +1,6 @@
 //! Why a transaction is not taken, in the words that wallets and libraries already match.
 
-use alloy_primitives::{B256, U256};
+use alloy_primitives::{Address, B256, U256};
 
 /// A transaction was refused and the pool is unchanged.
 ///
@@ -14,7 +14,7 @@ pub enum PoolError {
         hash: B256,
     },
     /// The chain does not run this EIP-2718 type.
-    #[error("transaction type not supported: type {kind}, send type 0, 1 or 2")]
+    #[error("transaction type not supported: type {kind}, send type 0, 1, 2 or 4")]
     TypeNotSupported {
         /// The type byte.
         kind: u8,
@@ -184,6 +184,46 @@ pub enum PoolError {
         gas_limit: u64,
         /// Least gas limit.
         needed: u64,
+    },
+    /// A transaction of type 4 without authorizations (EIP-7702).
+    #[error("set code tx must have at least one authorization tuple: send type 2 instead")]
+    AuthorizationsMissing,
+    /// A transaction of type 4 with more authorizations than the pool checks.
+    #[error("too many authorizations: {got}, limit {max}")]
+    AuthorizationsTooMany {
+        /// Authorizations of the transaction.
+        got: usize,
+        /// Most authorizations.
+        max: usize,
+    },
+    /// The sender has code, or a waiting transaction may give it code: others can use up its balance and its nonces.
+    #[error(
+        "in-flight transaction limit reached for delegated accounts: {sender} has {waiting}, one may wait at a time; \
+         replace it, or send the next when it is in a block"
+    )]
+    DelegatedLimit {
+        /// Sender of the transaction.
+        sender: Address,
+        /// Its transactions in the pool.
+        waiting: usize,
+    },
+    /// As above, and the transaction could not be executed next.
+    #[error("gapped-nonce tx from delegated accounts: next nonce {expected}, tx nonce {nonce}")]
+    DelegatedGap {
+        /// Nonce of the transaction.
+        nonce: u64,
+        /// Next nonce of the sender.
+        expected: u64,
+    },
+    /// An authorization names an account with several waiting transactions, which it could make invalid all at once.
+    #[error(
+        "authority already reserved: {authority} has {waiting} transactions waiting, send this when at most one is left"
+    )]
+    AuthorityReserved {
+        /// The account.
+        authority: Address,
+        /// Its transactions in the pool.
+        waiting: usize,
     },
     /// Init code of a creation is too long (EIP-3860).
     #[error("max initcode size exceeded: code size {got_bytes}, limit {max_bytes}")]

@@ -10,6 +10,8 @@
 //! - [`Pool::best`] yields each sender's nonces without a gap, beginning at the account's nonce.
 //! - One hash, and one transaction per sender and nonce, stands in the pool at most once.
 //! - A newcomer evicts only what pays strictly less than itself; a refused newcomer changes nothing.
+//! - What one transaction can invalidate is bounded: an account whose code or nonce others can change (a delegation of
+//!   EIP-7702, in force or waiting here) has one transaction here, not a stack of them.
 //! - Two pools that see the same operations hold the same transactions in the same order.
 //!
 //! # Not here
@@ -17,12 +19,14 @@
 
 mod admission;
 mod best;
+mod candidate;
 mod error;
 mod limits;
 mod pool;
 mod queue;
 
 pub use best::Best;
+pub use candidate::Candidate;
 pub use error::PoolError;
 pub use limits::Limits;
 pub use pool::{Inserted, Pool};

@@ -19,6 +19,10 @@ pub struct Limits {
 impl Limits {
     /// What a transaction costs in memory besides its encoding: decoded fields, entry, and its place in the indexes.
     pub const OVERHEAD_BYTES: usize = 512;
+
+    /// Authorizations of one transaction of type 4. Each costs a recovery, as much as a whole transfer, and 25,000 gas: a
+    /// wallet sends one, a service that sets accounts up a few dozen.
+    pub const AUTHORIZATIONS_MAX: usize = 64;
 }
 
 impl Default for Limits {

@@ -3,13 +3,14 @@
 use crate::{
     admission::{self, Rules},
     best::{self, Best},
+    candidate::Candidate,
     error::PoolError,
     limits::Limits,
     queue::{Entry, Price, Queue, Rank, Worth, cost},
 };
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{
-    Address, B256, U256,
+    Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, B256Map},
 };
 use keystead_types::{Account, Recovered};
@@ -53,6 +54,8 @@ pub struct Pool {
     rules: Rules,
     queues: AddressMap<Queue>,
     by_hash: B256Map<(Address, u64)>,
+    /// For each account that an authorization names, the transactions that hold one.
+    authorizing: AddressMap<BTreeSet<B256>>,
     by_arrival: BTreeMap<u64, B256>,
     /// One rank per sender: that of its tail.
     ranks: BTreeSet<Rank>,
@@ -70,6 +73,7 @@ impl Pool {
             rules: Rules { chain_id, block_gas_limit: gas_limit },
             queues: AddressMap::default(),
             by_hash: B256Map::default(),
+            authorizing: AddressMap::default(),
             by_arrival: BTreeMap::new(),
             ranks: BTreeSet::new(),
             rank_base_fee: 0,
@@ -88,14 +92,19 @@ impl Pool {
     /// 10 % more of both fee cap and priority fee: at least `old + old / 10` with the division rounded down, and more
     /// than `old` in any case. A fee cap below the base fee is accepted: it waits for a cheaper block.
     ///
+    /// An account with code, or one that an authorization in the pool names, may have one transaction here, and that must
+    /// be executable next; an authorization may not name an account that has more (EIP-7702). Otherwise one cheap
+    /// transaction could make thousands invalid that the pool has to hold.
+    ///
     /// # Errors
     /// [`PoolError`] with what to change; the pool is then as before.
     pub fn insert(
         &mut self,
-        transaction: Arc<Recovered>,
+        candidate: impl Into<Candidate>,
         account: &Account,
         base_fee: u64,
     ) -> Result<Inserted, PoolError> {
+        let Candidate { transaction, authorities } = candidate.into();
         let hash = *transaction.tx_hash();
         if self.by_hash.contains_key(&hash) {
             return Err(PoolError::AlreadyKnown { hash });
@@ -114,10 +123,12 @@ impl Pool {
             sequence: self.next_sequence,
             floor: price.worth(self.rank_base_fee),
             transaction,
+            authorities,
         };
         // What the pool knows of the account is newer than what the caller read, if they differ.
         let account = self.queues.get(&sender).map_or(*account, |queue| *queue.account());
         self.check_against_queue(&entry, account)?;
+        self.check_delegations(&entry, account)?;
         let evicted = self.make_room(&entry, account)?;
         self.next_sequence = self.next_sequence.saturating_add(1);
         let nonce = entry.transaction.nonce();
@@ -234,6 +245,43 @@ impl Pool {
         (hashes, next)
     }
 
+    /// What arrived at or after `cursor` and is still here, as [`Pool::hashes_since`] has it.
+    #[must_use]
+    pub fn since(&self, cursor: u64, count_max: usize) -> (Vec<Arc<Recovered>>, u64) {
+        let (hashes, next) = self.hashes_since(cursor, count_max);
+        (hashes.iter().filter_map(|hash| self.get(hash)).collect(), next)
+    }
+
+    /// The cursor after everything that has arrived so far.
+    #[must_use]
+    pub const fn cursor(&self) -> u64 {
+        self.next_sequence
+    }
+
+    /// How many transactions are executable, and how many wait for a nonce or for funds (`txpool_status`).
+    ///
+    /// Cost: linear in the senders.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let executable = self.queues.values().map(Queue::run_len).fold(0, usize::saturating_add);
+        (executable, self.len().saturating_sub(executable))
+    }
+
+    /// One sender's executable transactions, and those that wait, each by nonce (`txpool_contentFrom`).
+    #[must_use]
+    pub fn of_sender(&self, sender: &Address) -> (Vec<Arc<Recovered>>, Vec<Arc<Recovered>>) {
+        let Some(queue) = self.queues.get(sender) else { return (Vec::new(), Vec::new()) };
+        let copy = |entry: &Entry| entry.transaction.clone();
+        (queue.run().map(copy).collect(), queue.waiting().map(copy).collect())
+    }
+
+    /// True if the pool holds this hash, and a block could take it after earlier nonces of its sender that are here too.
+    #[must_use]
+    pub fn is_executable(&self, hash: &B256) -> bool {
+        let Some((sender, nonce)) = self.by_hash.get(hash) else { return false };
+        self.queues.get(sender).is_some_and(|queue| queue.run_holds(*nonce))
+    }
+
     fn sorted(&self) -> impl Iterator<Item = &Queue> {
         let mut senders: Vec<_> = self.queues.iter().collect();
         senders.sort_unstable_by_key(|(sender, _)| **sender);
@@ -263,6 +311,30 @@ impl Pool {
         let needed = queued.saturating_add(entry.cost);
         if needed > balance || entry.cost == U256::MAX {
             return Err(PoolError::InsufficientFunds { balance, queued, cost: entry.cost });
+        }
+        Ok(())
+    }
+
+    /// EIP-7702: what others can make invalid must not stack.
+    fn check_delegations(&self, entry: &Entry, account: Account) -> Result<(), PoolError> {
+        let (sender, nonce) = (entry.transaction.signer(), entry.transaction.nonce());
+        let empty = Queue::new(account);
+        let queue = self.queues.get(&sender).unwrap_or(&empty);
+        let replaces = queue.get(nonce).is_some();
+        if !replaces && (account.code_hash != KECCAK256_EMPTY || self.authorizing.contains_key(&sender)) {
+            if !queue.is_empty() {
+                return Err(PoolError::DelegatedLimit { sender, waiting: queue.len() });
+            }
+            if nonce != queue.missing() {
+                return Err(PoolError::DelegatedGap { nonce, expected: queue.missing() });
+            }
+        }
+        for authority in &entry.authorities {
+            let replaced = usize::from(*authority == sender && replaces);
+            let waiting = self.queues.get(authority).map_or(0, Queue::len).saturating_sub(replaced);
+            if waiting > 1 {
+                return Err(PoolError::AuthorityReserved { authority: *authority, waiting });
+            }
         }
         Ok(())
     }
@@ -358,6 +430,9 @@ impl Pool {
         let sender = entry.transaction.signer();
         self.by_hash.insert(entry.hash(), (sender, entry.transaction.nonce()));
         self.by_arrival.insert(entry.sequence, entry.hash());
+        for authority in &entry.authorities {
+            self.authorizing.entry(*authority).or_default().insert(entry.hash());
+        }
         self.queues.entry(sender).or_insert_with(|| Queue::new(account));
         self.change(sender, |queue| queue.put(entry, base_fee)).flatten()
     }
@@ -382,10 +457,17 @@ impl Pool {
         Some(result)
     }
 
-    /// Removes an entry that left its queue from the indexes by hash and arrival.
+    /// Removes an entry that left its queue from the indexes by hash, arrival and authority.
     fn forget(&mut self, entry: &Entry) {
         self.by_hash.remove(&entry.hash());
         self.by_arrival.remove(&entry.sequence);
+        for authority in &entry.authorities {
+            let Some(hashes) = self.authorizing.get_mut(authority) else { continue };
+            hashes.remove(&entry.hash());
+            if hashes.is_empty() {
+                self.authorizing.remove(authority);
+            }
+        }
     }
 
     fn follow_account(&mut self, sender: Address, account: Account) {

@@ -40,6 +40,8 @@ impl Price {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) transaction: Arc<Recovered>,
+    /// Accounts whose code it may change.
+    pub(crate) authorities: Box<[Address]>,
     pub(crate) price: Price,
     /// Bytes that count against the limits.
     pub(crate) bytes: usize,
@@ -147,6 +149,11 @@ impl Queue {
     /// The executable run in nonce order.
     pub(crate) fn run(&self) -> impl Iterator<Item = &Entry> {
         self.entries.range(self.account.nonce..self.run_end).map(|(_, entry)| entry)
+    }
+
+    /// Number of executable transactions: the run has no gap.
+    pub(crate) fn run_len(&self) -> usize {
+        usize::try_from(self.run_end.saturating_sub(self.account.nonce)).unwrap_or(usize::MAX)
     }
 
     /// What waits for a nonce or for funds, in nonce order.

@@ -8,6 +8,7 @@ use std::{
     fmt,
     sync::{Arc, Mutex},
 };
+use tokio::sync::watch;
 
 /// Everything that the server answers from.
 #[derive(Clone)]
@@ -72,6 +73,9 @@ pub trait Submit: Send + Sync {
     /// # Errors
     /// [`SubmitError`]: the caller of `eth_sendRawTransaction` gets its text.
     fn submit(&self, transaction: Recovered) -> Result<B256, SubmitError>;
+
+    /// Rings whenever a transaction entered the pool, from a user or from another validator.
+    fn arrivals(&self) -> watch::Receiver<()>;
 }
 
 /// A transaction that the node did not take.

@@ -3,25 +3,38 @@
 //! # Design
 //! Methods are plain functions without I/O of their own; everything asynchronous (queueing, time limits) is here. A
 //! batch runs in one lane, one call after the other, so that a batch of many costs the node what one caller may cost.
+//! Calls that wait for a block (`sync.rs`) hold no thread while they wait.
 
 use crate::{
     error::RpcError,
     lanes::Work,
     message::{Call, Id, Json, Message, Request, response},
-    methods,
+    methods::{self, subscribe},
     params::Params,
     service::Service,
+    subscriptions::Caller,
+    sync::{self, Waiting},
 };
 use axum::body::Bytes;
 use std::{sync::Arc, time::Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Bodies up to this length are read where they arrive; longer ones on a blocking thread, as they take milliseconds.
 const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
 
+/// What a call has come to.
+pub(crate) enum Slot {
+    /// Its answer; `None` for a notification.
+    Done(Option<String>),
+    /// It waits for a receipt.
+    Waits(Waiting),
+}
+
 /// Answers one message. `None` if there is nothing to answer: it held only notifications.
 ///
+/// `caller` is given if the message came over a connection that takes notifications.
 /// Cost: bounded by the service's limits. Errors of any kind are answers.
-pub(crate) async fn answer(service: &Arc<Service>, body: Bytes) -> Option<String> {
+pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<Arc<Caller>>) -> Option<String> {
     let calls_max = service.limits.batch_requests_max;
     let parsed = if body.len() <= PARSE_INLINE_BYTES_MAX {
         Message::parse(&body, calls_max)
@@ -30,7 +43,7 @@ pub(crate) async fn answer(service: &Arc<Service>, body: Bytes) -> Option<String
         parsed.and_then(|parsed| parsed)
     };
     match parsed {
-        Ok(message) => run(service, message).await,
+        Ok(message) => run(service, message, caller).await,
         Err(error) => {
             service.metrics.refused();
             Some(response(&Id::Null, Err(error)))
@@ -38,49 +51,74 @@ pub(crate) async fn answer(service: &Arc<Service>, body: Bytes) -> Option<String
     }
 }
 
-async fn run(service: &Arc<Service>, message: Message) -> Option<String> {
+async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller>>) -> Option<String> {
     let work = message.calls().iter().map(work_of).max().unwrap_or(Work::Instant);
     let batch = matches!(message, Message::Batch(_));
     let ids: Vec<Id> = message.calls().iter().filter_map(|call| call.id.clone()).collect();
-    let limit = service.limits.request_timeout;
     let _running = service.metrics.running();
-    let runner = Arc::clone(service);
-    let job = move || match message {
-        Message::Single(call) => {
-            let mut bytes_left = runner.limits.response_bytes_max;
-            run_call(&runner, call, &mut bytes_left)
+    let error = match run_slots(service, work, message, caller.clone()).await {
+        Ok(Slots { slots, bytes_left, waiting }) => {
+            let texts = sync::settle(service, slots, bytes_left).await;
+            drop(waiting);
+            return join(texts, batch);
         }
-        Message::Batch(calls) => run_batch(&runner, calls, Instant::now().checked_add(limit)),
+        Err(error) => error,
     };
-    let error = match tokio::time::timeout(limit, service.lanes.run(work, job)).await {
-        Ok(Ok(text)) => return text,
-        Ok(Err(busy)) => busy,
-        Err(_elapsed) => RpcError::timeout(),
-    };
+    if let Some(caller) = caller {
+        caller.abandon(service);
+    }
     service.metrics.refused();
-    let texts: Vec<_> = ids.iter().map(|id| response(id, Err(error.clone()))).collect();
-    join(texts, batch)
+    join(ids.iter().map(|id| response(id, Err(error.clone()))).collect(), batch)
+}
+
+/// The calls of a message after they ran.
+struct Slots {
+    slots: Vec<Slot>,
+    /// Bytes that answers may still have.
+    bytes_left: usize,
+    /// The message's share of the room for messages that wait for receipts.
+    waiting: Option<OwnedSemaphorePermit>,
+}
+
+/// Runs the calls of a message in order in one lane, until the time or the size of the answer is used up.
+async fn run_slots(
+    service: &Arc<Service>,
+    work: Work,
+    message: Message,
+    caller: Option<Arc<Caller>>,
+) -> Result<Slots, RpcError> {
+    let waits = message.calls().iter().any(|call| call.content.as_ref().is_ok_and(|it| sync::waits(&it.method)));
+    let waiting = match waits {
+        true => Some(Arc::clone(&service.sync_waiting).try_acquire_owned().map_err(|_full| {
+            RpcError::limit("the node is busy: too many callers wait for receipts, use eth_sendRawTransaction")
+        })?),
+        false => None,
+    };
+    let limit = service.limits.request_timeout;
+    let deadline = Instant::now().checked_add(limit);
+    let runner = Arc::clone(service);
+    let job = move || {
+        let mut bytes_left = runner.limits.response_bytes_max;
+        let mut slots = Vec::with_capacity(message.calls().len());
+        for call in message.into_calls() {
+            let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
+            slots.push(match call.id {
+                Some(id) if late => Slot::Done(Some(response(&id, Err(RpcError::timeout())))),
+                None if late => Slot::Done(None),
+                _ => run_call(&runner, call, caller.as_deref(), &mut bytes_left),
+            });
+        }
+        (slots, bytes_left)
+    };
+    match tokio::time::timeout(limit, service.lanes.run(work, job)).await {
+        Ok(ran) => ran.map(|(slots, bytes_left)| Slots { slots, bytes_left, waiting }),
+        Err(_elapsed) => Err(RpcError::timeout()),
+    }
 }
 
 fn work_of(call: &Call) -> Work {
     let method = call.content.as_ref().ok().and_then(|request| methods::find(&request.method));
     method.map_or(Work::Instant, |(_, method)| method.work)
-}
-
-/// Runs the calls in order until the time or the size of the answer is used up; the rest get errors.
-fn run_batch(service: &Service, calls: Vec<Call>, deadline: Option<Instant>) -> Option<String> {
-    let mut texts = Vec::with_capacity(calls.len());
-    let mut bytes_left = service.limits.response_bytes_max;
-    for call in calls {
-        let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
-        let text = match call.id {
-            Some(id) if late => Some(response(&id, Err(RpcError::timeout()))),
-            None if late => None,
-            _ => run_call(service, call, &mut bytes_left),
-        };
-        texts.extend(text);
-    }
-    join(texts, true)
 }
 
 fn join(texts: Vec<String>, batch: bool) -> Option<String> {
@@ -92,10 +130,29 @@ fn join(texts: Vec<String>, batch: bool) -> Option<String> {
 }
 
 /// Runs one call; takes the size of its result off `bytes_left`, and refuses a result that is larger.
-fn run_call(service: &Service, call: Call, bytes_left: &mut usize) -> Option<String> {
-    let outcome =
-        if *bytes_left == 0 { Err(too_large(service)) } else { call.content.and_then(|it| run_request(service, it)) };
-    let outcome = outcome.and_then(|json| match bytes_left.checked_sub(json.bytes()) {
+fn run_call(service: &Service, call: Call, caller: Option<&Caller>, bytes_left: &mut usize) -> Slot {
+    let Call { id, content } = call;
+    let request = match content {
+        Ok(_) if *bytes_left == 0 => return Slot::Done(id.map(|id| response(&id, Err(too_large(service))))),
+        Ok(request) => request,
+        Err(error) => return Slot::Done(id.map(|id| response(&id, Err(error)))),
+    };
+    if sync::waits(&request.method) {
+        return match (sync::begin(service, request), id) {
+            (Ok(begun), Some(id)) => Slot::Waits(begun.waiting(id)),
+            (Err(error), Some(id)) => Slot::Done(Some(response(&id, Err(error)))),
+            (_, None) => Slot::Done(None),
+        };
+    }
+    let outcome = run_request(service, request, caller).and_then(|json| take_room(service, json, bytes_left));
+    Slot::Done(id.map(|id| response(&id, outcome)))
+}
+
+/// Takes the size of a result off `bytes_left`.
+///
+/// Errors: response too large; then nothing is left for later calls either.
+pub(crate) fn take_room(service: &Service, json: Json, bytes_left: &mut usize) -> Result<Json, RpcError> {
+    match bytes_left.checked_sub(json.bytes()) {
         Some(left) => {
             *bytes_left = left;
             Ok(json)
@@ -104,21 +161,24 @@ fn run_call(service: &Service, call: Call, bytes_left: &mut usize) -> Option<Str
             *bytes_left = 0;
             Err(too_large(service))
         }
-    });
-    call.id.map(|id| response(&id, outcome))
+    }
 }
 
 fn too_large(service: &Service) -> RpcError {
     RpcError::response_too_large(service.limits.response_bytes_max)
 }
 
-fn run_request(service: &Service, request: Request) -> Result<Json, RpcError> {
+fn run_request(service: &Service, request: Request, caller: Option<&Caller>) -> Result<Json, RpcError> {
     let Some((index, method)) = methods::find(&request.method) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };
     let start = Instant::now();
-    let outcome = Params::new(method.params, request.params).and_then(|params| (method.run)(service, &params));
+    let over_connection = caller.zip(subscribe::over_connection(method.name));
+    let outcome = Params::new(method.params, request.params).and_then(|params| match over_connection {
+        Some((caller, run)) => run(service, caller, &params),
+        None => (method.run)(service, &params),
+    });
     service.metrics.answered(index, outcome.is_ok(), start.elapsed());
     tracing::debug!(method = method.name, ok = outcome.is_ok(), "rpc");
     outcome

@@ -7,7 +7,7 @@
 //! # Invariants
 //! Nothing about this machine (paths, causes of store errors) reaches a message; that goes to the log.
 
-use alloy_primitives::Bytes;
+use alloy_primitives::{B256, Bytes};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 /// Why [`crate::serve`] ended before it was asked to.
@@ -44,6 +44,13 @@ pub(crate) enum Code {
     LimitExceeded,
     /// The EVM call reverted; `data` is what it returned.
     Reverted,
+    /// A transaction was taken and did not get into a block in the time that the caller gave (EIP-7966); `data` is its
+    /// hash.
+    NotIncluded,
+    /// A transaction was taken and waits for a nonce or for funds (EIP-7966); `data` is its hash.
+    NotReady,
+    /// The method needs a connection that takes notifications, as geth says it.
+    NotificationsUnsupported,
 }
 
 impl Code {
@@ -60,6 +67,9 @@ impl Code {
             Self::ResponseTooLarge => -32_003,
             Self::LimitExceeded => -32_005,
             Self::Reverted => 3,
+            Self::NotIncluded => 4,
+            Self::NotReady => 5,
+            Self::NotificationsUnsupported => -32_601,
         }
     }
 }
@@ -71,7 +81,7 @@ pub(crate) struct RpcError {
     pub(crate) code: Code,
     /// For people and for the tools that match geth's phrases.
     pub(crate) message: String,
-    /// Bytes that the EVM returned; hex on the wire.
+    /// Bytes that the EVM returned, or a transaction's hash; hex on the wire.
     pub(crate) data: Option<Bytes>,
 }
 
@@ -130,6 +140,28 @@ impl RpcError {
             None => "execution reverted".to_owned(),
         };
         Self { code: Code::Reverted, message, data: Some(output) }
+    }
+
+    /// The transaction `hash` was taken and is in no block after `waited_ms`.
+    pub(crate) fn not_included(hash: B256, waited_ms: u128) -> Self {
+        let message = format!("the transaction was added to the pool but is in no block after {waited_ms} ms: {hash}");
+        Self { code: Code::NotIncluded, message, data: Some(hash.into()) }
+    }
+
+    /// The transaction `hash` was taken and could not be executed for `waited_ms`.
+    pub(crate) fn not_ready(hash: B256, waited_ms: u128) -> Self {
+        let message = format!(
+            "the transaction was added to the pool but waits for an earlier nonce or for funds after {waited_ms} ms: {hash}"
+        );
+        Self { code: Code::NotReady, message, data: Some(hash.into()) }
+    }
+
+    /// The call came over plain HTTP.
+    pub(crate) fn notifications_unsupported() -> Self {
+        Self::new(
+            Code::NotificationsUnsupported,
+            "notifications not supported: connect with WebSocket to the same port",
+        )
     }
 
     /// This node is broken: the cause goes to the log, not to the caller.

@@ -28,7 +28,12 @@ pub(crate) struct Lanes {
     read: Lane,
     submit: Lane,
     compute: Lane,
+    /// Work for connections that wait anyway: notifications and receipts.
+    feed: Arc<Semaphore>,
 }
+
+/// Threads that read for waiting connections at once: few, because what they read is mostly in memory.
+const FEED_THREADS: usize = 8;
 
 #[derive(Debug)]
 struct Lane {
@@ -53,6 +58,7 @@ impl Lanes {
             read: Lane::new(limits.readers_max, limits.waiting_max),
             submit: Lane::new(limits.workers_max, limits.waiting_max),
             compute: Lane::new(limits.workers_max, limits.waiting_max),
+            feed: Arc::new(Semaphore::new(FEED_THREADS)),
         }
     }
 
@@ -77,6 +83,23 @@ impl Lanes {
         let task = tokio::task::spawn_blocking(move || {
             let value = job();
             drop((running, admitted));
+            value
+        });
+        task.await.map_err(|panicked| RpcError::internal(&panicked))
+    }
+
+    /// Runs `job`, which reads the store, and waits for a thread as long as it takes. Callers are bounded by themselves:
+    /// a connection has one such job at a time.
+    ///
+    /// Errors: an internal error if the job panicked.
+    pub(crate) async fn run_patiently<T: Send + 'static>(
+        &self,
+        job: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, RpcError> {
+        let running = Arc::clone(&self.feed).acquire_owned().await.map_err(|closed| RpcError::internal(&closed))?;
+        let task = tokio::task::spawn_blocking(move || {
+            let value = job();
+            drop(running);
             value
         });
         task.await.map_err(|panicked| RpcError::internal(&panicked))

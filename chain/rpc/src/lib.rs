@@ -1,12 +1,12 @@
-//! Ethereum's JSON-RPC, and Keystead's own proofs, over HTTP: how every wallet, library and explorer meets a node.
+//! Ethereum's JSON-RPC, and Keystead's own proofs, over HTTP and WebSocket: how every wallet, library and explorer meets a node.
 //!
 //! # Design
 //! ```text
-//! server (HTTP, bounds) -> dispatch (calls, lanes, time) -> methods (one function each) -> store, pool, execution, proof
+//! server (HTTP, WebSocket, bounds) -> dispatch (calls, lanes, time) -> methods (one function each) -> store, pool, execution, proof
 //! ```
 //! [`serve`] is the whole interface: it takes a [`Context`], a listener and [`ServerLimits`]. Framing (`message.rs`)
-//! and dispatch know nothing of HTTP, so that other transports can carry the same messages. One table
-//! (`methods/mod.rs`) lists every method with its documentation.
+//! and dispatch know nothing of the transport. One table (`methods/mod.rs`) lists every method with its documentation.
+//! What is told to subscribers and to those who poll is read from the chain by cursors (`feed.rs`), never queued.
 //!
 //! # Invariants
 //! - Everything that a caller can fill is bounded by a field of [`ServerLimits`].
@@ -20,15 +20,20 @@ mod chain;
 mod context;
 mod dispatch;
 mod error;
+mod feed;
+mod filters;
 mod lanes;
 mod limits;
 mod message;
 mod methods;
 mod metrics;
 mod params;
+mod pending;
 mod render;
 mod server;
 mod service;
+mod subscriptions;
+mod sync;
 
 pub use context::{Context, Network, Submit, SubmitError, ValidatorInfo};
 pub use error::Error;

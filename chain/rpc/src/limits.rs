@@ -56,6 +56,32 @@ pub struct ServerLimits {
     pub proof_keys_max: usize,
     /// Blocks in one `eth_feeHistory`. Default 1,024, as geth.
     pub fee_history_blocks_max: u64,
+    /// Bytes of one WebSocket message. Default 1 MiB: four transactions of the largest size in one batch. Less than a body
+    /// over HTTP, because a message grows in memory that is not shared with other connections.
+    pub socket_message_bytes_max: usize,
+    /// Messages of one WebSocket connection that are answered at once; the next one is read when one is done. Default 8.
+    pub socket_requests_max: usize,
+    /// Time after which a WebSocket connection is asked for a sign of life. Default 20 s: below the patience of proxies.
+    pub ping_interval: Duration,
+    /// Silence after which a WebSocket connection is closed. Default 60 s: it missed two pings.
+    pub idle_timeout: Duration,
+    /// Subscriptions of one WebSocket connection. Default 64.
+    pub subscriptions_max: usize,
+    /// Blocks that a subscriber may be behind the head before it is cut off. They wait on disk, not in memory, but who is
+    /// so slow does not catch up. Default 2,048: seven minutes at five blocks a second.
+    pub subscription_lag_max: u64,
+    /// Filters of `eth_newFilter` and its like, over all callers. Default 10,000.
+    pub filters_max: usize,
+    /// Time after which a filter that nobody asks is forgotten. Default 5 min, as geth.
+    pub filter_timeout: Duration,
+    /// Addresses and topics of all filters and log subscriptions together. Default 262,144: 8 MiB.
+    pub watched_values_max: usize,
+    /// How long `eth_sendRawTransactionSync` waits if its caller does not say. Default 2 s, as EIP-7966 recommends.
+    pub sync_timeout: Duration,
+    /// How long it waits at most. Default 10 s; must be below `request_timeout` of whoever stands before the node.
+    pub sync_timeout_max: Duration,
+    /// Messages that wait for receipts at once. Default 1,024.
+    pub sync_waiting_max: usize,
     /// Age of the head beyond which `/health` answers 503. Default 30 s: thirty heartbeats.
     pub head_age_max: Duration,
     /// Who may call from a browser. Default [`Cors::Any`].
@@ -85,6 +111,18 @@ impl Default for ServerLimits {
             filter_values_max: 1_000,
             proof_keys_max: 1_024,
             fee_history_blocks_max: 1_024,
+            socket_message_bytes_max: 1024 * 1024,
+            socket_requests_max: 8,
+            ping_interval: Duration::from_secs(20),
+            idle_timeout: Duration::from_secs(60),
+            subscriptions_max: 64,
+            subscription_lag_max: 2_048,
+            filters_max: 10_000,
+            filter_timeout: Duration::from_secs(300),
+            watched_values_max: 262_144,
+            sync_timeout: Duration::from_secs(2),
+            sync_timeout_max: Duration::from_secs(10),
+            sync_waiting_max: 1_024,
             head_age_max: Duration::from_secs(30),
             cors: Cors::Any,
         }

@@ -1,4 +1,4 @@
-//! JSON-RPC 2.0 framing: bytes to calls, results to bytes, whatever carries them (HTTP now, WebSocket later).
+//! JSON-RPC 2.0 framing: bytes to calls, results to bytes, whatever carries them (HTTP or WebSocket).
 //!
 //! # Design
 //! Strict where JSON-RPC 2.0 is strict. An answer is written as text around the already serialised result, so that a
@@ -80,6 +80,14 @@ impl Message {
             Self::Batch(calls) => calls,
         }
     }
+
+    /// The calls in order.
+    pub(crate) fn into_calls(self) -> Vec<Call> {
+        match self {
+            Self::Single(call) => vec![call],
+            Self::Batch(calls) => calls,
+        }
+    }
 }
 
 impl Call {
@@ -135,6 +143,11 @@ impl Json {
     /// Text that is JSON already.
     pub(crate) const fn from_text(text: String) -> Self {
         Self(text)
+    }
+
+    /// The text.
+    pub(crate) fn text(&self) -> &str {
+        &self.0
     }
 
     /// Length in bytes.

@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     running: AtomicU64,
     connections: AtomicU64,
     connections_refused: AtomicU64,
+    sockets: AtomicU64,
+    subscriptions: AtomicU64,
+    notifications: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -38,6 +41,9 @@ impl Metrics {
             running: AtomicU64::new(0),
             connections: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
+            sockets: AtomicU64::new(0),
+            subscriptions: AtomicU64::new(0),
+            notifications: AtomicU64::new(0),
         }
     }
 
@@ -71,6 +77,27 @@ impl Metrics {
         self.connections_refused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts one WebSocket connection as open until the guard is dropped.
+    pub(crate) fn socket(&self) -> Running<'_> {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        Running(&self.sockets)
+    }
+
+    /// Counts one subscription more.
+    pub(crate) fn subscribed(&self) {
+        self.subscriptions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts so many subscriptions less.
+    pub(crate) fn unsubscribed(&self, count: usize) {
+        self.subscriptions.fetch_sub(u64::try_from(count).unwrap_or_default(), Ordering::Relaxed);
+    }
+
+    /// Counts one notification as sent.
+    pub(crate) fn notified(&self) {
+        self.notifications.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn write(&self, text: &mut Text) {
         text.family("keystead_rpc_requests_total", "counter", "Calls by method and outcome.");
         for (row, method) in self.methods.iter().zip(methods::all()) {
@@ -93,6 +120,9 @@ impl Metrics {
                 "Connections over the limit.",
                 &self.connections_refused,
             ),
+            ("keystead_rpc_websockets", "gauge", "Open connections that are WebSockets.", &self.sockets),
+            ("keystead_rpc_subscriptions", "gauge", "Subscriptions over WebSocket.", &self.subscriptions),
+            ("keystead_rpc_notifications_total", "counter", "Notifications sent.", &self.notifications),
         ];
         for (name, kind, about, value) in singles {
             text.family(name, kind, about);
@@ -101,7 +131,7 @@ impl Metrics {
     }
 }
 
-/// A message that is being answered.
+/// Counted until it is dropped.
 pub(crate) struct Running<'a>(&'a AtomicU64);
 
 impl Drop for Running<'_> {

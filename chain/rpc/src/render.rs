@@ -4,7 +4,7 @@
 //! The shapes are alloy's RPC types, so that alloy-based tools read back exactly what was written. Functions take
 //! headers and transactions rather than [`keystead_types::Block`], so that foreign chains can be rendered too.
 
-use crate::chain::Executed;
+use crate::{chain::Executed, error::RpcError};
 use alloy_consensus::{BlockBody, Header, Transaction as _, transaction::TransactionInfo};
 use alloy_eips::eip4895::Withdrawals;
 use alloy_primitives::{Address, B256, U256};
@@ -12,6 +12,8 @@ use alloy_rlp::{Encodable as _, Header as RlpHeader};
 use alloy_rpc_types_eth as eth;
 use eth::BlockTransactions;
 use keystead_types::{Block, ChainSpec, Receipt, Recovered, Transaction};
+use serde_json::Value;
+use std::sync::Arc;
 
 /// A transaction as JSON-RPC shows it.
 pub(crate) type RpcTransaction = eth::Transaction<Transaction>;
@@ -96,6 +98,27 @@ pub(crate) fn ommer(block: &Block, index: usize) -> Option<RpcBlock> {
     let mut rendered = self::block(header, header.hash_slow(), &[], &[], Detail::Hashes);
     rendered.transactions = BlockTransactions::Uncle;
     Some(rendered)
+}
+
+/// The block that is being made. As in geth, what nobody knows yet is null: hash, nonce and beneficiary, and the places
+/// of its transactions.
+pub(crate) fn pending_block(
+    header: &Header,
+    transactions: &[Arc<Recovered>],
+    detail: Detail,
+) -> Result<Value, RpcError> {
+    let listed: Vec<Transaction> = transactions.iter().map(|it| it.inner().clone()).collect();
+    let mut block = block(header, B256::ZERO, &listed, &[], Detail::Hashes);
+    if detail == Detail::Full {
+        block.transactions = BlockTransactions::Full(transactions.iter().map(|it| pending((**it).clone())).collect());
+    }
+    let mut json = serde_json::to_value(block).map_err(|error| RpcError::internal(&error))?;
+    if let Some(fields) = json.as_object_mut() {
+        for unknown in ["hash", "nonce", "miner"] {
+            fields.insert(unknown.to_owned(), Value::Null);
+        }
+    }
+    Ok(json)
 }
 
 /// Length of the block in Ethereum's own encoding (header, transactions, uncles, withdrawals), as geth states it.
@@ -213,7 +236,6 @@ mod tests {
     use super::*;
     use alloy_consensus::transaction::SignerRecoverable as _;
     use alloy_rlp::Decodable as _;
-    use serde_json::Value;
     use std::{
         collections::HashMap,
         path::{Path, PathBuf},

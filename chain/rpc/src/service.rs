@@ -1,15 +1,17 @@
 //! The running server's state: what the node gave it, its limits, and what it remembers between requests.
 
 use crate::{
-    chain::Chain, context::Context, error::RpcError, lanes::Lanes, limits::ServerLimits, methods::eth::fee::TipCache,
-    metrics::Metrics,
+    chain::Chain, context::Context, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
+    methods::eth::fee::TipCache, metrics::Metrics, pending::PendingCache,
 };
 use keystead_mempool::Pool;
+use keystead_state::{Listener, Store};
 use std::{
+    fmt,
     sync::{Arc, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// Unit in which request bodies are accounted for.
 pub(crate) const BODY_UNIT_BYTES: usize = 1_024;
@@ -29,6 +31,47 @@ pub(crate) struct Service {
     pub(crate) tip: TipCache,
     /// Room for request bodies, in units of [`BODY_UNIT_BYTES`].
     pub(crate) bodies: Arc<Semaphore>,
+    /// Room for addresses and topics of filters and log subscriptions.
+    pub(crate) watched_values: Arc<Semaphore>,
+    /// Room for messages that wait for receipts.
+    pub(crate) sync_waiting: Arc<Semaphore>,
+    /// What is polled over HTTP.
+    pub(crate) filters: Filters,
+    /// The block that would be made now.
+    pub(crate) pending: PendingCache,
+    /// Wakes whoever waits for blocks.
+    news: News,
+}
+
+/// Wakes tasks when the store has something new. The store calls back on the thread that committed; no thread waits and
+/// nothing polls.
+struct News {
+    sender: Arc<watch::Sender<()>>,
+    /// The store forgets a listener whose owner is gone.
+    _listener: Arc<Listener>,
+}
+
+impl News {
+    fn new(store: &Store) -> Self {
+        let sender = Arc::new(watch::Sender::new(()));
+        let listener: Arc<Listener> = Arc::new({
+            let sender = Arc::clone(&sender);
+            move || sender.send_replace(())
+        });
+        store.listen(&listener);
+        Self { sender, _listener: listener }
+    }
+}
+
+impl fmt::Debug for News {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("News").finish_non_exhaustive()
+    }
+}
+
+/// As many permits as a semaphore can have, and at least one.
+fn room(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)))
 }
 
 /// How full the pool is.
@@ -44,15 +87,24 @@ impl Service {
     /// A server that has answered nothing yet.
     pub(crate) fn new(context: Context, limits: ServerLimits) -> Self {
         let lanes = Lanes::new(&limits);
-        let units = limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES).clamp(1, Semaphore::MAX_PERMITS);
         Self {
+            news: News::new(&context.store),
+            bodies: room(limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES)),
+            watched_values: room(limits.watched_values_max),
+            sync_waiting: room(limits.sync_waiting_max),
+            filters: Filters::default(),
+            pending: PendingCache::default(),
             context,
             limits,
             lanes,
             metrics: Metrics::new(),
             tip: TipCache::default(),
-            bodies: Arc::new(Semaphore::new(units)),
         }
+    }
+
+    /// Rings after every commit. What was committed before this call does not ring.
+    pub(crate) fn news(&self) -> watch::Receiver<()> {
+        self.news.sender.subscribe()
     }
 
     /// Blocks and states.

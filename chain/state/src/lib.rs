@@ -53,4 +53,4 @@ mod trie;
 pub use error::{Corruption, Error};
 pub use history::History;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};
-pub use store::{Commit, Head, Options, Store};
+pub use store::{Commit, Head, Listener, Options, Store};

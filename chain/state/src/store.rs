@@ -18,7 +18,7 @@ use std::{
     collections::VecDeque,
     fmt,
     path::Path,
-    sync::{Arc, Condvar, Mutex, PoisonError, RwLock},
+    sync::{Arc, Condvar, Mutex, PoisonError, RwLock, Weak},
     time::Duration,
 };
 
@@ -97,6 +97,9 @@ struct Recent {
     blocks: VecDeque<RecentBlock>,
 }
 
+/// What [`Store::listen`] calls.
+pub type Listener = dyn Fn() + Send + Sync;
+
 struct Inner {
     shared: Arc<Shared>,
     genesis: Arc<Block>,
@@ -112,6 +115,7 @@ struct Inner {
     /// Height of the head, for those who wait.
     height: Mutex<u64>,
     risen: Condvar,
+    listeners: Mutex<Vec<Weak<Listener>>>,
 }
 
 /// The chain and its states in one data folder. Clones share everything; every method may be called from any thread.
@@ -146,6 +150,7 @@ impl Store {
             writer: Mutex::new(mark),
             height: Mutex::new(head.number),
             risen: Condvar::new(),
+            listeners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -253,7 +258,25 @@ impl Store {
         drop(mark);
         *lock(&self.inner.height) = head.number;
         self.inner.risen.notify_all();
+        self.tell_listeners();
         Ok(())
+    }
+
+    /// Calls `listener` after every commit and after every certificate of a committed block, until its last owner drops
+    /// it. It is called on the thread that wrote: it must neither wait nor write to the store. What it reads is what was
+    /// written, or newer.
+    pub fn listen(&self, listener: &Arc<Listener>) {
+        let mut listeners = lock(&self.inner.listeners);
+        listeners.retain(|listener| listener.strong_count() > 0);
+        listeners.push(Arc::downgrade(listener));
+    }
+
+    /// Calls the listeners without holding their lock, so that one may add another.
+    fn tell_listeners(&self) {
+        let listeners: Vec<_> = lock(&self.inner.listeners).iter().filter_map(Weak::upgrade).collect();
+        for listener in listeners {
+            listener();
+        }
     }
 
     /// True if exactly this block stands at its height.
@@ -350,7 +373,7 @@ impl Store {
     /// [`Error::Conflict`] if another block stands at this height, [`Error::TooFarAhead`]: nothing was written.
     pub fn put_certificate(&self, number: u64, certificate: Certificate) -> Result<(), Error> {
         // Against a commit of this height in between, which would not see the certificate.
-        let _writer = lock(&self.inner.writer);
+        let writer = lock(&self.inner.writer);
         let head = self.head().number;
         if number > head.saturating_add(CERTIFICATES_AHEAD_MAX) {
             return Err(Error::TooFarAhead { number, head, ahead_max: CERTIFICATES_AHEAD_MAX });
@@ -359,7 +382,12 @@ impl Store {
             return Err(Error::Conflict { number, committed, got: certificate.block_hash });
         }
         let table = &self.inner.shared.tables.certificates;
-        Ok(table.insert(number.to_be_bytes(), record::encode_certificate(&certificate))?)
+        table.insert(number.to_be_bytes(), record::encode_certificate(&certificate))?;
+        drop(writer);
+        if number <= head {
+            self.tell_listeners();
+        }
+        Ok(())
     }
 
     /// The certificate of the committed block at a height, if it has one of its own.

@@ -412,9 +412,12 @@ mod tests {
     }
 
     #[test]
-    fn blob_and_set_code_transactions_are_refused_with_their_type() {
-        for kind in [3u8, 4] {
-            assert_eq!(decode_transaction(&[kind, 0xc0]), Err(TransactionError::UnsupportedType(kind)));
-        }
+    fn blob_transactions_are_refused_with_their_type_and_set_code_transactions_are_read() {
+        assert_eq!(decode_transaction(&[3, 0xc0]), Err(TransactionError::UnsupportedType(3)));
+        assert!(matches!(decode_transaction(&[4, 0xc0]), Err(TransactionError::Malformed(_))));
+        let body = alloy_consensus::TxEip7702 { chain_id: 1, ..alloy_consensus::TxEip7702::default() };
+        let transaction: Transaction = body.into_signed(Signature::test_signature()).into();
+        let bytes = transaction.encoded_2718();
+        assert_eq!((bytes[0], decode_transaction(&bytes)), (4, Ok(transaction)));
     }
 }

@@ -27,7 +27,7 @@ pub use genesis::{Genesis, GenesisAccount, GenesisError};
 pub use header::{HeaderFault, check_header};
 pub use spec::{BODY_BYTES_MAX, ChainSpec, ETHEREUM_BLOCK_BYTES_MAX, EXTRA_DATA_BYTES, MILLIS_PER_SECOND};
 pub use transaction::{
-    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError,
+    Receipt, RecoverError, Recovered, TRANSACTION_BYTES_MAX, Transaction, TransactionError, authorities,
     decode_ethereum_transaction, decode_transaction, recover, recover_all, recover_all_any_s,
 };
 

@@ -2,11 +2,14 @@
 
 use crate::spec::ETHEREUM_BLOCK_BYTES_MAX;
 use alloy_consensus::{
-    EthereumTxEnvelope, TxEip4844, Typed2718 as _,
+    EthereumTxEnvelope, Transaction as _, TxEip4844, Typed2718 as _,
     transaction::{Recovered as AlloyRecovered, SignerRecoverable as _},
 };
-use alloy_eips::eip2718::{Decodable2718 as _, Encodable2718 as _};
-use alloy_primitives::B256;
+use alloy_eips::{
+    eip2718::{Decodable2718 as _, Encodable2718 as _},
+    eip7702::SignedAuthorization,
+};
+use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
 
 /// A signed transaction. Type 3 is a variant because foreign chains have it; Keystead's chain refuses it.
@@ -36,7 +39,7 @@ pub enum TransactionError {
     #[error("malformed transaction: {0}")]
     Malformed(String),
     /// A type that this chain does not run.
-    #[error("transaction type {0} is not supported on this chain: send type 0, 1 or 2")]
+    #[error("transaction type {0} is not supported on this chain: send type 0, 1, 2 or 4")]
     UnsupportedType(u8),
 }
 
@@ -55,8 +58,8 @@ pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, TransactionError>
     if bytes.len() > TRANSACTION_BYTES_MAX {
         return Err(TransactionError::TooLarge { got_bytes: bytes.len(), max_bytes: TRANSACTION_BYTES_MAX });
     }
-    if let Some(kind @ (3 | 4)) = bytes.first() {
-        return Err(TransactionError::UnsupportedType(*kind));
+    if bytes.first() == Some(&3) {
+        return Err(TransactionError::UnsupportedType(3));
     }
     let mut rest = bytes;
     let transaction =
@@ -65,7 +68,7 @@ pub fn decode_transaction(bytes: &[u8]) -> Result<Transaction, TransactionError>
         return Err(TransactionError::Malformed(format!("{} bytes left over", rest.len())));
     }
     match transaction.ty() {
-        0..=2 => Ok(transaction),
+        0..=2 | 4 => Ok(transaction),
         kind => Err(TransactionError::UnsupportedType(kind)),
     }
 }
@@ -96,6 +99,29 @@ pub fn decode_ethereum_transaction(bytes: &[u8]) -> Result<Transaction, Transact
 pub fn recover(transaction: Transaction) -> Result<Recovered, RecoverError> {
     let hash = *transaction.tx_hash();
     transaction.try_into_recovered().map_err(|_| RecoverError(hash))
+}
+
+/// Whose accounts a transaction of type 4 may change the code of (EIP-7702): the signers of its authorizations, ascending,
+/// each once. Authorizations that can never take effect are left out: for another chain than the transaction's, with the
+/// last nonce of all, or with a signature that is not valid.
+///
+/// Cost: one recovery of a signer, about 40 us, for each authorization; the caller bounds their number.
+#[must_use]
+pub fn authorities(transaction: &Transaction) -> Vec<Address> {
+    let chain_id = transaction.chain_id().unwrap_or_default();
+    let signed = transaction.authorization_list().unwrap_or_default();
+    let may_take_effect =
+        |it: &&SignedAuthorization| (it.chain_id().is_zero() || *it.chain_id() == chain_id) && it.nonce() < u64::MAX;
+    let mut signers: Vec<Address> = signed.iter().filter(may_take_effect).filter_map(authority).collect();
+    signers.sort_unstable();
+    signers.dedup();
+    signers
+}
+
+/// The signer of an authorization; `None` if the signature is not valid under EIP-2 (low `s`).
+fn authority(authorization: &SignedAuthorization) -> Option<Address> {
+    let signature = authorization.signature().ok().filter(|signature| signature.normalize_s().is_none())?;
+    signature.recover_address_from_prehash(&authorization.signature_hash()).ok()
 }
 
 /// As [`recover`] for many, on all cores; order is kept.

@@ -6,7 +6,8 @@ use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
 use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome, build, execute};
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
-    B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, Header, Recovered, StateView as _, recover_all,
+    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, Header, Recovered,
+    recover_all,
 };
 use std::{
     sync::Arc,
@@ -107,7 +108,7 @@ impl Ledger for Chain {
         };
         self.store.commit(commit).map_err(|error| broken("committing a block")(&error))?;
         self.pending().retain(|_, pending| pending.block.number() > block.number());
-        self.update_pool(block, &executed)?;
+        self.pool().on_block(self.spec.next_base_fee(block.header()), executed.touched.iter().copied());
         if !block.transactions().is_empty() {
             tracing::info!(
                 height = block.number(),
@@ -204,6 +205,7 @@ impl Chain {
         if outcome.logs_bloom != header.logs_bloom {
             return Ok(Err("wrong logs bloom".to_owned()));
         }
+        let touched = touched(&outcome.changes);
         let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
         if child.state_root() != header.state_root {
             return Ok(Err(format!("wrong state root: got={} want={}", header.state_root, child.state_root())));
@@ -212,6 +214,7 @@ impl Chain {
             block: Arc::clone(block),
             senders: transactions.iter().map(Recovered::signer).collect(),
             receipts: outcome.receipts,
+            touched,
             snapshot: child.seal(block.hash()),
         }))
     }
@@ -240,6 +243,7 @@ impl Chain {
         outcome: Outcome,
         transactions: Vec<Recovered>,
     ) -> Result<Arc<Block>, LedgerError> {
+        let touched = touched(&outcome.changes);
         let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
         let header = shell.header();
         let senders = transactions.iter().map(Recovered::signer).collect();
@@ -259,7 +263,7 @@ impl Chain {
             requests: Vec::new(),
         }));
         let snapshot = child.seal(block.hash());
-        self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, snapshot });
+        self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, touched, snapshot });
         Ok(block)
     }
 
@@ -270,15 +274,9 @@ impl Chain {
             pool.remove(hash);
         }
     }
+}
 
-    /// Tells the pool the new nonces and balances of everyone who sent a transaction in the block.
-    fn update_pool(&self, block: &Block, executed: &Executed) -> Result<(), LedgerError> {
-        let mut accounts = Vec::with_capacity(executed.senders.len());
-        for sender in &executed.senders {
-            let account = executed.snapshot.account(sender).map_err(|error| broken("reading an account")(&error))?;
-            accounts.push((*sender, account.unwrap_or_default()));
-        }
-        self.pool().on_block(self.spec.next_base_fee(block.header()), accounts);
-        Ok(())
-    }
+/// The accounts that a block changed, as they are after it.
+fn touched(changes: &ChangeSet) -> Vec<(Address, Account)> {
+    changes.accounts.iter().map(|(address, change)| (*address, change.account.unwrap_or_default())).collect()
 }

@@ -18,7 +18,7 @@ pub(crate) use submission::Submissions;
 use keystead_consensus::LedgerError;
 use keystead_mempool::Pool;
 use keystead_state::{Snapshot, Store};
-use keystead_types::{Address, B256, Block, ChainSpec, Receipt};
+use keystead_types::{Account, Address, B256, Block, ChainSpec, Receipt};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -45,6 +45,9 @@ struct Executed {
     block: Arc<Block>,
     senders: Vec<Address>,
     receipts: Vec<Receipt>,
+    /// Accounts that the block changed, as they are after it. Not only senders: an authorization uses up a nonce of its
+    /// signer, and whoever calls an account with code may spend its balance.
+    touched: Vec<(Address, Account)>,
     snapshot: Arc<Snapshot>,
 }
 

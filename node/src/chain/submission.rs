@@ -2,7 +2,7 @@
 
 use alloy_eips::Encodable2718 as _;
 use keystead_consensus::Gossip;
-use keystead_mempool::Pool;
+use keystead_mempool::{Candidate, Pool};
 use keystead_rpc::{Submit, SubmitError};
 use keystead_state::Store;
 use keystead_types::{B256, Bytes, ChainSpec, Recovered, StateView as _, Transaction, decode_transaction, recover_all};
@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
     mpsc::{Receiver, SyncSender, sync_channel},
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Gossiped batches that wait for their senders to be recovered; more are dropped, their origin still has them.
 const QUEUE_MAX: usize = 256;
@@ -27,6 +27,8 @@ pub(crate) struct Submissions {
     pool: Arc<Mutex<Pool>>,
     gossip: Gossip,
     demand: Arc<Notify>,
+    /// Rings as `demand` does, for everybody who listens.
+    arrivals: Arc<watch::Sender<()>>,
     inbox: SyncSender<Vec<Bytes>>,
     /// Transactions in the inbox.
     waiting: Arc<AtomicUsize>,
@@ -39,7 +41,8 @@ impl Submissions {
     pub(crate) fn new(store: Store, spec: ChainSpec, pool: Arc<Mutex<Pool>>, gossip: Gossip) -> (Self, Inbox) {
         let (sender, receiver) = sync_channel(QUEUE_MAX);
         let (demand, waiting) = (Arc::default(), Arc::default());
-        (Self { store, spec, pool, gossip, demand, inbox: sender, waiting }, Inbox(receiver))
+        let arrivals = Arc::new(watch::Sender::new(()));
+        (Self { store, spec, pool, gossip, demand, arrivals, inbox: sender, waiting }, Inbox(receiver))
     }
 
     /// Rings when a transaction entered the pool.
@@ -76,8 +79,14 @@ impl Submissions {
             inserted = inserted.saturating_add(usize::from(self.insert(transaction).is_ok()));
         }
         if inserted > 0 {
-            self.demand.notify_one();
+            self.ring();
         }
+    }
+
+    /// Wakes the proposer and whoever watches the pool.
+    fn ring(&self) {
+        self.demand.notify_one();
+        self.arrivals.send_replace(());
     }
 
     fn has(&self, transaction: &Transaction) -> bool {
@@ -91,12 +100,15 @@ impl Submissions {
     fn insert(&self, transaction: Recovered) -> Result<B256, SubmitError> {
         let unavailable = |error: &dyn std::fmt::Display| SubmitError::Unavailable(error.to_string());
         let hash = *transaction.tx_hash();
+        let signer = transaction.signer();
+        // Before the lock: it checks the signatures of authorizations.
+        let candidate = Candidate::from(Arc::new(transaction));
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.store.latest();
-        let account = snapshot.account(&transaction.signer()).map_err(|error| unavailable(&error))?.unwrap_or_default();
+        let account = snapshot.account(&signer).map_err(|error| unavailable(&error))?.unwrap_or_default();
         let header = self.store.header(snapshot.number()).map_err(|error| unavailable(&error))?;
         let header = header.ok_or_else(|| unavailable(&"the head's header is missing"))?;
-        pool.insert(Arc::new(transaction), &account, self.spec.next_base_fee(&header))?;
+        pool.insert(candidate, &account, self.spec.next_base_fee(&header))?;
         drop(pool);
         Ok(hash)
     }
@@ -116,7 +128,11 @@ impl Submit for Submissions {
         if !self.gossip.publish(encoded) {
             tracing::debug!(%hash, "not gossiped: the queue is full");
         }
-        self.demand.notify_one();
+        self.ring();
         Ok(hash)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 }

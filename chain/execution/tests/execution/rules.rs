@@ -1,8 +1,9 @@
 //! Every rule that refuses a transaction, from both sides of its edge.
 
 use crate::{code, world::*};
-use alloy_consensus::{SignableTransaction as _, TxEip4844, TxEip7702, TxLegacy};
-use alloy_primitives::{Signature, TxKind};
+use alloy_consensus::{SignableTransaction as _, TxEip4844, TxEip7702, TxLegacy, crypto::secp256k1::sign_message};
+use alloy_eips::eip7702::{Authorization, SignedAuthorization};
+use alloy_primitives::{Address, B256, Signature, TxKind};
 use keystead_execution::{BlockEnv, Error, InvalidTransaction, Outcome, execute};
 use keystead_types::{Recovered, U256};
 
@@ -146,19 +147,80 @@ fn another_chains_transaction_is_refused_and_one_without_chain_id_is_not() {
     assert!(execute(&World::new(), &SPEC, &env(), &[old]).is_ok());
 }
 
+/// Why a transaction may not stand in a block.
+fn refused(transaction: keystead_types::Transaction) -> InvalidTransaction {
+    let recovered = Recovered::new_unchecked(transaction, user(1));
+    let error = execute(&World::new(), &SPEC, &env(), &[recovered]).unwrap_err();
+    let Error::Transaction { source, .. } = error else { panic!("{error}") };
+    *source
+}
+
 #[test]
-fn blob_and_delegation_transactions_are_refused_by_type() {
+fn blob_transactions_are_refused_by_type() {
     let blob = TxEip4844 { chain_id: CHAIN_ID, gas_limit: 21_000, max_fee_per_gas: MAX_FEE, ..TxEip4844::default() };
-    let delegation =
-        TxEip7702 { chain_id: CHAIN_ID, gas_limit: 99_000, max_fee_per_gas: MAX_FEE, ..TxEip7702::default() };
-    let signature = Signature::test_signature();
-    let transactions = [blob.into_signed(signature).into(), delegation.into_signed(signature).into()];
-    for (transaction, want) in transactions.into_iter().zip([3, 4]) {
-        let recovered = Recovered::new_unchecked(transaction, user(1));
-        let error = execute(&World::new(), &SPEC, &env(), &[recovered]).unwrap_err();
-        let Error::Transaction { source, .. } = error else { panic!("{error}") };
-        assert_eq!(*source, InvalidTransaction::TypeNotSupported { kind: want });
+    let blob = blob.into_signed(Signature::test_signature()).into();
+    assert_eq!(refused(blob), InvalidTransaction::TypeNotSupported { kind: 3 });
+}
+
+/// A transaction of user 1 with authorizations.
+fn set_code(to: Address, gas_limit: u64, list: Vec<SignedAuthorization>) -> TxEip7702 {
+    TxEip7702 {
+        chain_id: CHAIN_ID,
+        gas_limit,
+        max_fee_per_gas: MAX_FEE,
+        max_priority_fee_per_gas: TIP,
+        to,
+        authorization_list: list,
+        ..TxEip7702::default()
     }
+}
+
+/// Somebody's authorization of the code at an address, and who that is.
+fn authorize(address: Address, nonce: u64) -> (SignedAuthorization, Address) {
+    let authorization = Authorization { chain_id: U256::from(CHAIN_ID), address, nonce };
+    let signature = sign_message(B256::repeat_byte(9), authorization.signature_hash()).unwrap();
+    let signer = signature.recover_address_from_prehash(&authorization.signature_hash()).unwrap();
+    (authorization.into_signed(signature), signer)
+}
+
+#[test]
+fn a_transaction_of_type_4_needs_authorizations_and_their_gas() {
+    let (authorization, _) = authorize(user(5), 0);
+    let signed = |body: TxEip7702| body.into_signed(Signature::test_signature()).into();
+    assert!(matches!(refused(signed(set_code(user(2), 99_000, Vec::new()))), InvalidTransaction::Foreign(_)));
+    assert_eq!(
+        refused(signed(set_code(user(2), 45_999, vec![authorization]))),
+        InvalidTransaction::IntrinsicGas { gas_limit: 45_999, needed: 46_000 }
+    );
+}
+
+#[test]
+fn an_authorization_gives_its_signer_code_that_later_transactions_run_and_another_takes_it_away() {
+    let mut world = World::new();
+    // Stores the call's value in slot 0.
+    world.contract(user(5), &[0x34, 0x5f, 0x55, 0x00]);
+    let run = |world: &mut World, transaction: keystead_types::Transaction| {
+        let recovered = Recovered::new_unchecked(transaction, user(1));
+        let outcome = execute(world, &SPEC, &env(), &[recovered]).unwrap();
+        world.apply(&outcome.changes);
+        outcome
+    };
+    let signature = Signature::test_signature();
+    let (authorization, signer) = authorize(user(5), 0);
+    let outcome = run(&mut world, set_code(user(2), 99_000, vec![authorization.clone()]).into_signed(signature).into());
+    assert!(matches!(outcome.receipts.as_slice(), [keystead_types::Receipt::Eip7702(_)]));
+    let code = [&[0xef, 0x01, 0x00][..], user(5).as_slice()].concat();
+    assert_eq!(world.code_of(signer).unwrap().as_ref(), code);
+    assert_eq!(world.accounts[&signer].nonce, 1);
+    // The account runs the code, with its own storage; the used authorization changes nothing any more.
+    let call = TxEip7702 { nonce: 1, value: U256::from(3), ..set_code(signer, 199_000, vec![authorization]) };
+    run(&mut world, call.into_signed(signature).into());
+    assert_eq!((world.slot(signer, 0), world.slot(user(5), 0)), (U256::from(3), U256::ZERO));
+    assert_eq!(world.accounts[&signer].nonce, 1);
+    let (back, _) = authorize(Address::ZERO, 1);
+    run(&mut world, TxEip7702 { nonce: 2, ..set_code(user(2), 99_000, vec![back]) }.into_signed(signature).into());
+    assert_eq!(world.accounts[&signer].code_hash, alloy_primitives::KECCAK256_EMPTY);
+    assert_eq!(world.slot(signer, 0), U256::from(3), "storage stays");
 }
 
 #[test]

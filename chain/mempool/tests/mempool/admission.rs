@@ -1,7 +1,7 @@
 //! Every reason for which a single transaction is refused, from both sides of its edge, in the words that tools match.
 
 use crate::sample::*;
-use alloy_consensus::{SignableTransaction as _, TxEip4844, TxEip7702};
+use alloy_consensus::{SignableTransaction as _, TxEip4844};
 use alloy_eips::eip2930::{AccessList, AccessListItem};
 use alloy_primitives::{B256, Signature};
 use keystead_mempool::{Limits, PoolError};
@@ -65,16 +65,13 @@ fn the_chain_id_must_be_there_and_ours() {
 }
 
 #[test]
-fn blob_and_delegation_transactions_are_refused_by_type() {
+fn blob_transactions_are_refused_by_type() {
     let signature = Signature::test_signature();
     let blob = TxEip4844 { chain_id: CHAIN_ID, ..TxEip4844::default() }.into_signed(signature).into();
-    let delegation = TxEip7702 { chain_id: CHAIN_ID, ..TxEip7702::default() }.into_signed(signature).into();
-    for (transaction, kind) in [(blob, 3), (delegation, 4)] {
-        let recovered = Arc::new(Recovered::new_unchecked(transaction, sender(1)));
-        let error = pool().insert(recovered, &RICH, BASE_FEE).unwrap_err();
-        assert_eq!(error, PoolError::TypeNotSupported { kind });
-        assert!(error.to_string().starts_with("transaction type not supported"), "{error}");
-    }
+    let recovered = Arc::new(Recovered::new_unchecked(blob, sender(1)));
+    let error = pool().insert(recovered, &RICH, BASE_FEE).unwrap_err();
+    assert_eq!(error, PoolError::TypeNotSupported { kind: 3 });
+    assert!(error.to_string().starts_with("transaction type not supported"), "{error}");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 
 mod admission;
 mod bounds;
+mod delegation;
 mod invariants;
 mod order;
 mod sample;

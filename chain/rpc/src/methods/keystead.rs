@@ -106,6 +106,15 @@ fn find_finalization(service: &Service, height: u64) -> Result<Option<Finalizati
     Ok(Some(Finalization { certificate, headers: headers.collect::<Result<_, _>>()? }))
 }
 
+/// What makes the block at `height` and those up to the next certificate final, and the certified height; `None` if there
+/// is no certificate at or above it yet. Blocks that are too far below that certificate to be linked are left out.
+pub(crate) fn finalization_from(service: &Service, height: u64) -> Result<Option<(u64, Json)>, RpcError> {
+    let Some((certified, _)) = service.context.store.certificate_at_or_above(height)? else { return Ok(None) };
+    let lowest = certified.saturating_sub((HEADERS_MAX as u64).saturating_sub(1)).max(height);
+    let found = find_finalization(service, lowest)?;
+    Ok(found.map(|it| (certified, Json::from_text(finalization_json(&it.certificate, &it.headers)))))
+}
+
 fn finalization(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Some(height) = service.chain().number(super::eth::numbered(params)?)? else { return Json::of(&()) };
     match find_finalization(service, height)? {

@@ -6,9 +6,13 @@
 //! state and its parameters to JSON.
 
 pub(crate) mod eth;
-mod keystead;
+mod filter;
+pub(crate) mod keystead;
 mod net;
+mod raw;
 mod rpc;
+pub(crate) mod subscribe;
+mod txpool;
 mod web3;
 
 use crate::{
@@ -39,7 +43,19 @@ pub(crate) struct Method {
 
 /// All methods, grouped by namespace.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
-    let groups = [eth::METHODS, eth::MORE_METHODS, keystead::METHODS, net::METHODS, rpc::METHODS, web3::METHODS];
+    let groups = [
+        eth::METHODS,
+        eth::FACTS_METHODS,
+        eth::MORE_METHODS,
+        filter::METHODS,
+        keystead::METHODS,
+        net::METHODS,
+        raw::METHODS,
+        rpc::METHODS,
+        subscribe::METHODS,
+        txpool::METHODS,
+        web3::METHODS,
+    ];
     groups.into_iter().flatten()
 }
 

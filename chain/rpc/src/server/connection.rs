@@ -1,4 +1,5 @@
-//! One connection: HTTP/1.1 with time limits for the request's head and for reading the answer.
+//! One connection: HTTP/1.1 with time limits for the request's head and for reading the answer. A connection that becomes a
+//! WebSocket leaves here and goes on in `socket.rs`, over the same stream with the same time for writing.
 
 use crate::limits::ServerLimits;
 use axum::Router;

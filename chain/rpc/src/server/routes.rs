@@ -1,8 +1,10 @@
 //! What stands at which path, and how a request's body is read within its bounds.
 
+use super::{Guest, socket};
 use crate::{
     dispatch,
     error::RpcError,
+    limits::Cors,
     message::{Id, response},
     metrics,
     service::{BODY_UNIT_BYTES, Service},
@@ -10,7 +12,7 @@ use crate::{
 use axum::{
     Router,
     body::{Body, Bytes, HttpBody as _},
-    extract::{Request, State},
+    extract::{Extension, FromRequestParts as _, Request, State, ws::WebSocketUpgrade},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
@@ -24,11 +26,12 @@ const DISCARDED_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 const HINT: &str = "This is the JSON-RPC port of a Keystead node: send POST / with content-type application/json, for example\n\
     {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"eth_blockNumber\",\"params\":[]}\n\
+    WebSocket connects to the same address and takes the same messages.\n\
     GET /health and GET /metrics tell how the node is.\n";
 
 pub(super) fn router(service: Arc<Service>) -> Router {
     Router::new()
-        .route("/", get(|| async { HINT }).post(rpc))
+        .route("/", get(root).post(rpc))
         .route("/health", get(health))
         .route("/metrics", get(page))
         .with_state(service)
@@ -54,6 +57,33 @@ async fn page(State(service): State<Arc<Service>>) -> Response {
     (content_type, metrics::page(&service)).into_response()
 }
 
+/// A hint for people, or the beginning of a WebSocket.
+async fn root(State(service): State<Arc<Service>>, Extension(guest): Extension<Guest>, request: Request) -> Response {
+    let (mut parts, _body) = request.into_parts();
+    if !parts.headers.contains_key(header::UPGRADE) {
+        return HINT.into_response();
+    }
+    if !may_connect(&service.limits.cors, &parts.headers) {
+        let error = RpcError::invalid_request("this origin may not connect");
+        return refusal(&service, StatusCode::FORBIDDEN, error);
+    }
+    match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
+        Ok(upgrade) => socket::upgrade(upgrade, service, guest),
+        Err(rejection) => rejection.into_response(),
+    }
+}
+
+/// Browsers connect WebSockets across origins without asking first, so the origin is checked here. Other programs send
+/// none.
+fn may_connect(cors: &Cors, headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    match cors {
+        Cors::Any => true,
+        Cors::Nobody => false,
+        Cors::Only(origins) => origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()),
+    }
+}
+
 async fn rpc(State(service): State<Arc<Service>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     if !is_json(&parts.headers) {
@@ -66,7 +96,7 @@ async fn rpc(State(service): State<Arc<Service>>, request: Request) -> Response 
         Ok(Err(refused)) => return refused.answer(&service),
         Err(_elapsed) => return refusal(&service, StatusCode::REQUEST_TIMEOUT, RpcError::timeout()),
     };
-    match dispatch::answer(&service, body).await {
+    match dispatch::answer(&service, body, None).await {
         Some(text) => json(StatusCode::OK, text),
         None => StatusCode::NO_CONTENT.into_response(),
     }

@@ -11,7 +11,10 @@
 
 use crate::{client::Client, code};
 use alloy_consensus::{SignableTransaction, TxEip1559, TxEip2930, TxLegacy, transaction::SignerRecoverable as _};
-use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_eips::{
+    eip2930::{AccessList, AccessListItem},
+    eip7702::{Authorization, SignedAuthorization},
+};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
 use keystead_execution::{BlockEnv, execute};
 use keystead_mempool::{Limits, Pool};
@@ -30,7 +33,7 @@ use std::{
     thread::JoinHandle,
 };
 use tempfile::TempDir;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub const CHAIN_ID: u64 = ChainSpec::DEVELOPMENT_CHAIN_ID;
 /// 2025-11-01 00:00:00 UTC.
@@ -81,6 +84,14 @@ impl Person {
         self.sign(TxEip1559 { to: TxKind::Call(to), value, gas_limit: 21_000, ..dynamic(nonce) })
     }
 
+    /// Lets this account run the code at an address (EIP-7702).
+    pub fn authorize(&self, address: Address, nonce: u64) -> SignedAuthorization {
+        let authorization = Authorization { chain_id: U256::from(CHAIN_ID), address, nonce };
+        let message = Message::from_digest(authorization.signature_hash().0);
+        let (recovery, bytes) = SECP256K1.sign_ecdsa_recoverable(message, &self.key).serialize_compact();
+        authorization.into_signed(Signature::from_bytes_and_parity(&bytes, i32::from(recovery) == 1))
+    }
+
     /// A call of type 2.
     pub fn invoke(&self, nonce: u64, to: Address, input: Bytes) -> Transaction {
         self.sign(TxEip1559 { to: TxKind::Call(to), input, gas_limit: 100_000, ..dynamic(nonce) })
@@ -123,6 +134,7 @@ struct Admission {
     pool: Arc<Mutex<Pool>>,
     spec: ChainSpec,
     busy: Arc<AtomicBool>,
+    arrivals: watch::Sender<()>,
 }
 
 impl Submit for Admission {
@@ -139,7 +151,13 @@ impl Submit for Admission {
         let base_fee = self.spec.next_base_fee(&parent);
         let mut pool = self.pool.lock().unwrap();
         pool.insert(Arc::new(transaction), &account.unwrap_or_default(), base_fee)?;
+        drop(pool);
+        self.arrivals.send_replace(());
         Ok(hash)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 }
 
@@ -313,6 +331,7 @@ impl Server {
                 pool: Arc::clone(&chain.pool),
                 spec: chain.genesis.spec,
                 busy: Arc::clone(&busy),
+                arrivals: watch::Sender::new(()),
             }),
             network: Network {
                 network_key: chain.network_key(),

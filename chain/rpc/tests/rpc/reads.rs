@@ -47,7 +47,7 @@ fn blocks_are_shown_as_geth_shows_them() {
     let by_number = client.call("eth_getBlockByNumber", json!(["0x3", true]));
     assert_eq!(client.call("eth_getBlockByHash", json!([hash(&server, 3), true])), by_number);
     let latest = client.call("eth_getBlockByNumber", json!(["0x7"]));
-    for tag in ["latest", "safe", "finalized", "pending"] {
+    for tag in ["latest", "safe", "finalized"] {
         assert_eq!(client.call("eth_getBlockByNumber", json!([tag, false])), latest, "{tag}");
     }
     assert_eq!(client.call("eth_getBlockByNumber", json!(["0x8", false])), Value::Null);

@@ -4,7 +4,7 @@ use crate::{
     chain::{Chain, ETHER, Person, Server, blob_transaction, dynamic, raw},
     client::pretty,
 };
-use alloy_consensus::{TxEip1559, TxLegacy};
+use alloy_consensus::{TxEip1559, TxEip7702, TxLegacy};
 use alloy_primitives::{Address, Bytes, TxKind, U256};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
@@ -127,4 +127,56 @@ fn a_batch_of_transactions_is_taken_in_order() {
         assert_eq!(answer, &json!({ "jsonrpc": "2.0", "id": index, "result": transaction.tx_hash() }));
     }
     assert_eq!(server.client.call("eth_getTransactionCount", json!([alice.address, "pending"])), "0x32");
+}
+
+#[test]
+fn a_transaction_of_type_4_delegates_an_account_and_is_shown_with_its_authorizations() {
+    let server = Server::full();
+    let (client, alice, carol) = (server.client, Person::alice(), Person::carol());
+    let set_code = |nonce, authority: u64| {
+        alice.sign(TxEip7702 {
+            chain_id: crate::chain::CHAIN_ID,
+            nonce,
+            gas_limit: 100_000,
+            max_fee_per_gas: 3_000_000_000,
+            max_priority_fee_per_gas: 1_000_000_000,
+            to: alice.address,
+            authorization_list: vec![carol.authorize(Chain::contract(), authority)],
+            ..TxEip7702::default()
+        })
+    };
+    let transaction = set_code(4, 0);
+    let hash = json!([transaction.tx_hash()]);
+    assert_eq!(client.call("eth_sendRawTransaction", json!([raw(&transaction)])), hash[0]);
+    let waiting = client.call("eth_getTransactionByHash", hash.clone());
+    assert_eq!(
+        (&waiting["type"], &waiting["authorizationList"][0]["address"]),
+        (&json!("0x4"), &json!(Chain::contract()))
+    );
+    // The account that it names has one transaction at a time from now on.
+    let later = raw(&carol.transfer(1, alice.address, U256::from(1)));
+    let (code, message) = client.fail("eth_sendRawTransaction", json!([later]));
+    assert!(code == -32000 && message.starts_with("gapped-nonce tx from delegated accounts"), "{message}");
+    server.chain.produce(vec![transaction]);
+    insta::assert_snapshot!("transaction_set_code", pretty(&client.call("eth_getTransactionByHash", hash.clone())));
+    let receipt = client.call("eth_getTransactionReceipt", hash.clone());
+    assert_eq!((&receipt["type"], &receipt["status"]), (&json!("0x4"), &json!("0x1")));
+    let delegation = format!("0xef0100{:x}", Chain::contract());
+    assert_eq!(client.call("eth_getCode", json!([carol.address])), json!(delegation));
+    assert_eq!(client.call("eth_getTransactionCount", json!([carol.address])), "0x1");
+    // The pool knows the nonce that the authorization used up.
+    assert_eq!(client.call("eth_getTransactionCount", json!([carol.address, "pending"])), "0x1");
+    let encoded = client.call("debug_getRawTransaction", hash);
+    assert!(encoded.as_str().unwrap().starts_with("0x04f8"), "{encoded}");
+    // Without authorizations it is refused.
+    let bare = alice.sign(TxEip7702 {
+        chain_id: crate::chain::CHAIN_ID,
+        nonce: 5,
+        gas_limit: 100_000,
+        max_fee_per_gas: 3_000_000_000,
+        to: alice.address,
+        ..TxEip7702::default()
+    });
+    let (code, message) = client.fail("eth_sendRawTransaction", json!([raw(&bare)]));
+    assert!(code == -32000 && message.starts_with("set code tx must have at least one authorization"), "{message}");
 }

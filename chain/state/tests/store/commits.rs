@@ -1,8 +1,10 @@
 //! The rules by which a block becomes the head, and what can be read afterwards.
 
 use crate::model::{Model, Step, addresses, changes, genesis};
-use keystead_state::{Commit, Error, History, Options, Store};
-use keystead_types::{Account, AccountChange, Address, B256, Block, ChangeSet, Receipt, StateView as _, U256};
+use keystead_state::{Commit, Error, History, Listener, Options, Store};
+use keystead_types::{
+    Account, AccountChange, Address, B256, Block, Certificate, ChangeSet, Receipt, StateView as _, U256,
+};
 use rand::{SeedableRng as _, rngs::StdRng};
 use std::{
     sync::{
@@ -267,6 +269,39 @@ fn a_waiter_sees_a_head_that_comes_and_gives_up_on_one_that_does_not() {
         store.commit(next.commit()).unwrap();
         assert!(waiter.join().unwrap());
     });
+}
+
+#[test]
+fn a_listener_is_called_after_each_commit_and_certificate_until_its_owner_drops_it() {
+    let (_dir, store, head) = fresh(12);
+    let heard = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let listener: Arc<Listener> = Arc::new({
+        let (store, heard) = (store.clone(), Arc::clone(&heard));
+        // It reads, and adds a listener, while it is called.
+        move || {
+            let number = store.head().number;
+            assert!(store.block(number).unwrap().is_some());
+            store.listen(&(Arc::new(|| ()) as Arc<Listener>));
+            heard.lock().unwrap().push((number, store.certificate(number).unwrap().is_some()));
+        }
+    });
+    store.listen(&listener);
+    let steps = chain(&store, head, 2);
+    store.commit(steps[2].commit()).unwrap();
+    assert_eq!(*heard.lock().unwrap(), [(1, false), (2, false)], "a block that is there already is nothing new");
+    let certificate = |number: u64, block_hash| Certificate {
+        epoch: 0,
+        view: number,
+        parent_view: number - 1,
+        block_hash,
+        signature: [0; 48],
+    };
+    store.put_certificate(9, certificate(9, B256::ZERO)).unwrap();
+    store.put_certificate(2, certificate(2, steps[2].block.hash())).unwrap();
+    assert_eq!(heard.lock().unwrap()[2..], [(2, true)], "one above the head cannot be read yet");
+    drop(listener);
+    store.commit(steps[2].child(&some_changes(5), 3).commit()).unwrap();
+    assert_eq!(heard.lock().unwrap().len(), 3);
 }
 
 /// Blocks move one unit at a time between accounts; whoever sees half a block sees another sum.

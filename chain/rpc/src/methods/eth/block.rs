@@ -5,6 +5,7 @@ use crate::{
     error::RpcError,
     message::Json,
     params::{BlockId, BlockNumber, Params},
+    pending::pending_block,
     render::{self, Detail},
     service::Service,
 };
@@ -31,6 +32,11 @@ pub(super) fn by_hash(service: &Service, params: &Params) -> Result<Json, RpcErr
 
 fn show(service: &Service, params: &Params, id: BlockId) -> Result<Json, RpcError> {
     let full: bool = params.find(1)?.unwrap_or_default();
+    if id == BlockId::Pending {
+        let block = pending_block(service)?;
+        let detail = if full { Detail::Full } else { Detail::Hashes };
+        return Json::of(&render::pending_block(&block.header, &block.transactions, detail)?);
+    }
     if full {
         let executed = service.chain().executed(id)?;
         return Json::of(
@@ -50,6 +56,9 @@ pub(super) fn transaction_count_by_hash(service: &Service, params: &Params) -> R
 }
 
 fn transaction_count(service: &Service, id: BlockId) -> Result<Json, RpcError> {
+    if id == BlockId::Pending {
+        return Json::of(&U64::from(pending_block(service)?.transactions.len()));
+    }
     let block = service.chain().block(id)?;
     Json::of(&block.map(|block| U64::from(block.transactions().len())))
 }

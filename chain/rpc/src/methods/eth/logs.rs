@@ -13,7 +13,7 @@ use crate::{
     render::LogPlace,
     service::Service,
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, Bloom};
 use alloy_rpc_types_eth::{Filter, FilterSet, Log};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ const TOPICS_MAX: usize = 4;
 
 /// What a filter asks for.
 #[derive(Debug, PartialEq, Eq)]
-struct LogQuery {
+pub(crate) struct LogQuery {
     blocks: Blocks,
     /// Addresses and topics; its own block option is not used.
     filter: Filter,
@@ -31,9 +31,57 @@ struct LogQuery {
     topics_min: usize,
 }
 
+impl Default for LogQuery {
+    /// Every log of the head.
+    fn default() -> Self {
+        let blocks = Blocks::Range { from: BlockId::Latest, to: BlockId::Latest };
+        Self { blocks, filter: Filter::new(), topics_min: 0 }
+    }
+}
+
 impl LogQuery {
-    fn matches(&self, log: &alloy_primitives::Log) -> bool {
+    /// True if a log is asked for, by address and topics.
+    pub(crate) fn matches(&self, log: &alloy_primitives::Log) -> bool {
         log.topics().len() >= self.topics_min && self.filter.matches(log)
+    }
+
+    /// False if no log of a block with this bloom is asked for.
+    pub(crate) fn matches_bloom(&self, bloom: Bloom) -> bool {
+        self.filter.matches_bloom(bloom)
+    }
+
+    /// Addresses and topics in all: what it costs to keep.
+    pub(crate) fn values(&self) -> usize {
+        self.alternatives().fold(0, usize::saturating_add)
+    }
+
+    /// True if it names a single block, which a filter of new blocks cannot.
+    pub(crate) const fn names_block(&self) -> bool {
+        matches!(self.blocks, Blocks::Hash(_))
+    }
+
+    /// False if its range leaves out the block of this height. Tags do not bound new blocks.
+    pub(crate) fn takes_height(&self, number: u64) -> bool {
+        match self.blocks {
+            Blocks::Hash(_) => false,
+            Blocks::Range { from, to } => {
+                let bound = |id| if let BlockId::Number(bound) = id { Some(bound) } else { None };
+                bound(from).is_none_or(|from| from <= number) && bound(to).is_none_or(|to| number <= to)
+            }
+        }
+    }
+
+    fn alternatives(&self) -> impl Iterator<Item = usize> {
+        self.filter.topics.iter().map(FilterSet::len).chain([self.filter.address.len()])
+    }
+
+    /// Errors: in words, if it has more alternatives than the limits allow.
+    pub(crate) fn check(&self, limits: &ServerLimits) -> Result<(), String> {
+        let max = limits.filter_values_max;
+        match self.alternatives().max().filter(|got| *got > max) {
+            Some(got) => Err(format!("too many addresses or topic alternatives: got {got}, limit {max}")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -96,12 +144,15 @@ fn blocks(object: &Map<String, Value>) -> Result<Blocks, String> {
 
 pub(super) fn get_logs(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let query: LogQuery = params.get(0)?;
+    query.check(&service.limits).map_err(|reason| params.wrong(0, &reason))?;
+    find(service, &query)
+}
+
+/// All logs that a query asks for, as JSON.
+///
+/// Errors: as `eth_getLogs` answers them.
+pub(crate) fn find(service: &Service, query: &LogQuery) -> Result<Json, RpcError> {
     let limits = &service.limits;
-    let alternatives = query.filter.topics.iter().map(FilterSet::len).chain([query.filter.address.len()]);
-    if let Some(got) = alternatives.max().filter(|got| *got > limits.filter_values_max) {
-        let max = limits.filter_values_max;
-        return Err(params.wrong(0, &format!("too many addresses or topic alternatives: got {got}, limit {max}")));
-    }
     let chain = service.chain();
     let range = range(chain, query.blocks, limits)?;
     let mut logs = Vec::new();
@@ -109,7 +160,7 @@ pub(super) fn get_logs(service: &Service, params: &Params) -> Result<Json, RpcEr
         if !query.filter.matches_bloom(chain.header(number)?.logs_bloom) {
             continue;
         }
-        search(chain, number, &query, &mut logs)?;
+        search(chain, number, query, &mut logs)?;
         if logs.len() > limits.logs_max {
             return Err(RpcError::limit(format!(
                 "query returns more than {} logs: narrow the filter or the range (blocks {} to {number} hold as many)",

@@ -2,18 +2,20 @@
 //!
 //! # Design
 //! The functions are grouped by what they read: accounts, blocks, transactions, fees, logs, calls, proofs. The rows of
-//! the table stand here, in two halves because of their length.
+//! the table stand here and in `more.rs` because of their length; those of `facts.rs` stand there.
 
 mod account;
 mod block;
 mod call;
+mod facts;
 pub(crate) mod fee;
-mod logs;
+pub(crate) mod logs;
 mod more;
 mod proof;
-mod transaction;
+pub(crate) mod transaction;
 
 pub(super) use block::numbered;
+pub(super) use facts::METHODS as FACTS_METHODS;
 pub(super) use more::METHODS as MORE_METHODS;
 
 use super::Method;

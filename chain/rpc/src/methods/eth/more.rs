@@ -46,11 +46,22 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_sendRawTransaction",
-        about: "Offers a signed transaction of type 0, 1 or 2 to the network.",
+        about: "Offers a signed transaction of type 0, 1, 2 or 4 to the network.",
         params: &[Param::required("transaction", "bytes: the EIP-2718 encoding")],
         result: "hash of the transaction",
         work: Work::Submit,
         run: transaction::send_raw,
+    },
+    Method {
+        name: "eth_sendRawTransactionSync",
+        about: "Offers a signed transaction and answers when it is in a block, which is final (EIP-7966).",
+        params: &[
+            Param::required("transaction", "bytes: the EIP-2718 encoding"),
+            Param::optional("timeout", "quantity or number: milliseconds to wait, at most 10,000; default 2,000"),
+        ],
+        result: "receipt; error 4 if it is in no block in time, 5 if it could not be executed, data is its hash",
+        work: Work::Submit,
+        run: transaction::send_raw_sync,
     },
     Method {
         name: "eth_getTransactionByHash",

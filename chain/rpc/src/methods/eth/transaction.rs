@@ -7,6 +7,7 @@ use crate::{
     error::RpcError,
     message::Json,
     params::{BlockId, Params},
+    pending::pending_block,
     render,
     service::Service,
 };
@@ -14,6 +15,16 @@ use alloy_primitives::{B256, Bytes};
 use keystead_types::{decode_transaction, recover};
 
 pub(super) fn send_raw(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    Json::of(&offer(service, params)?)
+}
+
+/// `eth_sendRawTransactionSync` is answered where calls wait (`sync.rs`); this only satisfies the table.
+pub(super) fn send_raw_sync(_: &Service, _: &Params) -> Result<Json, RpcError> {
+    Err(RpcError::internal(&"a call that waits was run as one that does not"))
+}
+
+/// Offers the transaction in the first parameter; its hash.
+pub(crate) fn offer(service: &Service, params: &Params) -> Result<B256, RpcError> {
     let bytes: Bytes = params.get(0)?;
     if bytes.is_empty() {
         return Err(params.wrong(0, "expected the bytes of a signed transaction, got none"));
@@ -21,8 +32,7 @@ pub(super) fn send_raw(service: &Service, params: &Params) -> Result<Json, RpcEr
     service.context.submit.ready().map_err(refused)?;
     let transaction = decode_transaction(&bytes).map_err(|error| RpcError::server(error.to_string()))?;
     let recovered = recover(transaction).map_err(|error| RpcError::server(format!("invalid sender: {error}")))?;
-    let hash = service.context.submit.submit(recovered).map_err(refused)?;
-    Json::of(&hash)
+    service.context.submit.submit(recovered).map_err(refused)
 }
 
 /// The error as clients read it: only a busy node is worth asking again.
@@ -61,6 +71,10 @@ pub(super) fn by_hash_and_index(service: &Service, params: &Params) -> Result<Js
 
 fn by_place(service: &Service, block: BlockId, index: u64) -> Result<Json, RpcError> {
     let index = usize::try_from(index).unwrap_or(usize::MAX);
+    if block == BlockId::Pending {
+        let block = pending_block(service)?;
+        return Json::of(&block.transactions.get(index).map(|it| render::pending((**it).clone())));
+    }
     match service.chain().executed(block)? {
         Some(executed) => in_block(&executed, index),
         None => Json::of(&()),
@@ -73,10 +87,15 @@ fn in_block(executed: &Executed, index: usize) -> Result<Json, RpcError> {
 }
 
 pub(super) fn receipt(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let Some((executed, index)) = service.chain().find_transaction(&params.get(0)?)? else { return Json::of(&()) };
+    receipt_of(service, &params.get(0)?)?.map_or_else(|| Json::of(&()), Ok)
+}
+
+/// The receipt of a transaction, if it is in a block.
+pub(crate) fn receipt_of(service: &Service, hash: &B256) -> Result<Option<Json>, RpcError> {
+    let Some((executed, index)) = service.chain().find_transaction(hash)? else { return Ok(None) };
     let receipt = render::receipt(&executed, index);
     let mut receipt =
         receipt.ok_or_else(|| RpcError::internal(&"a transaction of a committed block has no receipt"))?;
     render::price_blobs(&mut receipt, &service.context.spec, executed.block.header());
-    Json::of(&receipt)
+    Json::of(&receipt).map(Some)
 }

@@ -1,0 +1,143 @@
+//! The block that this node would make now: the head's child with the best transactions of the pool.
+//!
+//! # Design
+//! It is built as a proposer builds one, so gas, receipts and state are those of real execution; what only the proposer
+//! or the engine knows (time, beneficiary, seeds) is filled in with the clock and with zeros, so its roots are those of no
+//! real block. It is remembered until the head or the pool changes, and only one is built at a time: whoever comes
+//! meanwhile gets the last one of the same head.
+//!
+//! # Not here
+//! Calls and balances on top of it: `pending` means the head there.
+
+use crate::{error::RpcError, params::BlockId, service::Service};
+use alloy_consensus::{
+    EMPTY_OMMER_ROOT_HASH, Header, constants::EMPTY_WITHDRAWALS, proofs::calculate_transaction_root,
+};
+use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
+use alloy_primitives::{Address, B256, Bytes};
+use keystead_execution::{BlockEnv, BuildLimits, build};
+use keystead_types::{BODY_BYTES_MAX, MILLIS_PER_SECOND, Recovered, Transaction};
+use std::{
+    sync::{Arc, Mutex, PoisonError, TryLockError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// How long filling the block may take before it is shown as it is.
+const BUILD_TIME_MAX: Duration = Duration::from_millis(50);
+/// Transactions in the block at most: its gas limit allows fewer.
+const TRANSACTIONS_MAX: usize = 8_192;
+
+/// The block.
+#[derive(Debug)]
+pub(crate) struct PendingBlock {
+    /// Its header.
+    pub(crate) header: Header,
+    /// Its transactions in order.
+    pub(crate) transactions: Vec<Arc<Recovered>>,
+}
+
+/// The last one that was built.
+#[derive(Debug, Default)]
+pub(crate) struct PendingCache {
+    /// Held while one is built.
+    building: Mutex<()>,
+    last: Mutex<Option<Built>>,
+}
+
+#[derive(Clone, Debug)]
+struct Built {
+    parent: B256,
+    /// The pool's cursor and size: one of them moves with every change that can matter here.
+    pool: (u64, usize),
+    block: Arc<PendingBlock>,
+}
+
+impl PendingCache {
+    fn last(&self, parent: B256) -> Option<Built> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.clone().filter(|built| built.parent == parent)
+    }
+}
+
+/// The pending block.
+///
+/// Cost: [`BUILD_TIME_MAX`] and a state root, if something changed. Errors: this node is broken.
+pub(crate) fn pending_block(service: &Service) -> Result<Arc<PendingBlock>, RpcError> {
+    let cache = &service.pending;
+    let head = service.context.store.head().hash;
+    let building = match cache.building.try_lock() {
+        Ok(building) => building,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => match cache.last(head) {
+            Some(built) => return Ok(built.block),
+            None => cache.building.lock().unwrap_or_else(PoisonError::into_inner),
+        },
+    };
+    let pool = {
+        let pool = service.pool();
+        (pool.cursor(), pool.len())
+    };
+    if let Some(built) = cache.last(head).filter(|built| built.pool == pool) {
+        return Ok(built.block);
+    }
+    let block = Arc::new(make(service)?);
+    let built = Built { parent: block.header.parent_hash, pool, block: Arc::clone(&block) };
+    *cache.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(built);
+    drop(building);
+    Ok(block)
+}
+
+fn make(service: &Service) -> Result<PendingBlock, RpcError> {
+    let (context, chain) = (&service.context, service.chain());
+    let state = chain.state(BlockId::Latest)?;
+    let parent = chain.header(state.number())?;
+    let parent_hash = state.hash();
+    let timestamp_ms = timestamp_ms(&parent);
+    let env = BlockEnv {
+        number: parent.number.saturating_add(1),
+        timestamp: timestamp_ms / MILLIS_PER_SECOND,
+        beneficiary: Address::ZERO,
+        gas_limit: context.spec.gas_limit,
+        base_fee: context.spec.next_base_fee(&parent),
+        prev_randao: B256::ZERO,
+        parent_beacon_block_root: B256::ZERO,
+        parent_hash,
+    };
+    let mut candidates = service.pool().best(env.base_fee);
+    let limits = BuildLimits { bytes_max: BODY_BYTES_MAX, transactions_max: TRANSACTIONS_MAX };
+    let start = Instant::now();
+    let stop = || start.elapsed() > BUILD_TIME_MAX;
+    let built = build(&*state, &context.spec, &env, &mut candidates, limits, &stop)
+        .map_err(|error| RpcError::internal(&error))?;
+    let outcome = built.outcome;
+    let listed: Vec<&Transaction> = built.transactions.iter().map(|it| it.inner()).collect();
+    let header = Header {
+        parent_hash,
+        ommers_hash: EMPTY_OMMER_ROOT_HASH,
+        beneficiary: env.beneficiary,
+        state_root: state.child(outcome.changes)?.state_root(),
+        transactions_root: calculate_transaction_root(&listed),
+        receipts_root: outcome.receipts_root,
+        logs_bloom: outcome.logs_bloom,
+        number: env.number,
+        gas_limit: env.gas_limit,
+        gas_used: outcome.gas_used,
+        timestamp: env.timestamp,
+        extra_data: Bytes::copy_from_slice(&timestamp_ms.to_be_bytes()),
+        base_fee_per_gas: Some(env.base_fee),
+        withdrawals_root: Some(EMPTY_WITHDRAWALS),
+        blob_gas_used: Some(0),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(env.parent_beacon_block_root),
+        requests_hash: Some(EMPTY_REQUESTS_HASH),
+        ..Header::default()
+    };
+    Ok(PendingBlock { header, transactions: built.transactions })
+}
+
+/// Now, or the first moment after the parent if the clock is behind it.
+fn timestamp_ms(parent: &Header) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let parent_ms = parent.extra_data.as_ref().try_into().map(u64::from_be_bytes).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).max(parent_ms.saturating_add(1))
+}

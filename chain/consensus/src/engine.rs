@@ -66,6 +66,12 @@ const MARSHAL: &str = "marshal";
 /// five views in a row every thousand views or so; with a bound of four, the fifth waited for its leader's timeout again.
 const SKIPS_MAX: NonZeroU64 = NZU64!(32);
 
+/// How long one peer is waited for that was asked for a block, before the next is asked: a validator that catches up may have asked
+/// one that died. The largest block takes this long at 33 Mbit/s.
+const BLOCK_FETCH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The same for certificates, which are small.
+const CERTIFICATE_FETCH_TIMEOUT: Duration = Duration::from_millis(500);
+
 /// Distance between the leader's, the certification and the skip timeout, which the engine wants in this order.
 const TIMEOUT_STEP: Duration = Duration::from_millis(100);
 
@@ -140,7 +146,7 @@ where
             peer_provider: config.peers.clone(),
             blocker: config.blocker.clone(),
             mailbox_size: MAILBOX,
-            fetch_timeout: NZDuration!(Duration::from_secs(2)),
+            fetch_timeout: NZDuration!(BLOCK_FETCH_TIMEOUT),
             fetch_retry_delay: Duration::from_millis(100),
             priority_requests: false,
             priority_responses: false,
@@ -294,7 +300,7 @@ where
             timeout: certification_timeout.saturating_add(TIMEOUT_STEP),
             budget: simplex::SkipBudget::Fixed(SKIPS_MAX),
         },
-        fetch_timeout: NZDuration!(Duration::from_secs(2)),
+        fetch_timeout: NZDuration!(CERTIFICATE_FETCH_TIMEOUT),
         fetch_retry_delay: Duration::from_millis(200),
         forward: ForwardPolicy::SilentVoters,
         track_historical_votes: false,

@@ -52,6 +52,13 @@ const ENGINE_QUOTA: Quota = Quota::per_second(NZU32!(1_024));
 const BLOCK_QUOTA: Quota = Quota::per_second(NZU32!(64));
 /// Transaction batches per second and peer.
 const GOSSIP_QUOTA: Quota = Quota::per_second(NZU32!(256));
+/// Time between two attempts to reach any peer. A validator that comes back is needed for the quorum if another one has died: until it
+/// reaches every peer, views fail whose leader it cannot hear, and each costs a leader timeout.
+const DIAL_INTERVAL: Duration = Duration::from_millis(50);
+/// Time between two attempts to reach the same peer.
+const DIAL_COOLDOWN: Duration = Duration::from_millis(250);
+/// Handshakes per second and address; validators of a development network share one. A handshake costs some 0.2 ms.
+const HANDSHAKES_PER_ADDRESS: Quota = Quota::per_second(NZU32!(64));
 /// Threads of the engine's executor.
 const THREADS: usize = 2;
 /// File in the engine's folder that shows whether it is the one that the record of votes is about.
@@ -396,7 +403,7 @@ async fn start(
 /// Who connects, from where, and how much one message may hold.
 pub(crate) fn connections(config: &RunConfig) -> lookup::Config<Cups<Sake<PrivateKey>, ChaCha20Poly1305>> {
     let count = config.validators.len();
-    lookup::Config::local(
+    let local = lookup::Config::local(
         handshake(config.keys.signer.clone()),
         &[network_namespace(config.chain_id).as_slice(), b"_P2P"].concat(),
         config.listen,
@@ -404,7 +411,13 @@ pub(crate) fn connections(config: &RunConfig) -> lookup::Config<Cups<Sake<Privat
         NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN),
         message_bytes_max(u32::try_from(count).unwrap_or(u32::MAX)),
         NZUsize!(1024),
-    )
+    );
+    lookup::Config {
+        dial_frequency: DIAL_INTERVAL,
+        peer_connection_cooldown: DIAL_COOLDOWN,
+        allowed_handshake_rate_per_ip: HANDSHAKES_PER_ADDRESS,
+        ..local
+    }
 }
 
 /// How validators prove to each other who they are, and encrypt what they say.

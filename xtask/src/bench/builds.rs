@@ -16,7 +16,8 @@ use std::{
 /// The tasks that are timed.
 pub(super) const TASKS: [&str; 2] = ["demo", "test"];
 
-pub(super) fn measure(root: &Path, task: &str) -> Result<Vec<Row>> {
+/// Gives `keep` all figures so far after each run: a run takes up to an hour, and the next may fail.
+pub(super) fn measure(root: &Path, task: &str, mut keep: impl FnMut(&[Row]) -> Result<()>) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("keystead-builds-").tempdir()?;
     let clone = folder.path().join("clone");
     run(Command::new("git").arg("clone").arg("--quiet").arg(root).arg(&clone))?;
@@ -33,9 +34,12 @@ pub(super) fn measure(root: &Path, task: &str) -> Result<Vec<Row>> {
     for state in ["cold", "warm"] {
         let seconds = time(&clone, &target, task)?;
         let name = format!("`cargo xtask {task}` in a fresh clone, {state}");
-        rows.push(Row::new(&name, seconds, "s").spread("one run: build and run").less_is_better(true));
+        let row = Row::new(&name, seconds, "s").spread("one run: build and run").less_is_better(true);
+        row.print();
+        rows.push(row);
+        keep(&rows)?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// Seconds of one run.

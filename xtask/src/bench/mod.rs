@@ -76,11 +76,11 @@ pub(crate) fn builds(root: &Path, only: Option<&str>) -> Result<()> {
     let speed = speed::measure();
     let mut figures = Figures::read(root)?;
     for task in builds::TASKS.into_iter().filter(|task| only.is_none_or(|only| *task == only)) {
-        let rows = builds::measure(root, task)?;
-        rows.iter().for_each(Row::print);
         let (name, command) = (format!("fresh clone: {task}"), format!("cargo xtask bench --builds {task}"));
-        figures.set(root, &name, &command, speed, rows)?;
-        figures.write(root)?;
+        builds::measure(root, task, |rows| {
+            figures.set(root, &name, &command, speed, rows.to_vec())?;
+            figures.write(root)
+        })?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ const WORSE_MAX: f64 = 2.0;
 const NOISE_MS: f64 = 20.0;
 
 /// One figure.
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
     name: String,
@@ -93,7 +93,9 @@ impl Figures {
     pub(super) fn set(&mut self, root: &Path, name: &str, command: &str, speed: f64, rows: Vec<Row>) -> Result<()> {
         let git = |arguments: &[&str]| quiet(Command::new("git").args(arguments).current_dir(root));
         let mut commit = git(&["rev-parse", "--short", "HEAD"]).unwrap_or_default();
-        if git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()) {
+        // Its own files change with every group that is measured.
+        let (json, page) = (format!(":!{FILE}"), format!(":!{PAGE}"));
+        if git(&["status", "--porcelain", "--", ".", &json, &page]).is_none_or(|changes| !changes.is_empty()) {
             commit.push_str(" and what was not committed then");
         }
         let date = quiet(Command::new("date").args(["-u", "+%Y-%m-%d"])).unwrap_or_default();

@@ -82,7 +82,8 @@ impl<'a> Machine<'a> {
             blob_excess_gas_and_price: blobs.or(default.blob_excess_gas_and_price),
             ..default
         };
-        let overlay = Overlay::new(view, parent, rules.clears_empty);
+        let mut overlay = Overlay::new(view, parent);
+        overlay.set_clears_empty(rules.clears_empty);
         let context: MainnetContext<Overlay<'a>> = Context::new(overlay, rules.fork);
         let mut evm = context.with_cfg(configuration).with_block(block).build_mainnet();
         if let Some(instruction) = evm.instruction.instruction_table_mut().get_mut(usize::from(EXTCODEHASH)) {

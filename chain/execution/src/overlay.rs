@@ -63,8 +63,13 @@ struct Slot {
 }
 
 impl<'a> Overlay<'a> {
-    pub(crate) fn new(view: &'a dyn StateView, parent: Parent, clears_empty: bool) -> Self {
-        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent, clears_empty }
+    pub(crate) fn new(view: &'a dyn StateView, parent: Parent) -> Self {
+        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent, clears_empty: true }
+    }
+
+    /// Says whether empty accounts vanish when they are touched, which they do from Spurious Dragon on.
+    pub(crate) const fn set_clears_empty(&mut self, clears_empty: bool) {
+        self.clears_empty = clears_empty;
     }
 
     /// The account as the next transaction sees it.

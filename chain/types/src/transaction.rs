@@ -143,3 +143,36 @@ pub fn recover_all_any_s(transactions: Vec<Transaction>) -> Result<Vec<Recovered
     };
     transactions.into_par_iter().map(recover).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use alloy_consensus::{SignableTransaction as _, TxLegacy};
+    use alloy_primitives::{Signature, U256, uint};
+
+    /// Order of secp256k1.
+    const ORDER: U256 = uint!(0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141_U256);
+
+    #[test]
+    fn a_high_s_is_taken_under_frontiers_rule_only_and_names_the_same_sender() {
+        let low = Signature::test_signature();
+        let high = Signature::new(low.r(), ORDER.wrapping_sub(low.s()), !low.v());
+        let signed = |signature| vec![Transaction::from(TxLegacy::default().into_signed(signature))];
+        let sender = |recovered: Vec<Recovered>| recovered.first().unwrap().signer();
+        let want = sender(recover_all(signed(low)).unwrap());
+        assert!(recover_all(signed(high)).is_err());
+        assert_eq!(sender(recover_all_any_s(signed(high)).unwrap()), want);
+        assert_eq!(sender(recover_all_any_s(signed(low)).unwrap()), want);
+    }
+
+    #[test]
+    fn foreign_transactions_of_any_type_are_read_in_one_encoding_only() {
+        let bytes = Transaction::from(TxLegacy::default().into_signed(Signature::test_signature())).encoded_2718();
+        assert!(decode_ethereum_transaction(&bytes).is_ok());
+        assert!(decode_ethereum_transaction(&[bytes.as_slice(), &[0]].concat()).is_err());
+        assert!(decode_ethereum_transaction(&[5, 0xc0]).is_err());
+        let large = vec![0; ETHEREUM_BLOCK_BYTES_MAX + 1];
+        assert!(matches!(decode_ethereum_transaction(&large), Err(TransactionError::TooLarge { .. })));
+    }
+}

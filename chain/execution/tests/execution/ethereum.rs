@@ -1,12 +1,13 @@
 //! Blocks of foreign chains: what Ethereum does around transactions, fork by fork.
 
 use crate::world::{Tx, World, env, user};
-use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
+use alloy_consensus::{SignableTransaction as _, TxEip4844, TxLegacy};
+use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, keccak256};
 use keystead_execution::{
     BlockEnv, BlockFault, CallRequest, Error, EthereumBlock, InvalidTransaction, Outcome, call, execute_ethereum,
     execute_transactions,
 };
-use keystead_types::{Account, ChainSpec, Fork, Forks, Header, StateView, ViewError, Withdrawal};
+use keystead_types::{Account, ChainSpec, Fork, Forks, Header, Recovered, StateView, ViewError, Withdrawal};
 
 const WITHDRAWAL_REQUESTS: Address = address!("0x00000961Ef480Eb55e80D19ad83579A64c007002");
 const CONSOLIDATIONS: Address = address!("0x0000BBdDc7CE488642fb579F8B00f3a590007251");
@@ -149,4 +150,103 @@ fn a_type_that_the_fork_does_not_have_yet_is_refused() {
     let run = |fork| execute_transactions(&world, &spec(fork), &env, std::slice::from_ref(&transaction));
     let Err(Error::Transaction { source, .. }) = run(Fork::Berlin) else { panic!("accepted") };
     assert!(matches!(*source, InvalidTransaction::TypeNotSupported { kind: 2 }), "{source}");
+}
+
+#[test]
+fn a_touch_makes_an_account_before_spurious_dragon_and_clears_it_from_then_on() {
+    let mut world = World::default();
+    world.fund(user(1), u128::MAX);
+    world.accounts.insert(user(3), Account::default());
+    let env = BlockEnv { base_fee: 0, ..env() };
+    let to = |to, nonce| Tx { kind: 0, nonce, to: Some(to), chain_id: 1, ..Tx::default() };
+    let touched = |fork, address| {
+        let unprotected = unprotected(&to(address, 0));
+        let outcome = execute_transactions(&world, &spec(fork), &env, &[unprotected]).unwrap();
+        outcome.changes.accounts.get(&address).map(|change| change.account)
+    };
+    assert_eq!(touched(Fork::TangerineWhistle, user(2)), Some(Some(Account::default())), "made by a touch");
+    assert_eq!(touched(Fork::SpuriousDragon, user(2)), None, "never there");
+    assert_eq!(touched(Fork::TangerineWhistle, user(3)), None, "left as it was");
+    assert_eq!(touched(Fork::SpuriousDragon, user(3)), Some(None), "cleared by a touch");
+}
+
+#[test]
+fn a_transaction_that_names_a_chain_is_refused_before_spurious_dragon() {
+    let mut world = World::default();
+    world.fund(user(1), u128::MAX);
+    let env = BlockEnv { base_fee: 0, ..env() };
+    let transaction = Tx { kind: 0, chain_id: 1, ..Tx::default() };
+    let run = |fork, it: &Recovered| execute_transactions(&world, &spec(fork), &env, std::slice::from_ref(it));
+    let Err(Error::Transaction { source, .. }) = run(Fork::Homestead, &transaction.recovered()) else {
+        panic!("accepted")
+    };
+    assert!(matches!(*source, InvalidTransaction::WrongChainId { got: Some(1), .. }), "{source}");
+    assert!(run(Fork::SpuriousDragon, &transaction.recovered()).is_ok());
+    assert!(run(Fork::Homestead, &unprotected(&transaction)).is_ok());
+}
+
+#[test]
+fn receipts_hold_the_state_root_after_their_transaction_before_byzantium_and_a_status_from_then_on() {
+    let mut world = World::default();
+    world.fund(user(1), u128::MAX);
+    let env = BlockEnv { base_fee: 0, ..env() };
+    let transactions = [0, 1].map(|nonce| Tx { kind: 0, chain_id: 1, nonce, value: 7, ..Tx::default() }.recovered());
+    let receipts = |fork| {
+        // Stands for a root: how much arrived so far.
+        let root = |changes: keystead_types::ChangeSet| {
+            let account = changes.accounts.get(&user(0xdd)).and_then(|change| change.account).unwrap_or_default();
+            Ok(B256::from(account.balance))
+        };
+        let block = EthereumBlock { transactions: &transactions, ommers: &[], withdrawals: &[], state_root: &root };
+        execute_ethereum(&world, &spec(fork), &env, &block).unwrap().receipts
+    };
+    let status = |fork| {
+        let receipts = receipts(fork);
+        [0, 1].map(|index: usize| receipts[index].as_receipt().unwrap().status)
+    };
+    let roots = [7, 14].map(|wei| B256::from(U256::from(wei)).into());
+    assert_eq!(status(Fork::SpuriousDragon), roots);
+    assert_eq!(status(Fork::Byzantium), [true.into(), true.into()]);
+}
+
+#[test]
+fn the_blobs_of_a_block_are_bounded_together() {
+    let mut world = World::default();
+    world.fund(user(1), u128::MAX);
+    let blobs = |nonce, count: u8| {
+        let body = TxEip4844 {
+            chain_id: 1,
+            nonce,
+            gas_limit: 21_000,
+            max_fee_per_gas: 10,
+            max_fee_per_blob_gas: 10,
+            to: user(2),
+            blob_versioned_hashes: vec![B256::with_last_byte(1) | B256::from(U256::from(1) << 248); count.into()],
+            ..TxEip4844::default()
+        };
+        let signed = body.into_signed(Signature::test_signature());
+        Recovered::new_unchecked(signed.into(), user(1))
+    };
+    let env = BlockEnv { base_fee: 1, ..env() };
+    let run = |counts: &[u8]| {
+        let transactions: Vec<_> = (0..).zip(counts).map(|(nonce, count)| blobs(nonce, *count)).collect();
+        execute_transactions(&world, &spec(Fork::Cancun), &env, &transactions)
+    };
+    assert_eq!(run(&[4, 2]).unwrap().blob_gas_used, 6 * 131_072);
+    let Err(Error::Transaction { index: 1, source, .. }) = run(&[4, 3]) else { panic!("accepted") };
+    let InvalidTransaction::BlobGasAboveRemaining { blob_gas, left } = *source else { panic!("{source}") };
+    assert_eq!((blob_gas, left), (3 * 131_072, 2 * 131_072));
+}
+
+/// The transaction as it was signed before EIP-155.
+fn unprotected(transaction: &Tx) -> Recovered {
+    let body = TxLegacy {
+        chain_id: None,
+        nonce: transaction.nonce,
+        gas_price: transaction.max_fee,
+        gas_limit: transaction.gas,
+        to: TxKind::Call(transaction.to.unwrap()),
+        ..TxLegacy::default()
+    };
+    Recovered::new_unchecked(body.into_signed(Signature::test_signature()).into(), transaction.from)
 }

@@ -14,7 +14,8 @@ use alloy_primitives::Bloom;
 use alloy_trie::EMPTY_ROOT_HASH;
 use keystead_state::{Commit, Options, Store};
 use keystead_types::{
-    Account, AccountChange, Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, GenesisAccount, U256,
+    Account, AccountChange, Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, GenesisAccount,
+    StateView as _, U256,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
@@ -82,6 +83,23 @@ fn block(parent: &Block, root: alloy_primitives::B256) -> Block {
     })
 }
 
+/// Measures reads and proofs of an old state.
+fn past(store: &Store, number: u64, accounts: u64, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+    const READS: u32 = 1_000;
+    let state = store.at(number)?.ok_or("the state is not kept")?;
+    let start = Instant::now();
+    for _ in 0..READS {
+        state.account(&address(rng.random_range(0..accounts)))?;
+    }
+    println!("block {number}: read_us={:.1}", start.elapsed().as_secs_f64() * 1e6 / f64::from(READS));
+    for proof in ["first", "second"] {
+        let start = Instant::now();
+        state.account_proof(&address(rng.random_range(0..accounts)))?;
+        println!("block {number}: {proof}_proof_ms={:.2}", start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
     let mut next = |default: u64| arguments.next().unwrap_or(Ok(default));
@@ -131,5 +149,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     walls.sort_unstable();
     let at = |percent: usize| walls.get(walls.len() * percent / 100).map_or(0.0, |wall| wall.as_secs_f64() * 1e3);
     println!("commit_ms p50={:.2} p95={:.2}", at(50), at(95));
-    Ok(())
+    past(&store, blocks / 2, accounts, &mut rng)
 }

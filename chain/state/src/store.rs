@@ -276,6 +276,12 @@ impl Store {
         drop(mark);
         *lock(&self.inner.height) = head.number;
         self.inner.risen.notify_all();
+        if self.inner.shared.tail.is_overdue()
+            && let Err(error) = self.seal()
+        {
+            // The block is safe, and the blocks that were to be sealed are where they were.
+            tracing::warn!(number = head.number, %error, "cannot seal blocks");
+        }
         Ok(())
     }
 

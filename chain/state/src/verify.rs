@@ -150,7 +150,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a test stops where an assumption fails")]
 
     use super::*;
-    use crate::{Commit, Options, Store, record};
+    use crate::{Commit, LogQuery, Options, Store, receipts, record};
     use alloy_consensus::{
         Receipt as PlainReceipt, ReceiptWithBloom, SignableTransaction as _, TxLegacy, proofs::calculate_receipt_root,
     };
@@ -215,6 +215,39 @@ mod tests {
         let verified = verify(dir.path(), &genesis(), &mut |_| {}).unwrap();
         assert_eq!(verified.head, Some(BLOCKS));
         verified.findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn receipts_of_the_older_format_are_read_searched_sealed_and_verified_alike() {
+        const MANY: u64 = 24;
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        (0..MANY).for_each(|_| grow(&store));
+        let query = LogQuery { addresses: vec![ADDRESS], ..LogQuery::default() };
+        let all = |store: &Store| {
+            let receipts: Vec<_> = (1..=MANY).map(|number| store.receipts(number).unwrap().unwrap()).collect();
+            (receipts, store.logs(&query, 0..=MANY, 100).unwrap())
+        };
+        let want = all(&store);
+        assert_eq!(want.1.len() as u64, MANY);
+        drop(store);
+        let tables = Tables::open(&dir.path().join("tables"), 0, Expect::All).unwrap();
+        for number in 1..=MANY {
+            let bytes = tables.receipts.get(number.to_be_bytes()).unwrap().unwrap();
+            let old = record::encode_receipts(&receipts::decode(&bytes).unwrap());
+            tables.receipts.insert(number.to_be_bytes(), old).unwrap();
+        }
+        drop(tables);
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        assert_eq!(all(&store), want);
+        drop(store);
+        let options = Options { segment_blocks: 4, ..Options::default() };
+        let store = Store::open(dir.path(), &genesis(), options).unwrap();
+        assert_eq!(store.stats().unwrap().segments, 2, "a start seals what it can");
+        assert_eq!(all(&store), want);
+        drop(store);
+        let verified = verify(dir.path(), &genesis(), &mut |_| {}).unwrap();
+        assert!(verified.findings.is_empty(), "{:?}", verified.findings);
     }
 
     #[test]

@@ -22,6 +22,8 @@ const SEGMENT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Postings after which a file ends: 24 MiB of memory while it is written.
 const SEGMENT_POSTINGS_MAX: usize = 1 << 20;
 
+/// Files that unsealed blocks may fill before a commit seals them: 64 MiB of postings.
+const OVERDUE_FILES: usize = 4;
 /// Bytes after which a part of a block's receipts ends.
 const PART_BYTES: usize = 2 * 1024;
 
@@ -80,8 +82,19 @@ impl Tail {
 
     /// True if the blocks fill a file by their size.
     fn is_large(&self) -> bool {
+        self.fills(1)
+    }
+
+    /// True if nobody seals: then a commit does, so that memory stays bounded.
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.fills(OVERDUE_FILES)
+    }
+
+    /// True if the blocks fill so many files by their size.
+    fn fills(&self, files: usize) -> bool {
         let unsealed = self.unsealed.read().unwrap_or_else(PoisonError::into_inner);
-        unsealed.bytes >= SEGMENT_BYTES_MAX || unsealed.postings >= SEGMENT_POSTINGS_MAX
+        unsealed.postings >= SEGMENT_POSTINGS_MAX.saturating_mul(files)
+            || unsealed.bytes >= SEGMENT_BYTES_MAX.saturating_mul(files as u64)
     }
 }
 

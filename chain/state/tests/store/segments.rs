@@ -1,15 +1,18 @@
 //! Sealed blocks and the log index: against what was committed, against a scan, against damaged files.
 
-use crate::model::{Model, Step, changes, genesis};
+use crate::model::{Model, Step, addresses, changes, genesis};
 use alloy_consensus::{Receipt as PlainReceipt, ReceiptWithBloom};
-use keystead_state::{Corruption, Error, FoundLog, LogQuery, Options, Store};
-use keystead_types::{Address, B256, Block, Bytes, Log, Receipt};
+use keystead_state::{Corruption, Error, FoundLog, History, LogQuery, Options, Store};
+use keystead_types::{Address, B256, Block, Bytes, Log, Receipt, StateView as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
     fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A committed block, as it must be found.
@@ -188,6 +191,52 @@ fn nothing_is_sealed_until_a_file_is_full_and_the_newest_blocks_stay() {
     drop(head);
     extend(&store, &mut model, &mut kept, &mut StdRng::seed_from_u64(5), 1);
     assert_eq!(store.oldest_block(), 1);
+}
+
+#[test]
+fn readers_find_every_block_and_state_while_blocks_are_sealed_and_states_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { history: History::Blocks(25), ..options(5) };
+    let store = Store::open(dir.path(), &genesis(4), options).unwrap();
+    let done = AtomicBool::new(false);
+    let read = |seed| {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut states = 0_u64;
+        while !done.load(Ordering::Relaxed) || states == 0 {
+            let number = rng.random_range(0..=store.head().number);
+            let header = store.header(number).unwrap().unwrap();
+            let block = store.block(number).unwrap().unwrap();
+            assert_eq!(block.header(), &header);
+            assert_eq!(store.receipts(number).unwrap().unwrap().len(), block.transactions().len());
+            store.logs(&query(&mut rng), 0..=number, usize::MAX).unwrap();
+            let Some(state) = store.at(number).unwrap() else {
+                assert!(number < store.oldest_state(), "number={number}");
+                continue;
+            };
+            assert_eq!(state.state_root(), header.state_root);
+            let address = addresses()[rng.random_range(0..36)];
+            // The proof comes from a trie whose root was compared with the header; the value from the history.
+            let proof = state.account_proof(&address).unwrap();
+            assert_eq!(state.account(&address).unwrap(), proof.account.map(|(account, _)| account), "number={number}");
+            states += 1;
+        }
+    };
+    std::thread::scope(|scope| {
+        let readers = [scope.spawn(|| read(1)), scope.spawn(|| read(2))];
+        let mut head = Step::head(&store, Model::of(&genesis(4)));
+        let mut rng = StdRng::seed_from_u64(4);
+        for number in 0..200 {
+            head = head.child_with(&changes(&mut rng, 6), number, receipts(&mut rng));
+            store.commit(head.commit()).unwrap();
+            if !number.is_multiple_of(3) {
+                store.upkeep().unwrap();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert!(files(dir.path()).len() > 30);
+    assert!(store.oldest_state() > 150);
 }
 
 /// A store with sealed files, closed.

@@ -42,6 +42,10 @@ pub(crate) enum Command {
     /// The same command goes on where it was cut off.
     #[cfg(feature = "validator")]
     Import(Import),
+    /// Look at the data folder of a stopped validator.
+    #[cfg(feature = "validator")]
+    #[command(subcommand)]
+    Db(Db),
     /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
@@ -136,6 +140,35 @@ fn parse_history(text: &str) -> Result<keystead_state::History, String> {
             .map(keystead_state::History::Blocks)
             .map_err(|_| "write a number of blocks, or archive".to_owned()),
     }
+}
+
+/// What `keystead db` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Db {
+    /// Print tables, sizes, the window of old states and the sealed files.
+    Stats(DbFolder),
+    /// Recompute every root, hash and index. Exit code 0: no damage, 1: damage, which is named.
+    Verify(DbFolder),
+    /// Drop old states, and sealed blocks with their receipts and logs. Headers stay.
+    Prune(DbPrune),
+}
+
+/// Whose data folder.
+#[derive(Args, Debug)]
+pub(crate) struct DbFolder {
+    /// The validator's folder, as `keystead init` made it.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Options of `keystead db prune`.
+#[derive(Args, Debug)]
+pub(crate) struct DbPrune {
+    #[command(flatten)]
+    pub(crate) folder: DbFolder,
+    /// Height of the oldest state to keep; files that end below it are dropped.
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) below: u64,
 }
 
 /// Options of `keystead verify`.

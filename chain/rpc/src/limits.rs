@@ -46,7 +46,8 @@ pub struct ServerLimits {
     pub waiting_max: usize,
     /// Gas that one `eth_call` or `eth_estimateGas` may use. Default 50,000,000, as geth: well under a second of EVM.
     pub call_gas_max: u64,
-    /// Blocks that one `eth_getLogs` may search. Default 10,000.
+    /// Blocks that one `eth_getLogs` may search if it names neither address nor topic; otherwise the index is asked, and
+    /// there is no bound. Default 10,000.
     pub log_blocks_max: u64,
     /// Logs that one `eth_getLogs` may answer. Default 10,000.
     pub logs_max: usize,

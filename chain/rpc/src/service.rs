@@ -139,7 +139,10 @@ impl Service {
 impl From<keystead_state::Error> for RpcError {
     fn from(error: keystead_state::Error) -> Self {
         match error {
-            keystead_state::Error::TooDeep { .. } => Self::limit(error.to_string()),
+            keystead_state::Error::TooDeep { .. }
+            | keystead_state::Error::TooManyLogs { .. }
+            | keystead_state::Error::TooManyCandidates { .. } => Self::limit(error.to_string()),
+            keystead_state::Error::Pruned { .. } => Self::server(error.to_string()),
             error => Self::internal(&error),
         }
     }

@@ -1,6 +1,8 @@
 //! Measures how many account updates per CPU-second the state takes: `child` (trie and hashing), `commit` (tables and
 //! one fsync) and `upkeep` (old values by key), blocks of 1,000 random updates over 100,000 accounts.
 //!
+//! Prints bytes written, and what reads and proofs of an old state cost, too.
+//!
 //! Run: `cargo run --release -p keystead-state --example throughput [-- ACCOUNTS BLOCKS UPDATES]`.
 //! CPU time is that of the whole process, background threads of the store included; ten milliseconds is its unit.
 #![allow(
@@ -14,7 +16,8 @@ use alloy_primitives::Bloom;
 use alloy_trie::EMPTY_ROOT_HASH;
 use keystead_state::{Commit, Options, Store};
 use keystead_types::{
-    Account, AccountChange, Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, GenesisAccount, U256,
+    Account, AccountChange, Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, GenesisAccount,
+    StateView as _, U256,
 };
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
@@ -30,6 +33,12 @@ fn cpu() -> Option<Duration> {
     let (user, system): (u64, u64) = (fields.nth(11)?.parse().ok()?, fields.next()?.parse().ok()?);
     // Linux counts in hundredths of a second on every platform that Rust supports.
     Some(Duration::from_millis((user + system) * 10))
+}
+
+/// Bytes that this process has handed to the disk so far; `None` where there is no `/proc`.
+fn written() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/io").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.parse().ok())
 }
 
 #[derive(Default)]
@@ -82,6 +91,23 @@ fn block(parent: &Block, root: alloy_primitives::B256) -> Block {
     })
 }
 
+/// Measures reads and proofs of an old state.
+fn past(store: &Store, number: u64, accounts: u64, rng: &mut StdRng) -> Result<(), Box<dyn Error>> {
+    const READS: u32 = 1_000;
+    let state = store.at(number)?.ok_or("the state is not kept")?;
+    let start = Instant::now();
+    for _ in 0..READS {
+        state.account(&address(rng.random_range(0..accounts)))?;
+    }
+    println!("block {number}: read_us={:.1}", start.elapsed().as_secs_f64() * 1e6 / f64::from(READS));
+    for proof in ["first", "second"] {
+        let start = Instant::now();
+        state.account_proof(&address(rng.random_range(0..accounts)))?;
+        println!("block {number}: {proof}_proof_ms={:.2}", start.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
     let mut next = |default: u64| arguments.next().unwrap_or(Ok(default));
@@ -98,6 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut parent = store.genesis();
     let (mut child, mut commit, mut upkeep) = (Spent::default(), Spent::default(), Spent::default());
     let mut walls = Vec::new();
+    let before = written();
     for number in 0..blocks {
         let mut changes = ChangeSet::default();
         while (changes.accounts.len() as u64) < updates {
@@ -115,9 +142,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             snapshot,
             certificate: None,
         };
-        let before = commit.wall;
+        let wall = commit.wall;
         commit.add(|| store.commit(part))?;
-        walls.push(commit.wall - before);
+        walls.push(commit.wall - wall);
         upkeep.add(|| store.upkeep())?;
         parent = block;
     }
@@ -131,5 +158,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     walls.sort_unstable();
     let at = |percent: usize| walls.get(walls.len() * percent / 100).map_or(0.0, |wall| wall.as_secs_f64() * 1e3);
     println!("commit_ms p50={:.2} p95={:.2}", at(50), at(95));
-    Ok(())
+    if let Some((before, after)) = before.zip(written()) {
+        println!("bytes_written_per_update={}", (after - before) / (blocks * updates));
+    }
+    past(&store, blocks / 2, accounts, &mut rng)
 }

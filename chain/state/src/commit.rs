@@ -3,9 +3,8 @@
 use crate::{
     error::Error,
     layer::Changes,
-    record::{
-        encode_certificate, encode_header, encode_location, encode_receipts, encode_senders, encode_slot, slot_key,
-    },
+    receipts,
+    record::{encode_certificate, encode_header, encode_location, encode_senders, encode_slot, slot_key},
     tables::{Base, TIP, Tables, malformed},
 };
 use alloy_primitives::{Address, B256};
@@ -27,13 +26,15 @@ pub(crate) fn batch(tables: &Tables) -> OwnedWriteBatch {
     tables.database.batch().durability(Some(PersistMode::SyncAll))
 }
 
-/// Adds a block and makes it the head.
-pub(crate) fn put_block(batch: &mut OwnedWriteBatch, tables: &Tables, bundle: &Bundle<'_>) {
+/// Adds a block and makes it the head; returns the bytes of block and receipts.
+pub(crate) fn put_block(batch: &mut OwnedWriteBatch, tables: &Tables, bundle: &Bundle<'_>) -> u64 {
     let block = bundle.block;
     let number = block.number().to_be_bytes();
     batch.insert(&tables.headers, number, encode_header(block.header()));
-    batch.insert(&tables.blocks, number, block.encode());
-    batch.insert(&tables.receipts, number, encode_receipts(bundle.receipts));
+    let (encoded, receipts) = (block.encode(), receipts::encode(block, bundle.receipts));
+    let bytes = encoded.len().saturating_add(receipts.len()) as u64;
+    batch.insert(&tables.blocks, number, encoded);
+    batch.insert(&tables.receipts, number, receipts);
     batch.insert(&tables.senders, number, encode_senders(bundle.senders));
     batch.insert(&tables.numbers, block.hash().as_slice(), number);
     for (index, transaction) in (0..).zip(block.transactions()) {
@@ -43,6 +44,7 @@ pub(crate) fn put_block(batch: &mut OwnedWriteBatch, tables: &Tables, bundle: &B
         batch.insert(&tables.certificates, number, encode_certificate(certificate));
     }
     put_tip(batch, &tables.all(), block.number());
+    bytes
 }
 
 /// Says in tables which block is the head.

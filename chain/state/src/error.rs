@@ -119,6 +119,30 @@ pub enum Error {
         /// Old values that one state may hold.
         values_max: usize,
     },
+    /// The body, receipts and logs of a block were dropped. Ask another node.
+    #[error("history is pruned: number={number} oldest={oldest}")]
+    Pruned {
+        /// Height that was asked for.
+        number: u64,
+        /// Height of the oldest block that is kept.
+        oldest: u64,
+    },
+    /// More logs match than were asked for. Narrow the query or the range.
+    #[error("too many logs match: logs_max={logs_max} reached_at_block={up_to}")]
+    TooManyLogs {
+        /// Height at which the bound was passed.
+        up_to: u64,
+        /// Logs that were asked for at most.
+        logs_max: usize,
+    },
+    /// More logs than can be compared in reasonable time share a value with the query. Narrow the range.
+    #[error("too many logs to compare: candidates_max={candidates_max} reached_at_block={up_to}")]
+    TooManyCandidates {
+        /// Height at which the bound was passed.
+        up_to: u64,
+        /// Logs that one search compares at most.
+        candidates_max: usize,
+    },
     /// No code with this hash is known to this state.
     #[error("unknown code: hash={0}")]
     UnknownCode(B256),
@@ -195,6 +219,14 @@ pub enum Corruption {
         table: &'static str,
         /// The key, in hexadecimal or decimal.
         key: String,
+    },
+    /// A file of sealed blocks.
+    #[error("damaged segment: file={file}: {reason}")]
+    Segment {
+        /// Name of the file in the folder `segments`.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The files of the key-value store are not readable as such.
     #[error("key-value store does not open: {0}")]

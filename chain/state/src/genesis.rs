@@ -11,7 +11,7 @@ use crate::{
     layer::Changes,
     record,
     state::{Shared, State},
-    tables::{malformed, meta, missing},
+    tables::{Tables, malformed, meta, missing},
 };
 use alloy_primitives::{B256, Keccak256};
 use keystead_types::{Block, Genesis};
@@ -71,6 +71,27 @@ pub(crate) fn load_or_create(shared: &Arc<Shared>, genesis: &Genesis) -> Result<
     let (table, key) = (&shared.tables.blocks, 0_u64.to_be_bytes());
     let bytes = table.get(key)?.ok_or_else(|| missing(table, &key))?;
     commit::decode_block(&shared.tables, 0, stored.hash, &bytes)
+}
+
+/// Refuses tables of another format or chain.
+///
+/// # Errors
+/// [`Error::Version`], [`Error::WrongChain`], damage, or a failure of the store. A genesis whose digest differs is not
+/// looked at further.
+pub(crate) fn check_known(tables: &Tables, genesis: &Genesis) -> Result<(), Error> {
+    let (format, name) = (meta::FORMAT, meta::GENESIS);
+    let stored = tables.meta(format)?.ok_or_else(|| missing(&tables.meta, format.as_bytes()))?;
+    let stored: [u8; 4] = stored.try_into().map_err(|_| malformed(&tables.meta, format.as_bytes()))?;
+    let stored = u32::from_be_bytes(stored);
+    if stored != FORMAT {
+        return Err(Error::Version { stored, known: FORMAT });
+    }
+    let bytes = tables.meta(name)?.ok_or_else(|| missing(&tables.meta, name.as_bytes()))?;
+    let stored = Identity::decode(&bytes).ok_or_else(|| malformed(&tables.meta, name.as_bytes()))?;
+    if stored.chain_id != genesis.spec.chain_id {
+        return Err(Error::WrongChain { stored: stored.chain_id, given: genesis.spec.chain_id });
+    }
+    Ok(())
 }
 
 /// The genesis block, and the changes that make its state out of nothing.

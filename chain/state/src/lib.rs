@@ -34,6 +34,7 @@
 //! # }
 //! ```
 
+mod blocks;
 mod cache;
 mod commit;
 mod error;
@@ -41,16 +42,25 @@ mod genesis;
 mod history;
 mod keccak;
 mod layer;
+mod logs;
 mod mark;
 mod open;
+mod receipts;
 mod record;
+mod segment;
 mod snapshot;
 mod state;
+mod stats;
 mod store;
 mod tables;
 mod trie;
+mod verify;
 
 pub use error::{Corruption, Error};
 pub use history::History;
+pub use logs::{FoundLog, LogQuery};
+pub use segment::Sealed;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};
+pub use stats::{Pruned, Stats, TableStats};
 pub use store::{Commit, Head, Listener, Options, Store};
+pub use verify::{Progress, Verified, verify};

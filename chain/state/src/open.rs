@@ -10,16 +10,19 @@ use crate::{
     error::{Corruption, Error},
     genesis::{self, FORMAT},
     history::{Unindexed, Window},
+    logs::BlockPostings,
     mark::{Mark, Marked},
     record,
+    segment::{self, Segments, Tail},
     snapshot::Snapshot,
     state::{Shared, State},
     store::{Head, Options},
-    tables::{Expect, TIP, Tables, guarded, malformed, meta, missing},
+    tables::{Base, Expect, TIP, Tables, guarded, malformed, meta, missing},
     trie::Trie,
 };
 use alloy_primitives::keccak256;
 use keystead_types::{Block, Genesis};
+use rayon::prelude::*;
 use std::{
     collections::VecDeque,
     fs::{File, TryLockError, create_dir_all},
@@ -27,6 +30,8 @@ use std::{
     sync::{Arc, RwLock},
 };
 
+/// Blocks after which a start looks whether blocks can be sealed.
+const SEAL_STEP: u64 = 256;
 /// The format before tables for history and segments came.
 const FORMAT_WITHOUT_HISTORY: u32 = 1;
 
@@ -49,28 +54,33 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
     let tables_dir = dir.join("tables");
     let expect = if marked.is_some() { Expect::All } else { Expect::Anything };
     let tables = Tables::open(&tables_dir, options.cache_bytes / 2, expect)?;
+    let stored = tables.meta(meta::FORMAT)?;
+    match stored {
+        Some(format) => check_format(&tables, &format)?,
+        None if marked.is_some() => return Err(missing(&tables.meta, meta::FORMAT.as_bytes())),
+        None => {}
+    }
+    let segments = Segments::open(dir.join("segments"), &tables)?;
     let shared = Arc::new(Shared {
         tables,
+        segments,
+        tail: Tail::default(),
         accounts: ValueCache::new(options.cache_bytes / 8),
         slots: ValueCache::new(options.cache_bytes / 8),
         tries: TrieCache::new(options.cache_bytes / 4),
         bases: RwLock::new(VecDeque::new()),
         _lock: lock,
     });
-    let stored = shared.tables.meta(meta::FORMAT)?;
-    match stored {
-        Some(format) => check_format(&shared.tables, &format)?,
-        None if marked.is_some() => return Err(missing(&shared.tables.meta, meta::FORMAT.as_bytes())),
-        None => {}
-    }
     let block = genesis::load_or_create(&shared, genesis)?;
     let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared))??;
     check_mark(&shared, head, marked)?;
+    load_tail(&shared, &latest.reads().base, options.segment_blocks.max(1))?;
     let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
     Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark })
 }
 
-fn lock(dir: &Path) -> Result<File, Error> {
+/// Takes the folder for this process; the error says that another one has it.
+pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
     let file = File::options().read(true).write(true).create(true).truncate(false).open(dir.join("lock"))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -138,6 +148,29 @@ fn load_head(shared: &Arc<Shared>) -> Result<Loaded, Error> {
     shared.accounts.advance(number, None, std::iter::empty());
     shared.slots.advance(number, None, std::iter::empty());
     Ok(Loaded { head, latest: Arc::new(Snapshot::new(number, hash, state)), window, unindexed })
+}
+
+/// Indexes the logs of the blocks that are not sealed. In a folder that was never sealed that may be all of them; so
+/// blocks are sealed on the way.
+fn load_tail(shared: &Shared, base: &Base, segment_blocks: u64) -> Result<(), Error> {
+    let mut next = shared.segments.sealed().saturating_add(1);
+    while next <= base.number {
+        let last = base.number.min(next.saturating_add(SEAL_STEP));
+        let blocks: Vec<BlockPostings> =
+            (next..=last).into_par_iter().map(|number| postings(shared, base, number)).collect::<Result<_, _>>()?;
+        blocks.into_iter().for_each(|block| shared.tail.push(block));
+        while segment::seal(shared, base, segment_blocks)?.is_some() {}
+        next = last.max(shared.segments.sealed()).saturating_add(1);
+    }
+    Ok(())
+}
+
+fn postings(shared: &Shared, base: &Base, number: u64) -> Result<BlockPostings, Error> {
+    let (tables, key) = (&shared.tables, number.to_be_bytes());
+    let bytes = base.bytes(&tables.receipts, &key)?.ok_or_else(|| missing(&tables.receipts, &key))?;
+    let size = base.size(&tables.blocks, &key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
+    let size = u64::from(size).saturating_add(bytes.len() as u64);
+    BlockPostings::of_record(number, size, &bytes).ok_or_else(|| malformed(&tables.receipts, &key))
 }
 
 /// Compares the head with the block that was once marked as committed.

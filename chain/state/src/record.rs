@@ -164,7 +164,8 @@ pub(crate) fn decode_location(bytes: &[u8]) -> Option<(u64, usize)> {
     Some((decode_height(number)?, usize::try_from(index).ok()?))
 }
 
-/// RLP list of receipts in the form that the wire protocol has.
+/// RLP list of receipts in the form that the wire protocol has: what format 1 stored.
+#[cfg(test)]
 pub(crate) fn encode_receipts(receipts: &[Receipt]) -> Vec<u8> {
     let mut out = Vec::new();
     alloy_rlp::encode_list(receipts, &mut out);

@@ -12,6 +12,7 @@ use crate::{
     keccak::{Hashing, hash_all},
     layer::{Changes, Layer, StorageLayer},
     record::{self, AccountRecord},
+    segment::{Segments, Tail},
     tables::{Base, Tables, missing},
     trie::{Change, Trie, Values},
 };
@@ -37,6 +38,10 @@ pub(crate) struct Shared {
     pub(crate) accounts: ValueCache<B256, Option<AccountRecord>>,
     pub(crate) slots: ValueCache<(B256, B256), U256>,
     pub(crate) tries: TrieCache,
+    /// Blocks that left the tables.
+    pub(crate) segments: Segments,
+    /// The log index of those that did not.
+    pub(crate) tail: Tail,
     /// The last committed blocks, oldest first.
     pub(crate) bases: RwLock<VecDeque<Arc<Base>>>,
     /// Locked as long as anything can read or write the folder; the kernel releases it when the process ends.

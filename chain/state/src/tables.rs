@@ -41,7 +41,7 @@ pub(crate) struct Tables {
     pub(crate) headers: Keyspace,
     /// height -> encoded block.
     pub(crate) blocks: Keyspace,
-    /// height -> RLP receipts.
+    /// height -> [`crate::receipts`].
     pub(crate) receipts: Keyspace,
     /// height -> addresses.
     pub(crate) senders: Keyspace,
@@ -290,7 +290,8 @@ fn key_text(key: &[u8]) -> String {
     record::decode_height(key).map_or_else(|| hex::encode_prefixed(key), |number| number.to_string())
 }
 
-fn name(table: &Keyspace) -> &'static str {
+/// Name of a table.
+pub(crate) fn name(table: &Keyspace) -> &'static str {
     NAMES.into_iter().find(|name| *name == &**table.name()).unwrap_or("unknown")
 }
 
@@ -320,6 +321,11 @@ impl Base {
     /// The bytes of a table at a key.
     pub(crate) fn bytes(&self, table: &Keyspace, key: &[u8]) -> Result<Option<fjall::UserValue>, Error> {
         Ok(self.view.as_ref().map(|view| view.get(table, key)).transpose()?.flatten())
+    }
+
+    /// The length of the bytes of a table at a key.
+    pub(crate) fn size(&self, table: &Keyspace, key: &[u8]) -> Result<Option<u32>, Error> {
+        Ok(self.view.as_ref().map(|view| view.size_of(table, key)).transpose()?.flatten())
     }
 
     /// The record of a table at a key.

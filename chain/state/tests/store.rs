@@ -21,3 +21,7 @@ mod history;
 mod model;
 #[path = "store/oracle.rs"]
 mod oracle;
+#[path = "store/segments.rs"]
+mod segments;
+#[path = "store/verify.rs"]
+mod verify;

@@ -3,6 +3,8 @@
 mod bench;
 mod completions;
 #[cfg(feature = "validator")]
+mod db;
+#[cfg(feature = "validator")]
 mod import;
 #[cfg(feature = "validator")]
 mod init;
@@ -35,6 +37,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Node(options) => node::run(&options),
         #[cfg(feature = "validator")]
         Command::Import(options) => import::run(&options),
+        #[cfg(feature = "validator")]
+        Command::Db(command) => db::run(&command),
         Command::Verify(options) => verify::run(&options),
         Command::Provide(options) => provide::run(&options),
         Command::Run(options) => run::run(&options),

@@ -164,12 +164,16 @@ impl Submit for Admission {
 impl Chain {
     /// Only the genesis block.
     pub fn empty() -> Self {
+        Self::with_history(History::Blocks(3))
+    }
+
+    /// Only the genesis block, in a store that keeps so many old states.
+    fn with_history(history: History) -> Self {
         let rich = || GenesisAccount { balance: U256::from(1_000 * ETHER), ..GenesisAccount::default() };
         let accounts = [(Person::alice().address, rich()), (Person::bob().address, rich())].into();
         let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts, header: None };
         let dir = tempfile::tempdir().unwrap();
-        let options =
-            Options { recent_states: 2, cache_bytes: 1 << 20, history: History::Blocks(3), ..Options::default() };
+        let options = Options { recent_states: 2, cache_bytes: 1 << 20, history, ..Options::default() };
         let store = Store::open(&dir.path().join("state"), &genesis, options).unwrap();
         let pool = Pool::new(Limits::default(), CHAIN_ID, genesis.spec.gas_limit);
         let key = blst::min_sig::SecretKey::key_gen(&[42; 32], &[]).unwrap();
@@ -178,7 +182,16 @@ impl Chain {
 
     /// The chain of the module's table.
     pub fn full() -> Self {
-        let chain = Self::empty();
+        Self::empty().grown()
+    }
+
+    /// The same chain in a store that keeps all states.
+    pub fn archive() -> Self {
+        Self::with_history(History::Archive).grown()
+    }
+
+    fn grown(self) -> Self {
+        let chain = self;
         let (alice, bob, carol) = (Person::alice(), Person::bob(), Person::carol());
         let legacy = TxLegacy {
             chain_id: Some(CHAIN_ID),
@@ -274,6 +287,7 @@ impl Chain {
             block: Arc::clone(&block),
         };
         self.store.commit(commit).unwrap();
+        self.store.upkeep().unwrap();
         self.pool.lock().unwrap().on_block(spec.next_base_fee(block.header()), touched);
     }
 

@@ -102,4 +102,7 @@ fn ranges_that_cannot_be_searched_are_refused() {
         assert!(message.starts_with(start), "{filter}: {message}");
     }
     assert_eq!(found(&server, json!({ "fromBlock": "0x4", "toBlock": "0x7" })).len(), 0, "four blocks are allowed");
+    let bob = Person::bob().address.into_word();
+    let named = json!({ "fromBlock": "0x0", "toBlock": "0x7", "topics": [null, bob] });
+    assert_eq!(found(&server, named), ["0x1"], "the index answers over any range");
 }

@@ -50,6 +50,29 @@ fn check_storage(server: &Server, number: u64, answer: &Value, entry: &Value) {
 }
 
 #[test]
+fn reads_and_proofs_hold_at_every_block_of_an_archive() {
+    let server = Chain::archive().serve(keystead_rpc::ServerLimits::default());
+    let (client, contract, alice) = (&server.client, Chain::contract(), Person::alice().address);
+    let blocks = [(0, "0x0", 0), (1, "0x2", 0), (2, "0x3", 0), (3, "0x4", 8), (4, "0x4", 8), (7, "0x4", 8)];
+    for (number, nonce, value) in blocks {
+        let id = format!("{number:#x}");
+        assert_eq!(client.call("eth_getTransactionCount", json!([alice, id])), nonce, "{id}");
+        let word = json!(B256::with_last_byte(value));
+        assert_eq!(client.call("eth_getStorageAt", json!([contract, "0x0", id])), word, "{id}");
+        assert_eq!(client.call("eth_getCode", json!([contract, id])) == json!("0x"), number < 2, "{id}");
+        assert_eq!(client.call("eth_call", json!([{ "to": alice }, id])), "0x", "{id}");
+        check_account(&server, number, &client.call("eth_getProof", json!([alice, [], id])));
+        if number >= 2 {
+            let answer = client.call("eth_getProof", json!([contract, ["0x0", "0x1"], id]));
+            check_account(&server, number, &answer);
+            for entry in answer["storageProof"].as_array().unwrap() {
+                check_storage(&server, number, &answer, entry);
+            }
+        }
+    }
+}
+
+#[test]
 fn account_and_storage_proofs_hold_against_the_header() {
     let server = Server::full();
     let contract = Chain::contract();

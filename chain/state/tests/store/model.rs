@@ -1,6 +1,8 @@
 //! A world state as plain maps, its root by two foreign implementations, and chains of blocks over it.
 
-use alloy_consensus::{Receipt as PlainReceipt, ReceiptWithBloom, SignableTransaction as _, TxLegacy};
+use alloy_consensus::{
+    Receipt as PlainReceipt, ReceiptWithBloom, SignableTransaction as _, TxLegacy, proofs::calculate_receipt_root,
+};
 use alloy_primitives::{Bloom, KECCAK256_EMPTY, Signature, TxKind, keccak256};
 use alloy_trie::{EMPTY_ROOT_HASH, HashBuilder, Nibbles, TrieAccount, proof::verify_proof};
 use eth_trie::{EthTrie, MemoryDB, Trie as _};
@@ -257,8 +259,8 @@ impl Step {
             timestamp_ms: self.block.timestamp_ms() + 100 + salt % 1_000,
             beneficiary: Address::ZERO,
             state_root: child.state_root(),
-            receipts_root: EMPTY_ROOT_HASH,
-            logs_bloom: Bloom::ZERO,
+            receipts_root: calculate_receipt_root(&receipts),
+            logs_bloom: receipts.iter().fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.logs_bloom()),
             gas_limit: 150_000_000,
             gas_used: 0,
             base_fee: 7,

@@ -1,8 +1,8 @@
-//! Searches the logs of a bounded range of blocks.
+//! Searches logs.
 //!
 //! # Design
-//! The bloom of each header decides whether the block's receipts are read at all. An index of addresses and topics
-//! replaces this search when history grows; the filter and the limits stay.
+//! The store's index of addresses and topics answers; what is bounded here is what an answer may hold, and the range of
+//! a filter that names nothing to look up.
 
 use crate::{
     chain::Chain,
@@ -15,6 +15,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bloom};
 use alloy_rpc_types_eth::{Filter, FilterSet, Log};
+use keystead_state::Error as StateError;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
@@ -43,6 +44,15 @@ impl LogQuery {
     /// True if a log is asked for, by address and topics.
     pub(crate) fn matches(&self, log: &alloy_primitives::Log) -> bool {
         log.topics().len() >= self.topics_min && self.filter.matches(log)
+    }
+
+    /// The query as the store takes it.
+    fn stored(&self) -> keystead_state::LogQuery {
+        keystead_state::LogQuery {
+            addresses: self.filter.address.iter().copied().collect(),
+            topics: self.filter.topics.each_ref().map(|topics| topics.iter().copied().collect()),
+            topics_min: self.topics_min,
+        }
     }
 
     /// False if no log of a block with this bloom is asked for.
@@ -153,27 +163,41 @@ pub(super) fn get_logs(service: &Service, params: &Params) -> Result<Json, RpcEr
 /// Errors: as `eth_getLogs` answers them.
 pub(crate) fn find(service: &Service, query: &LogQuery) -> Result<Json, RpcError> {
     let limits = &service.limits;
-    let chain = service.chain();
-    let range = range(chain, query.blocks, limits)?;
-    let mut logs = Vec::new();
-    for number in range.clone() {
-        if !query.filter.matches_bloom(chain.header(number)?.logs_bloom) {
-            continue;
-        }
-        search(chain, number, query, &mut logs)?;
-        if logs.len() > limits.logs_max {
-            return Err(RpcError::limit(format!(
-                "query returns more than {} logs: narrow the filter or the range (blocks {} to {number} hold as many)",
-                limits.logs_max,
-                range.start()
-            )));
-        }
-    }
-    Json::of(&logs)
+    let range = range(service.chain(), query.blocks, &query.filter, limits)?;
+    Json::of(&found(service, query, range)?)
 }
 
-/// The heights to search. They exist, and are not more than the limit.
-fn range(chain: Chain<'_>, blocks: Blocks, limits: &ServerLimits) -> Result<RangeInclusive<u64>, RpcError> {
+/// The logs in a range of heights that match.
+fn found(service: &Service, query: &LogQuery, range: RangeInclusive<u64>) -> Result<Vec<Log>, RpcError> {
+    let max = service.limits.logs_max;
+    let from = *range.start();
+    let found = service.context.store.logs(&query.stored(), range, max).map_err(|error| match error {
+        StateError::TooManyLogs { up_to, .. } => RpcError::limit(format!(
+            "query returns more than {max} logs: narrow the filter or the range (blocks {from} to {up_to} hold as many)"
+        )),
+        error => error.into(),
+    })?;
+    let rendered = found.into_iter().map(|found| {
+        let place = LogPlace {
+            block_hash: found.block_hash,
+            block_number: found.block_number,
+            block_timestamp: found.block_timestamp,
+            transaction_hash: found.transaction_hash,
+            transaction_index: found.transaction_index,
+        };
+        place.log(found.log, usize::try_from(found.log_index).unwrap_or(usize::MAX))
+    });
+    Ok(rendered.collect())
+}
+
+/// The heights to search. They exist. A filter that names a value is answered from the index, over any range; one that
+/// names none reads every block, so their number is bounded.
+fn range(
+    chain: Chain<'_>,
+    blocks: Blocks,
+    filter: &Filter,
+    limits: &ServerLimits,
+) -> Result<RangeInclusive<u64>, RpcError> {
     let (from, to) = match blocks {
         Blocks::Hash(hash) => {
             let number = chain.number(BlockId::Hash(hash))?;
@@ -195,36 +219,14 @@ fn range(chain: Chain<'_>, blocks: Blocks, limits: &ServerLimits) -> Result<Rang
         )));
     }
     let count = to.saturating_sub(from).saturating_add(1);
-    if count > limits.log_blocks_max {
+    let open = filter.address.is_empty() && filter.topics.iter().all(FilterSet::is_empty);
+    if open && count > limits.log_blocks_max {
         return Err(RpcError::limit(format!(
-            "block range too large: got {count} blocks, limit {}",
+            "block range too large: got {count} blocks, limit {} without an address or topic",
             limits.log_blocks_max
         )));
     }
     Ok(from..=to)
-}
-
-/// Adds the logs of one block that match.
-fn search(chain: Chain<'_>, number: u64, query: &LogQuery, found: &mut Vec<Log>) -> Result<(), RpcError> {
-    let Some(executed) = chain.executed(BlockId::Number(number))? else { return Ok(()) };
-    let header = executed.block.header();
-    let mut log_index = 0usize;
-    for ((index, transaction), receipt) in executed.block.transactions().iter().enumerate().zip(&*executed.receipts) {
-        let place = LogPlace {
-            block_hash: executed.block.hash(),
-            block_number: number,
-            block_timestamp: header.timestamp,
-            transaction_hash: *transaction.tx_hash(),
-            transaction_index: index as u64,
-        };
-        for log in receipt.logs() {
-            if query.matches(log) {
-                found.push(place.log(log.clone(), log_index));
-            }
-            log_index = log_index.saturating_add(1);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -7,12 +7,15 @@ use crate::{
     rules::Rules,
 };
 use alloy_consensus::TxType;
-use alloy_eips::eip2930::AccessList;
+use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
 use alloy_primitives::{Address, Bytes, Log, TxKind, U256};
 use keystead_types::{Account, ChainSpec, StateView};
-use revm::context::{
-    TxEnv,
-    result::{ExecutionResult, HaltReason, Output},
+use revm::{
+    context::{
+        TxEnv,
+        result::{ExecutionResult, HaltReason, Output},
+    },
+    context_interface::either::Either,
 };
 
 /// What the caller of a simulated call pays per gas, in wei.
@@ -73,6 +76,8 @@ pub struct CallRequest {
     pub input: Bytes,
     /// EIP-2930 access list.
     pub access_list: AccessList,
+    /// EIP-7702 authorizations; with any, the call is one of type 4 and needs `to`.
+    pub authorizations: Vec<SignedAuthorization>,
 }
 
 /// How a call ended.
@@ -165,13 +170,16 @@ impl<'a> Simulation<'a> {
 
 fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
     let (kind, priority_fee) = match request.price {
-        CallPrice::Free => (TxType::Eip1559, Some(0)),
+        // Type 4 has no gas price: one that is given is both cap and tip.
+        CallPrice::Legacy { gas_price } if !request.authorizations.is_empty() => (TxType::Eip7702, Some(gas_price)),
         CallPrice::Legacy { .. } => (TxType::Eip2930, None),
+        CallPrice::Free => (TxType::Eip1559, Some(0)),
         CallPrice::Dynamic { max_priority_fee, .. } => (TxType::Eip1559, Some(max_priority_fee)),
     };
+    let kind = if request.authorizations.is_empty() { kind } else { TxType::Eip7702 };
     // A chain that does not have the type yet: the price is the same in the oldest one.
     let (kind, priority_fee) =
-        if rules.transaction_types.contains(kind) { (kind, priority_fee) } else { (TxType::Legacy, None) };
+        if rules.transaction_types.contains(kind) || kind == TxType::Eip7702 { (kind, priority_fee) } else { (TxType::Legacy, None) };
     TxEnv {
         tx_type: kind as u8,
         caller: request.from,
@@ -186,7 +194,7 @@ fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
         gas_priority_fee: priority_fee,
         blob_hashes: Vec::new(),
         max_fee_per_blob_gas: 0,
-        authorization_list: Vec::new(),
+        authorization_list: request.authorizations.into_iter().map(Either::Left).collect(),
     }
 }
 

@@ -104,7 +104,8 @@ impl Pool {
         account: &Account,
         base_fee: u64,
     ) -> Result<Inserted, PoolError> {
-        let Candidate { transaction, authorities } = candidate.into();
+        let candidate = candidate.into();
+        let (authorities, transaction) = (candidate.authorities(), candidate.transaction);
         let hash = *transaction.tx_hash();
         if self.by_hash.contains_key(&hash) {
             return Err(PoolError::AlreadyKnown { hash });

@@ -30,11 +30,33 @@ pub(crate) enum Slot {
     Waits(Waiting),
 }
 
+/// The answer to a message, with its share of the room for answers until it is dropped: that is, until it is sent.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// JSON.
+    pub(crate) text: String,
+    /// `None` for a refusal, which is small.
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    /// An answer that says why there is none.
+    pub(crate) const fn refusal(text: String) -> Self {
+        Self { text, _room: None }
+    }
+}
+
+impl AsRef<[u8]> for Answer {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
 /// Answers one message. `None` if there is nothing to answer: it held only notifications.
 ///
 /// `caller` is given if the message came over a connection that takes notifications.
 /// Cost: bounded by the service's limits. Errors of any kind are answers.
-pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<Arc<Caller>>) -> Option<String> {
+pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<Arc<Caller>>) -> Option<Answer> {
     let calls_max = service.limits.batch_requests_max;
     let parsed = if body.len() <= PARSE_INLINE_BYTES_MAX {
         Message::parse(&body, calls_max)
@@ -46,12 +68,12 @@ pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<A
         Ok(message) => run(service, message, caller).await,
         Err(error) => {
             service.metrics.refused();
-            Some(response(&Id::Null, Err(error)))
+            Some(Answer::refusal(response(&Id::Null, Err(error))))
         }
     }
 }
 
-async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller>>) -> Option<String> {
+async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller>>) -> Option<Answer> {
     let work = message.calls().iter().map(work_of).max().unwrap_or(Work::Instant);
     let batch = matches!(message, Message::Batch(_));
     let ids: Vec<Id> = message.calls().iter().filter_map(|call| call.id.clone()).collect();
@@ -60,7 +82,11 @@ async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller
         Ok(Slots { slots, bytes_left, waiting }) => {
             let texts = sync::settle(service, slots, bytes_left).await;
             drop(waiting);
-            return join(texts, batch);
+            let text = join(texts, batch)?;
+            match service.answer_room(text.len()) {
+                Some(room) => return Some(Answer { text, _room: Some(room) }),
+                None => RpcError::limit("the node is busy: too many answers wait to be read, try again later"),
+            }
         }
         Err(error) => error,
     };
@@ -68,7 +94,7 @@ async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller
         caller.abandon(service);
     }
     service.metrics.refused();
-    join(ids.iter().map(|id| response(id, Err(error.clone()))).collect(), batch)
+    join(ids.iter().map(|id| response(id, Err(error.clone()))).collect(), batch).map(Answer::refusal)
 }
 
 /// The calls of a message after they ran.

@@ -24,6 +24,9 @@ pub struct ServerLimits {
     pub bodies_bytes_max: usize,
     /// Largest answer in bytes (a batch counts as one). Default 25 MB, as geth.
     pub response_bytes_max: usize,
+    /// Bytes of answers that wait to be read by their callers, over all connections; while there is no room, an answer is
+    /// replaced by a limit error. Default 512 MiB: twenty answers of the largest size, a hundred thousand ordinary ones.
+    pub answers_bytes_max: usize,
     /// Requests in one batch. Default 1,000, as geth.
     pub batch_requests_max: usize,
     /// Connections held at once; further ones are told so (HTTP 503) and closed. Default 1,024.
@@ -60,7 +63,8 @@ pub struct ServerLimits {
     /// Bytes of one WebSocket message. Default 1 MiB: four transactions of the largest size in one batch. Less than a body
     /// over HTTP, because a message grows in memory that is not shared with other connections.
     pub socket_message_bytes_max: usize,
-    /// Messages of one WebSocket connection that are answered at once; the next one is read when one is done. Default 8.
+    /// Messages of one WebSocket connection that are answered at once; the next one is read when one is done. Default 64: calls
+    /// that wait for a block count too.
     pub socket_requests_max: usize,
     /// Time after which a WebSocket connection is asked for a sign of life. Default 20 s: below the patience of proxies.
     pub ping_interval: Duration,
@@ -96,6 +100,7 @@ impl Default for ServerLimits {
             body_bytes_max: 5 * 1024 * 1024,
             bodies_bytes_max: 128 * 1024 * 1024,
             response_bytes_max: 25_000_000,
+            answers_bytes_max: 512 * 1024 * 1024,
             batch_requests_max: 1_000,
             connections_max: 1_024,
             header_timeout: Duration::from_secs(30),
@@ -113,7 +118,7 @@ impl Default for ServerLimits {
             proof_keys_max: 1_024,
             fee_history_blocks_max: 1_024,
             socket_message_bytes_max: 1024 * 1024,
-            socket_requests_max: 8,
+            socket_requests_max: 64,
             ping_interval: Duration::from_secs(20),
             idle_timeout: Duration::from_secs(60),
             subscriptions_max: 64,

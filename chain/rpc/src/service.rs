@@ -11,9 +11,9 @@ use std::{
     sync::{Arc, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Unit in which request bodies are accounted for.
+/// Unit in which request bodies and answers are accounted for.
 pub(crate) const BODY_UNIT_BYTES: usize = 1_024;
 
 /// One server.
@@ -31,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) tip: TipCache,
     /// Room for request bodies, in units of [`BODY_UNIT_BYTES`].
     pub(crate) bodies: Arc<Semaphore>,
+    /// Room for answers that their callers have not read yet, in the same units.
+    answers: Arc<Semaphore>,
     /// Room for addresses and topics of filters and log subscriptions.
     pub(crate) watched_values: Arc<Semaphore>,
     /// Room for messages that wait for receipts.
@@ -90,6 +92,7 @@ impl Service {
         Self {
             news: News::new(&context.store),
             bodies: room(limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES)),
+            answers: room(limits.answers_bytes_max.div_ceil(BODY_UNIT_BYTES)),
             watched_values: room(limits.watched_values_max),
             sync_waiting: room(limits.sync_waiting_max),
             filters: Filters::default(),
@@ -100,6 +103,12 @@ impl Service {
             metrics: Metrics::new(),
             tip: TipCache::default(),
         }
+    }
+
+    /// Room for an answer of so many bytes until it is read; `None` if others take it.
+    pub(crate) fn answer_room(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = u32::try_from(bytes.div_ceil(BODY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.answers).try_acquire_many_owned(units).ok()
     }
 
     /// Rings after every commit. What was committed before this call does not ring.

@@ -11,6 +11,7 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256};
 use rayon::prelude::*;
+use std::collections::BTreeMap;
 
 /// A signed transaction. Type 3 is a variant because foreign chains have it; Keystead's chain refuses it.
 pub type Transaction = EthereumTxEnvelope<TxEip4844>;
@@ -102,20 +103,21 @@ pub fn recover(transaction: Transaction) -> Result<Recovered, RecoverError> {
 }
 
 /// Whose accounts a transaction of type 4 may change the code of (EIP-7702): the signers of its authorizations, ascending,
-/// each once. Authorizations that can never take effect are left out: for another chain than the transaction's, with the
-/// last nonce of all, or with a signature that is not valid.
+/// each once, with the highest nonce that they signed for. Authorizations that can never take effect are left out: for
+/// another chain than the transaction's, with the last nonce of all, or with a signature that is not valid.
 ///
 /// Cost: one recovery of a signer, about 40 us, for each authorization; the caller bounds their number.
 #[must_use]
-pub fn authorities(transaction: &Transaction) -> Vec<Address> {
+pub fn authorities(transaction: &Transaction) -> Vec<(Address, u64)> {
     let chain_id = transaction.chain_id().unwrap_or_default();
     let signed = transaction.authorization_list().unwrap_or_default();
     let may_take_effect =
         |it: &&SignedAuthorization| (it.chain_id().is_zero() || *it.chain_id() == chain_id) && it.nonce() < u64::MAX;
-    let mut signers: Vec<Address> = signed.iter().filter(may_take_effect).filter_map(authority).collect();
-    signers.sort_unstable();
-    signers.dedup();
-    signers
+    let named = signed.iter().filter(may_take_effect).filter_map(|it| Some((authority(it)?, it.nonce())));
+    // A map keeps the last value of a key.
+    let mut named: Vec<(Address, u64)> = named.collect();
+    named.sort_unstable();
+    named.into_iter().collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 /// The signer of an authorization; `None` if the signature is not valid under EIP-2 (low `s`).

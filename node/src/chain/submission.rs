@@ -102,7 +102,11 @@ impl Submissions {
         let hash = *transaction.tx_hash();
         let signer = transaction.signer();
         // Before the lock: it checks the signatures of authorizations.
-        let candidate = Candidate::from(Arc::new(transaction));
+        let mut candidate = Candidate::from(Arc::new(transaction));
+        let head = self.store.latest();
+        candidate
+            .forget_used(|authority| head.account(authority).map(|account| account.unwrap_or_default().nonce))
+            .map_err(|error| unavailable(&error))?;
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         let snapshot = self.store.latest();
         let account = snapshot.account(&signer).map_err(|error| unavailable(&error))?.unwrap_or_default();

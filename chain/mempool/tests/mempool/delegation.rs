@@ -4,7 +4,7 @@ use crate::sample::*;
 use alloy_consensus::{SignableTransaction as _, TxEip7702, crypto::secp256k1::sign_message};
 use alloy_eips::eip7702::{Authorization, SignedAuthorization};
 use alloy_primitives::{Address, B256, Signature, U256, keccak256};
-use keystead_mempool::{Limits, Pool, PoolError};
+use keystead_mempool::{Candidate, Limits, Pool, PoolError};
 use keystead_types::{Account, Recovered};
 use std::sync::Arc;
 
@@ -210,6 +210,24 @@ fn authorizations_that_cannot_take_effect_restrict_nobody() {
     insert(&mut pool, set_code(sender(1), 0, 1, vec![victim.authorize_on(0, 0)])).unwrap();
     insert(&mut pool, victim.transfer(0)).unwrap();
     assert!(insert(&mut pool, victim.transfer(1)).is_err());
+}
+
+#[test]
+fn an_authorization_that_was_used_restricts_nobody_when_it_is_sent_again() {
+    let victim = Person::new(2);
+    let old = |nonce| {
+        let list = vec![victim.authorize_on(CHAIN_ID, 3), victim.authorize_on(CHAIN_ID, 1)];
+        let mut candidate = Candidate::from(set_code(sender(1), 0, 1, list));
+        candidate
+            .forget_used(|address| if *address == victim.address { Ok(nonce) } else { Err(()) })
+            .map(|()| candidate)
+    };
+    for (nonce, restricts) in [(0, true), (3, true), (4, false)] {
+        let mut pool = pool();
+        pool.insert(old(nonce).unwrap(), &RICH, BASE_FEE).unwrap();
+        insert(&mut pool, victim.transfer(0)).unwrap();
+        assert_eq!(insert(&mut pool, victim.transfer(1)).is_err(), restricts, "{nonce}");
+    }
 }
 
 #[test]

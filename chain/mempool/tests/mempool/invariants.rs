@@ -1,17 +1,58 @@
 //! What must hold after every operation, whatever the operations are.
 
 use crate::sample::*;
-use alloy_consensus::Transaction as _;
+use alloy_consensus::{SignableTransaction as _, Transaction as _, TxEip7702, crypto::secp256k1::sign_message};
+use alloy_eips::eip7702::{Authorization, SignedAuthorization};
 use alloy_primitives::{B256, U256};
 use keystead_mempool::{Limits, Pool};
 use keystead_types::{Account, Address, Recovered};
 use proptest::prelude::*;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 const SENDERS: u64 = 6;
+
+/// The senders: each has a key, so that it can sign authorizations.
+static PEOPLE: LazyLock<Vec<(Address, SignedAuthorization)>> = LazyLock::new(|| {
+    let person = |seed: u8| {
+        let authorization = Authorization { chain_id: U256::from(CHAIN_ID), address: Address::ZERO, nonce: 0 };
+        let hash = authorization.signature_hash();
+        let signature = sign_message(B256::repeat_byte(seed), hash).unwrap();
+        (signature.recover_address_from_prehash(&hash).unwrap(), authorization.into_signed(signature))
+    };
+    (1..=SENDERS as u8).map(person).collect()
+});
+
+fn who(seed: u64) -> Address {
+    PEOPLE[seed as usize].0
+}
+
+/// Whom a transaction of type 4 names: the next two.
+fn named(from: u64) -> [u64; 2] {
+    [1, 2].map(|next| (from + next) % SENDERS)
+}
+
+/// The transaction of one of them.
+fn recovered(tx: &Tx) -> Arc<Recovered> {
+    let mut transaction = tx.recovered().inner().clone();
+    if tx.kind == 4 {
+        let list = named(tx.from).map(|seed| PEOPLE[seed as usize].1.clone());
+        let body = TxEip7702 {
+            chain_id: CHAIN_ID,
+            nonce: tx.nonce,
+            gas_limit: 80_000,
+            max_fee_per_gas: tx.max_fee,
+            max_priority_fee_per_gas: tx.tip,
+            input: tx.input.clone(),
+            authorization_list: list.into(),
+            ..TxEip7702::default()
+        };
+        transaction = body.into_signed(*transaction.signature()).into();
+    }
+    Arc::new(Recovered::new_unchecked(transaction, who(tx.from)))
+}
 
 #[derive(Clone, Debug)]
 enum Operation {
@@ -28,9 +69,11 @@ enum Operation {
 }
 
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
-    let insert = (0..SENDERS, 0_u64..12, 0_u128..40, 900_u128..3_000, 0_usize..600, 0_u8..3).prop_map(
+    let insert = (0..SENDERS, 0_u64..12, 0_u128..40, 900_u128..3_000, 0_usize..600, 0_u8..4).prop_map(
         |(from, nonce, tip, max_fee, bytes, kind)| {
             let input = vec![1; if bytes < 400 { 0 } else { bytes }];
+            // Types 0, 1, 2 and 4.
+            let kind = if kind == 3 { 4 } else { kind };
             Operation::Insert(Tx { kind, max_fee, input: input.into(), gas: 60_000, ..Tx::new(from, nonce, tip) })
         },
     );
@@ -59,7 +102,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let accounts = (0..SENDERS).map(|seed| (sender(seed), account(0, 1_500_000_000))).collect();
+        let accounts = (0..SENDERS).map(|seed| (who(seed), account(0, 1_500_000_000))).collect();
         Self { pool: with_limits(limits()), accounts, base_fee: 1_000 }
     }
 
@@ -82,9 +125,9 @@ impl Model {
                     account.balance -= U256::from(21_000 * u128::from(self.base_fee));
                     touched.insert(tx.signer(), *account);
                 }
-                let account = self.accounts.get_mut(&sender(*rich)).unwrap();
+                let account = self.accounts.get_mut(&who(*rich)).unwrap();
                 account.balance = U256::from(*balance);
-                touched.insert(sender(*rich), *account);
+                touched.insert(who(*rich), *account);
                 self.base_fee = *base_fee;
                 self.pool.on_block(*base_fee, touched);
             }
@@ -93,11 +136,11 @@ impl Model {
 
     fn insert(&mut self, tx: &Tx) {
         let before = self.all();
-        let account = self.accounts[&sender(tx.from)];
-        match self.pool.insert(tx.recovered(), &account, self.base_fee) {
+        let account = self.accounts[&who(tx.from)];
+        match self.pool.insert(recovered(tx), &account, self.base_fee) {
             Err(_) => assert_eq!(before, self.all(), "a refused transaction changed the pool"),
             Ok(inserted) => {
-                assert!(self.pool.contains(&tx.hash()));
+                assert!(self.pool.contains(recovered(tx).tx_hash()));
                 let gone: BTreeSet<B256> = inserted.evicted.iter().chain(&inserted.replaced).copied().collect();
                 let left: BTreeSet<B256> =
                     before.iter().map(|tx| *tx.tx_hash()).filter(|hash| !self.pool.contains(hash)).collect();
@@ -135,6 +178,13 @@ impl Model {
             assert!(own.iter().map(|tx| size(tx)).sum::<usize>() <= limits.bytes_per_sender_max);
             let next = (account.nonce..).find(|nonce| !places.contains(&(*address, *nonce))).unwrap();
             assert_eq!(self.pool.next_nonce(address, account.nonce), next);
+        }
+        for tx in all.iter().filter(|tx| tx.authorization_list().is_some()) {
+            let place = PEOPLE.iter().position(|(address, _)| *address == tx.signer()).unwrap();
+            for authority in named(place as u64).map(who) {
+                let stack = all.iter().filter(|tx| tx.signer() == authority).count();
+                assert!(stack <= 1, "a stack on an account that an authorization names");
+            }
         }
         self.check_best(&places);
     }

@@ -97,13 +97,14 @@ async fn rpc(State(service): State<Arc<Service>>, request: Request) -> Response 
         Err(_elapsed) => return refusal(&service, StatusCode::REQUEST_TIMEOUT, RpcError::timeout()),
     };
     match dispatch::answer(&service, body, None).await {
-        Some(text) => json(StatusCode::OK, text),
+        // The room is given back when the last byte is on its way.
+        Some(answer) => json(StatusCode::OK, Bytes::from_owner(answer)),
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
-fn json(code: StatusCode, text: String) -> Response {
-    (code, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+fn json(code: StatusCode, body: impl Into<Body>) -> Response {
+    (code, [(header::CONTENT_TYPE, "application/json")], body.into()).into_response()
 }
 
 fn refusal(service: &Service, code: StatusCode, error: RpcError) -> Response {

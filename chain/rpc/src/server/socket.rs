@@ -10,8 +10,9 @@
 
 use super::Guest;
 use crate::{
-    dispatch,
+    dispatch::{self, Answer},
     error::RpcError,
+    message::{Id, response},
     service::{BODY_UNIT_BYTES, Service},
     subscriptions::{Book, Caller, Told, Untold},
 };
@@ -71,7 +72,7 @@ async fn serve(mut socket: WebSocket, service: Arc<Service>, guest: Guest) {
     let book = Arc::new(Book::default());
     let end = tokio::select! {
         end = Box::pin(Session::new(&service, &book, &guest).run(&mut socket)) => end,
-        () = cut(guest.stopped.clone(), service.limits.shutdown_timeout) => End::Gone,
+        () = cut(guest.stopped.clone(), service.limits.shutdown_timeout) => End::Stopped,
     };
     book.close_all(&service);
     tracing::debug!(?end, "websocket ends");
@@ -117,13 +118,13 @@ impl End {
 }
 
 /// An answer to be sent, and the subscriptions that it tells of.
-type Answer = (Option<String>, Vec<u128>);
+type Answered = (Option<Answer>, Vec<u128>);
 
 struct Session<'a> {
     service: &'a Arc<Service>,
     book: &'a Arc<Book>,
     /// Messages that are being answered.
-    requests: JoinSet<Answer>,
+    requests: JoinSet<Answered>,
     /// The next notifications; one job at most.
     telling: JoinSet<Result<Told, Untold>>,
     /// There may be something new to tell.
@@ -205,9 +206,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    async fn answer(&mut self, socket: &mut WebSocket, answer: Result<Answer, JoinError>) -> Result<(), End> {
-        let (text, ids) = answer.map_err(|_panicked| End::Broken)?;
-        if let Some(text) = text {
+    async fn answer(&mut self, socket: &mut WebSocket, answer: Result<Answered, JoinError>) -> Result<(), End> {
+        let (answer, ids) = answer.map_err(|_panicked| End::Broken)?;
+        if let Some(mut answer) = answer {
+            // What is left of it holds its room until it is sent.
+            let text = std::mem::take(&mut answer.text);
             send(socket, Message::Text(text.into())).await?;
         }
         if !ids.is_empty() {
@@ -255,19 +258,19 @@ impl<'a> Session<'a> {
 }
 
 /// Answers one message, within the room that all bodies share.
-fn answer(service: Arc<Service>, book: Arc<Book>, body: Bytes) -> impl Future<Output = Answer> + Send {
+fn answer(service: Arc<Service>, book: Arc<Book>, body: Bytes) -> impl Future<Output = Answered> + Send {
     let units = u32::try_from(body.len().div_ceil(BODY_UNIT_BYTES)).unwrap_or(u32::MAX);
     async move {
         // Longer than all the room there is: such a message is refused here, as it would wait for ever.
         let all = service.limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES);
         if usize::try_from(units).unwrap_or(usize::MAX) > all {
             let error = RpcError::limit("request too large for this node");
-            return (Some(crate::message::response(&crate::message::Id::Null, Err(error))), Vec::new());
+            return (Some(Answer::refusal(response(&Id::Null, Err(error)))), Vec::new());
         }
         let _room = service.bodies.acquire_many(units).await;
         let caller = Arc::new(Caller::new(book));
-        let text = dispatch::answer(&service, body, Some(Arc::clone(&caller))).await;
-        (text, caller.ids())
+        let answer = dispatch::answer(&service, body, Some(Arc::clone(&caller))).await;
+        (answer, caller.ids())
     }
 }
 

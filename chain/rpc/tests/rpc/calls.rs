@@ -128,3 +128,32 @@ fn an_estimate_is_enough_and_not_much_more() {
     assert!(gas_limit < used * 11 / 10, "estimate {gas_limit}, used {used}");
     assert_ne!(receipt["logs"], Value::Array(vec![]));
 }
+
+#[test]
+fn a_call_with_an_authorization_runs_the_code_that_it_gives_and_pays_for_it() {
+    let server = Server::full();
+    let (alice, carol) = (Person::alice(), Person::carol());
+    let authorization = json!(carol.authorize(Chain::contract(), 0));
+    let plain = json!({ "from": alice.address, "to": carol.address, "input": word(7) });
+    let mut delegated = plain.clone();
+    delegated["authorizationList"] = json!([authorization]);
+    // Without it carol's account has no code; with it a call with zero reverts as the contract does.
+    assert_eq!(server.client.call("eth_call", json!([plain])), "0x");
+    let gas = |call: &Value| {
+        let gas = server.client.call("eth_estimateGas", json!([call]));
+        u64::from_str_radix(gas.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    };
+    assert!(gas(&delegated) >= gas(&plain) + 25_000, "{} {}", gas(&delegated), gas(&plain));
+    delegated["input"] = json!(word(0));
+    assert_eq!(server.client.fail("eth_call", json!([delegated])).0, 3);
+    for price in ["gasPrice", "maxFeePerGas"] {
+        let mut priced = delegated.clone();
+        priced[price] = json!("0xb2d05e00");
+        assert_eq!(server.client.fail("eth_call", json!([priced])).0, 3);
+    }
+    // A used or foreign nonce gives no code.
+    delegated["authorizationList"] = json!([carol.authorize(Chain::contract(), 1)]);
+    assert_eq!(server.client.call("eth_call", json!([delegated])), "0x");
+    delegated["to"] = Value::Null;
+    assert_eq!(server.client.fail("eth_call", json!([delegated])).0, -32602);
+}

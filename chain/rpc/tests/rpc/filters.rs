@@ -90,7 +90,7 @@ fn a_pool_filter_tells_what_arrives() {
     let full = server.client.call("eth_newPendingTransactionFilter", json!([true]));
     let hash =
         server.client.call("eth_sendRawTransaction", json!([raw(&alice.transfer(4, alice.address, U256::from(1)))]));
-    assert_eq!(changes(&server, &hashes), [hash.clone()]);
+    assert_eq!(changes(&server, &hashes), std::slice::from_ref(&hash));
     assert_eq!(changes(&server, &full), [server.client.call("eth_getTransactionByHash", json!([hash]))]);
     assert!(changes(&server, &hashes).is_empty());
     let (code, message) = server.client.fail("eth_getFilterLogs", json!([hashes]));

@@ -86,6 +86,38 @@ fn bodies_of_all_connections_together_are_bounded() {
 }
 
 #[test]
+fn answers_that_nobody_reads_are_bounded_over_all_connections() {
+    let limits = ServerLimits { answers_bytes_max: 25_000_000, batch_requests_max: 10_000, ..ServerLimits::default() };
+    let server = Chain::full().serve(limits);
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": ["0x1", true] });
+    let bytes = server.client.post(call.to_string()).body.len();
+    // Twenty megabytes: more than the buffers of two sockets hold.
+    let batch = json!(vec![call.clone(); 20_000_000 / bytes]).to_string();
+    let mut holder = server.client.connect();
+    let head = format!(
+        "POST / HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n\r\n",
+        batch.len()
+    );
+    holder.write_all(format!("{head}{batch}").as_bytes()).unwrap();
+    let mut first = [0; 1];
+    holder.read_exact(&mut first).unwrap();
+    let refused = server.client.post(&batch).json();
+    assert!(refused.as_array().unwrap().iter().all(|it| it["error"]["code"] == -32005 && it["id"] == 1));
+    let mut socket = crate::websocket::Socket::open(server.client);
+    socket.send(&batch);
+    assert_eq!(socket.message()[0]["error"]["code"], -32005);
+    assert_eq!(server.client.post(call.to_string()).json()["result"]["number"], "0x1", "there is room for small ones");
+    drop(holder);
+    let started = Instant::now();
+    while server.client.post(&batch).json()[0]["error"]["code"] == -32005 {
+        assert!(started.elapsed() < PATIENCE, "the room was never given back");
+    }
+    socket.send(&batch);
+    assert_eq!(socket.message()[0]["result"]["number"], "0x1");
+}
+
+#[test]
 fn a_caller_that_never_finishes_its_head_is_cut_off() {
     let server = Chain::empty().serve(ServerLimits { header_timeout: SHORT, ..ServerLimits::default() });
     let mut slow = server.client.connect();

@@ -6,13 +6,17 @@ use crate::{
     params::{BlockId, FromJson, Params, member, show},
     service::Service,
 };
-use alloy_eips::eip2930::{AccessList, AccessListItem};
+use alloy_eips::{
+    eip2930::{AccessList, AccessListItem},
+    eip7702::SignedAuthorization,
+};
 use alloy_primitives::{Address, B256, Bytes, U64};
 use keystead_execution::{
     BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, call as execute_call,
     estimate_gas as execute_estimate,
 };
 use keystead_state::Snapshot;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
@@ -83,8 +87,7 @@ struct Call {
 }
 
 /// Fields of transaction types that this chain does not run, with the type that has them.
-const FOREIGN_FIELDS: [(&str, u8); 4] =
-    [("blobVersionedHashes", 3), ("blobs", 3), ("maxFeePerBlobGas", 3), ("authorizationList", 4)];
+const FOREIGN_FIELDS: [(&str, u8); 3] = [("blobVersionedHashes", 3), ("blobs", 3), ("maxFeePerBlobGas", 3)];
 
 impl FromJson for CallObject {
     fn from_json(value: &Value) -> Result<Self, String> {
@@ -101,7 +104,7 @@ impl FromJson for CallObject {
                 return Err(format!("field {field:?}: transaction type {kind} is not supported on this chain"));
             }
         }
-        if let Some(kind) = member::<u64>(object, "type")?.filter(|kind| *kind > 2) {
+        if let Some(kind) = member::<u64>(object, "type")?.filter(|kind| !matches!(kind, 0..=2 | 4)) {
             return Err(format!("field \"type\": transaction type {kind} is not supported on this chain"));
         }
         // The nonce does not matter to a call, but a malformed one is the caller's mistake.
@@ -114,7 +117,11 @@ impl FromJson for CallObject {
             value: member(object, "value")?.unwrap_or_default(),
             input: input(object)?,
             access_list: AccessList(member(object, "accessList")?.map(access_list).unwrap_or_default()),
+            authorizations: member(object, "authorizationList")?.map(authorizations).unwrap_or_default(),
         };
+        if !call.authorizations.is_empty() && call.to.is_none() {
+            return Err("field \"to\": a call with an authorizationList cannot create a contract".to_owned());
+        }
         Ok(Self(Call { call, chain_id: member(object, "chainId")? }))
     }
 }
@@ -165,6 +172,21 @@ impl FromJson for AccessEntry {
     }
 }
 
+/// One entry of an authorization list.
+struct Authorization(SignedAuthorization);
+
+fn authorizations(entries: Vec<Authorization>) -> Vec<SignedAuthorization> {
+    entries.into_iter().map(|Authorization(signed)| signed).collect()
+}
+
+impl FromJson for Authorization {
+    fn from_json(value: &Value) -> Result<Self, String> {
+        SignedAuthorization::deserialize(value)
+            .map(Self)
+            .map_err(|error| format!("expected an object with chainId, address, nonce, yParity, r and s: {error}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
@@ -195,6 +217,7 @@ mod tests {
             value: U256::from(7),
             input: Bytes::from_static(&[1, 2]),
             access_list: AccessList(items),
+            authorizations: Vec::new(),
         };
         assert_eq!(request, Ok(want));
         assert_eq!(read(json!({})), Ok(CallRequest::default()));
@@ -208,7 +231,10 @@ mod tests {
             (json!({ "gasPrice": "0x1", "maxFeePerGas": "0x1" }), "gasPrice and"),
             (json!({ "type": "0x3" }), "type 3"),
             (json!({ "blobVersionedHashes": [B256::ZERO] }), "\"blobVersionedHashes\""),
-            (json!({ "authorizationList": [{}] }), "type 4"),
+            (
+                json!({ "authorizationList": [{}] }),
+                "field \"authorizationList\": element 0: expected an object with chainId",
+            ),
             (json!({ "gas": 21000 }), "field \"gas\": expected a quantity"),
             (json!({ "value": "1" }), "field \"value\""),
             (json!({ "accessList": [{}] }), "field \"accessList\": element 0: field \"address\" is missing"),

@@ -5,7 +5,8 @@ use crate::{lanes::Work, methods::Method, params::Param};
 
 const CALL: Param = Param::required(
     "transaction",
-    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList",
+    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
+     authorizationList",
 );
 const STATE_OVERRIDES: Param = Param::optional("stateOverrides", "not taken yet: must be null or empty");
 const BLOCK_OVERRIDES: Param = Param::optional("blockOverrides", "not taken yet: must be null or empty");

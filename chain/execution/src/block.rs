@@ -104,6 +104,11 @@ impl<'a> BlockRun<'a> {
         Ok(())
     }
 
+    /// The machine as the transactions so far left it, for one who goes on without receipts.
+    pub(crate) fn into_machine(self) -> Machine<'a> {
+        self.machine
+    }
+
     /// Ends the block.
     pub(crate) fn finish(self) -> Outcome {
         let mut logs_bloom = Bloom::ZERO;
@@ -115,7 +120,7 @@ impl<'a> BlockRun<'a> {
             receipts: self.receipts,
             gas_used: self.gas_used,
             logs_bloom,
-            changes: self.machine.into_overlay().into_changes(),
+            changes: self.machine.into_overlay().changes(),
         }
     }
 }

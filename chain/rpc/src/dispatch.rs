@@ -45,12 +45,14 @@ async fn run(service: &Arc<Service>, message: Message) -> Option<String> {
     let limit = service.limits.request_timeout;
     let _running = service.metrics.running();
     let runner = Arc::clone(service);
+    // Time in the queue counts: work that begins late must not run on for a caller who was told that it timed out.
+    let deadline = Instant::now().checked_add(limit);
     let job = move || match message {
         Message::Single(call) => {
             let mut bytes_left = runner.limits.response_bytes_max;
-            run_call(&runner, call, &mut bytes_left)
+            run_call(&runner, call, &mut bytes_left, deadline)
         }
-        Message::Batch(calls) => run_batch(&runner, calls, Instant::now().checked_add(limit)),
+        Message::Batch(calls) => run_batch(&runner, calls, deadline),
     };
     let error = match tokio::time::timeout(limit, service.lanes.run(work, job)).await {
         Ok(Ok(text)) => return text,
@@ -76,7 +78,7 @@ fn run_batch(service: &Service, calls: Vec<Call>, deadline: Option<Instant>) -> 
         let text = match call.id {
             Some(id) if late => Some(response(&id, Err(RpcError::timeout()))),
             None if late => None,
-            _ => run_call(service, call, &mut bytes_left),
+            _ => run_call(service, call, &mut bytes_left, deadline),
         };
         texts.extend(text);
     }
@@ -92,9 +94,12 @@ fn join(texts: Vec<String>, batch: bool) -> Option<String> {
 }
 
 /// Runs one call; takes the size of its result off `bytes_left`, and refuses a result that is larger.
-fn run_call(service: &Service, call: Call, bytes_left: &mut usize) -> Option<String> {
-    let outcome =
-        if *bytes_left == 0 { Err(too_large(service)) } else { call.content.and_then(|it| run_request(service, it)) };
+fn run_call(service: &Service, call: Call, bytes_left: &mut usize, deadline: Option<Instant>) -> Option<String> {
+    let outcome = if *bytes_left == 0 {
+        Err(too_large(service))
+    } else {
+        call.content.and_then(|it| run_request(service, it, deadline))
+    };
     let outcome = outcome.and_then(|json| match bytes_left.checked_sub(json.bytes()) {
         Some(left) => {
             *bytes_left = left;
@@ -112,13 +117,15 @@ fn too_large(service: &Service) -> RpcError {
     RpcError::response_too_large(service.limits.response_bytes_max)
 }
 
-fn run_request(service: &Service, request: Request) -> Result<Json, RpcError> {
+fn run_request(service: &Service, request: Request, deadline: Option<Instant>) -> Result<Json, RpcError> {
     let Some((index, method)) = methods::find(&request.method) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };
     let start = Instant::now();
-    let outcome = Params::new(method.params, request.params).and_then(|params| (method.run)(service, &params));
+    let outcome = Params::new(method.params, request.params)
+        .map(|params| params.until(deadline))
+        .and_then(|params| (method.run)(service, &params));
     service.metrics.answered(index, outcome.is_ok(), start.elapsed());
     tracing::debug!(method = method.name, ok = outcome.is_ok(), "rpc");
     outcome

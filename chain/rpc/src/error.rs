@@ -44,6 +44,8 @@ pub(crate) enum Code {
     LimitExceeded,
     /// The EVM call reverted; `data` is what it returned.
     Reverted,
+    /// A code that one method defines for itself.
+    Own(i32),
 }
 
 impl Code {
@@ -60,6 +62,7 @@ impl Code {
             Self::ResponseTooLarge => -32_003,
             Self::LimitExceeded => -32_005,
             Self::Reverted => 3,
+            Self::Own(number) => number,
         }
     }
 }
@@ -106,6 +109,11 @@ impl RpcError {
     /// The request cannot be carried out.
     pub(crate) fn server(message: impl Into<String>) -> Self {
         Self::new(Code::Server, message)
+    }
+
+    /// An error with a code that one method defines for itself.
+    pub(crate) fn coded(number: i32, message: impl Into<String>) -> Self {
+        Self::new(Code::Own(number), message)
     }
 
     /// A limit of this node.

@@ -8,7 +8,9 @@
 
 use crate::error::RpcError;
 use alloy_primitives::{Address, B256, Bytes, U256};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Instant;
 
 /// One parameter of a method, as the table documents it.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ impl Param {
 pub(crate) struct Params {
     declared: &'static [Param],
     values: Vec<Value>,
+    /// When the caller is told that the time is over; `None` for never.
+    deadline: Option<Instant>,
 }
 
 /// A value of a parameter or of a field in one.
@@ -81,7 +85,7 @@ impl Params {
             )));
         }
         values.resize(declared.len(), Value::Null);
-        let params = Self { declared, values };
+        let params = Self { declared, values, deadline: None };
         let missing =
             params.declared.iter().zip(&params.values).position(|(param, value)| param.required && value.is_null());
         match missing {
@@ -103,6 +107,26 @@ impl Params {
     /// The parameter at `index` as it came; null if missing.
     pub(crate) fn value(&self, index: usize) -> &Value {
         self.values.get(index).unwrap_or(&Value::Null)
+    }
+
+    /// The parameter at `index` in the shape of one of alloy's types; the default if it is missing or null.
+    pub(crate) fn shaped<T: DeserializeOwned + Default>(&self, index: usize) -> Result<T, RpcError> {
+        let value = self.value(index);
+        if value.is_null() {
+            return Ok(T::default());
+        }
+        T::deserialize(value).map_err(|error| self.wrong(index, &error.to_string()))
+    }
+
+    /// The same, for a request that must end at `deadline`.
+    pub(crate) const fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// True once nobody waits for the answer any more: long work asks now and then.
+    pub(crate) fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// The error for a wrong parameter.

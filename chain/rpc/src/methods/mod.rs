@@ -5,10 +5,14 @@
 //! description all read these rows, so that they cannot disagree. A method is a plain function from the server's
 //! state and its parameters to JSON.
 
+mod debug;
 pub(crate) mod eth;
 mod keystead;
 mod net;
+mod otterscan;
 mod rpc;
+mod trace;
+mod tracing;
 mod web3;
 
 use crate::{
@@ -40,7 +44,8 @@ pub(crate) struct Method {
 /// All methods, grouped by namespace.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     let groups = [eth::METHODS, eth::MORE_METHODS, keystead::METHODS, net::METHODS, rpc::METHODS, web3::METHODS];
-    groups.into_iter().flatten()
+    let tracing = [debug::METHODS, eth::SIMULATE_METHODS, eth::TOOL_METHODS, otterscan::METHODS, trace::METHODS];
+    groups.into_iter().chain(tracing).flatten()
 }
 
 /// A method by name, with its index in [`all`].

@@ -20,3 +20,5 @@ mod logs;
 mod proofs;
 mod reads;
 mod sending;
+mod tools;
+mod tracing;

@@ -11,10 +11,15 @@ pub(crate) mod fee;
 mod logs;
 mod more;
 mod proof;
+mod simulate;
+mod tools;
 mod transaction;
 
 pub(super) use block::numbered;
-pub(super) use more::METHODS as MORE_METHODS;
+pub(super) use call::{CallObject, failed, request};
+pub(super) use more::{BLOCK_OVERRIDES, CALL, METHODS as MORE_METHODS, STATE_OVERRIDES};
+pub(super) use simulate::METHODS as SIMULATE_METHODS;
+pub(super) use tools::METHODS as TOOL_METHODS;
 
 use super::Method;
 use crate::{
@@ -27,7 +32,7 @@ use crate::{
 use alloy_primitives::U64;
 
 /// How every method that reads a state takes the block.
-const BLOCK: Param = Param::optional("block", "tag, number, hash or EIP-1898 object; default latest");
+pub(super) const BLOCK: Param = Param::optional("block", "tag, number, hash or EIP-1898 object; default latest");
 const BLOCK_REQUIRED: Param = Param::required("block", "tag, number, hash or EIP-1898 object");
 const NUMBER: Param = Param::required("block", "tag or number");
 const HASH: Param = Param::required("blockHash", "hash");

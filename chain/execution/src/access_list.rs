@@ -70,7 +70,7 @@ impl Recorder for Touched {
     type Inspector = AccessListInspector;
 
     fn detail(&self) -> Detail {
-        Detail::default()
+        Detail::NOTHING
     }
 
     fn begin(&self, _: u64) -> Result<AccessListInspector, TraceError> {

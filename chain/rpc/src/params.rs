@@ -111,11 +111,7 @@ impl Params {
 
     /// The parameter at `index` in the shape of one of alloy's types; the default if it is missing or null.
     pub(crate) fn shaped<T: DeserializeOwned + Default>(&self, index: usize) -> Result<T, RpcError> {
-        let value = self.value(index);
-        if value.is_null() {
-            return Ok(T::default());
-        }
-        T::deserialize(value).map_err(|error| self.wrong(index, &error.to_string()))
+        shaped(self.value(index)).map_err(|reason| self.wrong(index, &reason))
     }
 
     /// The same, for a request that must end at `deadline`.
@@ -136,6 +132,15 @@ impl Params {
     }
 }
 
+/// Reads a value in the shape of one of alloy's types; the default if it is null.
+pub(crate) fn shaped<T: DeserializeOwned + Default>(value: &Value) -> Result<T, String> {
+    if value.is_null() {
+        return Ok(T::default());
+    }
+    // The message repeats what it did not expect, however long.
+    T::deserialize(value).map_err(|error| error.to_string().chars().take(MESSAGE_CHARS_MAX).collect())
+}
+
 /// Reads the member `name` of an object; `None` if missing or null. The error names the member.
 pub(crate) fn member<T: FromJson>(object: &serde_json::Map<String, Value>, name: &str) -> Result<Option<T>, String> {
     match object.get(name) {
@@ -148,6 +153,9 @@ pub(crate) fn member<T: FromJson>(object: &serde_json::Map<String, Value>, name:
 pub(crate) fn member_required<T: FromJson>(object: &serde_json::Map<String, Value>, name: &str) -> Result<T, String> {
     member(object, name)?.ok_or_else(|| format!("field {name:?} is missing"))
 }
+
+/// Longest message of a reader that is not ours, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Longest part of a hostile value that is echoed, in characters.
 const SHOWN_CHARS_MAX: usize = 80;

@@ -40,7 +40,7 @@ impl Recorder for Logs {
     type Inspector = LogInspector;
 
     fn detail(&self) -> Detail {
-        Detail { steps: None, calls: true }
+        Detail::TREE
     }
 
     fn begin(&self, _: u64) -> Result<LogInspector, TraceError> {

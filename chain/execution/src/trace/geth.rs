@@ -87,23 +87,23 @@ impl Recorder for Tracer<'_> {
         let config = &self.options.config;
         let steps_max = config.limit.filter(|limit| *limit != 0).unwrap_or(u64::MAX);
         match self.options.tracer.as_ref().filter(|tracer| !tracer.as_str().is_empty()) {
-            None => Detail {
-                steps: Some(StepDetail {
-                    stack: config.is_stack_enabled(),
-                    memory: config.is_memory_enabled(),
-                    storage: config.is_storage_enabled(),
-                    steps_max,
-                }),
-                calls: true,
+            None => Detail::TREE.with_steps(StepDetail {
+                stack: config.is_stack_enabled(),
+                memory: config.is_memory_enabled(),
+                storage: config.is_storage_enabled(),
+                steps_max,
+            }),
+            Some(GethDebugTracerType::BuiltInTracer(builtin)) => match builtin {
+                Builtin::Erc7562Tracer => {
+                    let steps = StepDetail { stack: true, memory: true, storage: true, steps_max: u64::MAX };
+                    Detail::TREE.with_steps(steps)
+                }
+                Builtin::NoopTracer | Builtin::StateGasTracer => Detail::NOTHING,
+                Builtin::FourByteTracer => Detail::LIST,
+                Builtin::PreStateTracer => Detail::BARE_TREE,
+                _ => Detail::TREE,
             },
-            Some(GethDebugTracerType::BuiltInTracer(Builtin::Erc7562Tracer)) => Detail {
-                steps: Some(StepDetail { stack: true, memory: true, storage: true, steps_max: u64::MAX }),
-                calls: true,
-            },
-            Some(GethDebugTracerType::BuiltInTracer(
-                Builtin::FourByteTracer | Builtin::NoopTracer | Builtin::StateGasTracer | Builtin::PreStateTracer,
-            )) => Detail::default(),
-            Some(_) => Detail { steps: None, calls: true },
+            Some(_) => Detail::TREE,
         }
     }
 

@@ -28,7 +28,7 @@ impl Recorder for Operations {
     type Inspector = InternalOperationsInspector;
 
     fn detail(&self) -> Detail {
-        Detail::default()
+        Detail::LIST
     }
 
     fn begin(&self, _: u64) -> Result<InternalOperationsInspector, TraceError> {

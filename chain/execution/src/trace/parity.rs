@@ -66,7 +66,7 @@ impl Recorder for Calls {
     type Inspector = TracingInspector;
 
     fn detail(&self) -> Detail {
-        Detail { steps: None, calls: true }
+        Detail::TREE
     }
 
     fn begin(&self, _: u64) -> Result<TracingInspector, TraceError> {
@@ -90,7 +90,7 @@ impl Recorder for Results {
 
     fn detail(&self) -> Detail {
         let steps = StepDetail { stack: false, memory: false, storage: false, steps_max: u64::MAX };
-        Detail { steps: self.0.contains(&TraceType::VmTrace).then_some(steps), calls: true }
+        if self.0.contains(&TraceType::VmTrace) { Detail::TREE.with_steps(steps) } else { Detail::TREE }
     }
 
     fn begin(&self, bytes_max: u64) -> Result<TracingInspector, TraceError> {

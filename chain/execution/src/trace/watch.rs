@@ -29,16 +29,36 @@ const STACK_WORD_BYTES: u64 = 64;
 const MEMORY_FACTOR: u64 = 4;
 /// Bytes per slot of a storage snapshot: two words and a share of the tree's nodes.
 const SLOT_BYTES: u64 = 100;
-/// Bytes of a call or log in the recording and in the trace, without its data.
-const ENTRY_BYTES: u64 = 1_000;
+/// Bytes of a call or log in a call tree and in its trace, without data.
+const TREE_ENTRY_BYTES: u64 = 1_000;
+/// Bytes of an entry in a flat list or map of few fields.
+const LIST_ENTRY_BYTES: u64 = 150;
 
 /// What an inspector copies.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Detail {
     /// Every instruction.
     pub(crate) steps: Option<StepDetail>,
-    /// Inputs and outputs of calls and creations.
-    pub(crate) calls: bool,
+    /// Bytes for each call, creation and log, without data.
+    pub(crate) entry_bytes: u64,
+    /// The data of calls, creations and logs.
+    pub(crate) data: bool,
+}
+
+impl Detail {
+    /// A tree of calls with their data.
+    pub(crate) const TREE: Self = Self { steps: None, entry_bytes: TREE_ENTRY_BYTES, data: true };
+    /// A tree of calls without data.
+    pub(crate) const BARE_TREE: Self = Self { steps: None, entry_bytes: TREE_ENTRY_BYTES, data: false };
+    /// A list or map with an entry of few fields per call.
+    pub(crate) const LIST: Self = Self { steps: None, entry_bytes: LIST_ENTRY_BYTES, data: false };
+    /// Nothing that grows with what is executed.
+    pub(crate) const NOTHING: Self = Self { steps: None, entry_bytes: 0, data: false };
+
+    /// The same, and every instruction.
+    pub(crate) const fn with_steps(self, steps: StepDetail) -> Self {
+        Self { steps: Some(steps), ..self }
+    }
 }
 
 /// What an inspector copies with every instruction.
@@ -70,8 +90,12 @@ impl<'b, 'l, I> Watch<'b, 'l, I> {
         self.inner
     }
 
-    fn hold(&mut self, bytes: usize) -> bool {
-        self.budget.hold(ENTRY_BYTES.saturating_add(bytes as u64))
+    /// Counts a call, creation or log with data of this length, and fails the run if that is too much.
+    fn hold<C: ContextTr>(&mut self, context: &mut C, bytes: usize) {
+        let data = if self.detail.data { bytes as u64 } else { 0 };
+        if !self.budget.hold(self.detail.entry_bytes.saturating_add(data)) {
+            fail(context);
+        }
     }
 
     /// What the inspector would copy of this instruction.
@@ -131,16 +155,12 @@ where
     }
 
     fn log(&mut self, context: &mut C, log: Log) {
-        if self.detail.calls && !self.hold(log.data.data.len()) {
-            fail(context);
-        }
+        self.hold(context, log.data.data.len());
         self.inner.log(context, log);
     }
 
     fn log_full(&mut self, interp: &mut Interpreter, context: &mut C, log: Log) {
-        if self.detail.calls && !self.hold(log.data.data.len()) {
-            fail(context);
-        }
+        self.hold(context, log.data.data.len());
         self.inner.log_full(interp, context, log);
     }
 
@@ -153,32 +173,22 @@ where
     }
 
     fn call(&mut self, context: &mut C, inputs: &mut CallInputs) -> Option<CallOutcome> {
-        let bytes = if self.detail.calls { inputs.input.len() } else { 0 };
-        if !self.hold(bytes) {
-            fail(context);
-        }
+        self.hold(context, inputs.input.len());
         self.inner.call(context, inputs)
     }
 
     fn call_end(&mut self, context: &mut C, inputs: &CallInputs, outcome: &mut CallOutcome) {
-        if self.detail.calls && !self.hold(outcome.result.output.len()) {
-            fail(context);
-        }
+        self.hold(context, outcome.result.output.len());
         self.inner.call_end(context, inputs, outcome);
     }
 
     fn create(&mut self, context: &mut C, inputs: &mut CreateInputs) -> Option<CreateOutcome> {
-        let bytes = if self.detail.calls { inputs.init_code().len() } else { 0 };
-        if !self.hold(bytes) {
-            fail(context);
-        }
+        self.hold(context, inputs.init_code().len());
         self.inner.create(context, inputs)
     }
 
     fn create_end(&mut self, context: &mut C, inputs: &CreateInputs, outcome: &mut CreateOutcome) {
-        if self.detail.calls && !self.hold(outcome.result.output.len()) {
-            fail(context);
-        }
+        self.hold(context, outcome.result.output.len());
         self.inner.create_end(context, inputs, outcome);
     }
 

@@ -227,6 +227,9 @@ fn endless_and_greedy_transactions_end_at_the_limits() {
     }
     // 64 KiB come back from each of many calls.
     assert!(matches!(run(0xc9, json!({ "tracer": "callTracer" }), few_bytes), TraceError::TooLarge { .. }));
+    // A tracer that holds nothing is not bounded by what it would hold.
+    let silent = Tx { gas: 16_000_000, ..Tx::call(1, 0, user(0xc9), words(&[user(0xc7).into_word().into()])) };
+    assert!(one(&world, silent, json!({ "tracer": "noopTracer" }), &TraceLimits { bytes_max: 0, ..LIMITS }).is_ok());
     // Snapshots of a growing storage grow with its square: bounded although the steps are few.
     let storage = json!({ "disableStack": true });
     let transaction = Tx { gas: 16_000_000, ..Tx::call(1, 0, user(0xc6), vec![]) };

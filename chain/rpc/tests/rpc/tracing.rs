@@ -2,13 +2,14 @@
 
 use crate::{
     chain::{Chain, Person, Server, dynamic, raw, word},
+    client::PATIENCE,
     code,
 };
 use alloy_consensus::TxEip1559;
 use alloy_primitives::{Address, B256, Bytes, TxKind};
 use keystead_rpc::ServerLimits;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Calls itself until calls or gas end.
 const RECURSE: [u8; 9] = [0x5f, 0x5f, 0x5f, 0x5f, 0x5f, 0x30, 0x5a, 0xf1, 0x00];
@@ -101,6 +102,8 @@ fn what_cannot_be_traced_is_refused_with_the_blocks_that_can() {
     for options in [json!(7), json!({ "limit": "x" }), json!({ "tracer": "callTracer", "tracerConfig": [1] })] {
         assert_eq!(fails("debug_traceTransaction", json!([hash(&server, 0), options])).0, -32602, "{options}");
     }
+    let long = json!({ "limit": "x".repeat(100_000) });
+    assert!(fails("debug_traceTransaction", json!([hash(&server, 0), long])).1.len() < 500);
     for bytes in ["0x", "0xc0", "0x00", "0xf9ffff"] {
         assert_eq!(fails("debug_traceBlock", json!([bytes])).0, -32602, "{bytes}");
     }
@@ -223,47 +226,65 @@ fn a_tree_as_deep_as_the_machine_allows_is_written_in_nested_shapes() {
     assert!(depth_of(&machine, "\"sub\":{") >= 1_024, "{}", depth_of(&machine, "\"sub\":{"));
 }
 
-#[test]
-fn traces_without_end_are_stopped_by_time_by_size_and_by_steps() {
-    let endless = |method: &str| {
-        let call = json!({ "to": Chain::contract(), "input": B256::repeat_byte(0xff) });
-        match method {
-            "trace_call" => json!([call, ["trace", "vmTrace", "stateDiff"]]),
-            "debug_traceCall" => json!([call, "latest", { "enableMemory": true, "enableReturnData": true }]),
-            _ => json!([call]),
+/// A call of code that never ends, which its caller brings, in the parameters of a method.
+fn endless(method: &str, options: &Value) -> Value {
+    let to = Address::repeat_byte(0x99).to_string();
+    let call = json!({ "to": to });
+    // JUMPDEST PUSH0 JUMP
+    let state = json!({ (to.as_str()): { "code": "0x5b5f56" } });
+    match method {
+        "debug_traceCall" => {
+            let mut options = options.clone();
+            options["stateOverrides"] = state;
+            json!([call, "latest", options])
         }
-    };
-    let methods = ["debug_traceCall", "trace_call", "eth_createAccessList"];
-    let far = ServerLimits {
+        "trace_call" => json!([call, ["trace", "vmTrace", "stateDiff"], "latest", state]),
+        "eth_createAccessList" => json!([call, "latest", state]),
+        "eth_simulateV1" => {
+            let gas = json!({ "gasLimit": "0xffffffffffff" });
+            let block = json!({ "calls": [call], "stateOverrides": state, "blockOverrides": gas });
+            json!([{ "blockStateCalls": [block] }])
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn traces_without_end_are_stopped_by_time() {
+    let server = Chain::empty().serve(ServerLimits {
         call_gas_max: u64::MAX,
         trace_steps_max: u64::MAX,
         trace_bytes_max: u64::MAX,
         request_timeout: Duration::from_millis(100),
         workers_max: 1,
         ..ServerLimits::default()
-    };
-    let server = traceable(far.clone());
-    let call =
-        json!([{ "to": Chain::contract(), "input": B256::repeat_byte(0xff) }, "latest", { "tracer": "callTracer" }]);
-    assert_eq!(server.client.fail("debug_traceCall", call).0, -32002);
-    assert_eq!(server.client.fail("eth_createAccessList", endless("eth_createAccessList")).0, -32002);
+    });
+    for method in ["debug_traceCall", "eth_createAccessList", "eth_simulateV1"] {
+        let tracer = json!({ "tracer": "callTracer" });
+        assert_eq!(server.client.fail(method, endless(method, &tracer)).0, -32002, "{method}");
+    }
     // The only worker is free again: the loops were stopped, not only given up.
-    assert_eq!(server.client.call("eth_call", json!([{ "to": Chain::contract() }])), json!(B256::with_last_byte(9)));
+    let started = Instant::now();
+    while server.client.ask("eth_call", json!([{}]))["result"] != "0x" {
+        assert!(started.elapsed() < PATIENCE, "a loop goes on");
+    }
+}
 
-    let small = ServerLimits { trace_bytes_max: 1 << 20, call_gas_max: u64::MAX, ..ServerLimits::default() };
-    let server = traceable(small);
-    for method in &methods[..2] {
-        let (code, message) = server.client.fail(method, endless(method));
+#[test]
+fn traces_without_end_are_stopped_by_size_and_by_steps() {
+    let everything = json!({ "enableMemory": true, "enableReturnData": true });
+    let base = ServerLimits { call_gas_max: u64::MAX, ..ServerLimits::default() };
+    let server = Chain::empty().serve(ServerLimits { trace_bytes_max: 1 << 20, ..base.clone() });
+    for method in ["debug_traceCall", "trace_call"] {
+        let (code, message) = server.client.fail(method, endless(method, &everything));
         assert!(code == -32005 && message.starts_with("trace too large"), "{method}: {message}");
     }
-    let short = ServerLimits { trace_steps_max: 10_000, call_gas_max: u64::MAX, ..ServerLimits::default() };
-    let server = traceable(short);
-    for method in methods {
-        let (code, message) = server.client.fail(method, endless(method));
+    let server = Chain::empty().serve(ServerLimits { trace_steps_max: 10_000, ..base });
+    for method in ["debug_traceCall", "trace_call", "eth_createAccessList", "eth_simulateV1"] {
+        let (code, message) = server.client.fail(method, endless(method, &everything));
         assert!(code == -32005 && message.starts_with("trace too long"), "{method}: {message}");
     }
-    let narrow = ServerLimits { response_bytes_max: 10_000, ..ServerLimits::default() };
-    let server = traceable(narrow);
-    let steps = json!([{ "to": Chain::contract(), "input": B256::repeat_byte(0xff), "gas": "0x8000" }, "latest", {}]);
-    assert_eq!(server.client.fail("debug_traceCall", steps).0, -32003);
+    let narrow = ServerLimits { response_bytes_max: 10_000, call_gas_max: 50_000, ..ServerLimits::default() };
+    let server = Chain::empty().serve(narrow);
+    assert_eq!(server.client.fail("debug_traceCall", endless("debug_traceCall", &everything)).0, -32003);
 }

@@ -149,10 +149,8 @@ fn object(value: &Value) -> Result<&Map<String, Value>, String> {
 
 /// A member in the shape of one of alloy's types; the default if it is missing or null.
 fn shaped<T: DeserializeOwned + Default>(object: &Map<String, Value>, name: &str) -> Result<T, String> {
-    match object.get(name) {
-        None | Some(Value::Null) => Ok(T::default()),
-        Some(value) => T::deserialize(value).map_err(|error| format!("field {name:?}: {error}")),
-    }
+    let value = object.get(name).unwrap_or(&Value::Null);
+    crate::params::shaped(value).map_err(|reason| format!("field {name:?}: {reason}"))
 }
 
 /// A block of the request.
@@ -314,9 +312,9 @@ mod tests {
             let number = |value: &Value| value.as_str().unwrap().parse::<U256>().unwrap();
             for (address, it) in genesis["alloc"].as_object().unwrap() {
                 let address: Address = address.parse().unwrap();
-                let mut account = Account::default();
-                account.balance = it.get("balance").map(number).unwrap_or_default();
-                account.nonce = it.get("nonce").map(number).unwrap_or_default().to();
+                let field = |name: &str| it.get(name).map(number).unwrap_or_default();
+                let mut account =
+                    Account { balance: field("balance"), nonce: field("nonce").to(), ..Account::default() };
                 if let Some(code) = it.get("code") {
                     let code: Bytes = code.as_str().unwrap().parse().unwrap();
                     account.code_hash = keccak256(&code);

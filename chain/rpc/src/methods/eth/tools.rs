@@ -12,7 +12,7 @@ use crate::{
     lanes::Work,
     message::Json,
     methods::tracing::{After, refused, traced},
-    params::{BlockId, FromJson, Param, Params, member, show},
+    params::{BlockId, FromJson, Param, Params, member, shaped, show},
     service::Service,
 };
 use alloy_eips::eip2930::AccessList;
@@ -21,7 +21,7 @@ use alloy_rpc_types_eth::BlockOverrides;
 use keystead_execution::{
     self as execution, CallLimits, CallOutcome, CallRequest, CallStatus, InvalidTransaction, Overrides,
 };
-use serde::{Deserialize as _, Serialize};
+use serde::Serialize;
 use serde_json::Value;
 
 /// Access lists and many calls.
@@ -91,12 +91,8 @@ impl FromJson for Bundle {
         let Value::Object(object) = value else {
             return Err(format!("expected an object with transactions, got {}", show(value)));
         };
-        let block = match object.get("blockOverride") {
-            None | Some(Value::Null) => BlockOverrides::default(),
-            Some(value) => {
-                BlockOverrides::deserialize(value).map_err(|error| format!("field \"blockOverride\": {error}"))?
-            }
-        };
+        let block = object.get("blockOverride").unwrap_or(&Value::Null);
+        let block = shaped(block).map_err(|reason| format!("field \"blockOverride\": {reason}"))?;
         Ok(Self { calls: member(object, "transactions")?.unwrap_or_default(), block })
     }
 }

@@ -1,7 +1,6 @@
 //! Which blocks a simulation has: numbers and times, and the empty blocks between those that were asked for.
 
 use super::{BlockRequest, HeaderStyle, SIMULATED_BLOCKS_MAX, SimulateError};
-use crate::error::{Error, OverrideError};
 use alloy_consensus::Header;
 
 /// A block with its place.
@@ -31,24 +30,22 @@ pub(super) fn plan(
     if requests.is_empty() {
         return Err(SimulateError::Empty);
     }
-    let too_many = SimulateError::TooManyBlocks { max: SIMULATED_BLOCKS_MAX };
+    let too_many = || SimulateError::TooManyBlocks { max: SIMULATED_BLOCKS_MAX };
     if requests.len() as u64 > SIMULATED_BLOCKS_MAX {
-        return Err(too_many);
+        return Err(too_many());
     }
     let (mut number, mut time) = (base.number, base.timestamp);
     let mut planned = Vec::new();
     for request in requests {
         let wanted = match request.overrides.block.number {
-            Some(wanted) => {
-                u64::try_from(wanted).map_err(|_| Error::from(OverrideError::TooLarge { field: "number" }))?
-            }
+            Some(wanted) => u64::try_from(wanted).map_err(|_| too_many())?,
             None => number.saturating_add(1),
         };
         if wanted <= number {
             return Err(SimulateError::NumberOrder { number: wanted, before: number });
         }
         if wanted.saturating_sub(base.number) > SIMULATED_BLOCKS_MAX {
-            return Err(too_many);
+            return Err(too_many());
         }
         while number.saturating_add(1) < wanted {
             number = number.saturating_add(1);
@@ -109,6 +106,10 @@ mod tests {
         assert_eq!(planned(&[(Some(54 + 256), None)]).unwrap().len(), 256);
         assert!(matches!(planned(&[(Some(54 + 257), None)]), Err(SimulateError::TooManyBlocks { max: 256 })));
         assert!(matches!(planned(&[(Some(u64::MAX), None)]), Err(SimulateError::TooManyBlocks { .. })));
+        let mut huge = BlockRequest::default();
+        huge.overrides.block.number = Some(U256::MAX);
+        let huge = plan(&Header::default(), vec![huge], HeaderStyle::Ethereum);
+        assert!(matches!(huge, Err(SimulateError::TooManyBlocks { .. })));
         assert!(planned(&vec![(None, None); 256]).is_ok());
         assert!(matches!(planned(&vec![(None, None); 257]), Err(SimulateError::TooManyBlocks { .. })));
         assert!(matches!(planned(&[]), Err(SimulateError::Empty)));

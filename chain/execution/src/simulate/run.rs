@@ -17,14 +17,14 @@ use crate::{
     trace::{Budget, TraceError, TraceLimits, record},
 };
 use alloy_consensus::{
-    EMPTY_OMMER_ROOT_HASH, Header, SignableTransaction as _, TxEip1559, TxEip4844, TxEip7702, TxLegacy, TxReceipt as _,
-    Typed2718 as _,
+    EMPTY_OMMER_ROOT_HASH, Header, SignableTransaction as _, Signed, TxEip1559, TxEip4844, TxEip7702, TxLegacy,
+    TxReceipt as _, Typed2718 as _,
     constants::EMPTY_WITHDRAWALS,
-    proofs::{calculate_receipt_root, calculate_transaction_root},
+    proofs::{calculate_receipt_root, ordered_trie_root_with_encoder},
 };
-use alloy_eips::{eip4844::DATA_GAS_PER_BLOB, eip7685::EMPTY_REQUESTS_HASH};
+use alloy_eips::{eip2718::Encodable2718 as _, eip4844::DATA_GAS_PER_BLOB, eip7685::EMPTY_REQUESTS_HASH};
 use alloy_evm::FromRecoveredTx as _;
-use alloy_primitives::{B256, Bloom, Bytes, Signature, TxKind, U256};
+use alloy_primitives::{B256, Bloom, Bytes, Signature, TxKind, U256, bytes::BufMut as _, keccak256};
 use alloy_rpc_types_eth::TransactionInfo;
 use keystead_types::{ChainSpec, Receipt, Recovered, StateView, Transaction};
 use revm::context::TxEnv;
@@ -227,13 +227,12 @@ impl<'a, 'o> BlockRun<'a, 'o> {
         for receipt in &self.receipts {
             logs_bloom.accrue_bloom(&receipt.bloom());
         }
-        let signed: Vec<&Transaction> = self.transactions.iter().map(Recovered::inner).collect();
         let header = Header {
             parent_hash: self.env.parent_hash,
             ommers_hash: EMPTY_OMMER_ROOT_HASH,
             beneficiary: self.env.beneficiary,
             state_root,
-            transactions_root: calculate_transaction_root(&signed),
+            transactions_root: transactions_root(&self.transactions),
             receipts_root: calculate_receipt_root(&self.receipts),
             withdrawals_root: Some(EMPTY_WITHDRAWALS),
             logs_bloom,
@@ -252,6 +251,20 @@ impl<'a, 'o> BlockRun<'a, 'o> {
         };
         Ok((overlay, SimulatedBlock { header, transactions: self.transactions, results: self.results }))
     }
+}
+
+/// The bytes of a type 0 transaction whose `v`, `r` and `s` are zero, as geth has them in a simulation. No signature
+/// gives that `v`; but what is signed for the chain 0 ends in the same three zeros (EIP-155).
+fn without_signature(transaction: &TxLegacy) -> Vec<u8> {
+    TxLegacy { chain_id: Some(0), ..transaction.clone() }.encoded_for_signing()
+}
+
+/// Root of transactions under an empty signature.
+fn transactions_root(transactions: &[Recovered]) -> B256 {
+    ordered_trie_root_with_encoder(transactions, |transaction, out| match transaction.inner() {
+        Transaction::Legacy(legacy) => out.put_slice(&without_signature(legacy.tx())),
+        other => other.encode_2718(out),
+    })
 }
 
 /// Keystead's headers have their time in milliseconds there.
@@ -312,7 +325,9 @@ fn transaction(
         .into_signed(signature)
         .into()
     } else if let CallPrice::Legacy { gas_price } = request.price {
-        TxLegacy { chain_id: None, nonce, gas_price, gas_limit, to, value, input }.into_signed(signature).into()
+        let unsigned = TxLegacy { chain_id: None, nonce, gas_price, gas_limit, to, value, input };
+        let hash = keccak256(without_signature(&unsigned));
+        Signed::new_unchecked(unsigned, signature, hash).into()
     } else {
         TxEip1559 {
             chain_id,

@@ -3,7 +3,7 @@
 //! The cases of the official suite are compared where they are rendered: chain/rpc/src/methods/eth/simulate.rs.
 
 use crate::{code, world::*};
-use alloy_consensus::{Header, Transaction as _};
+use alloy_consensus::{Header, Transaction as _, Typed2718 as _};
 use alloy_rpc_types_eth::state::AccountOverride;
 use keystead_execution::{
     BlockRequest, CallPrice, CallRequest, CallStatus, HeaderStyle, InvalidTransaction, SimulateError, SimulateOptions,
@@ -152,6 +152,25 @@ fn validation_checks_nonces_and_fees_and_nothing_else_does() {
         refused(run(&world, vec![block(vec![blob])], OPTIONS)),
         InvalidTransaction::TypeNotSupported { kind: 3 }
     ));
+}
+
+#[test]
+fn a_call_with_a_gas_price_is_a_transaction_of_type_0_with_nine_fields() {
+    let world = World::with_system_contracts();
+    let mut priced = call(1, user(2), vec![]);
+    priced.request.price = CallPrice::Legacy { gas_price: MAX_FEE };
+    priced.request.gas = Some(21_000);
+    let block = run(&world, vec![block(vec![priced])], OPTIONS).unwrap().remove(0);
+    // nonce, price, gas, to, value, input, and a v, r and s of zero
+    let mut fields = vec![0x80, 0x84, 0x77, 0x35, 0x94, 0x00, 0x82, 0x52, 0x08, 0x94];
+    fields.extend(user(2));
+    fields.extend([0x80; 5]);
+    fields.insert(0, 0xc0 + fields.len() as u8);
+    let transaction = &block.transactions[0];
+    assert!(transaction.is_legacy());
+    assert_eq!(*transaction.tx_hash(), alloy_primitives::keccak256(&fields));
+    let root = alloy_consensus::proofs::ordered_trie_root_encoded(&[fields]);
+    assert_eq!(block.header.transactions_root, root);
 }
 
 #[test]

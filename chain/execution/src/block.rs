@@ -180,6 +180,11 @@ impl<'a> BlockRun<'a> {
         self.requests.push(request);
     }
 
+    /// The machine as the transactions so far left it, for one who goes on without receipts.
+    pub(crate) fn into_machine(self) -> Machine<'a> {
+        self.machine
+    }
+
     /// Ends the block.
     pub(crate) fn finish(self) -> Outcome {
         let mut logs_bloom = Bloom::ZERO;

@@ -2,13 +2,17 @@
 
 use crate::{
     env::BlockEnv,
-    error::{Asked, Error},
+    error::{Asked, Error, InvalidTransaction},
     evm::{Machine, Stop},
+    overlay::Overlay,
+    overrides::Overrides,
+    precompiles::Precompiles,
     rules::Rules,
 };
 use alloy_consensus::TxType;
 use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
 use alloy_primitives::{Address, Bytes, Log, TxKind, U256};
+use alloy_rpc_types_eth::{BlockOverrides, state::StateOverride};
 use keystead_types::{Account, ChainSpec, StateView};
 use revm::{
     context::{
@@ -115,20 +119,174 @@ pub struct CallOutcome {
 /// As geth does it: gas is the request's or `gas_cap`, whichever is less; the caps for one transaction (EIP-7825) and
 /// for a block do not apply; a price, if given, must reach the base fee and be covered by the balance.
 /// Cost: up to `gas_cap`, so the caller bounds it.
-/// Trust: the request may be hostile.
+/// Trust: the request and the overrides may be hostile.
 ///
 /// # Errors
 /// [`Error::Request`] if the call breaks a rule before it runs (funds, intrinsic gas, init code too long);
-/// [`Error::View`] or [`Error::Machine`] if we cannot run it. A revert is not an error.
+/// [`Error::Overrides`] if the overrides cannot be; [`Error::View`] or [`Error::Machine`] if we cannot run it. A revert
+/// is not an error.
 pub fn call(
     view: &dyn StateView,
     spec: &ChainSpec,
     env: &BlockEnv,
+    overrides: &Overrides,
     request: CallRequest,
     gas_cap: u64,
 ) -> Result<CallOutcome, Error> {
     let gas = request.gas.unwrap_or(gas_cap).min(gas_cap);
-    Simulation::new(view, &Rules::of(spec, env), env, request).run(gas)
+    let place = Place::new(Overlay::of(view, env), spec, env, overrides)?;
+    Simulation::new(place, request).run(gas)
+}
+
+/// Calls in one block.
+#[derive(Clone, Debug, Default)]
+pub struct Bundle {
+    /// The calls.
+    pub requests: Vec<CallRequest>,
+    /// What is overridden of the block, for these calls alone.
+    pub block: BlockOverrides,
+}
+
+/// What each call of a bundle gave, or the rule that it breaks.
+pub type BundleOutcome = Vec<Result<CallOutcome, InvalidTransaction>>;
+
+/// Tries calls one after another, each on the state that the one before it left, and forgets the changes of all.
+///
+/// Gas and price are as in [`call`]; the calls together may use the limit's gas. Once the limit says stop, the outcomes
+/// so far are all that is given.
+///
+/// # Errors
+/// As [`call`], but for the call alone that is refused: its entry is the error.
+pub fn call_many(
+    view: &dyn StateView,
+    spec: &ChainSpec,
+    env: &BlockEnv,
+    state: StateOverride,
+    bundles: Vec<Bundle>,
+    limits: CallLimits<'_>,
+) -> Result<Vec<BundleOutcome>, Error> {
+    let overrides = Overrides { state, block: BlockOverrides::default() };
+    let mut place = Place::new(Overlay::of(view, env), spec, env, &overrides)?;
+    let mut outcomes = Vec::with_capacity(bundles.len());
+    let mut gas_left = limits.gas_max;
+    for Bundle { requests, block } in bundles {
+        place = place.in_block(env, block)?;
+        let mut bundle = Vec::with_capacity(requests.len());
+        for request in requests {
+            if (limits.stop)() {
+                return Ok(outcomes);
+            }
+            let gas = request.gas.unwrap_or(gas_left).min(gas_left);
+            let (next, outcome) = place.with_machine(request, gas, keep)?;
+            gas_left = gas_left.saturating_sub(outcome.as_ref().map_or(0, |outcome| outcome.gas_used));
+            place = next;
+            bundle.push(outcome);
+        }
+        outcomes.push(bundle);
+    }
+    Ok(outcomes)
+}
+
+/// Runs a call and keeps what it changes.
+fn keep<'a>(
+    mut machine: Machine<'a>,
+    transaction: &TxEnv,
+) -> Result<(Machine<'a>, Result<CallOutcome, InvalidTransaction>), Error> {
+    let outcome = match machine.run(transaction.clone(), &Asked::from(transaction)) {
+        Ok((result, state)) => {
+            machine.overlay().absorb(state)?;
+            Ok(outcome(result))
+        }
+        Err(Stop::Refused(why)) => Err(why),
+        Err(Stop::Failed(error)) => return Err(error),
+    };
+    Ok((machine, outcome))
+}
+
+/// What calls together may cost.
+#[derive(Clone, Copy)]
+pub struct CallLimits<'a> {
+    /// Gas of all calls.
+    pub gas_max: u64,
+    /// Asked between the calls; once it says true no more are made.
+    pub stop: &'a (dyn Fn() -> bool + Sync),
+}
+
+impl std::fmt::Debug for CallLimits<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CallLimits").field("gas_max", &self.gas_max).finish_non_exhaustive()
+    }
+}
+
+/// Where calls are tried: a state and an environment, with overrides made.
+pub(crate) struct Place<'a> {
+    pub(crate) overlay: Overlay<'a>,
+    pub(crate) env: BlockEnv,
+    pub(crate) rules: Rules,
+    spec: &'a ChainSpec,
+    precompiles: Precompiles,
+    blob_base_fee: Option<u128>,
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(
+        mut overlay: Overlay<'a>,
+        spec: &'a ChainSpec,
+        env: &BlockEnv,
+        overrides: &Overrides,
+    ) -> Result<Self, Error> {
+        let env = overrides.environment(env)?;
+        let rules = Rules::of(spec, &env);
+        let mut precompiles = Precompiles::new(rules.fork);
+        overrides.apply(&mut overlay, &mut precompiles)?;
+        Ok(Self { overlay, env, rules, spec, precompiles, blob_base_fee: overrides.blob_base_fee()? })
+    }
+
+    /// The same state in another block.
+    fn in_block(self, env: &BlockEnv, block: BlockOverrides) -> Result<Self, Error> {
+        let overrides = Overrides { state: StateOverride::default(), block };
+        let Self { overlay, spec, precompiles, .. } = self;
+        let place = Self::new(overlay, spec, env, &overrides)?;
+        Ok(Self { precompiles, ..place })
+    }
+
+    /// The machine for a call, and the call as it gets it.
+    fn machine(self, request: CallRequest, gas: u64) -> (Machine<'a>, TxEnv) {
+        let free = request.price.is_free();
+        let env = BlockEnv { base_fee: if free { 0 } else { self.env.base_fee }, ..self.env };
+        let mut machine = Machine::over(self.overlay, &self.rules, &env, |configuration| {
+            configuration.disable_nonce_check = true;
+            configuration.disable_eip3607 = true;
+            configuration.disable_block_gas_limit = true;
+            configuration.disable_base_fee = free;
+            configuration.tx_gas_limit_cap = Some(u64::MAX);
+        });
+        *machine.precompiles() = self.precompiles;
+        if let Some(price) = self.blob_base_fee {
+            machine.set_blob_base_fee(price);
+        }
+        (machine, TxEnv { gas_limit: gas, ..transaction(&self.rules, request) })
+    }
+
+    /// Hands the machine for a call to `job`, and goes on with the state that it gives back.
+    ///
+    /// # Errors
+    /// Those of `job`, and [`Error::View`].
+    pub(crate) fn with_machine<T, E: From<Error>>(
+        self,
+        request: CallRequest,
+        gas: u64,
+        job: impl FnOnce(Machine<'a>, &TxEnv) -> Result<(Machine<'a>, T), E>,
+    ) -> Result<(Self, T), E> {
+        let (env, rules, spec, blob_base_fee) = (self.env, self.rules, self.spec, self.blob_base_fee);
+        let (mut machine, mut transaction) = self.machine(request, gas);
+        // Addresses of created contracts follow from the nonce.
+        let caller = machine.overlay().account(&transaction.caller).map_err(Error::View)?;
+        transaction.nonce = caller.unwrap_or_default().nonce;
+        let (mut machine, value) = job(machine, &transaction)?;
+        let precompiles = machine.precompiles().clone();
+        Ok((Self { overlay: machine.into_overlay(), env, rules, spec, precompiles, blob_base_fee }, value))
+    }
 }
 
 /// A call that can be tried with one gas limit after another; reads of the state are shared.
@@ -138,17 +296,9 @@ pub(crate) struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    pub(crate) fn new(view: &'a dyn StateView, rules: &Rules, env: &BlockEnv, request: CallRequest) -> Self {
-        let free = request.price.is_free();
-        let env = BlockEnv { base_fee: if free { 0 } else { env.base_fee }, ..*env };
-        let machine = Machine::new(view, rules, &env, |configuration| {
-            configuration.disable_nonce_check = true;
-            configuration.disable_eip3607 = true;
-            configuration.disable_block_gas_limit = true;
-            configuration.disable_base_fee = free;
-            configuration.tx_gas_limit_cap = Some(u64::MAX);
-        });
-        Self { machine, transaction: transaction(rules, request) }
+    pub(crate) fn new(place: Place<'a>, request: CallRequest) -> Self {
+        let (machine, transaction) = place.machine(request, 0);
+        Self { machine, transaction }
     }
 
     /// Tries the call with this gas limit.
@@ -178,8 +328,11 @@ fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
     };
     let kind = if request.authorizations.is_empty() { kind } else { TxType::Eip7702 };
     // A chain that does not have the type yet: the price is the same in the oldest one.
-    let (kind, priority_fee) =
-        if rules.transaction_types.contains(kind) || kind == TxType::Eip7702 { (kind, priority_fee) } else { (TxType::Legacy, None) };
+    let (kind, priority_fee) = if rules.transaction_types.contains(kind) || kind == TxType::Eip7702 {
+        (kind, priority_fee)
+    } else {
+        (TxType::Legacy, None)
+    };
     TxEnv {
         tx_type: kind as u8,
         caller: request.from,
@@ -198,7 +351,7 @@ fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
     }
 }
 
-fn outcome(result: ExecutionResult<HaltReason>) -> CallOutcome {
+pub(crate) fn outcome(result: ExecutionResult<HaltReason>) -> CallOutcome {
     let gas_used = result.tx_gas_used();
     let gas_spent = result.gas().total_gas_spent().max(gas_used);
     let (status, output, logs, created) = match result {

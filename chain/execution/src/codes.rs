@@ -37,7 +37,7 @@ pub(crate) fn load(view: &dyn StateView, hash: &B256) -> Result<Bytecode, ViewEr
 }
 
 /// Code that begins like an EIP-7702 delegation but is none (possible before EIP-3541) is ordinary code.
-fn analyse(bytes: Bytes) -> Bytecode {
+pub(crate) fn analyse(bytes: Bytes) -> Bytecode {
     Bytecode::new_raw_checked(bytes.clone()).unwrap_or_else(|_| Bytecode::new_legacy(bytes))
 }
 

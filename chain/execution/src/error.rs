@@ -27,6 +27,9 @@ pub enum Error {
     /// A simulated call breaks a rule before its first instruction: the caller must change the request.
     #[error(transparent)]
     Request(#[from] InvalidTransaction),
+    /// The overrides of a simulation contradict each other or the chain: the caller must change the request.
+    #[error(transparent)]
+    Overrides(#[from] OverrideError),
     /// The machine contradicts itself: we are broken, the process should stop.
     #[error("evm failure: {0}")]
     Machine(String),
@@ -60,6 +63,35 @@ pub enum BlockFault {
     BalanceOverflow {
         /// Who should have got it.
         address: Address,
+    },
+}
+
+/// Overrides that cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OverrideError {
+    /// Both are given for one account.
+    #[error("account {address} has both 'state' and 'stateDiff'")]
+    StateAndDiff {
+        /// The account.
+        address: Address,
+    },
+    /// There is nothing to move.
+    #[error("account {address} is not a precompile")]
+    NotPrecompile {
+        /// The account.
+        address: Address,
+    },
+    /// A precompiled contract should move to an account that is overridden itself.
+    #[error("account {address} is already overridden")]
+    AlreadyOverridden {
+        /// The account.
+        address: Address,
+    },
+    /// A field of the block does not fit.
+    #[error("block override {field} is too large: at most 64 bits")]
+    TooLarge {
+        /// Name of the field.
+        field: &'static str,
     },
 }
 

@@ -1,9 +1,11 @@
 //! How much gas a call needs, found by trying.
 
 use crate::{
-    call::{CallOutcome, CallRequest, CallStatus, Simulation},
+    call::{CallOutcome, CallRequest, CallStatus, Place, Simulation},
     env::BlockEnv,
     error::{Error, EstimateError, InvalidTransaction},
+    overlay::Overlay,
+    overrides::Overrides,
     rules::Rules,
 };
 use alloy_primitives::{KECCAK256_EMPTY, U256};
@@ -35,14 +37,16 @@ pub fn estimate_gas(
     view: &dyn StateView,
     spec: &ChainSpec,
     env: &BlockEnv,
+    overrides: &Overrides,
     request: CallRequest,
     gas_cap: u64,
 ) -> Result<u64, EstimateError> {
-    let rules = Rules::of(spec, env);
     let plain = request.input.is_empty().then_some(request.to).flatten();
     let asked = request.clone();
-    let mut simulation = Simulation::new(view, &rules, env, request);
-    let mut high = ceiling(&mut simulation, &rules, env, &asked, gas_cap)?;
+    let place = Place::new(Overlay::of(view, env), spec, env, overrides)?;
+    let (env, rules) = (place.env, place.rules);
+    let mut simulation = Simulation::new(place, request);
+    let mut high = ceiling(&mut simulation, &rules, &env, &asked, gas_cap)?;
     if let Some(recipient) = plain
         && high >= TRANSFER_GAS
         && simulation.account(&recipient)?.code_hash == KECCAK256_EMPTY

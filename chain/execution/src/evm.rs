@@ -4,20 +4,23 @@ use crate::{
     env::BlockEnv,
     error::{Allowed, Asked, Error, InvalidTransaction, refusal},
     ethereum::contract_failed,
-    overlay::{Overlay, Parent, ReadError},
+    overlay::{Overlay, ReadError},
+    precompiles::Precompiles,
     rules::Rules,
 };
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
 use keystead_types::StateView;
 use revm::{
-    Context, ExecuteEvm as _, MainBuilder as _, MainnetEvm,
+    Context, ExecuteEvm as _, InspectEvm as _, Inspector, MainBuilder as _,
     bytecode::opcode::EXTCODEHASH,
     context::{
-        BlockEnv as EvmBlock, Cfg as _, CfgEnv, TxEnv,
+        BlockEnv as EvmBlock, Cfg as _, CfgEnv, Evm, TxEnv,
         result::{EVMError, ExecutionResult, HaltReason},
     },
     context_interface::block::BlobExcessGasAndPrice,
-    handler::{EthFrame, Handler as _, MainnetContext, MainnetHandler, SystemCallTx as _},
+    handler::{
+        EthFrame, Handler as _, MainnetContext, MainnetHandler, SystemCallTx as _, instructions::EthInstructions,
+    },
     interpreter::{
         Host, Instruction, InstructionContext, InstructionExecResult, instructions::host, interpreter::EthInterpreter,
     },
@@ -27,9 +30,18 @@ use revm::{
 /// Gas of a system call. Spec: EIP-4788, EIP-2935, EIP-7002, EIP-7251.
 const SYSTEM_CALL_GAS: u64 = 30_000_000;
 
+/// What revm and its inspectors see.
+pub(crate) type EvmContext<'a> = MainnetContext<Overlay<'a>>;
+
+type Inner<'a> =
+    Evm<EvmContext<'a>, (), EthInstructions<EthInterpreter, EvmContext<'a>>, Precompiles, EthFrame<EthInterpreter>>;
+
+/// What a transaction gave, and what it would change.
+pub(crate) type Ran = (ExecutionResult<HaltReason>, EvmState);
+
 /// revm with a block's overlay as its database.
 pub(crate) struct Machine<'a> {
-    evm: MainnetEvm<MainnetContext<Overlay<'a>>>,
+    evm: Inner<'a>,
     allowed: Allowed,
 }
 
@@ -56,7 +68,16 @@ impl<'a> Machine<'a> {
         env: &BlockEnv,
         configure: impl FnOnce(&mut CfgEnv),
     ) -> Self {
-        let parent = Parent { number: env.number.wrapping_sub(1), hash: env.parent_hash };
+        Self::over(Overlay::of(view, env), rules, env, configure)
+    }
+
+    /// A machine that goes on with a state.
+    pub(crate) fn over(
+        mut overlay: Overlay<'a>,
+        rules: &Rules,
+        env: &BlockEnv,
+        configure: impl FnOnce(&mut CfgEnv),
+    ) -> Self {
         let mut configuration = rules.configuration();
         configure(&mut configuration);
         let allowed = Allowed {
@@ -82,30 +103,35 @@ impl<'a> Machine<'a> {
             blob_excess_gas_and_price: blobs.or(default.blob_excess_gas_and_price),
             ..default
         };
-        let mut overlay = Overlay::new(view, parent);
         overlay.set_clears_empty(rules.clears_empty);
-        let context: MainnetContext<Overlay<'a>> = Context::new(overlay, rules.fork);
+        let context: EvmContext<'a> = Context::new(overlay, rules.fork);
         let mut evm = context.with_cfg(configuration).with_block(block).build_mainnet();
         if let Some(instruction) = evm.instruction.instruction_table_mut().get_mut(usize::from(EXTCODEHASH)) {
             *instruction = Instruction::new(code_hash);
         }
-        Self { evm, allowed }
+        Self { evm: evm.with_precompiles(Precompiles::new(rules.fork)), allowed }
     }
 
     /// Runs a transaction and returns what it would change; the overlay stays as it is.
-    pub(crate) fn run(
-        &mut self,
-        transaction: TxEnv,
-        asked: &Asked,
-    ) -> Result<(ExecutionResult<HaltReason>, EvmState), Stop> {
+    pub(crate) fn run(&mut self, transaction: TxEnv, asked: &Asked) -> Result<Ran, Stop> {
         let result = self.evm.transact_one(transaction);
         // Always: this empties revm's journal, whatever happened.
         let state = self.evm.finalize();
-        match result {
-            Ok(result) => Ok((result, state)),
-            Err(EVMError::Transaction(why)) => Err(Stop::Refused(refusal(why, asked, self.allowed))),
-            Err(error) => Err(Stop::Failed(failure(error))),
-        }
+        ran(result, state, asked, self.allowed)
+    }
+
+    /// As [`Self::run`], watched by an inspector.
+    pub(crate) fn inspect(
+        self,
+        transaction: TxEnv,
+        asked: &Asked,
+        inspector: &mut impl Inspector<EvmContext<'a>>,
+    ) -> (Self, Result<Ran, Stop>) {
+        let allowed = self.allowed;
+        let mut evm = self.evm.with_inspector(inspector);
+        let result = evm.inspect_one_tx(transaction);
+        let state = evm.finalize();
+        (Self { evm: evm.with_inspector(()), allowed }, ran(result, state, asked, allowed))
     }
 
     /// Makes the chain's system calls. A call that reverts or finds no contract changes nothing and is no error.
@@ -134,16 +160,33 @@ impl<'a> Machine<'a> {
     }
 
     /// revm's own system call has more gas than Osaka and earlier forks give: it counts with what Amsterdam adds.
-    fn system_call(
-        &mut self,
-        contract: Address,
-        input: Bytes,
-    ) -> Result<(ExecutionResult<HaltReason>, EvmState), Error> {
+    fn system_call(&mut self, contract: Address, input: Bytes) -> Result<Ran, Error> {
         self.evm.ctx.tx = TxEnv { gas_limit: SYSTEM_CALL_GAS, ..TxEnv::new_system_tx(contract, input) };
         let mut handler = MainnetHandler::<_, EVMError<ReadError>, EthFrame<EthInterpreter>>::default();
         let result = handler.run_system_call(&mut self.evm);
         let state = self.evm.finalize();
         Ok((result.map_err(failure)?, state))
+    }
+
+    /// The block as revm sees it.
+    pub(crate) const fn block(&mut self) -> &mut EvmBlock {
+        &mut self.evm.ctx.block
+    }
+
+    /// Switches checks on or off for what runs next.
+    pub(crate) fn configure(&mut self, configure: impl FnOnce(&mut CfgEnv)) {
+        configure(&mut self.evm.ctx.cfg);
+    }
+
+    /// Sets what `BLOBBASEFEE` returns.
+    pub(crate) const fn set_blob_base_fee(&mut self, price: u128) {
+        self.evm.ctx.block.blob_excess_gas_and_price =
+            Some(BlobExcessGasAndPrice { excess_blob_gas: 0, blob_gasprice: price });
+    }
+
+    /// Who answers at which precompiled address.
+    pub(crate) const fn precompiles(&mut self) -> &mut Precompiles {
+        &mut self.evm.precompiles
     }
 
     pub(crate) const fn overlay(&mut self) -> &mut Overlay<'a> {
@@ -152,6 +195,19 @@ impl<'a> Machine<'a> {
 
     pub(crate) fn into_overlay(self) -> Overlay<'a> {
         self.evm.ctx.journaled_state.database
+    }
+}
+
+fn ran(
+    result: Result<ExecutionResult<HaltReason>, EVMError<ReadError>>,
+    state: EvmState,
+    asked: &Asked,
+    allowed: Allowed,
+) -> Result<Ran, Stop> {
+    match result {
+        Ok(result) => Ok((result, state)),
+        Err(EVMError::Transaction(why)) => Err(Stop::Refused(refusal(why, asked, allowed))),
+        Err(error) => Err(Stop::Failed(failure(error))),
     }
 }
 

@@ -3,22 +3,21 @@
 //! # Design
 //! Every value is remembered twice, as it was before the block and as it is now, so the change set is a comparison and
 //! needs no journal. revm keeps its own journal within a transaction and hands over the touched accounts at its end.
-//!
-//! State overrides of a simulated call (a later issue) belong here: write `now` and leave `before`.
+//! What a simulation overrides is written as if an earlier transaction had done it: `now` changes, `before` stays.
 
-use crate::{codes, error::Error};
+use crate::{codes, env::BlockEnv, error::Error};
 use alloy_primitives::{
-    Address, B256, KECCAK256_EMPTY, U256,
+    Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256,
     map::{AddressMap, B256Map, U256Map, hash_map::Entry},
 };
 use keystead_types::{Account, AccountChange, ChangeSet, StateView, ViewError};
 use revm::{
-    Database,
+    Database, DatabaseRef,
     bytecode::Bytecode,
     database_interface::DBErrorMarker,
     state::{AccountInfo, EvmState},
 };
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// [`ViewError`] as revm's error type.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +35,8 @@ pub(crate) struct Overlay<'a> {
     parent: Parent,
     /// Whether empty accounts vanish when they are touched (EIP-161).
     clears_empty: bool,
+    /// Hashes of blocks that only a simulation knows.
+    hashes: BTreeMap<u64, B256>,
 }
 
 /// The one block hash that the view cannot be asked for with certainty: it may itself be the parent, not yet final.
@@ -64,12 +65,79 @@ struct Slot {
 
 impl<'a> Overlay<'a> {
     pub(crate) fn new(view: &'a dyn StateView, parent: Parent) -> Self {
-        Self { view, accounts: AddressMap::default(), codes: B256Map::default(), parent, clears_empty: true }
+        Self {
+            view,
+            accounts: AddressMap::default(),
+            codes: B256Map::default(),
+            parent,
+            clears_empty: true,
+            hashes: BTreeMap::new(),
+        }
     }
 
     /// Says whether empty accounts vanish when they are touched, which they do from Spurious Dragon on.
     pub(crate) const fn set_clears_empty(&mut self, clears_empty: bool) {
         self.clears_empty = clears_empty;
+    }
+
+    /// As the block with this environment finds it.
+    pub(crate) fn of(view: &'a dyn StateView, env: &BlockEnv) -> Self {
+        Self::new(view, Parent { number: env.number.wrapping_sub(1), hash: env.parent_hash })
+    }
+
+    /// Lets `BLOCKHASH` of `number` answer `hash`, whatever the view says.
+    pub(crate) fn name_block(&mut self, number: u64, hash: B256) {
+        self.hashes.insert(number, hash);
+    }
+
+    /// Writes an account as if a transaction had done it.
+    pub(crate) fn set_account(&mut self, address: &Address, account: Account) -> Result<(), ViewError> {
+        let touched = self.touched(address)?;
+        touched.now = if account.is_empty() && touched.before.is_none() { None } else { Some(account) };
+        Ok(())
+    }
+
+    /// Gives an account this code; the hash goes into the account.
+    pub(crate) fn add_code(&mut self, code: Bytes) -> B256 {
+        if code.is_empty() {
+            return KECCAK256_EMPTY;
+        }
+        let hash = keccak256(&code);
+        self.codes.insert(hash, codes::analyse(code));
+        hash
+    }
+
+    /// Forgets all storage of an account.
+    pub(crate) fn wipe_storage(&mut self, address: &Address) -> Result<(), ViewError> {
+        let touched = self.touched(address)?;
+        touched.wiped = true;
+        touched.slots.clear();
+        Ok(())
+    }
+
+    /// Writes one slot.
+    pub(crate) fn set_slot(&mut self, address: &Address, key: U256, value: U256) -> Result<(), ViewError> {
+        // The read notes what the slot was before.
+        self.slot(address, key)?;
+        if let Some(slot) = self.touched(address)?.slots.get_mut(&key) {
+            slot.now = value;
+        } else {
+            self.touched(address)?.slots.insert(key, Slot { before: U256::ZERO, now: value });
+        }
+        Ok(())
+    }
+
+    fn slot(&mut self, address: &Address, key: U256) -> Result<U256, ViewError> {
+        let view = self.view;
+        let touched = self.touched(address)?;
+        match touched.slots.entry(key) {
+            Entry::Occupied(entry) => Ok(entry.get().now),
+            Entry::Vacant(_) if touched.wiped || touched.before.is_none() => Ok(U256::ZERO),
+            Entry::Vacant(entry) => {
+                let value = view.storage(address, &key)?;
+                Ok(entry.insert(Slot { before: value, now: value }).now)
+            }
+        }
     }
 
     /// The account as the next transaction sees it.
@@ -176,6 +244,7 @@ impl Touched {
 
     fn change(&self) -> Option<AccountChange> {
         match (self.before, self.now) {
+            // Storage of an account that does not exist is none.
             (None, None) => None,
             (Some(_), None) => Some(AccountChange { account: None, storage_cleared: true, storage: BTreeMap::new() }),
             (before, Some(now)) => {
@@ -214,20 +283,44 @@ impl Database for Overlay<'_> {
     }
 
     fn storage(&mut self, address: Address, key: U256) -> Result<U256, ReadError> {
-        let view = self.view;
-        let touched = self.touched(&address)?;
-        match touched.slots.entry(key) {
-            Entry::Occupied(entry) => Ok(entry.get().now),
-            Entry::Vacant(_) if touched.wiped || touched.before.is_none() => Ok(U256::ZERO),
-            Entry::Vacant(entry) => {
-                let value = view.storage(&address, &key)?;
-                Ok(entry.insert(Slot { before: value, now: value }).now)
-            }
-        }
+        Ok(self.slot(&address, key)?)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
-        if number == self.parent.number { Ok(self.parent.hash) } else { Ok(self.view.block_hash(number)?) }
+        match self.hashes.get(&number) {
+            Some(hash) => Ok(*hash),
+            None if number == self.parent.number => Ok(self.parent.hash),
+            None => Ok(self.view.block_hash(number)?),
+        }
+    }
+}
+
+/// An overlay for those who only look: it fills itself while it is read.
+pub(crate) struct Before<'o, 'a>(RefCell<&'o mut Overlay<'a>>);
+
+impl<'o, 'a> Before<'o, 'a> {
+    pub(crate) const fn new(overlay: &'o mut Overlay<'a>) -> Self {
+        Self(RefCell::new(overlay))
+    }
+}
+
+impl DatabaseRef for Before<'_, '_> {
+    type Error = ReadError;
+
+    fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, ReadError> {
+        self.0.borrow_mut().basic(address)
+    }
+
+    fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, ReadError> {
+        self.0.borrow_mut().code_by_hash(hash)
+    }
+
+    fn storage_ref(&self, address: Address, key: U256) -> Result<U256, ReadError> {
+        self.0.borrow_mut().storage(address, key)
+    }
+
+    fn block_hash_ref(&self, number: u64) -> Result<B256, ReadError> {
+        self.0.borrow_mut().block_hash(number)
     }
 }
 

@@ -6,8 +6,9 @@
 
 use crate::{error::RpcError, params::BlockId};
 use alloy_primitives::{Address, B256};
+use keystead_execution::{BlockEnv, ExecutedBlock};
 use keystead_state::{Snapshot, Store};
-use keystead_types::{Block, Header, Receipt, Recovered, Transaction};
+use keystead_types::{Block, ChainSpec, Header, Receipt, Recovered, Transaction};
 use std::sync::Arc;
 
 /// Lookups over the store.
@@ -33,6 +34,27 @@ impl Executed {
         let transaction: &Transaction = self.block.transactions().get(index)?;
         let sender = self.senders.get(index)?;
         Some(Recovered::new_unchecked(transaction.clone(), *sender))
+    }
+}
+
+/// A committed block and the state that it was executed on.
+#[derive(Debug)]
+pub(crate) struct Replayable {
+    /// The state after the parent.
+    pub(crate) parent: Arc<Snapshot>,
+    /// The block's environment.
+    pub(crate) env: BlockEnv,
+    /// The block's hash.
+    pub(crate) hash: B256,
+    /// Its transactions with their senders.
+    pub(crate) transactions: Vec<Recovered>,
+}
+
+impl Replayable {
+    /// The same for the executor.
+    pub(crate) fn block<'a>(&'a self, spec: &'a ChainSpec) -> ExecutedBlock<'a> {
+        let (env, hash, transactions) = (self.env, self.hash, &self.transactions);
+        ExecutedBlock { view: &*self.parent, spec, env, hash, transactions }
     }
 }
 
@@ -105,6 +127,29 @@ impl<'a> Chain<'a> {
                 "state of block {number} is not kept: this node has the states of blocks {oldest} to {head}"
             ))
         })
+    }
+
+    /// A block with what running it again needs; `None` if there is no such block.
+    ///
+    /// Errors: server error for the genesis block, and if the parent's state is no longer kept.
+    pub(crate) fn replayable(&self, id: BlockId) -> Result<Option<Replayable>, RpcError> {
+        let Some(executed) = self.executed(id)? else { return Ok(None) };
+        let header = executed.block.header();
+        let Some(parent) = header.number.checked_sub(1) else {
+            return Err(RpcError::server("genesis is not traceable"));
+        };
+        let parent = self.store.at(parent)?.ok_or_else(|| {
+            let (first, head) = (self.store.oldest_state().saturating_add(1), self.head());
+            let number = header.number;
+            RpcError::server(if first > head {
+                format!("block {number} cannot be traced: this node keeps only the state of the head")
+            } else {
+                format!("block {number} cannot be traced: this node has the states for blocks {first} to {head}")
+            })
+        })?;
+        let transactions: Vec<_> =
+            (0..executed.senders.len()).filter_map(|index| executed.transaction(index)).collect();
+        Ok(Some(Replayable { parent, env: BlockEnv::from(header), hash: executed.block.hash(), transactions }))
     }
 }
 

@@ -121,6 +121,7 @@ async fn run_slots(
         false => None,
     };
     let limit = service.limits.request_timeout;
+    // Time in the queue counts: work that begins late must not run on for a caller who was told that it timed out.
     let deadline = Instant::now().checked_add(limit);
     let runner = Arc::clone(service);
     let job = move || {
@@ -131,7 +132,7 @@ async fn run_slots(
             slots.push(match call.id {
                 Some(id) if late => Slot::Done(Some(response(&id, Err(RpcError::timeout())))),
                 None if late => Slot::Done(None),
-                _ => run_call(&runner, call, caller.as_deref(), &mut bytes_left),
+                _ => run_call(&runner, call, caller.as_deref(), &mut bytes_left, deadline),
             });
         }
         (slots, bytes_left)
@@ -156,7 +157,13 @@ fn join(texts: Vec<String>, batch: bool) -> Option<String> {
 }
 
 /// Runs one call; takes the size of its result off `bytes_left`, and refuses a result that is larger.
-fn run_call(service: &Service, call: Call, caller: Option<&Caller>, bytes_left: &mut usize) -> Slot {
+fn run_call(
+    service: &Service,
+    call: Call,
+    caller: Option<&Caller>,
+    bytes_left: &mut usize,
+    deadline: Option<Instant>,
+) -> Slot {
     let Call { id, content } = call;
     let request = match content {
         Ok(_) if *bytes_left == 0 => return Slot::Done(id.map(|id| response(&id, Err(too_large(service))))),
@@ -170,7 +177,7 @@ fn run_call(service: &Service, call: Call, caller: Option<&Caller>, bytes_left: 
             (_, None) => Slot::Done(None),
         };
     }
-    let outcome = run_request(service, request, caller).and_then(|json| take_room(service, json, bytes_left));
+    let outcome = run_request(service, request, caller, deadline).and_then(|json| take_room(service, json, bytes_left));
     Slot::Done(id.map(|id| response(&id, outcome)))
 }
 
@@ -194,16 +201,23 @@ fn too_large(service: &Service) -> RpcError {
     RpcError::response_too_large(service.limits.response_bytes_max)
 }
 
-fn run_request(service: &Service, request: Request, caller: Option<&Caller>) -> Result<Json, RpcError> {
+fn run_request(
+    service: &Service,
+    request: Request,
+    caller: Option<&Caller>,
+    deadline: Option<Instant>,
+) -> Result<Json, RpcError> {
     let Some((index, method)) = methods::find(&request.method) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };
     let start = Instant::now();
     let over_connection = caller.zip(subscribe::over_connection(method.name));
-    let outcome = Params::new(method.params, request.params).and_then(|params| match over_connection {
-        Some((caller, run)) => run(service, caller, &params),
-        None => (method.run)(service, &params),
+    let outcome = Params::new(method.params, request.params).map(|params| params.until(deadline)).and_then(|params| {
+        match over_connection {
+            Some((caller, run)) => run(service, caller, &params),
+            None => (method.run)(service, &params),
+        }
     });
     service.metrics.answered(index, outcome.is_ok(), start.elapsed());
     tracing::debug!(method = method.name, ok = outcome.is_ok(), "rpc");

@@ -51,6 +51,8 @@ pub(crate) enum Code {
     NotReady,
     /// The method needs a connection that takes notifications, as geth says it.
     NotificationsUnsupported,
+    /// A code that one method defines for itself.
+    Own(i32),
 }
 
 impl Code {
@@ -70,6 +72,7 @@ impl Code {
             Self::NotIncluded => 4,
             Self::NotReady => 5,
             Self::NotificationsUnsupported => -32_601,
+            Self::Own(number) => number,
         }
     }
 }
@@ -116,6 +119,11 @@ impl RpcError {
     /// The request cannot be carried out.
     pub(crate) fn server(message: impl Into<String>) -> Self {
         Self::new(Code::Server, message)
+    }
+
+    /// An error with a code that one method defines for itself.
+    pub(crate) fn coded(number: i32, message: impl Into<String>) -> Self {
+        Self::new(Code::Own(number), message)
     }
 
     /// A limit of this node.

@@ -87,6 +87,16 @@ pub struct ServerLimits {
     pub sync_timeout_max: Duration,
     /// Messages that wait for receipts at once. Default 1,024.
     pub sync_waiting_max: usize,
+    /// Instructions that one request for traces may execute. Default 200,000,000: a full block of the cheapest ones, and
+    /// some seconds.
+    pub trace_steps_max: u64,
+    /// Bytes that one request for traces may hold while it runs. Default 192 MiB: more than any recording whose answer
+    /// fits into [`Self::response_bytes_max`] usually needs.
+    pub trace_bytes_max: u64,
+    /// Blocks that one `trace_filter` may run again. Default 100: a hundred full blocks take as many seconds.
+    pub trace_blocks_max: u64,
+    /// Blocks that one search of Otterscan's methods may read, as there is no index of addresses. Default 10,000.
+    pub search_blocks_max: u64,
     /// Age of the head beyond which `/health` answers 503. Default 30 s: thirty heartbeats.
     pub head_age_max: Duration,
     /// Who may call from a browser. Default [`Cors::Any`].
@@ -129,6 +139,10 @@ impl Default for ServerLimits {
             sync_timeout: Duration::from_secs(2),
             sync_timeout_max: Duration::from_secs(10),
             sync_waiting_max: 1_024,
+            trace_steps_max: 200_000_000,
+            trace_bytes_max: 192 * 1024 * 1024,
+            trace_blocks_max: 100,
+            search_blocks_max: 10_000,
             head_age_max: Duration::from_secs(30),
             cors: Cors::Any,
         }

@@ -140,6 +140,18 @@ impl Json {
         serde_json::to_string(value).map(Self).map_err(|error| RpcError::internal(&error))
     }
 
+    /// Serialises a result that may be far too large, and stops at the limit.
+    ///
+    /// Errors: response too large; internal, if the value has no JSON form.
+    pub(crate) fn within(value: &impl Serialize, bytes_max: usize) -> Result<Self, RpcError> {
+        let mut text = Bounded { bytes: Vec::new(), bytes_max, full: false };
+        match serde_json::to_writer(&mut text, value) {
+            Err(_) if text.full => Err(RpcError::response_too_large(bytes_max)),
+            Err(error) => Err(RpcError::internal(&error)),
+            Ok(()) => String::from_utf8(text.bytes).map(Self).map_err(|error| RpcError::internal(&error)),
+        }
+    }
+
     /// Text that is JSON already.
     pub(crate) const fn from_text(text: String) -> Self {
         Self(text)
@@ -153,6 +165,28 @@ impl Json {
     /// Length in bytes.
     pub(crate) const fn bytes(&self) -> usize {
         self.0.len()
+    }
+}
+
+/// Takes bytes up to a limit.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: usize,
+    full: bool,
+}
+
+impl std::io::Write for Bounded {
+    fn write(&mut self, more: &[u8]) -> std::io::Result<usize> {
+        if self.bytes.len().saturating_add(more.len()) > self.bytes_max {
+            self.full = true;
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -181,6 +215,12 @@ mod tests {
             Message::Single(call) => call,
             Message::Batch(_) => panic!("a batch: {body}"),
         }
+    }
+
+    #[test]
+    fn a_result_may_have_the_limit_and_not_one_byte_more() {
+        assert_eq!(Json::within(&"ab", 4).unwrap().bytes(), 4);
+        assert_eq!(Json::within(&"abc", 4).unwrap_err().code, Code::ResponseTooLarge);
     }
 
     #[test]

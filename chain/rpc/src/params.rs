@@ -8,7 +8,9 @@
 
 use crate::error::RpcError;
 use alloy_primitives::{Address, B256, Bytes, U256};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
+use std::time::Instant;
 
 /// One parameter of a method, as the table documents it.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +40,8 @@ impl Param {
 pub(crate) struct Params {
     declared: &'static [Param],
     values: Vec<Value>,
+    /// When the caller is told that the time is over; `None` for never.
+    deadline: Option<Instant>,
 }
 
 /// A value of a parameter or of a field in one.
@@ -81,7 +85,7 @@ impl Params {
             )));
         }
         values.resize(declared.len(), Value::Null);
-        let params = Self { declared, values };
+        let params = Self { declared, values, deadline: None };
         let missing =
             params.declared.iter().zip(&params.values).position(|(param, value)| param.required && value.is_null());
         match missing {
@@ -105,11 +109,36 @@ impl Params {
         self.values.get(index).unwrap_or(&Value::Null)
     }
 
+    /// The parameter at `index` in the shape of one of alloy's types; the default if it is missing or null.
+    pub(crate) fn shaped<T: DeserializeOwned + Default>(&self, index: usize) -> Result<T, RpcError> {
+        shaped(self.value(index)).map_err(|reason| self.wrong(index, &reason))
+    }
+
+    /// The same, for a request that must end at `deadline`.
+    pub(crate) const fn until(mut self, deadline: Option<Instant>) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// True once nobody waits for the answer any more: long work asks now and then.
+    pub(crate) fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
     /// The error for a wrong parameter.
     pub(crate) fn wrong(&self, index: usize, reason: &str) -> RpcError {
         let name = self.declared.get(index).map_or("?", |param| param.name);
         RpcError::invalid_params(format!("invalid argument {index} ({name}): {reason}"))
     }
+}
+
+/// Reads a value in the shape of one of alloy's types; the default if it is null.
+pub(crate) fn shaped<T: DeserializeOwned + Default>(value: &Value) -> Result<T, String> {
+    if value.is_null() {
+        return Ok(T::default());
+    }
+    // The message repeats what it did not expect, however long.
+    T::deserialize(value).map_err(|error| error.to_string().chars().take(MESSAGE_CHARS_MAX).collect())
 }
 
 /// Reads the member `name` of an object; `None` if missing or null. The error names the member.
@@ -124,6 +153,9 @@ pub(crate) fn member<T: FromJson>(object: &serde_json::Map<String, Value>, name:
 pub(crate) fn member_required<T: FromJson>(object: &serde_json::Map<String, Value>, name: &str) -> Result<T, String> {
     member(object, name)?.ok_or_else(|| format!("field {name:?} is missing"))
 }
+
+/// Longest message of a reader that is not ours, in characters.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// Longest part of a hostile value that is echoed, in characters.
 const SHOWN_CHARS_MAX: usize = 80;

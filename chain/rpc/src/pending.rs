@@ -102,6 +102,7 @@ fn make(service: &Service) -> Result<PendingBlock, RpcError> {
         prev_randao: B256::ZERO,
         parent_beacon_block_root: B256::ZERO,
         parent_hash,
+        ..BlockEnv::default()
     };
     let mut candidates = service.pool().best(env.base_fee);
     let limits = BuildLimits { bytes_max: BODY_BYTES_MAX, transactions_max: TRANSACTIONS_MAX };

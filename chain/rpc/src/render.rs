@@ -231,7 +231,7 @@ impl LogPlace {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "tests stop at the first surprise and report skips")]
     use super::*;
     use alloy_consensus::transaction::SignerRecoverable as _;
@@ -242,10 +242,10 @@ mod tests {
         process::Command,
     };
 
-    type ForeignBlock = alloy_consensus::Block<Transaction>;
+    pub(crate) type ForeignBlock = alloy_consensus::Block<Transaction>;
 
     /// Unpacks the outside vectors of the official JSON-RPC suite; `None`, said on standard error, if they are not here.
-    fn vectors(into: &Path) -> Option<PathBuf> {
+    pub(crate) fn vectors(into: &Path) -> Option<PathBuf> {
         let default = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors");
         let folder = std::env::var_os("KEYSTEAD_VECTORS").map_or_else(default, PathBuf::from);
         let archive = folder.join("evm/rpc-compat.tar.zst");
@@ -263,7 +263,7 @@ mod tests {
     }
 
     /// The chain of the vectors, by number, with senders.
-    fn import(folder: &Path) -> HashMap<u64, (ForeignBlock, Vec<Address>)> {
+    pub(crate) fn import(folder: &Path) -> HashMap<u64, (ForeignBlock, Vec<Address>)> {
         let bytes = std::fs::read(folder.join("chain.rlp")).unwrap();
         let mut rest = bytes.as_slice();
         let mut chain = HashMap::new();
@@ -289,7 +289,7 @@ mod tests {
         cases
     }
 
-    fn json(value: &impl serde::Serialize) -> Value {
+    pub(crate) fn json(value: &impl serde::Serialize) -> Value {
         serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
     }
 

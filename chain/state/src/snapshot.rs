@@ -177,7 +177,7 @@ impl StateView for Snapshot {
     }
 
     fn account_with_storage(&self, address: &Address) -> Result<Option<(Account, bool)>, ViewError> {
-        let record = self.state.account(&hash_address(address))?;
+        let record = self.reads().account(&hash_address(address))?;
         Ok(record.map(|record| (record.account, record.storage_root != EMPTY_ROOT_HASH)))
     }
 

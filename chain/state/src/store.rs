@@ -113,7 +113,6 @@ pub(crate) struct Recent {
 /// What [`Store::listen`] calls.
 pub type Listener = dyn Fn() + Send + Sync;
 
-
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     genesis: Arc<Block>,

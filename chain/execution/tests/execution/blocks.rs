@@ -4,7 +4,7 @@ use crate::{code, world::*};
 use alloy_consensus::{ReceiptEnvelope, TxReceipt as _};
 use alloy_eips::eip2718::Encodable2718 as _;
 use alloy_primitives::{keccak256, logs_bloom};
-use keystead_execution::{BuildLimits, CallRequest, Error, build, call, execute};
+use keystead_execution::{BuildLimits, CallRequest, Error, Overrides, build, call, execute};
 use keystead_types::{Account, Address, B256, Receipt, U256};
 use std::sync::Arc;
 
@@ -152,7 +152,7 @@ fn breaks_everything(broken: Broken, transaction: &Tx) {
         input: transaction.input.clone(),
         ..CallRequest::default()
     };
-    let error = call(&world, &SPEC, &env(), request, 1_000_000).unwrap_err();
+    let error = call(&world, &SPEC, &env(), &Overrides::default(), request, 1_000_000).unwrap_err();
     assert!(matches!(error, Error::View(_)), "{broken:?}: {error}");
 }
 

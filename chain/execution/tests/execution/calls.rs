@@ -2,8 +2,8 @@
 
 use crate::{code, world::*};
 use keystead_execution::{
-    CallOutcome, CallPrice, CallRequest, CallStatus, Error, EstimateError, InvalidTransaction, call, estimate_gas,
-    execute,
+    CallOutcome, CallPrice, CallRequest, CallStatus, Error, EstimateError, InvalidTransaction, Overrides, call,
+    estimate_gas, execute,
 };
 use keystead_types::{Address, Bytes, U256};
 use proptest::prelude::*;
@@ -15,11 +15,11 @@ fn request(to: Address, input: impl Into<Bytes>) -> CallRequest {
 }
 
 fn try_call(world: &World, request: CallRequest) -> Result<CallOutcome, Error> {
-    call(world, &SPEC, &env(), request, GAS_CAP)
+    call(world, &SPEC, &env(), &Overrides::default(), request, GAS_CAP)
 }
 
 fn estimate(world: &World, request: CallRequest) -> Result<u64, EstimateError> {
-    estimate_gas(world, &SPEC, &env(), request, GAS_CAP)
+    estimate_gas(world, &SPEC, &env(), &Overrides::default(), request, GAS_CAP)
 }
 
 #[test]

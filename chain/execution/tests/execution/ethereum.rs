@@ -4,8 +4,8 @@ use crate::world::{Tx, World, env, user};
 use alloy_consensus::{SignableTransaction as _, TxEip4844, TxLegacy};
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, address, keccak256};
 use keystead_execution::{
-    BlockEnv, BlockFault, CallRequest, Error, EthereumBlock, InvalidTransaction, Outcome, call, execute_ethereum,
-    execute_transactions,
+    BlockEnv, BlockFault, CallRequest, Error, EthereumBlock, InvalidTransaction, Outcome, Overrides, call,
+    execute_ethereum, execute_transactions,
 };
 use keystead_types::{Account, ChainSpec, Fork, Forks, Header, Recovered, StateView, ViewError, Withdrawal};
 
@@ -124,7 +124,7 @@ fn no_contract_is_created_over_storage_and_the_account_keeps_the_hash_of_no_code
     world.fund(place, 1);
     let ask = |view: &dyn StateView, to: Address, input: Bytes| {
         let request = CallRequest { to: Some(to), input, ..CallRequest::default() };
-        call(view, &spec(Fork::Osaka), &env(), request, 1_000_000).unwrap().output
+        call(view, &spec(Fork::Osaka), &env(), &Overrides::default(), request, 1_000_000).unwrap().output
     };
     let word = Bytes::from(place.into_word().to_vec());
     assert_eq!(ask(&world, factory, Bytes::new()), word, "a balance is no obstacle");

@@ -3,12 +3,12 @@
 use crate::{code, world::*};
 use alloy_eips::{eip2935::HISTORY_STORAGE_ADDRESS, eip4788::BEACON_ROOTS_ADDRESS};
 use alloy_primitives::hex;
-use keystead_execution::{BlockEnv, CallOutcome, CallRequest, CallStatus, call, execute};
+use keystead_execution::{BlockEnv, CallOutcome, CallRequest, CallStatus, Overrides, call, execute};
 use keystead_types::{Address, B256, Bytes, U256};
 
 fn ask(world: &World, env: &BlockEnv, to: Address, input: impl Into<Bytes>) -> CallOutcome {
     let request = CallRequest { to: Some(to), input: input.into(), ..CallRequest::default() };
-    call(world, &SPEC, env, request, 1_000_000).unwrap()
+    call(world, &SPEC, env, &Overrides::default(), request, 1_000_000).unwrap()
 }
 
 fn word(outcome: &CallOutcome) -> B256 {

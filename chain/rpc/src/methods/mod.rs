@@ -5,13 +5,17 @@
 //! description all read these rows, so that they cannot disagree. A method is a plain function from the server's
 //! state and its parameters to JSON.
 
+mod debug;
 pub(crate) mod eth;
 mod filter;
 pub(crate) mod keystead;
 mod net;
+mod otterscan;
 mod raw;
 mod rpc;
 pub(crate) mod subscribe;
+mod trace;
+mod tracing;
 mod txpool;
 mod web3;
 
@@ -44,15 +48,20 @@ pub(crate) struct Method {
 /// All methods, grouped by namespace.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     let groups = [
+        debug::METHODS,
         eth::METHODS,
         eth::FACTS_METHODS,
         eth::MORE_METHODS,
+        eth::SIMULATE_METHODS,
+        eth::TOOL_METHODS,
         filter::METHODS,
         keystead::METHODS,
         net::METHODS,
+        otterscan::METHODS,
         raw::METHODS,
         rpc::METHODS,
         subscribe::METHODS,
+        trace::METHODS,
         txpool::METHODS,
         web3::METHODS,
     ];

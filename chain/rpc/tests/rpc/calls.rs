@@ -91,6 +91,7 @@ fn calls_that_cannot_run_say_why() {
 #[test]
 fn parameters_of_a_call_are_checked_by_name() {
     let server = Server::full();
+    let contract = Chain::contract().to_string();
     let cases = [
         (json!([]), "invalid argument 0 (transaction): missing value"),
         (json!(["0x"]), "invalid argument 0 (transaction): expected a transaction object"),
@@ -98,8 +99,12 @@ fn parameters_of_a_call_are_checked_by_name() {
         (json!([{ "chainId": "0x1" }]), "invalid argument 0 (transaction): field \"chainId\": expected 0x4b53"),
         (json!([{ "type": "0x3" }]), "invalid argument 0 (transaction): field \"type\": transaction type 3"),
         (json!([{}, "newest"]), "invalid argument 1 (block): expected a block number"),
-        (json!([{}, "latest", { "0x00": {} }]), "invalid argument 2 (stateOverrides): overrides are not supported"),
-        (json!([{}, "latest", {}, { "number": "0x1" }]), "invalid argument 3 (blockOverrides): overrides"),
+        (json!([{}, "latest", { "0x00": {} }]), "invalid argument 2 (stateOverrides): "),
+        (
+            json!([{}, "latest", { (contract): { "balances": "0x1" } }]),
+            "invalid argument 2 (stateOverrides): unknown field",
+        ),
+        (json!([{}, "latest", {}, { "time": "now" }]), "invalid argument 3 (blockOverrides): "),
         (json!([{}, "latest", {}, {}, {}]), "too many arguments, want at most 4, got 5"),
     ];
     for (params, start) in cases {
@@ -156,4 +161,33 @@ fn a_call_with_an_authorization_runs_the_code_that_it_gives_and_pays_for_it() {
     assert_eq!(server.client.call("eth_call", json!([delegated])), "0x");
     delegated["to"] = Value::Null;
     assert_eq!(server.client.fail("eth_call", json!([delegated])).0, -32602);
+}
+
+#[test]
+fn overrides_change_what_a_call_and_an_estimate_see() {
+    let server = Server::full();
+    let (client, contract) = (server.client, Chain::contract().to_string());
+    let carol = Person::carol().address.to_string();
+    let slot = B256::ZERO.to_string();
+    let call =
+        |state: Value, block: Value| client.call("eth_call", json!([{ "to": contract }, "latest", state, block]));
+    let diff = json!({ (contract.as_str()): { "stateDiff": { (slot.as_str()): B256::with_last_byte(77) } } });
+    assert_eq!(call(diff, json!(null)), json!(B256::with_last_byte(77)));
+    let empty = json!({ (contract.as_str()): { "state": {} } });
+    assert_eq!(call(empty, json!({})), json!(B256::ZERO));
+    // NUMBER, returned
+    let code = json!({ (contract.as_str()): { "code": "0x435f5260205ff3" } });
+    assert_eq!(call(code, json!({ "number": "0x1234" })), json!(B256::from(U256::from(0x1234))));
+    // ripemd at an address of its own
+    let moved = json!({ "0x0000000000000000000000000000000000000003": { "movePrecompileToAddress": carol } });
+    let hash = client.call("eth_call", json!([{ "to": carol, "input": "0x" }, "latest", moved]));
+    assert_eq!(hash, "0x0000000000000000000000009c1185a5c5e9fc54612808977ee8f548b2258d31");
+    let rich = json!({ (carol.as_str()): { "balance": U256::MAX, "nonce": "0x7" } });
+    let send = json!({ "from": carol, "to": contract, "value": U256::from(2 * ETHER) });
+    assert_eq!(client.fail("eth_call", json!([send, "latest"])).0, -32000);
+    client.call("eth_call", json!([send, "latest", rich]));
+    client.call("eth_estimateGas", json!([send, "latest", rich]));
+    let both = json!({ (contract.as_str()): { "state": {}, "stateDiff": {} } });
+    let (code, message) = client.fail("eth_call", json!([{ "to": contract }, "latest", both]));
+    assert_eq!((code, message.contains("both 'state' and 'stateDiff'")), (-32000, true), "{message}");
 }

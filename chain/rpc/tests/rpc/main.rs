@@ -26,5 +26,7 @@ mod proofs;
 mod reads;
 mod sending;
 mod sockets;
+mod tools;
+mod tracing;
 mod waiting;
 mod websocket;

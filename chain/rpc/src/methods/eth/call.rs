@@ -12,7 +12,7 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Bytes, U64};
 use keystead_execution::{
-    BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, call as execute_call,
+    BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, Overrides, call as execute_call,
     estimate_gas as execute_estimate,
 };
 use keystead_state::Snapshot;
@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let (request, state, env) = prepare(service, params)?;
-    let outcome = execute_call(&*state, &service.context.spec, &env, request, service.limits.call_gas_max);
+    let Prepared { request, state, env, overrides } = prepare(service, params)?;
+    let outcome = execute_call(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
     let outcome = outcome.map_err(failed)?;
     match outcome.status {
         CallStatus::Success => Json::of(&outcome.output),
@@ -33,8 +33,8 @@ pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError>
 }
 
 pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let (request, state, env) = prepare(service, params)?;
-    let gas = execute_estimate(&*state, &service.context.spec, &env, request, service.limits.call_gas_max);
+    let Prepared { request, state, env, overrides } = prepare(service, params)?;
+    let gas = execute_estimate(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
     match gas {
         Ok(gas) => Json::of(&U64::from(gas)),
         Err(EstimateError::Execution(error)) => Err(failed(error)),
@@ -47,43 +47,59 @@ pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, R
     }
 }
 
-fn failed(error: Error) -> RpcError {
+/// The error of a call that did not run.
+pub(in crate::methods) fn failed(error: Error) -> RpcError {
     match error {
         Error::Request(refused) => RpcError::server(refused.to_string()),
+        Error::Overrides(refused) => RpcError::server(refused.to_string()),
         broken @ (Error::View(_) | Error::Transaction { .. } | Error::Block(_) | Error::Machine(_)) => {
             RpcError::internal(&broken)
         }
     }
 }
 
-fn prepare(service: &Service, params: &Params) -> Result<(CallRequest, Arc<Snapshot>, BlockEnv), RpcError> {
-    let CallObject(request) = params.get(0)?;
-    let chain_id = service.context.spec.chain_id;
-    if let Some(given) = request.chain_id.filter(|given| *given != chain_id) {
-        return Err(params.wrong(0, &format!("field \"chainId\": expected {chain_id:#x} or nothing, got {given:#x}")));
-    }
-    let request = request.call;
-    for index in [2, 3] {
-        let value = params.value(index);
-        if !value.is_null() && value.as_object().is_none_or(|fields| !fields.is_empty()) {
-            return Err(params.wrong(index, "overrides are not supported by this version of the node"));
-        }
-    }
+/// A call and where it is tried.
+struct Prepared {
+    request: CallRequest,
+    state: Arc<Snapshot>,
+    env: BlockEnv,
+    overrides: Overrides,
+}
+
+fn prepare(service: &Service, params: &Params) -> Result<Prepared, RpcError> {
+    let request = request(service, params, 0)?;
+    let overrides = Overrides { state: params.shaped(2)?, block: params.shaped(3)? };
     let block = params.find(1)?.unwrap_or(BlockId::Latest);
     let state = service.chain().state(block)?;
-    let header = service.chain().header(state.number())?;
-    let env = BlockEnv::from(&header);
-    Ok((request, state, env))
+    let env = BlockEnv::from(&service.chain().header(state.number())?);
+    Ok(Prepared { request, state, env, overrides })
+}
+
+/// The call object at `index`, if it is for this chain.
+pub(in crate::methods) fn request(service: &Service, params: &Params, index: usize) -> Result<CallRequest, RpcError> {
+    let CallObject(call) = params.get(index)?;
+    call.for_chain(service.context.spec.chain_id).map_err(|reason| params.wrong(index, &reason))
 }
 
 /// The transaction object of a call.
 #[derive(Debug, PartialEq, Eq)]
-struct CallObject(Call);
+pub(in crate::methods) struct CallObject(pub(in crate::methods) Call);
 
+/// What stands in it.
 #[derive(Debug, PartialEq, Eq)]
-struct Call {
+pub(in crate::methods) struct Call {
     call: CallRequest,
     chain_id: Option<u64>,
+}
+
+impl Call {
+    /// The call, unless it names another chain.
+    pub(in crate::methods) fn for_chain(self, chain_id: u64) -> Result<CallRequest, String> {
+        match self.chain_id.filter(|given| *given != chain_id) {
+            Some(given) => Err(format!("field \"chainId\": expected {chain_id:#x} or nothing, got {given:#x}")),
+            None => Ok(self.call),
+        }
+    }
 }
 
 /// Fields of transaction types that this chain does not run, with the type that has them.

@@ -141,7 +141,7 @@ fn capabilities(service: &Service, _: &Params) -> Result<Json, RpcError> {
     let head = service.context.store.head();
     let since = |oldest: u64| json!({ "disabled": false, "oldestBlock": U64::from(oldest) });
     // Blocks, receipts and indices are kept for good.
-    let (state, whole) = (since(service.chain().oldest_state()), since(0));
+    let (state, whole) = (since(service.context.store.oldest_state()), since(0));
     Json::of(&json!({
         "head": { "number": U64::from(head.number), "hash": head.hash },
         "state": state,

@@ -12,11 +12,16 @@ pub(crate) mod fee;
 pub(crate) mod logs;
 mod more;
 mod proof;
+mod simulate;
+mod tools;
 pub(crate) mod transaction;
 
 pub(super) use block::numbered;
+pub(super) use call::{CallObject, failed, request};
 pub(super) use facts::METHODS as FACTS_METHODS;
-pub(super) use more::METHODS as MORE_METHODS;
+pub(super) use more::{BLOCK_OVERRIDES, CALL, METHODS as MORE_METHODS, STATE_OVERRIDES};
+pub(super) use simulate::METHODS as SIMULATE_METHODS;
+pub(super) use tools::METHODS as TOOL_METHODS;
 
 use super::Method;
 use crate::{
@@ -29,7 +34,7 @@ use crate::{
 use alloy_primitives::U64;
 
 /// How every method that reads a state takes the block.
-const BLOCK: Param = Param::optional("block", "tag, number, hash or EIP-1898 object; default latest");
+pub(super) const BLOCK: Param = Param::optional("block", "tag, number, hash or EIP-1898 object; default latest");
 const BLOCK_REQUIRED: Param = Param::required("block", "tag, number, hash or EIP-1898 object");
 const NUMBER: Param = Param::required("block", "tag or number");
 const HASH: Param = Param::required("blockHash", "hash");

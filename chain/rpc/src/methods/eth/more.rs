@@ -3,13 +3,19 @@
 use super::{ADDRESS, BLOCK, HASH, INDEX, NUMBER, TRANSACTION_HASH, block, call, logs, proof, transaction};
 use crate::{lanes::Work, methods::Method, params::Param};
 
-const CALL: Param = Param::required(
+pub(in crate::methods) const CALL: Param = Param::required(
     "transaction",
     "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
      authorizationList",
 );
-const STATE_OVERRIDES: Param = Param::optional("stateOverrides", "not taken yet: must be null or empty");
-const BLOCK_OVERRIDES: Param = Param::optional("blockOverrides", "not taken yet: must be null or empty");
+pub(in crate::methods) const STATE_OVERRIDES: Param = Param::optional(
+    "stateOverrides",
+    "object by address: balance, nonce, code, state or stateDiff, movePrecompileToAddress",
+);
+pub(in crate::methods) const BLOCK_OVERRIDES: Param = Param::optional(
+    "blockOverrides",
+    "object: number, time, gasLimit, feeRecipient, prevRandao, baseFeePerGas, blobBaseFee, blockHash",
+);
 
 /// Uncles, transactions, logs, calls and proofs.
 pub(crate) const METHODS: &[Method] = &[

@@ -20,7 +20,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Longest wait for an answer: far above what a loaded machine needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,6 +32,7 @@ struct Admission {
     store: Store,
     pool: Arc<Mutex<Pool>>,
     spec: ChainSpec,
+    arrivals: watch::Sender<()>,
 }
 
 impl Submit for Admission {
@@ -42,7 +43,12 @@ impl Submit for Admission {
         let head = self.store.header(self.store.head().number).map_err(|error| unavailable(&error))?.unwrap();
         let mut pool = self.pool.lock().unwrap();
         pool.insert(Arc::new(transaction), &account.unwrap_or_default(), self.spec.next_base_fee(&head))?;
+        self.arrivals.send_replace(());
         Ok(hash)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 }
 
@@ -61,7 +67,7 @@ impl Server {
             store: store.clone(),
             pool: Arc::clone(&pool),
             spec,
-            submit: Arc::new(Admission { store: store.clone(), pool, spec }),
+            submit: Arc::new(Admission { store: store.clone(), pool, spec, arrivals: watch::Sender::new(()) }),
             network: Network { network_key: [0; 96], validators: Vec::new() },
             client_version: "keystead/v0.0.0-test".to_owned(),
         };

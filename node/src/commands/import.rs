@@ -75,7 +75,7 @@ fn serve(store: &Store, spec: ChainSpec, address: SocketAddr) -> Result<()> {
         store: store.clone(),
         pool: Arc::clone(&pool),
         spec,
-        submit: Arc::new(Waiting { store: store.clone(), pool, base_fee }),
+        submit: Arc::new(Waiting { store: store.clone(), pool, base_fee, arrivals: watch::Sender::new(()) }),
         network: Network { network_key: [0; 96], validators: Vec::new() },
         client_version: format!("keystead/v{}/import", env!("CARGO_PKG_VERSION")),
     };
@@ -98,6 +98,7 @@ struct Waiting {
     pool: Arc<Mutex<Pool>>,
     /// Base fee of the block that does not come.
     base_fee: u64,
+    arrivals: watch::Sender<()>,
 }
 
 impl Submit for Waiting {
@@ -107,6 +108,11 @@ impl Submit for Waiting {
         let account = account.map_err(|error| SubmitError::Unavailable(error.to_string()))?.unwrap_or_default();
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         pool.insert(Arc::new(transaction), &account, self.base_fee)?;
+        self.arrivals.send_replace(());
         Ok(hash)
+    }
+
+    fn arrivals(&self) -> watch::Receiver<()> {
+        self.arrivals.subscribe()
     }
 }

@@ -69,9 +69,12 @@ fn executed(service: &Service, params: &Params) -> Result<Executed, RpcError> {
 fn block(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Executed { block, .. } = executed(service, params)?;
     let header = block.header().clone();
-    let withdrawals = header.withdrawals_root.map(|_| Default::default());
-    let body =
-        BlockBody::<Transaction> { transactions: block.transactions().to_vec(), ommers: Vec::new(), withdrawals };
+    // A block of a foreign chain has more than transactions.
+    let (ommers, withdrawals) = match block.ethereum_body() {
+        Some(body) => (body.ommers.clone(), body.withdrawals.clone()),
+        None => (Vec::new(), header.withdrawals_root.map(|_| Default::default())),
+    };
+    let body = BlockBody::<Transaction> { transactions: block.transactions().to_vec(), ommers, withdrawals };
     Json::of(&Bytes::from(alloy_rlp::encode(StockBlock { header, body })))
 }
 

@@ -106,7 +106,8 @@ impl Record {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&next, &self.path)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let folder =
+            self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         fs::File::open(folder)?.sync_all()
     }
 
@@ -208,7 +209,7 @@ async fn inspect<S: Storage>(storage: &S, partition: &str, page_bytes: NonZeroU1
             _ => return Ok(Journal::Damaged { reason: format!("a section has {size} bytes") }),
         };
         let logical = pages(bytes.as_ref(), usize::from(page_bytes.get()));
-        if !logical.is_some_and(|logical| items_end(&logical) == Some(logical.len())) {
+        if logical.is_none_or(|logical| items_end(&logical) != Some(logical.len())) {
             let reason = format!("the journal of votes is torn or has a wrong bit: section={}", hex(&name));
             return Ok(Journal::Damaged { reason });
         }
@@ -306,7 +307,7 @@ mod tests {
             for name in context.scan(PARTITION).await.unwrap_or_default() {
                 let section = u64::from_be_bytes(name.as_slice().try_into().unwrap());
                 let (blob, size) = context.open(PARTITION, &name).await.unwrap();
-                let bytes = blob.read_at(0, size as usize, ReadOptions::default()).await.unwrap().coalesce();
+                let bytes = blob.read_at(0, size.try_into().unwrap(), ReadOptions::default()).await.unwrap().coalesce();
                 let changed = then(section, bytes.as_ref().to_vec());
                 blob.resize(changed.len() as u64).await.unwrap();
                 blob.write_at(0, changed, Default::default()).await.unwrap();

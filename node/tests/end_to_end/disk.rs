@@ -112,6 +112,17 @@ impl Damage {
     }
 }
 
+/// A validator whose votes may be forgotten follows without signing, and signs again later: so many times by now.
+fn wait_until_signing_again(network: &Network, times: usize) {
+    wait_until("the validator signs again", || {
+        let log = network.whole_log(VICTIM);
+        let counts = [AGAIN, WITHOUT].map(|words| log.matches(words).count());
+        (counts == [times; 2]).then_some(())
+    });
+    let head = network.head(1).unwrap();
+    network.wait_for_head(VICTIM, head + 3);
+}
+
 #[test]
 fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
     let mut network = Network::start(4);
@@ -144,16 +155,14 @@ fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
             network.wait_for_head(VICTIM, head + 2);
             deleted += usize::from(*place != "state");
         }
-        // A validator whose votes may be forgotten follows without signing, and signs again later.
         doubts += usize::from(*place == "simplex");
-        wait_until("the validator signs again", || {
-            let log = network.whole_log(VICTIM);
-            let counts = [AGAIN, WITHOUT].map(|words| log.matches(words).count());
-            (counts == [doubts + deleted; 2]).then_some(())
-        });
-        let head = network.head(1).unwrap();
-        network.wait_for_head(VICTIM, head + 3);
+        wait_until_signing_again(&network, doubts + deleted);
     }
+    // The record of votes lies beside the keys, and outlives all that a person may delete.
+    network.kill(VICTIM);
+    fs::remove_dir_all(network.folder(VICTIM).join("data")).unwrap();
+    network.launch(VICTIM);
+    wait_until_signing_again(&network, doubts + deleted + 1);
     for witness in 1..4 {
         // Peers cut the connection to who votes twice.
         assert!(!network.whole_log(witness).contains("conflicting"), "{}", network.log(witness));

@@ -285,7 +285,8 @@ async fn supervise(
             let (over, passed) = oneshot::channel();
             tracing::warn!(
                 %reason,
-                "votes may have been forgotten: this validator follows without signing until the others have passed the views in doubt"
+                "votes may have been forgotten: this validator follows without signing until the others have passed the views in doubt; \
+                 if they have all stopped too, see --trust-votes in `keystead node --help`"
             );
             (Some(Watch { abstention, over }), passed.right_future())
         }

@@ -108,6 +108,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             (files, raw, packed) = (files + 1, raw + sealed.raw_bytes, packed + sealed.bytes);
             sealing += start.elapsed();
         }
+        store.upkeep()?;
     }
     commits.sort_unstable();
     println!("logs={} blocks={blocks} commit_p50_ms={:.2}", blocks * TRANSACTIONS * LOGS, percentile(&commits, 50));

@@ -161,5 +161,5 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some((before, after)) = before.zip(written()) {
         println!("bytes_written_per_update={}", (after - before) / (blocks * updates));
     }
-    past(&store, blocks / 2, accounts, &mut rng)
+    past(&store, 1, accounts, &mut rng)
 }

@@ -8,7 +8,7 @@
 use crate::{
     commit,
     error::{Corruption, Error},
-    logs::{BlockPostings, FoundLog, LogQuery, Place, candidates},
+    logs::{FoundLog, LogQuery, Place, Run, candidates},
     receipts,
     segment::{self, Kind, Record, Sealed, Segment, SegmentLists},
     store::{RecentBlock, Store},
@@ -135,8 +135,8 @@ impl Store {
                 next = segment.last.saturating_add(1);
             }
         }
-        for block in tail.iter().filter(|block| block.number >= next) {
-            search.block(block)?;
+        for run in tail.iter().filter(|run| run.last >= next) {
+            search.run(run, &(next.max(from)..=to))?;
         }
         Ok(search.found)
     }
@@ -188,38 +188,37 @@ impl Search<'_> {
         Ok(())
     }
 
-    fn block(&mut self, block: &BlockPostings) -> Result<(), Error> {
-        let number = block.number;
-        let table = &self.store.inner.shared.tables.receipts;
-        let read = || -> Result<Vec<u8>, Error> {
-            let bytes = self.store.stored(number, table, Record::Receipts)?;
-            let bytes = bytes.ok_or_else(|| missing(table, &number.to_be_bytes()))?;
-            if receipts::is_new(&bytes) {
-                return Ok(bytes);
-            }
-            let block = self.store.block(number)?;
-            let renewed = block.and_then(|block| receipts::renew(&block, bytes));
-            renewed.ok_or_else(|| malformed(table, &number.to_be_bytes()))
-        };
+    fn run(&mut self, run: &Run, heights: &RangeInclusive<u64>) -> Result<(), Error> {
         if self.query.names_nothing() {
-            if block.entries.is_empty() {
-                return Ok(());
+            for number in run.heights(heights) {
+                self.all(number, &self.unsealed(number)?)?;
             }
-            let record = read()?;
-            return self.all(number, &record);
-        }
-        let places = candidates(block, &self.query.groups(), &(number..=number))?;
-        if places.is_empty() {
             return Ok(());
         }
-        let record = read()?;
-        self.count(places.len(), number)?;
-        let mut heading = None;
-        for places in places.chunk_by(|a, b| a.transaction == b.transaction) {
-            let transaction = places.first().map_or(0, |place| place.transaction);
-            self.places(&mut heading, places, &record, transaction)?;
+        let places = candidates(run, &self.query.groups(), heights)?;
+        self.count(places.len(), run.last)?;
+        for places in places.chunk_by(|a, b| a.number == b.number) {
+            let Some(number) = places.first().map(|place| place.number) else { continue };
+            let (record, mut heading) = (self.unsealed(number)?, None);
+            for places in places.chunk_by(|a, b| a.transaction == b.transaction) {
+                let transaction = places.first().map_or(0, |place| place.transaction);
+                self.places(&mut heading, places, &record, transaction)?;
+            }
         }
         Ok(())
+    }
+
+    /// The receipts of a block that was not sealed a moment ago, in the newer form.
+    fn unsealed(&self, number: u64) -> Result<Vec<u8>, Error> {
+        let table = &self.store.inner.shared.tables.receipts;
+        let bytes = self.store.stored(number, table, Record::Receipts)?;
+        let bytes = bytes.ok_or_else(|| missing(table, &number.to_be_bytes()))?;
+        if receipts::is_new(&bytes) {
+            return Ok(bytes);
+        }
+        let block = self.store.block(number)?;
+        let renewed = block.and_then(|block| receipts::renew(&block, bytes));
+        renewed.ok_or_else(|| malformed(table, &number.to_be_bytes()))
     }
 
     const fn count(&mut self, candidates: usize, up_to: u64) -> Result<(), Error> {

@@ -10,6 +10,6 @@ mod postings;
 mod query;
 mod search;
 
-pub(crate) use postings::{BlockPostings, Place, Posting, put_list, take_list};
+pub(crate) use postings::{Place, Posting, Run, put_list, take_list};
 pub use query::{FoundLog, LogQuery};
 pub(crate) use search::{Lists, candidates};

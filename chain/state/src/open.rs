@@ -10,7 +10,7 @@ use crate::{
     error::{Corruption, Error},
     genesis::{self, FORMAT},
     history::{Unindexed, Window},
-    logs::BlockPostings,
+    logs::Run,
     mark::{Mark, Marked},
     record,
     segment::{self, Segments, Tail},
@@ -156,21 +156,22 @@ fn load_tail(shared: &Shared, base: &Base, segment_blocks: u64) -> Result<(), Er
     let mut next = shared.segments.sealed().saturating_add(1);
     while next <= base.number {
         let last = base.number.min(next.saturating_add(SEAL_STEP));
-        let blocks: Vec<BlockPostings> =
+        let blocks: Vec<Run> =
             (next..=last).into_par_iter().map(|number| postings(shared, base, number)).collect::<Result<_, _>>()?;
         blocks.into_iter().for_each(|block| shared.tail.push(block));
+        shared.tail.merge();
         while segment::seal(shared, base, segment_blocks)?.is_some() {}
         next = last.max(shared.segments.sealed()).saturating_add(1);
     }
     Ok(())
 }
 
-fn postings(shared: &Shared, base: &Base, number: u64) -> Result<BlockPostings, Error> {
+fn postings(shared: &Shared, base: &Base, number: u64) -> Result<Run, Error> {
     let (tables, key) = (&shared.tables, number.to_be_bytes());
     let bytes = base.bytes(&tables.receipts, &key)?.ok_or_else(|| missing(&tables.receipts, &key))?;
     let size = base.size(&tables.blocks, &key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
     let size = u64::from(size).saturating_add(bytes.len() as u64);
-    BlockPostings::of_record(number, size, &bytes).ok_or_else(|| malformed(&tables.receipts, &key))
+    Run::of_record(number, size, &bytes).ok_or_else(|| malformed(&tables.receipts, &key))
 }
 
 /// Compares the head with the block that was once marked as committed.

@@ -5,7 +5,7 @@ use crate::{
     commit::{self, Bundle},
     error::Error,
     history::{self, History, Target, Undo, UndoneStates, Unindexed, Window},
-    logs::BlockPostings,
+    logs::Run,
     mark::{Mark, Marked},
     open::{Opened, open},
     record,
@@ -251,6 +251,7 @@ impl Store {
             self.inner.recent.write().unwrap_or_else(PoisonError::into_inner).window = window;
             batch.commit()?;
         }
+        self.inner.shared.tail.merge();
         drop(upkeep);
         while self.seal()?.is_some() {}
         Ok(())
@@ -273,7 +274,7 @@ impl Store {
         check(&commit, head, &self.inner.shared)?;
         let Written { head, undo, bytes } = self.write(&commit)?;
         self.inner.unindexed.push(head.number, undo);
-        self.inner.shared.tail.push(BlockPostings::of(head.number, bytes, &commit.receipts));
+        self.inner.shared.tail.push(Run::of(head.number, bytes, &commit.receipts));
         self.publish(commit, head);
         if let Err(error) = mark.set(Marked { number: head.number, hash: head.hash }) {
             // The block is safe; only the check against a damaged journal tail is one block behind.

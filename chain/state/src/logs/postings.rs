@@ -3,7 +3,7 @@
 use crate::receipts;
 use alloy_primitives::Log;
 use keystead_types::Receipt;
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 use twox_hash::XxHash3_128;
 
 /// Where a log stands.
@@ -42,28 +42,30 @@ fn terms(log: &Log) -> impl Iterator<Item = u64> {
     std::iter::once(term(0, log.address.as_slice())).chain(topics)
 }
 
-fn put_terms(entries: &mut Vec<(u64, u32, u32)>, transaction: u32, logs: &[Log]) {
+fn put_terms(entries: &mut Vec<Posting>, number: u64, transaction: u32, logs: &[Log]) {
     for (log, index) in logs.iter().zip(0_u32..) {
-        entries.extend(terms(log).map(|term| (term, transaction, index)));
+        let place = Place { number, transaction, log: index };
+        entries.extend(terms(log).map(|term| Posting { term, place }));
     }
 }
 
-/// The postings of one block, by term.
+/// The postings of one block, or of some consecutive ones, by term.
 #[derive(Clone, Debug)]
-pub(crate) struct BlockPostings {
-    pub(crate) number: u64,
-    /// Bytes of the block and its receipts as they are stored.
+pub(crate) struct Run {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// Bytes of the blocks and their receipts as they are stored.
     pub(crate) bytes: u64,
-    /// Term, transaction, log; ascending.
-    pub(crate) entries: Arc<[(u64, u32, u32)]>,
+    /// Ascending.
+    pub(crate) entries: Arc<[Posting]>,
 }
 
-impl BlockPostings {
+impl Run {
     /// The postings of a block. `bytes` are those of the block and its receipts as they are stored.
     pub(crate) fn of(number: u64, bytes: u64, receipts: &[Receipt]) -> Self {
         let mut entries = Vec::new();
         for (receipt, transaction) in receipts.iter().zip(0_u32..) {
-            put_terms(&mut entries, transaction, receipt.logs());
+            put_terms(&mut entries, number, transaction, receipt.logs());
         }
         Self::sorted(number, bytes, entries)
     }
@@ -76,21 +78,40 @@ impl BlockPostings {
         let mut entries = Vec::new();
         for receipt in receipts::each(record) {
             let (transaction, found) = receipt?;
-            put_terms(&mut entries, transaction, &found.logs);
+            put_terms(&mut entries, number, transaction, &found.logs);
         }
         Some(Self::sorted(number, bytes, entries))
     }
 
-    fn sorted(number: u64, bytes: u64, mut entries: Vec<(u64, u32, u32)>) -> Self {
+    fn sorted(number: u64, bytes: u64, mut entries: Vec<Posting>) -> Self {
         entries.sort_unstable();
-        Self { number, bytes, entries: entries.into() }
+        Self { first: number, last: number, bytes, entries: entries.into() }
     }
 
-    /// The places of a term.
-    pub(crate) fn places(&self, term: u64) -> &[(u64, u32, u32)] {
-        let from = self.entries.partition_point(|entry| entry.0 < term);
+    /// One run of several that follow each other; `None` if there are none.
+    pub(crate) fn merge(runs: &[Self]) -> Option<Self> {
+        let (first, last) = (runs.first()?.first, runs.last()?.last);
+        let bytes = runs.iter().map(|run| run.bytes).fold(0, u64::saturating_add);
+        let mut entries: Vec<Posting> = runs.iter().flat_map(|run| run.entries.iter().copied()).collect();
+        // Stable: it makes use of the parts that are sorted already.
+        entries.sort();
+        Some(Self { first, last, bytes, entries: entries.into() })
+    }
+
+    /// The postings of a term.
+    pub(crate) fn of_term(&self, term: u64) -> &[Posting] {
+        let from = self.entries.partition_point(|entry| entry.term < term);
         let rest = self.entries.get(from..).unwrap_or_default();
-        rest.get(..rest.partition_point(|entry| entry.0 == term)).unwrap_or_default()
+        rest.get(..rest.partition_point(|entry| entry.term == term)).unwrap_or_default()
+    }
+
+    /// Heights in a range of blocks that have logs, ascending.
+    pub(crate) fn heights(&self, within: &RangeInclusive<u64>) -> Vec<u64> {
+        let numbers = self.entries.iter().map(|entry| entry.place.number);
+        let mut numbers: Vec<u64> = numbers.filter(|number| within.contains(number)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     }
 }
 

@@ -1,6 +1,6 @@
 //! Candidates for a query from one part of the index.
 
-use super::postings::{BlockPostings, Place};
+use super::postings::{Place, Run};
 use crate::error::Error;
 use std::ops::RangeInclusive;
 
@@ -23,17 +23,16 @@ pub(crate) trait Lists {
     fn read(&self, list: &Self::List, out: &mut Vec<Place>) -> Result<(), Error>;
 }
 
-impl Lists for BlockPostings {
+impl Lists for Run {
     type List = u64;
 
     fn find(&self, term: u64) -> Result<Option<(u64, u64)>, Error> {
-        let length = self.places(term).len() as u64;
+        let length = self.of_term(term).len() as u64;
         Ok((length > 0).then_some((length, term)))
     }
 
     fn read(&self, term: &u64, out: &mut Vec<Place>) -> Result<(), Error> {
-        let number = self.number;
-        out.extend(self.places(*term).iter().map(|&(_, transaction, log)| Place { number, transaction, log }));
+        out.extend(self.of_term(*term).iter().map(|entry| entry.place));
         Ok(())
     }
 }

@@ -4,7 +4,7 @@ use super::writer::Writer;
 use crate::{
     commit,
     error::Error,
-    logs::BlockPostings,
+    logs::Run,
     receipts,
     state::Shared,
     tables::{Base, malformed, missing},
@@ -24,6 +24,8 @@ const SEGMENT_POSTINGS_MAX: usize = 1 << 20;
 
 /// Files that unsealed blocks may fill before a commit seals them: 64 MiB of postings.
 const OVERDUE_FILES: usize = 4;
+/// Blocks whose postings become one sorted list: 8,192 unsealed blocks are 128 lists then, and some single ones.
+const RUN_BLOCKS: usize = 64;
 /// Bytes after which a part of a block's receipts ends.
 const PART_BYTES: usize = 2 * 1024;
 
@@ -41,7 +43,7 @@ pub struct Sealed {
 #[derive(Default)]
 struct Unsealed {
     /// Ascending, without gaps, up to the head.
-    blocks: VecDeque<BlockPostings>,
+    runs: VecDeque<Run>,
     bytes: u64,
     postings: usize,
 }
@@ -54,30 +56,55 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// Adds the block above the last one.
-    pub(crate) fn push(&self, block: BlockPostings) {
+    pub(crate) fn push(&self, block: Run) {
         let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
         unsealed.bytes = unsealed.bytes.saturating_add(block.bytes);
         unsealed.postings = unsealed.postings.saturating_add(block.entries.len());
-        unsealed.blocks.push_back(block);
+        unsealed.runs.push_back(block);
     }
 
-    /// Forgets the blocks up to a height.
+    /// Forgets the runs up to a height. One that goes on above it stays whole.
     fn drop_to(&self, number: u64) {
         let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
-        while unsealed.blocks.front().is_some_and(|block| block.number <= number) {
-            if let Some(block) = unsealed.blocks.pop_front() {
-                unsealed.bytes = unsealed.bytes.saturating_sub(block.bytes);
-                unsealed.postings = unsealed.postings.saturating_sub(block.entries.len());
+        while unsealed.runs.front().is_some_and(|run| run.last <= number) {
+            if let Some(run) = unsealed.runs.pop_front() {
+                unsealed.bytes = unsealed.bytes.saturating_sub(run.bytes);
+                unsealed.postings = unsealed.postings.saturating_sub(run.entries.len());
             }
         }
     }
 
-    /// The blocks in a range of heights, ascending.
-    pub(crate) fn within(&self, heights: &RangeInclusive<u64>) -> Vec<BlockPostings> {
+    /// The runs that have blocks in a range of heights, ascending.
+    pub(crate) fn within(&self, heights: &RangeInclusive<u64>) -> Vec<Run> {
         let unsealed = self.unsealed.read().unwrap_or_else(PoisonError::into_inner);
-        let from = unsealed.blocks.partition_point(|block| block.number < *heights.start());
-        let to = unsealed.blocks.partition_point(|block| block.number <= *heights.end());
-        unsealed.blocks.range(from..to.max(from)).cloned().collect()
+        let from = unsealed.runs.partition_point(|run| run.last < *heights.start());
+        let to = unsealed.runs.partition_point(|run| run.first <= *heights.end());
+        unsealed.runs.range(from..to.max(from)).cloned().collect()
+    }
+
+    /// Merges single blocks into runs of [`RUN_BLOCKS`], so that a search looks into few lists. For one caller at a time.
+    pub(crate) fn merge(&self) {
+        while let Some(runs) = self.mergeable() {
+            let Some(merged) = Run::merge(&runs) else { return };
+            let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+            // Some may have been sealed meanwhile; then there is nothing to merge any more.
+            let at = unsealed.runs.partition_point(|run| run.first < merged.first);
+            let end = at.saturating_add(runs.len());
+            let there = unsealed.runs.get(at).is_some_and(|run| run.first == merged.first);
+            if !there || end > unsealed.runs.len() {
+                return;
+            }
+            unsealed.runs.drain(at..end);
+            unsealed.runs.insert(at, merged);
+        }
+    }
+
+    /// The oldest [`RUN_BLOCKS`] single blocks, if there are so many.
+    fn mergeable(&self) -> Option<Vec<Run>> {
+        let unsealed = self.unsealed.read().unwrap_or_else(PoisonError::into_inner);
+        let single = unsealed.runs.iter().skip_while(|run| run.first < run.last);
+        let single: Vec<Run> = single.take(RUN_BLOCKS).cloned().collect();
+        (single.len() == RUN_BLOCKS).then_some(single)
     }
 
     /// True if the blocks fill a file by their size.
@@ -148,7 +175,7 @@ fn add(shared: &Shared, base: &Base, writer: &mut Writer, number: u64) -> Result
     let bad = || malformed(&tables.receipts, &key);
     let receipts = receipts::renew(&block, read(&tables.receipts)?.to_vec()).ok_or_else(bad)?;
     let size = bytes.len().saturating_add(receipts.len()) as u64;
-    let postings = BlockPostings::of_record(number, size, &receipts).ok_or_else(bad)?;
+    let postings = Run::of_record(number, size, &receipts).ok_or_else(bad)?;
     let parts = receipts::split(&receipts, PART_BYTES).ok_or_else(bad)?;
     writer.add(&bytes, &senders, &parts, &postings)?;
     Ok(postings.bytes)

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    logs::{BlockPostings, Place, Posting, put_list},
+    logs::{Posting, Run, put_list},
 };
 use std::{
     fs::{self, File},
@@ -88,14 +88,10 @@ impl Writer {
     }
 
     /// Adds the next block.
-    pub(super) fn add(&mut self, block: &[u8], senders: &[u8], parts: &Parts, of: &BlockPostings) -> Result<(), Error> {
+    pub(super) fn add(&mut self, block: &[u8], senders: &[u8], parts: &Parts, of: &Run) -> Result<(), Error> {
         let number = self.next;
         self.next = self.next.saturating_add(1);
-        let postings = of.entries.iter().map(|&(term, transaction, log)| {
-            let place = Place { number, transaction, log };
-            Posting { term, place }
-        });
-        self.postings.extend(postings);
+        self.postings.extend(of.entries.iter());
         let Self { out, at, compressor, bodies, receipts, .. } = self;
         let mut frames = Frames { out, at, compressor };
         Frames::item(bodies, (number, 0), block);

@@ -4,7 +4,7 @@ use super::{Check, Progress};
 use crate::{
     commit,
     error::{Corruption, Error},
-    logs::BlockPostings,
+    logs::Run,
     receipts, record,
     segment::{Record, Segments},
     tables::{malformed, missing, name},
@@ -104,7 +104,7 @@ fn body(
     let receipts = receipts::decode(&bytes).ok_or_else(|| malformed(&tables.receipts, &number.to_be_bytes()))?;
     receipts_fit(check, &block, header, &receipts)?;
     locations(check, &block)?;
-    let postings = BlockPostings::of(number, 0, &receipts).entries.len() as u64;
+    let postings = Run::of(number, 0, &receipts).entries.len() as u64;
     Ok((postings, segment.is_some_and(|segment| segment.last == number)))
 }
 

@@ -163,6 +163,36 @@ fn blocks_and_logs_are_found_alike_in_memory_tables_and_files_slow() {
     }
 }
 
+#[test]
+fn logs_are_found_in_blocks_whose_lists_were_merged_and_then_sealed_in_part() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(dir.path(), &genesis(2), options(40)).unwrap();
+    let (mut model, mut kept, mut rng) = (Model::of(&genesis(2)), Vec::new(), StdRng::seed_from_u64(2));
+    for round in 0..4_u64 {
+        let mut head = Step::head(&store, model.clone());
+        for number in 0..85 {
+            head = head.child_with(&changes(&mut rng, 2), number, receipts(&mut rng));
+            store.commit(head.commit()).unwrap();
+            let (block, senders, receipts) = (Arc::clone(&head.block), head.senders.clone(), head.receipts.clone());
+            kept.push(Kept { block, senders, receipts });
+        }
+        model = { head }.model;
+        if round.is_multiple_of(2) {
+            store.upkeep().unwrap();
+        } else {
+            drop(store);
+            store = Store::open(dir.path(), &genesis(2), options(40)).unwrap();
+        }
+        for _ in 0..60 {
+            let query = query(&mut rng);
+            let (from, to) = (rng.random_range(0..350), rng.random_range(0..350));
+            let want = scan(&kept, &query, &(from..=to));
+            assert_eq!(store.logs(&query, from..=to, usize::MAX).unwrap(), want, "{query:?} {from} {to}");
+        }
+    }
+    assert_eq!(files(dir.path()).len(), 8, "324 of 340 blocks may be sealed");
+}
+
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut out: Vec<PathBuf> =
         fs::read_dir(dir.join("segments")).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -59,7 +59,7 @@ fn is_journal(file: &Path) -> bool {
     file.extension().is_some_and(|extension| extension == "jnl")
 }
 
-fn files(dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(dir: &Path) -> Vec<PathBuf> {
     let mut out = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -1,16 +1,13 @@
 //! `verify` finds nothing in a good store and names the right place in a bad one; `prune` drops what it says.
 
 use crate::{
-    damage::copy,
+    damage::{copy, files},
     model::{Model, Step, changes, genesis},
 };
 use keystead_state::{Corruption, Error, History, LogQuery, Options, Progress, Store, Verified, verify};
 use keystead_types::StateView as _;
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 const SEED: u64 = 21;
 const BLOCKS: u64 = 70;
@@ -38,16 +35,6 @@ fn written() -> tempfile::TempDir {
 
 fn look(dir: &Path) -> Verified {
     verify(dir, &genesis(SEED), &mut |_| {}).unwrap()
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut out = Vec::new();
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() { out.extend(files(&path)) } else { out.push(path) }
-    }
-    out.sort();
-    out
 }
 
 #[test]

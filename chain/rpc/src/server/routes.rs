@@ -170,7 +170,10 @@ async fn read(
             discard(&mut body).await;
             return Err(Refused::TooLarge);
         }
-        let units = u32::try_from(chunk.len().div_ceil(BODY_UNIT_BYTES)).unwrap_or(u32::MAX);
+        // By the length of the whole, so that many small chunks take no more than few large ones.
+        let bytes = read.len().saturating_add(chunk.len());
+        let units = bytes.div_ceil(BODY_UNIT_BYTES).saturating_sub(read.len().div_ceil(BODY_UNIT_BYTES));
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
         let Ok(more) = Arc::clone(&service.bodies).try_acquire_many_owned(units) else {
             discard(&mut body).await;
             return Err(Refused::Busy);

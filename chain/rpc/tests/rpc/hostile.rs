@@ -57,6 +57,16 @@ fn a_body_without_a_length_is_measured_as_it_comes() {
 }
 
 #[test]
+fn a_body_in_many_small_chunks_takes_the_room_of_its_bytes() {
+    let limits = ServerLimits { bodies_bytes_max: 8 * 1024, ..ServerLimits::default() };
+    let server = Chain::empty().serve(limits);
+    let head = "POST / HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    let chunks: String = padded(4_000).chars().map(|it| format!("1\r\n{it}\r\n")).collect();
+    assert_eq!(server.client.raw(head, format!("{chunks}0\r\n\r\n").as_bytes()).json()["result"], "0x4b53");
+}
+
+#[test]
 fn bodies_of_all_connections_together_are_bounded() {
     let server = Chain::empty().serve(ServerLimits {
         bodies_bytes_max: 64 * 1024,
@@ -64,16 +74,21 @@ fn bodies_of_all_connections_together_are_bounded() {
         ..ServerLimits::default()
     });
     // One caller holds most of the room with a body that does not end.
-    let mut holder = server.client.connect();
-    let head = "POST / HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
-                content-length: 65536\r\n\r\n";
-    holder.write_all(head.as_bytes()).unwrap();
-    holder.write_all(&[b' '; 60_000]).unwrap();
+    let hold = || {
+        let mut holder = server.client.connect();
+        let head = "POST / HTTP/1.1\r\nhost: node\r\nconnection: close\r\ncontent-type: application/json\r\n\
+                    content-length: 65536\r\n\r\n";
+        holder.write_all(head.as_bytes()).unwrap();
+        holder.write_all(&[b' '; 60_000]).unwrap();
+        holder
+    };
     let started = Instant::now();
-    let refused = loop {
+    let (holder, refused) = loop {
+        // A new one each time: where the second body comes while the first is being read, the first is refused.
+        let holder = hold();
         let answer = server.client.post(padded(20_000));
         if answer.status != 200 {
-            break answer;
+            break (holder, answer);
         }
         assert!(started.elapsed() < PATIENCE, "the room never filled");
     };

@@ -71,13 +71,13 @@ fn once(root: &Path, binaries: &Binaries, mode: Mode) -> Result<()> {
     }
 }
 
-/// Measures how long a fresh clone takes to build and run `demo` and `test`, or one of them.
-pub(crate) fn builds(root: &Path, only: Option<&str>) -> Result<()> {
+/// Measures how long a fresh clone takes to build and run `demo` and `test`, or one of them, going on in the folder of a run that failed.
+pub(crate) fn builds(root: &Path, only: Option<&str>, folder: Option<&Path>) -> Result<()> {
     let speed = speed::measure();
     let mut figures = Figures::read(root)?;
     for task in builds::TASKS.into_iter().filter(|task| only.is_none_or(|only| *task == only)) {
         let (name, command) = (format!("fresh clone: {task}"), format!("cargo xtask bench --builds {task}"));
-        builds::measure(root, task, |rows| {
+        builds::measure(root, task, folder, |rows| {
             figures.set(root, &name, &command, speed, rows.to_vec())?;
             figures.write(root)
         })?;

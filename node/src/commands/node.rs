@@ -61,6 +61,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
             std::env::consts::OS,
             std::env::consts::ARCH
         ),
+        dev: None,
     };
     let server = start_rpc(&runtime, rpc, &folder, stopped.clone())?;
     let stop = Arc::new(stop);

@@ -73,8 +73,11 @@ impl Store {
         }
         let mut batch = self.batch();
         batch.insert(&tables.undo, key, undo.encode());
-        // At once: upkeep may be past this block.
-        undo.put_by_key(&mut batch, tables, head.number);
+        if self.indexed()? >= head.number {
+            // Upkeep is past this block. Otherwise it comes, and until then a read must not find this block's values by
+            // key while those of blocks below are not there.
+            undo.put_by_key(&mut batch, tables, head.number);
+        }
         commit::put_changes(&mut batch, tables, Some(&before.reads().base), &changes)?;
         let root = state.trie.root();
         batch.insert(&tables.meta, meta::amended(head.number), root.as_slice());
@@ -183,11 +186,15 @@ impl Store {
         } else {
             batch.insert(&tables.meta, amended, head.state_root.as_slice());
         }
-        let name = meta::INDEXED.as_bytes();
-        let indexed = tables.meta.get(name)?.ok_or_else(|| missing(&tables.meta, name))?;
-        let indexed = record::decode_height(&indexed).ok_or_else(|| malformed(&tables.meta, name))?;
-        batch.insert(&tables.meta, name, indexed.min(head.number).to_be_bytes());
+        batch.insert(&tables.meta, meta::INDEXED, self.indexed()?.min(head.number).to_be_bytes());
         Ok(())
+    }
+
+    /// The last block whose old values are in the tables by key.
+    fn indexed(&self) -> Result<u64, Error> {
+        let (table, name) = (&self.inner.shared.tables.meta, meta::INDEXED.as_bytes());
+        let bytes = table.get(name)?.ok_or_else(|| missing(table, name))?;
+        record::decode_height(&bytes).ok_or_else(|| malformed(table, name))
     }
 
     /// Puts another state of a block, which may be an earlier one, into the place of the head's.

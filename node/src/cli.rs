@@ -42,6 +42,10 @@ pub(crate) enum Command {
     /// The same command goes on where it was cut off.
     #[cfg(feature = "validator")]
     Import(Import),
+    /// Run a chain of one process for the tests of contracts and applications: a block for each transaction, funded accounts
+    /// with public keys, and the helpers that Hardhat, Foundry and viem know.
+    #[cfg(feature = "validator")]
+    Dev(Dev),
     /// Look at the data folder of a stopped validator.
     #[cfg(feature = "validator")]
     #[command(subcommand)]
@@ -130,6 +134,53 @@ pub(crate) struct Import {
     /// Then answer JSON-RPC on this address until Ctrl-C or SIGTERM. The last block is latest, safe and finalized.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) serve: Option<SocketAddr>,
+}
+
+/// Options of `keystead dev`.
+#[derive(Args, Debug)]
+pub(crate) struct Dev {
+    /// Port for JSON-RPC over HTTP and WebSocket. 0 takes a free one.
+    #[arg(long, short, visible_alias = "port", default_value_t = 8_545, value_name = "PORT")]
+    pub(crate) http_port: u16,
+    /// Address to listen on. Everybody who reaches it can take all money and change everything.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) host: IpAddr,
+    /// EIP-155 chain id.
+    #[arg(long, default_value_t = 31_337, value_name = "ID")]
+    pub(crate) chain_id: u64,
+    /// How many accounts get money.
+    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "COUNT")]
+    pub(crate) accounts: u32,
+    /// How much each of them gets, in whole KST.
+    #[arg(long, default_value_t = 10_000, value_name = "KST")]
+    pub(crate) balance: u64,
+    /// The words that the accounts' keys are derived from.
+    #[arg(long, short, default_value = crate::compute::wallet::TEST_MNEMONIC, value_name = "WORDS")]
+    pub(crate) mnemonic: String,
+    /// Gas limit of the blocks.
+    #[arg(long, default_value_t = 150_000_000, value_parser = clap::value_parser!(u64).range(21_000..=1_000_000_000_000), value_name = "GAS")]
+    pub(crate) gas_limit: u64,
+    /// Base fee of the first block, in wei per gas.
+    #[arg(long, default_value_t = 1_000_000_000, visible_alias = "block-base-fee-per-gas", value_name = "WEI")]
+    pub(crate) base_fee: u64,
+    /// Time of the genesis block, in Unix seconds [default: now].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000_000), value_name = "SECONDS")]
+    pub(crate) timestamp: Option<u64>,
+    /// Make a block every so many seconds instead of one for each transaction.
+    #[arg(long, short, value_parser = clap::value_parser!(u64).range(1..=31_536_000), value_name = "SECONDS")]
+    pub(crate) block_time: Option<u64>,
+    /// Make blocks only when they are asked for.
+    #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
+    pub(crate) no_mining: bool,
+    /// Let every account send without a signature.
+    #[arg(long)]
+    pub(crate) auto_impersonate: bool,
+    /// Keep the chain in this folder, and go on with it at the next start [default: a temporary folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print nothing but the address.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 fn parse_history(text: &str) -> Result<keystead_state::History, String> {

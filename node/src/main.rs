@@ -11,6 +11,8 @@ mod cli;
 mod client;
 mod commands;
 mod compute;
+#[cfg(feature = "validator")]
+mod dev;
 mod network;
 
 use clap::Parser as _;

@@ -1,5 +1,6 @@
 //! What the node hands to its RPC server.
 
+use crate::dev::Dev;
 use alloy_primitives::B256;
 use keystead_mempool::{Pool, PoolError};
 use keystead_state::Store;
@@ -25,6 +26,8 @@ pub struct Context {
     pub network: Network,
     /// Answer of `web3_clientVersion`, as `keystead/v0.1.0/linux-x86_64`.
     pub client_version: String,
+    /// What only a development node does; `None` on a validator, where the methods that need it do not exist.
+    pub dev: Option<Arc<dyn Dev>>,
 }
 
 impl fmt::Debug for Context {

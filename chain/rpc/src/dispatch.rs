@@ -9,7 +9,7 @@ use crate::{
     error::RpcError,
     lanes::Work,
     message::{Call, Id, Json, Message, Request, response},
-    methods::{self, subscribe},
+    methods::subscribe,
     params::Params,
     service::Service,
     subscriptions::Caller,
@@ -74,7 +74,7 @@ pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<A
 }
 
 async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller>>) -> Option<Answer> {
-    let work = message.calls().iter().map(work_of).max().unwrap_or(Work::Instant);
+    let work = message.calls().iter().map(|call| work_of(service, call)).max().unwrap_or(Work::Instant);
     let batch = matches!(message, Message::Batch(_));
     let ids: Vec<Id> = message.calls().iter().filter_map(|call| call.id.clone()).collect();
     let _running = service.metrics.running();
@@ -143,8 +143,8 @@ async fn run_slots(
     }
 }
 
-fn work_of(call: &Call) -> Work {
-    let method = call.content.as_ref().ok().and_then(|request| methods::find(&request.method));
+fn work_of(service: &Service, call: &Call) -> Work {
+    let method = call.content.as_ref().ok().and_then(|request| service.method(&request.method));
     method.map_or(Work::Instant, |(_, method)| method.work)
 }
 
@@ -207,7 +207,7 @@ fn run_request(
     caller: Option<&Caller>,
     deadline: Option<Instant>,
 ) -> Result<Json, RpcError> {
-    let Some((index, method)) = methods::find(&request.method) else {
+    let Some((index, method)) = service.method(&request.method) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };

@@ -77,7 +77,9 @@ pub(crate) fn pending_block(service: &Service) -> Result<Arc<PendingBlock>, RpcE
         let pool = service.pool();
         (pool.cursor(), pool.len())
     };
-    if let Some(built) = cache.last(head).filter(|built| built.pool == pool) {
+    // In development more can change than head and pool: time, fees, state.
+    let lasts = service.context.dev.is_none();
+    if let Some(built) = cache.last(head).filter(|built| lasts && built.pool == pool) {
         return Ok(built.block);
     }
     let block = Arc::new(make(service)?);
@@ -92,18 +94,7 @@ fn make(service: &Service) -> Result<PendingBlock, RpcError> {
     let state = chain.state(BlockId::Latest)?;
     let parent = chain.header(state.number())?;
     let parent_hash = state.hash();
-    let timestamp_ms = timestamp_ms(&parent);
-    let env = BlockEnv {
-        number: parent.number.saturating_add(1),
-        timestamp: timestamp_ms / MILLIS_PER_SECOND,
-        beneficiary: Address::ZERO,
-        gas_limit: context.spec.gas_limit,
-        base_fee: context.spec.next_base_fee(&parent),
-        prev_randao: B256::ZERO,
-        parent_beacon_block_root: B256::ZERO,
-        parent_hash,
-        ..BlockEnv::default()
-    };
+    let (env, timestamp_ms) = next_block(service, &parent, parent_hash)?;
     let mut candidates = service.pool().best(env.base_fee);
     let limits = BuildLimits { bytes_max: BODY_BYTES_MAX, transactions_max: TRANSACTIONS_MAX };
     let start = Instant::now();
@@ -134,6 +125,28 @@ fn make(service: &Service) -> Result<PendingBlock, RpcError> {
         ..Header::default()
     };
     Ok(PendingBlock { header, transactions: built.transactions })
+}
+
+/// What the transactions learn of the block, and its time in milliseconds.
+fn next_block(service: &Service, parent: &Header, parent_hash: B256) -> Result<(BlockEnv, u64), RpcError> {
+    let spec = &service.context.spec;
+    if let Some(dev) = &service.context.dev {
+        let env = BlockEnv { number: parent.number.saturating_add(1), parent_hash, ..dev.next_block()? };
+        return Ok((env, env.timestamp.saturating_mul(MILLIS_PER_SECOND)));
+    }
+    let timestamp_ms = timestamp_ms(parent);
+    let env = BlockEnv {
+        number: parent.number.saturating_add(1),
+        timestamp: timestamp_ms / MILLIS_PER_SECOND,
+        beneficiary: Address::ZERO,
+        gas_limit: spec.gas_limit,
+        base_fee: spec.next_base_fee(parent),
+        prev_randao: B256::ZERO,
+        parent_beacon_block_root: B256::ZERO,
+        parent_hash,
+        ..BlockEnv::default()
+    };
+    Ok((env, timestamp_ms))
 }
 
 /// Now, or the first moment after the parent if the clock is behind it.

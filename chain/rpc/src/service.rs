@@ -1,11 +1,12 @@
 //! The running server's state: what the node gave it, its limits, and what it remembers between requests.
 
 use crate::{
-    chain::Chain, context::Context, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
-    methods::eth::fee::TipCache, metrics::Metrics, pending::PendingCache,
+    chain::Chain, context::Context, dev::Dev, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
+    methods::{self, Method, eth::fee::TipCache}, metrics::Metrics, pending::PendingCache,
 };
 use keystead_mempool::Pool;
 use keystead_state::{Listener, Store};
+use keystead_types::Header;
 use std::{
     fmt,
     sync::{Arc, MutexGuard, PoisonError},
@@ -102,6 +103,31 @@ impl Service {
             lanes,
             metrics: Metrics::new(),
             tip: TipCache::default(),
+        }
+    }
+
+    /// A method that this server answers, with its index in the table.
+    pub(crate) fn method(&self, name: &str) -> Option<(usize, &'static Method)> {
+        methods::find(name).or_else(|| self.context.dev.as_ref().and_then(|_| methods::find_dev(name)))
+    }
+
+    /// All methods that this server answers.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &'static Method> {
+        methods::all().chain(self.context.dev.iter().flat_map(|_| methods::all_dev()))
+    }
+
+    /// What only a development node does.
+    ///
+    /// Errors: there is no such method elsewhere.
+    pub(crate) fn dev(&self) -> Result<&dyn Dev, RpcError> {
+        self.context.dev.as_deref().ok_or_else(|| RpcError::method_not_found("of a development node"))
+    }
+
+    /// The base fee of the head's child.
+    pub(crate) fn next_base_fee(&self, head: &Header) -> Result<u64, RpcError> {
+        match &self.context.dev {
+            Some(dev) => Ok(dev.next_block()?.base_fee),
+            None => Ok(self.context.spec.next_base_fee(head)),
         }
     }
 

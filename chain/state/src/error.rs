@@ -143,6 +143,9 @@ pub enum Error {
         /// Logs that one search compares at most.
         candidates_max: usize,
     },
+    /// The store was not opened for development, so its past does not change.
+    #[error("this store only grows: open it for development to amend it or to go back")]
+    OnlyGrows,
     /// No code with this hash is known to this state.
     #[error("unknown code: hash={0}")]
     UnknownCode(B256),

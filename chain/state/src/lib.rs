@@ -10,6 +10,7 @@
 //! # Invariants
 //! - After a crash at any moment the head is the old or the new block, and the tables are exactly its state.
 //! - Nothing is reported as committed before it is synced.
+//! - Only a store that was opened for development ([`Purpose`]) changes what it has.
 //! - What cannot be the state of the head block is an error, never an answer.
 //!
 //! # Not here
@@ -47,6 +48,7 @@ mod mark;
 mod open;
 mod receipts;
 mod record;
+mod rewrite;
 mod segment;
 mod snapshot;
 mod state;
@@ -62,5 +64,5 @@ pub use logs::{FoundLog, LogQuery};
 pub use segment::Sealed;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};
 pub use stats::{Pruned, Stats, TableStats};
-pub use store::{Commit, Head, Listener, Options, Store};
+pub use store::{Commit, Head, Listener, Options, Purpose, Store};
 pub use verify::{Progress, Verified, verify};

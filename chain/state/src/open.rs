@@ -12,11 +12,11 @@ use crate::{
     history::{Unindexed, Window},
     logs::Run,
     mark::{Mark, Marked},
-    record,
+    record, rewrite,
     segment::{self, Segments, Tail},
     snapshot::Snapshot,
     state::{Shared, State},
-    store::{Head, Options},
+    store::{Head, Options, Purpose},
     tables::{Base, Expect, TIP, Tables, guarded, malformed, meta, missing},
     trie::Trie,
 };
@@ -72,9 +72,13 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
         _lock: lock,
     });
     let block = genesis::load_or_create(&shared, genesis)?;
-    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared))??;
+    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared, options.purpose))??;
     check_mark(&shared, head, marked)?;
-    load_tail(&shared, &latest.reads().base, options.segment_blocks.max(1))?;
+    let segment_blocks = match options.purpose {
+        Purpose::Ledger => options.segment_blocks.max(1),
+        Purpose::Development => segment::NEVER,
+    };
+    load_tail(&shared, &latest.reads().base, segment_blocks)?;
     let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
     Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark })
 }
@@ -125,8 +129,9 @@ struct Loaded {
     unindexed: Unindexed,
 }
 
-/// The head and its state, with the account trie built from the tables and compared with the header.
-fn load_head(shared: &Arc<Shared>) -> Result<Loaded, Error> {
+/// The head and its state, with the account trie built from the tables and compared with the header, or in development
+/// with the root that was amended.
+fn load_head(shared: &Arc<Shared>, purpose: Purpose) -> Result<Loaded, Error> {
     let tables = &shared.tables;
     let number = tables.tip()?;
     let key = number.to_be_bytes();
@@ -134,7 +139,11 @@ fn load_head(shared: &Arc<Shared>) -> Result<Loaded, Error> {
     let hash = keccak256(&header);
     let bytes = tables.blocks.get(key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
     let block = commit::decode_block(tables, number, hash, &bytes)?;
-    let state_root = block.header().state_root;
+    let amended = match purpose {
+        Purpose::Ledger => None,
+        Purpose::Development => rewrite::amended_root(tables, number)?,
+    };
+    let state_root = amended.unwrap_or(block.header().state_root);
     let head = Head { number, hash, state_root, timestamp_ms: block.timestamp_ms() };
     let window = Window::load(tables)?;
     let unindexed = Unindexed::load(tables, window.oldest, number)?;

@@ -5,6 +5,7 @@ use crate::{
     commit::{self, Bundle},
     error::Error,
     history::{self, History, Target, Undo, UndoneStates, Unindexed, Window},
+    layer::Changes,
     logs::Run,
     mark::{Mark, Marked},
     open::{Opened, open},
@@ -12,8 +13,10 @@ use crate::{
     snapshot::Snapshot,
     state::{Shared, State},
     tables::{Base, malformed, missing},
+    trie::Trie,
 };
 use alloy_primitives::{Address, B256, keccak256};
+use fjall::OwnedWriteBatch;
 use keystead_types::{Block, Certificate, Genesis, Header, Receipt};
 use std::{
     collections::VecDeque,
@@ -29,6 +32,17 @@ const CERTIFICATES_AHEAD_MAX: u64 = 4_096;
 /// this bounds them to 64 MiB.
 const RECENT_BLOCKS: usize = 16;
 
+/// What a store is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// It only grows, and every block is on disk when it is committed.
+    #[default]
+    Ledger,
+    /// Its head may be amended, and it may go back ([`Store::amend`], [`Store::restore`]). It does not wait for the disk,
+    /// so a crash of the machine may lose the last blocks, and blocks are never sealed.
+    Development,
+}
+
 /// How a store uses memory and disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -43,6 +57,8 @@ pub struct Options {
     pub undone_values_max: usize,
     /// Blocks in a sealed file at most, at least 1.
     pub segment_blocks: u64,
+    /// Whether it may change what it has.
+    pub purpose: Purpose,
 }
 
 impl Default for Options {
@@ -53,6 +69,7 @@ impl Default for Options {
             history: History::default(),
             undone_values_max: 1 << 18,
             segment_blocks: 8_192,
+            purpose: Purpose::Ledger,
         }
     }
 }
@@ -105,7 +122,7 @@ pub(crate) struct Recent {
     pub(crate) head: Head,
     pub(crate) window: Window,
     /// Oldest first, the head's last.
-    states: VecDeque<Arc<Snapshot>>,
+    pub(crate) states: VecDeque<Arc<Snapshot>>,
     /// Oldest first, the head's last.
     pub(crate) blocks: VecDeque<RecentBlock>,
 }
@@ -118,8 +135,9 @@ pub(crate) struct Inner {
     genesis: Arc<Block>,
     recent_states: usize,
     history: History,
-    undone: Arc<UndoneStates>,
-    unindexed: Unindexed,
+    purpose: Purpose,
+    pub(crate) undone: Arc<UndoneStates>,
+    pub(crate) unindexed: Unindexed,
     /// Held during upkeep.
     pub(crate) upkeep: Mutex<()>,
     pub(crate) segment_blocks: u64,
@@ -127,9 +145,9 @@ pub(crate) struct Inner {
     pub(crate) sealer: Mutex<()>,
     pub(crate) recent: RwLock<Recent>,
     /// Held during a commit: there is one writer at a time.
-    writer: Mutex<Mark>,
+    pub(crate) writer: Mutex<Mark>,
     /// Height of the head, for those who wait.
-    height: Mutex<u64>,
+    pub(crate) height: Mutex<u64>,
     risen: Condvar,
     listeners: Mutex<Vec<Weak<Listener>>>,
 }
@@ -159,6 +177,7 @@ impl Store {
             genesis,
             recent_states,
             history: options.history,
+            purpose: options.purpose,
             undone: Arc::new(UndoneStates::new(options.undone_values_max)),
             unindexed,
             upkeep: Mutex::new(()),
@@ -214,7 +233,8 @@ impl Store {
         let key = number.to_be_bytes();
         let bytes = above.reads().base.bytes(table, &key)?.ok_or_else(|| missing(table, &key))?;
         let header = record::decode_header(&bytes).ok_or_else(|| malformed(table, &key))?;
-        let target = Target { number, hash: keccak256(&bytes), root: header.state_root };
+        let root = self.amended_root(number)?.unwrap_or(header.state_root);
+        let target = Target { number, hash: keccak256(&bytes), root };
         Ok(Some(Arc::new(Snapshot::of_past(above, Arc::clone(&self.inner.undone), target))))
     }
 
@@ -302,7 +322,7 @@ impl Store {
     }
 
     /// Calls the listeners without holding their lock, so that one may add another.
-    fn tell_listeners(&self) {
+    pub(crate) fn tell_listeners(&self) {
         let listeners: Vec<_> = lock(&self.inner.listeners).iter().filter_map(Weak::upgrade).collect();
         for listener in listeners {
             listener();
@@ -321,12 +341,26 @@ impl Store {
         if committed == got { Ok(true) } else { Err(Error::Conflict { number, committed, got }) }
     }
 
+    /// True if its past may change.
+    pub(crate) fn is_for_development(&self) -> bool {
+        self.inner.purpose == Purpose::Development
+    }
+
+    /// A batch that waits for the disk, unless the store is for development.
+    pub(crate) fn batch(&self) -> OwnedWriteBatch {
+        let tables = &self.inner.shared.tables;
+        match self.inner.purpose {
+            Purpose::Ledger => commit::batch(tables),
+            Purpose::Development => tables.database.batch(),
+        }
+    }
+
     /// Writes the batch.
     fn write(&self, commit: &Commit) -> Result<Written, Error> {
         let tables = &self.inner.shared.tables;
         let block = &commit.block;
         let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
-        let mut batch = commit::batch(tables);
+        let mut batch = self.batch();
         let early = self.early_certificate(block.number())?;
         let own = commit.certificate.or(early).filter(|certificate| certificate.block_hash == block.hash());
         if own.is_none() && early.is_some() {
@@ -352,11 +386,11 @@ impl Store {
         Ok(Written { head, undo, bytes })
     }
 
-    /// Makes a committed block visible: caches first, then the state, so that no reader mixes two blocks.
-    fn publish(&self, commit: Commit, head: Head) {
+    /// Makes a changed state visible: caches first, then the state, so that no reader mixes two. It is the caller who
+    /// keeps it.
+    pub(crate) fn show(&self, head: Head, changes: &Changes, trie: Trie) -> Arc<Snapshot> {
         let shared = &self.inner.shared;
-        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
-        let changes = &layer.changes;
+        let version = self.latest().reads().base.version.saturating_add(1);
         let wiped = |(address, _): &(B256, B256)| changes.storage.get(address).is_some_and(|storage| storage.wiped);
         let wiped: Option<&dyn Fn(&_) -> bool> =
             if changes.storage.values().any(|storage| storage.wiped) { Some(&wiped) } else { None };
@@ -364,18 +398,23 @@ impl Store {
             .storage
             .iter()
             .flat_map(|(address, storage)| storage.slots.iter().map(|(slot, value)| ((*address, *slot), *value)));
-        shared.slots.advance(head.number, wiped, slots);
+        shared.slots.advance(version, wiped, slots);
         let accounts = changes.accounts.iter().map(|(address, account)| (*address, *account));
-        shared.accounts.advance(head.number, None, accounts);
+        shared.accounts.advance(version, None, accounts);
         for (address, storage) in changes.storage.iter().filter(|(_, storage)| storage.trie.leaves() > 0) {
             shared.tries.insert(*address, storage.trie.clone());
         }
         let unindexed = self.inner.unindexed.view();
-        let base = Arc::new(shared.tables.base(head.number, head.hash, unindexed));
-        let trie = commit.snapshot.reads().trie.clone();
+        let base = Arc::new(shared.tables.base(head.number, head.hash, unindexed).with_version(version));
         let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie };
         shared.publish(&state.base, self.inner.recent_states);
-        let snapshot = Arc::new(Snapshot::new(head.number, head.hash, state));
+        Arc::new(Snapshot::new(head.number, head.hash, state))
+    }
+
+    /// Makes a committed block visible.
+    fn publish(&self, commit: Commit, head: Head) {
+        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
+        let snapshot = self.show(head, &layer.changes, commit.snapshot.reads().trie.clone());
         let mut recent = self.inner.recent.write().unwrap_or_else(PoisonError::into_inner);
         recent.head = head;
         recent.states.push_back(snapshot);

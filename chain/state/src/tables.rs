@@ -102,6 +102,11 @@ pub(crate) mod meta {
     pub(crate) const INDEXED: &str = "indexed";
     /// The last block that is in a sealed file, eight bytes.
     pub(crate) const SEALED: &str = "sealed";
+
+    /// The key of the root of the state after a block that was amended, 32 bytes; there is none if its header has it.
+    pub(crate) fn amended(number: u64) -> Vec<u8> {
+        [b"amended".as_slice(), &number.to_be_bytes()].concat()
+    }
 }
 
 /// What a folder of tables should hold.
@@ -219,7 +224,7 @@ impl Tables {
 
     /// A view of the tables as they are now, which is after block `number` with this hash. `unindexed` is older.
     pub(crate) fn base(&self, number: u64, hash: B256, unindexed: View) -> Base {
-        Base { number, hash, view: Some(self.database.snapshot()), unindexed, past: false }
+        Base { number, hash, version: number, view: Some(self.database.snapshot()), unindexed, past: false }
     }
 }
 
@@ -299,6 +304,9 @@ pub(crate) fn name(table: &Keyspace) -> &'static str {
 pub(crate) struct Base {
     pub(crate) number: u64,
     pub(crate) hash: B256,
+    /// For the caches, to tell which of two states of the tables is the later one. It is the height as long as blocks
+    /// are all that changes them; in development an amendment counts too, and so does going back.
+    pub(crate) version: u64,
     /// `None` before the genesis block: then everything is absent.
     view: Option<fjall::Snapshot>,
     /// Old values that are not in the view by key.
@@ -310,12 +318,18 @@ pub(crate) struct Base {
 impl Base {
     /// The tables before the genesis block.
     pub(crate) fn of_nothing() -> Self {
-        Self { number: 0, hash: B256::ZERO, view: None, unindexed: View::default(), past: false }
+        Self { number: 0, hash: B256::ZERO, version: 0, view: None, unindexed: View::default(), past: false }
     }
 
     /// The tables as they were after an earlier block, which the history in this view must reach.
     pub(crate) fn past(&self, number: u64, hash: B256) -> Self {
-        Self { number, hash, view: self.view.clone(), unindexed: self.unindexed.clone(), past: true }
+        // A version is never below its height, so what has not changed since is what this block left.
+        Self { number, hash, version: number, view: self.view.clone(), unindexed: self.unindexed.clone(), past: true }
+    }
+
+    /// The same as a later version of the tables than its height says.
+    pub(crate) fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
     }
 
     /// The bytes of a table at a key.

@@ -21,6 +21,8 @@ mod history;
 mod model;
 #[path = "store/oracle.rs"]
 mod oracle;
+#[path = "store/rewrite.rs"]
+mod rewrite;
 #[path = "store/segments.rs"]
 mod segments;
 #[path = "store/verify.rs"]

@@ -6,8 +6,8 @@ use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
 use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome, build, execute};
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
-    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, Header, Recovered,
-    recover_all,
+    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, ConsensusContext,
+    EthereumBody, Header, Recovered, Withdrawals, recover_all,
 };
 use std::{
     sync::Arc,
@@ -27,37 +27,15 @@ impl Ledger for Chain {
     }
 
     fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
-        let parent = request.parent.header();
-        let parent_hash = request.parent.hash();
-        let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
-        let base_fee = self.spec.next_base_fee(parent);
-        let shell = Block::assemble(BlockParts {
-            parent_hash,
-            number: parent.number.saturating_add(1),
+        let plan = Plan {
+            context: request.context,
             timestamp_ms: request.timestamp_ms,
             beneficiary: self.fee_recipient,
-            state_root: B256::ZERO,
-            receipts_root: B256::ZERO,
-            logs_bloom: alloy_primitives::Bloom::ZERO,
             gas_limit: self.spec.gas_limit,
-            gas_used: 0,
-            base_fee,
-            transactions: Vec::new(),
-            context: request.context,
-            requests: Vec::new(),
-        });
-        let mut candidates = self.pool().best(base_fee);
-        let limits = BuildLimits {
-            bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
-            transactions_max: TRANSACTIONS_MAX,
+            base_fee: self.spec.next_base_fee(request.parent.header()),
+            prev_randao: None,
         };
-        let start = Instant::now();
-        let stop = || start.elapsed() > BUILD_TIME_MAX;
-        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
-            .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
-        self.drop_refused(&built.refused);
-        let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
-        self.seal(&shell, &snapshot, built.outcome, transactions)
+        self.build_as(&request.parent, &plan)
     }
 
     fn check(&self, block: &Arc<Block>, parent: &Arc<Block>) -> Result<Verdict, LedgerError> {
@@ -146,7 +124,79 @@ impl Ledger for Chain {
     }
 }
 
+/// What a block is made with, beside its parent and what waits in the pool.
+pub(crate) struct Plan {
+    pub(crate) context: ConsensusContext,
+    pub(crate) timestamp_ms: u64,
+    pub(crate) beneficiary: Address,
+    pub(crate) gas_limit: u64,
+    pub(crate) base_fee: u64,
+    /// What `PREVRANDAO` returns, if not what the context gives. No context gives a chosen value, so such a block is
+    /// one of a foreign chain in the store; only development makes it.
+    pub(crate) prev_randao: Option<B256>,
+}
+
+impl Plan {
+    /// The block of these parts.
+    fn assemble(&self, parts: BlockParts) -> Result<Block, LedgerError> {
+        let block = Block::assemble(parts);
+        let Some(mix_hash) = self.prev_randao else { return Ok(block) };
+        let header = Header { mix_hash, ..block.header().clone() };
+        let body = EthereumBody { ommers: Vec::new(), withdrawals: Some(Withdrawals::default()) };
+        Block::ethereum(header, block.transactions().to_vec(), body).map_err(|error| broken("making a block")(&error))
+    }
+
+    /// A block without transactions and roots.
+    fn shell(&self, parent: &Block) -> Result<Block, LedgerError> {
+        self.assemble(BlockParts {
+            parent_hash: parent.hash(),
+            number: parent.number().saturating_add(1),
+            timestamp_ms: self.timestamp_ms,
+            beneficiary: self.beneficiary,
+            state_root: B256::ZERO,
+            receipts_root: B256::ZERO,
+            logs_bloom: alloy_primitives::Bloom::ZERO,
+            gas_limit: self.gas_limit,
+            gas_used: 0,
+            base_fee: self.base_fee,
+            transactions: Vec::new(),
+            context: self.context.clone(),
+            requests: Vec::new(),
+        })
+    }
+
+    /// What a transaction learns of the block.
+    ///
+    /// # Errors
+    /// [`LedgerError::Broken`].
+    pub(crate) fn env(&self, parent: &Block) -> Result<BlockEnv, LedgerError> {
+        Ok(BlockEnv::from(self.shell(parent)?.header()))
+    }
+}
+
 impl Chain {
+    /// Builds a block as planned from what waits in the pool, and keeps its state.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub(crate) fn build_as(&self, parent: &Block, plan: &Plan) -> Result<Arc<Block>, LedgerError> {
+        let parent_hash = parent.hash();
+        let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
+        let shell = plan.shell(parent)?;
+        let mut candidates = self.pool().best(plan.base_fee);
+        let limits = BuildLimits {
+            bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
+            transactions_max: TRANSACTIONS_MAX,
+        };
+        let start = Instant::now();
+        let stop = || start.elapsed() > BUILD_TIME_MAX;
+        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
+            .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
+        self.drop_refused(&built.refused);
+        let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
+        self.seal(plan, &shell, &snapshot, built.outcome, transactions)
+    }
+
     /// A block at or below the head is valid if it is the one that is there.
     fn check_old(&self, block: &Block) -> Result<Verdict, LedgerError> {
         let header = self.store.header(block.number()).map_err(|error| broken("reading a header")(&error))?;
@@ -238,6 +288,7 @@ impl Chain {
     /// Turns the shell of a block and what execution made of it into the block, and keeps its state.
     fn seal(
         &self,
+        plan: &Plan,
         shell: &Block,
         snapshot: &Arc<Snapshot>,
         outcome: Outcome,
@@ -247,7 +298,7 @@ impl Chain {
         let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
         let header = shell.header();
         let senders = transactions.iter().map(Recovered::signer).collect();
-        let block = Arc::new(Block::assemble(BlockParts {
+        let block = Arc::new(plan.assemble(BlockParts {
             parent_hash: header.parent_hash,
             number: header.number,
             timestamp_ms: shell.timestamp_ms(),
@@ -259,9 +310,9 @@ impl Chain {
             gas_used: outcome.gas_used,
             base_fee: header.base_fee_per_gas.unwrap_or_default(),
             transactions: transactions.into_iter().map(Recovered::into_inner).collect(),
-            context: shell.context().clone(),
+            context: plan.context.clone(),
             requests: Vec::new(),
-        }));
+        })?);
         let snapshot = child.seal(block.hash());
         self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, touched, snapshot });
         Ok(block)

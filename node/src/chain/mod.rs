@@ -13,6 +13,7 @@
 mod ledger;
 mod submission;
 
+pub(crate) use ledger::Plan;
 pub(crate) use submission::Submissions;
 
 use keystead_consensus::LedgerError;

@@ -5,6 +5,8 @@ mod completions;
 #[cfg(feature = "validator")]
 mod db;
 #[cfg(feature = "validator")]
+mod dev;
+#[cfg(feature = "validator")]
 mod import;
 #[cfg(feature = "validator")]
 mod init;
@@ -37,6 +39,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Node(options) => node::run(&options),
         #[cfg(feature = "validator")]
         Command::Import(options) => import::run(&options),
+        #[cfg(feature = "validator")]
+        Command::Dev(options) => dev::run(&options),
         #[cfg(feature = "validator")]
         Command::Db(command) => db::run(&command),
         Command::Verify(options) => verify::run(&options),

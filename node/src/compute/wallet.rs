@@ -8,7 +8,7 @@ use keystead_types::ChainSpec;
 use std::path::Path;
 
 /// The mnemonic whose accounts every Ethereum tool knows. Their keys are public.
-const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
+pub(crate) const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
 /// Name of the key file in a folder.
 const KEY_FILE: &str = "wallet.key";
 

@@ -70,6 +70,7 @@ impl Server {
             submit: Arc::new(Admission { store: store.clone(), pool, spec, arrivals: watch::Sender::new(()) }),
             network: Network { network_key: [0; 96], validators: Vec::new() },
             client_version: "keystead/v0.0.0-test".to_owned(),
+            dev: None,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

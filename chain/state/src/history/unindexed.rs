@@ -89,6 +89,27 @@ impl Unindexed {
         list.blocks.push_back(Replaced { number, undo: Arc::new(undo) });
     }
 
+    /// Replaces the values of a block if they are here.
+    pub(crate) fn replace(&self, number: u64, undo: &Undo) {
+        let mut list = lock(&self.list);
+        let mut grown = list.values;
+        if let Some(block) = list.blocks.iter_mut().find(|block| block.number == number) {
+            grown = grown.saturating_sub(block.undo.len()).saturating_add(undo.len());
+            block.undo = Arc::new(undo.clone());
+        }
+        list.values = grown;
+    }
+
+    /// Forgets the blocks above a height: they are gone.
+    pub(crate) fn cut(&self, number: u64) {
+        let mut list = lock(&self.list);
+        while list.blocks.back().is_some_and(|block| block.number > number) {
+            if let Some(block) = list.blocks.pop_back() {
+                list.values = list.values.saturating_sub(block.undo.len());
+            }
+        }
+    }
+
     /// The list as it is. Whoever makes a view of the tables takes it before.
     pub(crate) fn view(&self) -> View {
         View(lock(&self.list).blocks.iter().cloned().collect())

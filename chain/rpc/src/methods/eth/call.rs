@@ -20,6 +20,11 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
+/// Fields of a call, for the documentation.
+pub(in crate::methods) const CALL_FIELDS: &str =
+    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
+     authorizationList";
+
 pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Prepared { request, state, env, overrides } = prepare(service, params)?;
     let outcome = execute_call(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
@@ -35,8 +40,13 @@ pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError>
 pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let Prepared { request, state, env, overrides } = prepare(service, params)?;
     let gas = execute_estimate(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
+    Json::of(&U64::from(estimated(gas)?))
+}
+
+/// The gas, or the error that its caller reads.
+pub(in crate::methods) fn estimated(gas: Result<u64, EstimateError>) -> Result<u64, RpcError> {
     match gas {
-        Ok(gas) => Json::of(&U64::from(gas)),
+        Ok(gas) => Ok(gas),
         Err(EstimateError::Execution(error)) => Err(failed(error)),
         Err(EstimateError::Reverted { output }) => Err(RpcError::reverted(output)),
         Err(
@@ -69,9 +79,13 @@ struct Prepared {
 fn prepare(service: &Service, params: &Params) -> Result<Prepared, RpcError> {
     let request = request(service, params, 0)?;
     let overrides = Overrides { state: params.shaped(2)?, block: params.shaped(3)? };
-    let block = params.find(1)?.unwrap_or(BlockId::Latest);
-    let state = service.chain().state(block)?;
-    let env = BlockEnv::from(&service.chain().header(state.number())?);
+    let block = params.find(1)?;
+    let state = service.chain().state(block.unwrap_or(BlockId::Latest))?;
+    let env = match (&service.context.dev, block) {
+        // Where time is set by hand, a call that names no block is meant for the one to come.
+        (Some(dev), None | Some(BlockId::Pending)) => dev.next_block()?,
+        _ => BlockEnv::from(&service.chain().header(state.number())?),
+    };
     Ok(Prepared { request, state, env, overrides })
 }
 

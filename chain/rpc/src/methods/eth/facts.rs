@@ -67,7 +67,7 @@ pub(crate) const METHODS: &[Method] = &[
 
 fn base_fee(service: &Service, _: &Params) -> Result<Json, RpcError> {
     let chain = service.chain();
-    Json::of(&U64::from(service.context.spec.next_base_fee(&chain.header(chain.head())?)))
+    Json::of(&U64::from(service.next_base_fee(&chain.header(chain.head())?)?))
 }
 
 fn blob_base_fee(_: &Service, _: &Params) -> Result<Json, RpcError> {

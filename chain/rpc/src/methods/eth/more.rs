@@ -3,11 +3,7 @@
 use super::{ADDRESS, BLOCK, HASH, INDEX, NUMBER, TRANSACTION_HASH, block, call, logs, proof, transaction};
 use crate::{lanes::Work, methods::Method, params::Param};
 
-pub(in crate::methods) const CALL: Param = Param::required(
-    "transaction",
-    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
-     authorizationList",
-);
+pub(in crate::methods) const CALL: Param = Param::required("transaction", call::CALL_FIELDS);
 pub(in crate::methods) const STATE_OVERRIDES: Param = Param::optional(
     "stateOverrides",
     "object by address: balance, nonce, code, state or stateDiff, movePrecompileToAddress",

@@ -36,7 +36,7 @@ pub(crate) fn offer(service: &Service, params: &Params) -> Result<B256, RpcError
 }
 
 /// The error as clients read it: only a busy node is worth asking again.
-fn refused(error: SubmitError) -> RpcError {
+pub(in crate::methods) fn refused(error: SubmitError) -> RpcError {
     match error {
         SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
         busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),

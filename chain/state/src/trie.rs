@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! [`Trie::update`] merges a block's sorted changes in one recursion (`trie::merge`), [`Trie::proof`] collects the
-//! encodings on a path. Values stay in the flat tables: an update needs an old value only when a leaf moves (a split
+//! encodings on a path. The branches of all tries that came from one another lie in one arena (`trie::arena`). Values stay in the flat tables: an update needs an old value only when a leaf moves (a split
 //! beside it, or a branch that collapses onto it), and every trie reads them through the state it belongs to. Leaves in
 //! memory would cost another 100 bytes per account for that rare read.
 //!
@@ -10,6 +10,7 @@
 //! Records of branches on disk and eviction: the whole account trie is built from the flat accounts at start, a storage
 //! trie when it is first touched.
 
+mod arena;
 mod merge;
 mod node;
 mod proof;
@@ -17,8 +18,10 @@ mod proof;
 use crate::{error::Error, keccak::Hashing};
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
+use arena::Version;
 use merge::Merge;
 use node::Node;
+use std::sync::Arc;
 
 /// Changes merged in one go. More are merged slice by slice, which bounds a hash buffer to about 64 MiB.
 const MERGE_CHANGES_MAX: usize = 1 << 16;
@@ -44,6 +47,8 @@ pub(crate) struct Change {
 pub(crate) struct Trie {
     root: Option<Node>,
     leaves: u64,
+    /// None if it is empty.
+    version: Option<Arc<Version>>,
 }
 
 impl Trie {
@@ -66,11 +71,22 @@ impl Trie {
     pub(crate) fn update(&self, values: &dyn Values, changes: &[Change], hashing: Hashing) -> Result<Self, Error> {
         let mut trie = self.clone();
         for slice in changes.chunks(MERGE_CHANGES_MAX) {
-            let mut merge = Merge::new(values, changes, hashing);
-            trie.root = merge.subtree(trie.root.take(), slice, 0)?;
-            trie.leaves = trie.leaves.saturating_add_signed(merge.growth);
+            trie = trie.merged(values, changes, slice, hashing)?;
         }
         Ok(trie)
+    }
+
+    /// The trie after a slice of the changes.
+    fn merged(&self, values: &dyn Values, all: &[Change], slice: &[Change], hashing: Hashing) -> Result<Self, Error> {
+        let arena = self.version.as_ref().map(|version| Arc::clone(&version.arena)).unwrap_or_default();
+        let (root, made, growth) = {
+            let mut merge = Merge::new(&arena, values, all, hashing);
+            (merge.subtree(self.root, slice, 0)?, merge.made, merge.growth)
+        };
+        let leaves = self.leaves.saturating_add_signed(growth);
+        let Some(root) = root else { return Ok(Self::default()) };
+        let (root, version) = arena.install(self.version.as_deref(), root, made);
+        Ok(Self { root: Some(root), leaves, version: Some(Arc::new(version)) })
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! # Design
 //! One recursion over (node, slice of sorted changes): every branch on a changed path is visited once. It emits the
-//! encodings into a [`Jobs`] buffer that is run for a whole subtree at once, and a last walk settles the hashes. Whether
-//! a node is inline (below 32 bytes) is known without hashing, which is what allows merging first and hashing later.
+//! encodings into a [`Jobs`] buffer that is run for a whole subtree at once; then the hashes are put into the new
+//! branches, in the order in which they were made. Whether a node is inline (below 32 bytes) is known without hashing, which is what allows merging first and hashing later.
 //! Slices above [`CHUNK_CHANGES`] are split at the sixteen children, each with its own buffer: this bounds memory, keeps
 //! buffers in the cache, and is where threads come in.
 #![allow(
@@ -14,7 +14,10 @@
 
 use super::{
     Change, Values,
-    node::{Below, Branch, NIBBLES, Node, Reference, encode_branch, encode_extension, encode_leaf, nibble},
+    arena::{Arena, Made, Slots},
+    node::{
+        Below, Branch, CHILDREN, Link, NIBBLES, Node, Reference, encode_branch, encode_extension, encode_leaf, nibble,
+    },
 };
 use crate::{
     error::{Corruption, Error},
@@ -22,7 +25,7 @@ use crate::{
 };
 use alloy_primitives::B256;
 use rayon::prelude::*;
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::RwLockReadGuard};
 
 /// Changes that share one hash buffer. Above it a subtree is split: 1,024 paths are about 600 kB of encodings, which
 /// fit the second-level cache.
@@ -30,6 +33,9 @@ const CHUNK_CHANGES: usize = 1_024;
 
 /// A merge of one subtree.
 pub(super) struct Merge<'a> {
+    arena: &'a Arena,
+    /// Taken at the first branch, given back before anything is waited for.
+    slots: Option<RwLockReadGuard<'a, Slots>>,
     values: &'a dyn Values,
     /// All changes of the update: they hide what `values` says.
     all: &'a [Change],
@@ -37,14 +43,27 @@ pub(super) struct Merge<'a> {
     jobs: Jobs,
     scratch: Vec<u8>,
     holes: Vec<Hole>,
+    /// What the new version has and the old one has not, and the other way round.
+    pub(super) made: Made,
     /// Keys gained minus keys lost.
     pub(super) growth: i64,
 }
 
 impl<'a> Merge<'a> {
     /// Prepares a merge of `all`, sorted by key and without duplicates, over the state that `values` shows.
-    pub(super) fn new(values: &'a dyn Values, all: &'a [Change], hashing: Hashing) -> Self {
-        Self { values, all, hashing, jobs: Jobs::default(), scratch: Vec::new(), holes: Vec::new(), growth: 0 }
+    pub(super) fn new(arena: &'a Arena, values: &'a dyn Values, all: &'a [Change], hashing: Hashing) -> Self {
+        Self {
+            arena,
+            slots: None,
+            values,
+            all,
+            hashing,
+            jobs: Jobs::default(),
+            scratch: Vec::new(),
+            holes: Vec::new(),
+            made: Made::default(),
+            growth: 0,
+        }
     }
 
     /// Merges `changes` into the subtree at `depth`, hashes and settles it.
@@ -55,12 +74,25 @@ impl<'a> Merge<'a> {
         depth: usize,
     ) -> Result<Option<Node>, Error> {
         let mut merged = self.merge(node, changes, depth)?;
+        self.slots = None;
         self.jobs.run(self.hashing);
+        self.made.fresh.iter_mut().for_each(|branch| branch.settle(&self.jobs));
         if let Some(merged) = &mut merged {
-            settle(merged, &self.jobs);
+            merged.settle(&self.jobs);
         }
         self.jobs = Jobs::default();
         Ok(merged)
+    }
+
+    /// Takes a branch for a change: what it was is replaced.
+    fn take(&mut self, link: Link) -> Branch {
+        match link {
+            Link::Slot(slot) => {
+                self.made.replaced.push(slot);
+                self.slots.get_or_insert_with(|| self.arena.read()).branch(slot).clone()
+            }
+            Link::Fresh(at) => std::mem::take(&mut self.made.fresh[at as usize]),
+        }
     }
 
     /// Merges `changes` into what stands at `depth`. The result may wait for its hash.
@@ -71,15 +103,24 @@ impl<'a> Merge<'a> {
                 return Ok(self.rebuild(changes, None, depth));
             }
             let end = fork(&first.key, &last.key, depth);
-            return self.merge_branch(Branch::empty(path(&first.key, depth, end)), changes, depth);
+            let empty = Branch::of(path(&first.key, depth, end), &std::array::from_fn(|_| None));
+            return self.merge_branch(empty, changes, depth);
         };
         match node.below {
-            Below::Branch(branch) => self.merge_branch(Arc::unwrap_or_clone(branch), changes, depth),
+            Below::Branch(link) => {
+                let branch = self.take(link);
+                self.merge_branch(branch, changes, depth)
+            }
             Below::Leaf(key) => self.merge_leaf(node, key, changes, depth),
         }
     }
 
     fn merge_leaf(&mut self, node: Node, key: B256, changes: &[Change], depth: usize) -> Result<Option<Node>, Error> {
+        if let [Change { key: changed, value: Some(value) }] = changes
+            && *changed == key
+        {
+            return Ok(Some(self.leaf(&key, depth, value)));
+        }
         self.growth -= 1;
         if changes.binary_search_by(|change| change.key.cmp(&key)).is_ok() {
             return Ok(self.rebuild(changes, None, depth));
@@ -103,8 +144,7 @@ impl<'a> Merge<'a> {
             self.merge_children(&mut branch, changes, end)?;
         } else {
             for (n, group) in groups(changes, end) {
-                let child = branch.take(n);
-                let child = self.merge(child, group, end + 1)?;
+                let child = self.merge(branch.child(n), group, end + 1)?;
                 branch.put(n, child);
             }
         }
@@ -113,20 +153,42 @@ impl<'a> Merge<'a> {
 
     /// Merges many changes into the sixteen children, each with its own buffers, on all cores.
     fn merge_children(&mut self, branch: &mut Branch, changes: &[Change], end: usize) -> Result<(), Error> {
-        let work: Vec<_> = groups(changes, end).map(|(n, group)| (n, branch.take(n), group)).collect();
-        let (values, all, hashing) = (self.values, self.all, self.hashing);
+        let work: Vec<_> = groups(changes, end).map(|(n, group)| (n, branch.child(n), group)).collect();
+        let (arena, values, all, hashing) = (self.arena, self.values, self.all, self.hashing);
+        // While this thread waits for its share it may run a task that wants to fill slots.
+        self.slots = None;
         let done: Vec<_> = work
             .into_par_iter()
             .map(|(n, child, group)| {
-                let mut merge = Merge::new(values, all, hashing);
-                merge.subtree(child, group, end + 1).map(|child| (n, child, merge.growth))
+                let mut merge = Merge::new(arena, values, all, hashing);
+                let child = merge.subtree(child, group, end + 1)?;
+                Ok((n, child, merge.made, merge.growth))
             })
-            .collect::<Result<_, _>>()?;
-        for (n, child, growth) in done {
+            .collect::<Result<_, Error>>()?;
+        for (n, child, made, growth) in done {
+            let child = self.adopt(child, made);
             branch.put(n, child);
             self.growth += growth;
         }
         Ok(())
+    }
+
+    /// Takes in what the merge of a child has made; returns the child with its new place.
+    fn adopt(&mut self, mut child: Option<Node>, made: Made) -> Option<Node> {
+        let before = u32::try_from(self.made.fresh.len()).expect("invariant: an update makes far below 2^30 branches");
+        let shift = |link| match link {
+            Link::Fresh(at) => Link::Fresh(at + before),
+            Link::Slot(_) => link,
+        };
+        self.made.replaced.extend(made.replaced);
+        self.made.fresh.extend(made.fresh.into_iter().map(|mut branch| {
+            branch.relink(shift);
+            branch
+        }));
+        if let Some(Node { below: Below::Branch(link), .. }) = &mut child {
+            *link = shift(*link);
+        }
+        child
     }
 
     /// Some changes leave the extension after `split` nibbles: a new branch goes there, the old one moves below it.
@@ -138,40 +200,39 @@ impl<'a> Merge<'a> {
         depth: usize,
     ) -> Result<Option<Node>, Error> {
         let end = depth + split;
-        let mut lower = old.extension.split_off(split);
-        let turn = lower.remove(0);
-        let mut upper = Branch::empty(std::mem::replace(&mut old.extension, lower));
+        let extension = std::mem::take(&mut old.extension);
+        let (upper, lower) = extension.split_at(split);
+        let Some((&turn, lower)) = lower.split_first() else { return self.merge_branch(old, changes, depth) };
+        old.extension = lower.into();
+        let mut children: [Option<Node>; CHILDREN] = std::array::from_fn(|_| None);
         let mut old = Some(old);
         for (n, group) in groups(changes, end) {
             let child = match old.take_if(|_| n == turn) {
                 Some(old) => self.merge_branch(old, group, end + 1)?,
                 None => self.merge(None, group, end + 1)?,
             };
-            upper.put(n, child);
+            children[usize::from(n)] = child;
         }
         if let Some(old) = old {
-            let old = self.seal(old);
-            upper.put(turn, Some(old));
+            children[usize::from(turn)] = Some(self.seal(old));
         }
-        self.finish(upper, depth)
+        self.finish(Branch::of(upper.into(), &children), depth)
     }
 
     /// Seals a branch whose children are merged; one that is left with a single child gives way to it.
-    fn finish(&mut self, mut branch: Branch, depth: usize) -> Result<Option<Node>, Error> {
+    fn finish(&mut self, branch: Branch, depth: usize) -> Result<Option<Node>, Error> {
         if branch.count() == 0 {
             return Ok(None);
         }
-        let Some((turn, survivor)) = branch.pop_only() else { return Ok(Some(self.seal(branch))) };
+        let Some((turn, survivor)) = branch.only() else { return Ok(Some(self.seal(branch))) };
         match survivor.below {
             Below::Leaf(key) => {
                 let value = self.read(&key)?;
                 Ok(Some(self.leaf(&key, depth, &value)))
             }
-            Below::Branch(lower) => {
-                let mut lower = Arc::unwrap_or_clone(lower);
-                branch.extension.push(turn);
-                branch.extension.append(&mut lower.extension);
-                lower.extension = branch.extension;
+            Below::Branch(link) => {
+                let mut lower = self.take(link);
+                lower.extension = [&branch.extension[..], &[turn], &lower.extension[..]].concat().into();
                 Ok(Some(self.seal(lower)))
             }
         }
@@ -197,15 +258,13 @@ impl<'a> Merge<'a> {
         }
         let (first, last) = (items.first()?.0, items.last()?.0);
         let end = fork(&first, &last, depth);
-        let groups = || items.chunk_by(|(a, _), (b, _)| nibble(a, end) == nibble(b, end));
-        let mut branch = Branch::with_room(path(&first, depth, end), groups().count());
-        for group in groups() {
-            let child = self.build(group, end + 1);
+        let mut children: [Option<Node>; CHILDREN] = std::array::from_fn(|_| None);
+        for group in items.chunk_by(|(a, _), (b, _)| nibble(a, end) == nibble(b, end)) {
             if let Some((key, _)) = group.first() {
-                branch.put(nibble(key, end), child);
+                children[usize::from(nibble(key, end))] = self.build(group, end + 1);
             }
         }
-        Some(self.seal(branch))
+        Some(self.seal(Branch::of(path(&first, depth, end), &children)))
     }
 
     fn leaf(&mut self, key: &B256, depth: usize, value: &[u8]) -> Node {
@@ -216,16 +275,18 @@ impl<'a> Merge<'a> {
 
     /// Emits the encoding of a branch whose children are final, and of its extension.
     fn seal(&mut self, branch: Branch) -> Node {
-        let mut holes = std::mem::take(&mut self.holes);
-        encode_branch(&mut self.scratch, &branch, &mut holes);
-        let height = holes.iter().map(|hole| self.jobs.height(hole.job) + 1).max().unwrap_or(0);
-        self.holes = holes;
-        let extension = branch.extension.clone();
-        let node = self.emit(height, Below::Branch(Arc::new(branch)));
-        if extension.is_empty() {
-            return node;
-        }
-        let offset = encode_extension(&mut self.scratch, &extension, node.reference());
+        encode_branch(&mut self.scratch, &branch, &mut self.holes);
+        let height = self.holes.iter().map(|hole| self.jobs.height(hole.job) + 1).max().unwrap_or(0);
+        let place = u32::try_from(self.made.fresh.len()).expect("invariant: an update makes far below 2^30 branches");
+        let node = self.emit(height, Below::Branch(Link::Fresh(place)));
+        let node = if branch.extension.is_empty() { node } else { self.extend(&branch.extension, &node) };
+        self.made.fresh.push(branch);
+        node
+    }
+
+    /// Emits the encoding of an extension over a branch.
+    fn extend(&mut self, extension: &[u8], node: &Node) -> Node {
+        let offset = encode_extension(&mut self.scratch, extension, node.reference());
         self.holes.clear();
         self.holes.extend(node.job().map(|job| Hole { offset, job }));
         let height = node.job().map_or(0, |job| self.jobs.height(job) + 1);
@@ -252,22 +313,12 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Puts finished hashes in place. Whatever waits was made in this merge: nobody else holds it yet.
-fn settle(node: &mut Node, jobs: &Jobs) {
-    let Some(job) = node.job() else { return };
-    node.settle(jobs.hash(job));
-    if let Below::Branch(branch) = &mut node.below {
-        let branch = Arc::get_mut(branch).expect("invariant: a waiting branch was made in this merge");
-        branch.children_mut().iter_mut().for_each(|child| settle(child, jobs));
-    }
-}
-
 /// Depth at which two keys part.
 fn fork(first: &B256, last: &B256, depth: usize) -> usize {
     (depth..NIBBLES).find(|&at| nibble(first, at) != nibble(last, at)).expect("invariant: keys are distinct")
 }
 
-fn path(key: &B256, from: usize, to: usize) -> Vec<u8> {
+fn path(key: &B256, from: usize, to: usize) -> Box<[u8]> {
     (from..to).map(|at| nibble(key, at)).collect()
 }
 

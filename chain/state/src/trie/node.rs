@@ -3,8 +3,10 @@
 //! # Design
 //! A position is a path of nibbles from the root. At a position there is a leaf or a branch; an extension is a field of
 //! the branch below it. A branch holds the reference (hash, or bytes below 32) of every child, leaves too, so hashing
-//! never visits a sibling. Branches are immutable once a merge is settled and are shared by `Arc`: a snapshot costs the
-//! branches on the changed paths and nothing else.
+//! never visits a sibling.
+//! A branch is copied by every update that passes it, so its children lie packed in one run of 32-byte words: the
+//! references in order, then the keys of the leaves, then the links to the branches, eight to a word. Links are numbers of
+//! slots (`trie::arena`) and not counted pointers: a copy must not touch sixteen children to count itself.
 //!
 //! Spec: Ethereum yellow paper, appendix D.
 #![allow(
@@ -13,12 +15,15 @@
     reason = "depths are at most 64, children at most 16, encodings at most a few hundred bytes"
 )]
 
-use crate::keccak::Hole;
+use crate::keccak::{Hole, Jobs};
 use alloy_primitives::B256;
-use std::sync::Arc;
 
 /// Nibbles in a key.
 pub(crate) const NIBBLES: usize = 64;
+/// Children of a branch at most.
+pub(crate) const CHILDREN: usize = 16;
+/// Links in a word.
+const LINKS_PER_WORD: usize = 8;
 
 /// What a parent's encoding holds for a child: 32 bytes of hash, or the child's own encoding if that is shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,19 +61,56 @@ impl Reference {
     const fn size(&self) -> usize {
         if self.length == 32 { 33 } else { self.length as usize }
     }
+
+    fn waiting(job: u32) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&job.to_le_bytes());
+        Self { length: 32, bytes }
+    }
+}
+
+/// Bytes of an inline encoding: a list below 32 bytes says its length in its first byte.
+const fn inline_size(word: &B256) -> usize {
+    1 + word.0[0].saturating_sub(0xc0) as usize
+}
+
+/// Where a branch is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Link {
+    /// In this slot of the arena.
+    Slot(u32),
+    /// At this place among the branches that a merge has made and not yet installed.
+    Fresh(u32),
+}
+
+impl Link {
+    const FRESH: u32 = 1 << 31;
+    /// Numbers below this fit.
+    pub(crate) const END: u32 = 1 << 30;
+
+    const fn pack(self) -> u32 {
+        match self {
+            Self::Slot(number) => number,
+            Self::Fresh(number) => number | Self::FRESH,
+        }
+    }
+
+    const fn unpack(bits: u32) -> Self {
+        if bits & Self::FRESH == 0 { Self::Slot(bits) } else { Self::Fresh(bits & !Self::FRESH) }
+    }
 }
 
 /// What stands at a position.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Below {
     /// The only key below this position; its value is in the flat tables.
     Leaf(B256),
-    /// At least two keys. Records on disk and eviction would make this an `Option` with a load behind it.
-    Branch(Arc<Branch>),
+    /// At least two keys.
+    Branch(Link),
 }
 
 /// A leaf or branch, with the reference that its parent's encoding holds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Node {
     reference: Reference,
     /// The hash is still being computed: its job number stands in the first four bytes of `reference`.
@@ -94,104 +136,168 @@ impl Node {
     }
 
     /// The job whose hash this node waits for.
-    pub(crate) const fn job(&self) -> Option<u32> {
-        let [a, b, c, d, ..] = self.reference.bytes;
-        if self.pending { Some(u32::from_le_bytes([a, b, c, d])) } else { None }
+    pub(crate) fn job(&self) -> Option<u32> {
+        self.pending.then(|| job(&B256::new(self.reference.bytes)))
     }
 
     /// Puts the hash in place that the node waited for.
-    pub(crate) const fn settle(&mut self, hash: B256) {
-        self.reference = Reference::hash(hash);
-        self.pending = false;
+    pub(crate) fn settle(&mut self, jobs: &Jobs) {
+        if let Some(job) = self.job() {
+            self.reference = Reference::hash(jobs.hash(job));
+            self.pending = false;
+        }
     }
 }
 
-impl Reference {
-    fn waiting(job: u32) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..4].copy_from_slice(&job.to_le_bytes());
-        Self { length: 32, bytes }
-    }
+fn job(word: &B256) -> u32 {
+    let [a, b, c, d, ..] = word.0;
+    u32::from_le_bytes([a, b, c, d])
 }
 
-/// A branch with the extension that leads to it.
+/// A branch with the extension that leads to it. One without children is what is left when it was taken away.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Branch {
     /// Nibbles between the position and the branch; mostly none.
-    pub(crate) extension: Vec<u8>,
+    pub(crate) extension: Box<[u8]>,
+    /// Nibbles with a child.
     mask: u16,
-    /// The children in order of their nibbles.
-    children: Vec<Node>,
+    /// Those whose child is a leaf.
+    leaves: u16,
+    /// Those whose child is inline.
+    short: u16,
+    /// Those whose hash is still being computed.
+    pending: u16,
+    /// References, keys, links.
+    words: Box<[B256]>,
 }
 
 impl Branch {
-    /// A branch without children, behind an extension.
-    pub(crate) const fn empty(extension: Vec<u8>) -> Self {
-        Self { extension, mask: 0, children: Vec::new() }
-    }
-
-    /// As [`Self::empty`], with memory for exactly so many children.
-    pub(crate) fn with_room(extension: Vec<u8>, children: usize) -> Self {
-        Self { extension, mask: 0, children: Vec::with_capacity(children) }
-    }
-
-    const fn index(&self, nibble: u8) -> usize {
-        (self.mask & ((1 << nibble) - 1)).count_ones() as usize
-    }
-
-    const fn has(&self, nibble: u8) -> bool {
-        self.mask >> nibble & 1 == 1
-    }
-
-    /// The child at a nibble.
-    pub(crate) fn child(&self, nibble: u8) -> Option<&Node> {
-        self.has(nibble).then(|| &self.children[self.index(nibble)])
-    }
-
-    /// The children in order.
-    pub(crate) fn children_mut(&mut self) -> &mut [Node] {
-        &mut self.children
+    /// A branch behind an extension, with the children given by their nibbles.
+    pub(crate) fn of(extension: Box<[u8]>, children: &[Option<Node>; CHILDREN]) -> Self {
+        let mut branch = Self { extension, ..Self::default() };
+        for (nibble, child) in children.iter().enumerate() {
+            let Some(child) = child else { continue };
+            branch.mask |= 1 << nibble;
+            branch.leaves |= u16::from(matches!(child.below, Below::Leaf(_))) << nibble;
+        }
+        let (count, leaves) = (branch.count(), branch.leaves.count_ones() as usize);
+        let words = count + leaves + (count - leaves).div_ceil(LINKS_PER_WORD);
+        branch.words = vec![B256::ZERO; words].into_boxed_slice();
+        for (nibble, child) in (0..).zip(children) {
+            if let Some(child) = child {
+                branch.overwrite(nibble, child);
+            }
+        }
+        branch
     }
 
     /// How many children there are.
     pub(crate) const fn count(&self) -> usize {
-        self.children.len()
+        self.mask.count_ones() as usize
     }
 
-    /// Lends the child at a nibble out for a change; [`Self::put`] must follow.
-    pub(crate) fn take(&mut self, nibble: u8) -> Option<Node> {
-        let index = self.index(nibble);
-        let lent = Node::new(Reference { length: 0, bytes: [0; 32] }, Below::Leaf(B256::ZERO));
-        self.has(nibble).then(|| std::mem::replace(&mut self.children[index], lent))
+    /// Bytes on the heap.
+    pub(crate) const fn heap_bytes(&self) -> usize {
+        self.words.len() * 32 + self.extension.len()
+    }
+
+    const fn rank(mask: u16, nibble: u8) -> usize {
+        (mask & ((1 << nibble) - 1)).count_ones() as usize
+    }
+
+    /// The word and the byte of the link of the branch at a nibble.
+    const fn link_at(&self, nibble: u8) -> (usize, usize) {
+        let index = Self::rank(self.mask & !self.leaves, nibble);
+        let first = self.count() + self.leaves.count_ones() as usize;
+        (first + index / LINKS_PER_WORD, index % LINKS_PER_WORD * 4)
+    }
+
+    fn link(&self, nibble: u8) -> Link {
+        let (word, byte) = self.link_at(nibble);
+        let bytes = &self.words[word][byte..byte + 4];
+        Link::unpack(u32::from_le_bytes(bytes.try_into().expect("invariant: four bytes")))
+    }
+
+    fn set_link(&mut self, nibble: u8, link: Link) {
+        let (word, byte) = self.link_at(nibble);
+        self.words[word][byte..byte + 4].copy_from_slice(&link.pack().to_le_bytes());
+    }
+
+    /// The child at a nibble.
+    pub(crate) fn child(&self, nibble: u8) -> Option<Node> {
+        let bit = 1 << nibble;
+        if self.mask & bit == 0 {
+            return None;
+        }
+        let word = &self.words[Self::rank(self.mask, nibble)];
+        let length = if self.short & bit == 0 { 32 } else { inline_size(word) as u8 };
+        let below = if self.leaves & bit == 0 {
+            Below::Branch(self.link(nibble))
+        } else {
+            Below::Leaf(self.words[self.count() + Self::rank(self.leaves, nibble)])
+        };
+        Some(Node { reference: Reference { length, bytes: word.0 }, pending: self.pending & bit != 0, below })
     }
 
     /// Sets or removes the child at a nibble.
     pub(crate) fn put(&mut self, nibble: u8, child: Option<Node>) {
-        let (index, bit) = (self.index(nibble), 1 << nibble);
-        match (child, self.has(nibble)) {
-            (Some(child), true) => self.children[index] = child,
-            (Some(child), false) => {
-                self.children.reserve_exact(1);
-                self.children.insert(index, child);
-                self.mask |= bit;
+        let bit = 1 << nibble;
+        let fits = |child: &Node| self.mask & bit != 0 && (self.leaves & bit != 0) == matches!(child.below, Below::Leaf(_));
+        match child {
+            Some(child) if fits(&child) => self.overwrite(nibble, &child),
+            None if self.mask & bit == 0 => {}
+            _ => {
+                let mut children: [Option<Node>; CHILDREN] = std::array::from_fn(|at| self.child(at as u8));
+                children[usize::from(nibble)] = child;
+                *self = Self::of(std::mem::take(&mut self.extension), &children);
             }
-            (None, true) => {
-                self.children.remove(index);
-                self.mask &= !bit;
-            }
-            (None, false) => {}
+        }
+    }
+
+    /// Puts a child in the place of one of its kind.
+    fn overwrite(&mut self, nibble: u8, child: &Node) {
+        let bit = 1 << nibble;
+        let set = |mask: &mut u16, on: bool| *mask = if on { *mask | bit } else { *mask & !bit };
+        set(&mut self.short, child.reference.length < 32);
+        set(&mut self.pending, child.pending);
+        self.words[Self::rank(self.mask, nibble)] = B256::new(child.reference.bytes);
+        match child.below {
+            Below::Leaf(key) => self.words[self.count() + Self::rank(self.leaves, nibble)] = key,
+            Below::Branch(link) => self.set_link(nibble, link),
         }
     }
 
     /// The only child and its nibble; `None` unless there is exactly one.
-    pub(crate) fn pop_only(&mut self) -> Option<(u8, Node)> {
-        if self.children.len() != 1 {
-            return None;
-        }
+    pub(crate) fn only(&self) -> Option<(u8, Node)> {
         let nibble = self.mask.trailing_zeros() as u8;
-        self.mask = 0;
-        self.children.pop().map(|child| (nibble, child))
+        if self.count() == 1 { self.child(nibble).map(|child| (nibble, child)) } else { None }
     }
+
+    /// Puts finished hashes in place.
+    pub(crate) fn settle(&mut self, jobs: &Jobs) {
+        for nibble in nibbles(self.pending) {
+            let word = &mut self.words[Self::rank(self.mask, nibble)];
+            *word = jobs.hash(job(word));
+        }
+        self.pending = 0;
+    }
+
+    /// Replaces each link.
+    pub(crate) fn relink(&mut self, new: impl Fn(Link) -> Link) {
+        for nibble in nibbles(self.mask & !self.leaves) {
+            let link = new(self.link(nibble));
+            self.set_link(nibble, link);
+        }
+    }
+}
+
+/// The nibbles in a mask, ascending.
+fn nibbles(mut mask: u16) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let nibble = mask.trailing_zeros() as u8;
+        mask &= mask.wrapping_sub(1);
+        (nibble < 16).then_some(nibble)
+    })
 }
 
 /// The nibble at a depth.
@@ -268,21 +374,34 @@ pub(crate) fn encode_extension(out: &mut Vec<u8>, nibbles: &[u8], child: &Refere
 
 /// Encodes a branch without its extension, over what `out` held; `holes` become the places of the waiting children.
 pub(crate) fn encode_branch(out: &mut Vec<u8>, branch: &Branch, holes: &mut Vec<Hole>) {
-    let body: usize = branch.children.iter().map(|child| child.reference.size()).sum();
-    let absent = 16 - branch.children.len();
+    let references = &branch.words[..branch.count()];
+    let inline = nibbles(branch.short).map(|nibble| &references[Branch::rank(branch.mask, nibble)]);
+    let (mut body, mut hashes) = (0, branch.count());
+    for word in inline {
+        body += inline_size(word);
+        hashes -= 1;
+    }
+    let absent = CHILDREN - branch.count();
     out.clear();
     holes.clear();
     // One more byte for the empty value: no key is a prefix of another.
-    put_prefix(out, 0xc0, body + absent + 1);
-    for nibble in 0..16 {
-        let Some(child) = branch.child(nibble) else {
+    put_prefix(out, 0xc0, body + hashes * 33 + absent + 1);
+    let mut references = references.iter();
+    for bit in (0..CHILDREN).map(|nibble| 1_u16 << nibble) {
+        let word = if branch.mask & bit == 0 { None } else { references.next() };
+        let Some(word) = word else {
             out.push(0x80);
             continue;
         };
-        let offset = put_reference(out, &child.reference);
-        if let Some(job) = child.job() {
-            holes.push(Hole { offset, job });
+        if branch.short & bit != 0 {
+            out.extend_from_slice(&word[..inline_size(word)]);
+            continue;
         }
+        out.push(0xa0);
+        if branch.pending & bit != 0 {
+            holes.push(Hole { offset: out.len(), job: job(word) });
+        }
+        out.extend_from_slice(word.as_slice());
     }
     out.push(0x80);
 }

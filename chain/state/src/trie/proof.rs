@@ -5,7 +5,7 @@
 
 use super::{
     Trie, Values,
-    node::{Below, Branch, Reference, encode_branch, encode_extension, encode_leaf, nibble},
+    node::{Below, Branch, Link, Reference, encode_branch, encode_extension, encode_leaf, nibble},
 };
 use crate::error::{Corruption, Error};
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -17,17 +17,20 @@ impl Trie {
     /// As [`Trie::update`].
     pub(crate) fn proof(&self, values: &dyn Values, key: &B256) -> Result<Vec<Bytes>, Error> {
         let (mut nodes, mut encoding) = (Vec::new(), Vec::new());
-        let (mut next, mut depth) = (self.root.as_ref(), 0);
+        let (mut next, mut depth) = (self.root, 0);
+        let slots = self.version.as_ref().map(|version| version.arena.read());
         while let Some(node) = next {
-            next = match &node.below {
+            next = match node.below {
                 Below::Leaf(other) => {
                     let missing = || Corruption::Missing { table: values.table(), key: other.to_string() };
-                    let value = values.value(other)?.ok_or_else(missing)?;
-                    encode_leaf(&mut encoding, other, depth, &value);
+                    let value = values.value(&other)?.ok_or_else(missing)?;
+                    encode_leaf(&mut encoding, &other, depth, &value);
                     push(&mut nodes, &encoding);
                     None
                 }
-                Below::Branch(branch) => {
+                Below::Branch(Link::Fresh(_)) => unreachable!("invariant: only a merge has branches without a slot"),
+                Below::Branch(Link::Slot(slot)) => {
+                    let branch = slots.as_ref().expect("invariant: a trie with a branch has a version").branch(slot);
                     let follows = push_branch(&mut nodes, branch, |at| nibble(key, depth + at));
                     depth += branch.extension.len();
                     let child = if follows { branch.child(nibble(key, depth)) } else { None };

@@ -5,7 +5,10 @@ use super::*;
 use alloy_trie::{HashBuilder, Nibbles, proof::verify_proof};
 use eth_trie::{EthTrie, MemoryDB, Trie as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 type State = BTreeMap<B256, Vec<u8>>;
 
@@ -76,6 +79,21 @@ fn apply<'c>(state: &mut State, changes: impl Iterator<Item = &'c Change>) {
     }
 }
 
+/// Whatever the tries reach is filled; a single one reaches all that is.
+fn assert_reached(tries: &[(Trie, State)], context: &str) {
+    let mut families: BTreeMap<usize, (Arc<arena::Arena>, BTreeSet<u32>)> = BTreeMap::new();
+    for (trie, _) in tries {
+        let Some(version) = &trie.version else { continue };
+        let family = families.entry(Arc::as_ptr(&version.arena) as usize);
+        let (arena, reached) = family.or_insert_with(|| (Arc::clone(&version.arena), BTreeSet::new()));
+        trie.root.iter().for_each(|root| arena.read().reach(root, reached));
+    }
+    for (arena, reached) in families.values() {
+        let filled = arena.filled();
+        assert!(filled >= reached.len() && (tries.len() > 1 || filled == reached.len()), "{context} filled={filled}");
+    }
+}
+
 /// A run of updates: half of them on the newest trie, the others on an older one, whose state must not have moved.
 fn run(seed: u64, updates: usize, size: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
@@ -96,10 +114,16 @@ fn run(seed: u64, updates: usize, size: usize) {
         if update % 8 == 0 {
             assert_eq!(B256::new(eth_trie(&state).root_hash().unwrap().0), want, "oracles: seed={seed}");
         }
+        drop(trie);
         versions.push((next, state));
         if versions.len() > 6 {
-            versions.remove(0);
+            // Not always the oldest: a version in the middle must go without what the others reach.
+            versions.remove(rng.random_range(0..versions.len()));
         }
+        if update % 10 == 9 {
+            versions = vec![versions.swap_remove(rng.random_range(0..versions.len()))];
+        }
+        assert_reached(&versions, &format!("seed={seed} update={update}"));
     }
 }
 

@@ -1,0 +1,246 @@
+//! The branches of a family of tries: all that came from one empty trie by updates, and which versions still need which.
+//!
+//! # Design
+//! Branches lie in numbered slots. An update writes the branches on the changed paths into new slots and leaves the old
+//! ones to the older versions; nothing counts references, as a copy of a branch would then have to touch each of its
+//! children. Instead each version lists the slots that it *made* and those of its parent that it *replaced*, and the
+//! versions form a tree:
+//! - a version that nobody holds and that has no child goes, with what it made;
+//! - one that nobody holds and that has a single child gives way to it: what the child replaced and the version or its
+//!   forgotten ancestors made can be reached by nobody any more;
+//! - the oldest version has no parent, so all that its only child replaced goes.
+//!
+//! One that nobody holds and that has several children stays, with all that it reaches, until only one of them is left.
+//!
+//! A dropped version is only noted; the next update of the family does the work, so that no reader ever pays for it and a
+//! drop may happen anywhere, also while this thread reads slots. When the last version is dropped the whole arena goes.
+//!
+//! # Invariants
+//! A slot is written when it is filled and when it is freed, never in between. It is filled before any trie names it and
+//! freed when none can reach it.
+#![allow(
+    clippy::arithmetic_side_effects,
+    reason = "numbers of versions and slots; overflow is checked in release as well"
+)]
+
+use super::node::{Below, Branch, Link, Node};
+use crate::cache::lock;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+};
+
+/// A branch, and the version that made it.
+#[derive(Debug, Default)]
+struct Slot {
+    branch: Branch,
+    /// 0 if the slot is free.
+    made_by: u64,
+}
+
+/// What a version took from its parent and added.
+#[derive(Debug, Default)]
+struct Record {
+    /// The version that it stands on; 0 for the oldest.
+    parent: u64,
+    /// Somebody holds it.
+    held: bool,
+    children: Vec<u64>,
+    /// Slots that it, or an ancestor that gave way to it, filled.
+    made: Vec<u32>,
+    /// Slots of the parent that it does not reach.
+    replaced: Vec<u32>,
+}
+
+/// The slots.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// By number; numbers ascend from parent to child.
+    versions: HashMap<u64, Record>,
+    /// The newest version's number.
+    newest: u64,
+    /// Bytes of all branches, beside their slots.
+    heap_bytes: usize,
+}
+
+/// The branches of a family of tries.
+#[derive(Debug, Default)]
+pub(super) struct Arena {
+    slots: RwLock<Slots>,
+    /// Versions that were dropped since the last update.
+    dropped: Mutex<Vec<u64>>,
+}
+
+/// A version that somebody holds.
+#[derive(Debug)]
+pub(super) struct Version {
+    pub(super) arena: Arc<Arena>,
+    number: u64,
+}
+
+impl Drop for Version {
+    fn drop(&mut self) {
+        lock(&self.arena.dropped).push(self.number);
+    }
+}
+
+/// What a merge makes of a version.
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    /// New branches, children before parents; those without children were taken away again.
+    pub(super) fresh: Vec<Branch>,
+    /// Slots that the new version does not reach.
+    pub(super) replaced: Vec<u32>,
+}
+
+impl Arena {
+    /// The slots as they are. Whoever holds this must not wait for another task: an update may be waiting for it.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Slots> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes a version out of its parent, if it has one; returns it and its root.
+    pub(super) fn install(self: Arc<Self>, parent: Option<&Version>, root: Node, made: Made) -> (Node, Version) {
+        let dropped = std::mem::take(&mut *lock(&self.dropped));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        dropped.into_iter().for_each(|version| slots.drop_version(version));
+        let (root, number) = slots.install(parent.map_or(0, |parent| parent.number), root, made);
+        drop(slots);
+        (root, Version { arena: self, number })
+    }
+}
+
+impl Slots {
+    /// The branch in a slot that a held version names.
+    pub(super) fn branch(&self, slot: u32) -> &Branch {
+        &self.slots[slot as usize].branch
+    }
+
+    fn install(&mut self, parent: u64, mut root: Node, made: Made) -> (Node, u64) {
+        self.newest += 1;
+        let number = self.newest;
+        let mut filled = Vec::with_capacity(made.fresh.len());
+        let relink = |filled: &[u32], link| match link {
+            Link::Fresh(at) => Link::Slot(filled[at as usize]),
+            Link::Slot(_) => link,
+        };
+        for mut branch in made.fresh {
+            branch.relink(|link| relink(&filled, link));
+            filled.push(self.fill(branch, number));
+        }
+        if let Below::Branch(link) = &mut root.below {
+            *link = relink(&filled, *link);
+        }
+        filled.retain(|&slot| slot != Link::END);
+        if let Some(parent) = self.versions.get_mut(&parent) {
+            parent.children.push(number);
+        }
+        let record = Record { parent, held: true, children: Vec::new(), made: filled, replaced: made.replaced };
+        self.versions.insert(number, record);
+        (root, number)
+    }
+
+    /// Puts a branch into a slot; none is needed for one that was taken away.
+    fn fill(&mut self, branch: Branch, made_by: u64) -> u32 {
+        if branch.count() == 0 {
+            return Link::END;
+        }
+        self.heap_bytes += branch.heap_bytes();
+        let filled = Slot { branch, made_by };
+        if let Some(slot) = self.free.pop() {
+            self.slots[slot as usize] = filled;
+            return slot;
+        }
+        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < Link::END);
+        self.slots.push(filled);
+        slot.expect("invariant: 2^30 branches exceed any memory")
+    }
+
+    fn free(&mut self, slot: u32) {
+        let freed = std::mem::take(&mut self.slots[slot as usize]);
+        self.heap_bytes -= freed.branch.heap_bytes();
+        self.free.push(slot);
+    }
+
+    /// Frees what nobody can reach when a version is no longer held.
+    fn drop_version(&mut self, version: u64) {
+        let mut next = version;
+        if let Some(record) = self.versions.get_mut(&next) {
+            record.held = false;
+        }
+        while let Some(record) = self.versions.get(&next).filter(|record| !record.held) {
+            let parent = record.parent;
+            match record.children[..] {
+                [] => {
+                    self.remove_last(next);
+                    next = parent;
+                }
+                [child] => return self.give_way(next, child),
+                _ => return,
+            }
+        }
+    }
+
+    /// Removes a version without children.
+    fn remove_last(&mut self, version: u64) {
+        let Some(record) = self.versions.remove(&version) else { return };
+        record.made.into_iter().for_each(|slot| self.free(slot));
+        if let Some(parent) = self.versions.get_mut(&record.parent) {
+            parent.children.retain(|child| *child != version);
+        }
+    }
+
+    /// Removes a version with a single child, which takes its place.
+    fn give_way(&mut self, version: u64, child: u64) {
+        let Some(old) = self.versions.remove(&version) else { return };
+        let Some(mut heir) = self.versions.remove(&child) else { return };
+        // Of what the heir replaced, a kept ancestor may reach what was made before the version that goes.
+        let (kept, lost): (Vec<u32>, Vec<u32>) = std::mem::take(&mut heir.replaced)
+            .into_iter()
+            .partition(|&slot| old.parent != 0 && self.slots[slot as usize].made_by <= old.parent);
+        lost.into_iter().for_each(|slot| self.free(slot));
+        heir.parent = old.parent;
+        if let Some(parent) = self.versions.get_mut(&old.parent) {
+            parent.children.iter_mut().filter(|it| **it == version).for_each(|it| *it = child);
+            heir.replaced = [old.replaced, kept].concat();
+            // Before any slot is filled again: what was just freed must not be taken for what the version made.
+            heir.made.extend(old.made.into_iter().filter(|&slot| self.slots[slot as usize].made_by != 0));
+        } else {
+            // The oldest version can only go together with the arena: nobody will ask what it made.
+            heir.made = Vec::new();
+        }
+        self.versions.insert(child, heir);
+    }
+}
+
+#[cfg(test)]
+impl Arena {
+    /// How many slots are filled, after everything that was dropped is freed.
+    pub(super) fn filled(&self) -> usize {
+        let dropped = std::mem::take(&mut *lock(&self.dropped));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        dropped.into_iter().for_each(|version| slots.drop_version(version));
+        assert_eq!(slots.free.len() + slots.filled(), slots.slots.len());
+        let bytes: usize = slots.slots.iter().map(|slot| slot.branch.heap_bytes()).sum();
+        assert_eq!(bytes, slots.heap_bytes);
+        slots.filled()
+    }
+}
+
+#[cfg(test)]
+impl Slots {
+    fn filled(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.made_by != 0).count()
+    }
+
+    /// Every slot that a node reaches.
+    pub(super) fn reach(&self, node: &Node, out: &mut std::collections::BTreeSet<u32>) {
+        let Below::Branch(Link::Slot(slot)) = node.below else { return };
+        assert_ne!(self.slots[slot as usize].made_by, 0, "a freed slot is reached");
+        out.insert(slot);
+        let branch = self.branch(slot);
+        (0..16).filter_map(|nibble| branch.child(nibble)).for_each(|child| self.reach(&child, out));
+    }
+}

@@ -4,8 +4,8 @@
 //! It is built as a proposer builds one, so gas, receipts and state are those of real execution; what only the proposer
 //! or the engine knows (time, beneficiary, seeds) is filled in with the clock and with zeros, so its roots are those of no
 //! real block. It is remembered until the head or the pool changes, and only one is built at a time: whoever comes
-//! meanwhile gets the last one of the same head. One that took long to build is given for a while after the pool changed,
-//! so that no caller can keep a core busy with building.
+//! meanwhile gets the last one of the same head. A large one is given for a moment after the pool changed, too, so that no
+//! caller can keep a core busy with building.
 //!
 //! Its state is a child of the head's, so reads and calls on top of it cost what they cost on any other.
 //!
@@ -29,9 +29,10 @@ use std::{
 
 /// How long filling the block may take before it is shown as it is.
 const BUILD_TIME_MAX: Duration = Duration::from_millis(50);
-/// A block that was built in less is built anew with every change of the pool.
-const BUILD_TIME_CHEAP: Duration = Duration::from_millis(10);
-/// One that took longer is given for so many times as long: building takes at most a fifth of one core.
+/// A block with no more gas is built anew with every change of the pool: some milliseconds, so who sends and then asks
+/// sees what he sent.
+const BUILD_GAS_CHEAP: u64 = 5_000_000;
+/// A larger one is given for so many times as long as it took: building takes at most a fifth of one core.
 const BUILD_TIMES_KEPT: u32 = 4;
 /// Transactions in the block at most: its gas limit allows fewer.
 const TRANSACTIONS_MAX: usize = 8_192;
@@ -92,12 +93,18 @@ struct Built {
 impl Built {
     /// True if it is what would be built now, or was so a moment ago and is not cheap to build.
     fn holds(&self, pool: (u64, usize)) -> bool {
-        self.pool == pool
-            || self.took > BUILD_TIME_CHEAP && self.ready.elapsed() < self.took.saturating_mul(BUILD_TIMES_KEPT)
+        let is_cheap = self.block.header.gas_used <= BUILD_GAS_CHEAP;
+        self.pool == pool || !is_cheap && self.ready.elapsed() < self.took.saturating_mul(BUILD_TIMES_KEPT)
     }
 }
 
 impl PendingCache {
+    /// Forgets the last one, after a commit: its state holds a view of the tables, which would keep old values on disk
+    /// for as long as nobody asks again.
+    pub(crate) fn forget(&self) {
+        drop(self.last.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     fn last(&self, parent: B256) -> Option<Built> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.clone().filter(|built| built.parent == parent)

@@ -13,6 +13,8 @@ mod commands;
 mod compute;
 #[cfg(feature = "validator")]
 mod dev;
+mod digits;
+#[cfg(feature = "validator")]
 mod network;
 
 use clap::Parser as _;

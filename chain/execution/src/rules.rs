@@ -159,7 +159,7 @@ impl Rules {
         configuration.tx_chain_id_check = true;
         configuration.disable_eip3607 = self.code_sends;
         configuration.tx_gas_limit_cap = Some(self.transaction_gas_max.unwrap_or(u64::MAX));
-        configuration.max_blobs_per_tx = self.blobs.map(|blobs| blobs.max_blobs_per_tx);
+        configuration.max_blobs_per_tx = Some(self.blobs.map_or(0, |blobs| blobs.max_blobs_per_tx));
         configuration
     }
 }

@@ -23,5 +23,7 @@ mod model;
 mod oracle;
 #[path = "store/segments.rs"]
 mod segments;
+#[path = "store/transfer.rs"]
+mod transfer;
 #[path = "store/verify.rs"]
 mod verify;

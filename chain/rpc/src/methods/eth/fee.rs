@@ -51,7 +51,9 @@ fn suggested_tip(service: &Service) -> Result<u128, RpcError> {
         return Ok(tip);
     }
     let mut lowest = Vec::new();
-    for number in head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1))..=head.number {
+    // A node that began with a snapshot, or dropped old blocks, looks at those that it has.
+    let oldest = head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1)).max(service.context.store.oldest_block());
+    for number in oldest..=head.number {
         let Some(block) = service.chain().block(BlockId::Number(number))? else { continue };
         let base_fee = block.header().base_fee_per_gas.unwrap_or_default();
         let mut tips: Vec<u128> = block.transactions().iter().map(|it| tip(it, base_fee)).collect();

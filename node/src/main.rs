@@ -6,12 +6,20 @@
 //! person who typed the command.
 
 #[cfg(feature = "validator")]
+mod certificate;
+#[cfg(feature = "validator")]
 mod chain;
 mod cli;
 mod client;
 mod commands;
 mod compute;
+#[cfg(feature = "validator")]
+mod follow;
 mod network;
+#[cfg(feature = "validator")]
+mod snapshot;
+#[cfg(feature = "validator")]
+mod state_folder;
 
 use clap::Parser as _;
 use std::process::ExitCode;

@@ -123,10 +123,10 @@ pub(crate) fn hex_bytes(text: &str, what: &str) -> Result<Vec<u8>> {
     hex::decode(text.strip_prefix("0x").unwrap_or(text)).wrap_err_with(|| format!("{what} is not hex"))
 }
 
-fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_text(path)?).wrap_err_with(|| format!("cannot read {}", path.display()))
 }

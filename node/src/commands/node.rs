@@ -93,7 +93,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
 }
 
 /// Does after each block what its commit left for later, until the node stops.
-fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
+pub(super) fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
     let mut next = store.head().number;
     while !*stopped.borrow() {
         if !store.wait_for(next, UPKEEP_WAIT) {

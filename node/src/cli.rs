@@ -37,6 +37,11 @@ pub(crate) enum Command {
     /// Run a validator from its folder until it is stopped (Ctrl-C or SIGTERM).
     #[cfg(feature = "validator")]
     Node(Node),
+    /// Follow a network without being a validator: take its blocks from nodes, check certificates, execute, answer JSON-RPC.
+    ///
+    /// No source is trusted: whatever the network key does not prove is refused, and another source is asked.
+    #[cfg(feature = "validator")]
+    Follow(Follow),
     /// Import the blocks of an Ethereum chain from a file, every rule checked but seals, and answer JSON-RPC from them.
     ///
     /// The same command goes on where it was cut off.
@@ -46,10 +51,14 @@ pub(crate) enum Command {
     /// with public keys, and the helpers that Hardhat, Foundry and viem know.
     #[cfg(feature = "validator")]
     Dev(Dev),
-    /// Look at the data folder of a stopped validator.
+    /// Look at the data folder of a stopped validator or follower.
     #[cfg(feature = "validator")]
     #[command(subcommand)]
     Db(Db),
+    /// Make a snapshot of a node's state, or load one as the beginning of a follower.
+    #[cfg(feature = "validator")]
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
@@ -115,6 +124,33 @@ pub(crate) struct Node {
     #[arg(long)]
     pub(crate) trust_votes: bool,
     /// Blocks whose states can be asked for, or `archive` for all. 100,000 are 5.5 hours at 200 ms a block.
+    #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
+    pub(crate) history: keystead_state::History,
+}
+
+/// Options of `keystead follow`.
+#[derive(Args, Debug)]
+pub(crate) struct Follow {
+    /// JSON-RPC address of a node to take blocks from and to send transactions to. Repeat it: if one lies or is silent, the
+    /// others are asked.
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) from: Vec<String>,
+    /// The network key that you trust: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: String,
+    /// The network's genesis file [default: a source gives it, and the first certified block proves it]. A copy is kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Start from this snapshot instead of the genesis, on the first start.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Folder of the follower; it is made on the first start.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Answer JSON-RPC on this address, over HTTP and WebSocket.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8545")]
+    pub(crate) serve: SocketAddr,
+    /// Blocks whose states can be asked for, or `archive` for all from the first block that the follower has.
     #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
     pub(crate) history: keystead_state::History,
 }
@@ -207,7 +243,7 @@ pub(crate) enum Db {
 /// Whose data folder.
 #[derive(Args, Debug)]
 pub(crate) struct DbFolder {
-    /// The validator's folder, as `keystead init` made it.
+    /// The validator's folder, as `keystead init` made it, or a follower's.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
 }
@@ -220,6 +256,49 @@ pub(crate) struct DbPrune {
     /// Height of the oldest state to keep; files that end below it are dropped.
     #[arg(long, value_name = "HEIGHT")]
     pub(crate) below: u64,
+}
+
+/// What `keystead snapshot` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Write the whole state after a certified block, in chunks, with what proves it.
+    Make(SnapshotMake),
+    /// Make the folder of a follower from a snapshot. What was cut off goes on; nothing is used before its root is certified.
+    Load(SnapshotLoad),
+}
+
+/// Options of `keystead snapshot make`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotMake {
+    /// Folder of a stopped validator or follower.
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    pub(crate) data: Option<PathBuf>,
+    /// JSON-RPC address of a running node instead.
+    #[arg(long, value_name = "URL", conflicts_with = "data", requires = "network_key")]
+    pub(crate) from: Option<String>,
+    /// The network key that you trust, for --from: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: Option<String>,
+    /// Folder to make; it must not exist or be empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// Take the newest block with a certificate at or below this height [default: the newest of all].
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) at: Option<u64>,
+}
+
+/// Options of `keystead snapshot load`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotLoad {
+    /// The snapshot.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) from: PathBuf,
+    /// Folder of the follower; it is made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The network key that you trust: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: String,
 }
 
 /// Options of `keystead verify`.

@@ -6,6 +6,8 @@
 //! person who typed the command.
 
 #[cfg(feature = "validator")]
+mod certificate;
+#[cfg(feature = "validator")]
 mod chain;
 mod cli;
 mod client;
@@ -15,7 +17,12 @@ mod compute;
 mod dev;
 mod digits;
 #[cfg(feature = "validator")]
+mod follow;
 mod network;
+#[cfg(feature = "validator")]
+mod snapshot;
+#[cfg(feature = "validator")]
+mod state_folder;
 
 use clap::Parser as _;
 use std::process::ExitCode;

@@ -71,7 +71,8 @@ pub trait Submit: Send + Sync {
 
     /// Offers a transaction whose signature was verified.
     ///
-    /// Called on a blocking thread, from many at once; must not wait for the network.
+    /// Called on a blocking thread, from many at once. A validator does not wait for the network; a follower waits for a
+    /// source's answer, for a bounded time.
     ///
     /// # Errors
     /// [`SubmitError`]: the caller of `eth_sendRawTransaction` gets its text.
@@ -98,6 +99,14 @@ pub enum SubmitError {
     /// The node takes no transactions now, for instance while it stops: try another node.
     #[error("the node takes no transactions now: {0}")]
     Unavailable(String),
+    /// This node forwards transactions, and the other node refused it: code and message are that node's.
+    #[error("{message}")]
+    Forwarded {
+        /// Its JSON-RPC error code.
+        code: i32,
+        /// Its sentence.
+        message: String,
+    },
 }
 
 impl From<PoolError> for SubmitError {

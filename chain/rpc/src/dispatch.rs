@@ -26,7 +26,7 @@ const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
 pub(crate) enum Slot {
     /// Its answer; `None` for a notification.
     Done(Option<String>),
-    /// It waits for a receipt.
+    /// It waits for a receipt or a block.
     Waits(Waiting),
 }
 
@@ -102,7 +102,7 @@ struct Slots {
     slots: Vec<Slot>,
     /// Bytes that answers may still have.
     bytes_left: usize,
-    /// The message's share of the room for messages that wait for receipts.
+    /// The message's share of the room for messages that wait.
     waiting: Option<OwnedSemaphorePermit>,
 }
 
@@ -113,10 +113,12 @@ async fn run_slots(
     message: Message,
     caller: Option<Arc<Caller>>,
 ) -> Result<Slots, RpcError> {
-    let waits = message.calls().iter().any(|call| call.content.as_ref().is_ok_and(|it| sync::waits(&it.method)));
+    let waits = message.calls().iter().any(|call| call.content.as_ref().is_ok_and(sync::waits));
     let waiting = match waits {
         true => Some(Arc::clone(&service.sync_waiting).try_acquire_owned().map_err(|_full| {
-            RpcError::limit("the node is busy: too many callers wait for receipts, use eth_sendRawTransaction")
+            RpcError::limit(
+                "the node is busy: too many callers wait for blocks: use eth_sendRawTransaction, or do not wait",
+            )
         })?),
         false => None,
     };
@@ -170,7 +172,7 @@ fn run_call(
         Ok(request) => request,
         Err(error) => return Slot::Done(id.map(|id| response(&id, Err(error)))),
     };
-    if sync::waits(&request.method) {
+    if sync::waits(&request) {
         return match (sync::begin(service, request), id) {
             (Ok(begun), Some(id)) => Slot::Waits(begun.waiting(id)),
             (Err(error), Some(id)) => Slot::Done(Some(response(&id, Err(error)))),

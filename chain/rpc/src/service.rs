@@ -1,8 +1,16 @@
 //! The running server's state: what the node gave it, its limits, and what it remembers between requests.
 
 use crate::{
-    chain::Chain, context::Context, dev::Dev, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
-    methods::{self, Method, eth::fee::TipCache}, metrics::Metrics, pending::PendingCache,
+    chain::Chain,
+    context::Context,
+    dev::Dev,
+    error::RpcError,
+    filters::Filters,
+    lanes::Lanes,
+    limits::ServerLimits,
+    methods::{self, Method, eth::fee::TipCache},
+    metrics::Metrics,
+    pending::PendingCache,
 };
 use keystead_mempool::Pool;
 use keystead_state::{Listener, Store};

@@ -5,7 +5,7 @@
 //! [`Snapshot`] is the state after one block and never changes: committed ones read the tables as they were after that
 //! block, pending ones put the changes of their blocks over a committed one. [`Snapshot::child`] computes the state after
 //! a block, [`Store::commit`] makes a pending block the head: one atomic batch, one fsync, with block, receipts, senders
-//! and indices. At start the trie is built from the tables, and its root must be the one in the head's header.
+//! and indices. [`Store::export`] gives a whole state in chunks, [`Load`] makes a store of them. At start the trie is built from the tables, and its root must be the one in the head's header.
 //!
 //! # Invariants
 //! - After a crash at any moment the head is the old or the new block, and the tables are exactly its state.
@@ -39,10 +39,12 @@ mod blocks;
 mod cache;
 mod commit;
 mod error;
+mod export;
 mod genesis;
 mod history;
 mod keccak;
 mod layer;
+mod load;
 mod logs;
 mod mark;
 mod open;
@@ -59,7 +61,10 @@ mod trie;
 mod verify;
 
 pub use error::{Corruption, Error};
+pub use export::{CHUNK_BYTES_MAX, Chunk, Export, Part, Section};
+pub use genesis::genesis_block;
 pub use history::History;
+pub use load::{Load, LoadEnd, LoadError, LoadPlan};
 pub use logs::{FoundLog, LogQuery};
 pub use segment::Sealed;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};

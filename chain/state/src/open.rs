@@ -8,7 +8,7 @@ use crate::{
     cache::{TrieCache, ValueCache},
     commit,
     error::{Corruption, Error},
-    genesis::{self, FORMAT},
+    genesis::{self, FORMAT, FORMAT_WITH_BASE},
     history::{Unindexed, Window},
     logs::Run,
     mark::{Mark, Marked},
@@ -44,6 +44,8 @@ pub(crate) struct Opened {
     pub(crate) window: Window,
     pub(crate) unindexed: Unindexed,
     pub(crate) mark: Mark,
+    /// The lowest height from which on all headers are there.
+    pub(crate) base: u64,
 }
 
 /// Opens or creates the store in a folder.
@@ -58,8 +60,10 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
     match stored {
         Some(format) => check_format(&tables, &format)?,
         None if marked.is_some() => return Err(missing(&tables.meta, meta::FORMAT.as_bytes())),
+        None if tables.meta(meta::LOADING)?.is_some() => return Err(Error::HalfLoaded { dir: dir.to_owned() }),
         None => {}
     }
+    let base = lowest_header(&tables)?;
     let segments = Segments::open(dir.join("segments"), &tables)?;
     let shared = Arc::new(Shared {
         tables,
@@ -80,7 +84,13 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
     };
     load_tail(&shared, &latest.reads().base, segment_blocks)?;
     let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
-    Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark })
+    Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark, base })
+}
+
+/// The lowest height from which on all headers are there.
+pub(crate) fn lowest_header(tables: &Tables) -> Result<u64, Error> {
+    let Some(bytes) = tables.meta(meta::BASE)? else { return Ok(0) };
+    record::decode_height(&bytes).ok_or_else(|| malformed(&tables.meta, meta::BASE.as_bytes()))
 }
 
 /// Takes the folder for this process; the error says that another one has it.
@@ -101,7 +111,7 @@ fn check_format(tables: &Tables, stored: &[u8]) -> Result<(), Error> {
         reason: "not four bytes".to_owned(),
     })?;
     match stored {
-        FORMAT => Ok(()),
+        FORMAT | FORMAT_WITH_BASE => Ok(()),
         FORMAT_WITHOUT_HISTORY => upgrade(tables),
         _ => Err(Error::Version { stored, known: FORMAT }),
     }

@@ -133,6 +133,7 @@ pub type Listener = dyn Fn() + Send + Sync;
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     genesis: Arc<Block>,
+    genesis_state: Arc<Genesis>,
     recent_states: usize,
     history: History,
     purpose: Purpose,
@@ -143,6 +144,8 @@ pub(crate) struct Inner {
     pub(crate) segment_blocks: u64,
     /// Held while a file is written.
     pub(crate) sealer: Mutex<()>,
+    /// The lowest height from which on all headers are there: above 0 if the store began with a snapshot.
+    base: u64,
     pub(crate) recent: RwLock<Recent>,
     /// Held during a commit: there is one writer at a time.
     pub(crate) writer: Mutex<Mark>,
@@ -168,13 +171,15 @@ impl Store {
     /// wrong folder.
     /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
     pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
-        let Opened { shared, genesis, head, latest, window, unindexed, mark } = open(dir, genesis, options)?;
+        let genesis_state = Arc::new(genesis.clone());
+        let Opened { shared, genesis, head, latest, window, unindexed, mark, base } = open(dir, genesis, options)?;
         let recent_states = options.recent_states.max(1);
         shared.publish(&latest.reads().base, recent_states);
         let recent = Recent { head, window, states: VecDeque::from([latest]), blocks: VecDeque::new() };
         let inner = Inner {
             shared,
             genesis,
+            genesis_state,
             recent_states,
             history: options.history,
             purpose: options.purpose,
@@ -183,6 +188,7 @@ impl Store {
             upkeep: Mutex::new(()),
             segment_blocks: options.segment_blocks.max(1),
             sealer: Mutex::new(()),
+            base,
             recent: RwLock::new(recent),
             writer: Mutex::new(mark),
             height: Mutex::new(head.number),
@@ -200,6 +206,12 @@ impl Store {
     #[must_use]
     pub fn genesis(&self) -> Arc<Block> {
         Arc::clone(&self.inner.genesis)
+    }
+
+    /// The rules and accounts that the chain began with.
+    #[must_use]
+    pub fn genesis_state(&self) -> Arc<Genesis> {
+        Arc::clone(&self.inner.genesis_state)
     }
 
     /// The last committed block.
@@ -490,13 +502,36 @@ impl Store {
         found.map(Some).ok_or_else(|| malformed(table, &key))
     }
 
-    /// The header of the committed block at a height.
+    /// The highest certificate of a committed block at or below a height, with its height.
     ///
     /// # Errors
     /// As [`Self::certificate`].
+    pub fn certificate_at_or_below(&self, number: u64) -> Result<Option<(u64, Certificate)>, Error> {
+        let table = &self.inner.shared.tables.certificates;
+        let top = number.min(self.head().number).to_be_bytes();
+        let Some(entry) = table.range(0_u64.to_be_bytes()..=top).next_back() else { return Ok(None) };
+        let (key, bytes) = entry.into_inner()?;
+        let found = record::decode_height(&key).zip(record::decode_certificate(&bytes));
+        found.map(Some).ok_or_else(|| malformed(table, &key))
+    }
+
+    /// The header of the committed block at a height.
+    ///
+    /// # Errors
+    /// [`Error::Pruned`]: it lies below the snapshot that the store began with. Otherwise as [`Self::certificate`].
     pub fn header(&self, number: u64) -> Result<Option<Header>, Error> {
         let tables = &self.inner.shared.tables;
-        self.base().read(&tables.headers, &number.to_be_bytes(), record::decode_header)
+        let found = self.base().read(&tables.headers, &number.to_be_bytes(), record::decode_header)?;
+        match found {
+            None if number < self.inner.base => Err(Error::Pruned { number, oldest: self.inner.base }),
+            found => Ok(found),
+        }
+    }
+
+    /// The lowest height from which on all headers are kept: above 0 if the store began with a snapshot.
+    #[must_use]
+    pub fn oldest_header(&self) -> u64 {
+        self.inner.base
     }
 
     /// The tables after the head. A commit that is under way is not seen, not even in part.

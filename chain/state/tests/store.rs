@@ -25,5 +25,7 @@ mod oracle;
 mod rewrite;
 #[path = "store/segments.rs"]
 mod segments;
+#[path = "store/transfer.rs"]
+mod transfer;
 #[path = "store/verify.rs"]
 mod verify;

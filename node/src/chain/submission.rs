@@ -89,6 +89,13 @@ impl Submissions {
         self.arrivals.send_replace(());
     }
 
+    /// Puts a transaction into the pool that somebody else gossips.
+    pub(crate) fn keep(&self, transaction: Recovered) -> Result<B256, SubmitError> {
+        let hash = self.insert(transaction)?;
+        self.ring();
+        Ok(hash)
+    }
+
     fn has(&self, transaction: &Transaction) -> bool {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner).contains(transaction.tx_hash())
     }

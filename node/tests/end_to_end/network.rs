@@ -199,6 +199,11 @@ impl Network {
         self.call(index, "eth_getBlockByNumber", json!([format!("{height:#x}"), false]))
     }
 
+    /// A block with its transactions.
+    pub(crate) fn block_in_full(&self, index: usize, height: u64) -> Value {
+        self.call(index, "eth_getBlockByNumber", json!([format!("{height:#x}"), true]))
+    }
+
     /// All that a validator logged since the network was made.
     pub(crate) fn whole_log(&self, index: usize) -> String {
         fs::read_to_string(self.folder(index).join("log.txt")).unwrap_or_default()

@@ -5,6 +5,7 @@
 //! description all read these rows, so that they cannot disagree. A method is a plain function from the server's
 //! state and its parameters to JSON.
 
+pub(crate) mod blocks;
 mod debug;
 mod dev;
 pub(crate) mod eth;
@@ -51,6 +52,7 @@ pub(crate) struct Method {
 /// All methods, grouped by namespace.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     let groups = [
+        blocks::METHODS,
         debug::METHODS,
         eth::METHODS,
         eth::FACTS_METHODS,

@@ -45,6 +45,17 @@ impl View {
         above.find_map(|block| block.undo.accounts.get(address).copied())
     }
 
+    /// Accounts that any of the blocks changed.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &B256> {
+        self.0.iter().flat_map(|block| block.undo.accounts.keys())
+    }
+
+    /// Slots that any of the blocks changed.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&B256, &B256)> {
+        let storage = self.0.iter().flat_map(|block| &block.undo.storage);
+        storage.flat_map(|(address, slots)| slots.keys().map(move |slot| (address, slot)))
+    }
+
     /// What the first block above `number` that changed a slot has replaced.
     pub(crate) fn slot(&self, number: u64, address: &B256, slot: &B256) -> Option<U256> {
         let mut above = self.0.iter().filter(|block| block.number > number);

@@ -242,7 +242,8 @@ impl Branch {
     /// Sets or removes the child at a nibble.
     pub(crate) fn put(&mut self, nibble: u8, child: Option<Node>) {
         let bit = 1 << nibble;
-        let fits = |child: &Node| self.mask & bit != 0 && (self.leaves & bit != 0) == matches!(child.below, Below::Leaf(_));
+        let fits =
+            |child: &Node| self.mask & bit != 0 && (self.leaves & bit != 0) == matches!(child.below, Below::Leaf(_));
         match child {
             Some(child) if fits(&child) => self.overwrite(nibble, &child),
             None if self.mask & bit == 0 => {}

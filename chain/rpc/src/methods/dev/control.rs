@@ -71,7 +71,13 @@ pub(super) const METHODS: &[Method] = &[
     row("anvil_snapshot", SNAPSHOT, &[], "quantity: its name", snapshot),
     row("evm_revert", REVERT, &[NAME], FOUND, revert),
     row("anvil_revert", REVERT, &[NAME], FOUND, revert),
-    row("evm_mine", MINE, &[Param::optional("order", "number: Unix seconds, or object: timestamp, blocks")], "0x0", evm_mine),
+    row(
+        "evm_mine",
+        MINE,
+        &[Param::optional("order", "number: Unix seconds, or object: timestamp, blocks")],
+        "0x0",
+        evm_mine,
+    ),
     row("hardhat_mine", MINE, &[BLOCKS, SPACING], DONE, hardhat_mine),
     row("anvil_mine", MINE, &[BLOCKS, SPACING], NULL, anvil_mine),
     row("evm_increaseTime", INCREASE_TIME, &[SECONDS], AHEAD, increase_time),
@@ -139,8 +145,8 @@ struct EvmOrder(MineOrder);
 impl FromJson for EvmOrder {
     fn from_json(value: &Value) -> Result<Self, String> {
         let Value::Object(object) = value else {
-            let Whole(timestamp) =
-                Whole::from_json(value).map_err(|_| format!("expected Unix seconds or an object, got {}", show(value)))?;
+            let Whole(timestamp) = Whole::from_json(value)
+                .map_err(|_| format!("expected Unix seconds or an object, got {}", show(value)))?;
             return Ok(Self(MineOrder { timestamp: Some(timestamp), ..ONE }));
         };
         let timestamp = member::<Whole>(object, "timestamp")?.map(|Whole(timestamp)| timestamp);

@@ -5,7 +5,11 @@ use crate::{
     error::RpcError,
     lanes::Work,
     message::Json,
-    methods::eth::{call::{self, CALL_FIELDS}, fee, transaction::refused},
+    methods::eth::{
+        call::{self, CALL_FIELDS},
+        fee,
+        transaction::refused,
+    },
     params::{BlockId, Param, Params, member},
     service::Service,
 };

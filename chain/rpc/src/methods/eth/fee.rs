@@ -51,7 +51,9 @@ pub(in crate::methods) fn suggested_tip(service: &Service) -> Result<u128, RpcEr
         return Ok(tip);
     }
     let mut lowest = Vec::new();
-    for number in head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1))..=head.number {
+    // A node that began with a snapshot, or dropped old blocks, looks at those that it has.
+    let oldest = head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1)).max(service.context.store.oldest_block());
+    for number in oldest..=head.number {
         let Some(block) = service.chain().block(BlockId::Number(number))? else { continue };
         let base_fee = block.header().base_fee_per_gas.unwrap_or_default();
         let mut tips: Vec<u128> = block.transactions().iter().map(|it| tip(it, base_fee)).collect();
@@ -99,7 +101,11 @@ pub(super) fn fee_history(service: &Service, params: &Params) -> Result<Json, Rp
         }
         push_blobs(&mut history, &service.context.spec, &header);
         if number == newest {
-            let next = if number == chain.head() { service.next_base_fee(&header)? } else { service.context.spec.next_base_fee(&header) };
+            let next = if number == chain.head() {
+                service.next_base_fee(&header)?
+            } else {
+                service.context.spec.next_base_fee(&header)
+            };
             history.base_fee_per_gas.push(next.into());
             history.base_fee_per_blob_gas.push(next_blob_price(&service.context.spec, &header));
         }

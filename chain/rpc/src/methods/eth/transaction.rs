@@ -41,6 +41,7 @@ pub(in crate::methods) fn refused(error: SubmitError) -> RpcError {
         SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
         busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),
         unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
+        SubmitError::Forwarded { code, message } => RpcError::coded(code, message),
     }
 }
 

@@ -37,6 +37,8 @@ cargo xtask TASK
   bench [--quick]     measure this machine and write docs/BENCHMARKS.md; --quick compares with the committed figures
   bench --builds [demo|test]
                       measure how long they take in a fresh clone, cold and warm (an hour for both)
+  bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
+                      are only printed
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -74,6 +76,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "--quick"] => bench::run(&root, bench::Mode::Quick).map(|()| ExitCode::SUCCESS),
         ["bench", "--builds"] => bench::builds(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--builds", task @ ("demo" | "test")] => bench::builds(&root, Some(task)).map(|()| ExitCode::SUCCESS),
+        ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

@@ -38,6 +38,8 @@ cargo xtask TASK
   bench --builds [demo|test [FOLDER]]
                       measure how long they take in a fresh clone, cold and warm (an hour and a half for both);
                       FOLDER: go on where a run failed
+  bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
+                      are only printed
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -80,6 +82,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "--builds", task @ ("demo" | "test"), folder] => {
             bench::builds(&root, Some(task), Some(Path::new(folder))).map(|()| ExitCode::SUCCESS)
         }
+        ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

@@ -8,8 +8,8 @@ use super::node::{keep_up, until_stopped, wait_for_signal};
 use crate::{
     chain::{Chain, Submissions},
     cli::Follow,
+    digits::hex_array,
     follow::{Ended, Executor, Fetcher, Folder, Forwarder, Sources, Trust, fetch_genesis},
-    network::hex_array,
     snapshot,
 };
 use eyre::{Context as _, Result, eyre};

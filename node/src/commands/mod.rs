@@ -56,6 +56,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Run(options) => run::run(&options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
+        Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),
         Command::Completions(options) => completions::run(options.shell),
     }
 }

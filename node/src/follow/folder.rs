@@ -6,7 +6,10 @@
 //! DIR/state/         made by the node
 //! ```
 
-use crate::network::{FORMAT_VERSION, hex_array, read_json, read_text};
+use crate::{
+    digits::hex_array,
+    network::{FORMAT_VERSION, read_json, read_text},
+};
 use eyre::{Context as _, Result, ensure};
 use keystead_proof::NetworkKey;
 use keystead_types::Genesis;

@@ -154,7 +154,7 @@ impl Rules {
         let mut configuration = CfgEnv::new_with_spec(self.fork).with_chain_id(self.chain_id);
         configuration.tx_chain_id_check = true;
         configuration.tx_gas_limit_cap = Some(self.transaction_gas_max.unwrap_or(u64::MAX));
-        configuration.max_blobs_per_tx = self.blobs.map(|blobs| blobs.max_blobs_per_tx);
+        configuration.max_blobs_per_tx = Some(self.blobs.map_or(0, |blobs| blobs.max_blobs_per_tx));
         configuration
     }
 }

@@ -207,7 +207,8 @@ fn run_request(
     caller: Option<&Caller>,
     deadline: Option<Instant>,
 ) -> Result<Json, RpcError> {
-    let Some((index, method)) = methods::find(&request.method) else {
+    let found = methods::find(&request.method);
+    let Some((index, method)) = found.filter(|(_, method)| methods::is_offered(method, &service.context.spec)) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };

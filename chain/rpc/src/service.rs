@@ -40,7 +40,7 @@ pub(crate) struct Service {
     /// What is polled over HTTP.
     pub(crate) filters: Filters,
     /// The block that would be made now.
-    pub(crate) pending: PendingCache,
+    pub(crate) pending: Arc<PendingCache>,
     /// Wakes whoever waits for blocks.
     news: News,
 }
@@ -54,11 +54,14 @@ struct News {
 }
 
 impl News {
-    fn new(store: &Store) -> Self {
+    fn new(store: &Store, pending: Arc<PendingCache>) -> Self {
         let sender = Arc::new(watch::Sender::new(()));
         let listener: Arc<Listener> = Arc::new({
             let sender = Arc::clone(&sender);
-            move || sender.send_replace(())
+            move || {
+                pending.forget();
+                sender.send_replace(());
+            }
         });
         store.listen(&listener);
         Self { sender, _listener: listener }
@@ -89,14 +92,15 @@ impl Service {
     /// A server that has answered nothing yet.
     pub(crate) fn new(context: Context, limits: ServerLimits) -> Self {
         let lanes = Lanes::new(&limits);
+        let pending = Arc::new(PendingCache::default());
         Self {
-            news: News::new(&context.store),
+            news: News::new(&context.store, Arc::clone(&pending)),
             bodies: room(limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES)),
             answers: room(limits.answers_bytes_max.div_ceil(BODY_UNIT_BYTES)),
             watched_values: room(limits.watched_values_max),
             sync_waiting: room(limits.sync_waiting_max),
             filters: Filters::default(),
-            pending: PendingCache::default(),
+            pending,
             context,
             limits,
             lanes,

@@ -14,6 +14,7 @@ mod otterscan;
 mod raw;
 mod rpc;
 pub(crate) mod subscribe;
+mod testing;
 mod trace;
 mod tracing;
 mod txpool;
@@ -26,6 +27,7 @@ use crate::{
     params::{Param, Params},
     service::Service,
 };
+use keystead_types::ChainSpec;
 use std::{collections::HashMap, sync::LazyLock};
 
 /// One method.
@@ -61,6 +63,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
         raw::METHODS,
         rpc::METHODS,
         subscribe::METHODS,
+        testing::METHODS,
         trace::METHODS,
         txpool::METHODS,
         web3::METHODS,
@@ -73,6 +76,11 @@ pub(crate) fn find(name: &str) -> Option<(usize, &'static Method)> {
     static TABLE: LazyLock<HashMap<&'static str, (usize, &'static Method)>> =
         LazyLock::new(|| all().enumerate().map(|(index, method)| (method.name, (index, method))).collect());
     TABLE.get(name).copied()
+}
+
+/// True if a server of this chain answers the method.
+pub(crate) fn is_offered(method: &Method, spec: &ChainSpec) -> bool {
+    spec.ethereum.is_some() || testing::METHODS.iter().all(|it| it.name != method.name)
 }
 
 #[cfg(test)]

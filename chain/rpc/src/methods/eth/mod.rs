@@ -7,6 +7,7 @@
 mod account;
 mod block;
 mod call;
+mod config;
 mod facts;
 pub(crate) mod fee;
 pub(crate) mod logs;

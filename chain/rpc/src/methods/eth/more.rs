@@ -116,7 +116,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_call",
-        about: "Tries a call on a recent state and forgets its changes.",
+        about: "Tries a call on a block's state and forgets its changes.",
         params: &[CALL, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES],
         result: "bytes that the call returned",
         work: Work::Compute,
@@ -124,7 +124,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_estimateGas",
-        about: "A gas limit with which the call succeeds on a recent state.",
+        about: "A gas limit with which the call succeeds on a block's state.",
         params: &[CALL, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES],
         result: "quantity",
         work: Work::Compute,
@@ -132,7 +132,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_getProof",
-        about: "Merkle proofs of an account and of storage slots against the state root of a recent block (EIP-1186).",
+        about: "Merkle proofs of an account and of storage slots against the state root of a block (EIP-1186).",
         params: &[ADDRESS, Param::required("storageKeys", "array of storage keys"), BLOCK],
         result: "object: address, accountProof, balance, codeHash, nonce, storageHash, storageProof",
         work: Work::Compute,

@@ -11,6 +11,8 @@ mod cli;
 mod client;
 mod commands;
 mod compute;
+mod digits;
+#[cfg(feature = "validator")]
 mod network;
 
 use clap::Parser as _;

@@ -7,7 +7,8 @@
 use crate::{
     chain::{Chain, Submissions},
     cli::Node,
-    network::{Folder, VOTE_RECORD, hex_array, hex_bytes},
+    digits::{hex_array, hex_bytes},
+    network::{Folder, VOTE_RECORD},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};

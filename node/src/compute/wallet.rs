@@ -1,6 +1,6 @@
 //! The key that pays and is paid.
 
-use crate::{cli::WalletOptions, compute::files, network::hex_array};
+use crate::{cli::WalletOptions, compute::files, digits::hex_array};
 use alloy_primitives::hex;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};

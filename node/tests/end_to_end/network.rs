@@ -77,10 +77,16 @@ impl Network {
     }
 
     pub(crate) fn launch(&mut self, index: usize) {
+        self.launch_with(index, &[]);
+    }
+
+    /// As [`Self::launch`], with more options.
+    pub(crate) fn launch_with(&mut self, index: usize, options: &[&str]) {
         let log = File::options().create(true).append(true).open(self.folder(index).join("log.txt")).unwrap();
         let child = Command::new(KEYSTEAD)
             .args(["node", "--dir"])
             .arg(self.folder(index))
+            .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

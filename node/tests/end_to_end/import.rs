@@ -29,8 +29,8 @@ use tempfile::TempDir;
 
 /// Who gets five wei with every transaction.
 const FRIEND: Address = Address::repeat_byte(0xdd);
-/// Bytes of a pipe and of the reader's buffer: what was written and not yet imported is less.
-const IN_FLIGHT_BYTES: usize = (64 + 8) * 1024;
+/// Bytes of a pipe, of the reader's buffer and of a block: what was written and not yet imported is less.
+const IN_FLIGHT_BYTES: usize = (64 + 8 + 2) * 1024;
 
 /// A transaction with a signature that gives some sender, another one for each nonce.
 fn transaction(nonce: u64) -> Transaction {
@@ -309,7 +309,7 @@ fn an_imported_chain_is_served_with_its_past_and_a_block_can_be_tried_on_it() {
     assert_eq!((&config["current"]["chainId"], &config["next"]), (&json!("0x4d"), &Value::Null));
     let described = served.call("rpc_modules", json!([]));
     assert_eq!(described["testing"], "1.0");
-    // A block that is tried has the hash and the root of the one that is then made, and changes nothing.
+    // A block that is tried has the roots of the one that could be made, and changes nothing.
     let head = foreign.store.head();
     let parent = foreign.store.header(head.number).unwrap().unwrap();
     let made = foreign.child(vec![transaction(10)], |_| ());

@@ -155,8 +155,7 @@ fn heads_logs_and_transactions_come_as_they_happen_and_end_when_asked() {
     let logs = socket.call("eth_subscribe", json!(["logs", { "address": keeper }]));
     let transactions = socket.call("eth_subscribe", json!(["newPendingTransactions"]));
 
-    // Given to another validator: it arrives here by gossip.
-    let stored = sender.settle(&network, 1, Draft::word(keeper, 7));
+    let stored = sender.settle(&network, 0, Draft::word(keeper, 7));
     let (hash, block) = (stored["transactionHash"].clone(), stored["blockHash"].clone());
     assert!(socket.until(&transactions, |told| *told == hash).contains(&hash));
     let told = socket.until(&logs, |log| log["transactionHash"] == hash);

@@ -295,7 +295,6 @@ fn transaction(
 ) -> Result<Recovered, InvalidTransaction> {
     let SimulatedCall { request, nonce } = call;
     let (authorizations, blob_hashes) = (request.authorizations, request.blob_hashes);
-    let max_fee_per_blob_gas = request.max_fee_per_blob_gas;
     let (nonce, signature) = (nonce.unwrap_or(nonce_next), Signature::new(U256::ZERO, U256::ZERO, false));
     let to = request.to.map_or(TxKind::Create, TxKind::Call);
     let target =
@@ -332,7 +331,7 @@ fn transaction(
             value,
             access_list,
             blob_versioned_hashes: blob_hashes,
-            max_fee_per_blob_gas,
+            max_fee_per_blob_gas: request.max_fee_per_blob_gas,
             input,
         }
         .into_signed(signature)

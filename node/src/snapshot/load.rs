@@ -2,10 +2,11 @@
 
 use super::manifest::{ChunkEntry, Manifest, Proven, chunk_name, read_bounded, read_genesis};
 use crate::follow::Folder;
-use alloy_primitives::keccak256;
+use alloy_primitives::{B256, keccak256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_proof::NetworkKey;
-use keystead_state::{Chunk, Load, LoadError, LoadPlan};
+use keystead_state::{Chunk, Load, LoadError, LoadPlan, genesis_block};
+use keystead_types::Genesis;
 use std::{
     fs,
     path::Path,
@@ -24,7 +25,7 @@ pub(crate) fn load(from: &Path, data: &Path, key: &NetworkKey) -> Result<u64> {
     let Proven { end, genesis_hash } = manifest.check(key).wrap_err_with(|| {
         format!("the snapshot in {} is refused: the network key does not prove it", from.display())
     })?;
-    let folder = open_folder(from, data, key)?;
+    let folder = open_folder(from, data, key, genesis_hash)?;
     ensure!(
         folder.genesis.spec.chain_id == manifest.chain_id.to::<u64>(),
         "field=chainId: the snapshot is of chain {}, the genesis file of chain {}",
@@ -65,12 +66,19 @@ pub(crate) fn load(from: &Path, data: &Path, key: &NetworkKey) -> Result<u64> {
     Ok(number)
 }
 
-/// The follower's folder; made with the genesis of the snapshot if it is new. A wrong genesis is found when the load begins.
-fn open_folder(from: &Path, data: &Path, key: &NetworkKey) -> Result<Folder> {
+/// The follower's folder; made with the genesis of the snapshot if it is new.
+fn open_folder(from: &Path, data: &Path, key: &NetworkKey, genesis_hash: B256) -> Result<Folder> {
     if Folder::is_one(data) {
         return Folder::open(data, key, None);
     }
-    Folder::make(data, key, &read_genesis(from)?, from)
+    let json = read_genesis(from)?;
+    let genesis = Genesis::from_json(&json).wrap_err("field=genesis: genesis.json of the snapshot cannot be used")?;
+    let hash = genesis_block(&genesis).hash();
+    ensure!(
+        hash == genesis_hash,
+        "field=genesis: genesis.json gives block 0 {hash}, the chain began with {genesis_hash}"
+    );
+    Folder::make(data, key, &json, from)
 }
 
 /// Reads a chunk that is the one of the manifest.

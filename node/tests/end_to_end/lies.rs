@@ -59,6 +59,13 @@ fn filled(result: &Value) -> usize {
     result["blocks"].as_array().map_or(0, longest)
 }
 
+/// Places in an answer of blocks that have a certificate.
+fn certified(result: &Value) -> Vec<usize> {
+    let items = result["blocks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let places = items.iter().enumerate().filter(|(_, item)| item["certificate"].is_object());
+    places.map(|(place, _)| place).collect()
+}
+
 /// Every field of a header, changed alone, and changed with a certificate that names the new hash.
 fn header_lies() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -75,10 +82,9 @@ fn header_lies() -> Vec<Case> {
             format!("header {field} with its hash in the certificate"),
             "field=certificate",
             move |result| {
+                let Some(place) = certified(result).pop() else { return };
                 // The last one: no child contradicts it.
-                let Some(place) = result["blocks"].as_array().and_then(|items| items.len().checked_sub(1)) else {
-                    return;
-                };
+                result["blocks"].as_array_mut().unwrap().truncate(place + 1);
                 change_block(result, place, |block| block.items()[0].items()[index].flip());
                 result["blocks"][place]["certificate"]["blockHash"] = json!(hash_of(result, place));
             },
@@ -114,23 +120,29 @@ fn certificate_lies() -> Vec<Case> {
     let mut cases = Vec::new();
     for field in ["epoch", "view", "parentView"] {
         cases.push(case(format!("certificate {field}"), "field=certificate: number=", move |result| {
-            let place = filled(result);
+            let Some(place) = certified(result).pop() else { return };
             result["blocks"][place]["certificate"][field] = json!("0xabcdef");
         }));
     }
-    cases.push(case("certificate blockHash", "field=certificate.blockHash", |result| {
-        result["blocks"][0]["certificate"]["blockHash"] = json!(B256::repeat_byte(7));
+    let pair = |name: &'static str, words: &'static str, change: fn(&mut Value, usize, usize)| {
+        case(name, words, move |result| {
+            if let [first, second, ..] = certified(result)[..] {
+                change(&mut result["blocks"], first, second);
+            }
+        })
+    };
+    cases.push(pair("certificate blockHash", "field=certificate.blockHash", |blocks, first, _| {
+        blocks[first]["certificate"]["blockHash"] = json!(B256::repeat_byte(7));
     }));
-    cases.push(case("certificate signature", "field=certificate: number=", |result| {
-        let other = result["blocks"][1]["certificate"]["signature"].clone();
-        result["blocks"][0]["certificate"]["signature"] = other;
+    cases.push(pair("certificate signature", "field=certificate: number=", |blocks, first, second| {
+        blocks[first]["certificate"]["signature"] = blocks[second]["certificate"]["signature"].clone();
     }));
-    cases.push(case("certificate signature that is no point", "field=certificate: number=", |result| {
-        result["blocks"][0]["certificate"]["signature"] = json!(format!("0x{}", "77".repeat(48)));
+    cases.push(pair("certificate signature that is no point", "field=certificate: number=", |blocks, first, _| {
+        blocks[first]["certificate"]["signature"] = json!(format!("0x{}", "77".repeat(48)));
     }));
-    cases.push(case("certificates of neighbours exchanged", "field=certificate.blockHash", |result| {
-        let (first, second) = (result["blocks"][0]["certificate"].clone(), result["blocks"][1]["certificate"].clone());
-        (result["blocks"][0]["certificate"], result["blocks"][1]["certificate"]) = (second, first);
+    cases.push(pair("certificates exchanged", "field=certificate.blockHash", |blocks, first, second| {
+        let (one, two) = (blocks[first]["certificate"].clone(), blocks[second]["certificate"].clone());
+        (blocks[first]["certificate"], blocks[second]["certificate"]) = (two, one);
     }));
     cases.push(case("no certificate at the end", "field=certificate", |result| {
         let Some(last) = result["blocks"].as_array().and_then(|items| items.len().checked_sub(1)) else { return };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::Arc,
 };
 
@@ -253,12 +253,15 @@ fn a_snapshot_that_the_network_key_does_not_prove_is_refused_and_the_field_named
         drop(it["finalization"]["headers"].as_array_mut().unwrap().pop())
     });
     refuse("order", "field=finalization", &|it| it["finalization"]["headers"].as_array_mut().unwrap().swap(1, 2));
-    refuse("origin", "field=origin", &|it| it["origin"] = it["finalization"].clone());
+    refuse("origin", "field=origin", &|it| {
+        it["origin"] = it["finalization"].clone();
+        it["origin"]["headers"].as_array_mut().unwrap().truncate(1);
+    });
     refuse("missing", "missing field `chunks`", &|it| drop(it.as_object_mut().unwrap().remove("chunks")));
     refuse("section", "section", &|it| it["chunks"][0]["section"] = json!("nothing"));
     refuse("raw", "rawBytes", &|it| it["chunks"][0]["rawBytes"] = json!(1_000_000_000_000_u64));
     // All chunks are as the manifest says, but one is missing there: the root tells.
-    refuse("root", "is false", &|it| drop(it["chunks"].as_array_mut().unwrap().remove(1)));
+    refuse("root", "is false", &|it| drop(it["chunks"].as_array_mut().unwrap().pop()));
     assert!(!network.directory.join("root/state").exists(), "nothing of a false snapshot is kept");
     fs::write(snapshot.join("manifest.json"), &good).unwrap();
     let other = Network::files_key();
@@ -270,7 +273,7 @@ fn a_snapshot_that_the_network_key_does_not_prove_is_refused_and_the_field_named
     changed["timestamp"] = json!("0x1");
     fs::write(snapshot.join("genesis.json"), changed.to_string()).unwrap();
     let (code, words) = load(&network, &snapshot, "genesis");
-    assert!(code == Some(1) && words.contains("another genesis"), "{words}");
+    assert!(code == Some(1) && words.contains("field=genesis"), "{words}");
     fs::write(snapshot.join("genesis.json"), genesis).unwrap();
     let (code, words) = load(&network, &snapshot, "good");
     assert_eq!(code, Some(0), "{words}");
@@ -288,7 +291,8 @@ fn a_load_that_is_killed_goes_on_and_a_snapshot_is_not_written_over_anything() {
     let key = network.network_key();
     for _ in 0..5 {
         let arguments = ["snapshot", "load", "--from", text(&snapshot), "--data", text(&data), "--network-key", &key];
-        let mut child = Command::new(KEYSTEAD).args(arguments).spawn().unwrap();
+        let mut load = Command::new(KEYSTEAD);
+        let mut child = load.args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         // As soon as there is something to lose.
         wait_until("the load begins", || {
             (data.join("state/tables").exists() || child.try_wait().unwrap().is_some()).then_some(())

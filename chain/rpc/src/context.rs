@@ -4,7 +4,7 @@ use crate::dev::Dev;
 use alloy_primitives::B256;
 use keystead_mempool::{Pool, PoolError};
 use keystead_state::Store;
-use keystead_types::{ChainSpec, Recovered};
+use keystead_types::{ChainSpec, RecoverError, Recovered, Transaction, recover};
 use std::{
     fmt,
     sync::{Arc, Mutex},
@@ -69,6 +69,14 @@ pub trait Submit: Send + Sync {
         Ok(())
     }
 
+    /// Offers transactions whose signatures nobody has checked, in order; an answer to each.
+    ///
+    /// Called on a blocking thread, from many at once; must not wait for the network. A node that shares work between
+    /// transactions does it here; this is the plain way.
+    fn offer(&self, transactions: Vec<Transaction>) -> Vec<Result<B256, SubmitError>> {
+        transactions.into_iter().map(|transaction| self.submit(recover(transaction)?)).collect()
+    }
+
     /// Offers a transaction whose signature was verified.
     ///
     /// Called on a blocking thread, from many at once. A validator does not wait for the network; a follower waits for a
@@ -96,6 +104,9 @@ pub enum SubmitError {
         /// From how many on none is taken.
         max: usize,
     },
+    /// The signature gives no sender.
+    #[error("invalid sender: {0}")]
+    Sender(#[from] RecoverError),
     /// The node takes no transactions now, for instance while it stops: try another node.
     #[error("the node takes no transactions now: {0}")]
     Unavailable(String),

@@ -9,7 +9,7 @@ use crate::{
     error::RpcError,
     lanes::Work,
     message::{Call, Id, Json, Message, Request, response},
-    methods::subscribe,
+    methods::{self, eth::transaction, subscribe},
     params::Params,
     service::Service,
     subscriptions::Caller,
@@ -21,6 +21,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Bodies up to this length are read where they arrive; longer ones on a blocking thread, as they take milliseconds.
 const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Transactions of a batch that are offered together: a few milliseconds of work for one core.
+const OFFERS_MAX: usize = 128;
 
 /// What a call has come to.
 pub(crate) enum Slot {
@@ -129,13 +132,21 @@ async fn run_slots(
     let job = move || {
         let mut bytes_left = runner.limits.response_bytes_max;
         let mut slots = Vec::with_capacity(message.calls().len());
-        for call in message.into_calls() {
+        let mut calls = message.into_calls().into_iter().peekable();
+        while let Some(call) = calls.next() {
             let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
-            slots.push(match call.id {
-                Some(id) if late => Slot::Done(Some(response(&id, Err(RpcError::timeout())))),
-                None if late => Slot::Done(None),
-                _ => run_call(&runner, call, caller.as_deref(), &mut bytes_left, deadline),
-            });
+            match call.id {
+                Some(id) if late => slots.push(Slot::Done(Some(response(&id, Err(RpcError::timeout()))))),
+                None if late => slots.push(Slot::Done(None)),
+                _ if is_offer(&call) => {
+                    let mut offers = vec![call];
+                    while let Some(next) = calls.next_if(|next| offers.len() < OFFERS_MAX && is_offer(next)) {
+                        offers.push(next);
+                    }
+                    slots.extend(run_offers(&runner, offers, &mut bytes_left));
+                }
+                _ => slots.push(run_call(&runner, call, caller.as_deref(), &mut bytes_left, deadline)),
+            }
         }
         (slots, bytes_left)
     };
@@ -181,6 +192,36 @@ fn run_call(
     }
     let outcome = run_request(service, request, caller, deadline).and_then(|json| take_room(service, json, bytes_left));
     Slot::Done(id.map(|id| response(&id, outcome)))
+}
+
+fn is_offer(call: &Call) -> bool {
+    call.content.as_ref().is_ok_and(|request| request.method == transaction::SEND_RAW)
+}
+
+/// Runs calls of `eth_sendRawTransaction` that follow each other. Each is answered as if it came alone.
+fn run_offers(service: &Service, offers: Vec<Call>, bytes_left: &mut usize) -> Vec<Slot> {
+    let start = Instant::now();
+    let (mut ids, mut given) = (Vec::with_capacity(offers.len()), Vec::with_capacity(offers.len()));
+    for Call { id, content } in offers {
+        if let Ok(request) = content {
+            ids.push(id);
+            given.push(request.params);
+        }
+    }
+    let answers: Vec<Result<Json, RpcError>> = match *bytes_left {
+        0 => given.iter().map(|_| Err(too_large(service))).collect(),
+        _ => transaction::send_many(service, given),
+    };
+    let share = start.elapsed().checked_div(u32::try_from(ids.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+    let index = methods::find(transaction::SEND_RAW).map(|(index, _)| index);
+    ids.into_iter()
+        .zip(answers)
+        .map(|(id, answer)| {
+            index.into_iter().for_each(|index| service.metrics.answered(index, answer.is_ok(), share));
+            let answer = answer.and_then(|json| take_room(service, json, bytes_left));
+            Slot::Done(id.map(|id| response(&id, answer)))
+        })
+        .collect()
 }
 
 /// Takes the size of a result off `bytes_left`.

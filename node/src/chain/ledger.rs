@@ -7,7 +7,7 @@ use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
     Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, ConsensusContext,
-    EthereumBody, Header, Recovered, Withdrawals, recover_all,
+    EthereumBody, Header, Recovered, Withdrawals,
 };
 use std::{
     sync::Arc,
@@ -18,6 +18,8 @@ use std::{
 const BLOCK_OVERHEAD_BYTES: usize = 256 * 1024;
 /// Transactions in one block at most: the gas limit allows 7,142.
 const TRANSACTIONS_MAX: usize = 8_192;
+/// Candidates that are taken from the pool for each transaction that a block can hold: some are refused or do not fit.
+const CANDIDATES_PER_TRANSACTION: usize = 2;
 /// How long filling a block may take before it is closed as it is.
 const BUILD_TIME_MAX: Duration = Duration::from_millis(400);
 
@@ -78,7 +80,8 @@ impl Ledger for Chain {
             })?),
         };
         let commit = Commit {
-            block: Arc::clone(block),
+            // The same block as the one given, which the engine read from its files: this one knows its hashes already.
+            block: Arc::clone(&executed.block),
             senders: executed.senders.clone(),
             receipts: executed.receipts.clone(),
             snapshot: Arc::clone(&executed.snapshot),
@@ -183,7 +186,9 @@ impl Chain {
         let parent_hash = parent.hash();
         let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
         let shell = plan.shell(parent)?;
-        let mut candidates = self.pool().best(plan.base_fee);
+        let count_max = TRANSACTIONS_MAX.saturating_mul(CANDIDATES_PER_TRANSACTION);
+        let count_max = count_max.saturating_add(self.unfinalized_transactions(parent_hash));
+        let mut candidates = self.pool().best_of(plan.base_fee, count_max);
         let limits = BuildLimits {
             bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
             transactions_max: TRANSACTIONS_MAX,
@@ -204,6 +209,13 @@ impl Chain {
             Some(header) if header.hash_slow() == block.hash() => Verdict::Valid,
             _ => Verdict::Invalid(format!("another block is final: height={} hash={}", block.number(), block.hash())),
         })
+    }
+
+    /// Transactions of a block and its ancestors that are not final yet: they still stand in the pool.
+    fn unfinalized_transactions(&self, hash: B256) -> usize {
+        let pending = self.pending();
+        let chain = std::iter::successors(pending.get(&hash), |it| pending.get(&it.block.header().parent_hash));
+        chain.map(|it| it.block.transactions().len()).fold(0, usize::saturating_add)
     }
 
     /// The first header rule that a child of `parent` breaks. Time and context are the engine's to check.
@@ -234,7 +246,7 @@ impl Chain {
             return Ok(Err(format!("requests of an unknown type: count={}", block.requests().len())));
         }
         let snapshot = self.snapshot(&header.parent_hash).ok_or(LedgerError::UnknownParent(header.parent_hash))?;
-        let transactions = match self.recover(block) {
+        let transactions = match self.submissions.recover(block.transactions()) {
             Ok(transactions) => transactions,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -267,22 +279,6 @@ impl Chain {
             touched,
             snapshot: child.seal(block.hash()),
         }))
-    }
-
-    /// Senders of a block's transactions: from the pool where it knows them, else recovered on all cores.
-    fn recover(&self, block: &Block) -> Result<Vec<Recovered>, String> {
-        let known: Vec<Option<Arc<Recovered>>> = {
-            let pool = self.pool();
-            block.transactions().iter().map(|transaction| pool.get(transaction.tx_hash())).collect()
-        };
-        let unknown = block.transactions().iter().zip(&known).filter(|(_, known)| known.is_none());
-        let unknown: Vec<_> = unknown.map(|(transaction, _)| transaction.clone()).collect();
-        let mut recovered = recover_all(unknown).map_err(|error| error.to_string())?.into_iter();
-        known
-            .into_iter()
-            .map(|known| known.map(|known| (*known).clone()).or_else(|| recovered.next()))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| "a sender is missing".to_owned())
     }
 
     /// Turns the shell of a block and what execution made of it into the block, and keeps its state.

@@ -23,8 +23,8 @@ use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};
 use futures::future::join_all;
-use serde::Serialize;
 use keystead_types::EXTRA_DATA_BYTES;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::{
     collections::{HashMap, HashSet},

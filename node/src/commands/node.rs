@@ -31,6 +31,8 @@ use tokio::{
 
 /// Threads of the RPC runtime; its blocking work has lanes of its own.
 const RPC_THREADS: usize = 2;
+/// Longest interval under load of a validator that is alone: a full block takes it about so long.
+const INTERVAL_MAX_ALONE: Duration = Duration::from_millis(250);
 /// How long the upkeep waits for a block before it looks whether the node stops.
 const UPKEEP_WAIT: Duration = Duration::from_millis(250);
 
@@ -196,9 +198,18 @@ fn engine_config(options: &Node, folder: &Folder, store: &Store, keys: Validator
         trust_votes: options.trust_votes,
         genesis: store.genesis(),
         committed: store.head().number,
-        pacing: Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() },
+        pacing: pacing(folder),
         drift_max: Duration::from_millis(folder.genesis.spec.drift_ms_max),
     })
+}
+
+/// The block rate. A validator that is alone need not leave time for others to vote and to check.
+fn pacing(folder: &Folder) -> Pacing {
+    let pacing = Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() };
+    match folder.network.validators.len() {
+        1 => Pacing { interval_max: INTERVAL_MAX_ALONE.max(pacing.interval_min), ..pacing },
+        _ => pacing,
+    }
 }
 
 fn start_rpc(

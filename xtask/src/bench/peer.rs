@@ -131,16 +131,8 @@ impl Bench<'_> {
     fn overload(&self, peak: f64) -> Result<[Row; 2]> {
         let mut runs = Vec::new();
         let (rate, connections) = (format!("{:.0}", peak * OVERLOAD), OVERLOAD_CONNECTIONS.to_string());
-        let arguments = [
-            "--asset",
-            PLAIN.asset,
-            "--recipients",
-            PLAIN.recipients,
-            "--rate",
-            &rate,
-            "--connections",
-            &connections,
-        ];
+        let arguments =
+            ["--asset", PLAIN.asset, "--recipients", PLAIN.recipients, "--rate", &rate, "--connections", &connections];
         // LOSSY: a count of transactions, far below 2^53.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let transactions = (peak * OVERLOAD_SECONDS) as u64;
@@ -174,10 +166,7 @@ impl Bench<'_> {
             let shown: Vec<String> = values.iter().map(|value| format!("{value:.0}")).collect();
             values.sort_by(f64::total_cmp);
             let value = values.get(values.len() / 2).copied().unwrap_or_default();
-            Row::new(name, value, "ms")
-                .spread(format!("runs {}", shown.join(", ")))
-                .goal(goal)
-                .less_is_better(true)
+            Row::new(name, value, "ms").spread(format!("runs {}", shown.join(", "))).goal(goal).less_is_better(true)
         };
         Ok([
             row("submit to receipt at 200 tx/s, four validators, p50", p50, "<= 150"),

@@ -38,7 +38,7 @@ const READ_EVERY: Duration = Duration::from_millis(50);
 /// How long nothing may be included before the measurement has failed.
 const STALL_MAX: Duration = Duration::from_secs(20);
 /// How long a connection waits after the node refused a whole batch. With `--rate` the rate decides.
-const BACKOFF: Duration = Duration::from_millis(20);
+const BACKOFF: Duration = Duration::from_millis(100);
 /// Receipts that are looked at in the end.
 const SAMPLES: usize = 50;
 /// Clock ticks per second of `/proc/PID/stat` (Linux: always 100 for user space).
@@ -277,10 +277,7 @@ fn body(batch: &[Signed]) -> String {
         body.push(if id == 0 { '[' } else { ',' });
         let raw = &signed.raw;
         // Writing to a string cannot fail.
-        let _ = write!(
-            body,
-            r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["{raw}"]}}"#
-        );
+        let _ = write!(body, r#"{{"jsonrpc":"2.0","id":{id},"method":"eth_sendRawTransaction","params":["{raw}"]}}"#);
     }
     body.push(']');
     body
@@ -367,9 +364,7 @@ mod tests {
     #[test]
     fn a_batch_is_json_with_the_position_as_id() {
         let value: serde_json::Value = serde_json::from_str(&body(&sender(7, 2).transactions)).unwrap();
-        let call = |id: usize, raw: &str| {
-            json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [raw]})
-        };
+        let call = |id: usize, raw: &str| json!({"jsonrpc": "2.0", "id": id, "method": "eth_sendRawTransaction", "params": [raw]});
         assert_eq!(value, json!([call(0, "0x0700"), call(1, "0x0701")]));
     }
 

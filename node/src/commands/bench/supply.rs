@@ -131,7 +131,7 @@ pub(super) async fn prepare(clients: &[Client], options: &BenchPeak) -> Result<V
 /// Creates the token; the first test account gets all of it.
 fn deployment(supply: U256) -> TxEip1559 {
     let arguments = BenchToken::constructorCall { supply }.abi_encode();
-    let input = [BenchToken::BYTECODE.as_ref(), &arguments].concat().into();
+    let input = [&BenchToken::BYTECODE[..], arguments.as_slice()].concat().into();
     TxEip1559 { to: TxKind::Create, gas_limit: DEPLOY_GAS, input, ..template(0, 0) }
 }
 

@@ -132,7 +132,8 @@ impl Submissions {
 
     /// Puts a transaction into the pool that somebody else gossips.
     pub(crate) fn keep(&self, transaction: Recovered) -> Result<B256, SubmitError> {
-        let hash = self.insert(transaction)?;
+        let taken = self.insert(vec![Ok(transaction)]).pop();
+        let hash = taken.unwrap_or_else(|| Err(unavailable(&"the pool gave no answer")))?;
         self.ring();
         Ok(hash)
     }

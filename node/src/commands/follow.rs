@@ -64,6 +64,7 @@ pub(crate) fn run(options: &Follow) -> Result<ExitCode> {
         submit: Arc::new(submit),
         network: Network { network_key: *key.as_bytes(), validators: Vec::new() },
         client_version: client_version(),
+        dev: None,
     };
     let server = serve(&runtime, rpc, options, stopped.clone())?;
 

@@ -2,8 +2,8 @@
 
 use crate::{
     cli::{Snapshot, SnapshotLoad, SnapshotMake},
+    digits::hex_array,
     follow::Source,
-    network::hex_array,
     snapshot::{self, Made},
     state_folder::StateFolder,
 };

@@ -149,7 +149,7 @@ impl Node {
     }
 }
 
-fn job(word: &B256) -> u32 {
+const fn job(word: &B256) -> u32 {
     let [a, b, c, d, ..] = word.0;
     u32::from_le_bytes([a, b, c, d])
 }

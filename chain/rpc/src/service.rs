@@ -1,15 +1,23 @@
 //! The running server's state: what the node gave it, its limits, and what it remembers between requests.
 
 use crate::{
-    chain::Chain, context::Context, dev::Dev, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
-    methods::{self, Method, eth::fee::TipCache}, metrics::Metrics, pending::PendingCache,
+    chain::Chain,
+    context::Context,
+    dev::Dev,
+    error::RpcError,
+    filters::Filters,
+    lanes::Lanes,
+    limits::ServerLimits,
+    methods::{self, Method, eth::fee::TipCache},
+    metrics::Metrics,
+    pending::PendingCache,
 };
 use keystead_mempool::Pool;
 use keystead_state::{Listener, Store};
 use keystead_types::Header;
 use std::{
     fmt,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -42,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) filters: Filters,
     /// The block that would be made now.
     pub(crate) pending: PendingCache,
+    /// Held while a development node completes and sends a transaction, so that two at once get two nonces.
+    pub(crate) sending: Mutex<()>,
     /// Wakes whoever waits for blocks.
     news: News,
 }
@@ -98,6 +108,7 @@ impl Service {
             sync_waiting: room(limits.sync_waiting_max),
             filters: Filters::default(),
             pending: PendingCache::default(),
+            sending: Mutex::default(),
             context,
             limits,
             lanes,

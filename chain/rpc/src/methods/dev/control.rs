@@ -71,7 +71,13 @@ pub(super) const METHODS: &[Method] = &[
     row("anvil_snapshot", SNAPSHOT, &[], "quantity: its name", snapshot),
     row("evm_revert", REVERT, &[NAME], FOUND, revert),
     row("anvil_revert", REVERT, &[NAME], FOUND, revert),
-    row("evm_mine", MINE, &[Param::optional("order", "number: Unix seconds, or object: timestamp, blocks")], "0x0", evm_mine),
+    row(
+        "evm_mine",
+        MINE,
+        &[Param::optional("order", "number: Unix seconds, or object: timestamp, blocks")],
+        "0x0",
+        evm_mine,
+    ),
     row("hardhat_mine", MINE, &[BLOCKS, SPACING], DONE, hardhat_mine),
     row("anvil_mine", MINE, &[BLOCKS, SPACING], NULL, anvil_mine),
     row("evm_increaseTime", INCREASE_TIME, &[SECONDS], AHEAD, increase_time),
@@ -122,7 +128,16 @@ fn revert(service: &Service, params: &Params) -> Result<Json, RpcError> {
     // A name that no snapshot can have is one that there is not.
     let Amount(name) = params.get(0)?;
     let dev = service.dev()?;
-    Json::of(&u64::try_from(name).map_or(Ok(false), |name| dev.revert(name))?)
+    let done = u64::try_from(name).map_or(Ok(false), |name| dev.revert(name))?;
+    if done {
+        went_back(service);
+    }
+    Json::of(&done)
+}
+
+/// Whoever polls hears of the blocks to come, though their heights were told before.
+fn went_back(service: &Service) {
+    service.filters.go_back(service.chain().head().saturating_add(1));
 }
 
 fn evm_mine(service: &Service, params: &Params) -> Result<Json, RpcError> {
@@ -139,8 +154,8 @@ struct EvmOrder(MineOrder);
 impl FromJson for EvmOrder {
     fn from_json(value: &Value) -> Result<Self, String> {
         let Value::Object(object) = value else {
-            let Whole(timestamp) =
-                Whole::from_json(value).map_err(|_| format!("expected Unix seconds or an object, got {}", show(value)))?;
+            let Whole(timestamp) = Whole::from_json(value)
+                .map_err(|_| format!("expected Unix seconds or an object, got {}", show(value)))?;
             return Ok(Self(MineOrder { timestamp: Some(timestamp), ..ONE }));
         };
         let timestamp = member::<Whole>(object, "timestamp")?.map(|Whole(timestamp)| timestamp);
@@ -227,10 +242,14 @@ fn prev_randao(service: &Service, params: &Params) -> Result<Json, RpcError> {
 }
 
 fn start_again(service: &Service, params: &Params) -> Result<(), RpcError> {
-    if params.value(0).get("forking").is_some_and(|forking| !forking.is_null()) {
+    // Callers that fork nothing may still send the object, with nothing in it.
+    let source = params.value(0).get("forking").and_then(|forking| forking.get("jsonRpcUrl"));
+    if source.is_some_and(|source| !source.is_null()) {
         return Err(params.wrong(0, "forking another chain is not supported"));
     }
-    Ok(service.dev()?.reset()?)
+    service.dev()?.reset()?;
+    went_back(service);
+    Ok(())
 }
 
 fn reset(service: &Service, params: &Params) -> Result<Json, RpcError> {

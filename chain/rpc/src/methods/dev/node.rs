@@ -1,7 +1,13 @@
 //! What this node is and does, in the words of other development nodes.
 
 use super::super::Method;
-use crate::{error::RpcError, lanes::Work, message::Json, params::{Param, Params}, service::Service};
+use crate::{
+    error::RpcError,
+    lanes::Work,
+    message::Json,
+    params::{Param, Params},
+    service::Service,
+};
 use alloy_primitives::{U64, U256};
 use serde_json::json;
 

@@ -53,7 +53,9 @@ mod tests {
             assert_eq!(Amount::from_json(&value), Ok(Amount(U256::from(16))), "{value}");
         }
         assert_eq!(Whole::from_json(&json!("0xffffffffffffffff")), Ok(Whole(u64::MAX)));
-        for wrong in [json!(""), json!("0x"), json!("0x1_0"), json!("1_0"), json!("-1"), json!(-1), json!(1.5), json!([1])] {
+        for wrong in
+            [json!(""), json!("0x"), json!("0x1_0"), json!("1_0"), json!("-1"), json!(-1), json!(1.5), json!([1])]
+        {
             assert!(Whole::from_json(&wrong).is_err() && Amount::from_json(&wrong).is_err(), "{wrong}");
         }
         assert!(Whole::from_json(&json!("0x10000000000000000")).is_err());

@@ -21,8 +21,7 @@ use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Fields of a call, for the documentation.
-pub(in crate::methods) const CALL_FIELDS: &str =
-    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
+pub(in crate::methods) const CALL_FIELDS: &str = "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
      authorizationList";
 
 pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError> {

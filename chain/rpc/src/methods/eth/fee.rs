@@ -99,7 +99,11 @@ pub(super) fn fee_history(service: &Service, params: &Params) -> Result<Json, Rp
         }
         push_blobs(&mut history, &service.context.spec, &header);
         if number == newest {
-            let next = if number == chain.head() { service.next_base_fee(&header)? } else { service.context.spec.next_base_fee(&header) };
+            let next = if number == chain.head() {
+                service.next_base_fee(&header)?
+            } else {
+                service.context.spec.next_base_fee(&header)
+            };
             history.base_fee_per_gas.push(next.into());
             history.base_fee_per_blob_gas.push(next_blob_price(&service.context.spec, &header));
         }

@@ -40,7 +40,7 @@ pub(in crate::methods) fn refused(error: SubmitError) -> RpcError {
     match error {
         SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
         busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),
-        unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
+        other @ (SubmitError::FeeBelowBase { .. } | SubmitError::Unavailable(_)) => RpcError::server(other.to_string()),
     }
 }
 

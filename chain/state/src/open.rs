@@ -143,7 +143,7 @@ fn load_head(shared: &Arc<Shared>, purpose: Purpose) -> Result<Loaded, Error> {
         Purpose::Ledger => None,
         Purpose::Development => rewrite::amended_root(tables, number)?,
     };
-    let state_root = amended.unwrap_or(block.header().state_root);
+    let state_root = amended.unwrap_or_else(|| block.header().state_root);
     let head = Head { number, hash, state_root, timestamp_ms: block.timestamp_ms() };
     let window = Window::load(tables)?;
     let unindexed = Unindexed::load(tables, window.oldest, number)?;

@@ -23,7 +23,7 @@ impl Clock {
     }
 
     /// What it shows, whatever the blocks have.
-    pub(super) fn shows(&self, now: u64) -> u64 {
+    pub(super) const fn shows(&self, now: u64) -> u64 {
         now.saturating_add_signed(self.ahead)
     }
 
@@ -86,7 +86,7 @@ impl Clock {
 }
 
 /// Whether a child of a block at `head` may have a time.
-pub(super) fn check(timestamp: u64, head: u64) -> Result<(), DevError> {
+pub(super) const fn check(timestamp: u64, head: u64) -> Result<(), DevError> {
     if timestamp <= head {
         return Err(DevError::TimestampTooLow { got: timestamp, head });
     }

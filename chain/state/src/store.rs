@@ -33,8 +33,11 @@ const RECENT_BLOCKS: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes for all caches together: half for blocks of the tables, a quarter each for single values and for storage
-    /// tries. The account trie (about 140 bytes per account) is not counted.
+    /// tries. The account trie is not counted.
     pub cache_bytes: u64,
+    /// Bytes of the account trie's branches in memory, about; an account takes some 110. Above that, what recent blocks
+    /// have not touched leaves memory and is read and hashed again when it is needed, at some 50 us.
+    pub trie_bytes: u64,
     /// Committed states, newest included, whose tries stay in memory; at least 1.
     pub recent_states: usize,
     /// Which older states are kept. It may differ from start to start: a longer window fills from then on.
@@ -49,6 +52,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 64 * 1024 * 1024,
+            trie_bytes: 2 * 1024 * 1024 * 1024,
             recent_states: 128,
             history: History::default(),
             undone_values_max: 1 << 18,
@@ -117,6 +121,7 @@ pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     genesis: Arc<Block>,
     recent_states: usize,
+    trie_bytes: u64,
     history: History,
     undone: Arc<UndoneStates>,
     unindexed: Unindexed,
@@ -143,13 +148,25 @@ pub struct Store {
 impl Store {
     /// Opens the store in a folder, or creates it with the genesis block as its head.
     ///
-    /// Cost: reads all accounts and rebuilds their trie, about 3 us of CPU per account.
+    /// Cost: reads all accounts and builds their trie, about 1.5 us of CPU per account.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_early`] and [`Self::warm`].
+    pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
+        let store = Self::open_early(dir, genesis, options)?;
+        store.warm()?;
+        Ok(store)
+    }
+
+    /// As [`Self::open`] without the trie: values, blocks and logs can be read at once. [`Self::warm`] must follow.
+    ///
+    /// Trust: the flat state has not been compared with the head's header yet.
     ///
     /// # Errors
     /// [`Error::Locked`]: another process has it. [`Error::WrongGenesis`], [`Error::WrongChain`], [`Error::Version`]:
     /// wrong folder.
     /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
-    pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
+    pub fn open_early(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
         let Opened { shared, genesis, head, latest, window, unindexed, mark } = open(dir, genesis, options)?;
         let recent_states = options.recent_states.max(1);
         shared.publish(&latest.reads().base, recent_states);
@@ -158,6 +175,7 @@ impl Store {
             shared,
             genesis,
             recent_states,
+            trie_bytes: options.trie_bytes,
             history: options.history,
             undone: Arc::new(UndoneStates::new(options.undone_values_max)),
             unindexed,
@@ -171,6 +189,15 @@ impl Store {
             listeners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Builds the account trie of the head, unless it is there, and compares it with the header. Whoever needs a trie before
+    /// builds it or waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
+    pub fn warm(&self) -> Result<(), Error> {
+        self.latest().proving().map(|_| ())
     }
 
     pub(crate) fn recent<T>(&self, read: impl FnOnce(&Recent) -> T) -> T {
@@ -376,6 +403,8 @@ impl Store {
         let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie };
         shared.publish(&state.base, self.inner.recent_states);
         let snapshot = Arc::new(Snapshot::new(head.number, head.hash, state));
+        // Then it is the recent states that hold what no later one needs: fewer are kept, one less with each block.
+        let crowded = snapshot.reads().trie.bytes() > self.inner.trie_bytes;
         let mut recent = self.inner.recent.write().unwrap_or_else(PoisonError::into_inner);
         recent.head = head;
         recent.states.push_back(snapshot);
@@ -384,11 +413,14 @@ impl Store {
             senders: Arc::new(commit.senders),
             receipts: Arc::new(commit.receipts),
         });
-        let old_state = (recent.states.len() > self.inner.recent_states).then(|| recent.states.pop_front());
+        let surplus = usize::from(recent.states.len() > self.inner.recent_states).saturating_add(usize::from(crowded));
+        let surplus = surplus.min(recent.states.len().saturating_sub(1));
+        let old_states: Vec<_> = recent.states.drain(..surplus).collect();
         let old_block = (recent.blocks.len() > RECENT_BLOCKS).then(|| recent.blocks.pop_front());
         drop(recent);
-        // Freed outside the lock: an old state may be the last owner of many branches.
-        drop((old_state, old_block));
+        // Outside the lock: an old state may be the last owner of much.
+        drop((old_states, old_block));
+        self.latest().reads().trie.shrink(self.inner.trie_bytes);
         self.inner.undone.retire(head.number);
     }
 

@@ -8,6 +8,7 @@ use crate::{
     error::{Corruption, Error},
     history::{Undo, View},
     record::{self, AccountRecord},
+    trie::Range,
 };
 use alloy_primitives::{B256, Bytes, U256, hex, keccak256};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _};
@@ -410,13 +411,14 @@ impl Base {
         })
     }
 
-    /// All accounts in order of their hashed addresses. Only for a base in its own view.
+    /// The accounts in a range, in order of their hashed addresses. Only for a base in its own view.
     pub(crate) fn accounts(
         &self,
         tables: &Tables,
+        range: &Range,
     ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
         let table = tables.accounts.clone();
-        let entries = self.view.as_ref().map(|view| view.iter(&table));
+        let entries = self.view.as_ref().map(|view| view.range(&table, range.first.0..=range.last.0));
         let entries = entries.into_iter().flatten().map(fjall::Guard::into_inner);
         let entries = entries.filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.as_ref() != TIP));
         entries.map(move |entry| {
@@ -427,14 +429,16 @@ impl Base {
         })
     }
 
-    /// All slots of a hashed address in order of their hashes. Only for a base in its own view.
+    /// The slots of a hashed address in a range, in order of their hashes. Only for a base in its own view.
     pub(crate) fn slots(
         &self,
         tables: &Tables,
         address: &B256,
+        range: &Range,
     ) -> impl Iterator<Item = Result<(B256, U256), Error>> + use<> {
         let table = tables.storage.clone();
-        let entries = self.view.as_ref().map(|view| view.prefix(&table, address));
+        let (first, last) = (record::slot_key(address, &range.first), record::slot_key(address, &range.last));
+        let entries = self.view.as_ref().map(|view| view.range(&table, first..=last));
         entries.into_iter().flatten().map(move |entry| {
             let (key, bytes) = entry.into_inner()?;
             let slot = key.get(32..).filter(|slot| slot.len() == 32).ok_or_else(|| malformed(&table, &key))?;

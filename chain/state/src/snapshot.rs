@@ -111,7 +111,7 @@ impl Snapshot {
     }
 
     /// The state of the head at a start, whose trie is not there yet.
-    pub(crate) fn starting(head: Head, reads: State, trie_bytes: u64) -> Self {
+    pub(crate) const fn starting(head: Head, reads: State, trie_bytes: u64) -> Self {
         let Head { number, hash, state_root, .. } = head;
         let starting =
             Starting { reads, number, root: state_root, trie_bytes, built: OnceLock::new(), building: Mutex::new(()) };

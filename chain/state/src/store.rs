@@ -278,6 +278,8 @@ impl Store {
             batch.commit()?;
         }
         self.inner.shared.tail.merge();
+        // Commits try as well; a block that is being executed meanwhile keeps either from it.
+        self.latest().reads().trie.shrink(self.inner.trie_bytes);
         drop(upkeep);
         while self.seal()?.is_some() {}
         Ok(())

@@ -87,6 +87,7 @@ impl Trie {
     /// The trie after a slice of the changes.
     fn merged(&self, values: &dyn Values, all: &[Change], slice: &[Change], hashing: Hashing) -> Result<Self, Error> {
         let arena = self.version.as_ref().map(|version| Arc::clone(&version.arena)).unwrap_or_default();
+        let merging = arena.enter();
         let (root, made, growth) = {
             let mut merge = Merge::new(&arena, values, all, hashing);
             let root = merge.subtree(self.root, slice, 0)?;
@@ -95,7 +96,8 @@ impl Trie {
         };
         let leaves = self.leaves.saturating_add_signed(growth);
         let Some(root) = root else { return Ok(Self::default()) };
-        let (root, version) = arena.install(self.version.as_deref(), root, made);
+        let (root, version) = Arc::clone(&arena).install(self.version.as_deref(), root, made);
+        drop(merging);
         Ok(Self { root: Some(root), leaves, version: Some(Arc::new(version)) })
     }
 
@@ -126,10 +128,10 @@ impl Trie {
         self.version.as_ref().map_or(0, |version| version.arena.bytes())
     }
 
-    /// Lets go of branches that no kept version has touched lately, until about `bytes_max` bytes are left. Every state
-    /// that holds a version must be able to read its flat values.
+    /// Lets go of branches that no kept version has touched lately, until about `bytes_max` bytes are left; does nothing
+    /// while a version is being made. Every state that holds a version must be able to read its flat values.
     pub(crate) fn shrink(&self, bytes_max: u64) {
-        if let Some(version) = &self.version {
+        if let Some(version) = self.version.as_ref().filter(|version| version.arena.bytes() > bytes_max) {
             version.arena.shrink(bytes_max);
         }
     }

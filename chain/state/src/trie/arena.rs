@@ -19,7 +19,8 @@
 //! parent, and whoever needs one reads its leaves from the flat tables, builds it again and compares it with the
 //! reference. So nothing about branches is on disk, and there is nothing to recover. A branch is taken out only if its
 //! parent was made by the oldest version or before and no version has replaced it: then that parent is the only one, and
-//! every version sees the same leaves. So what the recent blocks have touched stays in memory.
+//! every version sees the same leaves. So what the recent blocks have touched stays in memory. A merge copies branches
+//! before its version is known; so nothing leaves memory while one is under way ([`Arena::enter`]).
 //!
 //! # Invariants
 //! A slot is filled before any trie names it and freed when none can reach it. In between only links in it change, from a
@@ -33,7 +34,7 @@ use super::node::{Below, Branch, Link, Node};
 use crate::cache::lock;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError},
 };
 
 /// Slots that one call of [`Arena::shrink`] looks at, at most, as a multiple of those that the last update filled: it gains
@@ -88,6 +89,9 @@ pub(super) struct Arena {
     slots: RwLock<Slots>,
     /// Versions that were dropped since the last update.
     dropped: Mutex<Vec<u64>>,
+    /// Read by merges until their version is installed, taken by whoever takes branches out of memory. Nobody waits to
+    /// take it: a merge may begin another one while it waits for its threads.
+    merging: RwLock<()>,
 }
 
 /// A version that somebody holds.
@@ -118,6 +122,11 @@ impl Arena {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps all branches in memory that are there, until a merge has installed its version.
+    pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.merging.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes a version out of its parent, if it has one; returns it and its root.
     pub(super) fn install(self: Arc<Self>, parent: Option<&Version>, root: Node, made: Made) -> (Node, Version) {
         let dropped = std::mem::take(&mut *lock(&self.dropped));
@@ -129,14 +138,18 @@ impl Arena {
     }
 
     /// Takes small subtrees that no recent version has touched out of memory until `bytes_max` are left, or goes on at the
-    /// next call.
+    /// next call. While a merge is under way it does nothing.
     pub(super) fn shrink(&self, bytes_max: u64) {
-        if self.read().bytes as u64 > bytes_max {
-            let dropped = std::mem::take(&mut *lock(&self.dropped));
-            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-            dropped.into_iter().for_each(|version| slots.drop_version(version));
-            slots.shrink(bytes_max);
-        }
+        let alone = match self.merging.try_write() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let dropped = std::mem::take(&mut *lock(&self.dropped));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        dropped.into_iter().for_each(|version| slots.drop_version(version));
+        slots.shrink(bytes_max);
+        drop((slots, alone));
     }
 
     /// Bytes of all branches.

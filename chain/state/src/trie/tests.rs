@@ -246,3 +246,27 @@ fn branches_beyond_the_bound_leave_memory_while_updates_go_on() {
         }
     }
 }
+
+#[test]
+fn nothing_leaves_memory_that_an_update_under_way_has_copied() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let state: State = (0..3_000).map(|_| (key(&mut rng, 4), vec![rng.random(); 70])).collect();
+    for round in 0..60 {
+        let trie = Trie::build(leaves_of(&state), u64::MAX, Hashing::Widest).unwrap();
+        let mut new = state.clone();
+        let first = changes(&mut rng, &mut new, 4, 200);
+        let next = std::thread::scope(|scope| {
+            let shrunk = scope.spawn(|| (0..50).for_each(|_| trie.shrink(0)));
+            let next = trie.update(&state, &first, Hashing::Widest).unwrap();
+            shrunk.join().unwrap();
+            next
+        });
+        assert_eq!(next.root(), full_root(&new), "round={round}");
+        let versions = [(trie, state.clone()), (next, new.clone())];
+        assert_reached(&versions, &format!("round={round}"));
+        let [_, (next, _)] = versions;
+        let old = new.clone();
+        let second = changes(&mut rng, &mut new, 4, 600);
+        assert_eq!(next.update(&old, &second, Hashing::Widest).unwrap().root(), full_root(&new), "round={round}");
+    }
+}

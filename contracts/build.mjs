@@ -22,6 +22,10 @@ const CONTRACTS = [
   { name: "Market", source: "src/Market.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },
   { name: "BenchToken", source: "test/fixtures/BenchToken.sol", genesis: false },
+  { name: "Token", source: "test/fixtures/Token.sol", genesis: false },
+  { name: "Collection", source: "test/fixtures/Collection.sol", genesis: false },
+  { name: "Batch", source: "test/fixtures/Batch.sol", genesis: false },
+  { name: "FlashBorrower", source: "test/fixtures/FlashBorrower.sol", genesis: false },
 ];
 
 /** The settings of the compiler. `foundry.toml` states the same for the tests; `checkFoundryToml` compares them. */

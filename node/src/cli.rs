@@ -37,15 +37,28 @@ pub(crate) enum Command {
     /// Run a validator from its folder until it is stopped (Ctrl-C or SIGTERM).
     #[cfg(feature = "validator")]
     Node(Node),
+    /// Follow a network without being a validator: take its blocks from nodes, check certificates, execute, answer JSON-RPC.
+    ///
+    /// No source is trusted: whatever the network key does not prove is refused, and another source is asked.
+    #[cfg(feature = "validator")]
+    Follow(Follow),
     /// Import the blocks of an Ethereum chain from a file, every rule checked but seals, and answer JSON-RPC from them.
     ///
     /// The same command goes on where it was cut off.
     #[cfg(feature = "validator")]
     Import(Import),
-    /// Look at the data folder of a stopped validator.
+    /// Run a chain of one process for the tests of contracts and applications: a block for each transaction, funded accounts
+    /// with public keys, and the helpers that Hardhat, Foundry and viem know.
+    #[cfg(feature = "validator")]
+    Dev(Dev),
+    /// Look at the data folder of a stopped validator or follower.
     #[cfg(feature = "validator")]
     #[command(subcommand)]
     Db(Db),
+    /// Make a snapshot of a node's state, or load one as the beginning of a follower.
+    #[cfg(feature = "validator")]
+    #[command(subcommand)]
+    Snapshot(Snapshot),
     /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
@@ -115,6 +128,33 @@ pub(crate) struct Node {
     pub(crate) history: keystead_state::History,
 }
 
+/// Options of `keystead follow`.
+#[derive(Args, Debug)]
+pub(crate) struct Follow {
+    /// JSON-RPC address of a node to take blocks from and to send transactions to. Repeat it: if one lies or is silent, the
+    /// others are asked.
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) from: Vec<String>,
+    /// The network key that you trust: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: String,
+    /// The network's genesis file [default: a source gives it, and the first certified block proves it]. A copy is kept.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) genesis: Option<PathBuf>,
+    /// Start from this snapshot instead of the genesis, on the first start.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) snapshot: Option<PathBuf>,
+    /// Folder of the follower; it is made on the first start.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// Answer JSON-RPC on this address, over HTTP and WebSocket.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8545")]
+    pub(crate) serve: SocketAddr,
+    /// Blocks whose states can be asked for, or `archive` for all from the first block that the follower has.
+    #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
+    pub(crate) history: keystead_state::History,
+}
+
 /// Options of `keystead import`.
 #[derive(Args, Debug)]
 pub(crate) struct Import {
@@ -130,6 +170,53 @@ pub(crate) struct Import {
     /// Then answer JSON-RPC on this address until Ctrl-C or SIGTERM. The last block is latest, safe and finalized.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) serve: Option<SocketAddr>,
+}
+
+/// Options of `keystead dev`.
+#[derive(Args, Debug)]
+pub(crate) struct Dev {
+    /// Port for JSON-RPC over HTTP and WebSocket. 0 takes a free one.
+    #[arg(long, short, visible_alias = "port", default_value_t = 8_545, value_name = "PORT")]
+    pub(crate) http_port: u16,
+    /// Address to listen on. Everybody who reaches it can take all money and change everything.
+    #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
+    pub(crate) host: IpAddr,
+    /// EIP-155 chain id.
+    #[arg(long, default_value_t = 31_337, value_name = "ID")]
+    pub(crate) chain_id: u64,
+    /// How many accounts get money.
+    #[arg(long, short, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000), value_name = "COUNT")]
+    pub(crate) accounts: u32,
+    /// How much each of them gets, in whole KST.
+    #[arg(long, default_value_t = 10_000, value_name = "KST")]
+    pub(crate) balance: u64,
+    /// The words that the accounts' keys are derived from.
+    #[arg(long, short, default_value = crate::compute::wallet::TEST_MNEMONIC, value_name = "WORDS")]
+    pub(crate) mnemonic: String,
+    /// Gas limit of the blocks.
+    #[arg(long, default_value_t = 150_000_000, value_parser = clap::value_parser!(u64).range(21_000..=1_000_000_000_000), value_name = "GAS")]
+    pub(crate) gas_limit: u64,
+    /// Base fee of the first block, in wei per gas.
+    #[arg(long, default_value_t = 1_000_000_000, visible_alias = "block-base-fee-per-gas", value_name = "WEI")]
+    pub(crate) base_fee: u64,
+    /// Time of the genesis block, in Unix seconds [default: now].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(0..=1_000_000_000_000), value_name = "SECONDS")]
+    pub(crate) timestamp: Option<u64>,
+    /// Make a block every so many seconds instead of one for each transaction.
+    #[arg(long, short, value_parser = clap::value_parser!(u64).range(1..=31_536_000), value_name = "SECONDS")]
+    pub(crate) block_time: Option<u64>,
+    /// Make blocks only when they are asked for.
+    #[arg(long, visible_alias = "no-mine", conflicts_with = "block_time")]
+    pub(crate) no_mining: bool,
+    /// Let every account send without a signature.
+    #[arg(long)]
+    pub(crate) auto_impersonate: bool,
+    /// Keep the chain in this folder, and go on with it at the next start [default: a temporary folder].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print nothing but the address.
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 fn parse_history(text: &str) -> Result<keystead_state::History, String> {
@@ -156,7 +243,7 @@ pub(crate) enum Db {
 /// Whose data folder.
 #[derive(Args, Debug)]
 pub(crate) struct DbFolder {
-    /// The validator's folder, as `keystead init` made it.
+    /// The validator's folder, as `keystead init` made it, or a follower's.
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
 }
@@ -169,6 +256,49 @@ pub(crate) struct DbPrune {
     /// Height of the oldest state to keep; files that end below it are dropped.
     #[arg(long, value_name = "HEIGHT")]
     pub(crate) below: u64,
+}
+
+/// What `keystead snapshot` can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Snapshot {
+    /// Write the whole state after a certified block, in chunks, with what proves it.
+    Make(SnapshotMake),
+    /// Make the folder of a follower from a snapshot. What was cut off goes on; nothing is used before its root is certified.
+    Load(SnapshotLoad),
+}
+
+/// Options of `keystead snapshot make`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotMake {
+    /// Folder of a stopped validator or follower.
+    #[arg(long, value_name = "DIR", required_unless_present = "from")]
+    pub(crate) data: Option<PathBuf>,
+    /// JSON-RPC address of a running node instead.
+    #[arg(long, value_name = "URL", conflicts_with = "data", requires = "network_key")]
+    pub(crate) from: Option<String>,
+    /// The network key that you trust, for --from: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: Option<String>,
+    /// Folder to make; it must not exist or be empty.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: PathBuf,
+    /// Take the newest block with a certificate at or below this height [default: the newest of all].
+    #[arg(long, value_name = "HEIGHT")]
+    pub(crate) at: Option<u64>,
+}
+
+/// Options of `keystead snapshot load`.
+#[derive(Args, Debug)]
+pub(crate) struct SnapshotLoad {
+    /// The snapshot.
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) from: PathBuf,
+    /// Folder of the follower; it is made if it does not exist.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// The network key that you trust: 96 bytes in hex.
+    #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
+    pub(crate) network_key: String,
 }
 
 /// Options of `keystead verify`.
@@ -301,6 +431,9 @@ fn parse_pair(text: &str) -> Result<(String, String), String> {
 pub(crate) enum Bench {
     /// Send plain transfers at a fixed rate and print latency and throughput as JSON.
     Load(BenchLoad),
+    /// Send transfers as fast as a node takes them and print throughput and its cost as JSON. Works with any Ethereum node
+    /// that funds the well-known test accounts.
+    Peak(BenchPeak),
 }
 
 /// Options of `keystead bench load`.
@@ -321,6 +454,56 @@ pub(crate) struct BenchLoad {
     /// Send an accepted transaction again, to the next node, if it is in no block after so long: what died with a node comes back.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) resend_seconds: Option<u64>,
+}
+
+/// What is transferred.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Asset {
+    /// The chain's own currency.
+    Coin,
+    /// OpenZeppelin's ERC-20, deployed first.
+    Token,
+}
+
+/// To whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Recipients {
+    /// Accounts that nobody has used: each transfer makes one.
+    Fresh,
+    /// A thousand accounts that exist and hold some already.
+    Known,
+}
+
+/// Options of `keystead bench peak`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchPeak {
+    /// JSON-RPC address of a node; repeat it to spread the load.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: Vec<String>,
+    /// Process whose processor time is counted; repeat it for several nodes.
+    #[arg(long, value_name = "PID")]
+    pub(crate) pid: Vec<u32>,
+    /// Transactions to send, all signed beforehand.
+    #[arg(long, default_value_t = 80_000, value_parser = clap::value_parser!(u64).range(1..=2_000_000))]
+    pub(crate) transactions: u64,
+    /// Accounts to send from; each is funded by the first test account.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=500))]
+    pub(crate) senders: u64,
+    /// What is transferred.
+    #[arg(long, value_enum, default_value_t = Asset::Coin)]
+    pub(crate) asset: Asset,
+    /// To whom.
+    #[arg(long, value_enum, default_value_t = Recipients::Fresh)]
+    pub(crate) recipients: Recipients,
+    /// Connections, each with senders of its own.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) connections: u32,
+    /// Transactions in one request.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) batch: u32,
+    /// Attempts per second, whether or not the node keeps up [default: as fast as it answers].
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) rate: Option<u64>,
 }
 
 /// Options of `keystead completions`.

@@ -6,15 +6,31 @@
 //! person who typed the command.
 
 #[cfg(feature = "validator")]
+mod certificate;
+#[cfg(feature = "validator")]
 mod chain;
 mod cli;
 mod client;
 mod commands;
 mod compute;
+#[cfg(feature = "validator")]
+mod dev;
+mod digits;
+#[cfg(feature = "validator")]
+mod follow;
 mod network;
+#[cfg(feature = "validator")]
+mod snapshot;
+#[cfg(feature = "validator")]
+mod state_folder;
 
 use clap::Parser as _;
 use std::process::ExitCode;
+
+/// A transaction is some dozens of small allocations on its way, made and freed by different threads, which is what the
+/// system's allocator is slow at (docs/adr/0007-throughput.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     match commands::dispatch(cli::Cli::parse()) {

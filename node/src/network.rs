@@ -9,7 +9,7 @@
 //! DIR/validator-0/votes        made by the node: whether it knows all of its votes; keep it with the keys
 //! ```
 
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, ensure};
 use keystead_types::{Address, Genesis};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -19,7 +19,6 @@ use std::{
 };
 
 /// Name of the file beside the keys that says whether all votes are known.
-#[cfg(feature = "validator")]
 pub(crate) const VOTE_RECORD: &str = "votes";
 /// Version of the file formats below.
 pub(crate) const FORMAT_VERSION: u32 = 1;
@@ -110,23 +109,10 @@ impl Folder {
     }
 }
 
-/// Decodes hex of a known length.
-pub(crate) fn hex_array<const N: usize>(text: &str, what: &str) -> Result<[u8; N]> {
-    let bytes = hex_bytes(text, what)?;
-    let got = bytes.len();
-    bytes.try_into().map_err(|_| eyre!("{what} must have {N} bytes in hex, it has {got}"))
-}
-
-/// Decodes hex with or without `0x`.
-pub(crate) fn hex_bytes(text: &str, what: &str) -> Result<Vec<u8>> {
-    let text = text.trim();
-    hex::decode(text.strip_prefix("0x").unwrap_or(text)).wrap_err_with(|| format!("{what} is not hex"))
-}
-
-fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     fs::read_to_string(path).wrap_err_with(|| format!("cannot read {}", path.display()))
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T> {
     serde_json::from_str(&read_text(path)?).wrap_err_with(|| format!("cannot read {}", path.display()))
 }

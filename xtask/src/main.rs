@@ -21,7 +21,7 @@ mod up;
 mod vectors;
 
 use eyre::{Result, bail};
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 const HELP: &str = "\
 cargo xtask TASK
@@ -35,8 +35,11 @@ cargo xtask TASK
   lint                rustfmt and clippy, with and without the feature `validator`
   tidy                the tree's own rules: edges, sizes, names, module docs
   bench [--quick]     measure this machine and write docs/BENCHMARKS.md; --quick compares with the committed figures
-  bench --builds [demo|test]
-                      measure how long they take in a fresh clone, cold and warm (an hour for both)
+  bench --builds [demo|test [FOLDER]]
+                      measure how long they take in a fresh clone, cold and warm (an hour and a half for both);
+                      FOLDER: go on where a run failed
+  bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
+                      are only printed
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -72,8 +75,15 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),
         ["bench"] => bench::run(&root, bench::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["bench", "--quick"] => bench::run(&root, bench::Mode::Quick).map(|()| ExitCode::SUCCESS),
-        ["bench", "--builds"] => bench::builds(&root, None).map(|()| ExitCode::SUCCESS),
-        ["bench", "--builds", task @ ("demo" | "test")] => bench::builds(&root, Some(task)).map(|()| ExitCode::SUCCESS),
+        ["bench", "--builds"] => bench::builds(&root, None, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--builds", task @ ("demo" | "test")] => {
+            bench::builds(&root, Some(task), None).map(|()| ExitCode::SUCCESS)
+        }
+        ["bench", "--builds", task @ ("demo" | "test"), folder] => {
+            bench::builds(&root, Some(task), Some(Path::new(folder))).map(|()| ExitCode::SUCCESS)
+        }
+        ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

@@ -99,7 +99,7 @@ impl Drop for Network {
 }
 
 /// The answer of `eth_blockNumber`, if the node answers.
-fn block_number(address: SocketAddr) -> Option<String> {
+pub(crate) fn block_number(address: SocketAddr) -> Option<String> {
     let mut stream = TcpStream::connect_timeout(&address, POLL).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;

@@ -10,8 +10,8 @@ use crate::{
     rules::Rules,
 };
 use alloy_consensus::TxType;
-use alloy_eips::{eip2930::AccessList, eip7702::SignedAuthorization};
-use alloy_primitives::{Address, Bytes, Log, TxKind, U256};
+use alloy_eips::{eip2930::AccessList, eip4844::DATA_GAS_PER_BLOB, eip7702::SignedAuthorization};
+use alloy_primitives::{Address, B256, Bytes, Log, TxKind, U256};
 use alloy_rpc_types_eth::{BlockOverrides, state::StateOverride};
 use keystead_types::{Account, ChainSpec, StateView};
 use revm::{
@@ -82,6 +82,18 @@ pub struct CallRequest {
     pub access_list: AccessList,
     /// EIP-7702 authorizations; with any, the call is one of type 4 and needs `to`.
     pub authorizations: Vec<SignedAuthorization>,
+    /// EIP-4844 versioned hashes; with any, the call is one of type 3 and needs `to`, unless it has authorizations.
+    pub blob_hashes: Vec<B256>,
+    /// Highest price per unit of blob gas in wei; zero for blobs that cost nothing.
+    pub max_fee_per_blob_gas: u128,
+}
+
+impl CallRequest {
+    /// What its blobs cost at most, in wei.
+    pub(crate) fn blob_fee_max(&self) -> U256 {
+        let gas = DATA_GAS_PER_BLOB.saturating_mul(self.blob_hashes.len() as u64);
+        U256::from(gas).saturating_mul(U256::from(self.max_fee_per_blob_gas))
+    }
 }
 
 /// How a call ended.
@@ -262,7 +274,8 @@ impl<'a> Place<'a> {
             configuration.tx_gas_limit_cap = Some(u64::MAX);
         });
         *machine.precompiles() = self.precompiles;
-        if let Some(price) = self.blob_base_fee {
+        let free_blobs = !request.blob_hashes.is_empty() && request.max_fee_per_blob_gas == 0;
+        if let Some(price) = self.blob_base_fee.or_else(|| free_blobs.then_some(0)) {
             machine.set_blob_base_fee(price);
         }
         (machine, TxEnv { gas_limit: gas, ..transaction(&self.rules, request) })
@@ -319,16 +332,21 @@ impl<'a> Simulation<'a> {
 }
 
 fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
+    let special = match (request.authorizations.is_empty(), request.blob_hashes.is_empty()) {
+        (false, _) => Some(TxType::Eip7702),
+        (true, false) => Some(TxType::Eip4844),
+        (true, true) => None,
+    };
     let (kind, priority_fee) = match request.price {
-        // Type 4 has no gas price: one that is given is both cap and tip.
-        CallPrice::Legacy { gas_price } if !request.authorizations.is_empty() => (TxType::Eip7702, Some(gas_price)),
+        // Types 3 and 4 have no gas price: one that is given is both cap and tip.
+        CallPrice::Legacy { gas_price } if special.is_some() => (TxType::Eip1559, Some(gas_price)),
         CallPrice::Legacy { .. } => (TxType::Eip2930, None),
         CallPrice::Free => (TxType::Eip1559, Some(0)),
         CallPrice::Dynamic { max_priority_fee, .. } => (TxType::Eip1559, Some(max_priority_fee)),
     };
-    let kind = if request.authorizations.is_empty() { kind } else { TxType::Eip7702 };
+    let kind = special.unwrap_or(kind);
     // A chain that does not have the type yet: the price is the same in the oldest one.
-    let (kind, priority_fee) = if rules.transaction_types.contains(kind) || kind == TxType::Eip7702 {
+    let (kind, priority_fee) = if rules.transaction_types.contains(kind) || special.is_some() {
         (kind, priority_fee)
     } else {
         (TxType::Legacy, None)
@@ -345,8 +363,8 @@ fn transaction(rules: &Rules, request: CallRequest) -> TxEnv {
         chain_id: Some(rules.chain_id),
         access_list: request.access_list,
         gas_priority_fee: priority_fee,
-        blob_hashes: Vec::new(),
-        max_fee_per_blob_gas: 0,
+        blob_hashes: request.blob_hashes,
+        max_fee_per_blob_gas: request.max_fee_per_blob_gas,
         authorization_list: request.authorizations.into_iter().map(Either::Left).collect(),
     }
 }

@@ -94,8 +94,9 @@ fn ceiling(
     let price = U256::from(request.price.cap());
     if !price.is_zero() {
         let balance = simulation.account(&request.from)?.balance;
-        let Some(available) = balance.checked_sub(request.value).filter(|available| !available.is_zero()) else {
-            return Err(EstimateError::InsufficientFunds { balance, value: request.value });
+        let other = request.value.saturating_add(request.blob_fee_max());
+        let Some(available) = balance.checked_sub(other).filter(|available| !available.is_zero()) else {
+            return Err(EstimateError::InsufficientFunds { balance, value: other });
         };
         let affordable = available.checked_div(price).unwrap_or_default();
         ceiling = ceiling.min(affordable.saturating_to());

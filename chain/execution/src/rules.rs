@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) transaction_types: TransactionTypes,
     /// Whether a transaction of type 0 may name a chain id (EIP-155).
     pub(crate) legacy_chain_ids: bool,
+    /// Whether an account with code may send (EIP-3607 forbids it).
+    pub(crate) code_sends: bool,
     /// Largest gas limit of one transaction (EIP-7825); `None` before Osaka.
     pub(crate) transaction_gas_max: Option<u64>,
     /// Number and price of blobs; `None` if there are none.
@@ -102,6 +104,7 @@ impl Rules {
             fork: SpecId::OSAKA,
             transaction_types: TransactionTypes::WITHOUT_BLOBS,
             legacy_chain_ids: true,
+            code_sends: spec.code_sends,
             transaction_gas_max: Some(MAX_TX_GAS_LIMIT_OSAKA),
             blobs: None,
             system_calls: CANCUN_AND_PRAGUE,
@@ -134,6 +137,7 @@ impl Rules {
             fork: evm_fork(fork),
             transaction_types: TransactionTypes::up_to(last_type),
             legacy_chain_ids: fork >= Fork::SpuriousDragon,
+            code_sends: spec.code_sends,
             transaction_gas_max: (fork >= Fork::Osaka).then_some(MAX_TX_GAS_LIMIT_OSAKA),
             blobs: forks.blobs(fork, env.timestamp),
             system_calls: match fork {
@@ -153,8 +157,9 @@ impl Rules {
     pub(crate) fn configuration(&self) -> CfgEnv {
         let mut configuration = CfgEnv::new_with_spec(self.fork).with_chain_id(self.chain_id);
         configuration.tx_chain_id_check = true;
+        configuration.disable_eip3607 = self.code_sends;
         configuration.tx_gas_limit_cap = Some(self.transaction_gas_max.unwrap_or(u64::MAX));
-        configuration.max_blobs_per_tx = self.blobs.map(|blobs| blobs.max_blobs_per_tx);
+        configuration.max_blobs_per_tx = Some(self.blobs.map_or(0, |blobs| blobs.max_blobs_per_tx));
         configuration
     }
 }

@@ -13,7 +13,7 @@ use alloy_primitives::{
     Address, B256, KECCAK256_EMPTY, U256,
     map::{AddressMap, B256Map},
 };
-use keystead_types::{Account, Recovered};
+use keystead_types::{Account, Recovered, Transaction};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
@@ -61,6 +61,8 @@ pub struct Pool {
     ranks: BTreeSet<Rank>,
     rank_base_fee: u64,
     bytes: usize,
+    /// How many are executable.
+    executable: usize,
     next_sequence: u64,
 }
 
@@ -78,6 +80,7 @@ impl Pool {
             ranks: BTreeSet::new(),
             rank_base_fee: 0,
             bytes: 0,
+            executable: 0,
             next_sequence: 0,
         }
     }
@@ -147,6 +150,14 @@ impl Pool {
         })
     }
 
+    /// True if a transaction pays more than the executable one that would leave the pool first, at the base fee that the
+    /// order of eviction was computed for, or if there is no such one. Its signature is not looked at.
+    #[must_use]
+    pub fn outbids(&self, transaction: &Transaction) -> bool {
+        let worth = Price::of(transaction).worth(self.rank_base_fee);
+        self.ranks.range(Rank::EXECUTABLE_MIN..).next().is_none_or(|least| worth > least.floor)
+    }
+
     /// The transaction with this hash.
     #[must_use]
     pub fn get(&self, hash: &B256) -> Option<Arc<Recovered>> {
@@ -188,8 +199,14 @@ impl Pool {
     /// What a proposer should try, best first: at most four blocks' worth.
     #[must_use]
     pub fn best(&self, base_fee: u64) -> Best {
+        self.best_of(base_fee, usize::MAX)
+    }
+
+    /// The same, at most `count_max`: each costs a fraction of a microsecond while the pool is held.
+    #[must_use]
+    pub fn best_of(&self, base_fee: u64, count_max: usize) -> Best {
         let count = (self.rules.block_gas_limit / TRANSACTION_GAS_MIN).saturating_add(1).saturating_mul(BEST_BLOCKS);
-        best::best(self.queues.values(), base_fee, usize::try_from(count).unwrap_or(usize::MAX))
+        best::best(self.queues.values(), base_fee, usize::try_from(count).unwrap_or(usize::MAX).min(count_max))
     }
 
     /// True if [`Pool::best`] would yield anything.
@@ -260,12 +277,9 @@ impl Pool {
     }
 
     /// How many transactions are executable, and how many wait for a nonce or for funds (`txpool_status`).
-    ///
-    /// Cost: linear in the senders.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
-        let executable = self.queues.values().map(Queue::run_len).fold(0, usize::saturating_add);
-        (executable, self.len().saturating_sub(executable))
+        (self.executable, self.len().saturating_sub(self.executable))
     }
 
     /// One sender's executable transactions, and those that wait, each by nonce (`txpool_contentFrom`).
@@ -443,8 +457,10 @@ impl Pool {
         let queue = self.queues.get_mut(&sender)?;
         let before = queue.rank(sender);
         self.bytes = self.bytes.saturating_sub(queue.bytes());
+        self.executable = self.executable.saturating_sub(queue.run_len());
         let result = change(queue);
         self.bytes = self.bytes.saturating_add(queue.bytes());
+        self.executable = self.executable.saturating_add(queue.run_len());
         let after = queue.rank(sender);
         if before != after {
             if let Some(before) = before {

@@ -2,7 +2,7 @@
 
 use alloy_consensus::Transaction as _;
 use alloy_primitives::{Address, B256, U256};
-use keystead_types::{Account, Recovered};
+use keystead_types::{Account, Recovered, Transaction};
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 /// What a transaction pays the proposer per gas at a base fee. More is greater.
@@ -23,7 +23,7 @@ pub(crate) struct Price {
 
 impl Price {
     /// A legacy gas price is fee cap and priority fee in one.
-    pub(crate) fn of(transaction: &Recovered) -> Self {
+    pub(crate) fn of(transaction: &Transaction) -> Self {
         let max_fee = transaction.max_fee_per_gas();
         Self { max_fee, priority_fee: transaction.max_priority_fee_per_gas().unwrap_or(max_fee) }
     }
@@ -73,6 +73,12 @@ pub(crate) struct Rank {
     pub(crate) floor: Worth,
     pub(crate) sequence: Reverse<u64>,
     pub(crate) sender: Address,
+}
+
+impl Rank {
+    /// No executable transaction goes before one of this rank.
+    pub(crate) const EXECUTABLE_MIN: Self =
+        Self { executable: true, floor: Worth::Uncovered(0), sequence: Reverse(u64::MAX), sender: Address::ZERO };
 }
 
 /// One sender's transactions.

@@ -112,8 +112,14 @@ pub fn finalization_json(certificate: &Certificate, headers: &[Header]) -> Strin
     out.finish()
 }
 
+/// The RLP of a header, as a finalization holds it.
+#[must_use]
+pub fn header_bytes(header: &Header) -> Bytes {
+    alloy_rlp::encode(header).into()
+}
+
 fn encode_headers(headers: &[Header]) -> Vec<Bytes> {
-    headers.iter().map(|header| Bytes::from(alloy_rlp::encode(header))).collect()
+    headers.iter().map(header_bytes).collect()
 }
 
 impl Claim {

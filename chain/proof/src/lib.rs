@@ -8,6 +8,8 @@
 //! [`Bundle::new`] and the constructors of [`Claim`] make bundles from what a node has; they run the same steps, so a node
 //! never hands out a bundle that does not hold.
 //!
+//! [`Stretch`] and [`Line`] do the same for whole blocks: a follower executes only what a certificate at or above it proves.
+//!
 //! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md.
 //!
 //! # Not here
@@ -31,6 +33,7 @@ mod report;
 mod request;
 mod rlp;
 mod signature;
+mod stretch;
 mod time;
 mod trie;
 mod value;
@@ -38,14 +41,19 @@ mod verify;
 
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, FORMAT, HEADERS_MAX, ParseError};
 pub use claim::{AccountState, Claim, Path, Statement, TransactionProof};
-pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, prove};
-pub use header::HeaderError;
+pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, header_bytes, prove};
+pub use header::{FinalizationError, HeaderError, verify_finalization};
 pub use json::JsonError;
 pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderReason, OrderStatus, order_slots};
 pub use outputs::{output_hash, result_root};
 pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};
 pub use request::Request;
-pub use signature::{KeyError, NetworkKey, SignatureError, verify_certificate, verify_seed, verify_seeds};
+pub use signature::{
+    KeyError, NetworkKey, SignatureError, verify_certificate, verify_certificates, verify_seed, verify_seeds,
+};
+pub use stretch::{
+    BlockWithCertificate, LINE_BLOCKS_MAX, LINE_BYTES_MAX, Line, LineError, Proven, Stretch, StretchError,
+};
 pub use trie::{NODES_MAX, PathError};
 pub use value::ValueError;
 pub use verify::{AGE_MS_MAX_NOW, LEAD_MS_MAX, verify};

@@ -86,6 +86,35 @@ impl NetworkKey {
         finish(&mut pairing, error)
     }
 
+    /// Checks many signatures, each over its own message, with one final exponentiation.
+    fn verify_all(&self, signed: &[(Vec<u8>, [u8; SIGNATURE_BYTES])]) -> Result<(), SignatureError> {
+        let mut transcript = Sha256::new_with_prefix(self.bytes);
+        let mut points = Vec::with_capacity(signed.len());
+        for (message, signature) in signed {
+            let length = u32::try_from(message.len()).map_err(|_| SignatureError::Mismatch)?;
+            transcript.update(length.to_be_bytes());
+            transcript.update(message);
+            transcript.update(signature);
+            points.push(decode(signature)?);
+        }
+        if points.is_empty() {
+            return Ok(());
+        }
+        let transcript = transcript.finalize();
+        let mut pairing = Pairing::new(true, DST);
+        let mut error = BLST_ERROR::BLST_SUCCESS;
+        for (index, ((message, _), point)) in (0u32..).zip(signed.iter().zip(&points)) {
+            let multiplier = Sha256::new_with_prefix(transcript).chain_update(index.to_be_bytes()).finalize();
+            let point = affine(point);
+            error =
+                pairing.mul_n_aggregate(self.affine(), false, point, false, &multiplier, MULTIPLIER_BITS, message, &[]);
+            if error != BLST_ERROR::BLST_SUCCESS {
+                break;
+            }
+        }
+        finish(&mut pairing, error)
+    }
+
     fn affine(&self) -> &blst_p2_affine {
         (&self.point).into()
     }
@@ -122,32 +151,26 @@ pub fn verify_seeds(
     key: &NetworkKey,
 ) -> Result<(), SignatureError> {
     let mut signed = Vec::with_capacity(seeds.len());
-    let mut transcript = Sha256::new_with_prefix(key.bytes);
     for (offset, seed) in (0u64..).zip(seeds) {
         let view = first_view.checked_add(offset).ok_or(SignatureError::Mismatch)?;
-        let message = Seed::message(chain_id, epoch, view);
-        let length = u32::try_from(message.len()).map_err(|_| SignatureError::Mismatch)?;
-        transcript.update(length.to_be_bytes());
-        transcript.update(&message);
-        transcript.update(seed.0);
-        signed.push((message, decode(&seed.0)?));
+        signed.push((Seed::message(chain_id, epoch, view), seed.0));
     }
-    if signed.is_empty() {
-        return Ok(());
-    }
-    let transcript = transcript.finalize();
-    let mut pairing = Pairing::new(true, DST);
-    let mut error = BLST_ERROR::BLST_SUCCESS;
-    for (index, (message, signature)) in (0u32..).zip(&signed) {
-        let multiplier = Sha256::new_with_prefix(transcript).chain_update(index.to_be_bytes()).finalize();
-        let signature = affine(signature);
-        error =
-            pairing.mul_n_aggregate(key.affine(), false, signature, false, &multiplier, MULTIPLIER_BITS, message, &[]);
-        if error != BLST_ERROR::BLST_SUCCESS {
-            break;
-        }
-    }
-    finish(&mut pairing, error)
+    key.verify_all(&signed)
+}
+
+/// Checks several certificates under the network key at once. An empty list passes. Cost: less than half of that of the
+/// single checks. Trust: as [`verify_certificate`]. The result is that of the single checks except with probability 2^-128
+/// (specs/0001-certificate.md §5).
+///
+/// # Errors
+/// [`SignatureError`] if any certificate is wrong; which one is not told.
+pub fn verify_certificates<'c>(
+    certificates: impl IntoIterator<Item = &'c Certificate>,
+    chain_id: u64,
+    key: &NetworkKey,
+) -> Result<(), SignatureError> {
+    let signed = certificates.into_iter().map(|certificate| (certificate.message(chain_id), certificate.signature));
+    key.verify_all(&signed.collect::<Vec<_>>())
 }
 
 /// Decodes and checks a signature point.

@@ -1,9 +1,10 @@
 //! What the node hands to its RPC server.
 
+use crate::dev::Dev;
 use alloy_primitives::B256;
 use keystead_mempool::{Pool, PoolError};
 use keystead_state::Store;
-use keystead_types::{ChainSpec, Recovered};
+use keystead_types::{ChainSpec, RecoverError, Recovered, Transaction, recover};
 use std::{
     fmt,
     sync::{Arc, Mutex},
@@ -25,6 +26,8 @@ pub struct Context {
     pub network: Network,
     /// Answer of `web3_clientVersion`, as `keystead/v0.1.0/linux-x86_64`.
     pub client_version: String,
+    /// What only a development node does; `None` on a validator, where the methods that need it do not exist.
+    pub dev: Option<Arc<dyn Dev>>,
 }
 
 impl fmt::Debug for Context {
@@ -66,9 +69,18 @@ pub trait Submit: Send + Sync {
         Ok(())
     }
 
+    /// Offers transactions whose signatures nobody has checked, in order; an answer to each.
+    ///
+    /// Called on a blocking thread, from many at once; must not wait for the network. A node that shares work between
+    /// transactions does it here; this is the plain way.
+    fn offer(&self, transactions: Vec<Transaction>) -> Vec<Result<B256, SubmitError>> {
+        transactions.into_iter().map(|transaction| self.submit(recover(transaction)?)).collect()
+    }
+
     /// Offers a transaction whose signature was verified.
     ///
-    /// Called on a blocking thread, from many at once; must not wait for the network.
+    /// Called on a blocking thread, from many at once. A validator does not wait for the network; a follower waits for a
+    /// source's answer, for a bounded time.
     ///
     /// # Errors
     /// [`SubmitError`]: the caller of `eth_sendRawTransaction` gets its text.
@@ -92,9 +104,20 @@ pub enum SubmitError {
         /// From how many on none is taken.
         max: usize,
     },
+    /// The signature gives no sender.
+    #[error("invalid sender: {0}")]
+    Sender(#[from] RecoverError),
     /// The node takes no transactions now, for instance while it stops: try another node.
     #[error("the node takes no transactions now: {0}")]
     Unavailable(String),
+    /// This node forwards transactions, and the other node refused it: code and message are that node's.
+    #[error("{message}")]
+    Forwarded {
+        /// Its JSON-RPC error code.
+        code: i32,
+        /// Its sentence.
+        message: String,
+    },
 }
 
 impl From<PoolError> for SubmitError {

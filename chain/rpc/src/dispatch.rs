@@ -9,7 +9,7 @@ use crate::{
     error::RpcError,
     lanes::Work,
     message::{Call, Id, Json, Message, Request, response},
-    methods::{self, subscribe},
+    methods::{self, eth::transaction, subscribe},
     params::Params,
     service::Service,
     subscriptions::Caller,
@@ -22,11 +22,14 @@ use tokio::sync::OwnedSemaphorePermit;
 /// Bodies up to this length are read where they arrive; longer ones on a blocking thread, as they take milliseconds.
 const PARSE_INLINE_BYTES_MAX: usize = 64 * 1024;
 
+/// Transactions of a batch that are offered together: a few milliseconds of work for one core.
+const OFFERS_MAX: usize = 128;
+
 /// What a call has come to.
 pub(crate) enum Slot {
     /// Its answer; `None` for a notification.
     Done(Option<String>),
-    /// It waits for a receipt.
+    /// It waits for a receipt or a block.
     Waits(Waiting),
 }
 
@@ -74,7 +77,7 @@ pub(crate) async fn answer(service: &Arc<Service>, body: Bytes, caller: Option<A
 }
 
 async fn run(service: &Arc<Service>, message: Message, caller: Option<Arc<Caller>>) -> Option<Answer> {
-    let work = message.calls().iter().map(work_of).max().unwrap_or(Work::Instant);
+    let work = message.calls().iter().map(|call| work_of(service, call)).max().unwrap_or(Work::Instant);
     let batch = matches!(message, Message::Batch(_));
     let ids: Vec<Id> = message.calls().iter().filter_map(|call| call.id.clone()).collect();
     let _running = service.metrics.running();
@@ -102,7 +105,7 @@ struct Slots {
     slots: Vec<Slot>,
     /// Bytes that answers may still have.
     bytes_left: usize,
-    /// The message's share of the room for messages that wait for receipts.
+    /// The message's share of the room for messages that wait.
     waiting: Option<OwnedSemaphorePermit>,
 }
 
@@ -113,10 +116,12 @@ async fn run_slots(
     message: Message,
     caller: Option<Arc<Caller>>,
 ) -> Result<Slots, RpcError> {
-    let waits = message.calls().iter().any(|call| call.content.as_ref().is_ok_and(|it| sync::waits(&it.method)));
+    let waits = message.calls().iter().any(|call| call.content.as_ref().is_ok_and(sync::waits));
     let waiting = match waits {
         true => Some(Arc::clone(&service.sync_waiting).try_acquire_owned().map_err(|_full| {
-            RpcError::limit("the node is busy: too many callers wait for receipts, use eth_sendRawTransaction")
+            RpcError::limit(
+                "the node is busy: too many callers wait for blocks: use eth_sendRawTransaction, or do not wait",
+            )
         })?),
         false => None,
     };
@@ -127,13 +132,21 @@ async fn run_slots(
     let job = move || {
         let mut bytes_left = runner.limits.response_bytes_max;
         let mut slots = Vec::with_capacity(message.calls().len());
-        for call in message.into_calls() {
+        let mut calls = message.into_calls().into_iter().peekable();
+        while let Some(call) = calls.next() {
             let late = deadline.is_some_and(|deadline| Instant::now() > deadline);
-            slots.push(match call.id {
-                Some(id) if late => Slot::Done(Some(response(&id, Err(RpcError::timeout())))),
-                None if late => Slot::Done(None),
-                _ => run_call(&runner, call, caller.as_deref(), &mut bytes_left, deadline),
-            });
+            match call.id {
+                Some(id) if late => slots.push(Slot::Done(Some(response(&id, Err(RpcError::timeout()))))),
+                None if late => slots.push(Slot::Done(None)),
+                _ if is_offer(&call) => {
+                    let mut offers = vec![call];
+                    while let Some(next) = calls.next_if(|next| offers.len() < OFFERS_MAX && is_offer(next)) {
+                        offers.push(next);
+                    }
+                    slots.extend(run_offers(&runner, offers, &mut bytes_left));
+                }
+                _ => slots.push(run_call(&runner, call, caller.as_deref(), &mut bytes_left, deadline)),
+            }
         }
         (slots, bytes_left)
     };
@@ -143,8 +156,8 @@ async fn run_slots(
     }
 }
 
-fn work_of(call: &Call) -> Work {
-    let method = call.content.as_ref().ok().and_then(|request| methods::find(&request.method));
+fn work_of(service: &Service, call: &Call) -> Work {
+    let method = call.content.as_ref().ok().and_then(|request| service.method(&request.method));
     method.map_or(Work::Instant, |(_, method)| method.work)
 }
 
@@ -170,7 +183,7 @@ fn run_call(
         Ok(request) => request,
         Err(error) => return Slot::Done(id.map(|id| response(&id, Err(error)))),
     };
-    if sync::waits(&request.method) {
+    if sync::waits(&request) {
         return match (sync::begin(service, request), id) {
             (Ok(begun), Some(id)) => Slot::Waits(begun.waiting(id)),
             (Err(error), Some(id)) => Slot::Done(Some(response(&id, Err(error)))),
@@ -179,6 +192,36 @@ fn run_call(
     }
     let outcome = run_request(service, request, caller, deadline).and_then(|json| take_room(service, json, bytes_left));
     Slot::Done(id.map(|id| response(&id, outcome)))
+}
+
+fn is_offer(call: &Call) -> bool {
+    call.content.as_ref().is_ok_and(|request| request.method == transaction::SEND_RAW)
+}
+
+/// Runs calls of `eth_sendRawTransaction` that follow each other. Each is answered as if it came alone.
+fn run_offers(service: &Service, offers: Vec<Call>, bytes_left: &mut usize) -> Vec<Slot> {
+    let start = Instant::now();
+    let (mut ids, mut given) = (Vec::with_capacity(offers.len()), Vec::with_capacity(offers.len()));
+    for Call { id, content } in offers {
+        if let Ok(request) = content {
+            ids.push(id);
+            given.push(request.params);
+        }
+    }
+    let answers: Vec<Result<Json, RpcError>> = match *bytes_left {
+        0 => given.iter().map(|_| Err(too_large(service))).collect(),
+        _ => transaction::send_many(service, given),
+    };
+    let share = start.elapsed().checked_div(u32::try_from(ids.len()).unwrap_or(u32::MAX)).unwrap_or_default();
+    let index = methods::find(transaction::SEND_RAW).map(|(index, _)| index);
+    ids.into_iter()
+        .zip(answers)
+        .map(|(id, answer)| {
+            index.into_iter().for_each(|index| service.metrics.answered(index, answer.is_ok(), share));
+            let answer = answer.and_then(|json| take_room(service, json, bytes_left));
+            Slot::Done(id.map(|id| response(&id, answer)))
+        })
+        .collect()
 }
 
 /// Takes the size of a result off `bytes_left`.
@@ -207,7 +250,7 @@ fn run_request(
     caller: Option<&Caller>,
     deadline: Option<Instant>,
 ) -> Result<Json, RpcError> {
-    let Some((index, method)) = methods::find(&request.method) else {
+    let Some((index, method)) = service.method(&request.method) else {
         service.metrics.refused();
         return Err(RpcError::method_not_found(&request.method));
     };

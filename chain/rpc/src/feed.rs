@@ -6,7 +6,8 @@
 //! WebSocket, answers to polling) share one way of reading.
 //!
 //! # Invariants
-//! - Blocks are final when they can be read here, so nothing that was told is ever taken back.
+//! - Blocks are final when they can be read here, so nothing that was told is ever taken back. (Only a development node goes
+//!   back, and then tells the blocks that take the place of others.)
 //! - A cursor moves past something only after it was handed to the caller.
 
 use crate::{
@@ -107,7 +108,12 @@ pub(crate) fn step(
     cursor: &mut Cursor,
     listener: &mut Listener<'_>,
 ) -> Result<bool, RpcError> {
-    let new_block = cursor.block <= service.chain().head();
+    let height = service.chain().head();
+    if service.context.dev.is_some() && cursor.block > height.saturating_add(1) {
+        // A development node went back: what comes next is new.
+        *cursor = Cursor { block: height.saturating_add(1), log: 0, ..*cursor };
+    }
+    let new_block = cursor.block <= height;
     match watched {
         Watched::Heads | Watched::Hashes | Watched::Logs { .. } if !new_block => return Ok(false),
         Watched::Heads => {

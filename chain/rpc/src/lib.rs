@@ -14,10 +14,12 @@
 //! - Answers are read from committed blocks only, so none of them is ever taken back.
 //!
 //! # Not here
-//! Writing of any kind: a transaction goes to [`Submit`], which the node implements. Keys: the server signs nothing.
+//! Writing of any kind: a transaction goes to [`Submit`], which the node implements. Keys: the server signs nothing; what a
+//! development node signs and changes goes through [`Dev`], which a validator does not have.
 
 mod chain;
 mod context;
+mod dev;
 mod dispatch;
 mod error;
 mod feed;
@@ -36,6 +38,7 @@ mod subscriptions;
 mod sync;
 
 pub use context::{Context, Network, Submit, SubmitError, ValidatorInfo};
+pub use dev::{Amendment, Dev, DevError, MineOrder, Mining, Setting, Unsigned};
 pub use error::Error;
 pub use limits::{Cors, ServerLimits};
 pub use server::serve;

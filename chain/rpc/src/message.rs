@@ -8,8 +8,12 @@
 //! number of calls is counted without allocating before a batch is read.
 
 use crate::error::RpcError;
-use serde::{Serialize, de::IgnoredAny};
-use serde_json::{Map, Value};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use serde_json::Value;
+use std::fmt;
 
 /// The `id` of a call, echoed in its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -59,8 +63,8 @@ impl Message {
     /// answer to all of them has a null id.
     pub(crate) fn parse(body: &[u8], calls_max: usize) -> Result<Self, RpcError> {
         if body.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'[') {
-            let value = serde_json::from_slice(body).map_err(RpcError::parse)?;
-            return Ok(Self::Single(Call::from_value(value)));
+            let raw: Raw = serde_json::from_slice(body).map_err(RpcError::parse)?;
+            return Ok(Self::Single(raw.into()));
         }
         let count = serde_json::from_slice::<Vec<IgnoredAny>>(body).map_err(RpcError::parse)?.len();
         if count == 0 {
@@ -69,8 +73,8 @@ impl Message {
         if count > calls_max {
             return Err(RpcError::limit(format!("batch too large: got {count} requests, limit {calls_max}")));
         }
-        let values: Vec<Value> = serde_json::from_slice(body).map_err(RpcError::parse)?;
-        Ok(Self::Batch(values.into_iter().map(Call::from_value).collect()))
+        let raw: Vec<Raw> = serde_json::from_slice(body).map_err(RpcError::parse)?;
+        Ok(Self::Batch(raw.into_iter().map(Call::from).collect()))
     }
 
     /// The calls in order.
@@ -90,42 +94,156 @@ impl Message {
     }
 }
 
-impl Call {
-    fn from_value(value: Value) -> Self {
-        let Value::Object(mut object) = value else {
+/// A call's members as they stand in the message, before anything is asked of them. Only these are kept: a map of all
+/// members would cost more time than the rest of the reading.
+///
+/// `None` for JSON that is no object.
+struct Raw(Option<Members>);
+
+#[derive(Default)]
+struct Members {
+    version: Option<Value>,
+    id: Option<Value>,
+    method: Option<Value>,
+    params: Option<Value>,
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut members = Members::default();
+        // A member that comes twice counts as it came last.
+        while let Some(name) = map.next_key::<Member>()? {
+            let place = match name {
+                Member::Version => &mut members.version,
+                Member::Id => &mut members.id,
+                Member::Method => &mut members.method,
+                Member::Params => &mut members.params,
+                Member::Other => {
+                    // Read as a value, so that its depth is bounded like that of the others.
+                    map.next_value::<Value>()?;
+                    continue;
+                }
+            };
+            *place = Some(map.next_value()?);
+        }
+        Ok(Raw(Some(members)))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Raw, A::Error> {
+        while sequence.next_element::<Value>()?.is_some() {}
+        Ok(Raw(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw(None))
+    }
+}
+
+/// Name of a member of a call.
+enum Member {
+    Version,
+    Id,
+    Method,
+    Params,
+    Other,
+}
+
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_identifier(MemberVisitor)
+    }
+}
+
+struct MemberVisitor;
+
+impl Visitor<'_> for MemberVisitor {
+    type Value = Member;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Member, E> {
+        Ok(match name {
+            "jsonrpc" => Member::Version,
+            "id" => Member::Id,
+            "method" => Member::Method,
+            "params" => Member::Params,
+            _ => Member::Other,
+        })
+    }
+}
+
+impl From<Raw> for Call {
+    fn from(raw: Raw) -> Self {
+        let Raw(Some(mut members)) = raw else {
             let content = Err(RpcError::invalid_request("a request must be a JSON object"));
             return Self { id: Some(Id::Null), content };
         };
-        let id = match read_id(&object) {
+        let id = match read_id(members.id.take()) {
             Ok(id) => id,
             Err(error) => return Self { id: Some(Id::Null), content: Err(error) },
         };
-        let content = read_request(&mut object);
+        let content = read_request(members);
         // Without a valid request nothing says that this was meant as a notification: the caller is told.
         let id = if content.is_err() { Some(id.unwrap_or(Id::Null)) } else { id };
         Self { id, content }
     }
 }
 
-fn read_id(object: &Map<String, Value>) -> Result<Option<Id>, RpcError> {
-    let id = match object.get("id") {
+fn read_id(given: Option<Value>) -> Result<Option<Id>, RpcError> {
+    let id = match given {
         None => return Ok(None),
         Some(Value::Null) => Some(Id::Null),
-        Some(Value::String(text)) => Some(Id::Text(text.clone())),
+        Some(Value::String(text)) => Some(Id::Text(text)),
         Some(Value::Number(number)) => number.as_u64().map(Id::Unsigned).or_else(|| number.as_i64().map(Id::Signed)),
         Some(_) => None,
     };
     id.map(Some).ok_or_else(|| RpcError::invalid_request("id must be a string, an integer of 64 bits, or null"))
 }
 
-fn read_request(object: &mut Map<String, Value>) -> Result<Request, RpcError> {
-    if object.get("jsonrpc").and_then(Value::as_str) != Some("2.0") {
+fn read_request(members: Members) -> Result<Request, RpcError> {
+    if members.version.as_ref().and_then(Value::as_str) != Some("2.0") {
         return Err(RpcError::invalid_request("the field \"jsonrpc\" must be \"2.0\""));
     }
-    let Some(Value::String(method)) = object.remove("method") else {
+    let Some(Value::String(method)) = members.method else {
         return Err(RpcError::invalid_request("the field \"method\" must be a string"));
     };
-    Ok(Request { method, params: object.remove("params").unwrap_or_default() })
+    Ok(Request { method, params: members.params.unwrap_or_default() })
 }
 
 /// A result as JSON text.
@@ -247,6 +365,21 @@ mod tests {
         assert_eq!(single(r#"{"jsonrpc":"1.0","method":"m"}"#).id, Some(Id::Null));
         assert_eq!(single(r#"{"method":"m"}"#).id, Some(Id::Null));
         assert_eq!(single(r#"{"jsonrpc":"2.0","id":4,"method":4}"#).id, Some(Id::Unsigned(4)));
+    }
+
+    #[test]
+    fn a_member_that_comes_twice_counts_as_it_came_last_and_strange_ones_do_not_matter() {
+        let call = single(
+            r#"{"x":[{"y":1.5}],"id":1,"jsonrpc":"2.0","method":"a","id":2,"params":[1],"method":"b","params":[2]}"#,
+        );
+        let request = Request { method: "b".to_owned(), params: serde_json::json!([2]) };
+        assert_eq!(call, Call { id: Some(Id::Unsigned(2)), content: Ok(request) });
+        for other in ["1", "-1", "1.5", "true", "null", r#""text""#, "[[1]]"] {
+            let Message::Batch(calls) = Message::parse(format!("[{other}]").as_bytes(), 10).unwrap() else {
+                panic!("no batch: {other}")
+            };
+            assert_eq!(calls.first().unwrap().content.as_ref().unwrap_err().code, Code::InvalidRequest, "{other}");
+        }
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Metrics {
     /// All zero.
     pub(crate) fn new() -> Self {
         Self {
-            methods: methods::all().map(|_| Row::default()).collect(),
+            methods: methods::all().chain(methods::all_dev()).map(|_| Row::default()).collect(),
             refused: AtomicU64::new(0),
             running: AtomicU64::new(0),
             connections: AtomicU64::new(0),
@@ -98,16 +98,19 @@ impl Metrics {
         self.notifications.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn write(&self, text: &mut Text) {
+    /// `service` is whose counters these are.
+    fn write(&self, text: &mut Text, service: &Service) {
+        // Methods of development nodes come last in the table.
+        let offered = || service.methods();
         text.family("keystead_rpc_requests_total", "counter", "Calls by method and outcome.");
-        for (row, method) in self.methods.iter().zip(methods::all()) {
+        for (row, method) in self.methods.iter().zip(offered()) {
             for (outcome, count) in [("ok", &row.ok), ("error", &row.failed)] {
                 let labels = format!("{{method=\"{}\",outcome=\"{outcome}\"}}", method.name);
                 text.sample(&labels, count.load(Ordering::Relaxed));
             }
         }
         text.family("keystead_rpc_request_microseconds_total", "counter", "Time spent in each method.");
-        for (row, method) in self.methods.iter().zip(methods::all()) {
+        for (row, method) in self.methods.iter().zip(offered()) {
             text.sample(&format!("{{method=\"{}\"}}", method.name), row.micros.load(Ordering::Relaxed));
         }
         let singles = [
@@ -173,6 +176,6 @@ pub(crate) fn page(service: &Service) -> String {
         text.family(name, "gauge", about);
         text.sample("", value);
     }
-    service.metrics.write(&mut text);
+    service.metrics.write(&mut text, service);
     text.out
 }

@@ -12,6 +12,7 @@ use alloy_rlp::{Encodable as _, Header as RlpHeader};
 use alloy_rpc_types_eth as eth;
 use eth::BlockTransactions;
 use keystead_types::{Block, ChainSpec, Receipt, Recovered, Transaction};
+use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -31,9 +32,20 @@ pub(crate) enum Detail {
     Full,
 }
 
+/// A transaction that waits in the pool: what its block will say is null.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Waiting {
+    #[serde(flatten)]
+    transaction: RpcTransaction,
+    /// alloy's type leaves it out rather than null, as it is for geth.
+    block_timestamp: (),
+}
+
 /// A transaction that waits in the pool.
-pub(crate) fn pending(transaction: Recovered) -> RpcTransaction {
-    RpcTransaction::from_transaction(transaction, TransactionInfo::default())
+pub(crate) fn pending(transaction: Recovered) -> Waiting {
+    let transaction = RpcTransaction::from_transaction(transaction, TransactionInfo::default());
+    Waiting { transaction, block_timestamp: () }
 }
 
 /// A transaction of a block.
@@ -108,12 +120,14 @@ pub(crate) fn pending_block(
     detail: Detail,
 ) -> Result<Value, RpcError> {
     let listed: Vec<Transaction> = transactions.iter().map(|it| it.inner().clone()).collect();
-    let mut block = block(header, B256::ZERO, &listed, &[], Detail::Hashes);
-    if detail == Detail::Full {
-        block.transactions = BlockTransactions::Full(transactions.iter().map(|it| pending((**it).clone())).collect());
-    }
+    let block = block(header, B256::ZERO, &listed, &[], Detail::Hashes);
     let mut json = serde_json::to_value(block).map_err(|error| RpcError::internal(&error))?;
     if let Some(fields) = json.as_object_mut() {
+        if detail == Detail::Full {
+            let full: Vec<Waiting> = transactions.iter().map(|it| pending((**it).clone())).collect();
+            let full = serde_json::to_value(full).map_err(|error| RpcError::internal(&error))?;
+            fields.insert("transactions".to_owned(), full);
+        }
         for unknown in ["hash", "nonce", "miner"] {
             fields.insert(unknown.to_owned(), Value::Null);
         }

@@ -1,11 +1,20 @@
 //! The running server's state: what the node gave it, its limits, and what it remembers between requests.
 
 use crate::{
-    chain::Chain, context::Context, error::RpcError, filters::Filters, lanes::Lanes, limits::ServerLimits,
-    methods::eth::fee::TipCache, metrics::Metrics, pending::PendingCache,
+    chain::Chain,
+    context::Context,
+    dev::Dev,
+    error::RpcError,
+    filters::Filters,
+    lanes::Lanes,
+    limits::ServerLimits,
+    methods::{self, Method, eth::fee::TipCache},
+    metrics::Metrics,
+    pending::PendingCache,
 };
 use keystead_mempool::Pool;
 use keystead_state::{Listener, Store};
+use keystead_types::Header;
 use std::{
     fmt,
     sync::{Arc, MutexGuard, PoisonError},
@@ -40,7 +49,7 @@ pub(crate) struct Service {
     /// What is polled over HTTP.
     pub(crate) filters: Filters,
     /// The block that would be made now.
-    pub(crate) pending: PendingCache,
+    pub(crate) pending: Arc<PendingCache>,
     /// Wakes whoever waits for blocks.
     news: News,
 }
@@ -54,11 +63,14 @@ struct News {
 }
 
 impl News {
-    fn new(store: &Store) -> Self {
+    fn new(store: &Store, pending: Arc<PendingCache>) -> Self {
         let sender = Arc::new(watch::Sender::new(()));
         let listener: Arc<Listener> = Arc::new({
             let sender = Arc::clone(&sender);
-            move || sender.send_replace(())
+            move || {
+                pending.forget();
+                sender.send_replace(());
+            }
         });
         store.listen(&listener);
         Self { sender, _listener: listener }
@@ -89,19 +101,47 @@ impl Service {
     /// A server that has answered nothing yet.
     pub(crate) fn new(context: Context, limits: ServerLimits) -> Self {
         let lanes = Lanes::new(&limits);
+        let pending = Arc::new(PendingCache::default());
         Self {
-            news: News::new(&context.store),
+            news: News::new(&context.store, Arc::clone(&pending)),
             bodies: room(limits.bodies_bytes_max.div_ceil(BODY_UNIT_BYTES)),
             answers: room(limits.answers_bytes_max.div_ceil(BODY_UNIT_BYTES)),
             watched_values: room(limits.watched_values_max),
             sync_waiting: room(limits.sync_waiting_max),
             filters: Filters::default(),
-            pending: PendingCache::default(),
+            pending,
             context,
             limits,
             lanes,
             metrics: Metrics::new(),
             tip: TipCache::default(),
+        }
+    }
+
+    /// A method that this server answers, with its index in the table.
+    pub(crate) fn method(&self, name: &str) -> Option<(usize, &'static Method)> {
+        let found = methods::find(name).filter(|(_, method)| methods::is_offered(method, &self.context.spec));
+        found.or_else(|| self.context.dev.as_ref().and_then(|_| methods::find_dev(name)))
+    }
+
+    /// All methods that this server answers.
+    pub(crate) fn methods(&self) -> impl Iterator<Item = &'static Method> {
+        let offered = methods::all().filter(|method| methods::is_offered(method, &self.context.spec));
+        offered.chain(self.context.dev.iter().flat_map(|_| methods::all_dev()))
+    }
+
+    /// What only a development node does.
+    ///
+    /// Errors: there is no such method elsewhere.
+    pub(crate) fn dev(&self) -> Result<&dyn Dev, RpcError> {
+        self.context.dev.as_deref().ok_or_else(|| RpcError::method_not_found("of a development node"))
+    }
+
+    /// The base fee of the head's child.
+    pub(crate) fn next_base_fee(&self, head: &Header) -> Result<u64, RpcError> {
+        match &self.context.dev {
+            Some(dev) => Ok(dev.next_block()?.base_fee),
+            None => Ok(self.context.spec.next_base_fee(head)),
         }
     }
 

@@ -1,15 +1,20 @@
-//! Calls that are answered when a block comes: `eth_sendRawTransactionSync` (EIP-7966).
+//! Calls that are answered when a block comes: `eth_sendRawTransactionSync` (EIP-7966), and `keystead_getBlocks` of a follower
+//! that has all blocks.
 //!
 //! # Design
-//! The transaction is offered in its lane like any other. Then the message waits, without a thread, until the receipt is
-//! there, the transaction is gone, or its time is over; it looks again when the store has something new. A receipt that
-//! can be read is final, so the answer is too.
+//! The transaction is offered in its lane like any other. Then the message waits, without a thread, until the receipt or
+//! the block is there, the transaction is gone, or its time is over; it looks again when the store has something new. A
+//! receipt that can be read is final, so the answer is too.
 
 use crate::{
     dispatch::{Slot, take_room},
     error::RpcError,
     message::{Id, Json, Request, response},
-    methods::{self, eth::transaction},
+    methods::{
+        self,
+        blocks::{self, Range},
+        eth::transaction,
+    },
     params::{Count, Params},
     service::Service,
 };
@@ -19,22 +24,40 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The one method that waits.
+/// The method that always waits.
 const METHOD: &str = "eth_sendRawTransactionSync";
 
-/// True if a method is answered by [`begin`] and [`settle`].
-pub(crate) fn waits(method: &str) -> bool {
-    method == METHOD
+/// True if a call is answered by [`begin`] and [`settle`].
+pub(crate) fn waits(request: &Request) -> bool {
+    request.method == METHOD || blocks::waits(request)
 }
 
-/// A transaction that was taken.
+/// What a call waits for.
+#[derive(Clone, Copy)]
+enum Awaited {
+    /// The receipt of a transaction that was taken.
+    Receipt(B256),
+    /// The first block of a range.
+    Blocks(Range),
+}
+
+impl Awaited {
+    const fn method(self) -> &'static str {
+        match self {
+            Self::Receipt(_) => METHOD,
+            Self::Blocks(_) => blocks::NAME,
+        }
+    }
+}
+
+/// A call that began to wait.
 pub(crate) struct Begun {
-    hash: B256,
+    awaited: Awaited,
     begun: Instant,
     timeout: Duration,
 }
 
-/// A call that waits for its receipt.
+/// A call that waits, and its id.
 pub(crate) struct Waiting {
     id: Id,
     begun: Begun,
@@ -51,18 +74,23 @@ impl Begun {
     }
 }
 
-/// Offers the transaction of a call.
+/// Offers the transaction of a call, or reads which blocks it wants.
 ///
-/// Errors: those of `eth_sendRawTransaction`.
+/// Errors: those of `eth_sendRawTransaction`; wrong parameters.
 pub(crate) fn begin(service: &Service, request: Request) -> Result<Begun, RpcError> {
     let begun = Instant::now();
-    let Some((index, method)) = methods::find(METHOD) else {
-        return Err(RpcError::method_not_found(METHOD));
+    let Some((index, method)) = methods::find(&request.method) else {
+        return Err(RpcError::method_not_found(&request.method));
     };
-    let offered = Params::new(method.params, request.params)
-        .and_then(|params| Ok((timeout(service, &params)?, transaction::offer(service, &params)?)));
-    match offered {
-        Ok((timeout, hash)) => Ok(Begun { hash, begun, timeout }),
+    let started = Params::new(method.params, request.params).and_then(|params| {
+        if method.name == blocks::NAME {
+            let (range, wait) = blocks::waited(&params)?;
+            return Ok((wait.min(service.limits.sync_timeout_max), Awaited::Blocks(range)));
+        }
+        Ok((timeout(service, &params)?, Awaited::Receipt(transaction::offer(service, &params)?)))
+    });
+    match started {
+        Ok((timeout, awaited)) => Ok(Begun { awaited, begun, timeout }),
         Err(error) => {
             service.metrics.answered(index, false, begun.elapsed());
             Err(error)
@@ -133,7 +161,7 @@ impl Open {
                 Ok(Some(json)) => take_room(service, json, &mut self.bytes_left),
                 Err(error) => Err(error),
             };
-            if let Some((index, _)) = methods::find(METHOD) {
+            if let Some((index, _)) = methods::find(waiting.begun.awaited.method()) {
                 service.metrics.answered(index, outcome.is_ok(), waiting.begun.begun.elapsed());
             }
             *slot = Slot::Done(Some(response(&waiting.id, outcome)));
@@ -150,9 +178,16 @@ impl Open {
     }
 }
 
-/// The receipt, if it is there; an error if it will not come in time.
+/// What the call waits for, if it is there; an error if it will not come in time. Blocks that do not come are no error: the
+/// answer has none.
 fn outcome(service: &Service, begun: &Begun) -> Result<Option<Json>, RpcError> {
-    let hash = begun.hash;
+    let hash = match begun.awaited {
+        Awaited::Receipt(hash) => hash,
+        Awaited::Blocks(range) => {
+            let over = blocks::is_there(service, range)? || begun.is_late(Instant::now());
+            return over.then(|| blocks::answer(service, range)).transpose();
+        }
+    };
     // In this order: a transaction is in its block before it leaves the pool.
     let executable = {
         let pool = service.pool();

@@ -41,6 +41,12 @@ pub enum Error {
         /// Format that this program writes.
         known: u32,
     },
+    /// A snapshot is half loaded into the folder. Load it to its end, or delete the folder.
+    #[error("a snapshot is half loaded here: load it to its end or delete the folder: dir={}", dir.display())]
+    HalfLoaded {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// What the store holds cannot be true. Never go on: restore the folder from a copy, or delete it and follow again.
     #[error("data folder is damaged: {0}")]
     Corrupt(Corruption),
@@ -119,7 +125,7 @@ pub enum Error {
         /// Old values that one state may hold.
         values_max: usize,
     },
-    /// The body, receipts and logs of a block were dropped. Ask another node.
+    /// What was asked for of a block was dropped, or lies below the snapshot that the store began with. Ask another node.
     #[error("history is pruned: number={number} oldest={oldest}")]
     Pruned {
         /// Height that was asked for.
@@ -143,6 +149,9 @@ pub enum Error {
         /// Logs that one search compares at most.
         candidates_max: usize,
     },
+    /// The store was not opened for development, so its past does not change.
+    #[error("this store only grows: open it for development to amend it or to go back")]
+    OnlyGrows,
     /// No code with this hash is known to this state.
     #[error("unknown code: hash={0}")]
     UnknownCode(B256),

@@ -13,25 +13,31 @@ use crate::{
     state::{Shared, State},
     tables::{Tables, malformed, meta, missing},
 };
-use alloy_primitives::{B256, Keccak256};
+use alloy_primitives::{B256, KECCAK256_EMPTY, Keccak256, keccak256};
+use alloy_trie::{
+    TrieAccount,
+    root::{state_root_unhashed, storage_root_unhashed},
+};
 use keystead_types::{Block, Genesis};
 use std::sync::Arc;
 
 /// What this program writes. A change of any table raises it.
 pub(crate) const FORMAT: u32 = 2;
+/// The same for a store that began with a snapshot: an older program would take what it lacks for damage.
+pub(crate) const FORMAT_WITH_BASE: u32 = 3;
 
 /// Bytes under [`meta::GENESIS`]: chain id, hash of block 0, digest.
 const IDENTITY_BYTES: usize = 8 + 32 + 32;
 
 /// Which chain a store holds.
-struct Identity {
+pub(crate) struct Identity {
     chain_id: u64,
     hash: B256,
     digest: B256,
 }
 
 impl Identity {
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         [self.chain_id.to_be_bytes().as_slice(), self.hash.as_slice(), self.digest.as_slice()].concat()
     }
 
@@ -83,7 +89,7 @@ pub(crate) fn check_known(tables: &Tables, genesis: &Genesis) -> Result<(), Erro
     let stored = tables.meta(format)?.ok_or_else(|| missing(&tables.meta, format.as_bytes()))?;
     let stored: [u8; 4] = stored.try_into().map_err(|_| malformed(&tables.meta, format.as_bytes()))?;
     let stored = u32::from_be_bytes(stored);
-    if stored != FORMAT {
+    if stored != FORMAT && stored != FORMAT_WITH_BASE {
         return Err(Error::Version { stored, known: FORMAT });
     }
     let bytes = tables.meta(name)?.ok_or_else(|| missing(&tables.meta, name.as_bytes()))?;
@@ -92,6 +98,27 @@ pub(crate) fn check_known(tables: &Tables, genesis: &Genesis) -> Result<(), Erro
         return Err(Error::WrongChain { stored: stored.chain_id, given: genesis.spec.chain_id });
     }
     Ok(())
+}
+
+/// Block 0 of a chain, without a store. Cost: hashes the whole genesis state.
+#[must_use]
+pub fn genesis_block(genesis: &Genesis) -> Block {
+    let accounts = genesis.accounts.iter().map(|(address, account)| {
+        let slots = account.storage.iter().filter(|(_, value)| !value.is_zero());
+        let leaf = TrieAccount {
+            nonce: account.nonce,
+            balance: account.balance,
+            storage_root: storage_root_unhashed(slots.map(|(slot, value)| (B256::from(*slot), *value))),
+            code_hash: if account.code.is_empty() { KECCAK256_EMPTY } else { keccak256(&account.code) },
+        };
+        (*address, leaf)
+    });
+    genesis.block(state_root_unhashed(accounts))
+}
+
+/// What says in a store that its chain begins with a genesis, whose block is given.
+pub(crate) fn identify(genesis: &Genesis, block: &Block) -> Identity {
+    Identity { chain_id: genesis.spec.chain_id, hash: block.hash(), digest: digest(genesis) }
 }
 
 /// The genesis block, and the changes that make its state out of nothing.

@@ -5,11 +5,12 @@
 //! [`Snapshot`] is the state after one block and never changes: committed ones read the tables as they were after that
 //! block, pending ones put the changes of their blocks over a committed one. [`Snapshot::child`] computes the state after
 //! a block, [`Store::commit`] makes a pending block the head: one atomic batch, one fsync, with block, receipts, senders
-//! and indices. At start the trie is built from the tables, and its root must be the one in the head's header.
+//! and indices. [`Store::export`] gives a whole state in chunks, [`Load`] makes a store of them. At start the trie is built from the tables, and its root must be the one in the head's header.
 //!
 //! # Invariants
 //! - After a crash at any moment the head is the old or the new block, and the tables are exactly its state.
 //! - Nothing is reported as committed before it is synced.
+//! - Only a store that was opened for development ([`Purpose`]) changes what it has.
 //! - What cannot be the state of the head block is an error, never an answer.
 //!
 //! # Not here
@@ -36,17 +37,21 @@
 
 mod blocks;
 mod cache;
+mod certificates;
 mod commit;
 mod error;
+mod export;
 mod genesis;
 mod history;
 mod keccak;
 mod layer;
+mod load;
 mod logs;
 mod mark;
 mod open;
 mod receipts;
 mod record;
+mod rewrite;
 mod segment;
 mod snapshot;
 mod state;
@@ -57,10 +62,13 @@ mod trie;
 mod verify;
 
 pub use error::{Corruption, Error};
+pub use export::{CHUNK_BYTES_MAX, Chunk, Export, Part, Section};
+pub use genesis::genesis_block;
 pub use history::History;
+pub use load::{Load, LoadEnd, LoadError, LoadPlan};
 pub use logs::{FoundLog, LogQuery};
 pub use segment::Sealed;
 pub use snapshot::{AccountProof, Child, Snapshot, StorageProof};
 pub use stats::{Pruned, Stats, TableStats};
-pub use store::{Commit, Head, Listener, Options, Store};
+pub use store::{Commit, Head, Listener, Options, Purpose, Store};
 pub use verify::{Progress, Verified, verify};

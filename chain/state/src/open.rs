@@ -8,15 +8,15 @@ use crate::{
     cache::{TrieCache, ValueCache},
     commit,
     error::{Corruption, Error},
-    genesis::{self, FORMAT},
+    genesis::{self, FORMAT, FORMAT_WITH_BASE},
     history::{Unindexed, Window},
     logs::Run,
     mark::{Mark, Marked},
-    record,
+    record, rewrite,
     segment::{self, Segments, Tail},
     snapshot::Snapshot,
     state::{Shared, State},
-    store::{Head, Options},
+    store::{Head, Options, Purpose},
     tables::{Base, Expect, TIP, Tables, guarded, malformed, meta, missing},
     trie::Trie,
 };
@@ -44,6 +44,8 @@ pub(crate) struct Opened {
     pub(crate) window: Window,
     pub(crate) unindexed: Unindexed,
     pub(crate) mark: Mark,
+    /// The lowest height from which on all headers are there.
+    pub(crate) base: u64,
 }
 
 /// Opens or creates the store in a folder.
@@ -58,8 +60,10 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
     match stored {
         Some(format) => check_format(&tables, &format)?,
         None if marked.is_some() => return Err(missing(&tables.meta, meta::FORMAT.as_bytes())),
+        None if tables.meta(meta::LOADING)?.is_some() => return Err(Error::HalfLoaded { dir: dir.to_owned() }),
         None => {}
     }
+    let base = lowest_header(&tables)?;
     let segments = Segments::open(dir.join("segments"), &tables)?;
     let shared = Arc::new(Shared {
         tables,
@@ -72,11 +76,21 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
         _lock: lock,
     });
     let block = genesis::load_or_create(&shared, genesis)?;
-    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared, options.trie_bytes))??;
+    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared, options))??;
     check_mark(&shared, head, marked)?;
-    load_tail(&shared, &latest.reads().base, options.segment_blocks.max(1))?;
+    let segment_blocks = match options.purpose {
+        Purpose::Ledger => options.segment_blocks.max(1),
+        Purpose::Development => segment::NEVER,
+    };
+    load_tail(&shared, &latest.reads().base, segment_blocks)?;
     let mark = Mark::open(dir, Marked { number: head.number, hash: head.hash })?;
-    Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark })
+    Ok(Opened { shared, genesis: Arc::new(block), head, latest, window, unindexed, mark, base })
+}
+
+/// The lowest height from which on all headers are there.
+pub(crate) fn lowest_header(tables: &Tables) -> Result<u64, Error> {
+    let Some(bytes) = tables.meta(meta::BASE)? else { return Ok(0) };
+    record::decode_height(&bytes).ok_or_else(|| malformed(&tables.meta, meta::BASE.as_bytes()))
 }
 
 /// Takes the folder for this process; the error says that another one has it.
@@ -97,7 +111,7 @@ fn check_format(tables: &Tables, stored: &[u8]) -> Result<(), Error> {
         reason: "not four bytes".to_owned(),
     })?;
     match stored {
-        FORMAT => Ok(()),
+        FORMAT | FORMAT_WITH_BASE => Ok(()),
         FORMAT_WITHOUT_HISTORY => upgrade(tables),
         _ => Err(Error::Version { stored, known: FORMAT }),
     }
@@ -125,8 +139,9 @@ struct Loaded {
     unindexed: Unindexed,
 }
 
-/// The head and its state. The account trie is built later, and compared with the header.
-fn load_head(shared: &Arc<Shared>, trie_bytes: u64) -> Result<Loaded, Error> {
+/// The head and its state. The account trie is built later, and compared with the header, or in development with the root
+/// that was amended.
+fn load_head(shared: &Arc<Shared>, options: Options) -> Result<Loaded, Error> {
     let tables = &shared.tables;
     let number = tables.tip()?;
     let key = number.to_be_bytes();
@@ -134,7 +149,11 @@ fn load_head(shared: &Arc<Shared>, trie_bytes: u64) -> Result<Loaded, Error> {
     let hash = keccak256(&header);
     let bytes = tables.blocks.get(key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
     let block = commit::decode_block(tables, number, hash, &bytes)?;
-    let state_root = block.header().state_root;
+    let amended = match options.purpose {
+        Purpose::Ledger => None,
+        Purpose::Development => rewrite::amended_root(tables, number)?,
+    };
+    let state_root = amended.unwrap_or_else(|| block.header().state_root);
     let head = Head { number, hash, state_root, timestamp_ms: block.timestamp_ms() };
     let window = Window::load(tables)?;
     let unindexed = Unindexed::load(tables, window.oldest, number)?;
@@ -142,7 +161,7 @@ fn load_head(shared: &Arc<Shared>, trie_bytes: u64) -> Result<Loaded, Error> {
     let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie: Trie::default() };
     shared.accounts.advance(number, None, std::iter::empty());
     shared.slots.advance(number, None, std::iter::empty());
-    Ok(Loaded { head, latest: Arc::new(Snapshot::starting(head, state, trie_bytes)), window, unindexed })
+    Ok(Loaded { head, latest: Arc::new(Snapshot::starting(head, state, options.trie_bytes)), window, unindexed })
 }
 
 /// Indexes the logs of the blocks that are not sealed. In a folder that was never sealed that may be all of them; so

@@ -22,7 +22,7 @@ mod writer;
 pub(crate) use files::Segments;
 pub(crate) use read::{Record, Segment, SegmentLists};
 pub use seal::Sealed;
-pub(crate) use seal::{Tail, seal};
+pub(crate) use seal::{NEVER, Tail, seal};
 
 use twox_hash::XxHash3_128;
 

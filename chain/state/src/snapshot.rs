@@ -212,6 +212,11 @@ impl Child {
         self.state.trie.root()
     }
 
+    /// The state, and what it changes.
+    pub(crate) fn into_parts(self) -> (State, Changes) {
+        (self.state, self.changes)
+    }
+
     /// The snapshot, once the block's hash is known.
     ///
     /// Trust: the hash is taken as given; [`crate::Store::commit`] compares it with the block.

@@ -62,6 +62,11 @@ impl Shared {
             bases.pop_front();
         }
     }
+
+    /// Forgets the committed blocks from a height on: they are replaced.
+    pub(crate) fn retract(&self, number: u64) {
+        self.bases.write().unwrap_or_else(PoisonError::into_inner).retain(|base| base.number < number);
+    }
 }
 
 /// One world state.
@@ -86,11 +91,11 @@ impl State {
         if let Some(account) = self.layers.iter().rev().find_map(|layer| layer.changes.account(address)) {
             return Ok(account);
         }
-        if let Some(account) = self.shared.accounts.get(address, self.base.number) {
+        if let Some(account) = self.shared.accounts.get(address, self.base.version) {
             return Ok(account);
         }
         let account = self.base.account(&self.shared.tables, address)?;
-        self.shared.accounts.fill(address, self.base.number, account);
+        self.shared.accounts.fill(address, self.base.version, account);
         Ok(account)
     }
 
@@ -100,11 +105,11 @@ impl State {
             return Ok(value);
         }
         let key = (*address, *slot);
-        if let Some(value) = self.shared.slots.get(&key, self.base.number) {
+        if let Some(value) = self.shared.slots.get(&key, self.base.version) {
             return Ok(value);
         }
         let value = self.base.slot(&self.shared.tables, address, slot)?;
-        self.shared.slots.fill(&key, self.base.number, value);
+        self.shared.slots.fill(&key, self.base.version, value);
         Ok(value)
     }
 

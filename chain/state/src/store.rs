@@ -5,6 +5,7 @@ use crate::{
     commit::{self, Bundle},
     error::Error,
     history::{self, History, Target, Undo, UndoneStates, Unindexed, Window},
+    layer::Changes,
     logs::Run,
     mark::{Mark, Marked},
     open::{Opened, open},
@@ -12,8 +13,10 @@ use crate::{
     snapshot::Snapshot,
     state::{Shared, State},
     tables::{Base, malformed, missing},
+    trie::Trie,
 };
 use alloy_primitives::{Address, B256, keccak256};
+use fjall::OwnedWriteBatch;
 use keystead_types::{Block, Certificate, Genesis, Header, Receipt};
 use std::{
     collections::VecDeque,
@@ -23,11 +26,20 @@ use std::{
     time::Duration,
 };
 
-/// How far above the head a certificate is kept. Certificates come before their blocks while a node catches up.
-const CERTIFICATES_AHEAD_MAX: u64 = 4_096;
 /// Decoded blocks that are kept in memory, with receipts and senders: what RPC clients ask for most. At 4 MiB a block
 /// this bounds them to 64 MiB.
 const RECENT_BLOCKS: usize = 16;
+
+/// What a store is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// It only grows, and every block is on disk when it is committed.
+    #[default]
+    Ledger,
+    /// Its head may be amended, and it may go back ([`Store::amend`], [`Store::restore`]). It does not wait for the disk,
+    /// so a crash of the machine may lose the last blocks, and blocks are never sealed.
+    Development,
+}
 
 /// How a store uses memory and disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +58,8 @@ pub struct Options {
     pub undone_values_max: usize,
     /// Blocks in a sealed file at most, at least 1.
     pub segment_blocks: u64,
+    /// Whether it may change what it has.
+    pub purpose: Purpose,
 }
 
 impl Default for Options {
@@ -57,6 +71,7 @@ impl Default for Options {
             history: History::default(),
             undone_values_max: 1 << 18,
             segment_blocks: 8_192,
+            purpose: Purpose::Ledger,
         }
     }
 }
@@ -109,7 +124,7 @@ pub(crate) struct Recent {
     pub(crate) head: Head,
     pub(crate) window: Window,
     /// Oldest first, the head's last.
-    states: VecDeque<Arc<Snapshot>>,
+    pub(crate) states: VecDeque<Arc<Snapshot>>,
     /// Oldest first, the head's last.
     pub(crate) blocks: VecDeque<RecentBlock>,
 }
@@ -120,21 +135,25 @@ pub type Listener = dyn Fn() + Send + Sync;
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     genesis: Arc<Block>,
+    genesis_state: Arc<Genesis>,
     recent_states: usize,
     trie_bytes: u64,
     history: History,
-    undone: Arc<UndoneStates>,
-    unindexed: Unindexed,
+    purpose: Purpose,
+    pub(crate) undone: Arc<UndoneStates>,
+    pub(crate) unindexed: Unindexed,
     /// Held during upkeep.
     pub(crate) upkeep: Mutex<()>,
     pub(crate) segment_blocks: u64,
     /// Held while a file is written.
     pub(crate) sealer: Mutex<()>,
+    /// The lowest height from which on all headers are there: above 0 if the store began with a snapshot.
+    base: u64,
     pub(crate) recent: RwLock<Recent>,
     /// Held during a commit: there is one writer at a time.
-    writer: Mutex<Mark>,
+    pub(crate) writer: Mutex<Mark>,
     /// Height of the head, for those who wait.
-    height: Mutex<u64>,
+    pub(crate) height: Mutex<u64>,
     risen: Condvar,
     listeners: Mutex<Vec<Weak<Listener>>>,
 }
@@ -167,21 +186,25 @@ impl Store {
     /// wrong folder.
     /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
     pub fn open_early(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
-        let Opened { shared, genesis, head, latest, window, unindexed, mark } = open(dir, genesis, options)?;
+        let genesis_state = Arc::new(genesis.clone());
+        let Opened { shared, genesis, head, latest, window, unindexed, mark, base } = open(dir, genesis, options)?;
         let recent_states = options.recent_states.max(1);
         shared.publish(&latest.reads().base, recent_states);
         let recent = Recent { head, window, states: VecDeque::from([latest]), blocks: VecDeque::new() };
         let inner = Inner {
             shared,
             genesis,
+            genesis_state,
             recent_states,
             trie_bytes: options.trie_bytes,
             history: options.history,
+            purpose: options.purpose,
             undone: Arc::new(UndoneStates::new(options.undone_values_max)),
             unindexed,
             upkeep: Mutex::new(()),
             segment_blocks: options.segment_blocks.max(1),
             sealer: Mutex::new(()),
+            base,
             recent: RwLock::new(recent),
             writer: Mutex::new(mark),
             height: Mutex::new(head.number),
@@ -208,6 +231,12 @@ impl Store {
     #[must_use]
     pub fn genesis(&self) -> Arc<Block> {
         Arc::clone(&self.inner.genesis)
+    }
+
+    /// The rules and accounts that the chain began with.
+    #[must_use]
+    pub fn genesis_state(&self) -> Arc<Genesis> {
+        Arc::clone(&self.inner.genesis_state)
     }
 
     /// The last committed block.
@@ -241,7 +270,8 @@ impl Store {
         let key = number.to_be_bytes();
         let bytes = above.reads().base.bytes(table, &key)?.ok_or_else(|| missing(table, &key))?;
         let header = record::decode_header(&bytes).ok_or_else(|| malformed(table, &key))?;
-        let target = Target { number, hash: keccak256(&bytes), root: header.state_root };
+        let root = self.amended_root(number)?.unwrap_or(header.state_root);
+        let target = Target { number, hash: keccak256(&bytes), root };
         Ok(Some(Arc::new(Snapshot::of_past(above, Arc::clone(&self.inner.undone), target))))
     }
 
@@ -331,7 +361,7 @@ impl Store {
     }
 
     /// Calls the listeners without holding their lock, so that one may add another.
-    fn tell_listeners(&self) {
+    pub(crate) fn tell_listeners(&self) {
         let listeners: Vec<_> = lock(&self.inner.listeners).iter().filter_map(Weak::upgrade).collect();
         for listener in listeners {
             listener();
@@ -350,12 +380,26 @@ impl Store {
         if committed == got { Ok(true) } else { Err(Error::Conflict { number, committed, got }) }
     }
 
+    /// True if its past may change.
+    pub(crate) fn is_for_development(&self) -> bool {
+        self.inner.purpose == Purpose::Development
+    }
+
+    /// A batch that waits for the disk, unless the store is for development.
+    pub(crate) fn batch(&self) -> OwnedWriteBatch {
+        let tables = &self.inner.shared.tables;
+        match self.inner.purpose {
+            Purpose::Ledger => commit::batch(tables),
+            Purpose::Development => tables.database.batch(),
+        }
+    }
+
     /// Writes the batch.
     fn write(&self, commit: &Commit) -> Result<Written, Error> {
         let tables = &self.inner.shared.tables;
         let block = &commit.block;
         let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
-        let mut batch = commit::batch(tables);
+        let mut batch = self.batch();
         let early = self.early_certificate(block.number())?;
         let own = commit.certificate.or(early).filter(|certificate| certificate.block_hash == block.hash());
         if own.is_none() && early.is_some() {
@@ -381,11 +425,11 @@ impl Store {
         Ok(Written { head, undo, bytes })
     }
 
-    /// Makes a committed block visible: caches first, then the state, so that no reader mixes two blocks.
-    fn publish(&self, commit: Commit, head: Head) {
+    /// Makes a changed state visible: caches first, then the state, so that no reader mixes two. It is the caller who
+    /// keeps it.
+    pub(crate) fn show(&self, head: Head, changes: &Changes, trie: Trie) -> Arc<Snapshot> {
         let shared = &self.inner.shared;
-        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
-        let changes = &layer.changes;
+        let version = self.latest().reads().base.version.saturating_add(1);
         let wiped = |(address, _): &(B256, B256)| changes.storage.get(address).is_some_and(|storage| storage.wiped);
         let wiped: Option<&dyn Fn(&_) -> bool> =
             if changes.storage.values().any(|storage| storage.wiped) { Some(&wiped) } else { None };
@@ -393,18 +437,23 @@ impl Store {
             .storage
             .iter()
             .flat_map(|(address, storage)| storage.slots.iter().map(|(slot, value)| ((*address, *slot), *value)));
-        shared.slots.advance(head.number, wiped, slots);
+        shared.slots.advance(version, wiped, slots);
         let accounts = changes.accounts.iter().map(|(address, account)| (*address, *account));
-        shared.accounts.advance(head.number, None, accounts);
+        shared.accounts.advance(version, None, accounts);
         for (address, storage) in changes.storage.iter().filter(|(_, storage)| storage.trie.leaves() > 0) {
             shared.tries.insert(*address, storage.trie.clone());
         }
         let unindexed = self.inner.unindexed.view();
-        let base = Arc::new(shared.tables.base(head.number, head.hash, unindexed));
-        let trie = commit.snapshot.reads().trie.clone();
+        let base = Arc::new(shared.tables.base(head.number, head.hash, unindexed).with_version(version));
         let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie };
         shared.publish(&state.base, self.inner.recent_states);
-        let snapshot = Arc::new(Snapshot::new(head.number, head.hash, state));
+        Arc::new(Snapshot::new(head.number, head.hash, state))
+    }
+
+    /// Makes a committed block visible.
+    fn publish(&self, commit: Commit, head: Head) {
+        let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
+        let snapshot = self.show(head, &layer.changes, commit.snapshot.reads().trie.clone());
         // Then it is the recent states that hold what no later one needs: fewer are kept, one less with each block.
         let crowded = snapshot.reads().trie.bytes() > self.inner.trie_bytes;
         let mut recent = self.inner.recent.write().unwrap_or_else(PoisonError::into_inner);
@@ -426,72 +475,23 @@ impl Store {
         self.inner.undone.retire(head.number);
     }
 
-    /// Stores a certificate of the block at a height; a later one replaces it. It survives a crash of the process at
-    /// once, and one of the machine after the next commit.
-    ///
-    /// A certificate above the head is kept until its block comes, and dropped then if it names another block.
-    ///
-    /// Trust: the signature was verified by the caller.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] if another block stands at this height, [`Error::TooFarAhead`]: nothing was written.
-    pub fn put_certificate(&self, number: u64, certificate: Certificate) -> Result<(), Error> {
-        // Against a commit of this height in between, which would not see the certificate.
-        let writer = lock(&self.inner.writer);
-        let head = self.head().number;
-        if number > head.saturating_add(CERTIFICATES_AHEAD_MAX) {
-            return Err(Error::TooFarAhead { number, head, ahead_max: CERTIFICATES_AHEAD_MAX });
-        }
-        if let Some(committed) = self.hash_of(number)?.filter(|hash| *hash != certificate.block_hash) {
-            return Err(Error::Conflict { number, committed, got: certificate.block_hash });
-        }
-        let table = &self.inner.shared.tables.certificates;
-        table.insert(number.to_be_bytes(), record::encode_certificate(&certificate))?;
-        drop(writer);
-        if number <= head {
-            self.tell_listeners();
-        }
-        Ok(())
-    }
-
-    /// The certificate of the committed block at a height, if it has one of its own.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::Store`]: stop.
-    pub fn certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
-        if number > self.head().number { Ok(None) } else { self.early_certificate(number) }
-    }
-
-    fn early_certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
-        let tables = &self.inner.shared.tables;
-        let (table, key) = (&tables.certificates, number.to_be_bytes());
-        let Some(bytes) = table.get(key)? else { return Ok(None) };
-        record::decode_certificate(&bytes).map(Some).ok_or_else(|| malformed(table, &key))
-    }
-
-    /// The lowest certificate of a committed block at or above a height, with its height.
-    ///
-    /// # Errors
-    /// As [`Self::certificate`].
-    pub fn certificate_at_or_above(&self, number: u64) -> Result<Option<(u64, Certificate)>, Error> {
-        let head = self.head().number;
-        if number > head {
-            return Ok(None);
-        }
-        let table = &self.inner.shared.tables.certificates;
-        let Some(entry) = table.range(number.to_be_bytes()..=head.to_be_bytes()).next() else { return Ok(None) };
-        let (key, bytes) = entry.into_inner()?;
-        let found = record::decode_height(&key).zip(record::decode_certificate(&bytes));
-        found.map(Some).ok_or_else(|| malformed(table, &key))
-    }
-
     /// The header of the committed block at a height.
     ///
     /// # Errors
-    /// As [`Self::certificate`].
+    /// [`Error::Pruned`]: it lies below the snapshot that the store began with. Otherwise as [`Self::certificate`].
     pub fn header(&self, number: u64) -> Result<Option<Header>, Error> {
         let tables = &self.inner.shared.tables;
-        self.base().read(&tables.headers, &number.to_be_bytes(), record::decode_header)
+        let found = self.base().read(&tables.headers, &number.to_be_bytes(), record::decode_header)?;
+        match found {
+            None if number < self.inner.base => Err(Error::Pruned { number, oldest: self.inner.base }),
+            found => Ok(found),
+        }
+    }
+
+    /// The lowest height from which on all headers are kept: above 0 if the store began with a snapshot.
+    #[must_use]
+    pub fn oldest_header(&self) -> u64 {
+        self.inner.base
     }
 
     /// The tables after the head. A commit that is under way is not seen, not even in part.

@@ -13,8 +13,10 @@ use crate::{
 use alloy_primitives::{B256, Bytes, U256, hex, keccak256};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::{ErrorKind, Read as _},
+    ops::{Bound, RangeBounds},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -26,6 +28,8 @@ const MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const JOURNAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Longest list of a table's files that is read: it has some 30 bytes per file of 64 MiB.
 const LIST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Length of the height at the end of a key of the history.
+const HEIGHT_BYTES: usize = 8;
 /// Threads that flush and compact: one beside the committing thread.
 const WORKERS: usize = 2;
 
@@ -103,6 +107,15 @@ pub(crate) mod meta {
     pub(crate) const INDEXED: &str = "indexed";
     /// The last block that is in a sealed file, eight bytes.
     pub(crate) const SEALED: &str = "sealed";
+    /// The lowest height from which on all headers are there, eight bytes; absent if that is 0.
+    pub(crate) const BASE: &str = "base";
+    /// A snapshot that is half loaded: what it is, and the number of its next chunk. Absent in a store.
+    pub(crate) const LOADING: &str = "loading";
+
+    /// The key of the root of the state after a block that was amended, 32 bytes; there is none if its header has it.
+    pub(crate) fn amended(number: u64) -> Vec<u8> {
+        [b"amended".as_slice(), &number.to_be_bytes()].concat()
+    }
 }
 
 /// What a folder of tables should hold.
@@ -220,8 +233,13 @@ impl Tables {
 
     /// A view of the tables as they are now, which is after block `number` with this hash. `unindexed` is older.
     pub(crate) fn base(&self, number: u64, hash: B256, unindexed: View) -> Base {
-        Base { number, hash, view: Some(self.database.snapshot()), unindexed, past: false }
+        Base { number, hash, version: number, view: Some(self.database.snapshot()), unindexed, past: false }
     }
+}
+
+/// All keys behind a key.
+fn behind(after: &[u8]) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    (Bound::Excluded(after.to_vec()), Bound::Unbounded)
 }
 
 /// Looks at the files that fjall trusts: those that it would replace by empty ones if they were gone, and the list of a
@@ -300,6 +318,9 @@ pub(crate) fn name(table: &Keyspace) -> &'static str {
 pub(crate) struct Base {
     pub(crate) number: u64,
     pub(crate) hash: B256,
+    /// For the caches, to tell which of two states of the tables is the later one. It is the height as long as blocks
+    /// are all that changes them; in development an amendment counts too, and so does going back.
+    pub(crate) version: u64,
     /// `None` before the genesis block: then everything is absent.
     view: Option<fjall::Snapshot>,
     /// Old values that are not in the view by key.
@@ -311,12 +332,18 @@ pub(crate) struct Base {
 impl Base {
     /// The tables before the genesis block.
     pub(crate) fn of_nothing() -> Self {
-        Self { number: 0, hash: B256::ZERO, view: None, unindexed: View::default(), past: false }
+        Self { number: 0, hash: B256::ZERO, version: 0, view: None, unindexed: View::default(), past: false }
     }
 
     /// The tables as they were after an earlier block, which the history in this view must reach.
     pub(crate) fn past(&self, number: u64, hash: B256) -> Self {
-        Self { number, hash, view: self.view.clone(), unindexed: self.unindexed.clone(), past: true }
+        // A version is never below its height, so what has not changed since is what this block left.
+        Self { number, hash, version: number, view: self.view.clone(), unindexed: self.unindexed.clone(), past: true }
+    }
+
+    /// The same as a later version of the tables than its height says.
+    pub(crate) fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
     }
 
     /// The bytes of a table at a key.
@@ -417,8 +444,25 @@ impl Base {
         tables: &Tables,
         range: &Range,
     ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
+        self.accounts_in(tables, range.first.0.to_vec()..=range.last.0.to_vec())
+    }
+
+    /// All accounts behind a key, as [`Self::accounts`].
+    pub(crate) fn accounts_after(
+        &self,
+        tables: &Tables,
+        after: &[u8],
+    ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
+        self.accounts_in(tables, behind(after))
+    }
+
+    fn accounts_in<R: RangeBounds<Vec<u8>>>(
+        &self,
+        tables: &Tables,
+        keys: R,
+    ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<R> {
         let table = tables.accounts.clone();
-        let entries = self.view.as_ref().map(|view| view.range(&table, range.first.0..=range.last.0));
+        let entries = self.view.as_ref().map(|view| view.range(&table, keys));
         let entries = entries.into_iter().flatten().map(fjall::Guard::into_inner);
         let entries = entries.filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.as_ref() != TIP));
         entries.map(move |entry| {
@@ -427,6 +471,94 @@ impl Base {
             let record = AccountRecord::decode(&bytes).ok_or_else(|| malformed(&table, &key))?;
             Ok((B256::new(*address), record))
         })
+    }
+
+    /// All slots behind a key, in order of hashed addresses, then of hashed slots. Only for a base in its own view.
+    pub(crate) fn slots_after(
+        &self,
+        tables: &Tables,
+        after: &[u8],
+    ) -> impl Iterator<Item = Result<([u8; 64], U256), Error>> + use<> {
+        let table = tables.storage.clone();
+        let entries = self.view.as_ref().map(|view| view.range(&table, behind(after)));
+        let entries = entries.into_iter().flatten().map(fjall::Guard::into_inner);
+        let entries = entries.filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.as_ref() != TIP));
+        entries.map(move |entry| {
+            let (key, bytes) = entry?;
+            let slot: &[u8; 64] = key.as_ref().try_into().map_err(|_| malformed(&table, &key))?;
+            let value = record::decode_slot(&bytes).ok_or_else(|| malformed(&table, &key))?;
+            Ok((*slot, value))
+        })
+    }
+
+    /// True if the view is later than the block, so that values have to be sought through the history.
+    pub(crate) const fn is_past(&self) -> bool {
+        self.past
+    }
+
+    /// The keys behind a key of a flat table, those that its history has, and more that are sorted: ascending, each once.
+    /// Some of them may have no value at this block.
+    pub(crate) fn keys_then_and_now(
+        &self,
+        (flat, history): (&Keyspace, &Keyspace),
+        more: BTreeSet<Vec<u8>>,
+        after: &[u8],
+    ) -> impl Iterator<Item = Result<Vec<u8>, Error>> + use<> {
+        let keys = |table: &Keyspace, suffix: usize| {
+            let entries = self.view.as_ref().map(|view| view.range(table, behind(after)));
+            let keys = entries.into_iter().flatten().map(|entry| entry.key().map_err(Error::from));
+            let keys = keys.filter(|key| key.as_ref().map_or(true, |key| key.as_ref() != TIP));
+            let cut =
+                move |key: fjall::UserKey| key.get(..key.len().saturating_sub(suffix)).unwrap_or_default().to_vec();
+            keys.map(move |key| key.map(cut))
+        };
+        let mut sorted = [
+            (Box::new(keys(flat, 0)) as Box<dyn Iterator<Item = Result<Vec<u8>, Error>> + Send>).peekable(),
+            (Box::new(keys(history, HEIGHT_BYTES)) as Box<dyn Iterator<Item = _> + Send>).peekable(),
+            (Box::new(more.into_iter().map(Ok)) as Box<dyn Iterator<Item = _> + Send>).peekable(),
+        ];
+        let after = after.to_vec();
+        let keys = std::iter::from_fn(move || {
+            for keys in &mut sorted {
+                if let Some(Err(error)) = keys.next_if(Result::is_err) {
+                    return Some(Err(error));
+                }
+            }
+            let least = sorted.iter_mut().filter_map(|keys| keys.peek()?.as_ref().ok()).min()?.clone();
+            for keys in &mut sorted {
+                while keys.next_if(|key| key.as_ref().is_ok_and(|key| *key == least)).is_some() {}
+            }
+            Some(Ok(least))
+        });
+        // The history of the key itself lies behind it.
+        keys.filter(move |key| key.as_ref().map_or(true, |key| *key > after))
+    }
+
+    /// The hashes of code behind a hash, whether an account names it or not.
+    pub(crate) fn code_hashes_after(
+        &self,
+        tables: &Tables,
+        after: &[u8],
+    ) -> impl Iterator<Item = Result<B256, Error>> + use<> {
+        let table = tables.code.clone();
+        let entries = self.view.as_ref().map(|view| view.range(&table, behind(after)));
+        let keys = entries.into_iter().flatten().map(|entry| entry.key().map_err(Error::from));
+        let keys = keys.filter(|key| key.as_ref().map_or(true, |key| key.as_ref() != TIP));
+        keys.map(move |key| {
+            let key = key?;
+            let hash: &[u8; 32] = key.as_ref().try_into().map_err(|_| malformed(&table, &key))?;
+            Ok(B256::new(*hash))
+        })
+    }
+
+    /// Hashed addresses of accounts whose old values are not there by key yet.
+    pub(crate) fn unindexed_accounts(&self) -> BTreeSet<Vec<u8>> {
+        self.unindexed.accounts().map(|address| address.to_vec()).collect()
+    }
+
+    /// Keys of slots whose old values are not there by key yet.
+    pub(crate) fn unindexed_slots(&self) -> BTreeSet<Vec<u8>> {
+        self.unindexed.slots().map(|(address, slot)| record::slot_key(address, slot).to_vec()).collect()
     }
 
     /// The slots of a hashed address in a range, in order of their hashes. Only for a base in its own view.

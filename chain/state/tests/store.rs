@@ -21,7 +21,11 @@ mod history;
 mod model;
 #[path = "store/oracle.rs"]
 mod oracle;
+#[path = "store/rewrite.rs"]
+mod rewrite;
 #[path = "store/segments.rs"]
 mod segments;
+#[path = "store/transfer.rs"]
+mod transfer;
 #[path = "store/verify.rs"]
 mod verify;

@@ -9,7 +9,8 @@
 //! (`mergeNetsplitBlock`, or a terminal total difficulty of zero), else where a header's difficulty is zero.
 
 use alloy_eips::{eip7594::MAX_BLOBS_PER_TX_FUSAKA, eip7840::BlobParams};
-use alloy_primitives::{Address, U256, address};
+use alloy_primitives::{Address, B256, U256, address};
+use std::collections::BTreeSet;
 
 /// Entries of a blob schedule: Cancun, Prague, Osaka and the five BPO forks that a genesis file can name.
 pub const BLOB_ENTRIES_MAX: usize = 8;
@@ -70,6 +71,8 @@ pub struct Forks {
     pub tangerine_whistle: Option<u64>,
     pub spurious_dragon: Option<u64>,
     pub byzantium: Option<u64>,
+    /// Petersburg's rules hold from here on, too; it counts by itself in the fork id.
+    pub constantinople: Option<u64>,
     pub petersburg: Option<u64>,
     pub istanbul: Option<u64>,
     pub muir_glacier: Option<u64>,
@@ -123,6 +126,7 @@ impl Forks {
         tangerine_whistle: None,
         spurious_dragon: None,
         byzantium: None,
+        constantinople: None,
         petersburg: None,
         istanbul: None,
         muir_glacier: None,
@@ -161,7 +165,7 @@ impl Forks {
             Fork::TangerineWhistle => self.tangerine_whistle = begin,
             Fork::SpuriousDragon => self.spurious_dragon = begin,
             Fork::Byzantium => self.byzantium = begin,
-            Fork::Petersburg => self.petersburg = begin,
+            Fork::Petersburg => (self.constantinople, self.petersburg) = (begin, begin),
             Fork::Istanbul => (self.istanbul, self.muir_glacier) = (begin, begin),
             Fork::Berlin => self.berlin = begin,
             Fork::London => (self.london, self.arrow_glacier, self.gray_glacier) = (begin, begin, begin),
@@ -222,6 +226,7 @@ impl Forks {
             (self.berlin, Fork::Berlin),
             (self.istanbul, Fork::Istanbul),
             (self.petersburg, Fork::Petersburg),
+            (self.constantinople, Fork::Petersburg),
             (self.byzantium, Fork::Byzantium),
             (self.spurious_dragon, Fork::SpuriousDragon),
             (self.tangerine_whistle, Fork::TangerineWhistle),
@@ -237,6 +242,45 @@ impl Forks {
         entry.filter(|_| fork >= Fork::Cancun).map(|entry| entry.params(fork))
     }
 
+    /// Seconds at which rules change after the merge, ascending, each once: forks from Shanghai on and entries of the blob
+    /// schedule.
+    #[must_use]
+    pub fn times(&self) -> Vec<u64> {
+        let forks = [self.shanghai, self.cancun, self.prague, self.osaka];
+        let blobs = self.blobs.iter().flatten().map(|entry| entry.since);
+        ascending(forks.into_iter().flatten().chain(blobs))
+    }
+
+    /// The bytes whose CRC-32 is the fork id of a block (EIP-2124, EIP-6122): the genesis hash, then each height and each
+    /// time at which rules changed between the genesis block and this one.
+    #[must_use]
+    pub fn id_bytes(&self, genesis: (B256, u64), number: u64, timestamp: u64) -> Vec<u8> {
+        let (hash, genesis_time) = genesis;
+        let heights = [
+            self.homestead,
+            self.tangerine_whistle,
+            self.spurious_dragon,
+            self.byzantium,
+            self.constantinople,
+            self.petersburg,
+            self.istanbul,
+            self.muir_glacier,
+            self.berlin,
+            self.london,
+            self.arrow_glacier,
+            self.gray_glacier,
+            match self.merge {
+                Merge::Block(at) => Some(at),
+                Merge::Never | Merge::ZeroDifficulty => None,
+            },
+        ];
+        let heights = ascending(heights.into_iter().flatten().filter(|at| (1..=number).contains(at)));
+        let times = self.times().into_iter().filter(|at| *at > genesis_time && *at <= timestamp);
+        let mut bytes = hash.to_vec();
+        heights.into_iter().chain(times).for_each(|at| bytes.extend(at.to_be_bytes()));
+        bytes
+    }
+
     /// Blocks by which the difficulty bomb is delayed (EIP-649 and its successors).
     #[must_use]
     pub fn bomb_delay(&self, number: u64) -> u64 {
@@ -246,10 +290,16 @@ impl Forks {
             (self.london, 9_700_000),
             (self.muir_glacier, 9_000_000),
             (self.petersburg, 5_000_000),
+            (self.constantinople, 5_000_000),
             (self.byzantium, 3_000_000),
         ];
         delays.iter().find_map(|(since, delay)| since.filter(|since| *since <= number).map(|_| *delay)).unwrap_or(0)
     }
+}
+
+/// The numbers in order, each once.
+fn ascending(numbers: impl Iterator<Item = u64>) -> Vec<u64> {
+    numbers.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 impl Fork {
@@ -302,6 +352,29 @@ mod tests {
         assert_eq!((forks.fork(26, 260, work), forks.fork(27, 270, work)), (Fork::Berlin, Fork::London));
         assert_eq!((forks.fork(35, 1_000, work), forks.fork(36, 360, U256::ZERO)), (Fork::London, Fork::Paris));
         assert_eq!((forks.fork(38, 389, U256::ZERO), forks.fork(39, 390, U256::ZERO)), (Fork::Paris, Fork::Shanghai));
+    }
+
+    #[test]
+    fn the_fork_id_counts_each_change_once_and_none_of_the_genesis_block() {
+        let mut forks = Forks::always(Fork::SpuriousDragon);
+        let genesis = (B256::repeat_byte(7), 100);
+        assert_eq!(forks.id_bytes(genesis, 9, 900), genesis.0.as_slice());
+        forks.start(Fork::Byzantium, 5);
+        forks.start(Fork::Petersburg, 5);
+        forks.merge = Merge::Block(8);
+        forks.start(Fork::Shanghai, 100);
+        forks.start(Fork::Cancun, 101);
+        let numbers = |number, timestamp| {
+            let bytes = forks.id_bytes(genesis, number, timestamp);
+            let (hash, rest) = bytes.split_at(32);
+            assert_eq!(hash, genesis.0.as_slice());
+            rest.chunks(8).map(|chunk| u64::from_be_bytes(chunk.try_into().unwrap_or_default())).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(4, 100), [] as [u64; 0]);
+        assert_eq!(numbers(5, 100), [5]);
+        // Cancun is a fork and an entry of the blob schedule; Shanghai began with the genesis block.
+        assert_eq!(numbers(8, 101), [5, 8, 101]);
+        assert_eq!(forks.times(), [100, 101]);
     }
 
     #[test]

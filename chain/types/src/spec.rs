@@ -40,6 +40,9 @@ pub struct ChainSpec {
     pub base_fee_initial: u64,
     /// How far a block's time may run ahead of a validator's clock before the validator waits, in milliseconds.
     pub drift_ms_max: u64,
+    /// Whether an account with code may send transactions, which EIP-3607 forbids. Only a development node says yes, for
+    /// contracts that it impersonates.
+    pub code_sends: bool,
     /// The forks of a foreign chain, which runs under Ethereum's own rules; `None` for Keystead's.
     pub ethereum: Option<Forks>,
 }
@@ -62,6 +65,7 @@ impl ChainSpec {
             base_fee_denominator: 480,
             base_fee_initial: 1_000_000_000,
             drift_ms_max: 500,
+            code_sends: false,
             ethereum: None,
         }
     }
@@ -76,6 +80,7 @@ impl ChainSpec {
             base_fee_denominator: 8,
             base_fee_initial: INITIAL_BASE_FEE,
             drift_ms_max: 0,
+            code_sends: false,
             ethereum: Some(forks),
         }
     }

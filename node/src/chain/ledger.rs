@@ -6,8 +6,8 @@ use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
 use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome, build, execute};
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
-    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, Header, Recovered,
-    recover_all,
+    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, ConsensusContext,
+    EthereumBody, Header, Recovered, Withdrawals,
 };
 use std::{
     sync::Arc,
@@ -18,6 +18,8 @@ use std::{
 const BLOCK_OVERHEAD_BYTES: usize = 256 * 1024;
 /// Transactions in one block at most: the gas limit allows 7,142.
 const TRANSACTIONS_MAX: usize = 8_192;
+/// Candidates that are taken from the pool for each transaction that a block can hold: some are refused or do not fit.
+const CANDIDATES_PER_TRANSACTION: usize = 2;
 /// How long filling a block may take before it is closed as it is.
 const BUILD_TIME_MAX: Duration = Duration::from_millis(400);
 
@@ -27,37 +29,15 @@ impl Ledger for Chain {
     }
 
     fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
-        let parent = request.parent.header();
-        let parent_hash = request.parent.hash();
-        let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
-        let base_fee = self.spec.next_base_fee(parent);
-        let shell = Block::assemble(BlockParts {
-            parent_hash,
-            number: parent.number.saturating_add(1),
+        let plan = Plan {
+            context: request.context,
             timestamp_ms: request.timestamp_ms,
             beneficiary: self.fee_recipient,
-            state_root: B256::ZERO,
-            receipts_root: B256::ZERO,
-            logs_bloom: alloy_primitives::Bloom::ZERO,
             gas_limit: self.spec.gas_limit,
-            gas_used: 0,
-            base_fee,
-            transactions: Vec::new(),
-            context: request.context,
-            requests: Vec::new(),
-        });
-        let mut candidates = self.pool().best(base_fee);
-        let limits = BuildLimits {
-            bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
-            transactions_max: TRANSACTIONS_MAX,
+            base_fee: self.spec.next_base_fee(request.parent.header()),
+            prev_randao: None,
         };
-        let start = Instant::now();
-        let stop = || start.elapsed() > BUILD_TIME_MAX;
-        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
-            .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
-        self.drop_refused(&built.refused);
-        let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
-        self.seal(&shell, &snapshot, built.outcome, transactions)
+        self.build_as(&request.parent, &plan)
     }
 
     fn check(&self, block: &Arc<Block>, parent: &Arc<Block>) -> Result<Verdict, LedgerError> {
@@ -100,7 +80,8 @@ impl Ledger for Chain {
             })?),
         };
         let commit = Commit {
-            block: Arc::clone(block),
+            // The same block as the one given, which the engine read from its files: this one knows its hashes already.
+            block: Arc::clone(&executed.block),
             senders: executed.senders.clone(),
             receipts: executed.receipts.clone(),
             snapshot: Arc::clone(&executed.snapshot),
@@ -146,7 +127,81 @@ impl Ledger for Chain {
     }
 }
 
+/// What a block is made with, beside its parent and what waits in the pool.
+pub(crate) struct Plan {
+    pub(crate) context: ConsensusContext,
+    pub(crate) timestamp_ms: u64,
+    pub(crate) beneficiary: Address,
+    pub(crate) gas_limit: u64,
+    pub(crate) base_fee: u64,
+    /// What `PREVRANDAO` returns, if not what the context gives. No context gives a chosen value, so such a block is
+    /// one of a foreign chain in the store; only development makes it.
+    pub(crate) prev_randao: Option<B256>,
+}
+
+impl Plan {
+    /// The block of these parts.
+    fn assemble(&self, parts: BlockParts) -> Result<Block, LedgerError> {
+        let block = Block::assemble(parts);
+        let Some(mix_hash) = self.prev_randao else { return Ok(block) };
+        let header = Header { mix_hash, ..block.header().clone() };
+        let body = EthereumBody { ommers: Vec::new(), withdrawals: Some(Withdrawals::default()) };
+        Block::ethereum(header, block.transactions().to_vec(), body).map_err(|error| broken("making a block")(&error))
+    }
+
+    /// A block without transactions and roots.
+    fn shell(&self, parent: &Block) -> Result<Block, LedgerError> {
+        self.assemble(BlockParts {
+            parent_hash: parent.hash(),
+            number: parent.number().saturating_add(1),
+            timestamp_ms: self.timestamp_ms,
+            beneficiary: self.beneficiary,
+            state_root: B256::ZERO,
+            receipts_root: B256::ZERO,
+            logs_bloom: alloy_primitives::Bloom::ZERO,
+            gas_limit: self.gas_limit,
+            gas_used: 0,
+            base_fee: self.base_fee,
+            transactions: Vec::new(),
+            context: self.context.clone(),
+            requests: Vec::new(),
+        })
+    }
+
+    /// What a transaction learns of the block.
+    ///
+    /// # Errors
+    /// [`LedgerError::Broken`].
+    pub(crate) fn env(&self, parent: &Block) -> Result<BlockEnv, LedgerError> {
+        Ok(BlockEnv::from(self.shell(parent)?.header()))
+    }
+}
+
 impl Chain {
+    /// Builds a block as planned from what waits in the pool, and keeps its state.
+    ///
+    /// # Errors
+    /// [`LedgerError`].
+    pub(crate) fn build_as(&self, parent: &Block, plan: &Plan) -> Result<Arc<Block>, LedgerError> {
+        let parent_hash = parent.hash();
+        let snapshot = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
+        let shell = plan.shell(parent)?;
+        let count_max = TRANSACTIONS_MAX.saturating_mul(CANDIDATES_PER_TRANSACTION);
+        let count_max = count_max.saturating_add(self.unfinalized_transactions(parent_hash));
+        let mut candidates = self.pool().best_of(plan.base_fee, count_max);
+        let limits = BuildLimits {
+            bytes_max: BODY_BYTES_MAX.saturating_sub(BLOCK_OVERHEAD_BYTES),
+            transactions_max: TRANSACTIONS_MAX,
+        };
+        let start = Instant::now();
+        let stop = || start.elapsed() > BUILD_TIME_MAX;
+        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
+            .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
+        self.drop_refused(&built.refused);
+        let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
+        self.seal(plan, &shell, &snapshot, built.outcome, transactions)
+    }
+
     /// A block at or below the head is valid if it is the one that is there.
     fn check_old(&self, block: &Block) -> Result<Verdict, LedgerError> {
         let header = self.store.header(block.number()).map_err(|error| broken("reading a header")(&error))?;
@@ -154,6 +209,13 @@ impl Chain {
             Some(header) if header.hash_slow() == block.hash() => Verdict::Valid,
             _ => Verdict::Invalid(format!("another block is final: height={} hash={}", block.number(), block.hash())),
         })
+    }
+
+    /// Transactions of a block and its ancestors that are not final yet: they still stand in the pool.
+    fn unfinalized_transactions(&self, hash: B256) -> usize {
+        let pending = self.pending();
+        let chain = std::iter::successors(pending.get(&hash), |it| pending.get(&it.block.header().parent_hash));
+        chain.map(|it| it.block.transactions().len()).fold(0, usize::saturating_add)
     }
 
     /// The first header rule that a child of `parent` breaks. Time and context are the engine's to check.
@@ -184,7 +246,7 @@ impl Chain {
             return Ok(Err(format!("requests of an unknown type: count={}", block.requests().len())));
         }
         let snapshot = self.snapshot(&header.parent_hash).ok_or(LedgerError::UnknownParent(header.parent_hash))?;
-        let transactions = match self.recover(block) {
+        let transactions = match self.submissions.recover(block.transactions()) {
             Ok(transactions) => transactions,
             Err(reason) => return Ok(Err(reason)),
         };
@@ -219,25 +281,10 @@ impl Chain {
         }))
     }
 
-    /// Senders of a block's transactions: from the pool where it knows them, else recovered on all cores.
-    fn recover(&self, block: &Block) -> Result<Vec<Recovered>, String> {
-        let known: Vec<Option<Arc<Recovered>>> = {
-            let pool = self.pool();
-            block.transactions().iter().map(|transaction| pool.get(transaction.tx_hash())).collect()
-        };
-        let unknown = block.transactions().iter().zip(&known).filter(|(_, known)| known.is_none());
-        let unknown: Vec<_> = unknown.map(|(transaction, _)| transaction.clone()).collect();
-        let mut recovered = recover_all(unknown).map_err(|error| error.to_string())?.into_iter();
-        known
-            .into_iter()
-            .map(|known| known.map(|known| (*known).clone()).or_else(|| recovered.next()))
-            .collect::<Option<Vec<_>>>()
-            .ok_or_else(|| "a sender is missing".to_owned())
-    }
-
     /// Turns the shell of a block and what execution made of it into the block, and keeps its state.
     fn seal(
         &self,
+        plan: &Plan,
         shell: &Block,
         snapshot: &Arc<Snapshot>,
         outcome: Outcome,
@@ -247,7 +294,7 @@ impl Chain {
         let child = snapshot.child(outcome.changes).map_err(|error| broken("computing a state root")(&error))?;
         let header = shell.header();
         let senders = transactions.iter().map(Recovered::signer).collect();
-        let block = Arc::new(Block::assemble(BlockParts {
+        let block = Arc::new(plan.assemble(BlockParts {
             parent_hash: header.parent_hash,
             number: header.number,
             timestamp_ms: shell.timestamp_ms(),
@@ -259,9 +306,9 @@ impl Chain {
             gas_used: outcome.gas_used,
             base_fee: header.base_fee_per_gas.unwrap_or_default(),
             transactions: transactions.into_iter().map(Recovered::into_inner).collect(),
-            context: shell.context().clone(),
+            context: plan.context.clone(),
             requests: Vec::new(),
-        }));
+        })?);
         let snapshot = child.seal(block.hash());
         self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, touched, snapshot });
         Ok(block)

@@ -11,8 +11,10 @@
 //! - What the store holds is what was executed: a mismatch is [`LedgerError::Broken`], and the node stops.
 
 mod ledger;
+mod senders;
 mod submission;
 
+pub(crate) use ledger::Plan;
 pub(crate) use submission::Submissions;
 
 use keystead_consensus::LedgerError;

@@ -1,10 +1,16 @@
-//! `keystead bench load`: plain transfers at a fixed rate against a running network, and what became of them.
+//! `keystead bench load`: plain transfers at a fixed rate against a running network, and what became of them. How much a
+//! node takes at most is measured by `peak`.
 //!
 //! # Design
 //! Open loop: transactions are signed beforehand and sent when their time has come, whether or not earlier ones were
 //! answered. Inclusion is seen by one observer that follows the chain's head every few milliseconds, so a measured
 //! latency includes up to one poll. Where a node is down the next one is asked; with `--resend-seconds`, a transaction that
 //! died with its node is sent again, as a wallet would, since it holds back all later ones of its sender.
+
+mod peak;
+mod supply;
+
+pub(crate) use peak::run as run_peak;
 
 use crate::{
     cli::BenchLoad,
@@ -17,8 +23,9 @@ use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};
 use futures::future::join_all;
+use keystead_types::EXTRA_DATA_BYTES;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{
     collections::{HashMap, HashSet},
     process::ExitCode,
@@ -186,7 +193,7 @@ fn report(board: &Board, observed: Observed, start: Instant, sent: u64) -> Repor
 
 /// Makes fresh accounts and gives each one KST from the first test account; waits until every node that answers knows of it.
 async fn fund(nodes: &[Client], client: &Client, chain_id: u64, count: u64) -> Result<Vec<PrivateKeySigner>> {
-    let rich = MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).build().wrap_err("test account")?;
+    let rich = rich_account()?;
     let senders: Vec<PrivateKeySigner> = (0..count).map(|_| PrivateKeySigner::random()).collect();
     let nonce = client.quantity("eth_getTransactionCount", json!([rich.address(), "pending"])).await?;
     let one = U256::from(1_000_000_000_000_000_000u64);
@@ -229,19 +236,30 @@ fn fresh_address(index: u64) -> Address {
 }
 
 fn sign(signer: &PrivateKeySigner, chain_id: u64, nonce: u64, to: Address, value: U256) -> Result<(B256, Bytes)> {
-    let transaction = TxEip1559 {
+    sign_transaction(signer, TxEip1559 { to: TxKind::Call(to), value, ..template(chain_id, nonce) })
+}
+
+/// What all transactions have in common; a plain transfer's gas.
+fn template(chain_id: u64, nonce: u64) -> TxEip1559 {
+    TxEip1559 {
         chain_id,
         nonce,
         gas_limit: TRANSFER_GAS,
         max_fee_per_gas: FEE_MAX,
         max_priority_fee_per_gas: 1_000_000,
-        to: TxKind::Call(to),
-        value,
         ..TxEip1559::default()
-    };
+    }
+}
+
+fn sign_transaction(signer: &PrivateKeySigner, transaction: TxEip1559) -> Result<(B256, Bytes)> {
     let signature = signer.sign_hash_sync(&transaction.signature_hash()).wrap_err("cannot sign")?;
     let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
     Ok((*envelope.tx_hash(), envelope.encoded_2718().into()))
+}
+
+/// The account that `keystead init`, anvil and others fund first.
+fn rich_account() -> Result<PrivateKeySigner> {
+    MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).build().wrap_err("test account")
 }
 
 /// Sends each transaction when its time has come, to one node after the other.
@@ -348,7 +366,7 @@ async fn observe(clients: Arc<[Client]>, mut height: u64, board: Arc<Board>) -> 
                 break;
             };
             height = next;
-            let time = quantity(block.get("extraData").ok_or_else(|| eyre!("a block without extraData"))?)?;
+            let time = time_ms(&block)?;
             observed.finality_ms.push(u64::try_from(wall.as_millis())?.saturating_sub(time));
             observed.block_gap_ms.extend(previous.map(|previous| time.saturating_sub(previous)));
             observed.blocks = observed.blocks.saturating_add(1);
@@ -363,4 +381,13 @@ async fn observe(clients: Arc<[Client]>, mut height: u64, board: Arc<Board>) -> 
         sleep(POLL).await;
     }
     Ok(observed)
+}
+
+/// Unix milliseconds of a block: ours have them in `extraData`, those of other chains only whole seconds.
+fn time_ms(block: &Value) -> Result<u64> {
+    let field = |name: &str| block.get(name).ok_or_else(|| eyre!("a block without {name}"));
+    match field("extraData")?.as_str() {
+        Some(extra) if extra.len() == 2 + 2 * EXTRA_DATA_BYTES => quantity(field("extraData")?),
+        _ => Ok(quantity(field("timestamp")?)?.saturating_mul(1_000)),
+    }
 }

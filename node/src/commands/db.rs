@@ -1,12 +1,12 @@
-//! `keystead db`: looks at the data folder of a validator that is stopped.
+//! `keystead db`: looks at the data folder of a node that is stopped.
 
 use crate::{
     cli::{Db, DbFolder, DbPrune},
-    network::Folder,
+    state_folder::StateFolder,
 };
 use eyre::{Context as _, Result};
-use keystead_state::{History, Options, Progress, Stats, Store, Verified};
-use std::{path::PathBuf, process::ExitCode};
+use keystead_state::{Progress, Stats, Verified};
+use std::process::ExitCode;
 
 pub(crate) fn run(command: &Db) -> Result<ExitCode> {
     match command {
@@ -16,28 +16,9 @@ pub(crate) fn run(command: &Db) -> Result<ExitCode> {
     }
 }
 
-/// The files of the network, and the folder of the state.
-fn find(options: &DbFolder) -> Result<(Folder, PathBuf)> {
-    let folder = Folder::read(&options.dir)?;
-    let state = folder.root.join("data").join("state");
-    Ok((folder, state))
-}
-
-fn open(options: &DbFolder) -> Result<Store> {
-    let (folder, state) = find(options)?;
-    // Nothing is dropped that was not asked for.
-    let history = Options { history: History::Archive, ..Options::default() };
-    Store::open(&state, &folder.genesis, history).wrap_err_with(|| {
-        format!(
-            "cannot open the state in {}: stop the validator, or see what `keystead db verify` says",
-            state.display()
-        )
-    })
-}
-
 #[allow(clippy::print_stdout, reason = "the answer of the command")]
 fn stats(options: &DbFolder) -> Result<ExitCode> {
-    let stats: Stats = open(options)?.stats()?;
+    let stats: Stats = StateFolder::find(&options.dir)?.open()?.stats()?;
     println!("head          {:>16}", stats.head);
     println!("oldest state  {:>16}", stats.oldest_state);
     println!("oldest block  {:>16}", stats.oldest_block);
@@ -54,12 +35,12 @@ fn stats(options: &DbFolder) -> Result<ExitCode> {
 
 #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the answer of the command, and its progress")]
 fn verify(options: &DbFolder) -> Result<ExitCode> {
-    let (folder, state) = find(options)?;
+    let StateFolder { genesis, state, .. } = StateFolder::find(&options.dir)?;
     let mut tell = |progress: Progress| match progress.total {
         Some(total) => eprintln!("{}: {} of {total}", progress.part, progress.done),
         None => eprintln!("{}: {}", progress.part, progress.done),
     };
-    let verified: Verified = keystead_state::verify(&state, &folder.genesis, &mut tell)
+    let verified: Verified = keystead_state::verify(&state, &genesis, &mut tell)
         .wrap_err_with(|| format!("cannot verify the state in {}", state.display()))?;
     let Verified { accounts, slots, blocks, states, segments, .. } = verified;
     let head = verified.head.map_or_else(|| "unknown".to_owned(), |head| head.to_string());
@@ -75,7 +56,7 @@ fn verify(options: &DbFolder) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     println!(
-        "delete the folder {}: the validator makes it anew from its own blocks and those of the other validators",
+        "delete the folder {}: the node makes it anew from its own blocks and those of other nodes",
         state.display()
     );
     Ok(ExitCode::FAILURE)
@@ -83,7 +64,7 @@ fn verify(options: &DbFolder) -> Result<ExitCode> {
 
 #[allow(clippy::print_stdout, reason = "the answer of the command")]
 fn prune(options: &DbPrune) -> Result<ExitCode> {
-    let store = open(&options.folder)?;
+    let store = StateFolder::find(&options.folder.dir)?.open()?;
     let pruned = store.prune(options.below)?;
     println!(
         "dropped old_states={} segments={} segment_bytes={}; oldest_state={} oldest_block={}",

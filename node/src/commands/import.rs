@@ -78,6 +78,7 @@ fn serve(store: &Store, spec: ChainSpec, address: SocketAddr) -> Result<()> {
         submit: Arc::new(Waiting { store: store.clone(), pool, base_fee, arrivals: watch::Sender::new(()) }),
         network: Network { network_key: [0; 96], validators: Vec::new() },
         client_version: format!("keystead/v{}/import", env!("CARGO_PKG_VERSION")),
+        dev: None,
     };
     let runtime = Builder::new_multi_thread().worker_threads(RPC_THREADS).enable_all().thread_name("rpc").build()?;
     let (stop, stopped) = watch::channel(false);

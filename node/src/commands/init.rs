@@ -30,7 +30,7 @@ const TEST_ACCOUNTS: u32 = 10;
 /// KST that a funded account gets.
 const FUNDED_KST: u64 = 10_000;
 /// Wei per KST.
-const WEI_PER_KST: u64 = 1_000_000_000_000_000_000;
+pub(super) const WEI_PER_KST: u64 = 1_000_000_000_000_000_000;
 
 /// The deterministic CREATE2 deployer that Foundry and others expect on every chain, and its runtime code.
 const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
@@ -126,17 +126,21 @@ fn genesis(options: &Init) -> Result<Genesis> {
         accounts.insert(signer.address(), funded.clone());
     }
     accounts.extend(options.fund.iter().map(|address| (*address, funded.clone())));
-    let mut contracts = vec![
+    accounts.extend(contracts());
+    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock stands before 1970")?.as_secs();
+    Ok(Genesis { spec: ChainSpec::keystead(options.chain_id), timestamp, accounts, header: None })
+}
+
+/// The contracts that every chain of ours has from the beginning.
+pub(super) fn contracts() -> impl Iterator<Item = (Address, GenesisAccount)> {
+    let foreign = [
         (eip4788::BEACON_ROOTS_ADDRESS, eip4788::BEACON_ROOTS_CODE.clone()),
         (eip2935::HISTORY_STORAGE_ADDRESS, eip2935::HISTORY_STORAGE_CODE.clone()),
         (CREATE2_DEPLOYER, CREATE2_DEPLOYER_CODE),
     ];
-    contracts.extend(keystead_contracts::genesis::contracts().map(|contract| (contract.address, contract.code)));
-    for (address, code) in contracts {
-        accounts.insert(address, GenesisAccount { nonce: 1, code, ..GenesisAccount::default() });
-    }
-    let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock stands before 1970")?.as_secs();
-    Ok(Genesis { spec: ChainSpec::keystead(options.chain_id), timestamp, accounts, header: None })
+    let ours = keystead_contracts::genesis::contracts().map(|contract| (contract.address, contract.code));
+    let account = |(address, code)| (address, GenesisAccount { nonce: 1, code, ..GenesisAccount::default() });
+    foreign.into_iter().chain(ours).map(account)
 }
 
 fn network_file(options: &Init, dealing: &Dealing, addresses: &[Addresses]) -> NetworkFile {

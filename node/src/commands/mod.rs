@@ -5,6 +5,10 @@ mod completions;
 #[cfg(feature = "validator")]
 mod db;
 #[cfg(feature = "validator")]
+mod dev;
+#[cfg(feature = "validator")]
+mod follow;
+#[cfg(feature = "validator")]
 mod import;
 #[cfg(feature = "validator")]
 mod init;
@@ -12,6 +16,8 @@ mod init;
 mod node;
 mod provide;
 mod run;
+#[cfg(feature = "validator")]
+mod snapshot;
 mod verify;
 mod worker;
 
@@ -36,14 +42,21 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         #[cfg(feature = "validator")]
         Command::Node(options) => node::run(&options),
         #[cfg(feature = "validator")]
+        Command::Follow(options) => follow::run(&options),
+        #[cfg(feature = "validator")]
         Command::Import(options) => import::run(&options),
         #[cfg(feature = "validator")]
+        Command::Dev(options) => dev::run(&options),
+        #[cfg(feature = "validator")]
         Command::Db(command) => db::run(&command),
+        #[cfg(feature = "validator")]
+        Command::Snapshot(command) => snapshot::run(&command),
         Command::Verify(options) => verify::run(&options),
         Command::Provide(options) => provide::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
+        Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),
         Command::Completions(options) => completions::run(options.shell),
     }
 }

@@ -7,7 +7,8 @@
 use crate::{
     chain::{Chain, Submissions},
     cli::Node,
-    network::{Folder, VOTE_RECORD, hex_array, hex_bytes},
+    digits::{hex_array, hex_bytes},
+    network::{Folder, VOTE_RECORD},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
@@ -30,6 +31,8 @@ use tokio::{
 
 /// Threads of the RPC runtime; its blocking work has lanes of its own.
 const RPC_THREADS: usize = 2;
+/// Longest interval under load of a validator that is alone: a full block takes it about so long.
+const INTERVAL_MAX_ALONE: Duration = Duration::from_millis(250);
 /// How long the upkeep waits for a block before it looks whether the node stops.
 const UPKEEP_WAIT: Duration = Duration::from_millis(250);
 
@@ -61,6 +64,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
             std::env::consts::OS,
             std::env::consts::ARCH
         ),
+        dev: None,
     };
     let server = start_rpc(&runtime, rpc, &folder, stopped.clone())?;
     let stop = Arc::new(stop);
@@ -93,7 +97,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
 }
 
 /// Does after each block what its commit left for later, until the node stops.
-fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
+pub(super) fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
     let mut next = store.head().number;
     while !*stopped.borrow() {
         if !store.wait_for(next, UPKEEP_WAIT) {
@@ -194,9 +198,18 @@ fn engine_config(options: &Node, folder: &Folder, store: &Store, keys: Validator
         trust_votes: options.trust_votes,
         genesis: store.genesis(),
         committed: store.head().number,
-        pacing: Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() },
+        pacing: pacing(folder),
         drift_max: Duration::from_millis(folder.genesis.spec.drift_ms_max),
     })
+}
+
+/// The block rate. A validator that is alone need not leave time for others to vote and to check.
+fn pacing(folder: &Folder) -> Pacing {
+    let pacing = Pacing { interval_min: Duration::from_millis(folder.config.block_interval_ms), ..Pacing::default() };
+    match folder.network.validators.len() {
+        1 => Pacing { interval_max: INTERVAL_MAX_ALONE.max(pacing.interval_min), ..pacing },
+        _ => pacing,
+    }
 }
 
 fn start_rpc(

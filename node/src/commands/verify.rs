@@ -1,6 +1,6 @@
 //! `keystead verify FILE`: checks a bundle offline.
 
-use crate::{cli::Verify, network::hex_array};
+use crate::{cli::Verify, digits::hex_array};
 use eyre::{Context as _, Result, ensure};
 use keystead_proof::{Report, verify};
 use serde_json::{Value, json};

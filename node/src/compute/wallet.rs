@@ -1,6 +1,6 @@
 //! The key that pays and is paid.
 
-use crate::{cli::WalletOptions, compute::files, network::hex_array};
+use crate::{cli::WalletOptions, compute::files, digits::hex_array};
 use alloy_primitives::hex;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -8,7 +8,7 @@ use keystead_types::ChainSpec;
 use std::path::Path;
 
 /// The mnemonic whose accounts every Ethereum tool knows. Their keys are public.
-const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
+pub(crate) const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
 /// Name of the key file in a folder.
 const KEY_FILE: &str = "wallet.key";
 

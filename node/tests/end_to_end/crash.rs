@@ -18,7 +18,7 @@ const GAP_MS_MAX: u64 = 3_000;
 const KILLS: usize = 20;
 
 /// Blocks as validator `index` reports them, from `from` to `to`: height to (hash, state root, time).
-fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, (String, String, u64)> {
+pub(crate) fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, (String, String, u64)> {
     (from..=to)
         .map(|height| {
             let block = network.block(index, height);
@@ -28,7 +28,8 @@ fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, 
         .collect()
 }
 
-fn load(network: &Network, seconds: u64) -> Child {
+/// Transfers at a steady rate from a process of its own.
+pub(crate) fn load(network: &Network, seconds: u64) -> Child {
     let mut command = Command::new(KEYSTEAD);
     command.args([
         "bench",

@@ -8,8 +8,8 @@ use std::{
 };
 
 /// What a validator logs while its votes may be forgotten, and when that is over.
-const WITHOUT: &str = "follows without signing";
-const AGAIN: &str = "signing again";
+pub(crate) const WITHOUT: &str = "follows without signing";
+pub(crate) const AGAIN: &str = "signing again";
 /// The validator that has the bad luck.
 const VICTIM: usize = 0;
 
@@ -33,25 +33,25 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// What the program says at its end, for the person who started it.
-fn last_error(log: &str) -> &str {
+pub(crate) fn last_error(log: &str) -> &str {
     log.rsplit("\nerror: ").next().unwrap()
 }
 
-/// The journal of the state store.
-fn state_journal(network: &Network) -> PathBuf {
-    let journals = files(&network.folder(VICTIM).join("data/state"));
+/// The journal of a validator's state store.
+pub(crate) fn state_journal(network: &Network, index: usize) -> PathBuf {
+    let journals = files(&network.folder(index).join("data/state"));
     let journals = journals.into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "jnl"));
     journals.max_by_key(|file| fs::metadata(file).unwrap().modified().unwrap()).unwrap()
 }
 
-/// The file of one of the engine's partitions that was written last.
-fn engine_file(network: &Network, partition: &str) -> PathBuf {
-    let files = files(&network.folder(VICTIM).join("data/engine").join(partition));
+/// The file of one of the engine's partitions that a validator wrote last.
+pub(crate) fn engine_file(network: &Network, index: usize, partition: &str) -> PathBuf {
+    let files = files(&network.folder(index).join("data/engine").join(partition));
     files.into_iter().max_by_key(|file| (fs::metadata(file).unwrap().modified().unwrap(), file.clone())).unwrap()
 }
 
 /// Bytes up to the last that is not zero: files are made with room ahead.
-fn used(file: &Path) -> usize {
+pub(crate) fn used(file: &Path) -> usize {
     let bytes = fs::read(file).unwrap();
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
@@ -71,7 +71,7 @@ fn a_full_disk_stops_the_validator_with_advice_and_loses_nothing_slow() {
             "engine" => (4, engine_or_state),
             // The journal of a view's votes takes just over 8 KiB.
             "journal" => (8, engine_or_state),
-            _ => (used(&state_journal(&network)) as u64 / 1024 + 2, engine_or_state),
+            _ => (used(&state_journal(&network, VICTIM)) as u64 / 1024 + 2, engine_or_state),
         };
         let (code, log) = network.run_with_full_disk(VICTIM, limit_kib);
         assert_eq!(code, Some(1), "{place}: {log}");
@@ -87,7 +87,8 @@ fn a_full_disk_stops_the_validator_with_advice_and_loses_nothing_slow() {
 }
 
 /// A way to damage a file.
-enum Damage {
+#[derive(Debug)]
+pub(crate) enum Damage {
     /// The last bytes are gone.
     Cut(usize),
     /// One bit is wrong, so many bytes before the end of what is used.
@@ -97,7 +98,7 @@ enum Damage {
 }
 
 impl Damage {
-    fn apply(&self, file: &Path) {
+    pub(crate) fn apply(&self, file: &Path) {
         let (mut bytes, used) = (fs::read(file).unwrap(), used(file));
         match self {
             Self::Cut(count) => bytes.truncate(used.saturating_sub(*count)),
@@ -139,7 +140,8 @@ fn torn_and_flipped_journals_are_recovered_from_or_refused_with_advice_slow() {
     let (mut doubts, mut deleted) = (0, 0);
     for (at, (place, damage)) in cases.iter().enumerate() {
         network.kill(VICTIM);
-        let file = if *place == "state" { state_journal(&network) } else { engine_file(&network, place) };
+        let file =
+            if *place == "state" { state_journal(&network, VICTIM) } else { engine_file(&network, VICTIM, place) };
         damage.apply(&file);
         let head = network.head(1).unwrap();
         let refused = network.launch_damaged(VICTIM, head + 2);

@@ -3,8 +3,9 @@
 use crate::network::{KEYSTEAD, Network, wait_until};
 use serde_json::{Value, json};
 use std::{
+    collections::VecDeque,
     fs::{self, File},
-    io::Write as _,
+    io::{Read as _, Write as _},
     net::{SocketAddr, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -21,6 +22,12 @@ const GROWTH_MIB_MAX: u64 = 64;
 const RICH: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 /// Sockets held open at once.
 const SOCKETS: usize = 200;
+
+/// Connections to the JSON-RPC port that are tried, and that are held at once: more than the 1,024 that the node takes.
+const ATTEMPTS: usize = 100_000;
+const HELD: usize = 1_100;
+/// How long a caller who is connected waits for an answer meanwhile.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// A node that is not in the committee and dials its members.
 struct Stranger {
@@ -205,5 +212,80 @@ fn garbage_and_held_sockets_on_the_validators_port_do_not_stop_the_chain_slow() 
     network.launch(0);
     let head = network.head(1).unwrap();
     network.wait_for_head(0, head + 3);
+    network.agree();
+}
+
+/// A caller that keeps its connection.
+struct Caller(TcpStream);
+
+impl Caller {
+    fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+        Self(stream)
+    }
+
+    /// The body of the answer to a request of one line.
+    fn get(&mut self, path: &str) -> String {
+        write!(self.0, "GET {path} HTTP/1.1\r\nhost: node\r\n\r\n").unwrap();
+        let (mut answer, mut byte) = (Vec::new(), [0]);
+        while !answer.ends_with(b"\r\n\r\n") {
+            self.0.read_exact(&mut byte).unwrap();
+            answer.push(byte[0]);
+        }
+        let head = String::from_utf8(answer).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.trim().parse().unwrap()];
+        self.0.read_exact(&mut body).unwrap();
+        String::from_utf8(body).unwrap()
+    }
+
+    /// A figure of the node.
+    fn metric(&mut self, name: &str) -> u64 {
+        let text = self.get("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}")).parse().unwrap()
+    }
+}
+
+#[test]
+fn a_hundred_thousand_connections_to_the_json_rpc_port_are_bounded_and_callers_are_answered_slow() {
+    let network = Network::start(4);
+    let (memory, logged, head) = (network.memory_mib(0), network.log_bytes(0), network.head(0).unwrap());
+    let mut caller = Caller::connect(network.rpc[0]);
+    let mut held = VecDeque::new();
+    let (mut made, mut most) = (0, 0);
+    for attempt in 0..ATTEMPTS {
+        match TcpStream::connect_timeout(&network.rpc[0], ANSWER_MAX) {
+            Ok(mut socket) => {
+                // Half a request: the node waits for the rest, and may have hung up already.
+                let _ = socket.write_all(b"POST / HTTP/1.1\r\nhost: no");
+                held.push_back(socket);
+                made += 1;
+            }
+            // The system has no more sockets or ports for the test itself.
+            Err(_) => drop(held.drain(..held.len() / 2)),
+        }
+        if held.len() > HELD {
+            held.pop_front();
+        }
+        if attempt % 2_000 == 0 {
+            most = most.max(caller.metric("keystead_rpc_connections"));
+        }
+    }
+    let refused = caller.metric("keystead_rpc_connections_refused_total");
+    let grown = network.log_bytes(0) - logged;
+    println!("made={made} most_at_once={most} refused={refused} logged_bytes={grown}");
+    assert!(made > ATTEMPTS / 2, "only {made} connections could be made");
+    assert!((1..=1_024).contains(&most), "connections at once: {most}");
+    assert!(grown < LOG_BYTES_MAX, "{made} connections made {grown} bytes of log\n{}", network.log(0));
+    let after = network.memory_mib(0);
+    let bounded = memory.zip(after).is_none_or(|(before, after)| after < before + GROWTH_MIB_MAX);
+    assert!(bounded, "the validator grew: mib={memory:?} to {after:?}");
+    drop(held);
+    // New callers are let in again, and the chain went on.
+    let now = wait_until("a new caller is answered", || network.head(0));
+    assert!(now > head, "no block in the meantime");
+    network.wait_for_head(0, now + 2);
     network.agree();
 }

@@ -77,10 +77,16 @@ impl Network {
     }
 
     pub(crate) fn launch(&mut self, index: usize) {
+        self.launch_with(index, &[]);
+    }
+
+    /// As [`Self::launch`], with more options.
+    pub(crate) fn launch_with(&mut self, index: usize, options: &[&str]) {
         let log = File::options().create(true).append(true).open(self.folder(index).join("log.txt")).unwrap();
         let child = Command::new(KEYSTEAD)
             .args(["node", "--dir"])
             .arg(self.folder(index))
+            .args(options)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -191,6 +197,11 @@ impl Network {
 
     pub(crate) fn block(&self, index: usize, height: u64) -> Value {
         self.call(index, "eth_getBlockByNumber", json!([format!("{height:#x}"), false]))
+    }
+
+    /// A block with its transactions.
+    pub(crate) fn block_in_full(&self, index: usize, height: u64) -> Value {
+        self.call(index, "eth_getBlockByNumber", json!([format!("{height:#x}"), true]))
     }
 
     /// All that a validator logged since the network was made.

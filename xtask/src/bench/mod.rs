@@ -8,6 +8,7 @@
 
 mod builds;
 mod page;
+mod peer;
 mod speed;
 
 use crate::{
@@ -37,6 +38,8 @@ pub(crate) enum Mode {
 
 /// The group of the rows that `run` measures.
 const GROUP: &str = "network and proofs";
+/// The group of the rows that `peer` measures.
+const PEER_GROUP: &str = "throughput beside anvil 1.7.1";
 
 /// Measures the network and the verifiers. A short run that looks worse than the committed figures is repeated once: whatever
 /// else the machine did meanwhile slows a few seconds down, and what really got worse stays so.
@@ -71,18 +74,33 @@ fn once(root: &Path, binaries: &Binaries, mode: Mode) -> Result<()> {
     }
 }
 
-/// Measures how long a fresh clone takes to build and run `demo` and `test`, or one of them.
-pub(crate) fn builds(root: &Path, only: Option<&str>) -> Result<()> {
+/// Measures how long a fresh clone takes to build and run `demo` and `test`, or one of them, going on in the folder of a run that failed.
+pub(crate) fn builds(root: &Path, only: Option<&str>, folder: Option<&Path>) -> Result<()> {
     let speed = speed::measure();
     let mut figures = Figures::read(root)?;
     for task in builds::TASKS.into_iter().filter(|task| only.is_none_or(|only| *task == only)) {
         let (name, command) = (format!("fresh clone: {task}"), format!("cargo xtask bench --builds {task}"));
-        builds::measure(root, task, |rows| {
+        builds::measure(root, task, folder, |rows| {
             figures.set(root, &name, &command, speed, rows.to_vec())?;
             figures.write(root)
         })?;
     }
     Ok(())
+}
+
+/// Measures one node and four beside anvil. All scenarios together are published; those whose name contains `only` are
+/// printed.
+pub(crate) fn peer(root: &Path, only: Option<&str>) -> Result<()> {
+    let binaries = Binaries::build(root)?;
+    let speed = speed::measure();
+    let rows = peer::measure(root, &binaries.keystead, only)?;
+    rows.iter().for_each(Row::print);
+    if only.is_some() {
+        return Ok(());
+    }
+    let mut figures = Figures::read(root)?;
+    figures.set(root, PEER_GROUP, "cargo xtask bench --peer", speed, rows)?;
+    figures.write(root)
 }
 
 /// The programs that are measured, as the tests build them.

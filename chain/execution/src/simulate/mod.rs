@@ -7,7 +7,8 @@
 //! geth, because callers decode its errors.
 //!
 //! # Not here
-//! Roots of states: the caller has the trie and hands in a function. Withdrawals: no chain of ours has any.
+//! Roots of states: the caller has the trie and hands in a function. Withdrawals: no chain of ours has any. Of blocks of
+//! foreign chains from before Byzantium, the roots of states in receipts.
 
 mod logs;
 mod plan;
@@ -35,10 +36,6 @@ pub struct SimulatedCall {
     pub request: CallRequest,
     /// Its nonce; `None` for the one that follows. Only compared if the simulation validates.
     pub nonce: Option<u64>,
-    /// Blobs, which make it type 3.
-    pub blob_hashes: Vec<B256>,
-    /// Highest price per unit of blob gas.
-    pub max_fee_per_blob_gas: u128,
 }
 
 /// A block to be simulated.

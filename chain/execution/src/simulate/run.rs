@@ -8,7 +8,7 @@ use super::{
 use crate::{
     call::{CallPrice, CallStatus, outcome},
     env::BlockEnv,
-    error::{Error, InvalidTransaction},
+    error::{BlockFault, Error, InvalidTransaction},
     evm::Machine,
     overlay::{Overlay, Parent},
     precompiles::Precompiles,
@@ -226,7 +226,11 @@ impl<'a, 'o> BlockRun<'a, 'o> {
 
     /// Ends the block: roots and header.
     fn finish(self, root: SimulatedRoot<'_>) -> Result<(Overlay<'a>, SimulatedBlock), SimulateError> {
-        let overlay = self.machine.into_overlay();
+        let mut overlay = self.machine.into_overlay();
+        let (beneficiary, reward) = (self.env.beneficiary, U256::from(self.rules.block_reward));
+        if !reward.is_zero() && !overlay.credit(&beneficiary, reward).map_err(Error::View)? {
+            return Err(Error::Block(BlockFault::BalanceOverflow { address: beneficiary }).into());
+        }
         let state_root = root(overlay.changes()).map_err(Error::View)?;
         let mut logs_bloom = Bloom::ZERO;
         for receipt in &self.receipts {
@@ -289,8 +293,8 @@ fn transaction(
     nonce_next: u64,
     gas_limit: u64,
 ) -> Result<Recovered, InvalidTransaction> {
-    let SimulatedCall { request, nonce, blob_hashes, max_fee_per_blob_gas } = call;
-    let authorizations = request.authorizations;
+    let SimulatedCall { request, nonce } = call;
+    let (authorizations, blob_hashes) = (request.authorizations, request.blob_hashes);
     let (nonce, signature) = (nonce.unwrap_or(nonce_next), Signature::new(U256::ZERO, U256::ZERO, false));
     let to = request.to.map_or(TxKind::Create, TxKind::Call);
     let target =
@@ -327,7 +331,7 @@ fn transaction(
             value,
             access_list,
             blob_versioned_hashes: blob_hashes,
-            max_fee_per_blob_gas,
+            max_fee_per_blob_gas: request.max_fee_per_blob_gas,
             input,
         }
         .into_signed(signature)

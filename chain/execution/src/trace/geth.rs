@@ -128,11 +128,23 @@ impl Recorder for Tracer<'_> {
             tx_index: info.index.and_then(|index| usize::try_from(index).ok()),
             tx_hash: info.hash,
         };
-        inspector.get_result(Some(context), transaction, block, ran, &mut before).map_err(|error| match error {
+        let trace = inspector.get_result(Some(context), transaction, block, ran, &mut before);
+        trace.map(without_nothing).map_err(|error| match error {
             DebugInspectorError::Database(error) => Error::View(error.0).into(),
             other => TraceError::Options(other.to_string()),
         })
     }
+}
+
+/// A log of steps as the execution APIs have it: what a step does not have is left out rather than zero or empty.
+fn without_nothing(mut trace: GethTrace) -> GethTrace {
+    if let GethTrace::Default(frame) = &mut trace {
+        for step in &mut frame.struct_logs {
+            step.refund_counter = step.refund_counter.filter(|refund| *refund != 0);
+            step.return_data = step.return_data.take().filter(|bytes| !bytes.is_empty());
+        }
+    }
+    trace
 }
 
 /// The inspector with its own bound on the bytes that it copies.

@@ -250,3 +250,32 @@ fn unprotected(transaction: &Tx) -> Recovered {
     };
     Recovered::new_unchecked(body.into_signed(Signature::test_signature()).into(), transaction.from)
 }
+
+#[test]
+fn a_call_with_blobs_sees_their_hashes_and_pays_for_them_where_there_are_blobs() {
+    let mut world = World::default();
+    let target = user(0xcc);
+    // Returns BLOBHASH of 0.
+    world.contract(target, &[0x5f, 0x49, 0x5f, 0x52, 0x60, 32, 0x5f, 0xf3]);
+    let hash = B256::with_last_byte(1) | B256::from(U256::from(1) << 248);
+    let request = |max_fee_per_blob_gas| CallRequest {
+        from: user(1),
+        to: Some(target),
+        blob_hashes: vec![hash],
+        max_fee_per_blob_gas,
+        ..CallRequest::default()
+    };
+    let ask = |world: &World, spec: &ChainSpec, price| {
+        call(world, spec, &env(), &Overrides::default(), request(price), 1_000_000)
+    };
+    let cancun = spec(Fork::Cancun);
+    assert_eq!(ask(&world, &cancun, 0).unwrap().output, Bytes::from(hash.to_vec()));
+    let poor = ask(&world, &cancun, 10).unwrap_err();
+    assert!(matches!(poor, Error::Request(InvalidTransaction::InsufficientFunds { .. })), "{poor}");
+    world.fund(user(1), 10 * 131_072);
+    assert_eq!(ask(&world, &cancun, 10).unwrap().output, Bytes::from(hash.to_vec()));
+    let early = ask(&world, &spec(Fork::Shanghai), 0).unwrap_err();
+    assert!(matches!(early, Error::Request(InvalidTransaction::TypeNotSupported { kind: 3 })), "{early}");
+    let ours = ask(&world, &ChainSpec::keystead(1), 0).unwrap_err();
+    assert!(matches!(ours, Error::Request(_)), "{ours}");
+}

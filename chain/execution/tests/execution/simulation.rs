@@ -9,7 +9,7 @@ use keystead_execution::{
     BlockRequest, CallPrice, CallRequest, CallStatus, HeaderStyle, InvalidTransaction, SimulateError, SimulateOptions,
     SimulatedBlock, SimulatedCall, TraceError, TraceLimits, simulate,
 };
-use keystead_types::{Address, B256, Bytes, ChangeSet, U256};
+use keystead_types::{Address, B256, Bytes, ChainSpec, ChangeSet, Fork, Forks, U256};
 
 const LIMITS: TraceLimits<'static> = TraceLimits { steps_max: 50_000_000, bytes_max: 64 << 20, stop: &|| false };
 const OPTIONS: SimulateOptions =
@@ -147,7 +147,7 @@ fn validation_checks_nonces_and_fees_and_nothing_else_does() {
         InvalidTransaction::InsufficientFunds { .. }
     ));
     let mut blob = call(1, user(2), vec![]);
-    blob.blob_hashes = vec![B256::repeat_byte(1)];
+    blob.request.blob_hashes = vec![B256::repeat_byte(1)];
     assert!(matches!(
         refused(run(&world, vec![block(vec![blob])], OPTIONS)),
         InvalidTransaction::TypeNotSupported { kind: 3 }
@@ -218,4 +218,22 @@ fn a_simulation_stops_when_it_is_told_to() {
     let blocks = vec![block(vec![call(1, user(0xc3), vec![])])];
     let error = simulate(&world, &SPEC, &base(), blocks, &OPTIONS, &mut root, &limits).unwrap_err();
     assert!(matches!(error, SimulateError::Run(TraceError::Stopped)), "{error}");
+}
+
+#[test]
+fn a_simulated_block_under_proof_of_work_pays_its_beneficiary_and_one_after_it_does_not() {
+    let paid = |fork| {
+        let spec = ChainSpec::ethereum(1, 30_000_000, Forks::always(fork));
+        let mut paid = None;
+        let mut root = |changes: ChangeSet| {
+            paid = changes.accounts.get(&BENEFICIARY).and_then(|change| change.account).map(|it| it.balance);
+            Ok(B256::ZERO)
+        };
+        let blocks = vec![block(vec![]), block(vec![])];
+        simulate(&World::default(), &spec, &base(), blocks, &OPTIONS, &mut root, &LIMITS).unwrap();
+        paid
+    };
+    // Two ether for each of two blocks.
+    assert_eq!(paid(Fork::London), Some(U256::from(4_000_000_000_000_000_000_u64)));
+    assert_eq!(paid(Fork::Paris), None);
 }

@@ -115,7 +115,7 @@ fn a_transaction_that_is_not_there_or_does_not_run_is_named() {
 
 #[test]
 fn the_step_tracer_shows_what_its_options_ask_for() {
-    let world = world();
+    let mut world = world();
     let call = || Tx::call(1, 0, user(0xc0), words(&[U256::from(7), U256::from(8)]));
     let frame = steps(&world, call(), json!({}));
     let ops: Vec<_> = frame.struct_logs.iter().map(|step| step.op.as_ref()).collect();
@@ -134,8 +134,15 @@ fn the_step_tracer_shows_what_its_options_ask_for() {
     );
     let revert = full.struct_logs.last().unwrap();
     assert_eq!((revert.op.as_ref(), full.failed), ("REVERT", true));
-    assert!(revert.memory.is_some() && revert.return_data.is_some());
+    assert!(revert.memory.is_some() && revert.return_data.is_none() && revert.refund_counter.is_none());
     assert_eq!(full.return_value, words(&[U256::from(42)]));
+    // What a call returned is shown from the next step on.
+    let caller = [&[0x5f; 5][..], &[0x73], user(0xc2).as_slice(), &[0x5a, 0xf1, 0x00]].concat();
+    world.contract(user(0xca), &caller);
+    let calling = steps(&world, Tx::call(1, 0, user(0xca), vec![]), json!({ "enableReturnData": true }));
+    let last = calling.struct_logs.last().unwrap();
+    assert_eq!((last.op.as_ref(), &last.return_data), ("STOP", &Some(words(&[U256::from(42)]))));
+    assert!(calling.struct_logs[0].return_data.is_none());
 }
 
 #[test]

@@ -27,6 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Cases of methods that are not there yet, by file.
 const PENDING: &str = include_str!("rpc_pending.toml");
 
+/// At most one in a hundred cases may be listed.
+const LISTED_SHARE: usize = 100;
+
 /// Takes transactions into the pool, as a node does.
 struct Admission {
     store: Store,
@@ -70,6 +73,7 @@ impl Server {
             submit: Arc::new(Admission { store: store.clone(), pool, spec, arrivals: watch::Sender::new(()) }),
             network: Network { network_key: [0; 96], validators: Vec::new() },
             client_version: "keystead/v0.0.0-test".to_owned(),
+            dev: None,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -168,8 +172,10 @@ fn report(cases: &[Case]) {
         .iter()
         .for_each(|(method, (passed, failed))| println!("method {method}: {passed} passed, {failed} not yet"));
     let passed: usize = methods.values().map(|(passed, _)| passed).sum();
+    let listed: usize = pending.values().map(BTreeSet::len).sum();
     println!("suite rpc-compat: {passed} passed, {broken} failed, {} pending", cases.len() - passed - broken);
     assert!(broken == 0 && !cases.is_empty(), "{broken} cases failed");
+    assert!(listed * LISTED_SHARE <= cases.len(), "{listed} of {} cases are listed as pending", cases.len());
 }
 
 fn find(folder: &Path, name: &str) -> std::path::PathBuf {
@@ -206,6 +212,12 @@ fn strip(mut answer: Value) -> Value {
 fn compare(got: &Value, want: &Value, shape_only: bool, place: &str) -> Result<(), String> {
     let differs = || Err(format!("{place}: got={} want={}", shown(got), shown(want)));
     match (got, want) {
+        (Value::Object(a), Value::Object(b)) if shape_only && is_map(a) && is_map(b) => {
+            match (a.values().next(), b.values().next()) {
+                (Some(a), Some(b)) => compare(a, b, true, place),
+                _ => Ok(()),
+            }
+        }
         (Value::Object(a), Value::Object(b)) => {
             let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
             for key in keys {
@@ -230,6 +242,11 @@ fn compare(got: &Value, want: &Value, shape_only: bool, place: &str) -> Result<(
         _ if got == want || number(got).is_some_and(|got| number(want) == Some(got)) => Ok(()),
         _ => differs(),
     }
+}
+
+/// True for an object whose keys are content rather than names of fields: addresses, nonces, or none.
+fn is_map(object: &serde_json::Map<String, Value>) -> bool {
+    object.keys().all(|key| key.starts_with(|first: char| first.is_ascii_digit()))
 }
 
 /// A JSON number. Quantities in hexadecimal are text: their form counts.

@@ -162,6 +162,7 @@ impl Model {
             alloy_eips::eip2718::Encodable2718::encode_2718_len(tx.as_ref()) + Limits::OVERHEAD_BYTES
         };
         assert_eq!(self.pool.len(), all.len());
+        assert_eq!(self.pool.counts(), (self.pool.pending().len(), self.pool.queued().len()));
         assert_eq!(self.pool.bytes(), all.iter().map(size).sum::<usize>());
         assert!(self.pool.bytes() <= limits.bytes_max);
         let places: BTreeSet<_> = all.iter().map(|tx| (tx.signer(), tx.nonce())).collect();

@@ -2,7 +2,7 @@
 
 use crate::sample::*;
 use alloy_primitives::B256;
-use keystead_mempool::{Limits, PoolError};
+use keystead_mempool::{Limits, Pool, PoolError};
 
 #[test]
 fn the_highest_tip_goes_first_and_the_earlier_of_equals() {
@@ -42,6 +42,35 @@ fn a_gap_holds_back_what_comes_after_it() {
     assert!(put(&mut pool, &Tx::new(1, 1, 1)).unwrap().executable);
     assert_eq!(best(&pool), [(sender(1), 0), (sender(1), 1), (sender(1), 2)]);
     assert_eq!(pool.next_nonce(&sender(1), 0), 3);
+}
+
+#[test]
+fn to_outbid_is_to_pay_more_than_the_least_that_a_block_could_take() {
+    let mut pool = pool();
+    let outbids = |pool: &Pool, tip| pool.outbids(&Tx::new(9, 0, tip).recovered());
+    assert!(outbids(&pool, 0), "nothing is here");
+    put(&mut pool, &Tx::new(1, 2, 500)).unwrap();
+    assert!(outbids(&pool, 0), "what waits for a nonce is no rival, whatever it promises");
+    put(&mut pool, &Tx::new(2, 0, 7)).unwrap();
+    put(&mut pool, &Tx::new(3, 0, 5)).unwrap();
+    assert!(!outbids(&pool, 5) && outbids(&pool, 6));
+    // Behind a cheap nonce stands nothing dear.
+    put(&mut pool, &Tx::new(3, 1, 900)).unwrap();
+    assert!(!outbids(&pool, 5) && outbids(&pool, 6));
+    assert_eq!(pool.counts(), (3, 1));
+}
+
+#[test]
+fn best_of_is_the_beginning_of_best() {
+    let mut pool = pool();
+    for (from, tip) in [(1, 5), (2, 9), (3, 5), (4, 7)] {
+        (0..3).for_each(|nonce| _ = put(&mut pool, &Tx::new(from, nonce, tip)).unwrap());
+    }
+    let all: Vec<_> = pool.best(BASE_FEE).collect();
+    assert_eq!(all.len(), 12);
+    for count in [0, 1, 5, 12, 99] {
+        assert_eq!(pool.best_of(BASE_FEE, count).collect::<Vec<_>>(), all[..count.min(12)]);
+    }
 }
 
 #[test]

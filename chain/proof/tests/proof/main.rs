@@ -15,4 +15,5 @@ mod market;
 mod mutants;
 mod network;
 mod reports;
+mod stretches;
 mod vectors;

@@ -1,7 +1,7 @@
 //! `debug_trace*`: geth's tracers over committed transactions, over blocks that callers bring, and over calls.
 //!
 //! # Design
-//! A block is run again on its parent's state, which the node has for recent blocks only; the error says for which.
+//! A block is run again on its parent's state, which the node has as far back as its history reaches; the error says for which blocks.
 
 use super::{
     Method,
@@ -36,7 +36,7 @@ const RESULTS: &str = "array of objects with txHash and result";
 pub(super) const METHODS: &[Method] = &[
     Method {
         name: "debug_traceTransaction",
-        about: "Runs a transaction of a recent block again and shows what happened inside.",
+        about: "Runs a transaction of a block again and shows what happened inside.",
         params: &[Param::required("transactionHash", "hash"), OPTIONS],
         result: "what the tracer makes",
         work: Work::Compute,
@@ -44,7 +44,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "debug_traceBlockByNumber",
-        about: "Runs a recent block again and shows what happened inside of each transaction.",
+        about: "Runs a block again and shows what happened inside of each transaction.",
         params: &[Param::required("block", "tag or number"), OPTIONS],
         result: RESULTS,
         work: Work::Compute,
@@ -52,7 +52,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "debug_traceBlockByHash",
-        about: "Runs a recent block again and shows what happened inside of each transaction.",
+        about: "Runs a block again and shows what happened inside of each transaction.",
         params: &[Param::required("blockHash", "hash"), OPTIONS],
         result: RESULTS,
         work: Work::Compute,
@@ -71,7 +71,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "debug_traceCall",
-        about: "Tries a call on a recent state and shows what happens inside.",
+        about: "Tries a call on a block's state and shows what happens inside.",
         params: &[
             CALL,
             Param::optional("block", "tag, number, hash or EIP-1898 object; default latest"),

@@ -5,7 +5,9 @@
 //! description all read these rows, so that they cannot disagree. A method is a plain function from the server's
 //! state and its parameters to JSON.
 
+pub(crate) mod blocks;
 mod debug;
+mod dev;
 pub(crate) mod eth;
 mod filter;
 pub(crate) mod keystead;
@@ -14,6 +16,7 @@ mod otterscan;
 mod raw;
 mod rpc;
 pub(crate) mod subscribe;
+mod testing;
 mod trace;
 mod tracing;
 mod txpool;
@@ -26,6 +29,7 @@ use crate::{
     params::{Param, Params},
     service::Service,
 };
+use keystead_types::ChainSpec;
 use std::{collections::HashMap, sync::LazyLock};
 
 /// One method.
@@ -48,6 +52,7 @@ pub(crate) struct Method {
 /// All methods, grouped by namespace.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     let groups = [
+        blocks::METHODS,
         debug::METHODS,
         eth::METHODS,
         eth::FACTS_METHODS,
@@ -61,6 +66,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
         raw::METHODS,
         rpc::METHODS,
         subscribe::METHODS,
+        testing::METHODS,
         trace::METHODS,
         txpool::METHODS,
         web3::METHODS,
@@ -68,11 +74,30 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Method> {
     groups.into_iter().flatten()
 }
 
+/// The methods that only a development node has. Their indices follow those of [`all`].
+pub(crate) fn all_dev() -> impl Iterator<Item = &'static Method> {
+    dev::all()
+}
+
+/// As [`find`], for a method of a development node.
+pub(crate) fn find_dev(name: &str) -> Option<(usize, &'static Method)> {
+    static TABLE: LazyLock<HashMap<&'static str, (usize, &'static Method)>> = LazyLock::new(|| {
+        let rows = (all().count()..).zip(all_dev());
+        rows.map(|(index, method)| (method.name, (index, method))).collect()
+    });
+    TABLE.get(name).copied()
+}
+
 /// A method by name, with its index in [`all`].
 pub(crate) fn find(name: &str) -> Option<(usize, &'static Method)> {
     static TABLE: LazyLock<HashMap<&'static str, (usize, &'static Method)>> =
         LazyLock::new(|| all().enumerate().map(|(index, method)| (method.name, (index, method))).collect());
     TABLE.get(name).copied()
+}
+
+/// True if a server of this chain answers the method.
+pub(crate) fn is_offered(method: &Method, spec: &ChainSpec) -> bool {
+    spec.ethereum.is_some() || testing::METHODS.iter().all(|it| it.name != method.name)
 }
 
 #[cfg(test)]
@@ -84,9 +109,10 @@ mod tests {
     #[test]
     fn every_method_is_documented_once() {
         let mut names = HashSet::new();
-        for (index, method) in all().enumerate() {
+        for (index, method) in all().chain(all_dev()).enumerate() {
             assert!(names.insert(method.name), "{} twice", method.name);
-            assert_eq!(find(method.name).unwrap().0, index);
+            let known = if index < all().count() { find } else { find_dev };
+            assert_eq!(known(method.name).unwrap().0, index);
             assert!(method.name.contains(['_', '.']) && !method.about.is_empty() && !method.result.is_empty());
             assert!(method.about.ends_with('.'), "{}", method.about);
             let required: Vec<_> = method.params.iter().map(|param| param.required).collect();

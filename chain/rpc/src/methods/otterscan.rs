@@ -63,7 +63,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "ots_getInternalOperations",
-        about: "Value sent on, contracts created and destroyed inside a transaction of a recent block.",
+        about: "Value sent on, contracts created and destroyed inside a transaction of a block.",
         params: &[HASH],
         result: "array of objects: type, from, to, value; or null",
         work: Work::Compute,
@@ -71,7 +71,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "ots_getTransactionError",
-        about: "What a transaction of a recent block returned when it failed.",
+        about: "What a transaction of a block returned when it failed.",
         params: &[HASH],
         result: "bytes, empty if it succeeded; or null",
         work: Work::Compute,
@@ -79,7 +79,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "ots_traceTransaction",
-        about: "The calls inside a transaction of a recent block.",
+        about: "The calls inside a transaction of a block.",
         params: &[HASH],
         result: "array of objects: type, depth, from, to, value, input, output; or null",
         work: Work::Compute,

@@ -28,8 +28,8 @@ pub(super) const METHODS: &[Method] = &[
     },
 ];
 
-fn discover(_: &Service, _: &Params) -> Result<Json, RpcError> {
-    let methods: Vec<Value> = super::all().map(describe).collect();
+fn discover(service: &Service, _: &Params) -> Result<Json, RpcError> {
+    let methods: Vec<Value> = service.methods().map(describe).collect();
     Json::of(&json!({
         "openrpc": OPENRPC_VERSION,
         "info": { "title": "Keystead JSON-RPC", "version": env!("CARGO_PKG_VERSION") },
@@ -37,8 +37,8 @@ fn discover(_: &Service, _: &Params) -> Result<Json, RpcError> {
     }))
 }
 
-fn modules(_: &Service, _: &Params) -> Result<Json, RpcError> {
-    let spaces = super::all().filter_map(|method| method.name.split_once(['_', '.'])).map(|(space, _)| space);
+fn modules(service: &Service, _: &Params) -> Result<Json, RpcError> {
+    let spaces = service.methods().filter_map(|method| method.name.split_once(['_', '.'])).map(|(space, _)| space);
     Json::of(&spaces.map(|space| (space, "1.0")).collect::<BTreeMap<_, _>>())
 }
 

@@ -34,7 +34,7 @@ const RESULTS: &str = "object: output, trace, vmTrace, stateDiff";
 pub(super) const METHODS: &[Method] = &[
     Method {
         name: "trace_transaction",
-        about: "The calls inside a transaction of a recent block.",
+        about: "The calls inside a transaction of a block.",
         params: &[HASH],
         result: "array of traces or null",
         work: Work::Compute,
@@ -42,7 +42,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_get",
-        about: "One call inside a transaction of a recent block, by its trace address.",
+        about: "One call inside a transaction of a block, by its trace address.",
         params: &[HASH, Param::required("indices", "array of quantities: the trace address")],
         result: "trace or null",
         work: Work::Compute,
@@ -50,7 +50,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_block",
-        about: "The calls inside all transactions of a recent block.",
+        about: "The calls inside all transactions of a block.",
         params: &[Param::required("block", "tag, number, hash or EIP-1898 object")],
         result: "array of traces or null",
         work: Work::Compute,
@@ -58,7 +58,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_filter",
-        about: "The calls of a bounded range of recent blocks, by caller and callee.",
+        about: "The calls of a bounded range of blocks, by caller and callee.",
         params: &[Param::required(
             "filter",
             "object: fromBlock and toBlock (default latest), fromAddress and toAddress (arrays), mode (intersection or \
@@ -70,7 +70,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_call",
-        about: "Tries a call on a recent state and shows what happens inside.",
+        about: "Tries a call on a block's state and shows what happens inside.",
         params: &[CALL, TYPES, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES],
         result: RESULTS,
         work: Work::Compute,
@@ -94,7 +94,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_replayTransaction",
-        about: "Runs a transaction of a recent block again and shows what is asked about it.",
+        about: "Runs a transaction of a block again and shows what is asked about it.",
         params: &[HASH, TYPES],
         result: RESULTS,
         work: Work::Compute,
@@ -102,7 +102,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "trace_replayBlockTransactions",
-        about: "Runs a recent block again and shows what is asked about each transaction.",
+        about: "Runs a block again and shows what is asked about each transaction.",
         params: &[Param::required("block", "tag, number, hash or EIP-1898 object"), TYPES],
         result: "array of objects: transactionHash, output, trace, vmTrace, stateDiff; or null",
         work: Work::Compute,
@@ -296,14 +296,14 @@ impl FromJson for Pair {
 }
 
 fn call_many(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let (chain_id, max) = (service.context.spec.chain_id, service.limits.batch_requests_max);
+    let (spec, max) = (&service.context.spec, service.limits.batch_requests_max);
     // Counted before they are read: what is read takes a hundred times its JSON.
     if let Some(got) = params.value(0).as_array().map(Vec::len).filter(|got| *got > max) {
         return Err(RpcError::limit(format!("too many calls: got {got}, limit {max}")));
     }
     let mut calls = Vec::new();
     for Pair(CallObject(call), Types(types)) in params.get::<Vec<Pair>>(0)? {
-        let request = call.for_chain(chain_id).map_err(|reason| params.wrong(0, &reason))?;
+        let request = call.under(spec).map_err(|reason| params.wrong(0, &reason))?;
         calls.push(ParityCall { request, types });
     }
     let after = After::find(service, params.find(1)?.unwrap_or(BlockId::Latest))?;
@@ -338,6 +338,8 @@ fn as_call(transaction: &Recovered) -> CallRequest {
         input: transaction.input().clone(),
         access_list: transaction.access_list().cloned().unwrap_or_default(),
         authorizations: transaction.authorization_list().unwrap_or_default().to_vec(),
+        // This node takes no raw transaction with blobs.
+        ..CallRequest::default()
     }
 }
 

@@ -6,13 +6,12 @@ use crate::{
     message::Json,
     methods::eth::failed,
     params::{BlockId, Params},
+    pending::Place,
     service::Service,
 };
 use alloy_primitives::B256;
-use keystead_execution::{BlockEnv, CallSite, Error, ExecutedBlock, TraceError, TraceLimits};
-use keystead_state::Snapshot;
+use keystead_execution::{CallSite, Error, ExecutedBlock, TraceError, TraceLimits};
 use serde::Serialize;
-use std::sync::Arc;
 
 /// Stack of a thread that makes and writes nested traces: 1,024 calls deep (the EVM's limit), several frames of the
 /// serialiser for each, some hundred bytes to a few KiB per frame. Only what is used takes memory.
@@ -59,25 +58,18 @@ pub(super) fn find(service: &Service, hash: &B256) -> Result<Option<(Replayable,
 }
 
 /// The state after a block, as a place for calls.
-pub(super) struct After {
-    state: Arc<Snapshot>,
-    block: Header,
-}
-
-/// Hash and environment of a block.
-type Header = (B256, BlockEnv);
+pub(super) struct After(Place);
 
 impl After {
     /// The state after the block of this name.
     pub(super) fn find(service: &Service, id: BlockId) -> Result<Self, RpcError> {
-        let state = service.chain().state(id)?;
-        let header = service.chain().header(state.number())?;
-        Ok(Self { block: (state.hash(), BlockEnv::from(&header)), state })
+        Place::find(service, id).map(Self)
     }
 
     /// The same for the executor.
     pub(super) fn site<'a>(&'a self, service: &'a Service) -> CallSite<'a> {
-        let (hash, env) = self.block;
-        CallSite::After(ExecutedBlock { view: &*self.state, spec: &service.context.spec, env, hash, transactions: &[] })
+        let Place { state, env } = &self.0;
+        let (spec, env, hash) = (&service.context.spec, *env, state.hash());
+        CallSite::After(ExecutedBlock { view: &**state, spec, env, hash, transactions: &[] })
     }
 }

@@ -357,6 +357,7 @@ impl Server {
                     .collect(),
             },
             client_version: "keystead/v0.0.0-test".to_owned(),
+            dev: None,
         };
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();

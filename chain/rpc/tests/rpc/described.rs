@@ -102,6 +102,12 @@ fn answers_have_the_shapes_of_the_document() {
         ("keystead_validators", json!([])),
         ("keystead_getFinalization", json!(["0x3"])),
         ("keystead_getFinalization", json!(["0x7"])),
+        ("keystead_getGenesis", json!([])),
+        ("keystead_getState", json!(["0x6", "accounts", "0x"])),
+        ("keystead_getState", json!(["0x6", "code", format!("{:#066x}", 0)])),
+        ("keystead_getState", json!(["0x6", "storage", format!("0x{}", "ff".repeat(64))])),
+        ("keystead_getBlocks", json!(["0x1", "0x100"])),
+        ("keystead_getBlocks", json!(["0x63", "0x1", "0x0"])),
     ];
     for claim in [
         json!({ "kind": "account", "address": alice, "block": "0x6" }),

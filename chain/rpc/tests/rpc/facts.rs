@@ -136,3 +136,18 @@ fn many_slots_are_read_at_once() {
         assert_eq!(fail(wrong.clone()).0, -32602, "{wrong}");
     }
 }
+
+#[test]
+fn a_validators_server_builds_no_block_for_a_tester() {
+    let server = Server::full();
+    let client = server.client;
+    let head = server.chain.store.head().hash;
+    let attributes =
+        json!({ "timestamp": "0x7fffffff", "prevRandao": B256::ZERO, "suggestedFeeRecipient": Address::ZERO });
+    assert_eq!(client.fail("testing_buildBlockV1", json!([head, attributes])).0, -32601);
+    let described = client.call("rpc.discover", json!([]));
+    let names: Vec<&str> =
+        described["methods"].as_array().unwrap().iter().map(|method| method["name"].as_str().unwrap()).collect();
+    assert!(names.contains(&"eth_config") && !names.contains(&"testing_buildBlockV1"));
+    assert_eq!(client.call("rpc_modules", json!([])).get("testing"), None);
+}

@@ -1,10 +1,12 @@
-//! What waits: `txpool_*`, and `pending` as a block, a transaction and a nonce.
+//! What waits: `txpool_*`, and `pending` as a block, a transaction, a nonce and a state.
 
 use crate::{
-    chain::{Chain, Person, Server, raw, word},
+    chain::{Chain, Person, Server, dynamic, raw, word},
     client::pretty,
+    code,
 };
-use alloy_primitives::{Address, U256};
+use alloy_consensus::TxEip1559;
+use alloy_primitives::{Address, TxKind, U256};
 use keystead_rpc::ServerLimits;
 use keystead_types::Transaction;
 use serde_json::{Value, json};
@@ -118,4 +120,66 @@ fn an_empty_pending_block_is_shown_as_geth_shows_it() {
     block.as_object_mut().unwrap().remove("timestamp");
     block.as_object_mut().unwrap().remove("extraData");
     insta::assert_snapshot!("block_pending", pretty(&block));
+}
+
+#[test]
+fn pending_values_and_calls_are_those_of_the_block_that_is_then_made() {
+    let server = filled();
+    let client = server.client;
+    let (alice, bob, contract) = (Person::alice().address, Person::bob().address, Chain::contract());
+    let slot = format!("{:#066x}", 0);
+    let values = |tag: &str| {
+        let call = json!([{ "to": contract }, tag]);
+        [
+            client.call("eth_getBalance", json!([alice, tag])),
+            client.call("eth_getBalance", json!([bob, tag])),
+            client.call("eth_getStorageAt", json!([contract, slot, tag])),
+            client.call("eth_call", call),
+            client.call("eth_getStorageValues", json!([{ (contract.to_string()): [slot] }, tag])),
+        ]
+    };
+    let (latest, pending) = (values("latest"), values("pending"));
+    for (latest, pending) in latest.iter().zip(&pending) {
+        assert_ne!(latest, pending);
+    }
+    assert_eq!(pending[3], json!(word(3)));
+    // A call sees the number of the block that it would be in: NUMBER, returned by init code.
+    let number = json!({ "data": "0x435f5260205ff3" });
+    assert_eq!(client.call("eth_call", json!([number, "latest"])), json!(word(7)));
+    assert_eq!(client.call("eth_call", json!([number, "pending"])), json!(word(8)));
+    let many =
+        client.call("eth_callMany", json!([[{ "transactions": [{ "to": contract }] }], { "blockNumber": "pending" }]));
+    assert_eq!(many, json!([[{ "value": word(3) }]]));
+    let block = client.call("eth_getBlockByNumber", json!(["pending"]));
+    let hashes = block["transactions"].as_array().unwrap().clone();
+    let made = {
+        let pool = server.chain.pool.lock().unwrap();
+        let by_hash = |hash: Value| pool.get(&serde_json::from_value(hash).unwrap()).unwrap().inner().clone();
+        hashes.into_iter().map(by_hash).collect::<Vec<Transaction>>()
+    };
+    server.chain.produce(made);
+    assert_eq!(values("latest"), pending);
+    // With nothing left to execute both are the same.
+    assert_eq!(values("pending"), pending);
+}
+
+#[test]
+fn code_gas_and_access_lists_at_pending_know_a_contract_that_waits() {
+    let server = Server::full();
+    let client = server.client;
+    let alice = Person::alice();
+    let place = alice.address.create(4);
+    let stored = json!({ "to": place, "data": word(5) });
+    assert_eq!(client.call("eth_getCode", json!([place, "pending"])), "0x");
+    assert_eq!(client.call("eth_createAccessList", json!([stored, "pending"]))["accessList"], json!([]));
+    let deploy = TxEip1559 { to: TxKind::Create, input: code::init().into(), gas_limit: 1_000_000, ..dynamic(4) };
+    send(&server, &alice.sign(deploy));
+    let runtime = client.call("eth_getCode", json!([Chain::contract(), "latest"]));
+    assert_eq!(client.call("eth_getCode", json!([place, "pending"])), runtime);
+    assert_eq!(client.call("eth_getCode", json!([place, "latest"])), "0x");
+    let gas = |tag: &str| client.call("eth_estimateGas", json!([stored, tag]));
+    assert_ne!(gas("pending"), gas("latest"));
+    let touched = client.call("eth_createAccessList", json!([stored, "pending"]));
+    let slot = format!("{:#066x}", 0);
+    assert_eq!(touched["accessList"], json!([{ "address": place, "storageKeys": [slot] }]));
 }

@@ -112,6 +112,44 @@ fn a_forged_signature_names_nobody() {
 }
 
 #[test]
+fn each_call_of_a_mixed_batch_is_answered_as_if_it_came_alone() {
+    let chain = Chain::empty();
+    let server = chain.serve(keystead_rpc::ServerLimits::default());
+    let alice = Person::alice();
+    let transfer = |nonce| alice.transfer(nonce, Address::ZERO, U256::from(1));
+    let mut forged = raw(&transfer(1)).to_vec();
+    let at = forged.len() - 32;
+    forged[at..].fill(0xff);
+    let call = |id: u64, method: &str, params: serde_json::Value| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+    let send = |id: u64, bytes: Bytes| call(id, "eth_sendRawTransaction", json!([bytes]));
+    let notification = json!({"jsonrpc": "2.0", "method": "eth_sendRawTransaction", "params": [raw(&transfer(2))]});
+    let batch = json!([
+        send(0, raw(&transfer(0))),
+        send(1, Bytes::from(forged)),
+        send(2, raw(&transfer(1))),
+        notification,
+        send(3, raw(&transfer(0))),
+        send(4, Bytes::from_static(&[2, 0xc0])),
+        call(5, "eth_sendRawTransaction", json!([])),
+        call(6, "eth_getTransactionCount", json!([alice.address, "pending"])),
+        send(7, raw(&transfer(3))),
+    ]);
+    let answers = server.client.post(batch.to_string()).json();
+    let answers = answers.as_array().unwrap();
+    let ids: Vec<_> = answers.iter().map(|answer| answer["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [0, 1, 2, 3, 4, 5, 6, 7], "the notification has no answer");
+    let hash = |nonce| json!(transfer(nonce).tx_hash());
+    let results: Vec<_> = [0, 2, 7].map(|at: usize| answers[at]["result"].clone()).into();
+    assert_eq!(results, [hash(0), hash(1), hash(3)]);
+    assert_eq!(answers[6]["result"], "0x3", "what stands before it in the batch was taken, the notification too");
+    let code = |at: usize| answers[at]["error"]["code"].as_i64().unwrap();
+    assert_eq!([1, 3, 4, 5].map(code), [-32000, -32000, -32000, -32602], "{answers:?}");
+    let message = |at: usize| answers[at]["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message(1).starts_with("invalid sender") && message(4).starts_with("malformed transaction"));
+    assert!(message(3).contains("already known"), "{}", message(3));
+}
+
+#[test]
 fn a_batch_of_transactions_is_taken_in_order() {
     let chain = Chain::empty();
     let server = chain.serve(keystead_rpc::ServerLimits::default());

@@ -61,6 +61,11 @@ impl UndoneStates {
         }
     }
 
+    /// Drops all of them: the chain below them was changed.
+    pub(crate) fn clear(&self) {
+        lock(&self.kept).clear();
+    }
+
     /// The state after the target's block, made from the nearest that is kept above it, or from `recent`.
     ///
     /// # Errors

@@ -45,6 +45,17 @@ impl View {
         above.find_map(|block| block.undo.accounts.get(address).copied())
     }
 
+    /// Accounts that any of the blocks changed.
+    pub(crate) fn accounts(&self) -> impl Iterator<Item = &B256> {
+        self.0.iter().flat_map(|block| block.undo.accounts.keys())
+    }
+
+    /// Slots that any of the blocks changed.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (&B256, &B256)> {
+        let storage = self.0.iter().flat_map(|block| &block.undo.storage);
+        storage.flat_map(|(address, slots)| slots.keys().map(move |slot| (address, slot)))
+    }
+
     /// What the first block above `number` that changed a slot has replaced.
     pub(crate) fn slot(&self, number: u64, address: &B256, slot: &B256) -> Option<U256> {
         let mut above = self.0.iter().filter(|block| block.number > number);
@@ -87,6 +98,27 @@ impl Unindexed {
         let mut list = lock(&self.list);
         list.values = list.values.saturating_add(undo.len());
         list.blocks.push_back(Replaced { number, undo: Arc::new(undo) });
+    }
+
+    /// Replaces the values of a block if they are here.
+    pub(crate) fn replace(&self, number: u64, undo: &Undo) {
+        let mut list = lock(&self.list);
+        let mut grown = list.values;
+        if let Some(block) = list.blocks.iter_mut().find(|block| block.number == number) {
+            grown = grown.saturating_sub(block.undo.len()).saturating_add(undo.len());
+            block.undo = Arc::new(undo.clone());
+        }
+        list.values = grown;
+    }
+
+    /// Forgets the blocks above a height: they are gone.
+    pub(crate) fn cut(&self, number: u64) {
+        let mut list = lock(&self.list);
+        while list.blocks.back().is_some_and(|block| block.number > number) {
+            if let Some(block) = list.blocks.pop_back() {
+                list.values = list.values.saturating_sub(block.undo.len());
+            }
+        }
     }
 
     /// The list as it is. Whoever makes a view of the tables takes it before.

@@ -98,6 +98,15 @@ impl Run {
         Some(Self { first, last, bytes, entries: entries.into() })
     }
 
+    /// The run without the blocks above a height; `None` if nothing is left.
+    pub(crate) fn cut(&self, number: u64) -> Option<Self> {
+        if self.first > number {
+            return None;
+        }
+        let entries = self.entries.iter().filter(|entry| entry.place.number <= number).copied().collect();
+        Some(Self { first: self.first, last: self.last.min(number), bytes: self.bytes, entries })
+    }
+
     /// The postings of a term.
     pub(crate) fn of_term(&self, term: u64) -> &[Posting] {
         let from = self.entries.partition_point(|entry| entry.term < term);

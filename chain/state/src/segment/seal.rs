@@ -29,6 +29,9 @@ const RUN_BLOCKS: usize = 64;
 /// Bytes after which a part of a block's receipts ends.
 const PART_BYTES: usize = 2 * 1024;
 
+/// Instead of a number of blocks: no file is ever made.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 /// A file that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed {
@@ -70,6 +73,21 @@ impl Tail {
             if let Some(run) = unsealed.runs.pop_front() {
                 unsealed.bytes = unsealed.bytes.saturating_sub(run.bytes);
                 unsealed.postings = unsealed.postings.saturating_sub(run.entries.len());
+            }
+        }
+    }
+
+    /// Forgets the blocks above a height: they are gone.
+    pub(crate) fn cut(&self, number: u64) {
+        let mut unsealed = self.unsealed.write().unwrap_or_else(PoisonError::into_inner);
+        while unsealed.runs.back().is_some_and(|run| run.last > number) {
+            let Some(run) = unsealed.runs.pop_back() else { break };
+            unsealed.bytes = unsealed.bytes.saturating_sub(run.bytes);
+            unsealed.postings = unsealed.postings.saturating_sub(run.entries.len());
+            if let Some(left) = run.cut(number) {
+                unsealed.bytes = unsealed.bytes.saturating_add(left.bytes);
+                unsealed.postings = unsealed.postings.saturating_add(left.entries.len());
+                unsealed.runs.push_back(left);
             }
         }
     }
@@ -130,6 +148,9 @@ impl Tail {
 /// # Errors
 /// A failure of file system or store: nothing is lost, and the blocks are where they were.
 pub(crate) fn seal(shared: &Shared, base: &Base, blocks_max: u64) -> Result<Option<Sealed>, Error> {
+    if blocks_max == NEVER {
+        return Ok(None);
+    }
     let first = shared.segments.sealed().saturating_add(1);
     let last = base.number.saturating_sub(UNSEALED_BLOCKS).min(first.saturating_add(blocks_max).saturating_sub(1));
     let count = last.saturating_add(1).saturating_sub(first);

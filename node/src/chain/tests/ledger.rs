@@ -1,10 +1,12 @@
 //! The ledger alone: what it says of blocks that lost their height, and of more gossip than it can check.
 
 use super::validators::{Parts, call, genesis, parts, sign, signer};
+use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Signature, U256};
 use keystead_consensus::{BuildRequest, Ledger as _, LedgerError, Verdict};
 use keystead_rpc::{Submit as _, SubmitError};
-use keystead_types::{Address, Block, Bytes, ConsensusContext};
+use keystead_types::{Address, Block, Bytes, ConsensusContext, GenesisAccount, Recovered, Transaction};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -60,4 +62,52 @@ fn more_gossip_than_can_be_checked_makes_the_node_refuse_until_it_has_caught_up(
         assert!(start.elapsed() < Duration::from_secs(30), "the node does not catch up");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Full of what pays the least tip, the pool takes what pays more, and refuses the rest without a look at its signature.
+#[test]
+fn a_crowded_pool_looks_only_at_what_pays_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut genesis = genesis();
+    let balance = U256::from(10).pow(U256::from(24));
+    for seed in 10..=17 {
+        genesis.accounts.insert(signer(seed).address(), GenesisAccount { balance, ..GenesisAccount::default() });
+    }
+    let parts = parts(folder.path(), &genesis, 1);
+    let offer = |transaction: Transaction| parts.submissions.offer(vec![transaction]).pop().unwrap();
+    let fill = |count: u64| {
+        for index in 0..count {
+            let (sender, nonce) = ((index / 4_096) as u8, index % 4_096);
+            let transaction = call(nonce, Address::repeat_byte(sender + 1), 21_000);
+            let transaction = transaction.into_signed(Signature::test_signature()).into();
+            // Their signatures are nobody's: to make so many real ones would take longer than the rest.
+            parts.submissions.submit(Recovered::new_unchecked(transaction, signer(sender + 10).address())).unwrap();
+        }
+    };
+    let (mine, to) = (signer(17), Address::repeat_byte(9));
+    let forged =
+        |nonce| Transaction::from(call(nonce, to, 21_000).into_signed(Signature::new(U256::ZERO, U256::ZERO, false)));
+    fill(24_576);
+    assert!(offer(sign(&mine, call(0, to, 21_000))).is_ok(), "24,576 wait: the last that are no crowd");
+    let equal = offer(sign(&mine, call(1, to, 21_000))).unwrap_err();
+    assert!(matches!(equal, SubmitError::Busy { waiting: 24_577, max: 24_576 }), "{equal}");
+    assert!(matches!(offer(forged(1)).unwrap_err(), SubmitError::Busy { .. }));
+    let more = TxEip1559 { max_priority_fee_per_gas: 2, ..call(1, to, 21_000) };
+    assert!(offer(sign(&mine, more)).is_ok());
+    let known = offer(sign(&mine, call(0, to, 21_000))).unwrap_err();
+    assert!(known.to_string().contains("already known"), "{known}");
+}
+
+/// A block may bring what gossip brings later: the sender is the same, and it is not recovered again.
+#[test]
+fn senders_of_a_block_are_known_when_its_transactions_come_by_gossip() {
+    let folder = tempfile::tempdir().unwrap();
+    let parts = parts(folder.path(), &genesis(), 1);
+    let transactions: Vec<Transaction> =
+        (0..6).map(|nonce| sign(&signer(1), call(nonce, Address::repeat_byte(9), 21_000))).collect();
+    let recovered = parts.submissions.recover(&transactions).unwrap();
+    assert!(recovered.iter().all(|it| it.signer() == signer(1).address()));
+    assert_eq!(parts.submissions.senders_known(&transactions), 6);
+    let forged = call(0, Address::ZERO, 21_000).into_signed(Signature::new(U256::ZERO, U256::ZERO, false)).into();
+    assert!(parts.submissions.recover(&[transactions[0].clone(), forged]).is_err());
 }

@@ -12,7 +12,7 @@ use crate::{
     cli::Provide,
     client::Client,
     compute::{account::Account, amount::kst, files, market::Market, wallet},
-    network::hex_array,
+    digits::hex_array,
 };
 use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};

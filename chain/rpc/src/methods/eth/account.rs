@@ -1,16 +1,21 @@
-//! Reads of one account at a recent block.
+//! Reads of one account after a block.
+//!
+//! # Design
+//! `pending` is the state after the block that would be made now, but for nonces: those are the pool's own, which also knows
+//! transactions that do not fit into that block.
 
 use crate::{
     error::RpcError,
     message::Json,
     params::{BlockId, Params, StorageKey},
+    pending::Place,
     service::Service,
 };
 use alloy_primitives::{Address, B256, Bytes, U64};
 use keystead_types::{Account, StateView as _};
 
 fn account(service: &Service, address: &Address, block: BlockId) -> Result<Account, RpcError> {
-    Ok(service.chain().state(block)?.account(address)?.unwrap_or_default())
+    Ok(Place::find(service, block)?.state.account(address)?.unwrap_or_default())
 }
 
 fn block(params: &Params, index: usize) -> Result<BlockId, RpcError> {
@@ -24,7 +29,7 @@ pub(super) fn balance(service: &Service, params: &Params) -> Result<Json, RpcErr
 pub(super) fn transaction_count(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let address: Address = params.get(0)?;
     let block = block(params, 1)?;
-    let nonce = account(service, &address, block)?.nonce;
+    let nonce = service.chain().state(block)?.account(&address)?.unwrap_or_default().nonce;
     let next = match block {
         BlockId::Pending => service.pool().next_nonce(&address, nonce),
         _ => nonce,
@@ -34,7 +39,7 @@ pub(super) fn transaction_count(service: &Service, params: &Params) -> Result<Js
 
 pub(super) fn code(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let address: Address = params.get(0)?;
-    let state = service.chain().state(block(params, 1)?)?;
+    let Place { state, .. } = Place::find(service, block(params, 1)?)?;
     match state.account(&address)? {
         Some(account) => Json::of(&state.code(&account.code_hash)?),
         None => Json::of(&Bytes::new()),
@@ -44,6 +49,6 @@ pub(super) fn code(service: &Service, params: &Params) -> Result<Json, RpcError>
 pub(super) fn storage_at(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let address: Address = params.get(0)?;
     let key: StorageKey = params.get(1)?;
-    let state = service.chain().state(block(params, 2)?)?;
+    let Place { state, .. } = Place::find(service, block(params, 2)?)?;
     Json::of(&B256::from(state.storage(&address, &key.slot)?))
 }

@@ -4,6 +4,7 @@ use crate::{
     error::RpcError,
     message::Json,
     params::{BlockId, FromJson, Params, member, show},
+    pending::Place,
     service::Service,
 };
 use alloy_eips::{
@@ -12,16 +13,19 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Bytes, U64};
 use keystead_execution::{
-    BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, Overrides, call as execute_call,
+    CallPrice, CallRequest, CallStatus, Error, EstimateError, Overrides, call as execute_call,
     estimate_gas as execute_estimate,
 };
-use keystead_state::Snapshot;
+use keystead_types::ChainSpec;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
-use std::sync::Arc;
+
+/// Fields of a call, for the documentation.
+pub(in crate::methods) const CALL_FIELDS: &str = "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
+     authorizationList";
 
 pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let Prepared { request, state, env, overrides } = prepare(service, params)?;
+    let Prepared { request, place: Place { state, env }, overrides } = prepare(service, params)?;
     let outcome = execute_call(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
     let outcome = outcome.map_err(failed)?;
     match outcome.status {
@@ -33,10 +37,15 @@ pub(super) fn call(service: &Service, params: &Params) -> Result<Json, RpcError>
 }
 
 pub(super) fn estimate_gas(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let Prepared { request, state, env, overrides } = prepare(service, params)?;
+    let Prepared { request, place: Place { state, env }, overrides } = prepare(service, params)?;
     let gas = execute_estimate(&*state, &service.context.spec, &env, &overrides, request, service.limits.call_gas_max);
+    Json::of(&U64::from(estimated(gas)?))
+}
+
+/// The gas, or the error that its caller reads.
+pub(in crate::methods) fn estimated(gas: Result<u64, EstimateError>) -> Result<u64, RpcError> {
     match gas {
-        Ok(gas) => Json::of(&U64::from(gas)),
+        Ok(gas) => Ok(gas),
         Err(EstimateError::Execution(error)) => Err(failed(error)),
         Err(EstimateError::Reverted { output }) => Err(RpcError::reverted(output)),
         Err(
@@ -61,24 +70,26 @@ pub(in crate::methods) fn failed(error: Error) -> RpcError {
 /// A call and where it is tried.
 struct Prepared {
     request: CallRequest,
-    state: Arc<Snapshot>,
-    env: BlockEnv,
+    place: Place,
     overrides: Overrides,
 }
 
 fn prepare(service: &Service, params: &Params) -> Result<Prepared, RpcError> {
     let request = request(service, params, 0)?;
     let overrides = Overrides { state: params.shaped(2)?, block: params.shaped(3)? };
-    let block = params.find(1)?.unwrap_or(BlockId::Latest);
-    let state = service.chain().state(block)?;
-    let env = BlockEnv::from(&service.chain().header(state.number())?);
-    Ok(Prepared { request, state, env, overrides })
+    let block = params.find(1)?;
+    let mut place = Place::find(service, block.unwrap_or(BlockId::Latest))?;
+    if let (Some(dev), None) = (&service.context.dev, block) {
+        // Where time is set by hand, a call that names no block is meant for the one to come.
+        place.env = dev.next_block()?;
+    }
+    Ok(Prepared { request, place, overrides })
 }
 
 /// The call object at `index`, if it is for this chain.
 pub(in crate::methods) fn request(service: &Service, params: &Params, index: usize) -> Result<CallRequest, RpcError> {
     let CallObject(call) = params.get(index)?;
-    call.for_chain(service.context.spec.chain_id).map_err(|reason| params.wrong(index, &reason))
+    call.under(&service.context.spec).map_err(|reason| params.wrong(index, &reason))
 }
 
 /// The transaction object of a call.
@@ -90,6 +101,8 @@ pub(in crate::methods) struct CallObject(pub(in crate::methods) Call);
 pub(in crate::methods) struct Call {
     call: CallRequest,
     chain_id: Option<u64>,
+    /// The field that makes it one of type 3, if any does.
+    blob_field: Option<&'static str>,
 }
 
 impl Call {
@@ -100,29 +113,42 @@ impl Call {
             None => Ok(self.call),
         }
     }
+
+    /// The same, unless the chain does not run calls of its type.
+    pub(in crate::methods) fn under(self, spec: &ChainSpec) -> Result<CallRequest, String> {
+        match self.blob_field.filter(|_| spec.ethereum.is_none()) {
+            Some(field) => Err(format!("field {field:?}: transaction type 3 is not supported on this chain")),
+            None => self.for_chain(spec.chain_id),
+        }
+    }
 }
 
-/// Fields of transaction types that this chain does not run, with the type that has them.
-const FOREIGN_FIELDS: [(&str, u8); 3] = [("blobVersionedHashes", 3), ("blobs", 3), ("maxFeePerBlobGas", 3)];
+/// Fields that only a call of type 3 has.
+const BLOB_FIELDS: [&str; 2] = ["blobVersionedHashes", "maxFeePerBlobGas"];
+
+/// True if a field is missing or says nothing.
+const fn is_nothing(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => true,
+        Some(Value::Array(values)) => values.is_empty(),
+        Some(_) => false,
+    }
+}
 
 impl FromJson for CallObject {
     fn from_json(value: &Value) -> Result<Self, String> {
         let Value::Object(object) = value else {
             return Err(format!("expected a transaction object, got {}", show(value)));
         };
-        for (field, kind) in FOREIGN_FIELDS {
-            let empty = match object.get(field) {
-                None | Some(Value::Null) => true,
-                Some(Value::Array(values)) => values.is_empty(),
-                Some(_) => false,
-            };
-            if !empty {
-                return Err(format!("field {field:?}: transaction type {kind} is not supported on this chain"));
-            }
+        if !is_nothing(object.get("blobs")) {
+            return Err("field \"blobs\": blobs are not read, give blobVersionedHashes".to_owned());
         }
-        if let Some(kind) = member::<u64>(object, "type")?.filter(|kind| !matches!(kind, 0..=2 | 4)) {
+        let kind = member::<u64>(object, "type")?;
+        if let Some(kind) = kind.filter(|kind| *kind > 4) {
             return Err(format!("field \"type\": transaction type {kind} is not supported on this chain"));
         }
+        let blob_field = BLOB_FIELDS.into_iter().find(|field| !is_nothing(object.get(*field)));
+        let blob_field = blob_field.or_else(|| (kind == Some(3)).then_some("type"));
         // The nonce does not matter to a call, but a malformed one is the caller's mistake.
         member::<u64>(object, "nonce")?;
         let call = CallRequest {
@@ -134,11 +160,16 @@ impl FromJson for CallObject {
             input: input(object)?,
             access_list: AccessList(member(object, "accessList")?.map(access_list).unwrap_or_default()),
             authorizations: member(object, "authorizationList")?.map(authorizations).unwrap_or_default(),
+            blob_hashes: member(object, "blobVersionedHashes")?.unwrap_or_default(),
+            max_fee_per_blob_gas: member(object, "maxFeePerBlobGas")?.unwrap_or_default(),
         };
+        if !call.blob_hashes.is_empty() && call.to.is_none() {
+            return Err("field \"to\": a call with blobVersionedHashes cannot create a contract".to_owned());
+        }
         if !call.authorizations.is_empty() && call.to.is_none() {
             return Err("field \"to\": a call with an authorizationList cannot create a contract".to_owned());
         }
-        Ok(Self(Call { call, chain_id: member(object, "chainId")? }))
+        Ok(Self(Call { call, chain_id: member(object, "chainId")?, blob_field }))
     }
 }
 
@@ -208,10 +239,11 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests stop at the first surprise")]
     use super::*;
     use alloy_primitives::U256;
+    use keystead_types::{Fork, Forks};
     use serde_json::json;
 
     fn read(value: Value) -> Result<CallRequest, String> {
-        CallObject::from_json(&value).map(|CallObject(call)| call.call)
+        CallObject::from_json(&value).and_then(|CallObject(call)| call.under(&ChainSpec::keystead(1)))
     }
 
     #[test]
@@ -234,6 +266,7 @@ mod tests {
             input: Bytes::from_static(&[1, 2]),
             access_list: AccessList(items),
             authorizations: Vec::new(),
+            ..CallRequest::default()
         };
         assert_eq!(request, Ok(want));
         assert_eq!(read(json!({})), Ok(CallRequest::default()));
@@ -246,7 +279,10 @@ mod tests {
             (json!({ "data": "0x01", "input": "0x02" }), "\"data\" and \"input\""),
             (json!({ "gasPrice": "0x1", "maxFeePerGas": "0x1" }), "gasPrice and"),
             (json!({ "type": "0x3" }), "type 3"),
-            (json!({ "blobVersionedHashes": [B256::ZERO] }), "\"blobVersionedHashes\""),
+            (json!({ "blobVersionedHashes": [B256::ZERO], "to": Address::ZERO }), "\"blobVersionedHashes\""),
+            (json!({ "maxFeePerBlobGas": "0x1" }), "\"maxFeePerBlobGas\""),
+            (json!({ "blobs": ["0x00"] }), "give blobVersionedHashes"),
+            (json!({ "type": "0x5" }), "type 5"),
             (
                 json!({ "authorizationList": [{}] }),
                 "field \"authorizationList\": element 0: expected an object with chainId",
@@ -260,6 +296,19 @@ mod tests {
             let message = read(value).unwrap_err();
             assert!(message.contains(part), "{message}");
         }
-        assert!(read(json!({ "data": "0x01", "input": "0x01", "authorizationList": [] })).is_ok());
+        let nothing = json!({ "data": "0x01", "input": "0x01", "authorizationList": [], "blobVersionedHashes": [] });
+        assert!(read(nothing).is_ok());
+    }
+
+    #[test]
+    fn a_foreign_chain_takes_blobs() {
+        let spec = ChainSpec::ethereum(1, 30_000_000, Forks::always(Fork::Osaka));
+        let read = |value: Value| CallObject::from_json(&value).and_then(|CallObject(call)| call.under(&spec));
+        let hash = B256::with_last_byte(1);
+        let given =
+            json!({ "type": "0x3", "to": Address::ZERO, "blobVersionedHashes": [hash], "maxFeePerBlobGas": "0x5" });
+        let request = read(given).unwrap();
+        assert_eq!((request.blob_hashes, request.max_fee_per_blob_gas), (vec![hash], 5));
+        assert!(read(json!({ "blobVersionedHashes": [hash] })).unwrap_err().contains("cannot create"));
     }
 }

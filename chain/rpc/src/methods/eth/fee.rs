@@ -38,11 +38,11 @@ pub(super) fn max_priority_fee_per_gas(service: &Service, _: &Params) -> Result<
 
 pub(super) fn gas_price(service: &Service, _: &Params) -> Result<Json, RpcError> {
     let chain = service.chain();
-    let base_fee = service.context.spec.next_base_fee(&chain.header(chain.head())?);
+    let base_fee = service.next_base_fee(&chain.header(chain.head())?)?;
     Json::of(&U128::from(suggested_tip(service)?.saturating_add(base_fee.into())))
 }
 
-fn suggested_tip(service: &Service) -> Result<u128, RpcError> {
+pub(in crate::methods) fn suggested_tip(service: &Service) -> Result<u128, RpcError> {
     let head = service.context.store.head();
     let cached = *service.tip.0.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((hash, tip)) = cached
@@ -51,7 +51,9 @@ fn suggested_tip(service: &Service) -> Result<u128, RpcError> {
         return Ok(tip);
     }
     let mut lowest = Vec::new();
-    for number in head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1))..=head.number {
+    // A node that began with a snapshot, or dropped old blocks, looks at those that it has.
+    let oldest = head.number.saturating_sub(TIP_BLOCKS.saturating_sub(1)).max(service.context.store.oldest_block());
+    for number in oldest..=head.number {
         let Some(block) = service.chain().block(BlockId::Number(number))? else { continue };
         let base_fee = block.header().base_fee_per_gas.unwrap_or_default();
         let mut tips: Vec<u128> = block.transactions().iter().map(|it| tip(it, base_fee)).collect();
@@ -99,7 +101,12 @@ pub(super) fn fee_history(service: &Service, params: &Params) -> Result<Json, Rp
         }
         push_blobs(&mut history, &service.context.spec, &header);
         if number == newest {
-            history.base_fee_per_gas.push(service.context.spec.next_base_fee(&header).into());
+            let next = if number == chain.head() {
+                service.next_base_fee(&header)?
+            } else {
+                service.context.spec.next_base_fee(&header)
+            };
+            history.base_fee_per_gas.push(next.into());
             history.base_fee_per_blob_gas.push(next_blob_price(&service.context.spec, &header));
         }
     }

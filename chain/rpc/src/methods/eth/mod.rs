@@ -6,7 +6,8 @@
 
 mod account;
 mod block;
-mod call;
+pub(in crate::methods) mod call;
+mod config;
 mod facts;
 pub(crate) mod fee;
 pub(crate) mod logs;
@@ -187,8 +188,8 @@ fn syncing(_: &Service, _: &Params) -> Result<Json, RpcError> {
     Json::of(&false)
 }
 
-fn accounts(_: &Service, _: &Params) -> Result<Json, RpcError> {
-    Json::of(&[(); 0])
+fn accounts(service: &Service, _: &Params) -> Result<Json, RpcError> {
+    Json::of(&service.context.dev.as_ref().map(|dev| dev.accounts()).unwrap_or_default())
 }
 
 fn block_number(service: &Service, _: &Params) -> Result<Json, RpcError> {

@@ -3,11 +3,7 @@
 use super::{ADDRESS, BLOCK, HASH, INDEX, NUMBER, TRANSACTION_HASH, block, call, logs, proof, transaction};
 use crate::{lanes::Work, methods::Method, params::Param};
 
-pub(in crate::methods) const CALL: Param = Param::required(
-    "transaction",
-    "object: from, to, gas, gasPrice or maxFeePerGas and maxPriorityFeePerGas, value, input (or data), accessList, \
-     authorizationList",
-);
+pub(in crate::methods) const CALL: Param = Param::required("transaction", call::CALL_FIELDS);
 pub(in crate::methods) const STATE_OVERRIDES: Param = Param::optional(
     "stateOverrides",
     "object by address: balance, nonce, code, state or stateDiff, movePrecompileToAddress",
@@ -116,7 +112,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_call",
-        about: "Tries a call on a recent state and forgets its changes.",
+        about: "Tries a call on a block's state and forgets its changes.",
         params: &[CALL, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES],
         result: "bytes that the call returned",
         work: Work::Compute,
@@ -124,7 +120,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_estimateGas",
-        about: "A gas limit with which the call succeeds on a recent state.",
+        about: "A gas limit with which the call succeeds on a block's state.",
         params: &[CALL, BLOCK, STATE_OVERRIDES, BLOCK_OVERRIDES],
         result: "quantity",
         work: Work::Compute,
@@ -132,7 +128,7 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         name: "eth_getProof",
-        about: "Merkle proofs of an account and of storage slots against the state root of a recent block (EIP-1186).",
+        about: "Merkle proofs of an account and of storage slots against the state root of a block (EIP-1186).",
         params: &[ADDRESS, Param::required("storageKeys", "array of storage keys"), BLOCK],
         result: "object: address, accountProof, balance, codeHash, nonce, storageHash, storageProof",
         work: Work::Compute,

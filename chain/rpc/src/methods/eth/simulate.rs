@@ -1,8 +1,8 @@
 //! `eth_simulateV1`: blocks of calls that never were, with their headers, transactions and logs.
 //!
 //! # Design
-//! Shapes and error codes are those of the execution APIs. Fields that a call shares with `eth_call` are read by the
-//! same code; what makes it type 3 is read here, and refused by the executor if the chain does not run it.
+//! Shapes and error codes are those of the execution APIs. Calls are read as those of `eth_call` are; one of type 3 is
+//! refused by the executor if the chain does not run it.
 
 use super::{BLOCK, Method, call::CallObject};
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     render::{self, Detail, LogPlace, RpcBlock},
     service::Service,
 };
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, Bytes};
 use alloy_rpc_types_eth::{
     BlockOverrides,
     simulate::{SimCallResult, SimulateError as CallError, SimulatedBlock as RpcSimulatedBlock},
@@ -53,7 +53,7 @@ mod codes {
 /// The method.
 pub(in crate::methods) const METHODS: &[Method] = &[Method {
     name: "eth_simulateV1",
-    about: "Simulates blocks of calls on top of a recent state, each on what the one before it left.",
+    about: "Simulates blocks of calls on top of a block's state, each on what the one before it left.",
     params: &[
         Param::required(
             "payload",
@@ -178,29 +178,20 @@ impl FromJson for Block {
 struct Call {
     call: super::call::Call,
     nonce: Option<u64>,
-    blob_hashes: Vec<B256>,
-    max_fee_per_blob_gas: u128,
 }
 
 impl Call {
     fn for_chain(self, chain_id: u64) -> Result<SimulatedCall, String> {
-        let Self { call, nonce, blob_hashes, max_fee_per_blob_gas } = self;
-        let request = call.for_chain(chain_id)?;
-        Ok(SimulatedCall { request, nonce, blob_hashes, max_fee_per_blob_gas })
+        let Self { call, nonce } = self;
+        Ok(SimulatedCall { request: call.for_chain(chain_id)?, nonce })
     }
 }
 
 impl FromJson for Call {
     fn from_json(value: &Value) -> Result<Self, String> {
-        let mut object = object(value)?.clone();
-        let blob_hashes = member::<Vec<B256>>(&object, "blobVersionedHashes")?.unwrap_or_default();
-        let max_fee_per_blob_gas = member::<u128>(&object, "maxFeePerBlobGas")?.unwrap_or_default();
-        let nonce = member::<u64>(&object, "nonce")?;
-        for name in ["blobVersionedHashes", "maxFeePerBlobGas", "type"] {
-            object.remove(name);
-        }
-        let CallObject(call) = CallObject::from_json(&Value::Object(object))?;
-        Ok(Self { call, nonce, blob_hashes, max_fee_per_blob_gas })
+        let nonce = member::<u64>(object(value)?, "nonce")?;
+        let CallObject(call) = CallObject::from_json(value)?;
+        Ok(Self { call, nonce })
     }
 }
 
@@ -290,7 +281,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
     use super::*;
     use crate::render::tests::{import, json, vectors};
-    use alloy_primitives::{KECCAK256_EMPTY, U256, keccak256, map::HashMap};
+    use alloy_primitives::{B256, KECCAK256_EMPTY, U256, keccak256, map::HashMap};
     use keystead_execution::TraceLimits;
     use keystead_types::{Account, ChainSpec, StateView};
 

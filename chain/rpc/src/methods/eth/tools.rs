@@ -12,13 +12,14 @@ use crate::{
     message::Json,
     methods::tracing::{After, refused, traced},
     params::{BlockId, FromJson, Param, Params, member, shaped, show},
+    pending::Place,
     service::Service,
 };
 use alloy_eips::eip2930::AccessList;
 use alloy_primitives::{Bytes, U64};
 use alloy_rpc_types_eth::BlockOverrides;
 use keystead_execution::{
-    self as execution, BlockEnv, CallLimits, CallOutcome, CallRequest, CallStatus, InvalidTransaction, Overrides,
+    self as execution, CallLimits, CallOutcome, CallRequest, CallStatus, InvalidTransaction, Overrides,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -146,21 +147,20 @@ fn check_counts(bundles: &Value, max: usize) -> Result<(), RpcError> {
 }
 
 fn call_many(service: &Service, params: &Params) -> Result<Json, RpcError> {
-    let chain_id = service.context.spec.chain_id;
+    let spec = &service.context.spec;
     check_counts(params.value(0), service.limits.batch_requests_max)?;
     let bundles: Vec<Bundle> = params.get(0)?;
     let Site(id) = params.find(1)?.unwrap_or(Site(BlockId::Latest));
-    let state = service.chain().state(id)?;
-    let env = BlockEnv::from(&service.chain().header(state.number())?);
+    let Place { state, env } = Place::find(service, id)?;
     let stop = || params.late();
     let mut requests = Vec::with_capacity(bundles.len());
     for Bundle { calls, block } in bundles {
         let calls: Result<Vec<CallRequest>, String> =
-            calls.into_iter().map(|CallObject(call)| call.for_chain(chain_id)).collect();
+            calls.into_iter().map(|CallObject(call)| call.under(spec)).collect();
         requests.push(execution::Bundle { requests: calls.map_err(|reason| params.wrong(0, &reason))?, block });
     }
     let limits = CallLimits { gas_max: service.limits.call_gas_max, stop: &stop };
-    let outcomes = execution::call_many(&*state, &service.context.spec, &env, params.shaped(2)?, requests, limits);
+    let outcomes = execution::call_many(&*state, spec, &env, params.shaped(2)?, requests, limits);
     let outcomes = outcomes.map_err(super::call::failed)?;
     if params.late() {
         return Err(RpcError::timeout());

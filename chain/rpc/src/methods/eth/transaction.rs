@@ -6,13 +6,18 @@ use crate::{
     context::SubmitError,
     error::RpcError,
     message::Json,
+    methods,
     params::{BlockId, Params},
     pending::pending_block,
     render,
     service::Service,
 };
 use alloy_primitives::{B256, Bytes};
-use keystead_types::{decode_transaction, recover};
+use keystead_types::{Transaction, decode_transaction};
+use serde_json::Value;
+
+/// Name of the method of which many in a row are offered together.
+pub(crate) const SEND_RAW: &str = "eth_sendRawTransaction";
 
 pub(super) fn send_raw(service: &Service, params: &Params) -> Result<Json, RpcError> {
     Json::of(&offer(service, params)?)
@@ -25,22 +30,50 @@ pub(super) fn send_raw_sync(_: &Service, _: &Params) -> Result<Json, RpcError> {
 
 /// Offers the transaction in the first parameter; its hash.
 pub(crate) fn offer(service: &Service, params: &Params) -> Result<B256, RpcError> {
+    let given = read(service, params);
+    offer_all(service, vec![given]).pop().unwrap_or_else(|| Err(RpcError::internal(&"an offer without an answer")))
+}
+
+/// Reads the transaction in the first parameter.
+fn read(service: &Service, params: &Params) -> Result<Transaction, RpcError> {
     let bytes: Bytes = params.get(0)?;
     if bytes.is_empty() {
         return Err(params.wrong(0, "expected the bytes of a signed transaction, got none"));
     }
     service.context.submit.ready().map_err(refused)?;
-    let transaction = decode_transaction(&bytes).map_err(|error| RpcError::server(error.to_string()))?;
-    let recovered = recover(transaction).map_err(|error| RpcError::server(format!("invalid sender: {error}")))?;
-    service.context.submit.submit(recovered).map_err(refused)
+    decode_transaction(&bytes).map_err(|error| RpcError::server(error.to_string()))
+}
+
+/// Offers many calls' transactions together, in order; an answer to each. The node shares work between them: cores for
+/// their signatures, and one look at its pool.
+pub(crate) fn send_many(service: &Service, given: Vec<Value>) -> Vec<Result<Json, RpcError>> {
+    let declared = methods::find(SEND_RAW).map_or(&[][..], |(_, method)| method.params);
+    let read = |given| Params::new(declared, given).and_then(|params| read(service, &params));
+    let offered = offer_all(service, given.into_iter().map(read).collect());
+    offered.into_iter().map(|hash| Json::of(&hash?)).collect()
+}
+
+/// Offers what could be read; errors stay where they are.
+fn offer_all(service: &Service, given: Vec<Result<Transaction, RpcError>>) -> Vec<Result<B256, RpcError>> {
+    let (mut transactions, mut errors) = (Vec::with_capacity(given.len()), Vec::with_capacity(given.len()));
+    for given in given {
+        errors.push(given.map(|transaction| transactions.push(transaction)).err());
+    }
+    let mut offered = service.context.submit.offer(transactions).into_iter();
+    let mut next = || match offered.next() {
+        Some(offered) => offered.map_err(refused),
+        None => Err(RpcError::internal(&"an offer without an answer")),
+    };
+    errors.into_iter().map(|error| error.map_or_else(&mut next, Err)).collect()
 }
 
 /// The error as clients read it: only a busy node is worth asking again.
-fn refused(error: SubmitError) -> RpcError {
+pub(in crate::methods) fn refused(error: SubmitError) -> RpcError {
     match error {
         SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
         busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),
-        unavailable @ SubmitError::Unavailable(_) => RpcError::server(unavailable.to_string()),
+        error @ (SubmitError::Sender(_) | SubmitError::Unavailable(_)) => RpcError::server(error.to_string()),
+        SubmitError::Forwarded { code, message } => RpcError::coded(code, message),
     }
 }
 

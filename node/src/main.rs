@@ -27,11 +27,6 @@ mod state_folder;
 use clap::Parser as _;
 use std::process::ExitCode;
 
-/// A transaction is some dozens of small allocations on its way, made and freed by different threads, which is what the
-/// system's allocator is slow at (docs/adr/0007-throughput.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match commands::dispatch(cli::Cli::parse()) {
         Ok(code) => code,

@@ -40,11 +40,11 @@ pub(crate) fn check(transaction: &Recovered, rules: Rules, limits: &Limits) -> R
         return Err(PoolError::TypeNotSupported { kind: kind as u8 });
     }
     match transaction.chain_id() {
-        None => return Err(PoolError::ChainIdMissing { want: rules.chain_id }),
+        None if !limits.takes_any_chain => return Err(PoolError::ChainIdMissing { want: rules.chain_id }),
         Some(got) if got != rules.chain_id => {
             return Err(PoolError::WrongChainId { got, want: rules.chain_id });
         }
-        Some(_) => (),
+        None | Some(_) => (),
     }
     if transaction.nonce() == u64::MAX {
         return Err(PoolError::NonceMax { nonce: u64::MAX });

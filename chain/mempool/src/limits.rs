@@ -14,6 +14,9 @@ pub struct Limits {
     pub nonce_gap_max: u64,
     /// Least priority fee in wei per gas. Default 0: the base fee alone is a price.
     pub priority_fee_min: u128,
+    /// Whether transactions without a chain id are taken, which anybody may send again on other chains. Default no; a
+    /// development chain takes them, because contracts that have one address on all chains are made by them.
+    pub takes_any_chain: bool,
 }
 
 impl Limits {
@@ -33,6 +36,7 @@ impl Default for Limits {
             transactions_per_sender_max: 4_096,
             nonce_gap_max: 1_024,
             priority_fee_min: 0,
+            takes_any_chain: false,
         }
     }
 }

@@ -107,6 +107,14 @@ pub enum SubmitError {
     /// The signature gives no sender.
     #[error("invalid sender: {0}")]
     Sender(#[from] RecoverError),
+    /// Each transaction gets its block at once here, and this one does not pay what that block asks for.
+    #[error("max fee per gas less than block base fee: maxFeePerGas={max_fee} baseFee={base_fee}")]
+    FeeBelowBase {
+        /// The most that it pays, in wei per gas.
+        max_fee: u128,
+        /// What the next block asks for, in wei per gas.
+        base_fee: u64,
+    },
     /// The node takes no transactions now, for instance while it stops: try another node.
     #[error("the node takes no transactions now: {0}")]
     Unavailable(String),

@@ -74,6 +74,14 @@ impl Cursor {
         let arrival = service.pool().cursor();
         Self { block: service.chain().head().saturating_add(1), log: 0, arrival, told: false }
     }
+
+    /// Stands at a block at most: a development node went back, and what comes there is new.
+    pub(crate) const fn go_back(&mut self, block: u64) {
+        if self.block > block {
+            self.block = block;
+            self.log = 0;
+        }
+    }
 }
 
 /// Takes what is told, and says when it has enough.
@@ -109,9 +117,8 @@ pub(crate) fn step(
     listener: &mut Listener<'_>,
 ) -> Result<bool, RpcError> {
     let height = service.chain().head();
-    if service.context.dev.is_some() && cursor.block > height.saturating_add(1) {
-        // A development node went back: what comes next is new.
-        *cursor = Cursor { block: height.saturating_add(1), log: 0, ..*cursor };
+    if service.context.dev.is_some() {
+        cursor.go_back(height.saturating_add(1));
     }
     let new_block = cursor.block <= height;
     match watched {

@@ -81,6 +81,13 @@ impl Filters {
         }
     }
 
+    /// Puts cursors that stand beyond a block back to it.
+    pub(crate) fn go_back(&self, block: u64) {
+        for entry in self.entries().values() {
+            entry.filter.cursor.lock().unwrap_or_else(PoisonError::into_inner).go_back(block);
+        }
+    }
+
     /// Removes a filter; false if there is none of this id.
     pub(crate) fn remove(&self, id: u128) -> bool {
         self.entries().remove(&id).is_some()

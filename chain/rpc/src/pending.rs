@@ -184,7 +184,7 @@ fn make(service: &Service) -> Result<PendingBlock, RpcError> {
 }
 
 /// What the transactions learn of the block, and its time in milliseconds.
-fn next_block(service: &Service, parent: &Header, parent_hash: B256) -> Result<(BlockEnv, u64), RpcError> {
+pub(crate) fn next_block(service: &Service, parent: &Header, parent_hash: B256) -> Result<(BlockEnv, u64), RpcError> {
     let spec = &service.context.spec;
     if let Some(dev) = &service.context.dev {
         let env = BlockEnv { number: parent.number.saturating_add(1), parent_hash, ..dev.next_block()? };

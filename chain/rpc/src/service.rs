@@ -17,7 +17,7 @@ use keystead_state::{Listener, Store};
 use keystead_types::Header;
 use std::{
     fmt,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -50,6 +50,8 @@ pub(crate) struct Service {
     pub(crate) filters: Filters,
     /// The block that would be made now.
     pub(crate) pending: Arc<PendingCache>,
+    /// Held while a development node completes and sends a transaction, so that two at once get two nonces.
+    pub(crate) sending: Mutex<()>,
     /// Wakes whoever waits for blocks.
     news: News,
 }
@@ -110,6 +112,7 @@ impl Service {
             sync_waiting: room(limits.sync_waiting_max),
             filters: Filters::default(),
             pending,
+            sending: Mutex::default(),
             context,
             limits,
             lanes,

@@ -57,7 +57,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         StoreOptions { history: History::Archive, purpose: Purpose::Development, ..StoreOptions::default() };
     let store = Store::open(&folder.join("state"), &genesis, store_options)
         .wrap_err_with(|| format!("cannot open the chain in {}", folder.display()))?;
-    let pool = Arc::new(Mutex::new(Pool::new(Limits::default(), spec.chain_id, spec.gas_limit)));
+    let limits = Limits { takes_any_chain: true, ..Limits::default() };
+    let pool = Arc::new(Mutex::new(Pool::new(limits, spec.chain_id, spec.gas_limit)));
     // Nobody is at the other end of either: there is one process.
     let (submissions, _inbox) = Submissions::new(store.clone(), spec, Arc::clone(&pool), Gossip::new().0);
     let start = start(options, &shape);

@@ -101,6 +101,8 @@ pub(super) fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
     let mut next = store.head().number;
     while !*stopped.borrow() {
         if !store.wait_for(next, UPKEEP_WAIT) {
+            // A development chain may have gone back.
+            next = next.min(store.head().number.saturating_add(1));
             continue;
         }
         next = store.head().number.saturating_add(1);

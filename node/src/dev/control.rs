@@ -67,14 +67,15 @@ impl Dev for Producer {
         let mut state = self.state();
         match setting {
             Setting::Automine(automine) => {
-                let mining = Mining { automine, ..state.mining };
+                // Blocks come either by themselves or for each transaction.
+                let interval = state.mining.interval.filter(|_| !automine);
+                let mining = Mining { automine, interval };
                 self.pace(&mut state, mining);
                 if automine {
                     self.make_ready(&mut state)?;
                 }
             }
             Setting::Interval(interval) => {
-                // Blocks come either by themselves or for each transaction.
                 let automine = state.mining.automine && interval.is_none();
                 self.pace(&mut state, Mining { automine, interval });
             }

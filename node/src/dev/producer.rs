@@ -2,6 +2,7 @@
 
 use super::{Accounts, clock::Clock};
 use crate::chain::{Chain, Plan, Submissions};
+use alloy_consensus::Transaction as _;
 use keystead_consensus::Ledger as _;
 use keystead_mempool::Pool;
 use keystead_rpc::{DevError, MineOrder, Mining, Submit, SubmitError};
@@ -92,7 +93,7 @@ impl State {
         Self {
             clock,
             mining: start.mining,
-            due: None,
+            due: due(start.mining),
             next: Next::default(),
             lasting: Lasting { gas_limit: start.gas_limit, coinbase: Address::ZERO },
             snapshots: BTreeMap::new(),
@@ -144,7 +145,7 @@ impl Producer {
     /// Changes how blocks come.
     pub(super) fn pace(&self, state: &mut State, mining: Mining) {
         state.mining = mining;
-        state.due = mining.interval.and_then(|interval| Instant::now().checked_add(interval));
+        state.due = due(mining);
         self.paced.notify_all();
     }
 
@@ -204,10 +205,13 @@ impl Producer {
         if blocks > MINE_BLOCKS_MAX {
             return Err(DevError::TooManyBlocks { got: blocks, max: MINE_BLOCKS_MAX });
         }
+        let Some(others) = blocks.checked_sub(1) else { return Ok(()) };
         let head = self.head()?.header().timestamp;
         let spacing = interval.unwrap_or(1).max(1);
-        let span = spacing.saturating_mul(blocks.saturating_sub(1));
-        super::clock::check(state.clock.of_next(now(), head).saturating_add(span), head)?;
+        let first = timestamp.unwrap_or_else(|| state.clock.of_next(now(), head));
+        for timestamp in [first, first.saturating_add(spacing.saturating_mul(others))] {
+            super::clock::check(timestamp, head)?;
+        }
         if let Some(timestamp) = timestamp {
             state.clock.set_next(timestamp, head)?;
         }
@@ -226,7 +230,6 @@ impl Producer {
     /// Makes blocks at intervals until the process ends. Runs on a thread of its own.
     pub(crate) fn keep_pace(&self, stopped: &watch::Receiver<bool>) {
         let mut state = self.state();
-        self.pace(&mut state, self.start.mining);
         while !*stopped.borrow() {
             let now = Instant::now();
             match (state.mining.interval, state.due) {
@@ -248,17 +251,29 @@ impl Producer {
 
 impl Submit for Producer {
     fn submit(&self, transaction: Recovered) -> Result<B256, SubmitError> {
+        let unavailable = |error: DevError| SubmitError::Unavailable(error.to_string());
         let mut state = self.state();
-        let hash = self.submissions.submit(transaction)?;
-        if state.mining.automine {
-            self.make_ready(&mut state).map_err(|error| SubmitError::Unavailable(error.to_string()))?;
+        if !state.mining.automine {
+            return self.submissions.submit(transaction);
         }
+        let head = self.head().map_err(unavailable)?;
+        let (max_fee, base_fee) = (transaction.max_fee_per_gas(), self.next_base_fee(&state, &head));
+        if max_fee < base_fee.into() {
+            return Err(SubmitError::FeeBelowBase { max_fee, base_fee });
+        }
+        let hash = self.submissions.submit(transaction)?;
+        self.make_ready(&mut state).map_err(unavailable)?;
         Ok(hash)
     }
 
     fn arrivals(&self) -> watch::Receiver<()> {
         self.submissions.arrivals()
     }
+}
+
+/// When the next block comes by itself, from now on.
+fn due(mining: Mining) -> Option<Instant> {
+    mining.interval.and_then(|interval| Instant::now().checked_add(interval))
 }
 
 /// What becomes of a block without transactions.

@@ -65,6 +65,14 @@ fn the_chain_id_must_be_there_and_ours() {
 }
 
 #[test]
+fn a_pool_may_take_transactions_of_any_chain_but_none_of_another() {
+    let mut pool = with_limits(Limits { takes_any_chain: true, ..Limits::default() });
+    put(&mut pool, &Tx { kind: 0, chain_id: None, ..Tx::default() }).unwrap();
+    let error = put(&mut pool, &Tx { kind: 0, from: 2, chain_id: Some(1), ..Tx::default() }).unwrap_err();
+    assert_eq!(error, PoolError::WrongChainId { got: 1, want: CHAIN_ID });
+}
+
+#[test]
 fn blob_transactions_are_refused_by_type() {
     let signature = Signature::test_signature();
     let blob = TxEip4844 { chain_id: CHAIN_ID, ..TxEip4844::default() }.into_signed(signature).into();

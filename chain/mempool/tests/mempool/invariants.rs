@@ -90,6 +90,7 @@ const fn limits() -> Limits {
         transactions_per_sender_max: 8,
         nonce_gap_max: 6,
         priority_fee_min: 0,
+        takes_any_chain: false,
     }
 }
 

@@ -135,6 +135,28 @@ fn an_estimate_is_enough_and_not_much_more() {
 }
 
 #[test]
+fn an_estimate_is_for_a_block_to_come() {
+    let server = Server::full();
+    let head = server.client.call("eth_blockNumber", json!([]));
+    let number = u64::from_str_radix(&head.as_str().unwrap()[2..], 16).unwrap();
+    let header = server.chain.store.header(number).unwrap().unwrap();
+    // Once time has passed since the head, it writes a slot: as a pair of Uniswap v2 does with its prices.
+    let mut code = vec![0x67];
+    code.extend(header.timestamp.to_be_bytes());
+    code.extend([0x42, 0x11, 0x60, 15, 0x57, 0x00, 0x5b, 0x60, 1, 0x60, 0x99, 0x55, 0x00]);
+    let carol = Person::carol().address;
+    let state = json!({ (carol.to_string()): { "code": Bytes::from(code) } });
+    let gas = |block: Value| {
+        let gas = server.client.call("eth_estimateGas", json!([{ "to": carol }, block, state]));
+        u64::from_str_radix(gas.as_str().unwrap().trim_start_matches("0x"), 16).unwrap()
+    };
+    for block in [json!("latest"), json!("pending"), Value::Null] {
+        assert!(gas(block.clone()) > 40_000, "{block}: {}", gas(block.clone()));
+    }
+    assert!(gas(head) < 22_000);
+}
+
+#[test]
 fn a_call_with_an_authorization_runs_the_code_that_it_gives_and_pays_for_it() {
     let server = Server::full();
     let (alice, carol) = (Person::alice(), Person::carol());

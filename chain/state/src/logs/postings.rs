@@ -210,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_is_cut_keeps_the_blocks_up_to_a_height() {
+        let block = |number| {
+            let place = Place { number, transaction: 0, log: 0 };
+            let entries = [3, 1].map(|term| Posting { term, place }).to_vec();
+            Run::sorted(number, 10, entries)
+        };
+        let merged = Run::merge(&[block(5), block(6), block(7)]).unwrap();
+        let cut = merged.cut(6).unwrap();
+        assert_eq!((cut.first, cut.last, cut.entries.len()), (5, 6, 4));
+        assert_eq!(*cut.entries, *Run::merge(&[block(5), block(6)]).unwrap().entries);
+        assert_eq!(merged.cut(7).unwrap().entries.len(), 6);
+        assert!(merged.cut(4).is_none());
+    }
+
+    #[test]
     fn a_value_has_another_term_at_another_position() {
         let value = [7; 32];
         let terms: std::collections::BTreeSet<u64> = (0..5).map(|kind| term(kind, &value)).collect();

@@ -128,7 +128,16 @@ fn revert(service: &Service, params: &Params) -> Result<Json, RpcError> {
     // A name that no snapshot can have is one that there is not.
     let Amount(name) = params.get(0)?;
     let dev = service.dev()?;
-    Json::of(&u64::try_from(name).map_or(Ok(false), |name| dev.revert(name))?)
+    let done = u64::try_from(name).map_or(Ok(false), |name| dev.revert(name))?;
+    if done {
+        went_back(service);
+    }
+    Json::of(&done)
+}
+
+/// Whoever polls hears of the blocks to come, though their heights were told before.
+fn went_back(service: &Service) {
+    service.filters.go_back(service.chain().head().saturating_add(1));
 }
 
 fn evm_mine(service: &Service, params: &Params) -> Result<Json, RpcError> {
@@ -233,10 +242,14 @@ fn prev_randao(service: &Service, params: &Params) -> Result<Json, RpcError> {
 }
 
 fn start_again(service: &Service, params: &Params) -> Result<(), RpcError> {
-    if params.value(0).get("forking").is_some_and(|forking| !forking.is_null()) {
+    // Callers that fork nothing may still send the object, with nothing in it.
+    let source = params.value(0).get("forking").and_then(|forking| forking.get("jsonRpcUrl"));
+    if source.is_some_and(|source| !source.is_null()) {
         return Err(params.wrong(0, "forking another chain is not supported"));
     }
-    Ok(service.dev()?.reset()?)
+    service.dev()?.reset()?;
+    went_back(service);
+    Ok(())
 }
 
 fn reset(service: &Service, params: &Params) -> Result<Json, RpcError> {

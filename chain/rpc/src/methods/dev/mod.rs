@@ -7,6 +7,7 @@ mod number;
 mod sending;
 mod signing;
 mod state;
+mod typed;
 
 use super::Method;
 

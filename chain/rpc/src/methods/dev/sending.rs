@@ -19,6 +19,7 @@ use alloy_primitives::{Address, Bytes, TxKind};
 use keystead_execution::{BlockEnv, CallPrice, CallRequest, Overrides, estimate_gas};
 use keystead_types::StateView as _;
 use serde_json::{Map, Value};
+use std::sync::PoisonError;
 
 const TRANSACTION: Param = Param::required("transaction", CALL_FIELDS);
 
@@ -51,9 +52,12 @@ pub(super) const METHODS: &[Method] = &[
 ];
 
 fn send(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let sending = service.sending.lock().unwrap_or_else(PoisonError::into_inner);
     let (from, transaction) = complete(service, params)?;
     let signed = service.dev()?.sign(from, transaction)?;
-    Json::of(&service.context.submit.submit(signed).map_err(refused)?)
+    let sent = service.context.submit.submit(signed);
+    drop(sending);
+    Json::of(&sent.map_err(refused)?)
 }
 
 fn sign(service: &Service, params: &Params) -> Result<Json, RpcError> {

@@ -1,6 +1,6 @@
 //! Messages and structured data that the node signs with the keys it holds.
 
-use super::super::Method;
+use super::{super::Method, typed::TypedData};
 use crate::{
     error::RpcError,
     lanes::Work,
@@ -12,6 +12,7 @@ use alloy_primitives::{Address, B256, Bytes, eip191_hash_message};
 
 const ADDRESS: Param = Param::required("address", "address");
 const MESSAGE: Param = Param::required("message", "bytes");
+const TYPED: Param = Param::required("data", "object, or its JSON as a string: types, primaryType, domain, message");
 
 /// The rows.
 pub(super) const METHODS: &[Method] = &[
@@ -31,7 +32,28 @@ pub(super) const METHODS: &[Method] = &[
         work: Work::Submit,
         run: personal_sign,
     },
+    Method {
+        name: "eth_signTypedData_v4",
+        about: "Signs structured data (EIP-712).",
+        params: &[ADDRESS, TYPED],
+        result: "65 bytes: r, s, v",
+        work: Work::Submit,
+        run: sign_typed,
+    },
+    Method {
+        name: "eth_signTypedData",
+        about: "The same.",
+        params: &[ADDRESS, TYPED],
+        result: "65 bytes: r, s, v",
+        work: Work::Submit,
+        run: sign_typed,
+    },
 ];
+
+fn sign_typed(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let hash = params.get::<TypedData>(1)?.hash().map_err(|reason| params.wrong(1, &reason))?;
+    signed(service, params.get(0)?, hash)
+}
 
 fn sign(service: &Service, params: &Params) -> Result<Json, RpcError> {
     signed(service, params.get(0)?, eip191_hash_message(params.get::<Bytes>(1)?))

@@ -72,7 +72,9 @@ pub(in crate::methods) fn refused(error: SubmitError) -> RpcError {
     match error {
         SubmitError::Refused(refused) => RpcError::server(refused.to_string()),
         busy @ SubmitError::Busy { .. } => RpcError::limit(busy.to_string()),
-        error @ (SubmitError::Sender(_) | SubmitError::Unavailable(_)) => RpcError::server(error.to_string()),
+        other @ (SubmitError::Sender(_) | SubmitError::FeeBelowBase { .. } | SubmitError::Unavailable(_)) => {
+            RpcError::server(other.to_string())
+        }
         SubmitError::Forwarded { code, message } => RpcError::coded(code, message),
     }
 }

@@ -71,12 +71,6 @@ impl Follower {
         wait_until("the follower ends", || child.try_wait().unwrap()).code()
     }
 
-    /// Waits until the process ends by itself; its exit code.
-    pub(crate) fn ended(&mut self) -> Option<i32> {
-        let mut child = self.child.take().unwrap();
-        wait_until("the follower ends by itself", || child.try_wait().unwrap()).code()
-    }
-
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.data.join("log.txt")).unwrap_or_default()
     }

@@ -32,7 +32,7 @@ impl Sender {
         Self { signer: builder.build().unwrap(), nonce: 0 }
     }
 
-    pub(crate) fn address(&self) -> Address {
+    pub(crate) const fn address(&self) -> Address {
         self.signer.address()
     }
 

@@ -13,9 +13,10 @@ use alloy_eips::{
 };
 use alloy_primitives::{Address, B256, Bytes, U64};
 use keystead_execution::{
-    CallPrice, CallRequest, CallStatus, Error, EstimateError, Overrides, call as execute_call,
+    BlockEnv, CallPrice, CallRequest, CallStatus, Error, EstimateError, Overrides, call as execute_call,
     estimate_gas as execute_estimate,
 };
+use keystead_state::Snapshot;
 use keystead_types::ChainSpec;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};

@@ -38,6 +38,9 @@ cargo xtask TASK
   bench --builds [demo|test [FOLDER]]
                       measure how long they take in a fresh clone, cold and warm (an hour and a half for both);
                       FOLDER: go on where a run failed
+  bench --state [--quick]
+                      measure the state engine with ten million accounts and the import of blocks (a quarter of an hour);
+                      --quick with few, and without keeping the figures
   bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
                       are only printed
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
@@ -82,6 +85,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "--builds", task @ ("demo" | "test"), folder] => {
             bench::builds(&root, Some(task), Some(Path::new(folder))).map(|()| ExitCode::SUCCESS)
         }
+        ["bench", "--state"] => bench::state(&root, bench::Size::Full).map(|()| ExitCode::SUCCESS),
+        ["bench", "--state", "--quick"] => bench::state(&root, bench::Size::Quick).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),

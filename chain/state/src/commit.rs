@@ -6,6 +6,7 @@ use crate::{
     receipts,
     record::{encode_certificate, encode_header, encode_location, encode_senders, encode_slot, slot_key},
     tables::{Base, TIP, Tables, malformed},
+    trie::Range,
 };
 use alloy_primitives::{Address, B256};
 use fjall::{Keyspace, OwnedWriteBatch, PersistMode};
@@ -72,7 +73,7 @@ pub(crate) fn put_changes(
     }
     for (address, storage) in &changes.storage {
         if let Some(base) = base.filter(|_| storage.wiped) {
-            for slot in base.slots(tables, address) {
+            for slot in base.slots(tables, address, &Range::ALL) {
                 let (slot, _) = slot?;
                 if !storage.slots.contains_key(&slot) {
                     batch.remove(&tables.storage, slot_key(address, &slot));

@@ -183,6 +183,18 @@ pub enum Corruption {
         /// Root of the slots in the store.
         computed: B256,
     },
+    /// The flat values below a position do not give the hash that the trie has there.
+    #[error("values do not match their trie: table={table} key={key} depth={depth} values={leaves}")]
+    Subtree {
+        /// The table.
+        table: &'static str,
+        /// Any key below the position.
+        key: B256,
+        /// Nibbles of it that lead there.
+        depth: usize,
+        /// How many values lie below.
+        leaves: u64,
+    },
     /// The old values do not give the state root of an old block.
     #[error("history does not match an old block: number={number} header_root={header} computed_root={computed}")]
     PastRoot {

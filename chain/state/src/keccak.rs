@@ -10,6 +10,7 @@
 //! A parent is pushed after its children and is higher than they are. Both paths give the hash of [`keccak256`].
 #![allow(
     clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
     reason = "offsets into a buffer that `trie::MERGE_CHANGES_MAX` keeps far below 4 GiB; overflow is checked in release as well"
 )]
 
@@ -24,6 +25,8 @@ const RATE: usize = 136;
 const LANES: usize = 8;
 /// Fewer messages of one shape than this are hashed one by one: eight lanes cost about as much as three scalar hashes.
 const LANES_MIN: usize = 3;
+/// Bits of a job's number in an order: a buffer below 4 GiB holds fewer jobs. Height and blocks stand above.
+const SHAPE_SHIFT: u32 = 25;
 /// Says that nobody waits for a hash.
 const NO_HOLE: u32 = u32::MAX;
 
@@ -61,6 +64,8 @@ pub(crate) struct Jobs {
     bytes: Vec<u8>,
     jobs: Vec<Job>,
     hashes: Vec<B256>,
+    /// Shape and number of each job, while they run.
+    order: Vec<u64>,
 }
 
 impl Jobs {
@@ -80,6 +85,18 @@ impl Jobs {
         u32::try_from(self.jobs.len() - 1).expect("invariant: each job takes 136 bytes of a buffer below 4 GiB")
     }
 
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Forgets all and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.jobs.clear();
+        self.hashes.clear();
+    }
+
     /// Height of a job.
     pub(crate) fn height(&self, job: u32) -> u8 {
         self.jobs[job as usize].height
@@ -93,25 +110,35 @@ impl Jobs {
     /// Hashes everything, lowest height first.
     pub(crate) fn run(&mut self, hashing: Hashing) {
         self.hashes.resize(self.jobs.len(), B256::ZERO);
-        let shape = |job: &Job| (job.height, job.bytes / RATE);
-        let mut order: Vec<usize> = (0..self.jobs.len()).collect();
-        order.sort_by_key(|&id| shape(&self.jobs[id]));
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        let shape = |job: &Job| u64::from(job.height) << 32 | (job.bytes / RATE) as u64;
+        order.extend((0..).zip(&self.jobs).map(|(id, job): (u64, &Job)| shape(job) << SHAPE_SHIFT | id));
+        order.sort_unstable();
         let wide = hashing == Hashing::Widest && has_wide();
-        let mut rest = &order[..];
-        while let Some(&first) = rest.first() {
-            let same = shape(&self.jobs[first]);
-            let lanes = rest.iter().take(LANES).take_while(|&&id| shape(&self.jobs[id]) == same).count();
-            let (group, tail) = rest.split_at(lanes);
-            rest = tail;
-            if wide && lanes >= LANES_MIN {
-                self.run_wide(group, same.1 + 1);
-            } else {
-                for &id in group {
-                    let job = &self.jobs[id];
-                    let hash = keccak256(&self.bytes[job.start..][..job.bytes]);
-                    self.finish(id, hash);
-                }
+        for same in order.chunk_by(|a, b| a >> SHAPE_SHIFT == b >> SHAPE_SHIFT) {
+            for lanes in same.chunks(LANES) {
+                self.run_group(lanes, wide);
             }
+        }
+        self.order = order;
+    }
+
+    /// Hashes up to eight jobs of one shape.
+    fn run_group(&mut self, lanes: &[u64], wide: bool) {
+        let mut ids = [0; LANES];
+        for (id, lane) in ids.iter_mut().zip(lanes) {
+            *id = (lane & ((1 << SHAPE_SHIFT) - 1)) as usize;
+        }
+        let group = &ids[..lanes.len()];
+        if wide && group.len() >= LANES_MIN {
+            let blocks = self.jobs[group[0]].bytes / RATE + 1;
+            return self.run_wide(group, blocks);
+        }
+        for &id in group {
+            let job = &self.jobs[id];
+            let hash = keccak256(&self.bytes[job.start..][..job.bytes]);
+            self.finish(id, hash);
         }
     }
 

@@ -37,6 +37,7 @@
 
 mod blocks;
 mod cache;
+mod certificates;
 mod commit;
 mod error;
 mod export;

@@ -1,4 +1,4 @@
-//! Opens a data folder: lock, format, genesis, and the check that what lies there is the state of the head block.
+//! Opens a data folder: lock, format, genesis, head and history. The trie comes later ([`crate::Store::warm`]).
 //!
 //! # Design
 //! The folder holds `lock`, `mark` and `tables/`. Every step of a first start can be cut off: the genesis is one batch,
@@ -76,7 +76,7 @@ pub(crate) fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Op
         _lock: lock,
     });
     let block = genesis::load_or_create(&shared, genesis)?;
-    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared, options.purpose))??;
+    let Loaded { head, latest, window, unindexed } = guarded(|| load_head(&shared, options))??;
     check_mark(&shared, head, marked)?;
     let segment_blocks = match options.purpose {
         Purpose::Ledger => options.segment_blocks.max(1),
@@ -139,9 +139,9 @@ struct Loaded {
     unindexed: Unindexed,
 }
 
-/// The head and its state, with the account trie built from the tables and compared with the header, or in development
-/// with the root that was amended.
-fn load_head(shared: &Arc<Shared>, purpose: Purpose) -> Result<Loaded, Error> {
+/// The head and its state. The account trie is built later, and compared with the header, or in development with the root
+/// that was amended.
+fn load_head(shared: &Arc<Shared>, options: Options) -> Result<Loaded, Error> {
     let tables = &shared.tables;
     let number = tables.tip()?;
     let key = number.to_be_bytes();
@@ -149,7 +149,7 @@ fn load_head(shared: &Arc<Shared>, purpose: Purpose) -> Result<Loaded, Error> {
     let hash = keccak256(&header);
     let bytes = tables.blocks.get(key)?.ok_or_else(|| missing(&tables.blocks, &key))?;
     let block = commit::decode_block(tables, number, hash, &bytes)?;
-    let amended = match purpose {
+    let amended = match options.purpose {
         Purpose::Ledger => None,
         Purpose::Development => rewrite::amended_root(tables, number)?,
     };
@@ -159,14 +159,9 @@ fn load_head(shared: &Arc<Shared>, purpose: Purpose) -> Result<Loaded, Error> {
     let unindexed = Unindexed::load(tables, window.oldest, number)?;
     let base = Arc::new(tables.base(number, hash, unindexed.view()));
     let state = State { shared: Arc::clone(shared), base, layers: Vec::new(), trie: Trie::default() };
-    let state = state.with_trie_from_tables()?;
-    let computed = state.trie.root();
-    if computed != state_root {
-        return Err(Corruption::StateRoot { number, header: state_root, computed }.into());
-    }
     shared.accounts.advance(number, None, std::iter::empty());
     shared.slots.advance(number, None, std::iter::empty());
-    Ok(Loaded { head, latest: Arc::new(Snapshot::new(number, hash, state)), window, unindexed })
+    Ok(Loaded { head, latest: Arc::new(Snapshot::starting(head, state, options.trie_bytes)), window, unindexed })
 }
 
 /// Indexes the logs of the blocks that are not sealed. In a folder that was never sealed that may be all of them; so
@@ -336,6 +331,33 @@ mod tests {
         let error = changed(|tables| tables.accounts.insert([7; 32], [0, 0, 0]).unwrap());
         let Error::Corrupt(Corruption::StateRoot { number: 0, header, computed }) = error else { panic!("{error}") };
         assert_ne!(header, computed);
+    }
+
+    #[test]
+    fn values_are_read_before_the_trie_is_there_and_nothing_is_built_on_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), &genesis(), Options::default()).unwrap();
+        (1..=3).for_each(|number| grow(&store, number * 10));
+        drop(store);
+        let store = Store::open_early(dir.path(), &genesis(), Options::default()).unwrap();
+        assert_eq!((balance(&store, 2), balance(&store, 3)), (20, 30));
+        let proof = store.at(2).unwrap().unwrap().account_proof(&Address::repeat_byte(1)).unwrap();
+        assert_eq!(proof.account.unwrap().0.balance, U256::from(20));
+        grow(&store, 40);
+        store.warm().unwrap();
+        drop(store);
+        let tables = Tables::open(&dir.path().join("tables"), 0, Expect::All).unwrap();
+        tables.accounts.insert([7; 32], [0, 0, 0]).unwrap();
+        drop(tables);
+        let store = Store::open_early(dir.path(), &genesis(), Options::default()).unwrap();
+        assert_eq!(balance(&store, 4), 40);
+        for error in [
+            store.latest().child(ChangeSet::default()).map(|_| ()).unwrap_err(),
+            store.latest().account_proof(&Address::repeat_byte(1)).map(|_| ()).unwrap_err(),
+            store.warm().unwrap_err(),
+        ] {
+            assert!(matches!(error, Error::Corrupt(Corruption::StateRoot { number: 4, .. })), "{error}");
+        }
     }
 
     #[test]

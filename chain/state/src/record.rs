@@ -15,6 +15,8 @@ use alloy_rlp::{Decodable, Encodable};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use keystead_types::{Account, Certificate, Receipt, SIGNATURE_BYTES};
 
+/// Longest leaf of an account: a list of two numbers of 8 and 32 bytes and two hashes.
+const LEAF_BYTES_MAX: usize = 2 + 9 + 33 + 33 + 33;
 const HAS_STORAGE: u8 = 1;
 const HAS_CODE: u8 = 2;
 
@@ -28,12 +30,20 @@ pub(crate) struct AccountRecord {
 impl AccountRecord {
     /// The leaf value of the account trie. Spec: Ethereum yellow paper §4.1.
     pub(crate) fn leaf(&self) -> Vec<u8> {
-        alloy_rlp::encode(TrieAccount {
+        let mut out = Vec::with_capacity(LEAF_BYTES_MAX);
+        self.put_leaf(&mut out);
+        out
+    }
+
+    /// Adds [`Self::leaf`] to `out`.
+    pub(crate) fn put_leaf(&self, out: &mut Vec<u8>) {
+        let leaf = TrieAccount {
             nonce: self.account.nonce,
             balance: self.account.balance,
             storage_root: self.storage_root,
             code_hash: self.account.code_hash,
-        })
+        };
+        leaf.encode(out);
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

@@ -106,7 +106,7 @@ impl Store {
         let mut batch = self.batch();
         let touched = self.cut(&mut batch, latest.reads(), head.number)?;
         let changes = values(&touched, snapshot.reads())?;
-        let trie = trie_after(latest.reads(), &changes)?;
+        let trie = trie_after(latest.proving()?, &changes)?;
         if trie.root() != snapshot.state_root() {
             let (header, computed) = (snapshot.state_root(), trie.root());
             return Err(Corruption::PastRoot { number: head.number, header, computed }.into());

@@ -1,15 +1,21 @@
 //! The state after one block, committed or pending: reads, proofs, and the state after a child block.
 
 use crate::{
-    error::Error,
+    cache::lock,
+    error::{Corruption, Error},
     history::{Past, Target, UndoneStates},
     layer::{Changes, Layer},
     state::{LAYERS_MAX, State, hash_address, hash_slot},
+    store::Head,
+    tables::guarded,
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_trie::EMPTY_ROOT_HASH;
 use keystead_types::{Account, ChangeSet, StateView, ViewError};
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
+};
 
 /// How many blocks back the `BLOCKHASH` opcode reads. Spec: Ethereum yellow paper, appendix H.
 const BLOCK_HASHES: u64 = 256;
@@ -28,8 +34,44 @@ pub struct Snapshot {
 enum Standing {
     /// Recent or pending: its trie is in memory.
     Kept(State),
+    /// The head at a start: its trie is built when it is first needed.
+    Starting(Starting),
     /// Below the recent states.
     Past(Past),
+}
+
+/// The head at a start.
+struct Starting {
+    /// Reads values; its trie is empty and is never asked.
+    reads: State,
+    number: u64,
+    /// State root in the header.
+    root: B256,
+    trie_bytes: u64,
+    built: OnceLock<State>,
+    /// Held by whoever builds the trie: the others wait for it.
+    building: Mutex<()>,
+}
+
+impl Starting {
+    /// The state with its trie, built from all accounts if that was not done yet.
+    ///
+    /// # Errors
+    /// [`Corruption::StateRoot`] if it has another root than the header.
+    fn proving(&self) -> Result<&State, Error> {
+        let building = self.built.get().is_none().then(|| lock(&self.building));
+        if let Some(state) = self.built.get() {
+            return Ok(state);
+        }
+        let state = guarded(|| self.reads.clone().with_trie_from_tables(self.trie_bytes))??;
+        let (number, header, computed) = (self.number, self.root, state.trie.root());
+        if computed != header {
+            return Err(Corruption::StateRoot { number, header, computed }.into());
+        }
+        let built = self.built.get_or_init(|| state);
+        drop(building);
+        Ok(built)
+    }
 }
 
 /// A proof of an account, or of its absence. Spec: EIP-1186.
@@ -68,18 +110,28 @@ impl Snapshot {
         Self { number, hash, root, standing: Standing::Past(Past::new(above, undone, target)) }
     }
 
-    /// The state for reads of values. It has the right trie, too, unless it is a past one.
+    /// The state of the head at a start, whose trie is not there yet.
+    pub(crate) const fn starting(head: Head, reads: State, trie_bytes: u64) -> Self {
+        let Head { number, hash, state_root, .. } = head;
+        let starting =
+            Starting { reads, number, root: state_root, trie_bytes, built: OnceLock::new(), building: Mutex::new(()) };
+        Self { number, hash, root: state_root, standing: Standing::Starting(starting) }
+    }
+
+    /// The state for reads of values. It has the right trie, too, unless it is a past or a starting one.
     pub(crate) const fn reads(&self) -> &State {
         match &self.standing {
             Standing::Kept(state) => state,
+            Standing::Starting(starting) => &starting.reads,
             Standing::Past(past) => &past.reads,
         }
     }
 
     /// The state with its trie.
-    fn proving(&self) -> Result<&State, Error> {
+    pub(crate) fn proving(&self) -> Result<&State, Error> {
         match &self.standing {
             Standing::Kept(state) => Ok(state),
+            Standing::Starting(starting) => starting.proving(),
             Standing::Past(past) => past.proving().map(|state| &**state),
         }
     }
@@ -109,7 +161,8 @@ impl Snapshot {
 
     /// The state after a child of this block with these changes. Any number of children may exist side by side.
     ///
-    /// Cost: the branches on the changed paths. The first change of an account's storage after a start reads all of its
+    /// Cost: the branches on the changed paths. After [`crate::Store::open_early`] the first call builds the trie, or waits
+    /// until it is there. The first change of an account's storage after a start reads all of its
     /// slots. For an old block see [`Self::account_proof`].
     ///
     /// # Errors

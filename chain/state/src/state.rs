@@ -14,9 +14,10 @@ use crate::{
     record::{self, AccountRecord},
     segment::{Segments, Tail},
     tables::{Base, Tables, missing},
-    trie::{Change, Trie, Values},
+    trie::{Change, Range, Trie, Values},
 };
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
+use alloy_rlp::Encodable as _;
 use alloy_trie::EMPTY_ROOT_HASH;
 use keystead_types::{AccountChange, ChangeSet};
 use rayon::prelude::*;
@@ -29,8 +30,6 @@ use std::{
 /// Most blocks that may stand on the last committed one. Consensus finalizes within a few; 256 bounds the memory of
 /// layers and the cost of a read that goes through all of them.
 pub(crate) const LAYERS_MAX: usize = 256;
-/// Slots or accounts that one step of a trie build takes from the tables.
-const BUILD_STEP: usize = 1 << 15;
 
 /// What all states of a store share. Holds no state, so that states may hold it.
 pub(crate) struct Shared {
@@ -151,9 +150,10 @@ impl State {
         let trie = if pending.is_some() {
             self.storage_trie_over_base(address)?
         } else {
-            let slots = self.base.slots(&self.shared.tables, address);
-            let leaves = slots.map(|slot| slot.map(|(key, value)| (key, record::slot_leaf(&value))));
-            build(&StorageValues { state: self, address }, leaves)?
+            let slots = self.base.slots(&self.shared.tables, address, &Range::ALL);
+            let leaf = |value: U256| move |out: &mut Vec<u8>| value.encode(out);
+            let leaves = slots.map(|slot| slot.map(|(key, value)| (key, leaf(value))));
+            Trie::build(leaves, u64::MAX, Hashing::Widest)?
         };
         if trie.root() != root {
             let (stored, computed) = (root, trie.root());
@@ -274,10 +274,11 @@ impl State {
     ///
     /// # Errors
     /// A malformed record, or a failure of the store. The caller compares the root.
-    pub(crate) fn with_trie_from_tables(self) -> Result<Self, Error> {
-        let accounts = self.base.accounts(&self.shared.tables);
-        let leaves = accounts.map(|account| account.map(|(key, record)| (key, record.leaf())));
-        let trie = build(&AccountValues(&self), leaves)?;
+    pub(crate) fn with_trie_from_tables(self, bytes_max: u64) -> Result<Self, Error> {
+        let accounts = self.base.accounts(&self.shared.tables, &Range::ALL);
+        let leaf = |record: AccountRecord| move |out: &mut Vec<u8>| record.put_leaf(out);
+        let leaves = accounts.map(|account| account.map(|(key, record)| (key, leaf(record))));
+        let trie = Trie::build(leaves, bytes_max, Hashing::Widest)?;
         Ok(Self { trie, ..self })
     }
 }
@@ -299,27 +300,26 @@ struct Changed {
     storage: Option<StorageLayer>,
 }
 
-/// Builds a trie from leaves in order, step by step, so that not all of them are in memory at once.
-fn build(values: &dyn Values, leaves: impl Iterator<Item = Result<(B256, Vec<u8>), Error>>) -> Result<Trie, Error> {
-    let mut trie = Trie::default();
-    let mut step = Vec::new();
-    for leaf in leaves {
-        let (key, value) = leaf?;
-        step.push(Change { key, value: Some(value) });
-        if step.len() == BUILD_STEP {
-            trie = trie.update(values, &step, Hashing::Widest)?;
-            step.clear();
-        }
-    }
-    trie.update(values, &step, Hashing::Widest)
-}
-
 /// The accounts of a state as leaves.
 pub(crate) struct AccountValues<'s>(pub(crate) &'s State);
 
 impl Values for AccountValues<'_> {
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.0.account(key)?.as_ref().map(AccountRecord::leaf))
+    }
+
+    fn below(&self, range: &Range) -> Result<Vec<(B256, Vec<u8>)>, Error> {
+        let mut accounts: BTreeMap<B256, AccountRecord> =
+            self.0.base.accounts(&self.0.shared.tables, range).collect::<Result<_, _>>()?;
+        for layer in &self.0.layers {
+            for (key, account) in layer.changes.accounts.range(range.first..=range.last) {
+                match account {
+                    Some(record) => accounts.insert(*key, *record),
+                    None => accounts.remove(key),
+                };
+            }
+        }
+        Ok(accounts.into_iter().map(|(key, record)| (key, record.leaf())).collect())
     }
 
     fn table(&self) -> &'static str {
@@ -336,6 +336,20 @@ impl Values for StorageValues<'_> {
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {
         let value = self.state.slot(self.address, key)?;
         Ok((!value.is_zero()).then(|| record::slot_leaf(&value)))
+    }
+
+    fn below(&self, range: &Range) -> Result<Vec<(B256, Vec<u8>)>, Error> {
+        let Self { state, address } = self;
+        let mut slots: BTreeMap<B256, U256> =
+            state.base.slots(&state.shared.tables, address, range).collect::<Result<_, _>>()?;
+        for storage in state.layers.iter().filter_map(|layer| layer.changes.storage.get(*address)) {
+            if storage.wiped {
+                slots.clear();
+            }
+            slots.extend(storage.slots.range(range.first..=range.last));
+        }
+        slots.retain(|_, value| !value.is_zero());
+        Ok(slots.into_iter().map(|(key, value)| (key, record::slot_leaf(&value))).collect())
     }
 
     fn table(&self) -> &'static str {

@@ -35,6 +35,8 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Entries of their log indices.
     pub postings: u64,
+    /// Bytes of the branches of the account trie in memory, those of recent states included.
+    pub trie_bytes: u64,
 }
 
 /// What was dropped.
@@ -72,6 +74,7 @@ impl Store {
             segments: segments.len() as u64,
             segment_bytes: sum(|segment| segment.bytes),
             postings: sum(crate::segment::Segment::postings),
+            trie_bytes: self.latest().proving()?.trie.bytes(),
         })
     }
 

@@ -26,8 +26,6 @@ use std::{
     time::Duration,
 };
 
-/// How far above the head a certificate is kept. Certificates come before their blocks while a node catches up.
-const CERTIFICATES_AHEAD_MAX: u64 = 4_096;
 /// Decoded blocks that are kept in memory, with receipts and senders: what RPC clients ask for most. At 4 MiB a block
 /// this bounds them to 64 MiB.
 const RECENT_BLOCKS: usize = 16;
@@ -47,8 +45,11 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
     /// Bytes for all caches together: half for blocks of the tables, a quarter each for single values and for storage
-    /// tries. The account trie (about 140 bytes per account) is not counted.
+    /// tries. The account trie is not counted.
     pub cache_bytes: u64,
+    /// Bytes of the account trie's branches in memory, about; an account takes some 110. Above that, what recent blocks
+    /// have not touched leaves memory and is read and hashed again when it is needed, at some 50 us.
+    pub trie_bytes: u64,
     /// Committed states, newest included, whose tries stay in memory; at least 1.
     pub recent_states: usize,
     /// Which older states are kept. It may differ from start to start: a longer window fills from then on.
@@ -65,6 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             cache_bytes: 64 * 1024 * 1024,
+            trie_bytes: 2 * 1024 * 1024 * 1024,
             recent_states: 128,
             history: History::default(),
             undone_values_max: 1 << 18,
@@ -135,6 +137,7 @@ pub(crate) struct Inner {
     genesis: Arc<Block>,
     genesis_state: Arc<Genesis>,
     recent_states: usize,
+    trie_bytes: u64,
     history: History,
     purpose: Purpose,
     pub(crate) undone: Arc<UndoneStates>,
@@ -164,13 +167,25 @@ pub struct Store {
 impl Store {
     /// Opens the store in a folder, or creates it with the genesis block as its head.
     ///
-    /// Cost: reads all accounts and rebuilds their trie, about 3 us of CPU per account.
+    /// Cost: reads all accounts and builds their trie, about 1.5 us of CPU per account.
+    ///
+    /// # Errors
+    /// Those of [`Self::open_early`] and [`Self::warm`].
+    pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
+        let store = Self::open_early(dir, genesis, options)?;
+        store.warm()?;
+        Ok(store)
+    }
+
+    /// As [`Self::open`] without the trie: values, blocks and logs can be read at once. [`Self::warm`] must follow.
+    ///
+    /// Trust: the flat state has not been compared with the head's header yet.
     ///
     /// # Errors
     /// [`Error::Locked`]: another process has it. [`Error::WrongGenesis`], [`Error::WrongChain`], [`Error::Version`]:
     /// wrong folder.
     /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
-    pub fn open(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
+    pub fn open_early(dir: &Path, genesis: &Genesis, options: Options) -> Result<Self, Error> {
         let genesis_state = Arc::new(genesis.clone());
         let Opened { shared, genesis, head, latest, window, unindexed, mark, base } = open(dir, genesis, options)?;
         let recent_states = options.recent_states.max(1);
@@ -181,6 +196,7 @@ impl Store {
             genesis,
             genesis_state,
             recent_states,
+            trie_bytes: options.trie_bytes,
             history: options.history,
             purpose: options.purpose,
             undone: Arc::new(UndoneStates::new(options.undone_values_max)),
@@ -196,6 +212,15 @@ impl Store {
             listeners: Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Builds the account trie of the head, unless it is there, and compares it with the header. Whoever needs a trie before
+    /// builds it or waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`]: damaged, never go on. [`Error::Io`], [`Error::Store`]: the machine failed.
+    pub fn warm(&self) -> Result<(), Error> {
+        self.latest().proving().map(|_| ())
     }
 
     pub(crate) fn recent<T>(&self, read: impl FnOnce(&Recent) -> T) -> T {
@@ -283,6 +308,8 @@ impl Store {
             batch.commit()?;
         }
         self.inner.shared.tail.merge();
+        // Commits try as well; a block that is being executed meanwhile keeps either from it.
+        self.latest().reads().trie.shrink(self.inner.trie_bytes);
         drop(upkeep);
         while self.seal()?.is_some() {}
         Ok(())
@@ -427,6 +454,8 @@ impl Store {
     fn publish(&self, commit: Commit, head: Head) {
         let layer = commit.snapshot.layer().expect("invariant: `check` saw the layer");
         let snapshot = self.show(head, &layer.changes, commit.snapshot.reads().trie.clone());
+        // Then it is the recent states that hold what no later one needs: fewer are kept, one less with each block.
+        let crowded = snapshot.reads().trie.bytes() > self.inner.trie_bytes;
         let mut recent = self.inner.recent.write().unwrap_or_else(PoisonError::into_inner);
         recent.head = head;
         recent.states.push_back(snapshot);
@@ -435,84 +464,15 @@ impl Store {
             senders: Arc::new(commit.senders),
             receipts: Arc::new(commit.receipts),
         });
-        let old_state = (recent.states.len() > self.inner.recent_states).then(|| recent.states.pop_front());
+        let surplus = usize::from(recent.states.len() > self.inner.recent_states).saturating_add(usize::from(crowded));
+        let surplus = surplus.min(recent.states.len().saturating_sub(1));
+        let old_states: Vec<_> = recent.states.drain(..surplus).collect();
         let old_block = (recent.blocks.len() > RECENT_BLOCKS).then(|| recent.blocks.pop_front());
         drop(recent);
-        // Freed outside the lock: an old state may be the last owner of many branches.
-        drop((old_state, old_block));
+        // Outside the lock: an old state may be the last owner of much.
+        drop((old_states, old_block));
+        self.latest().reads().trie.shrink(self.inner.trie_bytes);
         self.inner.undone.retire(head.number);
-    }
-
-    /// Stores a certificate of the block at a height; a later one replaces it. It survives a crash of the process at
-    /// once, and one of the machine after the next commit.
-    ///
-    /// A certificate above the head is kept until its block comes, and dropped then if it names another block.
-    ///
-    /// Trust: the signature was verified by the caller.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`] if another block stands at this height, [`Error::TooFarAhead`]: nothing was written.
-    pub fn put_certificate(&self, number: u64, certificate: Certificate) -> Result<(), Error> {
-        // Against a commit of this height in between, which would not see the certificate.
-        let writer = lock(&self.inner.writer);
-        let head = self.head().number;
-        if number > head.saturating_add(CERTIFICATES_AHEAD_MAX) {
-            return Err(Error::TooFarAhead { number, head, ahead_max: CERTIFICATES_AHEAD_MAX });
-        }
-        if let Some(committed) = self.hash_of(number)?.filter(|hash| *hash != certificate.block_hash) {
-            return Err(Error::Conflict { number, committed, got: certificate.block_hash });
-        }
-        let table = &self.inner.shared.tables.certificates;
-        table.insert(number.to_be_bytes(), record::encode_certificate(&certificate))?;
-        drop(writer);
-        if number <= head {
-            self.tell_listeners();
-        }
-        Ok(())
-    }
-
-    /// The certificate of the committed block at a height, if it has one of its own.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`], [`Error::Store`]: stop.
-    pub fn certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
-        if number > self.head().number { Ok(None) } else { self.early_certificate(number) }
-    }
-
-    fn early_certificate(&self, number: u64) -> Result<Option<Certificate>, Error> {
-        let tables = &self.inner.shared.tables;
-        let (table, key) = (&tables.certificates, number.to_be_bytes());
-        let Some(bytes) = table.get(key)? else { return Ok(None) };
-        record::decode_certificate(&bytes).map(Some).ok_or_else(|| malformed(table, &key))
-    }
-
-    /// The lowest certificate of a committed block at or above a height, with its height.
-    ///
-    /// # Errors
-    /// As [`Self::certificate`].
-    pub fn certificate_at_or_above(&self, number: u64) -> Result<Option<(u64, Certificate)>, Error> {
-        let head = self.head().number;
-        if number > head {
-            return Ok(None);
-        }
-        let table = &self.inner.shared.tables.certificates;
-        let Some(entry) = table.range(number.to_be_bytes()..=head.to_be_bytes()).next() else { return Ok(None) };
-        let (key, bytes) = entry.into_inner()?;
-        let found = record::decode_height(&key).zip(record::decode_certificate(&bytes));
-        found.map(Some).ok_or_else(|| malformed(table, &key))
-    }
-
-    /// The highest certificate of a committed block at or below a height, with its height.
-    ///
-    /// # Errors
-    /// As [`Self::certificate`].
-    pub fn certificate_at_or_below(&self, number: u64) -> Result<Option<(u64, Certificate)>, Error> {
-        let table = &self.inner.shared.tables.certificates;
-        let top = number.min(self.head().number).to_be_bytes();
-        let Some(entry) = table.range(0_u64.to_be_bytes()..=top).next_back() else { return Ok(None) };
-        let (key, bytes) = entry.into_inner()?;
-        let found = record::decode_height(&key).zip(record::decode_certificate(&bytes));
-        found.map(Some).ok_or_else(|| malformed(table, &key))
     }
 
     /// The header of the committed block at a height.

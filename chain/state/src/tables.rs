@@ -8,6 +8,7 @@ use crate::{
     error::{Corruption, Error},
     history::{Undo, View},
     record::{self, AccountRecord},
+    trie::Range,
 };
 use alloy_primitives::{B256, Bytes, U256, hex, keccak256};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, Readable as _};
@@ -15,7 +16,7 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{ErrorKind, Read as _},
-    ops::Bound,
+    ops::{Bound, RangeBounds},
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
 };
@@ -437,12 +438,13 @@ impl Base {
         })
     }
 
-    /// All accounts in order of their hashed addresses. Only for a base in its own view.
+    /// The accounts in a range, in order of their hashed addresses. Only for a base in its own view.
     pub(crate) fn accounts(
         &self,
         tables: &Tables,
+        range: &Range,
     ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
-        self.accounts_after(tables, &[])
+        self.accounts_in(tables, range.first.0.to_vec()..=range.last.0.to_vec())
     }
 
     /// All accounts behind a key, as [`Self::accounts`].
@@ -451,8 +453,16 @@ impl Base {
         tables: &Tables,
         after: &[u8],
     ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<> {
+        self.accounts_in(tables, behind(after))
+    }
+
+    fn accounts_in<R: RangeBounds<Vec<u8>>>(
+        &self,
+        tables: &Tables,
+        keys: R,
+    ) -> impl Iterator<Item = Result<(B256, AccountRecord), Error>> + use<R> {
         let table = tables.accounts.clone();
-        let entries = self.view.as_ref().map(|view| view.range(&table, behind(after)));
+        let entries = self.view.as_ref().map(|view| view.range(&table, keys));
         let entries = entries.into_iter().flatten().map(fjall::Guard::into_inner);
         let entries = entries.filter(|entry| entry.as_ref().map_or(true, |(key, _)| key.as_ref() != TIP));
         entries.map(move |entry| {
@@ -551,14 +561,16 @@ impl Base {
         self.unindexed.slots().map(|(address, slot)| record::slot_key(address, slot).to_vec()).collect()
     }
 
-    /// All slots of a hashed address in order of their hashes. Only for a base in its own view.
+    /// The slots of a hashed address in a range, in order of their hashes. Only for a base in its own view.
     pub(crate) fn slots(
         &self,
         tables: &Tables,
         address: &B256,
+        range: &Range,
     ) -> impl Iterator<Item = Result<(B256, U256), Error>> + use<> {
         let table = tables.storage.clone();
-        let entries = self.view.as_ref().map(|view| view.prefix(&table, address));
+        let (first, last) = (record::slot_key(address, &range.first), record::slot_key(address, &range.last));
+        let entries = self.view.as_ref().map(|view| view.range(&table, first..=last));
         entries.into_iter().flatten().map(move |entry| {
             let (key, bytes) = entry.into_inner()?;
             let slot = key.get(32..).filter(|slot| slot.len() == 32).ok_or_else(|| malformed(&table, &key))?;

@@ -4,13 +4,16 @@
 //! [`Trie::update`] merges a block's sorted changes in one recursion (`trie::merge`), [`Trie::proof`] collects the
 //! encodings on a path. The branches of all tries that came from one another lie in one arena (`trie::arena`). Values stay in the flat tables: an update needs an old value only when a leaf moves (a split
 //! beside it, or a branch that collapses onto it), and every trie reads them through the state it belongs to. Leaves in
-//! memory would cost another 100 bytes per account for that rare read.
+//! memory would cost another 100 bytes per account for that rare read. [`Trie::build`] makes a trie from all of its
+//! leaves, in order; a trie that knows a bound keeps about so many bytes of branches in memory ([`Trie::shrink`]).
 //!
 //! # Not here
-//! Records of branches on disk and eviction: the whole account trie is built from the flat accounts at start, a storage
-//! trie when it is first touched.
+//! Records of branches on disk: the account trie is built from the flat accounts at start, a storage trie when it is first
+//! touched, a subtree that was out of memory when it is needed.
 
 mod arena;
+mod build;
+mod emit;
 mod merge;
 mod node;
 mod proof;
@@ -18,7 +21,9 @@ mod proof;
 use crate::{error::Error, keccak::Hashing};
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use arena::Version;
+use arena::{Made, Version};
+pub(crate) use build::Range;
+use build::{Builder, Built};
 use merge::Merge;
 use node::Node;
 use std::sync::Arc;
@@ -30,6 +35,9 @@ const MERGE_CHANGES_MAX: usize = 1 << 16;
 pub(crate) trait Values: Sync {
     /// The RLP value of a hashed key.
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error>;
+
+    /// The RLP values of all hashed keys in a range, in order.
+    fn below(&self, range: &Range) -> Result<Vec<(B256, Vec<u8>)>, Error>;
 
     /// The table they lie in, for errors.
     fn table(&self) -> &'static str;
@@ -79,14 +87,53 @@ impl Trie {
     /// The trie after a slice of the changes.
     fn merged(&self, values: &dyn Values, all: &[Change], slice: &[Change], hashing: Hashing) -> Result<Self, Error> {
         let arena = self.version.as_ref().map(|version| Arc::clone(&version.arena)).unwrap_or_default();
+        let merging = arena.enter();
         let (root, made, growth) = {
             let mut merge = Merge::new(&arena, values, all, hashing);
-            (merge.subtree(self.root, slice, 0)?, merge.made, merge.growth)
+            let root = merge.subtree(self.root, slice, 0)?;
+            let growth = merge.growth;
+            (root, merge.made(), growth)
         };
         let leaves = self.leaves.saturating_add_signed(growth);
         let Some(root) = root else { return Ok(Self::default()) };
-        let (root, version) = arena.install(self.version.as_deref(), root, made);
+        let (root, version) = Arc::clone(&arena).install(self.version.as_deref(), root, made);
+        drop(merging);
         Ok(Self { root: Some(root), leaves, version: Some(Arc::new(version)) })
+    }
+
+    /// The trie of `leaves`, which ascend: each is a key and what writes its RLP value. About `bytes_max` bytes of branches
+    /// stay in memory.
+    ///
+    /// # Errors
+    /// Whatever `leaves` fail with.
+    pub(crate) fn build<L: FnOnce(&mut Vec<u8>)>(
+        leaves: impl Iterator<Item = Result<(B256, L), Error>>,
+        bytes_max: u64,
+        hashing: Hashing,
+    ) -> Result<Self, Error> {
+        let mut builder = Builder::new(0, bytes_max, hashing);
+        for leaf in leaves {
+            let (key, value) = leaf?;
+            builder.push(&key, value);
+        }
+        let Built { root, fresh, leaves } = builder.finish();
+        let Some(root) = root else { return Ok(Self::default()) };
+        let made = Made { fresh, replaced: Vec::new() };
+        let (root, version) = Arc::<arena::Arena>::default().install(None, root, made);
+        Ok(Self { root: Some(root), leaves, version: Some(Arc::new(version)) })
+    }
+
+    /// Bytes of memory of this trie and of all that came from it or that it came from.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.version.as_ref().map_or(0, |version| version.arena.bytes())
+    }
+
+    /// Lets go of branches that no kept version has touched lately, until about `bytes_max` bytes are left; does nothing
+    /// while a version is being made. Every state that holds a version must be able to read its flat values.
+    pub(crate) fn shrink(&self, bytes_max: u64) {
+        if let Some(version) = self.version.as_ref().filter(|version| version.arena.bytes() > bytes_max) {
+            version.arena.shrink(bytes_max);
+        }
     }
 }
 

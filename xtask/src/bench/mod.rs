@@ -10,6 +10,7 @@ mod builds;
 mod page;
 mod peer;
 mod speed;
+mod state;
 
 use crate::{
     network::Network,
@@ -18,6 +19,7 @@ use crate::{
 use eyre::{Context as _, Result, eyre};
 use page::{Figures, Row};
 use serde_json::Value;
+pub(crate) use state::Size;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -101,6 +103,11 @@ pub(crate) fn peer(root: &Path, only: Option<&str>) -> Result<()> {
     let mut figures = Figures::read(root)?;
     figures.set(root, PEER_GROUP, "cargo xtask bench --peer", speed, rows)?;
     figures.write(root)
+}
+
+/// Measures the state engine and the import.
+pub(crate) fn state(root: &Path, size: Size) -> Result<()> {
+    state::run(root, size)
 }
 
 /// The programs that are measured, as the tests build them.

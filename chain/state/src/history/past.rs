@@ -32,7 +32,7 @@ impl Past {
         if let Some(state) = self.proving.get() {
             return Ok(state);
         }
-        let state = self.undone.reach(self.above.reads(), &self.target)?;
+        let state = self.undone.reach(self.above.proving()?, &self.target)?;
         Ok(self.proving.get_or_init(|| state))
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     record::{self, AccountRecord, history_key, slot_key},
     state::State,
     tables::{Tables, malformed},
+    trie::Range,
 };
 use alloy_primitives::{B256, U256};
 use fjall::OwnedWriteBatch;
@@ -42,7 +43,7 @@ impl Undo {
         for (address, storage) in &changes.storage {
             let mut slots = BTreeMap::new();
             if storage.wiped {
-                for slot in before.base.slots(&before.shared.tables, address) {
+                for slot in before.base.slots(&before.shared.tables, address, &Range::ALL) {
                     let (slot, old) = slot?;
                     slots.insert(slot, old);
                 }

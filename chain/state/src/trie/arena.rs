@@ -15,9 +15,16 @@
 //! A dropped version is only noted; the next update of the family does the work, so that no reader ever pays for it and a
 //! drop may happen anywhere, also while this thread reads slots. When the last version is dropped the whole arena goes.
 //!
+//! **Eviction.** Above a bound of bytes [`Arena::shrink`] takes small subtrees out of memory: their reference stays in the
+//! parent, and whoever needs one reads its leaves from the flat tables, builds it again and compares it with the
+//! reference. So nothing about branches is on disk, and there is nothing to recover. A branch is taken out only if its
+//! parent was made by the oldest version or before and no version has replaced it: then that parent is the only one, and
+//! every version sees the same leaves. So what the recent blocks have touched stays in memory. A merge copies branches
+//! before its version is known; so nothing leaves memory while one is under way ([`Arena::enter`]).
+//!
 //! # Invariants
-//! A slot is written when it is filled and when it is freed, never in between. It is filled before any trie names it and
-//! freed when none can reach it.
+//! A slot is filled before any trie names it and freed when none can reach it. In between only links in it change, from a
+//! branch to the same branch out of memory.
 #![allow(
     clippy::arithmetic_side_effects,
     reason = "numbers of versions and slots; overflow is checked in release as well"
@@ -27,8 +34,13 @@ use super::node::{Below, Branch, Link, Node};
 use crate::cache::lock;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, TryLockError},
 };
+
+/// Slots that one call of [`Arena::shrink`] looks at, at most, as a multiple of those that the last update filled: it gains
+/// on the updates, and takes a few milliseconds. The least is for updates of few keys.
+const SHRINK_SLOTS: usize = 16;
+const SHRINK_SLOTS_MIN: usize = 1 << 12;
 
 /// A branch, and the version that made it.
 #[derive(Debug, Default)]
@@ -36,6 +48,8 @@ struct Slot {
     branch: Branch,
     /// 0 if the slot is free.
     made_by: u64,
+    /// How many versions list it as replaced.
+    replaced: u32,
 }
 
 /// What a version took from its parent and added.
@@ -61,8 +75,12 @@ pub(super) struct Slots {
     versions: HashMap<u64, Record>,
     /// The newest version's number.
     newest: u64,
-    /// Bytes of all branches, beside their slots.
-    heap_bytes: usize,
+    /// The oldest version's number.
+    oldest: u64,
+    /// Bytes of all branches.
+    bytes: usize,
+    /// Where the next search for what can leave memory starts.
+    hand: usize,
 }
 
 /// The branches of a family of tries.
@@ -71,6 +89,9 @@ pub(super) struct Arena {
     slots: RwLock<Slots>,
     /// Versions that were dropped since the last update.
     dropped: Mutex<Vec<u64>>,
+    /// Read by merges until their version is installed, taken by whoever takes branches out of memory. Nobody waits to
+    /// take it: a merge may begin another one while it waits for its threads.
+    merging: RwLock<()>,
 }
 
 /// A version that somebody holds.
@@ -101,6 +122,11 @@ impl Arena {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps all branches in memory that are there, until a merge has installed its version.
+    pub(super) fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.merging.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes a version out of its parent, if it has one; returns it and its root.
     pub(super) fn install(self: Arc<Self>, parent: Option<&Version>, root: Node, made: Made) -> (Node, Version) {
         let dropped = std::mem::take(&mut *lock(&self.dropped));
@@ -109,6 +135,26 @@ impl Arena {
         let (root, number) = slots.install(parent.map_or(0, |parent| parent.number), root, made);
         drop(slots);
         (root, Version { arena: self, number })
+    }
+
+    /// Takes small subtrees that no recent version has touched out of memory until `bytes_max` are left, or goes on at the
+    /// next call. While a merge is under way it does nothing.
+    pub(super) fn shrink(&self, bytes_max: u64) {
+        let alone = match self.merging.try_write() {
+            Ok(alone) => alone,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let dropped = std::mem::take(&mut *lock(&self.dropped));
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        dropped.into_iter().for_each(|version| slots.drop_version(version));
+        slots.shrink(bytes_max);
+        drop((slots, alone));
+    }
+
+    /// Bytes of all branches.
+    pub(super) fn bytes(&self) -> u64 {
+        self.read().bytes as u64
     }
 }
 
@@ -124,7 +170,7 @@ impl Slots {
         let mut filled = Vec::with_capacity(made.fresh.len());
         let relink = |filled: &[u32], link| match link {
             Link::Fresh(at) => Link::Slot(filled[at as usize]),
-            Link::Slot(_) => link,
+            Link::Slot(_) | Link::Unloaded(_) => link,
         };
         for mut branch in made.fresh {
             branch.relink(|link| relink(&filled, link));
@@ -134,8 +180,12 @@ impl Slots {
             *link = relink(&filled, *link);
         }
         filled.retain(|&slot| slot != Link::END);
+        made.replaced.iter().for_each(|&slot| self.slots[slot as usize].replaced += 1);
         if let Some(parent) = self.versions.get_mut(&parent) {
             parent.children.push(number);
+        } else {
+            // The oldest version goes with the whole arena: nobody will ask what it made.
+            (self.oldest, filled) = (number, Vec::new());
         }
         let record = Record { parent, held: true, children: Vec::new(), made: filled, replaced: made.replaced };
         self.versions.insert(number, record);
@@ -147,8 +197,8 @@ impl Slots {
         if branch.count() == 0 {
             return Link::END;
         }
-        self.heap_bytes += branch.heap_bytes();
-        let filled = Slot { branch, made_by };
+        self.bytes += branch.bytes();
+        let filled = Slot { branch, made_by, replaced: 0 };
         if let Some(slot) = self.free.pop() {
             self.slots[slot as usize] = filled;
             return slot;
@@ -160,7 +210,7 @@ impl Slots {
 
     fn free(&mut self, slot: u32) {
         let freed = std::mem::take(&mut self.slots[slot as usize]);
-        self.heap_bytes -= freed.branch.heap_bytes();
+        self.bytes -= freed.branch.bytes();
         self.free.push(slot);
     }
 
@@ -187,6 +237,7 @@ impl Slots {
     fn remove_last(&mut self, version: u64) {
         let Some(record) = self.versions.remove(&version) else { return };
         record.made.into_iter().for_each(|slot| self.free(slot));
+        record.replaced.into_iter().for_each(|slot| self.slots[slot as usize].replaced -= 1);
         if let Some(parent) = self.versions.get_mut(&record.parent) {
             parent.children.retain(|child| *child != version);
         }
@@ -208,10 +259,35 @@ impl Slots {
             // Before any slot is filled again: what was just freed must not be taken for what the version made.
             heir.made.extend(old.made.into_iter().filter(|&slot| self.slots[slot as usize].made_by != 0));
         } else {
-            // The oldest version can only go together with the arena: nobody will ask what it made.
-            heir.made = Vec::new();
+            (self.oldest, heir.made) = (child, Vec::new());
         }
         self.versions.insert(child, heir);
+    }
+
+    fn shrink(&mut self, bytes_max: u64) {
+        let filled = self.versions.get(&self.newest).map_or(0, |record| record.made.len());
+        for _ in 0..(filled * SHRINK_SLOTS).max(SHRINK_SLOTS_MIN).min(self.slots.len()) {
+            if self.bytes as u64 <= bytes_max {
+                return;
+            }
+            self.hand = (self.hand + 1) % self.slots.len();
+            self.unload_below(self.hand);
+        }
+    }
+
+    /// Takes the small branches below a slot out of memory if no version has another copy of the slot.
+    fn unload_below(&mut self, slot: usize) {
+        let parent = &self.slots[slot];
+        if parent.replaced > 0 || !(1..=self.oldest).contains(&parent.made_by) {
+            return;
+        }
+        let below: Vec<(u8, u32)> = parent.branch.slots().collect();
+        for (nibble, child) in below {
+            if let Some(leaves) = self.branch(child).small() {
+                self.slots[slot].branch.set_link(nibble, Link::Unloaded(leaves));
+                self.free(child);
+            }
+        }
     }
 }
 
@@ -223,8 +299,8 @@ impl Arena {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         dropped.into_iter().for_each(|version| slots.drop_version(version));
         assert_eq!(slots.free.len() + slots.filled(), slots.slots.len());
-        let bytes: usize = slots.slots.iter().map(|slot| slot.branch.heap_bytes()).sum();
-        assert_eq!(bytes, slots.heap_bytes);
+        let bytes: usize = slots.slots.iter().filter(|slot| slot.made_by != 0).map(|slot| slot.branch.bytes()).sum();
+        assert_eq!(bytes, slots.bytes);
         slots.filled()
     }
 }

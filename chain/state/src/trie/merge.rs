@@ -2,8 +2,8 @@
 //!
 //! # Design
 //! One recursion over (node, slice of sorted changes): every branch on a changed path is visited once. It emits the
-//! encodings into a [`Jobs`] buffer that is run for a whole subtree at once; then the hashes are put into the new
-//! branches, in the order in which they were made. Whether a node is inline (below 32 bytes) is known without hashing, which is what allows merging first and hashing later.
+//! encodings into an [`Emitter`] that is run for a whole subtree at once; then the hashes are put into the new branches,
+//! in the order in which they were made.
 //! Slices above [`CHUNK_CHANGES`] are split at the sixteen children, each with its own buffer: this bounds memory, keeps
 //! buffers in the cache, and is where threads come in.
 #![allow(
@@ -15,13 +15,13 @@
 use super::{
     Change, Values,
     arena::{Arena, Made, Slots},
-    node::{
-        Below, Branch, CHILDREN, Link, NIBBLES, Node, Reference, encode_branch, encode_extension, encode_leaf, nibble,
-    },
+    build::build_position,
+    emit::Emitter,
+    node::{Below, Branch, CHILDREN, Link, NIBBLES, Node, nibble},
 };
 use crate::{
     error::{Corruption, Error},
-    keccak::{Hashing, Hole, Jobs},
+    keccak::Hashing,
 };
 use alloy_primitives::B256;
 use rayon::prelude::*;
@@ -40,11 +40,9 @@ pub(super) struct Merge<'a> {
     /// All changes of the update: they hide what `values` says.
     all: &'a [Change],
     hashing: Hashing,
-    jobs: Jobs,
-    scratch: Vec<u8>,
-    holes: Vec<Hole>,
-    /// What the new version has and the old one has not, and the other way round.
-    pub(super) made: Made,
+    emitter: Emitter,
+    /// Slots of the old version that the new one does not reach.
+    replaced: Vec<u32>,
     /// Keys gained minus keys lost.
     pub(super) growth: i64,
 }
@@ -52,18 +50,13 @@ pub(super) struct Merge<'a> {
 impl<'a> Merge<'a> {
     /// Prepares a merge of `all`, sorted by key and without duplicates, over the state that `values` shows.
     pub(super) fn new(arena: &'a Arena, values: &'a dyn Values, all: &'a [Change], hashing: Hashing) -> Self {
-        Self {
-            arena,
-            slots: None,
-            values,
-            all,
-            hashing,
-            jobs: Jobs::default(),
-            scratch: Vec::new(),
-            holes: Vec::new(),
-            made: Made::default(),
-            growth: 0,
-        }
+        let emitter = Emitter::new(hashing);
+        Self { arena, slots: None, values, all, hashing, emitter, replaced: Vec::new(), growth: 0 }
+    }
+
+    /// What the new version has and the old one has not, and the other way round.
+    pub(super) fn made(self) -> Made {
+        Made { fresh: self.emitter.fresh, replaced: self.replaced }
     }
 
     /// Merges `changes` into the subtree at `depth`, hashes and settles it.
@@ -75,23 +68,25 @@ impl<'a> Merge<'a> {
     ) -> Result<Option<Node>, Error> {
         let mut merged = self.merge(node, changes, depth)?;
         self.slots = None;
-        self.jobs.run(self.hashing);
-        self.made.fresh.iter_mut().for_each(|branch| branch.settle(&self.jobs));
-        if let Some(merged) = &mut merged {
-            merged.settle(&self.jobs);
-        }
-        self.jobs = Jobs::default();
+        self.emitter.hash(merged.iter_mut());
         Ok(merged)
     }
 
-    /// Takes a branch for a change: what it was is replaced.
-    fn take(&mut self, link: Link) -> Branch {
+    /// Takes the branch that a node at (any key below it, depth) links to, for a change.
+    fn take(&mut self, node: &Node, link: Link, key: &B256, depth: usize) -> Result<Branch, Error> {
         match link {
             Link::Slot(slot) => {
-                self.made.replaced.push(slot);
-                self.slots.get_or_insert_with(|| self.arena.read()).branch(slot).clone()
+                self.replaced.push(slot);
+                Ok(self.slots.get_or_insert_with(|| self.arena.read()).branch(slot).clone())
             }
-            Link::Fresh(at) => std::mem::take(&mut self.made.fresh[at as usize]),
+            Link::Fresh(at) => Ok(self.emitter.take(at)),
+            Link::Unloaded(_) => {
+                let (root, fresh) = build_position(self.values, node, key, depth)?;
+                match self.emitter.adopt(Some(root), fresh).map(|root| root.below) {
+                    Some(Below::Branch(Link::Fresh(at))) => Ok(self.emitter.take(at)),
+                    _ => unreachable!("invariant: what was built has the reference of a branch"),
+                }
+            }
         }
     }
 
@@ -108,7 +103,7 @@ impl<'a> Merge<'a> {
         };
         match node.below {
             Below::Branch(link) => {
-                let branch = self.take(link);
+                let branch = self.take(&node, link, &first.key, depth)?;
                 self.merge_branch(branch, changes, depth)
             }
             Below::Leaf(key) => self.merge_leaf(node, key, changes, depth),
@@ -119,7 +114,7 @@ impl<'a> Merge<'a> {
         if let [Change { key: changed, value: Some(value) }] = changes
             && *changed == key
         {
-            return Ok(Some(self.leaf(&key, depth, value)));
+            return Ok(Some(self.emitter.leaf(&key, depth, value)));
         }
         self.growth -= 1;
         if changes.binary_search_by(|change| change.key.cmp(&key)).is_ok() {
@@ -148,7 +143,7 @@ impl<'a> Merge<'a> {
                 branch.put(n, child);
             }
         }
-        self.finish(branch, depth)
+        self.finish(branch, changes, depth)
     }
 
     /// Merges many changes into the sixteen children, each with its own buffers, on all cores.
@@ -162,33 +157,16 @@ impl<'a> Merge<'a> {
             .map(|(n, child, group)| {
                 let mut merge = Merge::new(arena, values, all, hashing);
                 let child = merge.subtree(child, group, end + 1)?;
-                Ok((n, child, merge.made, merge.growth))
+                let growth = merge.growth;
+                Ok((n, child, merge.made(), growth))
             })
             .collect::<Result<_, Error>>()?;
         for (n, child, made, growth) in done {
-            let child = self.adopt(child, made);
-            branch.put(n, child);
+            branch.put(n, self.emitter.adopt(child, made.fresh));
+            self.replaced.extend(made.replaced);
             self.growth += growth;
         }
         Ok(())
-    }
-
-    /// Takes in what the merge of a child has made; returns the child with its new place.
-    fn adopt(&mut self, mut child: Option<Node>, made: Made) -> Option<Node> {
-        let before = u32::try_from(self.made.fresh.len()).expect("invariant: an update makes far below 2^30 branches");
-        let shift = |link| match link {
-            Link::Fresh(at) => Link::Fresh(at + before),
-            Link::Slot(_) => link,
-        };
-        self.made.replaced.extend(made.replaced);
-        self.made.fresh.extend(made.fresh.into_iter().map(|mut branch| {
-            branch.relink(shift);
-            branch
-        }));
-        if let Some(Node { below: Below::Branch(link), .. }) = &mut child {
-            *link = shift(*link);
-        }
-        child
     }
 
     /// Some changes leave the extension after `split` nibbles: a new branch goes there, the old one moves below it.
@@ -214,26 +192,29 @@ impl<'a> Merge<'a> {
             children[usize::from(n)] = child;
         }
         if let Some(old) = old {
-            children[usize::from(turn)] = Some(self.seal(old));
+            children[usize::from(turn)] = Some(self.emitter.seal(old));
         }
-        self.finish(Branch::of(upper.into(), &children), depth)
+        self.finish(Branch::of(upper.into(), &children), changes, depth)
     }
 
     /// Seals a branch whose children are merged; one that is left with a single child gives way to it.
-    fn finish(&mut self, branch: Branch, depth: usize) -> Result<Option<Node>, Error> {
+    fn finish(&mut self, branch: Branch, changes: &[Change], depth: usize) -> Result<Option<Node>, Error> {
         if branch.count() == 0 {
             return Ok(None);
         }
-        let Some((turn, survivor)) = branch.only() else { return Ok(Some(self.seal(branch))) };
+        let Some((turn, survivor)) = branch.only() else { return Ok(Some(self.emitter.seal(branch))) };
         match survivor.below {
             Below::Leaf(key) => {
                 let value = self.read(&key)?;
-                Ok(Some(self.leaf(&key, depth, &value)))
+                Ok(Some(self.emitter.leaf(&key, depth, &value)))
             }
             Below::Branch(link) => {
-                let mut lower = self.take(link);
+                let mut key = changes.first().map_or(B256::ZERO, |change| change.key);
+                let turns = branch.extension.iter().chain([&turn]);
+                (depth..).zip(turns).for_each(|(at, &turn)| set_nibble(&mut key, at, turn));
+                let mut lower = self.take(&survivor, link, &key, depth + branch.extension.len() + 1)?;
                 lower.extension = [&branch.extension[..], &[turn], &lower.extension[..]].concat().into();
-                Ok(Some(self.seal(lower)))
+                Ok(Some(self.emitter.seal(lower)))
             }
         }
     }
@@ -254,7 +235,7 @@ impl<'a> Merge<'a> {
 
     fn build(&mut self, items: &[(B256, Cow<'_, [u8]>)], depth: usize) -> Option<Node> {
         if let [(key, value)] = items {
-            return Some(self.leaf(key, depth, value));
+            return Some(self.emitter.leaf(key, depth, value));
         }
         let (first, last) = (items.first()?.0, items.last()?.0);
         let end = fork(&first, &last, depth);
@@ -264,41 +245,7 @@ impl<'a> Merge<'a> {
                 children[usize::from(nibble(key, end))] = self.build(group, end + 1);
             }
         }
-        Some(self.seal(Branch::of(path(&first, depth, end), &children)))
-    }
-
-    fn leaf(&mut self, key: &B256, depth: usize, value: &[u8]) -> Node {
-        encode_leaf(&mut self.scratch, key, depth, value);
-        self.holes.clear();
-        self.emit(0, Below::Leaf(*key))
-    }
-
-    /// Emits the encoding of a branch whose children are final, and of its extension.
-    fn seal(&mut self, branch: Branch) -> Node {
-        encode_branch(&mut self.scratch, &branch, &mut self.holes);
-        let height = self.holes.iter().map(|hole| self.jobs.height(hole.job) + 1).max().unwrap_or(0);
-        let place = u32::try_from(self.made.fresh.len()).expect("invariant: an update makes far below 2^30 branches");
-        let node = self.emit(height, Below::Branch(Link::Fresh(place)));
-        let node = if branch.extension.is_empty() { node } else { self.extend(&branch.extension, &node) };
-        self.made.fresh.push(branch);
-        node
-    }
-
-    /// Emits the encoding of an extension over a branch.
-    fn extend(&mut self, extension: &[u8], node: &Node) -> Node {
-        let offset = encode_extension(&mut self.scratch, extension, node.reference());
-        self.holes.clear();
-        self.holes.extend(node.job().map(|job| Hole { offset, job }));
-        let height = node.job().map_or(0, |job| self.jobs.height(job) + 1);
-        self.emit(height, node.below)
-    }
-
-    /// Makes a node of the encoding in `scratch`, with `holes`: inline if it is short, else a job.
-    fn emit(&mut self, height: u8, below: Below) -> Node {
-        match Reference::inline(&self.scratch) {
-            Some(reference) => Node::new(reference, below),
-            None => Node::waiting(self.jobs.push(&self.scratch, height, &self.holes), below),
-        }
+        Some(self.emitter.seal(Branch::of(path(&first, depth, end), &children)))
     }
 
     /// The value of a key that the trie holds, after this update.
@@ -311,6 +258,11 @@ impl<'a> Merge<'a> {
         };
         value.ok_or_else(|| Corruption::Missing { table: self.values.table(), key: key.to_string() }.into())
     }
+}
+
+fn set_nibble(key: &mut B256, at: usize, nibble: u8) {
+    let byte = &mut key[at / 2];
+    *byte = if at.is_multiple_of(2) { nibble << 4 | *byte & 15 } else { *byte & 0xf0 | nibble };
 }
 
 /// Depth at which two keys part.

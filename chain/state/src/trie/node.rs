@@ -22,6 +22,11 @@ use alloy_primitives::B256;
 pub(crate) const NIBBLES: usize = 64;
 /// Children of a branch at most.
 pub(crate) const CHILDREN: usize = 16;
+/// Leaves below a branch that may be left out of memory: they are read and hashed again when it is needed, which costs
+/// a seek in the tables and one to two microseconds a leaf.
+pub(crate) const UNLOADED_LEAVES_MAX: u32 = 64;
+/// Bytes that a branch takes beside its words and its extension: its slot, and what an allocator adds to one block.
+const BRANCH_BYTES: usize = 80;
 /// Links in a word.
 const LINKS_PER_WORD: usize = 8;
 
@@ -81,22 +86,32 @@ pub(crate) enum Link {
     Slot(u32),
     /// At this place among the branches that a merge has made and not yet installed.
     Fresh(u32),
+    /// Not in memory; so many leaves lie below, at most [`UNLOADED_LEAVES_MAX`].
+    Unloaded(u32),
 }
 
 impl Link {
-    const FRESH: u32 = 1 << 31;
     /// Numbers below this fit.
     pub(crate) const END: u32 = 1 << 30;
+    const FRESH: u32 = 1 << 31;
+    const UNLOADED: u32 = 1 << 30;
 
     const fn pack(self) -> u32 {
         match self {
             Self::Slot(number) => number,
             Self::Fresh(number) => number | Self::FRESH,
+            Self::Unloaded(leaves) => leaves | Self::UNLOADED,
         }
     }
 
     const fn unpack(bits: u32) -> Self {
-        if bits & Self::FRESH == 0 { Self::Slot(bits) } else { Self::Fresh(bits & !Self::FRESH) }
+        if bits & Self::FRESH != 0 {
+            Self::Fresh(bits & !Self::FRESH)
+        } else if bits & Self::UNLOADED != 0 {
+            Self::Unloaded(bits & !Self::UNLOADED)
+        } else {
+            Self::Slot(bits)
+        }
     }
 }
 
@@ -196,9 +211,27 @@ impl Branch {
         self.mask.count_ones() as usize
     }
 
-    /// Bytes on the heap.
-    pub(crate) const fn heap_bytes(&self) -> usize {
-        self.words.len() * 32 + self.extension.len()
+    /// Bytes of memory.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.words.len() * 32 + self.extension.len() + BRANCH_BYTES
+    }
+
+    /// How many leaves lie below, if it may be left out of memory: they are few, and no branch below is in memory.
+    pub(crate) fn small(&self) -> Option<u32> {
+        let mut leaves = self.leaves.count_ones();
+        for nibble in nibbles(self.mask & !self.leaves) {
+            let Link::Unloaded(below) = self.link(nibble) else { return None };
+            leaves += below;
+        }
+        (leaves <= UNLOADED_LEAVES_MAX).then_some(leaves)
+    }
+
+    /// The slots of the branches below, with their nibbles.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u8, u32)> {
+        nibbles(self.mask & !self.leaves).filter_map(|nibble| match self.link(nibble) {
+            Link::Slot(slot) => Some((nibble, slot)),
+            Link::Fresh(_) | Link::Unloaded(_) => None,
+        })
     }
 
     const fn rank(mask: u16, nibble: u8) -> usize {
@@ -218,7 +251,8 @@ impl Branch {
         Link::unpack(u32::from_le_bytes(bytes.try_into().expect("invariant: four bytes")))
     }
 
-    fn set_link(&mut self, nibble: u8, link: Link) {
+    /// Replaces the link of the branch at a nibble.
+    pub(crate) fn set_link(&mut self, nibble: u8, link: Link) {
         let (word, byte) = self.link_at(nibble);
         self.words[word][byte..byte + 4].copy_from_slice(&link.pack().to_le_bytes());
     }

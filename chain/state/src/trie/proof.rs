@@ -5,6 +5,7 @@
 
 use super::{
     Trie, Values,
+    build::build_position,
     node::{Below, Branch, Link, Reference, encode_branch, encode_extension, encode_leaf, nibble},
 };
 use crate::error::{Corruption, Error};
@@ -19,25 +20,29 @@ impl Trie {
         let (mut nodes, mut encoding) = (Vec::new(), Vec::new());
         let (mut next, mut depth) = (self.root, 0);
         let slots = self.version.as_ref().map(|version| version.arena.read());
-        while let Some(node) = next {
-            next = match node.below {
+        // Branches that were out of memory; this proof alone has them.
+        let mut loaded = Vec::new();
+        while let Some(mut node) = next {
+            if let Below::Branch(Link::Unloaded(_)) = node.below {
+                (node, loaded) = build_position(values, &node, key, depth)?;
+            }
+            let branch = match node.below {
                 Below::Leaf(other) => {
                     let missing = || Corruption::Missing { table: values.table(), key: other.to_string() };
                     let value = values.value(&other)?.ok_or_else(missing)?;
                     encode_leaf(&mut encoding, &other, depth, &value);
                     push(&mut nodes, &encoding);
-                    None
+                    break;
                 }
-                Below::Branch(Link::Fresh(_)) => unreachable!("invariant: only a merge has branches without a slot"),
-                Below::Branch(Link::Slot(slot)) => {
-                    let branch = slots.as_ref().expect("invariant: a trie with a branch has a version").branch(slot);
-                    let follows = push_branch(&mut nodes, branch, |at| nibble(key, depth + at));
-                    depth += branch.extension.len();
-                    let child = if follows { branch.child(nibble(key, depth)) } else { None };
-                    depth += 1;
-                    child
-                }
+                Below::Branch(Link::Slot(slot)) => slots.as_ref().map(|slots| slots.branch(slot)),
+                Below::Branch(Link::Fresh(at)) => loaded.get(at as usize),
+                Below::Branch(Link::Unloaded(_)) => None,
             };
+            let branch: &Branch = branch.expect("invariant: a slot is filled as long as a version reaches it");
+            let follows = push_branch(&mut nodes, branch, |at| nibble(key, depth + at));
+            depth += branch.extension.len();
+            next = if follows { branch.child(nibble(key, depth)) } else { None };
+            depth += 1;
         }
         Ok(nodes)
     }

@@ -7,6 +7,7 @@ use eth_trie::{EthTrie, MemoryDB, Trie as _};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    slice,
     sync::Arc,
 };
 
@@ -15,6 +16,10 @@ type State = BTreeMap<B256, Vec<u8>>;
 impl Values for State {
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.get(key).cloned())
+    }
+
+    fn below(&self, range: &Range) -> Result<Vec<(B256, Vec<u8>)>, Error> {
+        Ok(self.range(range.first..=range.last).map(|(key, value)| (*key, value.clone())).collect())
     }
 
     fn table(&self) -> &'static str {
@@ -99,6 +104,8 @@ fn run(seed: u64, updates: usize, size: usize) {
     let mut rng = StdRng::seed_from_u64(seed);
     let spread = seed % SPREADS;
     let hashing = if seed.is_multiple_of(2) { Hashing::Widest } else { Hashing::Scalar };
+    // Every other run takes whatever it may out of memory after each update, or keeps a little.
+    let bytes_max = [u64::MAX, 0, u64::MAX, 2_000][(seed / SPREADS % 4) as usize];
     let mut versions = vec![(Trie::default(), State::new())];
     for update in 0..updates {
         let at = if rng.random() { versions.len() - 1 } else { rng.random_range(0..versions.len()) };
@@ -115,6 +122,11 @@ fn run(seed: u64, updates: usize, size: usize) {
             assert_eq!(B256::new(eth_trie(&state).root_hash().unwrap().0), want, "oracles: seed={seed}");
         }
         drop(trie);
+        let built = Trie::build(leaves_of(&state), bytes_max, hashing).unwrap();
+        assert_eq!((built.root(), built.leaves()), (want, state.len() as u64), "seed={seed} update={update}");
+        // Now and then what is built stands for what was updated.
+        let next = if update % 7 == 6 { built } else { next };
+        next.shrink(bytes_max);
         versions.push((next, state));
         if versions.len() > 6 {
             // Not always the oldest: a version in the middle must go without what the others reach.
@@ -183,4 +195,78 @@ fn a_value_that_the_store_lost_is_an_error_and_not_a_root() {
     let trie = Trie::default().update(&State::new(), &[one], Hashing::Widest).unwrap();
     let error = trie.update(&State::new(), &[two], Hashing::Widest).unwrap_err();
     assert!(matches!(error, Error::Corrupt(crate::Corruption::Missing { .. })), "{error}");
+}
+
+#[test]
+fn an_update_or_proof_that_needs_what_is_out_of_memory_fails_if_the_values_are_others() {
+    let mut rng = StdRng::seed_from_u64(11);
+    let state: State = (0..2_000).map(|_| (key(&mut rng, 4), vec![rng.random(); 70])).collect();
+    let trie = Trie::build(leaves_of(&state), 0, Hashing::Widest).unwrap();
+    let whole = Trie::build(leaves_of(&state), u64::MAX, Hashing::Widest).unwrap();
+    assert!(trie.bytes() * 4 < whole.bytes(), "{} of {} bytes are left", trie.bytes(), whole.bytes());
+    let (changed, other) = (*state.keys().next().unwrap(), *state.keys().nth(1).unwrap());
+    let change = Change { key: changed, value: Some(vec![7; 70]) };
+    let mut want = state.clone();
+    apply(&mut want, [&change].into_iter());
+    assert_eq!(trie.update(&state, slice::from_ref(&change), Hashing::Widest).unwrap().root(), full_root(&want));
+    for damage in [None, Some(vec![9; 70])] {
+        let mut damaged = state.clone();
+        let damage = Change { key: other, value: damage };
+        apply(&mut damaged, [&damage].into_iter());
+        let errors = [
+            trie.update(&damaged, slice::from_ref(&change), Hashing::Widest).unwrap_err(),
+            trie.proof(&damaged, &changed).unwrap_err(),
+        ];
+        for error in errors {
+            let subtree = matches!(error, Error::Corrupt(crate::Corruption::Subtree { table: "test", .. }));
+            assert!(subtree, "{error}");
+        }
+    }
+}
+
+/// The leaves of a state, as a build takes them.
+fn leaves_of(state: &State) -> impl Iterator<Item = Result<(B256, impl FnOnce(&mut Vec<u8>)), Error>> {
+    state.iter().map(|(key, value)| Ok((*key, |out: &mut Vec<u8>| out.extend_from_slice(value))))
+}
+
+#[test]
+fn branches_beyond_the_bound_leave_memory_while_updates_go_on() {
+    let mut rng = StdRng::seed_from_u64(12);
+    let mut state: State = (0..20_000).map(|_| (key(&mut rng, 4), vec![rng.random(); 70])).collect();
+    let mut trie = Trie::build(leaves_of(&state), u64::MAX, Hashing::Widest).unwrap();
+    let bytes_max = trie.bytes() / 3;
+    for round in 0..60 {
+        let old = state.clone();
+        let changes = changes(&mut rng, &mut state, 4, 50);
+        trie = trie.update(&old, &changes, Hashing::Widest).unwrap();
+        trie.shrink(bytes_max);
+        if round % 10 == 9 {
+            assert_eq!(trie.root(), full_root(&state), "round={round}");
+            assert!(trie.bytes() <= bytes_max, "round={round} bytes={} max={bytes_max}", trie.bytes());
+        }
+    }
+}
+
+#[test]
+fn nothing_leaves_memory_that_an_update_under_way_has_copied() {
+    let mut rng = StdRng::seed_from_u64(13);
+    let state: State = (0..3_000).map(|_| (key(&mut rng, 4), vec![rng.random(); 70])).collect();
+    for round in 0..60 {
+        let trie = Trie::build(leaves_of(&state), u64::MAX, Hashing::Widest).unwrap();
+        let mut new = state.clone();
+        let first = changes(&mut rng, &mut new, 4, 200);
+        let next = std::thread::scope(|scope| {
+            let shrunk = scope.spawn(|| (0..50).for_each(|_| trie.shrink(0)));
+            let next = trie.update(&state, &first, Hashing::Widest).unwrap();
+            shrunk.join().unwrap();
+            next
+        });
+        assert_eq!(next.root(), full_root(&new), "round={round}");
+        let versions = [(trie, state.clone()), (next, new.clone())];
+        assert_reached(&versions, &format!("round={round}"));
+        let [_, (next, _)] = versions;
+        let old = new.clone();
+        let second = changes(&mut rng, &mut new, 4, 600);
+        assert_eq!(next.update(&old, &second, Hashing::Widest).unwrap().root(), full_root(&new), "round={round}");
+    }
 }

@@ -7,13 +7,10 @@ use crate::{
     keccak::Hashing,
     record::{self, AccountRecord, history_key, slot_key},
     tables::{Base, TIP, Tables, malformed, meta, missing, name},
-    trie::{Change, Trie, Values},
+    trie::{Change, Range, Trie, Values},
 };
 use alloy_primitives::B256;
 use fjall::{Keyspace, Readable as _};
-
-/// Accounts that are merged at once when the newest trie is built.
-const STEP: usize = 1 << 15;
 
 pub(super) fn check(check: &mut Check<'_>) -> Result<(), Error> {
     let tables = check.tables;
@@ -88,19 +85,10 @@ fn by_key(check: &Check<'_>, number: u64, undo: &Undo) -> Result<(), Error> {
 
 /// The account trie of the head.
 fn newest(check: &Check<'_>) -> Result<Trie, Error> {
-    let base = check.tables.base(check.head, B256::ZERO, View::default());
-    let values = Accounts { tables: check.tables, base };
-    let mut trie = Trie::default();
-    let mut step = Vec::new();
-    for account in check.base.accounts(check.tables) {
-        let (key, record) = account?;
-        step.push(Change { key, value: Some(record.leaf()) });
-        if step.len() == STEP {
-            trie = trie.update(&values, &step, Hashing::Widest)?;
-            step.clear();
-        }
-    }
-    trie.update(&values, &step, Hashing::Widest)
+    let leaf = |record: AccountRecord| move |out: &mut Vec<u8>| record.put_leaf(out);
+    let leaves = check.base.accounts(check.tables, &Range::ALL);
+    let leaves = leaves.map(|account| account.map(|(key, record)| (key, leaf(record))));
+    Trie::build(leaves, u64::MAX, Hashing::Widest)
 }
 
 /// The trie before a block; its root must be that of the header below.
@@ -131,6 +119,12 @@ struct Accounts<'c> {
 impl Values for Accounts<'_> {
     fn value(&self, key: &B256) -> Result<Option<Vec<u8>>, Error> {
         Ok(self.base.account(self.tables, key)?.as_ref().map(AccountRecord::leaf))
+    }
+
+    /// Not called, as all branches stay in memory. Were it, a state below the head would give another hash: an error.
+    fn below(&self, range: &Range) -> Result<Vec<(B256, Vec<u8>)>, Error> {
+        let accounts = self.base.accounts(self.tables, range);
+        accounts.map(|account| account.map(|(key, record)| (key, record.leaf()))).collect()
     }
 
     fn table(&self) -> &'static str {

@@ -19,9 +19,9 @@ const KILLS: usize = 24;
 /// Blocks after which a child ends by itself, should its parent be gone.
 const BLOCKS_MAX: u64 = 100_000;
 
-/// Small files, so that many kills fall into the writing of one.
+/// Small files, so that many kills fall into the writing of one; little memory, so that subtrees are read again.
 fn options() -> Options {
-    Options { segment_blocks: 8, ..Options::default() }
+    Options { segment_blocks: 8, trie_bytes: 1 << 12, ..Options::default() }
 }
 
 /// What block `number` changes: the same in parent and child.

@@ -2,6 +2,7 @@
 
 use crate::model::{Model, Step, changes, genesis};
 use keystead_state::{Options, Store};
+use keystead_types::{Account, AccountChange, Address, ChangeSet, U256};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::path::Path;
 
@@ -75,5 +76,52 @@ fn states_do_not_depend_on_the_caches() {
     for seed in 100..106 {
         let dir = tempfile::tempdir().unwrap();
         run(dir.path(), seed, 120, Options { cache_bytes: 0, recent_states: 1, ..Options::default() });
+    }
+}
+
+#[test]
+fn states_do_not_depend_on_how_much_of_the_trie_is_in_memory() {
+    for seed in 200..206 {
+        let dir = tempfile::tempdir().unwrap();
+        let trie_bytes = [0, 4_000][(seed % 2) as usize];
+        run(dir.path(), seed, 120, Options { cache_bytes: 0, trie_bytes, recent_states: 3, ..Options::default() });
+    }
+}
+
+/// New balances for accounts with these numbers.
+fn balances(rng: &mut StdRng, numbers: impl Iterator<Item = u64>) -> ChangeSet {
+    let mut changes = ChangeSet::default();
+    for number in numbers {
+        let account = Account { balance: U256::from(rng.random::<u64>()), ..Account::default() };
+        let change = AccountChange { account: Some(account), ..AccountChange::default() };
+        changes.accounts.insert(Address::left_padding_from(&number.to_be_bytes()), change);
+    }
+    changes
+}
+
+#[test]
+fn the_trie_stays_within_its_memory_while_blocks_change_accounts_at_random() {
+    const ACCOUNTS: u64 = 6_000;
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(9);
+    let genesis = genesis(9);
+    let store = Store::open(dir.path(), &genesis, Options::default()).unwrap();
+    let head = Step::head(&store, Model::of(&genesis)).child(&balances(&mut rng, 0..ACCOUNTS), 0);
+    store.commit(head.commit()).unwrap();
+    let whole = store.stats().unwrap().trie_bytes;
+    let model = { head }.model;
+    drop(store);
+    let options = Options { trie_bytes: whole / 3, ..Options::default() };
+    let store = Store::open(dir.path(), &genesis, options).unwrap();
+    let mut head = Step::head(&store, model);
+    for block in 1..=40 {
+        let numbers: Vec<u64> = (0..20).map(|_| rng.random_range(0..ACCOUNTS)).collect();
+        head = head.child(&balances(&mut rng, numbers.into_iter()), block);
+        store.commit(head.commit()).unwrap();
+        let bytes = store.stats().unwrap().trie_bytes;
+        assert!(bytes <= whole / 2, "block={block} bytes={bytes} whole={whole}");
+        if block % 10 == 0 {
+            assert_eq!(head.snapshot.state_root(), head.model.root(), "block={block}");
+        }
     }
 }

@@ -6,9 +6,11 @@ use keystead_types::{Account, AccountChange, Address, B256, ChangeSet, U256};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{path::Path, sync::Arc};
 
-fn options(recent_states: usize) -> Options {
+fn options(seed: u64, recent_states: usize) -> Options {
     Options {
         cache_bytes: 1 << 20,
+        // All of the trie, nearly nothing of it, or a part.
+        trie_bytes: [u64::MAX, 0, 4_000][(seed % 3) as usize],
         recent_states,
         history: History::Archive,
         // Too few for any block: a store for development seals nothing.
@@ -19,7 +21,7 @@ fn options(recent_states: usize) -> Options {
 }
 
 fn open(dir: &Path, seed: u64, recent_states: usize) -> Store {
-    Store::open(dir, &genesis(seed), options(recent_states)).unwrap()
+    Store::open(dir, &genesis(seed), options(seed, recent_states)).unwrap()
 }
 
 /// What is expected at a height.
@@ -127,9 +129,48 @@ fn a_chain_that_is_amended_and_goes_back_equals_models_that_kept_everything_slow
             // Snapshots keep the folder, so a restart forgets the places to go back to.
             let Tale { store, kept, transactions, saved } = tale;
             drop((store, saved));
-            tale = Tale { store: open(dir.path(), seed, recent_states), kept, transactions, saved: Vec::new() };
-            tale.check_all(&mut rng);
+            // Half of the starts go on before the trie is there, and may go back to the state without one.
+            let early = rng.random();
+            let store = if early {
+                Store::open_early(dir.path(), &genesis(seed), options(seed, recent_states)).unwrap()
+            } else {
+                open(dir.path(), seed, recent_states)
+            };
+            tale = Tale { store, kept, transactions, saved: Vec::new() };
+            if early {
+                tale.save();
+                if rng.random() {
+                    tale.go_back(&mut rng);
+                    tale.check_head();
+                }
+            } else {
+                tale.check_all(&mut rng);
+            }
         }
+    }
+}
+
+#[test]
+fn the_first_thing_after_an_early_start_may_be_an_amendment_or_a_way_back_far_down() {
+    let mut rng = StdRng::seed_from_u64(6);
+    for amend_first in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut tale = Tale::new(open(dir.path(), 6, 2), 6);
+        (0..6).for_each(|_| tale.commit(&mut rng));
+        tale.amend(&mut rng);
+        let Tale { store, kept, transactions, .. } = tale;
+        drop(store);
+        let store = Store::open_early(dir.path(), &genesis(6), options(6, 2)).unwrap();
+        let mut tale = Tale { store, kept, transactions, saved: Vec::new() };
+        tale.saved.push((tale.store.at(3).unwrap().unwrap(), tale.kept[..4].to_vec()));
+        if amend_first {
+            tale.amend(&mut rng);
+            tale.check_head();
+        }
+        tale.go_back(&mut rng);
+        assert_eq!(tale.store.head().number, 3);
+        tale.commit(&mut rng);
+        tale.check_all(&mut rng);
     }
 }
 

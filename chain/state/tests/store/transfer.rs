@@ -14,7 +14,9 @@ const BLOCKS: u64 = 300;
 const HEADERS: u64 = 255;
 
 fn options(recent_states: usize) -> Options {
-    Options { cache_bytes: 1 << 20, recent_states, history: History::Archive, segment_blocks: 50, ..Options::default() }
+    // Too little for the whole trie: parts of it leave memory.
+    let (cache_bytes, trie_bytes, history) = (1 << 20, 4_000, History::Archive);
+    Options { cache_bytes, trie_bytes, recent_states, history, segment_blocks: 50, ..Options::default() }
 }
 
 /// A chain, with what is needed to make its blocks again.
@@ -95,7 +97,7 @@ impl Source {
     }
 
     fn open(&self, dir: &Path) -> Result<Store, Error> {
-        Store::open(dir, &self.genesis, options(3))
+        Store::open_early(dir, &self.genesis, options(3))
     }
 }
 

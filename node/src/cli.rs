@@ -176,7 +176,7 @@ pub(crate) struct Import {
 #[derive(Args, Debug)]
 pub(crate) struct Dev {
     /// Port for JSON-RPC over HTTP and WebSocket. 0 takes a free one.
-    #[arg(long, short, visible_alias = "port", default_value_t = 8_545, value_name = "PORT")]
+    #[arg(long, short = 'p', visible_alias = "port", default_value_t = 8_545, value_name = "PORT")]
     pub(crate) http_port: u16,
     /// Address to listen on. Everybody who reaches it can take all money and change everything.
     #[arg(long, default_value = "127.0.0.1", value_name = "IP")]
@@ -519,5 +519,16 @@ pub(crate) fn print_error(error: &eyre::Report) {
     eprintln!("error: {error}");
     for cause in error.chain().skip(1) {
         eprintln!("  because: {cause}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_options_of_a_command_have_the_same_name() {
+        Cli::command().debug_assert();
     }
 }

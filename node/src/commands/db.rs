@@ -28,7 +28,7 @@ fn stats(options: &DbFolder) -> Result<ExitCode> {
         println!("{:<16} {:>13} {:>16}", table.name, table.entries, table.bytes);
     }
     println!("{:<16} {:>13} {:>16}", "journal", "", stats.journal_bytes);
-    println!("{:<16} {:>13} {:>16}", "segments", stats.segments, stats.segment_bytes);
+    println!("{:<16} {:>13} {:>16}", "sealed files", stats.segments, stats.segment_bytes);
     println!("{:<16} {:>13}", "log postings", stats.postings);
     Ok(ExitCode::SUCCESS)
 }

@@ -49,9 +49,10 @@ impl Clock {
         self.ahead = self.ahead.max(difference(block, now));
     }
 
-    /// Moves the clock; how far it is ahead then.
-    pub(super) fn add(&mut self, seconds: u64, now: u64) -> Result<i64, DevError> {
-        self.set(self.shows(now).saturating_add(seconds), now).map_err(|_| out_of_range(seconds))
+    /// Moves the clock; how far it is ahead then. After many blocks within a second the head is ahead of the clock, and
+    /// callers mean the seconds after it.
+    pub(super) fn add(&mut self, seconds: u64, now: u64, head: u64) -> Result<i64, DevError> {
+        self.set(self.shows(now).max(head).saturating_add(seconds), now).map_err(|_| out_of_range(seconds))
     }
 
     /// Sets the clock; how far it is ahead then.
@@ -130,8 +131,8 @@ mod tests {
     #[test]
     fn time_is_moved_set_and_fixed_within_its_bounds() {
         let mut clock = Clock::default();
-        assert_eq!(clock.add(3_600, 1_000).unwrap(), 3_600);
-        assert_eq!(clock.add(400, 1_000).unwrap(), 4_000);
+        assert_eq!(clock.add(3_600, 1_000, 0).unwrap(), 3_600);
+        assert_eq!(clock.add(400, 1_000, 0).unwrap(), 4_000);
         assert_eq!(clock.of_next(1_000, 0), 5_000);
         assert_eq!(clock.set(400, 1_000).unwrap(), -600);
         assert_eq!(clock.shows(1_001), 401);
@@ -140,7 +141,7 @@ mod tests {
         clock.set_interval(None).unwrap();
         assert_eq!(clock.of_next(1_000, 7), 400);
         let before = clock;
-        assert!(clock.add(u64::MAX, 1_000).is_err() && clock.set(SECONDS_MAX + 1, 1_000).is_err());
+        assert!(clock.add(u64::MAX, 1_000, 0).is_err() && clock.set(SECONDS_MAX + 1, 1_000).is_err());
         assert!(clock.set_interval(Some(SECONDS_MAX + 1)).is_err());
         assert!(clock.set_next(SECONDS_MAX + 1, 5).is_err());
         assert_eq!(clock, before);
@@ -151,7 +152,7 @@ mod tests {
     fn a_clock_that_is_put_back_goes_on_from_what_it_showed() {
         let mut clock = Clock::showing(500, 100);
         let (saved, then) = (clock, 110);
-        clock.add(1_000, 120).unwrap();
+        clock.add(1_000, 120, 0).unwrap();
         clock = saved.resumed(then, 130);
         assert_eq!(clock.shows(130), 510);
         assert_eq!(clock.shows(135), 515);

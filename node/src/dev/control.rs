@@ -108,7 +108,8 @@ impl Dev for Producer {
     }
 
     fn increase_time(&self, seconds: u64) -> Result<i64, DevError> {
-        self.state().clock.add(seconds, now())
+        let head = self.head()?;
+        self.state().clock.add(seconds, now(), head.header().timestamp)
     }
 
     fn set_time(&self, timestamp: u64) -> Result<i64, DevError> {

@@ -98,7 +98,7 @@ fn a_stopped_validator_is_counted_verified_and_pruned_and_a_running_one_is_left_
     let (code, stats, error) = db(&network, 0, "stats", &[]);
     assert_eq!(code, Some(0), "{error}");
     let head = stat(&stats, "head");
-    assert!(head >= below + 4 && stat(&stats, "oldest state") == 0 && stat(&stats, "segments") == 0, "{stats}");
+    assert!(head >= below + 4 && stat(&stats, "oldest state") == 0 && stat(&stats, "sealed files") == 0, "{stats}");
     let (code, verified, error) = db(&network, 0, "verify", &[]);
     assert_eq!(code, Some(0), "{verified}{error}");
     assert!(verified.contains(&format!("head={head} ")) && verified.contains("no damage found"), "{verified}");

@@ -201,7 +201,7 @@ fn dev_takes_transactions_that_were_signed_for_any_chain() {
          6039578182fd5b8082525050506014600cf31ba0{twos}a0{twos}"
     );
     let dev = Dev::start(&["--quiet"]);
-    let sender = "0x3fab184622dc19b6109349b94811493bf45362a2";
+    let sender = "0x3fab184622dc19b6109349b94811493bf2a45362";
     dev.call("anvil_setBalance", json!([sender, "0xde0b6b3a7640000"]));
     let receipt = dev.call("eth_getTransactionReceipt", json!([dev.call("eth_sendRawTransaction", json!([raw]))]));
     assert_eq!((receipt["from"].clone(), receipt["blockNumber"].clone()), (json!(sender), json!("0x1")));

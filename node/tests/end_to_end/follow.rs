@@ -136,7 +136,7 @@ fn the_network_key_and_a_source_are_enough_and_a_false_genesis_is_not_taken() {
     let network = Network::start(4);
     network.wait_for_head(0, 3);
     let lie = Lie::Change(Arc::new(|result: &mut Value| {
-        if let Some(alloc) = result["alloc"].as_object_mut() {
+        if let Some(alloc) = result.get_mut("alloc").and_then(Value::as_object_mut) {
             alloc.values_mut().for_each(|account| account["balance"] = json!("0x7"));
         }
     }));

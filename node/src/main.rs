@@ -18,6 +18,7 @@ mod dev;
 mod digits;
 #[cfg(feature = "validator")]
 mod follow;
+#[cfg(feature = "validator")]
 mod network;
 #[cfg(feature = "validator")]
 mod snapshot;

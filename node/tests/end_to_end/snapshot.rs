@@ -69,6 +69,8 @@ fn scene() -> Scene {
     let number = crate::network::number(&manifest["number"]);
     assert!(number > 1, "{words}");
     network.launch(3);
+    // A signal that comes before the node listens for it just ends it.
+    network.wait_for_head(3, number);
     Scene { network, senders, contract, snapshot, number }
 }
 

@@ -2,12 +2,13 @@
 
 use super::{
     super::Method,
+    DONE, NULL,
     number::{Amount, Whole},
+    row,
 };
 use crate::{
     dev::{MineOrder, Setting},
     error::RpcError,
-    lanes::Work,
     message::Json,
     params::{FromJson, Param, Params, member, show},
     service::Service,
@@ -49,21 +50,8 @@ const RESET: &str = "Goes back to the beginning and forgets every setting.";
 const DROP: &str = "Takes a transaction out of the pool.";
 const DROP_ALL: &str = "Takes all transactions out of the pool.";
 
-const NULL: &str = "null";
-const DONE: &str = "true";
 const FOUND: &str = "boolean: whether there was one";
 const AHEAD: &str = "number: seconds that the chain's time is ahead of the clock";
-
-/// A row that changes something: all of them wait for the one who makes blocks.
-const fn row(
-    name: &'static str,
-    about: &'static str,
-    params: &'static [Param],
-    result: &'static str,
-    run: fn(&Service, &Params) -> Result<Json, RpcError>,
-) -> Method {
-    Method { name, about, params, result, work: Work::Submit, run }
-}
 
 /// The rows.
 pub(super) const METHODS: &[Method] = &[

@@ -10,6 +10,27 @@ mod state;
 mod typed;
 
 use super::Method;
+use crate::{
+    error::RpcError,
+    lanes::Work,
+    message::Json,
+    params::{Param, Params},
+    service::Service,
+};
+
+const NULL: &str = "null";
+const DONE: &str = "true";
+
+/// A row that changes something: all of them wait for the one who makes blocks.
+const fn row(
+    name: &'static str,
+    about: &'static str,
+    params: &'static [Param],
+    result: &'static str,
+    run: fn(&Service, &Params) -> Result<Json, RpcError>,
+) -> Method {
+    Method { name, about, params, result, work: Work::Submit, run }
+}
 
 /// All of them.
 pub(crate) fn all() -> impl Iterator<Item = &'static Method> {

@@ -2,12 +2,13 @@
 
 use super::{
     super::Method,
+    DONE, NULL,
     number::{Amount, Whole},
+    row,
 };
 use crate::{
     dev::{Amendment, Setting},
     error::RpcError,
-    lanes::Work,
     message::Json,
     params::{Param, Params, StorageKey},
     service::Service,
@@ -30,19 +31,6 @@ const SET_SLOT: &str = "Sets a storage slot of an account.";
 const IMPERSONATE: &str = "Lets an account send without a signature.";
 const STOP: &str = "Stops letting an account send without a signature.";
 const ALL: &str = "Sets whether every account may send without a signature.";
-
-const NULL: &str = "null";
-const DONE: &str = "true";
-
-const fn row(
-    name: &'static str,
-    about: &'static str,
-    params: &'static [Param],
-    result: &'static str,
-    run: fn(&Service, &Params) -> Result<Json, RpcError>,
-) -> Method {
-    Method { name, about, params, result, work: Work::Submit, run }
-}
 
 /// The rows.
 pub(super) const METHODS: &[Method] = &[

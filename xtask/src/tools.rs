@@ -2,10 +2,20 @@
 
 use crate::process::{quiet, run, show};
 use eyre::{Context as _, Result, ensure};
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// Makes `node_modules` of a folder what its lock file says.
 pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
+    npm_packages_with(folder, None)
+}
+
+/// As [`npm_packages`]. `node` is the folder of a Node to run npm on, if that on the path is too old for the packages: npm
+/// leaves out optional ones, such as native parts, that do not fit the Node it runs on.
+pub(crate) fn npm_packages_with(folder: &Path, node: Option<&Path>) -> Result<()> {
     let lock = fs::read(folder.join("package-lock.json"))
         .wrap_err_with(|| format!("{} has no package-lock.json", folder.display()))?;
     let stamp = folder.join("node_modules").join(".keystead-lock");
@@ -17,9 +27,33 @@ pub(crate) fn npm_packages(folder: &Path) -> Result<()> {
         "npm is missing: install Node 20 or newer (Debian: apt-get install nodejs npm), then try again"
     );
     println!("installing the npm packages of {}", folder.display());
-    run(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(folder))?;
+    let mut install = Command::new("npm");
+    install.args(["ci", "--no-audit", "--no-fund"]).current_dir(folder);
+    if let Some(node) = node {
+        let rest = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(node.to_owned()).chain(std::env::split_paths(&rest));
+        install.env("PATH", std::env::join_paths(folders)?);
+    }
+    run(&mut install)?;
     fs::write(stamp, lock)?;
     Ok(())
+}
+
+/// Makes an environment of its own in `folder` hold the Python packages of a requirements file; gives its interpreter.
+pub(crate) fn python_packages(folder: &Path, requirements: &Path) -> Result<PathBuf> {
+    let python = folder.join("bin").join("python");
+    let wanted = fs::read(requirements).wrap_err_with(|| format!("no {}", requirements.display()))?;
+    let stamp = folder.join("requirements.txt");
+    if python.is_file() && fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    println!("installing the Python packages of {}", requirements.display());
+    fs::create_dir_all(folder)?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder))
+        .wrap_err("python3 cannot make an environment (Debian: apt-get install python3-venv)")?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
+    fs::write(stamp, wanted)?;
+    Ok(python)
 }
 
 /// Installs Debian packages if `present` says that they are missing and this user may. Says what to do otherwise.

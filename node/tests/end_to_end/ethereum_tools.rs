@@ -1,42 +1,101 @@
-//! Tools that know nothing of Keystead: Foundry's cast and viem, unchanged.
+//! Tools that know nothing of Keystead: how the tests find them, and Foundry's cast and viem, unchanged.
 
 use crate::network::{Network, wait_until};
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::Command};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// First of the well-known test accounts and its key.
 const ACCOUNT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const FRIEND: &str = "0x000000000000000000000000000000000000bEEF";
 
-fn tools() -> PathBuf {
+/// Folder of the scenarios and of the npm and Python packages that they use.
+pub(crate) fn tools() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests").join("tools")
 }
 
-/// cast's binary from its npm package, if it was installed.
-fn cast() -> Option<PathBuf> {
-    let path = tools().join("node_modules/@foundry-rs/cast-linux-amd64/bin/cast");
-    path.is_file().then_some(path)
+/// Folder of the contracts, whose npm packages hold forge and the compiler.
+pub(crate) fn contracts() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join("contracts").canonicalize().unwrap()
 }
 
-fn run(command: &mut Command) -> String {
+/// A file or folder that an installation made, or nothing after saying what is missing.
+pub(crate) fn installed(path: &Path, what: &str) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path.to_owned());
+    }
+    eprintln!("skipped: {what} is not installed");
+    None
+}
+
+/// An npm package of the scenarios.
+pub(crate) fn npm(package: &str) -> Option<PathBuf> {
+    let folder = tools().join("node_modules").join(package);
+    installed(&folder, &format!("npm package {package} in node/tests/tools"))
+}
+
+/// cast's binary from its npm package.
+pub(crate) fn cast() -> Option<PathBuf> {
+    Some(npm("@foundry-rs/cast-linux-amd64")?.join("bin").join("cast"))
+}
+
+/// Runs a program that must succeed; gives what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert!(output.status.success(), "{command:?}\n{text}\n{}", String::from_utf8_lossy(&output.stderr));
     text
 }
 
-fn counter_bytecode() -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../contracts/artifacts/Counter.json");
+/// What a scenario is told about the network.
+pub(crate) fn described(http: &[String], chain: u64) -> String {
+    let sockets: Vec<String> = http.iter().map(|url| url.replacen("http", "ws", 1)).collect();
+    json!({"http": http, "ws": sockets, "chain": chain, "artifacts": contracts().join("artifacts")}).to_string()
+}
+
+/// Runs a scenario against a network of validators. It sends through the first validator and listens to the last; what it
+/// reports as mined must be what every validator holds, and token balances must be the same at each.
+pub(crate) fn scenario(program: &Path, script: &str) -> (Network, Value) {
+    let network = Network::start(4);
+    let urls: Vec<String> = (0..4).map(|index| network.url(index)).collect();
+    let printed =
+        run(Command::new(program).arg(tools().join(script)).arg(described(&urls, 19_283)).current_dir(tools()));
+    let report: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error}: {printed}"));
+    let hashes = report["hashes"].as_array().unwrap();
+    assert!(!hashes.is_empty(), "{report}");
+    for hash in hashes {
+        let receipt = |index| network.call(index, "eth_getTransactionReceipt", json!([hash]));
+        let first = receipt(0);
+        assert!(first["blockHash"].is_string(), "{hash} is not mined");
+        for index in 1..4 {
+            wait_until("every validator has the receipt", || (!receipt(index).is_null()).then_some(()));
+            assert_eq!(receipt(index), first, "validator {index} tells another receipt");
+        }
+    }
+    for (holder, balance) in report["balances"].as_object().unwrap() {
+        let data = format!("0x70a08231{:0>64}", &holder.to_lowercase()[2..]);
+        for index in 0..4 {
+            let held = network.call(index, "eth_call", json!([{"to": report["token"], "data": data}, "latest"]));
+            let held = u128::from_str_radix(&held.as_str().unwrap()[2..], 16).unwrap();
+            assert_eq!(held.to_string(), balance.as_str().unwrap(), "{holder} at validator {index}");
+        }
+    }
+    (network, report)
+}
+
+/// Creation code of the contract `Counter`, without its argument.
+pub(crate) fn counter_bytecode() -> String {
+    let path = contracts().join("artifacts").join("Counter.json");
     let artifact: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     artifact["bytecode"].as_str().unwrap().to_owned()
 }
 
 #[test]
 fn cast_sends_deploys_calls_and_reads_logs() {
-    let Some(cast) = cast() else {
-        return eprintln!("skipped: npm package @foundry-rs/cast-linux-amd64 is not installed in node/tests/tools");
-    };
+    let Some(cast) = cast() else { return };
     let network = Network::start(4);
     let url = network.url(0);
     let cast = |arguments: &[&str]| run(Command::new(&cast).args(arguments).env("ETH_RPC_URL", &url));
@@ -77,12 +136,12 @@ fn cast_sends_deploys_calls_and_reads_logs() {
 
 #[test]
 fn viem_sends_deploys_calls_and_reads_logs() {
-    if !tools().join("node_modules/viem").is_dir() {
-        return eprintln!("skipped: npm package viem is not installed in node/tests/tools");
+    if npm("viem").is_none() {
+        return;
     }
     let network = Network::start(4);
     let script = tools().join("viem.mjs");
-    let artifact = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../contracts/artifacts/Counter.json");
+    let artifact = contracts().join("artifacts").join("Counter.json");
     let printed = run(Command::new("node").arg(script).arg(network.url(1)).arg(KEY).arg(artifact).current_dir(tools()));
     let report: Value = serde_json::from_str(&printed).unwrap();
     assert_eq!(report["transfer"], "success");

@@ -41,7 +41,7 @@ impl Network {
 
     /// Makes the files only.
     pub(crate) fn files(count: usize) -> Self {
-        let machine = MACHINE.lock().unwrap_or_else(PoisonError::into_inner);
+        let machine = machine();
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("network");
         let output = Command::new(KEYSTEAD)
@@ -227,6 +227,11 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
+}
+
+/// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way.
+pub(crate) fn machine() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a process until it ends by itself; gives exit code and what it wrote to standard error.

@@ -83,6 +83,9 @@ async function events({ token }) {
   await watched.on(watched.filters.Transfer(owner.address, null), ({ args, log }) => told.push([args.to, args.value, log]));
   await socket.on("block", (height) => heads.push(height));
   // ethers does not wait for the answer to its `eth_subscribe`; requests on one socket are answered in order.
+  await socket.getBlockNumber();
+  // A development node makes no block by itself.
+  if (network.chain === 31_337) await provider.send("evm_mine", []);
   await until("a head is told", () => heads.length > 0);
   const first = (await provider.getBlockNumber()) + 1;
   await mined(token.transfer(bob.address, 1n));

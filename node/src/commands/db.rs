@@ -30,6 +30,7 @@ fn stats(options: &DbFolder) -> Result<ExitCode> {
     println!("{:<16} {:>13} {:>16}", "journal", "", stats.journal_bytes);
     println!("{:<16} {:>13} {:>16}", "sealed files", stats.segments, stats.segment_bytes);
     println!("{:<16} {:>13}", "log postings", stats.postings);
+    println!("{:<16} {:>13} {:>16}", "trie in memory", "", stats.trie_bytes);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -14,7 +14,7 @@ use eyre::{Context as _, Result, eyre};
 use keystead_consensus::{Gossip, Pacing, Peer, RunConfig, ValidatorKeys};
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, ValidatorInfo};
-use keystead_state::{Error as StateError, History, Options, Store};
+use keystead_state::{Error as StateError, Options, Store};
 use std::{
     path::Path,
     process::ExitCode,
@@ -39,7 +39,10 @@ const UPKEEP_WAIT: Duration = Duration::from_millis(250);
 pub(crate) fn run(options: &Node) -> Result<ExitCode> {
     let folder = Folder::read(&options.dir)?;
     let data = folder.root.join("data");
-    let store = open_store(&data.join("state"), &folder, options.history)?;
+    let directory = data.join("state");
+    let trie_bytes = options.trie_memory.saturating_mul(1 << 20);
+    let memory = Options { history: options.history, trie_bytes, ..Options::default() };
+    let store = Store::open_early(&directory, &folder.genesis, memory).map_err(|error| unusable(error, &directory))?;
     let keys = keys(&folder)?;
     let network_key = keys.network_key()?;
     let spec = folder.genesis.spec;
@@ -70,6 +73,12 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
     let stop = Arc::new(stop);
     let ended = Arc::clone(&stop);
     runtime.spawn(wait_for_signal(stop));
+    // From here on RPC answers; no vote is signed before the state is known to be that of the head.
+    if let Err(error) = store.warm() {
+        let _ = ended.send(true);
+        runtime.shutdown_timeout(Duration::from_secs(2));
+        return Err(unusable(error, &directory));
+    }
     let head = store.head();
     tracing::info!(
         chain = spec.chain_id,
@@ -114,24 +123,22 @@ pub(super) fn keep_up(store: &Store, stopped: &watch::Receiver<bool>) {
     }
 }
 
-/// Opens the state; the error says what a person can do.
-fn open_store(directory: &Path, folder: &Folder, history: History) -> Result<Store> {
-    Store::open(directory, &folder.genesis, Options { history, ..Options::default() }).map_err(|error| {
-        let shown = directory.display();
-        let advice = match &error {
-            StateError::Io(_) => format!(
-                "cannot open the state in {shown}: make sure that the disk has free space and works, then start again; \
-                 nothing final is lost"
-            ),
-            StateError::Store(_) | StateError::Corrupt(_) => format!(
-                "cannot use the state in {shown}: make sure that the disk has free space and works, and start again; \
-                 if that does not help, delete this folder: the validator makes it anew from its own blocks and those \
-                 of the other validators; nothing final is lost"
-            ),
-            _ => format!("cannot open the state in {shown}"),
-        };
-        eyre::Report::new(error).wrap_err(advice)
-    })
+/// Says what a person can do when the state cannot be used.
+fn unusable(error: StateError, directory: &Path) -> eyre::Report {
+    let shown = directory.display();
+    let advice = match &error {
+        StateError::Io(_) => format!(
+            "cannot open the state in {shown}: make sure that the disk has free space and works, then start again; \
+             nothing final is lost"
+        ),
+        StateError::Store(_) | StateError::Corrupt(_) => format!(
+            "cannot use the state in {shown}: make sure that the disk has free space and works, and start again; \
+             if that does not help, delete this folder: the validator makes it anew from its own blocks and those \
+             of the other validators; nothing final is lost"
+        ),
+        _ => format!("cannot open the state in {shown}"),
+    };
+    eyre::Report::new(error).wrap_err(advice)
 }
 
 /// What to say when the engine ended by an error.

@@ -132,7 +132,7 @@ fn segments(network: &Network, index: usize) -> Vec<PathBuf> {
 #[test]
 fn upkeep_seals_blocks_and_drops_old_states_and_verify_names_a_flipped_byte_slow() {
     let mut network = Network::files(4);
-    network.launch_with(0, &["--history", "12"]);
+    network.launch_with(0, &["--history", "12", "--trie-memory", "16"]);
     (1..4).for_each(|index| network.launch(index));
     network.wait_for_head(0, 1);
     let mut sender = Sender::account(1);
@@ -163,6 +163,7 @@ fn upkeep_seals_blocks_and_drops_old_states_and_verify_names_a_flipped_byte_slow
     let (head, oldest) = (stat(&stats, "head"), stat(&stats, "oldest state"));
     assert!(stat(&stats, "last sealed") >= number(&first["blockNumber"]), "{stats}");
     assert!(oldest > last && oldest + 20 >= head, "{stats}");
+    assert!((1..=16 << 20).contains(&stat(&stats, "trie in memory")), "{stats}");
     let (code, verified, error) = db(&network, 0, "verify", &[]);
     assert_eq!(code, Some(0), "{verified}{error}");
     let file = segments(&network, 0).remove(0);

@@ -2,7 +2,7 @@
 
 use crate::{
     bench, contracts, lint,
-    process::{Printed, cargo, tee},
+    process::{Printed, cargo, run as run_command, tee},
     recipes,
     tally::{Tally, count_before},
     tidy, tools, vectors,
@@ -125,6 +125,13 @@ fn counted(printed: &Printed, start: &str, passed: &str, failed: &str) -> Tally 
 }
 
 fn rust(root: &Path, scope: Scope) -> Result<Tally> {
+    // A fresh build writes gigabytes, which the kernel puts on the disk later: beside the tests, each of whose blocks waits for its
+    // own write. So build first, and wait until that is done.
+    if let Err(error) = run_command(cargo().args(["test", "--workspace", "--no-run"]).current_dir(root)) {
+        println!("{error:#}");
+        return Ok(Tally::step(false));
+    }
+    run_command(&mut Command::new("sync"))?;
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
     command.env("KEYSTEAD_INPUTS", recipes::inputs(root));

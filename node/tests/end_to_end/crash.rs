@@ -16,6 +16,8 @@ use std::{
 const GAP_MS_MAX: u64 = 3_000;
 /// Kills at random moments.
 const KILLS: usize = 20;
+/// Accounts of the load: each is given money by a transaction first.
+const SENDERS: usize = 20;
 
 /// Blocks as validator `index` reports them, from `from` to `to`: height to (hash, state root, time).
 pub(crate) fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTreeMap<u64, (String, String, u64)> {
@@ -28,8 +30,9 @@ pub(crate) fn blocks(network: &Network, index: usize, from: u64, to: u64) -> BTr
         .collect()
 }
 
-/// Transfers at a steady rate from a process of its own.
+/// Transfers at a steady rate from a process of its own. They have begun: until then it needs the first validator, to prepare its accounts.
 pub(crate) fn load(network: &Network, seconds: u64) -> Child {
+    let before = network.head(0).unwrap();
     let mut command = Command::new(KEYSTEAD);
     command.args([
         "bench",
@@ -37,7 +40,7 @@ pub(crate) fn load(network: &Network, seconds: u64) -> Child {
         "--rate",
         "50",
         "--senders",
-        "20",
+        &SENDERS.to_string(),
         "--resend-seconds",
         "2",
         "--seconds",
@@ -46,7 +49,17 @@ pub(crate) fn load(network: &Network, seconds: u64) -> Child {
     (0..network.rpc.len()).for_each(|index| {
         command.args(["--rpc", &network.url(index)]);
     });
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the load has begun", || {
+        let heights = before + 1..=network.head(0).unwrap();
+        (heights.map(|height| transactions(network, height)).sum::<usize>() > SENDERS).then_some(())
+    });
+    child
+}
+
+/// How many transactions the first validator has in a block.
+fn transactions(network: &Network, height: u64) -> usize {
+    network.block(0, height)["transactions"].as_array().unwrap().len()
 }
 
 #[test]
@@ -83,10 +96,9 @@ fn twenty_kills_under_load_lose_no_final_block_and_restart_continues_slow() {
     }
     println!("longest gap between finalized blocks: {} ms before height {}", longest.0, longest.1);
     assert!(longest.0 <= GAP_MS_MAX, "gap of {} ms before height {}", longest.0, longest.1);
-    let count = |height| network.block(0, height)["transactions"].as_array().unwrap().len();
-    let sent: usize = (1..=head).map(count).sum();
+    let sent: usize = (1..=head).map(|height| transactions(&network, height)).sum();
     assert!(sent > 100, "the load reached the chain: transactions={sent}");
-    let late: usize = (head * 3 / 4..=head).map(count).sum();
+    let late: usize = (head * 3 / 4..=head).map(|height| transactions(&network, height)).sum();
     assert!(late > 0, "the load went on to the end: no transaction in the last quarter of {head} blocks");
     (0..4).for_each(|index| network.kill(index));
     (0..4).for_each(|index| network.launch(index));

@@ -7,8 +7,7 @@
 //! CPU time is that of all threads of the process, those of the tables included. A figure is the median of its rounds.
 //!
 //! Run: `cargo run -p keystead-state --example figures [-- --quick] [--folder DIR] [--only small|large]`. A folder that holds a large
-//! state already is used as it is. Output: one line per figure, `row`, name, value, unit, spread, goal and `less` or
-//! `more`, between tabs.
+//! state already is used as it is. Output: one line per figure ([`support::Row::print`]).
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -16,12 +15,10 @@
     reason = "a measuring program"
 )]
 
-use alloy_primitives::Bloom;
-use alloy_trie::EMPTY_ROOT_HASH;
+mod support;
+
 use keystead_state::{Commit, Options, Store};
-use keystead_types::{
-    Account, AccountChange, Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, StateView as _, U256,
-};
+use keystead_types::{Account, AccountChange, Address, ChangeSet, StateView as _, U256};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
     collections::BTreeSet,
@@ -31,13 +28,12 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use support::{Outcome, Row, count, genesis};
 
 /// Accounts that a block brings in while the state is made.
 const LOAD_BLOCK: u64 = 50_000;
 /// Rounds of which the median is taken.
 const ROUNDS: usize = 5;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// CPU time of all threads so far, in nanoseconds. Threads of the store and of rayon live as long as the process.
 fn cpu() -> Outcome<Duration> {
@@ -104,10 +100,6 @@ fn significant_bytes(number: u64) -> u64 {
     u64::from(64 - number.leading_zeros()).div_ceil(8)
 }
 
-fn genesis() -> Outcome<Genesis> {
-    Ok(Genesis::from_json(r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#)?)
-}
-
 /// A store and the block that the next one stands on.
 struct Chain {
     store: Store,
@@ -154,21 +146,7 @@ impl Chain {
         }
         let child = round.root.add(|| latest.child(changes))??;
         let head = self.store.head();
-        let block = Arc::new(Block::assemble(BlockParts {
-            parent_hash: head.hash,
-            number: head.number + 1,
-            timestamp_ms: head.timestamp_ms + 200,
-            beneficiary: Address::ZERO,
-            state_root: child.state_root(),
-            receipts_root: EMPTY_ROOT_HASH,
-            logs_bloom: Bloom::ZERO,
-            gas_limit: 150_000_000,
-            gas_used: 0,
-            base_fee: 7,
-            transactions: Vec::new(),
-            context: ConsensusContext::genesis(),
-            requests: Vec::new(),
-        }));
+        let block = Arc::new(support::block(&head, child.state_root(), Vec::new()));
         let snapshot = child.seal(block.hash());
         drop(latest);
         let (senders, receipts) = (Vec::new(), Vec::new());
@@ -201,30 +179,6 @@ impl Chain {
         }
         rounds.remove(0);
         Ok(rounds)
-    }
-}
-
-struct Row<'r> {
-    name: &'r str,
-    value: f64,
-    unit: &'r str,
-    spread: &'r str,
-    goal: &'r str,
-    less: bool,
-}
-
-impl Row<'_> {
-    fn print(&self) {
-        let Self { name, value, unit, spread, goal, less } = self;
-        let better = if *less { "less" } else { "more" };
-        println!("row\t{name}\t{value:.3}\t{unit}\t{spread}\t{goal}\t{better}");
-    }
-}
-
-fn count(number: u64) -> String {
-    match number {
-        1_000_000.. => format!("{} M", number / 1_000_000),
-        _ => format!("{} k", number / 1_000),
     }
 }
 

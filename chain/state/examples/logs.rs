@@ -1,7 +1,9 @@
 //! Measures searches for logs: one address and one topic with about 100 hits among 1,000,000 logs, most of them sealed.
+//! `cargo xtask bench --state` runs it and keeps the figure.
 //!
 //! Run: `cargo run -p keystead-state --example logs [-- BLOCKS SEARCHES]`. Each block has 50 transactions with four logs:
 //! a transfer of one of 20 tokens from one of 500 people, so a token and a person share one log in 10,000.
+//! Output: what it did, and one line per figure ([`support::Row::print`]).
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -10,19 +12,18 @@
     reason = "a measuring program"
 )]
 
+mod support;
+
 use alloy_consensus::{Receipt as PlainReceipt, ReceiptWithBloom, SignableTransaction as _, TxEip1559};
-use alloy_primitives::{B256, Bloom, Bytes, Signature, keccak256};
-use alloy_trie::EMPTY_ROOT_HASH;
+use alloy_primitives::{B256, Bytes, Signature, keccak256};
 use keystead_state::{Commit, LogQuery, Options, Store};
-use keystead_types::{
-    Address, Block, BlockParts, ChangeSet, ConsensusContext, Genesis, Log, Receipt, Transaction, U256,
-};
+use keystead_types::{Address, ChangeSet, Log, Receipt, Transaction, U256};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use std::{
-    error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
+use support::{Outcome, Row, count, genesis};
 
 const TRANSACTIONS: u64 = 50;
 const LOGS: u64 = 4;
@@ -60,25 +61,12 @@ fn transaction(nonce: u64, rng: &mut StdRng) -> Transaction {
 }
 
 /// Commits one block on the head.
-fn grow(store: &Store, rng: &mut StdRng) -> Result<Duration, Box<dyn Error>> {
+fn grow(store: &Store, rng: &mut StdRng) -> Outcome<Duration> {
     let parent = store.head();
     let number = parent.number + 1;
     let child = store.latest().child(ChangeSet::default())?;
-    let block = Block::assemble(BlockParts {
-        parent_hash: parent.hash,
-        number,
-        timestamp_ms: parent.timestamp_ms + 200,
-        beneficiary: Address::ZERO,
-        state_root: child.state_root(),
-        receipts_root: EMPTY_ROOT_HASH,
-        logs_bloom: Bloom::ZERO,
-        gas_limit: 150_000_000,
-        gas_used: 0,
-        base_fee: 7,
-        transactions: (0..TRANSACTIONS).map(|index| transaction(number * TRANSACTIONS + index, rng)).collect(),
-        context: ConsensusContext::genesis(),
-        requests: Vec::new(),
-    });
+    let transactions = (0..TRANSACTIONS).map(|index| transaction(number * TRANSACTIONS + index, rng)).collect();
+    let block = support::block(&parent, child.state_root(), transactions);
     let snapshot = child.seal(block.hash());
     let receipts = (0..TRANSACTIONS).map(|_| receipt(rng)).collect();
     let senders = (0..TRANSACTIONS).map(token).collect();
@@ -92,13 +80,12 @@ fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get((sorted.len() * percent / 100).min(sorted.len() - 1)).map_or(0.0, Duration::as_secs_f64) * 1e3
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Outcome<()> {
     let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u64>());
     let mut next = |default: u64| arguments.next().unwrap_or(Ok(default));
     let (blocks, searches) = (next(5_000)?, next(200)?);
-    let json = r#"{"config":{"chainId":1},"gasLimit":"0x1","difficulty":"0x0","alloc":{}}"#;
     let dir = tempfile::tempdir()?;
-    let store = Store::open(dir.path(), &Genesis::from_json(json)?, Options::default())?;
+    let store = Store::open(dir.path(), &genesis()?, Options::default())?;
     let mut rng = StdRng::seed_from_u64(1);
     let (mut commits, mut sealing, mut files, mut raw, mut packed) = (Vec::new(), Duration::ZERO, 0, 0, 0);
     for _ in 0..blocks {
@@ -122,15 +109,16 @@ fn main() -> Result<(), Box<dyn Error>> {
         times.push(start.elapsed());
     }
     times.sort_unstable();
-    println!(
-        "searches={searches} hits_mean={} p50_ms={:.2} p95_ms={:.2}",
-        hits / times.len().max(1),
-        percentile(&times, 50),
-        percentile(&times, 95)
-    );
+    let logs = count(blocks * TRANSACTIONS * LOGS);
+    let name = format!("search for address and topic over {logs} logs (the store's part of eth_getLogs), p50");
+    let mean = hits / times.len().max(1);
+    let p95 = percentile(&times, 95);
+    let spread = format!("p95 {p95:.2}, {searches} searches, {mean} hits each, {files} sealed files");
+    let value = percentile(&times, 50);
+    Row { name: &name, value, unit: "ms", spread: &spread, goal: "<= 5", less: true }.print();
     let start = Instant::now();
     drop(store);
-    let store = Store::open(dir.path(), &Genesis::from_json(json)?, Options::default())?;
+    let store = Store::open(dir.path(), &genesis()?, Options::default())?;
     println!("open_ms={:.0} head={}", start.elapsed().as_secs_f64() * 1e3, store.head().number);
     Ok(())
 }

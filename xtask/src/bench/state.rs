@@ -1,4 +1,4 @@
-//! The state engine's figures and those of the import, measured by programs of their packages.
+//! The figures of the state engine, of searches for logs and of the import, measured by programs of their packages.
 
 use super::{Row, page::Figures, speed};
 use crate::process::{build_workspace, quiet, show};
@@ -19,14 +19,17 @@ pub(crate) enum Size {
 pub(super) fn run(root: &Path, size: Size) -> Result<()> {
     let examples = build_workspace(root)?.join("examples");
     let speed = speed::measure();
-    let (mut state, mut import) = (Command::new(examples.join("figures")), Command::new(examples.join("import_time")));
+    let [mut state, mut logs, mut import] =
+        ["figures", "logs", "import_time"].map(|program| Command::new(examples.join(program)));
     // One core, as the goal says.
     import.env("RAYON_NUM_THREADS", "1");
     if size == Size::Quick {
         state.arg("--quick");
+        logs.args(["100", "20"]);
         import.arg("3");
     }
     let mut rows = rows(&mut state)?;
+    rows.extend(self::rows(&mut logs)?);
     rows.extend(self::rows(&mut import)?);
     rows.iter().for_each(Row::print);
     if size == Size::Quick {

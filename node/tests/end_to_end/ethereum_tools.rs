@@ -10,7 +10,7 @@ use std::{
 /// First of the well-known test accounts and its key.
 const ACCOUNT: &str = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266";
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
-const FRIEND: &str = "0x000000000000000000000000000000000000bEEF";
+pub(crate) const FRIEND: &str = "0x000000000000000000000000000000000000bEEF";
 
 /// Folder of the scenarios and of the npm and Python packages that they use.
 pub(crate) fn tools() -> PathBuf {

@@ -17,11 +17,12 @@ mod emit;
 mod merge;
 mod node;
 mod proof;
+mod words;
 
 use crate::{error::Error, keccak::Hashing};
 use alloy_primitives::{B256, keccak256};
 use alloy_trie::EMPTY_ROOT_HASH;
-use arena::{Made, Version};
+use arena::{Arena, Made, Version};
 pub(crate) use build::Range;
 use build::{Builder, Built};
 use merge::Merge;
@@ -111,15 +112,14 @@ impl Trie {
         bytes_max: u64,
         hashing: Hashing,
     ) -> Result<Self, Error> {
-        let mut builder = Builder::new(0, bytes_max, hashing);
+        let mut builder = Builder::whole(bytes_max, hashing);
         for leaf in leaves {
             let (key, value) = leaf?;
             builder.push(&key, value);
         }
-        let Built { root, fresh, leaves } = builder.finish();
+        let Built { root, slots, leaves, .. } = builder.finish();
         let Some(root) = root else { return Ok(Self::default()) };
-        let made = Made { fresh, replaced: Vec::new() };
-        let (root, version) = Arc::<arena::Arena>::default().install(None, root, made);
+        let (root, version) = Arena::of(slots).install(None, root, Made::default());
         Ok(Self { root: Some(root), leaves, version: Some(Arc::new(version)) })
     }
 

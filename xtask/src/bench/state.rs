@@ -1,7 +1,7 @@
 //! The figures of the state engine, of searches for logs and of the import, measured by programs of their packages.
 
 use super::{Row, page::Figures, speed};
-use crate::process::{build_workspace, quiet, show};
+use crate::process::{build_workspace, show, tee};
 use eyre::{Context as _, Result, ensure, eyre};
 use std::{path::Path, process::Command};
 
@@ -40,12 +40,12 @@ pub(super) fn run(root: &Path, size: Size) -> Result<()> {
     figures.write(root)
 }
 
-/// Runs a program and reads the rows that it prints.
+/// Runs a program, shows what it prints as it comes, and reads the rows.
 fn rows(command: &mut Command) -> Result<Vec<Row>> {
-    println!("$ {}", show(command));
-    let printed = quiet(command).ok_or_else(|| eyre!("`{}` failed", show(command)))?;
-    let rows: Vec<Row> =
-        printed.lines().filter_map(|line| line.strip_prefix("row\t")).map(row).collect::<Result<_>>()?;
+    let printed = tee(command)?;
+    ensure!(printed.success, "`{}` failed", show(command));
+    let lines = printed.lines.iter().filter_map(|line| line.strip_prefix("row\t"));
+    let rows: Vec<Row> = lines.map(row).collect::<Result<_>>()?;
     ensure!(!rows.is_empty(), "`{}` printed no figure", show(command));
     Ok(rows)
 }

@@ -1,10 +1,10 @@
 //! The branches of a family of tries: all that came from one empty trie by updates, and which versions still need which.
 //!
 //! # Design
-//! Branches lie in numbered slots. An update writes the branches on the changed paths into new slots and leaves the old
-//! ones to the older versions; nothing counts references, as a copy of a branch would then have to touch each of its
-//! children. Instead each version lists the slots that it *made* and those of its parent that it *replaced*, and the
-//! versions form a tree:
+//! Branches lie in runs of words (`trie::words`), and the place of its run is the branch's slot. An update writes the
+//! branches on the changed paths into new slots and leaves the old ones to the older versions; nothing counts references,
+//! as a copy of a branch would then have to touch each of its children. Instead each version lists the slots that it
+//! *made* and those of its parent that it *replaced*, and the versions form a tree:
 //! - a version that nobody holds and that has no child goes, with what it made;
 //! - one that nobody holds and that has a single child gives way to it: what the child replaced and the version or its
 //!   forgotten ancestors made can be reached by nobody any more;
@@ -30,7 +30,10 @@
     reason = "numbers of versions and slots; overflow is checked in release as well"
 )]
 
-use super::node::{Below, Branch, Link, Node};
+use super::{
+    node::{Below, Branch, Link, Node, Stored, View},
+    words::{self, Words},
+};
 use crate::cache::lock;
 use std::{
     collections::HashMap,
@@ -41,16 +44,10 @@ use std::{
 /// on the updates, and takes a few milliseconds. The least is for updates of few keys.
 const SHRINK_SLOTS: usize = 16;
 const SHRINK_SLOTS_MIN: usize = 1 << 12;
-
-/// A branch, and the version that made it.
-#[derive(Debug, Default)]
-struct Slot {
-    branch: Branch,
-    /// 0 if the slot is free.
-    made_by: u64,
-    /// How many versions list it as replaced.
-    replaced: u32,
-}
+/// Words in a line of memory, the unit of caches.
+const WORDS_PER_LINE: usize = 2;
+/// Number of the first version of a family.
+const FIRST_VERSION: u64 = 1;
 
 /// What a version took from its parent and added.
 #[derive(Debug, Default)]
@@ -66,11 +63,11 @@ struct Record {
     replaced: Vec<u32>,
 }
 
-/// The slots.
+/// The slots. In the first word of each, from byte 8: the version that made the branch, 0 if the slot is free; from byte 16:
+/// how many versions list it as replaced.
 #[derive(Debug, Default)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    words: Words,
     /// By number; numbers ascend from parent to child.
     versions: HashMap<u64, Record>,
     /// The newest version's number.
@@ -80,7 +77,7 @@ pub(super) struct Slots {
     /// Bytes of all branches.
     bytes: usize,
     /// Where the next search for what can leave memory starts.
-    hand: usize,
+    hand: u32,
 }
 
 /// The branches of a family of tries.
@@ -117,6 +114,11 @@ pub(super) struct Made {
 }
 
 impl Arena {
+    /// An arena with branches of its first version.
+    pub(super) fn of(slots: Slots) -> Arc<Self> {
+        Arc::new(Self { slots: RwLock::new(slots), ..Self::default() })
+    }
+
     /// The slots as they are. Whoever holds this must not wait for another task: an update may be waiting for it.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Slots> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner)
@@ -160,27 +162,54 @@ impl Arena {
 
 impl Slots {
     /// The branch in a slot that a held version names.
-    pub(super) fn branch(&self, slot: u32) -> &Branch {
-        &self.slots[slot as usize].branch
+    pub(super) fn branch(&self, slot: u32) -> View<'_> {
+        Stored::view(self.words.run(slot))
+    }
+
+    /// Reads from every line of memory that the branch in a slot lies on. Reads of several branches do not wait for one
+    /// another.
+    pub(super) fn touch(&self, slot: u32) -> u8 {
+        self.words.run(slot).iter().step_by(WORDS_PER_LINE).fold(0, |sum, word| sum ^ word[0])
+    }
+
+    fn made_by(&self, slot: u32) -> u64 {
+        u64::from_le_bytes(self.words.run(slot)[0].as_chunks().0[1])
+    }
+
+    fn replaced(&self, slot: u32) -> u32 {
+        u32::from_le_bytes(self.words.run(slot)[0].as_chunks().0[4])
+    }
+
+    /// Counts one version more or fewer that lists the slot as replaced.
+    fn count_replaced(&mut self, slot: u32, by: i32) {
+        let count = self.replaced(slot).checked_add_signed(by).expect("invariant: as many lists as were counted");
+        self.words.run_mut(slot)[0][16..20].copy_from_slice(&count.to_le_bytes());
+    }
+
+    /// Takes in branches of the first version before it is whole, children before parents; returns their slots.
+    pub(super) fn begin(&mut self, made: Vec<Branch>) -> Vec<u32> {
+        self.fill_all(made, FIRST_VERSION)
+    }
+
+    /// Puts branches, children before parents, into slots.
+    fn fill_all(&mut self, made: Vec<Branch>, made_by: u64) -> Vec<u32> {
+        let mut filled = Vec::with_capacity(made.len());
+        for mut branch in made {
+            branch.relink(|link| placed(&filled, link));
+            filled.push(self.fill(&branch, made_by));
+        }
+        filled
     }
 
     fn install(&mut self, parent: u64, mut root: Node, made: Made) -> (Node, u64) {
         self.newest += 1;
         let number = self.newest;
-        let mut filled = Vec::with_capacity(made.fresh.len());
-        let relink = |filled: &[u32], link| match link {
-            Link::Fresh(at) => Link::Slot(filled[at as usize]),
-            Link::Slot(_) | Link::Unloaded(_) => link,
-        };
-        for mut branch in made.fresh {
-            branch.relink(|link| relink(&filled, link));
-            filled.push(self.fill(branch, number));
-        }
+        let mut filled = self.fill_all(made.fresh, number);
         if let Below::Branch(link) = &mut root.below {
-            *link = relink(&filled, *link);
+            *link = placed(&filled, *link);
         }
         filled.retain(|&slot| slot != Link::END);
-        made.replaced.iter().for_each(|&slot| self.slots[slot as usize].replaced += 1);
+        made.replaced.iter().for_each(|&slot| self.count_replaced(slot, 1));
         if let Some(parent) = self.versions.get_mut(&parent) {
             parent.children.push(number);
         } else {
@@ -193,25 +222,23 @@ impl Slots {
     }
 
     /// Puts a branch into a slot; none is needed for one that was taken away.
-    fn fill(&mut self, branch: Branch, made_by: u64) -> u32 {
+    fn fill(&mut self, branch: &Branch, made_by: u64) -> u32 {
         if branch.count() == 0 {
             return Link::END;
         }
         self.bytes += branch.bytes();
-        let filled = Slot { branch, made_by, replaced: 0 };
-        if let Some(slot) = self.free.pop() {
-            self.slots[slot as usize] = filled;
-            return slot;
-        }
-        let slot = u32::try_from(self.slots.len()).ok().filter(|slot| *slot < Link::END);
-        self.slots.push(filled);
-        slot.expect("invariant: 2^30 branches exceed any memory")
+        let length = Stored::length(branch);
+        let mut head = words::head(length);
+        head[8..16].copy_from_slice(&made_by.to_le_bytes());
+        let (slot, run) = self.words.take(length);
+        Stored::write(run, branch, head);
+        slot
     }
 
     fn free(&mut self, slot: u32) {
-        let freed = std::mem::take(&mut self.slots[slot as usize]);
-        self.bytes -= freed.branch.bytes();
-        self.free.push(slot);
+        self.bytes -= self.branch(slot).bytes();
+        self.words.run_mut(slot)[0][8..16].fill(0);
+        self.words.free(slot);
     }
 
     /// Frees what nobody can reach when a version is no longer held.
@@ -237,7 +264,7 @@ impl Slots {
     fn remove_last(&mut self, version: u64) {
         let Some(record) = self.versions.remove(&version) else { return };
         record.made.into_iter().for_each(|slot| self.free(slot));
-        record.replaced.into_iter().for_each(|slot| self.slots[slot as usize].replaced -= 1);
+        record.replaced.into_iter().for_each(|slot| self.count_replaced(slot, -1));
         if let Some(parent) = self.versions.get_mut(&record.parent) {
             parent.children.retain(|child| *child != version);
         }
@@ -250,14 +277,14 @@ impl Slots {
         // Of what the heir replaced, a kept ancestor may reach what was made before the version that goes.
         let (kept, lost): (Vec<u32>, Vec<u32>) = std::mem::take(&mut heir.replaced)
             .into_iter()
-            .partition(|&slot| old.parent != 0 && self.slots[slot as usize].made_by <= old.parent);
+            .partition(|&slot| old.parent != 0 && self.made_by(slot) <= old.parent);
         lost.into_iter().for_each(|slot| self.free(slot));
         heir.parent = old.parent;
         if let Some(parent) = self.versions.get_mut(&old.parent) {
             parent.children.iter_mut().filter(|it| **it == version).for_each(|it| *it = child);
             heir.replaced = [old.replaced, kept].concat();
             // Before any slot is filled again: what was just freed must not be taken for what the version made.
-            heir.made.extend(old.made.into_iter().filter(|&slot| self.slots[slot as usize].made_by != 0));
+            heir.made.extend(old.made.into_iter().filter(|&slot| self.made_by(slot) != 0));
         } else {
             (self.oldest, heir.made) = (child, Vec::new());
         }
@@ -266,28 +293,35 @@ impl Slots {
 
     fn shrink(&mut self, bytes_max: u64) {
         let filled = self.versions.get(&self.newest).map_or(0, |record| record.made.len());
-        for _ in 0..(filled * SHRINK_SLOTS).max(SHRINK_SLOTS_MIN).min(self.slots.len()) {
+        for _ in 0..(filled * SHRINK_SLOTS).max(SHRINK_SLOTS_MIN).min(self.words.runs()) {
             if self.bytes as u64 <= bytes_max {
                 return;
             }
-            self.hand = (self.hand + 1) % self.slots.len();
+            self.hand = self.words.following(self.hand);
             self.unload_below(self.hand);
         }
     }
 
     /// Takes the small branches below a slot out of memory if no version has another copy of the slot.
-    fn unload_below(&mut self, slot: usize) {
-        let parent = &self.slots[slot];
-        if parent.replaced > 0 || !(1..=self.oldest).contains(&parent.made_by) {
+    fn unload_below(&mut self, slot: u32) {
+        if !(1..=self.oldest).contains(&self.made_by(slot)) || self.replaced(slot) > 0 {
             return;
         }
-        let below: Vec<(u8, u32)> = parent.branch.slots().collect();
+        let below: Vec<(u8, u32)> = self.branch(slot).slots().collect();
         for (nibble, child) in below {
             if let Some(leaves) = self.branch(child).small() {
-                self.slots[slot].branch.set_link(nibble, Link::Unloaded(leaves));
+                Stored::set_link(self.words.run_mut(slot), nibble, Link::Unloaded(leaves));
                 self.free(child);
             }
         }
+    }
+}
+
+/// The link to a branch that was made, once it has a slot.
+pub(super) fn placed(filled: &[u32], link: Link) -> Link {
+    match link {
+        Link::Fresh(at) => Link::Slot(filled[at as usize]),
+        Link::Slot(_) | Link::Unloaded(_) => link,
     }
 }
 
@@ -298,23 +332,25 @@ impl Arena {
         let dropped = std::mem::take(&mut *lock(&self.dropped));
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         dropped.into_iter().for_each(|version| slots.drop_version(version));
-        assert_eq!(slots.free.len() + slots.filled(), slots.slots.len());
-        let bytes: usize = slots.slots.iter().filter(|slot| slot.made_by != 0).map(|slot| slot.branch.bytes()).sum();
+        let bytes: usize = slots.all().map(|slot| slots.branch(slot).bytes()).sum();
         assert_eq!(bytes, slots.bytes);
-        slots.filled()
+        slots.all().count()
     }
 }
 
 #[cfg(test)]
 impl Slots {
-    fn filled(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.made_by != 0).count()
+    /// Every slot that is filled.
+    fn all(&self) -> impl Iterator<Item = u32> {
+        let runs = self.words.runs();
+        let places = std::iter::successors((runs > 0).then_some(0), |&slot| Some(self.words.following(slot)));
+        places.take(runs).filter(|&slot| self.made_by(slot) != 0)
     }
 
     /// Every slot that a node reaches.
     pub(super) fn reach(&self, node: &Node, out: &mut std::collections::BTreeSet<u32>) {
         let Below::Branch(Link::Slot(slot)) = node.below else { return };
-        assert_ne!(self.slots[slot as usize].made_by, 0, "a freed slot is reached");
+        assert_ne!(self.made_by(slot), 0, "a freed slot is reached");
         out.insert(slot);
         let branch = self.branch(slot);
         (0..16).filter_map(|nibble| branch.child(nibble)).for_each(|child| self.reach(&child, out));

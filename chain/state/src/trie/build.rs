@@ -8,6 +8,7 @@
 
 use super::{
     Values,
+    arena::{Slots, placed},
     emit::Emitter,
     node::{Below, Branch, CHILDREN, Link, NIBBLES, Node, nibble},
 };
@@ -38,6 +39,8 @@ struct Held {
 /// A trie that is being built.
 pub(super) struct Builder {
     emitter: Emitter,
+    /// Where branches go once they are hashed, if it is a trie of its own: so they are in memory once.
+    slots: Option<Slots>,
     /// Depth of its root: all keys agree above it.
     base: usize,
     open: Vec<Open>,
@@ -53,15 +56,31 @@ pub(super) struct Builder {
 pub(super) struct Built {
     /// `None` if there were no leaves.
     pub(super) root: Option<Node>,
+    /// Branches that are in no slot.
     pub(super) fresh: Vec<Branch>,
+    pub(super) slots: Slots,
     pub(super) leaves: u64,
 }
 
 impl Builder {
-    /// A builder whose root stands at depth `base`, and which keeps about `bytes_max` bytes of branches in memory.
-    pub(super) fn new(base: usize, bytes_max: u64, hashing: Hashing) -> Self {
-        let emitter = Emitter::new(hashing);
-        Self { emitter, base, open: Vec::new(), held: None, value: Vec::new(), leaves: 0, bytes: 0, bytes_max }
+    /// A builder of a whole trie, which keeps about `bytes_max` bytes of branches in memory.
+    pub(super) fn whole(bytes_max: u64, hashing: Hashing) -> Self {
+        Self { slots: Some(Slots::default()), bytes_max, ..Self::part(0, hashing) }
+    }
+
+    /// A builder of what stands at depth `base`; its branches are in no slot.
+    fn part(base: usize, hashing: Hashing) -> Self {
+        Self {
+            emitter: Emitter::new(hashing),
+            slots: None,
+            base,
+            open: Vec::new(),
+            held: None,
+            value: Vec::new(),
+            leaves: 0,
+            bytes: 0,
+            bytes_max: u64::MAX,
+        }
     }
 
     /// Adds a leaf whose key is above all that came before; `value` writes its RLP value.
@@ -76,15 +95,29 @@ impl Builder {
         self.held = Some(Held { key: *key, before });
         self.leaves = self.leaves.saturating_add(1);
         if self.emitter.waiting() >= JOBS_MAX {
-            self.emitter.hash(self.open.iter_mut().flat_map(|open| open.children.iter_mut().flatten()));
+            self.settle(None);
+        }
+    }
+
+    /// Hashes all that waits, in open branches and in the root, and gives branches their slots.
+    fn settle(&mut self, root: Option<&mut Node>) {
+        let open = self.open.iter_mut().flat_map(|open| open.children.iter_mut().flatten());
+        let mut nodes: Vec<&mut Node> = open.chain(root).collect();
+        self.emitter.hash(nodes.iter_mut().map(|node| &mut **node));
+        let Some(slots) = &mut self.slots else { return };
+        let filled = slots.begin(self.emitter.drain());
+        for node in nodes {
+            if let Below::Branch(link) = &mut node.below {
+                *link = placed(&filled, *link);
+            }
         }
     }
 
     /// What was built.
     pub(super) fn finish(mut self) -> Built {
         let mut root = self.held.take().and_then(|held| self.close(&held, None));
-        self.emitter.hash(root.iter_mut());
-        Built { root, fresh: self.emitter.fresh, leaves: self.leaves }
+        self.settle(root.as_mut());
+        Built { root, fresh: self.emitter.drain(), slots: self.slots.unwrap_or_default(), leaves: self.leaves }
     }
 
     /// Puts the held leaf in its place and seals every branch that does not reach up to the fork `after` it; returns the
@@ -138,11 +171,11 @@ pub(super) fn build_position(
     key: &B256,
     depth: usize,
 ) -> Result<(Node, Vec<Branch>), Error> {
-    let mut builder = Builder::new(depth, u64::MAX, Hashing::Widest);
+    let mut builder = Builder::part(depth, Hashing::Widest);
     for (key, value) in values.below(&Range::below(key, depth))? {
         builder.push(&key, |out| out.extend_from_slice(&value));
     }
-    let Built { root, fresh, leaves } = builder.finish();
+    let Built { root, fresh, leaves, .. } = builder.finish();
     match root.filter(|root| leaves > 1 && root.reference() == node.reference()) {
         Some(root) => Ok((root, fresh)),
         None => Err(Corruption::Subtree { table: values.table(), key: *key, depth, leaves }.into()),

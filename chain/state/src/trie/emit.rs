@@ -41,7 +41,7 @@ impl Emitter {
 
     /// The node of a branch whose children are final, and of its extension.
     pub(super) fn seal(&mut self, branch: Branch) -> Node {
-        encode_branch(&mut self.scratch, &branch, &mut self.holes);
+        encode_branch(&mut self.scratch, branch.view(), &mut self.holes);
         let height = self.height();
         let node = self.emit(height, Below::Branch(Link::Fresh(place(self.fresh.len()))));
         let node = if branch.extension.is_empty() { node } else { self.extend(&branch.extension, &node) };
@@ -84,6 +84,12 @@ impl Emitter {
         nodes.for_each(|node| node.settle(&self.jobs));
         self.settled = self.fresh.len();
         self.jobs.clear();
+    }
+
+    /// Gives away what was made and hashed; places are counted from 0 again.
+    pub(super) fn drain(&mut self) -> Vec<Branch> {
+        self.settled = 0;
+        std::mem::take(&mut self.fresh)
     }
 
     /// Takes in branches that another emitter has made and hashed; returns their root with its new place.

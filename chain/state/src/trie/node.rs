@@ -5,8 +5,8 @@
 //! the branch below it. A branch holds the reference (hash, or bytes below 32) of every child, leaves too, so hashing
 //! never visits a sibling.
 //! A branch is copied by every update that passes it, so its children lie packed in one run of 32-byte words: the
-//! references in order, then the keys of the leaves, then the links to the branches, eight to a word. Links are numbers of
-//! slots (`trie::arena`) and not counted pointers: a copy must not touch sixteen children to count itself.
+//! references in order, then the keys of the leaves, then the links to the branches, eight to a word. Links are places in
+//! the arena (`trie::arena`) and not counted pointers: a copy must not touch sixteen children to count itself.
 //!
 //! Spec: Ethereum yellow paper, appendix D.
 #![allow(
@@ -17,6 +17,7 @@
 
 use crate::keccak::{Hole, Jobs};
 use alloy_primitives::B256;
+use std::ops::Deref;
 
 /// Nibbles in a key.
 pub(crate) const NIBBLES: usize = 64;
@@ -25,10 +26,11 @@ pub(crate) const CHILDREN: usize = 16;
 /// Leaves below a branch that may be left out of memory: they are read and hashed again when it is needed, which costs
 /// a seek in the tables and one to two microseconds a leaf.
 pub(crate) const UNLOADED_LEAVES_MAX: u32 = 64;
-/// Bytes that a branch takes beside its words and its extension: its slot, and what an allocator adds to one block.
-const BRANCH_BYTES: usize = 80;
 /// Links in a word.
 const LINKS_PER_WORD: usize = 8;
+
+/// A reference, a key, or eight links.
+pub(crate) type Word = [u8; 32];
 
 /// What a parent's encoding holds for a child: 32 bytes of hash, or the child's own encoding if that is shorter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,14 +77,14 @@ impl Reference {
 }
 
 /// Bytes of an inline encoding: a list below 32 bytes says its length in its first byte.
-const fn inline_size(word: &B256) -> usize {
-    1 + word.0[0].saturating_sub(0xc0) as usize
+const fn inline_size(word: &Word) -> usize {
+    1 + word[0].saturating_sub(0xc0) as usize
 }
 
 /// Where a branch is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Link {
-    /// In this slot of the arena.
+    /// At this place in the arena.
     Slot(u32),
     /// At this place among the branches that a merge has made and not yet installed.
     Fresh(u32),
@@ -152,7 +154,7 @@ impl Node {
 
     /// The job whose hash this node waits for.
     pub(crate) fn job(&self) -> Option<u32> {
-        self.pending.then(|| job(&B256::new(self.reference.bytes)))
+        self.pending.then(|| job(&self.reference.bytes))
     }
 
     /// Puts the hash in place that the node waited for.
@@ -164,40 +166,159 @@ impl Node {
     }
 }
 
-const fn job(word: &B256) -> u32 {
-    let [a, b, c, d, ..] = word.0;
+const fn job(word: &Word) -> u32 {
+    let [a, b, c, d, ..] = *word;
     u32::from_le_bytes([a, b, c, d])
 }
 
 /// A branch with the extension that leads to it. One without children is what is left when it was taken away.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Branch {
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Branch<E = Box<[u8]>, W = Box<[Word]>> {
     /// Nibbles between the position and the branch; mostly none.
-    pub(crate) extension: Box<[u8]>,
+    pub(crate) extension: E,
+    masks: Masks,
+    /// References, keys, links.
+    words: W,
+}
+
+/// A branch that lies somewhere else.
+pub(crate) type View<'a> = Branch<&'a [u8], &'a [Word]>;
+
+/// What a branch says of its nibbles.
+#[derive(Clone, Copy, Debug, Default)]
+struct Masks {
     /// Nibbles with a child.
-    mask: u16,
+    children: u16,
     /// Those whose child is a leaf.
     leaves: u16,
     /// Those whose child is inline.
     short: u16,
     /// Those whose hash is still being computed.
     pending: u16,
-    /// References, keys, links.
-    words: Box<[B256]>,
+}
+
+impl Masks {
+    const fn rank(mask: u16, nibble: u8) -> usize {
+        (mask & ((1 << nibble) - 1)).count_ones() as usize
+    }
+
+    const fn count(self) -> usize {
+        self.children.count_ones() as usize
+    }
+
+    const fn branches(self) -> u16 {
+        self.children & !self.leaves
+    }
+
+    /// The word of the reference at a nibble.
+    const fn reference_at(self, nibble: u8) -> usize {
+        Self::rank(self.children, nibble)
+    }
+
+    /// The word of the key of the leaf at a nibble.
+    const fn key_at(self, nibble: u8) -> usize {
+        self.count() + Self::rank(self.leaves, nibble)
+    }
+
+    /// The word and the byte of the link of the branch at a nibble.
+    const fn link_at(self, nibble: u8) -> (usize, usize) {
+        let index = Self::rank(self.branches(), nibble);
+        let first = self.count() + self.leaves.count_ones() as usize;
+        (first + index / LINKS_PER_WORD, index % LINKS_PER_WORD * 4)
+    }
+
+    /// How many words there are.
+    const fn words(self) -> usize {
+        let leaves = self.leaves.count_ones() as usize;
+        self.count() + leaves + (self.count() - leaves).div_ceil(LINKS_PER_WORD)
+    }
+}
+
+impl<E: Deref<Target = [u8]>, W: Deref<Target = [Word]>> Branch<E, W> {
+    /// How many children there are.
+    pub(crate) const fn count(&self) -> usize {
+        self.masks.count()
+    }
+
+    /// Words that it takes in an arena.
+    fn run(&self) -> usize {
+        1 + self.extension.len().div_ceil(size_of::<Word>()) + self.words.len()
+    }
+
+    /// Bytes that it takes in an arena.
+    pub(crate) fn bytes(&self) -> usize {
+        self.run() * size_of::<Word>()
+    }
+
+    /// How many leaves lie below, if it may be left out of memory: they are few, and no branch below is in memory.
+    pub(crate) fn small(&self) -> Option<u32> {
+        let mut leaves = self.masks.leaves.count_ones();
+        for nibble in nibbles(self.masks.branches()) {
+            let Link::Unloaded(below) = self.link(nibble) else { return None };
+            leaves += below;
+        }
+        (leaves <= UNLOADED_LEAVES_MAX).then_some(leaves)
+    }
+
+    /// The places of the branches below, with their nibbles.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = (u8, u32)> {
+        nibbles(self.masks.branches()).filter_map(|nibble| match self.link(nibble) {
+            Link::Slot(slot) => Some((nibble, slot)),
+            Link::Fresh(_) | Link::Unloaded(_) => None,
+        })
+    }
+
+    fn link(&self, nibble: u8) -> Link {
+        let (word, byte) = self.masks.link_at(nibble);
+        let bytes = &self.words[word][byte..byte + 4];
+        Link::unpack(u32::from_le_bytes(bytes.try_into().expect("invariant: four bytes")))
+    }
+
+    /// The child at a nibble.
+    pub(crate) fn child(&self, nibble: u8) -> Option<Node> {
+        let (bit, masks) = (1 << nibble, self.masks);
+        if masks.children & bit == 0 {
+            return None;
+        }
+        let word = &self.words[masks.reference_at(nibble)];
+        let length = if masks.short & bit == 0 { 32 } else { inline_size(word) as u8 };
+        let below = if masks.leaves & bit == 0 {
+            Below::Branch(self.link(nibble))
+        } else {
+            Below::Leaf(B256::new(self.words[masks.key_at(nibble)]))
+        };
+        Some(Node { reference: Reference { length, bytes: *word }, pending: masks.pending & bit != 0, below })
+    }
+
+    /// The only child and its nibble; `None` unless there is exactly one.
+    pub(crate) fn only(&self) -> Option<(u8, Node)> {
+        let nibble = self.masks.children.trailing_zeros() as u8;
+        if self.count() == 1 { self.child(nibble).map(|child| (nibble, child)) } else { None }
+    }
+
+    /// The branch without its owner.
+    pub(crate) fn view(&self) -> View<'_> {
+        Branch { extension: &self.extension, masks: self.masks, words: &self.words }
+    }
+}
+
+impl View<'_> {
+    /// A copy.
+    pub(crate) fn to_owned(self) -> Branch {
+        Branch { extension: self.extension.into(), masks: self.masks, words: self.words.into() }
+    }
 }
 
 impl Branch {
-    /// A branch behind an extension, with the children given by their nibbles.
+    /// Builds a branch behind an extension, with the children given by their nibbles.
     pub(crate) fn of(extension: Box<[u8]>, children: &[Option<Node>; CHILDREN]) -> Self {
-        let mut branch = Self { extension, ..Self::default() };
+        let mut masks = Masks::default();
         for (nibble, child) in children.iter().enumerate() {
             let Some(child) = child else { continue };
-            branch.mask |= 1 << nibble;
-            branch.leaves |= u16::from(matches!(child.below, Below::Leaf(_))) << nibble;
+            masks.children |= 1 << nibble;
+            masks.leaves |= u16::from(matches!(child.below, Below::Leaf(_))) << nibble;
         }
-        let (count, leaves) = (branch.count(), branch.leaves.count_ones() as usize);
-        let words = count + leaves + (count - leaves).div_ceil(LINKS_PER_WORD);
-        branch.words = vec![B256::ZERO; words].into_boxed_slice();
+        let mut branch = Self { extension, masks, words: vec![[0; 32]; masks.words()].into_boxed_slice() };
         for (nibble, child) in (0..).zip(children) {
             if let Some(child) = child {
                 branch.overwrite(nibble, child);
@@ -206,81 +327,20 @@ impl Branch {
         branch
     }
 
-    /// How many children there are.
-    pub(crate) const fn count(&self) -> usize {
-        self.mask.count_ones() as usize
-    }
-
-    /// Bytes of memory.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.words.len() * 32 + self.extension.len() + BRANCH_BYTES
-    }
-
-    /// How many leaves lie below, if it may be left out of memory: they are few, and no branch below is in memory.
-    pub(crate) fn small(&self) -> Option<u32> {
-        let mut leaves = self.leaves.count_ones();
-        for nibble in nibbles(self.mask & !self.leaves) {
-            let Link::Unloaded(below) = self.link(nibble) else { return None };
-            leaves += below;
-        }
-        (leaves <= UNLOADED_LEAVES_MAX).then_some(leaves)
-    }
-
-    /// The slots of the branches below, with their nibbles.
-    pub(crate) fn slots(&self) -> impl Iterator<Item = (u8, u32)> {
-        nibbles(self.mask & !self.leaves).filter_map(|nibble| match self.link(nibble) {
-            Link::Slot(slot) => Some((nibble, slot)),
-            Link::Fresh(_) | Link::Unloaded(_) => None,
-        })
-    }
-
-    const fn rank(mask: u16, nibble: u8) -> usize {
-        (mask & ((1 << nibble) - 1)).count_ones() as usize
-    }
-
-    /// The word and the byte of the link of the branch at a nibble.
-    const fn link_at(&self, nibble: u8) -> (usize, usize) {
-        let index = Self::rank(self.mask & !self.leaves, nibble);
-        let first = self.count() + self.leaves.count_ones() as usize;
-        (first + index / LINKS_PER_WORD, index % LINKS_PER_WORD * 4)
-    }
-
-    fn link(&self, nibble: u8) -> Link {
-        let (word, byte) = self.link_at(nibble);
-        let bytes = &self.words[word][byte..byte + 4];
-        Link::unpack(u32::from_le_bytes(bytes.try_into().expect("invariant: four bytes")))
-    }
-
     /// Replaces the link of the branch at a nibble.
-    pub(crate) fn set_link(&mut self, nibble: u8, link: Link) {
-        let (word, byte) = self.link_at(nibble);
-        self.words[word][byte..byte + 4].copy_from_slice(&link.pack().to_le_bytes());
-    }
-
-    /// The child at a nibble.
-    pub(crate) fn child(&self, nibble: u8) -> Option<Node> {
-        let bit = 1 << nibble;
-        if self.mask & bit == 0 {
-            return None;
-        }
-        let word = &self.words[Self::rank(self.mask, nibble)];
-        let length = if self.short & bit == 0 { 32 } else { inline_size(word) as u8 };
-        let below = if self.leaves & bit == 0 {
-            Below::Branch(self.link(nibble))
-        } else {
-            Below::Leaf(self.words[self.count() + Self::rank(self.leaves, nibble)])
-        };
-        Some(Node { reference: Reference { length, bytes: word.0 }, pending: self.pending & bit != 0, below })
+    fn set_link(&mut self, nibble: u8, link: Link) {
+        put_link(&mut self.words, self.masks, nibble, link);
     }
 
     /// Sets or removes the child at a nibble.
     pub(crate) fn put(&mut self, nibble: u8, child: Option<Node>) {
-        let bit = 1 << nibble;
-        let fits =
-            |child: &Node| self.mask & bit != 0 && (self.leaves & bit != 0) == matches!(child.below, Below::Leaf(_));
+        let (bit, masks) = (1 << nibble, self.masks);
+        let fits = |child: &Node| {
+            masks.children & bit != 0 && (masks.leaves & bit != 0) == matches!(child.below, Below::Leaf(_))
+        };
         match child {
             Some(child) if fits(&child) => self.overwrite(nibble, &child),
-            None if self.mask & bit == 0 => {}
+            None if masks.children & bit == 0 => {}
             _ => {
                 let mut children: [Option<Node>; CHILDREN] = std::array::from_fn(|at| self.child(at as u8));
                 children[usize::from(nibble)] = child;
@@ -293,36 +353,90 @@ impl Branch {
     fn overwrite(&mut self, nibble: u8, child: &Node) {
         let bit = 1 << nibble;
         let set = |mask: &mut u16, on: bool| *mask = if on { *mask | bit } else { *mask & !bit };
-        set(&mut self.short, child.reference.length < 32);
-        set(&mut self.pending, child.pending);
-        self.words[Self::rank(self.mask, nibble)] = B256::new(child.reference.bytes);
+        set(&mut self.masks.short, child.reference.length < 32);
+        set(&mut self.masks.pending, child.pending);
+        self.words[self.masks.reference_at(nibble)] = child.reference.bytes;
         match child.below {
-            Below::Leaf(key) => self.words[self.count() + Self::rank(self.leaves, nibble)] = key,
+            Below::Leaf(key) => self.words[self.masks.key_at(nibble)] = key.0,
             Below::Branch(link) => self.set_link(nibble, link),
         }
     }
 
-    /// The only child and its nibble; `None` unless there is exactly one.
-    pub(crate) fn only(&self) -> Option<(u8, Node)> {
-        let nibble = self.mask.trailing_zeros() as u8;
-        if self.count() == 1 { self.child(nibble).map(|child| (nibble, child)) } else { None }
-    }
-
     /// Puts finished hashes in place.
     pub(crate) fn settle(&mut self, jobs: &Jobs) {
-        for nibble in nibbles(self.pending) {
-            let word = &mut self.words[Self::rank(self.mask, nibble)];
-            *word = jobs.hash(job(word));
+        for nibble in nibbles(self.masks.pending) {
+            let word = &mut self.words[self.masks.reference_at(nibble)];
+            *word = jobs.hash(job(word)).0;
         }
-        self.pending = 0;
+        self.masks.pending = 0;
     }
 
     /// Replaces each link.
     pub(crate) fn relink(&mut self, new: impl Fn(Link) -> Link) {
-        for nibble in nibbles(self.mask & !self.leaves) {
+        for nibble in nibbles(self.masks.branches()) {
             let link = new(self.link(nibble));
             self.set_link(nibble, link);
         }
+    }
+}
+
+fn put_link(words: &mut [Word], masks: Masks, nibble: u8, link: Link) {
+    let (word, byte) = masks.link_at(nibble);
+    words[word][byte..byte + 4].copy_from_slice(&link.pack().to_le_bytes());
+}
+
+/// How a branch lies in an arena: a word of its own, its extension in one or two words if it has one, its words. Nothing of
+/// it waits for a hash.
+///
+/// The first word is the arena's from byte 8 to 20, and its first two bytes are the run's length (`trie::words`).
+#[derive(Clone, Copy)]
+pub(crate) struct Stored {
+    masks: Masks,
+    extension: usize,
+}
+
+impl Stored {
+    fn read(head: &Word) -> Self {
+        let at = |from: usize| u16::from_le_bytes([head[from], head[from + 1]]);
+        let masks = Masks { children: at(2), leaves: at(4), short: at(6), pending: 0 };
+        Self { masks, extension: usize::from(head[20]) }
+    }
+
+    /// Where its words begin.
+    const fn first(self) -> usize {
+        1 + self.extension.div_ceil(size_of::<Word>())
+    }
+
+    /// Words of the run that a branch needs.
+    pub(crate) fn length(branch: &Branch) -> usize {
+        branch.run()
+    }
+
+    /// Writes a branch into a run of that length, whose first word is to be `head` otherwise.
+    pub(crate) fn write(run: &mut [Word], branch: &Branch, mut head: Word) {
+        let Masks { children, leaves, short, pending } = branch.masks;
+        assert_eq!(pending, 0, "invariant: a branch is kept once its children are hashed");
+        for (mask, from) in [(children, 2), (leaves, 4), (short, 6)] {
+            head[from..from + 2].copy_from_slice(&mask.to_le_bytes());
+        }
+        head[20] = branch.extension.len() as u8;
+        run[0] = head;
+        let first = Self { masks: branch.masks, extension: branch.extension.len() }.first();
+        run[1..first].as_flattened_mut()[..branch.extension.len()].copy_from_slice(&branch.extension);
+        run[first..].copy_from_slice(&branch.words);
+    }
+
+    /// The branch in a run.
+    pub(crate) fn view(run: &[Word]) -> View<'_> {
+        let stored = Self::read(&run[0]);
+        let (extension, words) = run[1..].split_at(stored.first() - 1);
+        Branch { extension: &extension.as_flattened()[..stored.extension], masks: stored.masks, words }
+    }
+
+    /// Replaces a link of the branch in a run.
+    pub(crate) fn set_link(run: &mut [Word], nibble: u8, link: Link) {
+        let stored = Self::read(&run[0]);
+        put_link(&mut run[stored.first()..], stored.masks, nibble, link);
     }
 }
 
@@ -408,9 +522,10 @@ pub(crate) fn encode_extension(out: &mut Vec<u8>, nibbles: &[u8], child: &Refere
 }
 
 /// Encodes a branch without its extension, over what `out` held; `holes` become the places of the waiting children.
-pub(crate) fn encode_branch(out: &mut Vec<u8>, branch: &Branch, holes: &mut Vec<Hole>) {
+pub(crate) fn encode_branch(out: &mut Vec<u8>, branch: View<'_>, holes: &mut Vec<Hole>) {
+    let masks = branch.masks;
     let references = &branch.words[..branch.count()];
-    let inline = nibbles(branch.short).map(|nibble| &references[Branch::rank(branch.mask, nibble)]);
+    let inline = nibbles(masks.short).map(|nibble| &references[masks.reference_at(nibble)]);
     let (mut body, mut hashes) = (0, branch.count());
     for word in inline {
         body += inline_size(word);
@@ -423,20 +538,20 @@ pub(crate) fn encode_branch(out: &mut Vec<u8>, branch: &Branch, holes: &mut Vec<
     put_prefix(out, 0xc0, body + hashes * 33 + absent + 1);
     let mut references = references.iter();
     for bit in (0..CHILDREN).map(|nibble| 1_u16 << nibble) {
-        let word = if branch.mask & bit == 0 { None } else { references.next() };
+        let word = if masks.children & bit == 0 { None } else { references.next() };
         let Some(word) = word else {
             out.push(0x80);
             continue;
         };
-        if branch.short & bit != 0 {
+        if masks.short & bit != 0 {
             out.extend_from_slice(&word[..inline_size(word)]);
             continue;
         }
         out.push(0xa0);
-        if branch.pending & bit != 0 {
+        if masks.pending & bit != 0 {
             holes.push(Hole { offset: out.len(), job: job(word) });
         }
-        out.extend_from_slice(word.as_slice());
+        out.extend_from_slice(word);
     }
     out.push(0x80);
 }

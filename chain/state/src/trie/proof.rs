@@ -6,7 +6,7 @@
 use super::{
     Trie, Values,
     build::build_position,
-    node::{Below, Branch, Link, Reference, encode_branch, encode_extension, encode_leaf, nibble},
+    node::{Below, Branch, Link, Reference, View, encode_branch, encode_extension, encode_leaf, nibble},
 };
 use crate::error::{Corruption, Error};
 use alloy_primitives::{B256, Bytes, keccak256};
@@ -35,10 +35,10 @@ impl Trie {
                     break;
                 }
                 Below::Branch(Link::Slot(slot)) => slots.as_ref().map(|slots| slots.branch(slot)),
-                Below::Branch(Link::Fresh(at)) => loaded.get(at as usize),
+                Below::Branch(Link::Fresh(at)) => loaded.get(at as usize).map(Branch::view),
                 Below::Branch(Link::Unloaded(_)) => None,
             };
-            let branch: &Branch = branch.expect("invariant: a slot is filled as long as a version reaches it");
+            let branch = branch.expect("invariant: a slot is filled as long as a version reaches it");
             let follows = push_branch(&mut nodes, branch, |at| nibble(key, depth + at));
             depth += branch.extension.len();
             next = if follows { branch.child(nibble(key, depth)) } else { None };
@@ -49,7 +49,7 @@ impl Trie {
 }
 
 /// Adds the extension and, if the key follows it, the branch; says whether it does.
-fn push_branch(nodes: &mut Vec<Bytes>, branch: &Branch, key: impl Fn(usize) -> u8) -> bool {
+fn push_branch(nodes: &mut Vec<Bytes>, branch: View<'_>, key: impl Fn(usize) -> u8) -> bool {
     let mut encoding = Vec::new();
     encode_branch(&mut encoding, branch, &mut Vec::new());
     if branch.extension.is_empty() {
@@ -58,7 +58,7 @@ fn push_branch(nodes: &mut Vec<Bytes>, branch: &Branch, key: impl Fn(usize) -> u
     }
     let reference = Reference::inline(&encoding).unwrap_or_else(|| Reference::hash(keccak256(&encoding)));
     let mut extension = Vec::new();
-    encode_extension(&mut extension, &branch.extension, &reference);
+    encode_extension(&mut extension, branch.extension, &reference);
     push(nodes, &extension);
     let follows = branch.extension.iter().enumerate().all(|(at, &n)| key(at) == n);
     if follows {

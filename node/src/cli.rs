@@ -126,9 +126,9 @@ pub(crate) struct Node {
     /// Blocks whose states can be asked for, or `archive` for all. 100,000 are 5.5 hours at 200 ms a block.
     #[arg(long, value_name = "BLOCKS", default_value = "100000", value_parser = parse_history)]
     pub(crate) history: keystead_state::History,
-    /// Memory for the branches of the account trie; an account takes some 110 bytes. Above it, accounts that no recent block
-    /// has touched cost some 50 us more when a block changes them.
-    #[arg(long, default_value_t = 2_048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=1 << 20))]
+    /// Memory for the branches of the account trie, at most 30 GiB; an account takes some 110 bytes. Above it, accounts that no
+    /// recent block has touched cost some 50 us more when a block changes them.
+    #[arg(long, default_value_t = 2_048, value_name = "MIB", value_parser = clap::value_parser!(u64).range(16..=30 << 10))]
     pub(crate) trie_memory: u64,
 }
 

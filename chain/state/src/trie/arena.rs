@@ -227,7 +227,7 @@ impl Slots {
             return Link::END;
         }
         self.bytes += branch.bytes();
-        let length = Stored::length(branch);
+        let length = branch.run();
         let mut head = words::head(length);
         head[8..16].copy_from_slice(&made_by.to_le_bytes());
         let (slot, run) = self.words.take(length);
@@ -334,6 +334,12 @@ impl Arena {
         dropped.into_iter().for_each(|version| slots.drop_version(version));
         let bytes: usize = slots.all().map(|slot| slots.branch(slot).bytes()).sum();
         assert_eq!(bytes, slots.bytes);
+        // Nothing is lost, and nothing is given twice.
+        assert_eq!(
+            slots.all().chain(slots.words.idle()).collect::<std::collections::BTreeSet<_>>().len(),
+            slots.words.runs()
+        );
+        assert_eq!(slots.all().count() + slots.words.idle().count(), slots.words.runs());
         slots.all().count()
     }
 }

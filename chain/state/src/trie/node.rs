@@ -241,7 +241,7 @@ impl<E: Deref<Target = [u8]>, W: Deref<Target = [Word]>> Branch<E, W> {
     }
 
     /// Words that it takes in an arena.
-    fn run(&self) -> usize {
+    pub(crate) fn run(&self) -> usize {
         1 + self.extension.len().div_ceil(size_of::<Word>()) + self.words.len()
     }
 
@@ -310,7 +310,7 @@ impl View<'_> {
 }
 
 impl Branch {
-    /// Builds a branch behind an extension, with the children given by their nibbles.
+    /// A branch behind an extension, with the children given by their nibbles.
     pub(crate) fn of(extension: Box<[u8]>, children: &[Option<Node>; CHILDREN]) -> Self {
         let mut masks = Masks::default();
         for (nibble, child) in children.iter().enumerate() {
@@ -405,11 +405,6 @@ impl Stored {
     /// Where its words begin.
     const fn first(self) -> usize {
         1 + self.extension.div_ceil(size_of::<Word>())
-    }
-
-    /// Words of the run that a branch needs.
-    pub(crate) fn length(branch: &Branch) -> usize {
-        branch.run()
     }
 
     /// Writes a branch into a run of that length, whose first word is to be `head` otherwise.

@@ -68,6 +68,8 @@ pub(super) struct Words {
     runs: usize,
     /// Runs that may be given again, by length.
     free: Vec<Vec<u32>>,
+    /// Runs at the ends of segments that are shorter than what was wanted; nobody uses them.
+    left_over: Vec<u32>,
 }
 
 /// The segment of a place, and the place in it.
@@ -109,14 +111,17 @@ impl Words {
             self.segments.push(Segment::new(segment_words(segment)));
         }
         let left = segment_words(segment) - offset;
-        // What is left at the end of a segment is a run that nobody uses.
         let given = length.min(left);
         let at = self.next;
         self.next =
             at.checked_add(given as u32).filter(|next| *next < Link::END).expect("invariant: 2^30 words suffice");
         self.runs += 1;
         self.words_mut(at, 1)[0] = head(given);
-        if given < length { self.begin(length) } else { at }
+        if given < length {
+            self.left_over.push(at);
+            return self.begin(length);
+        }
+        at
     }
 
     /// Takes a run back.
@@ -150,6 +155,14 @@ impl Words {
     pub(super) fn following(&self, at: u32) -> u32 {
         let next = at + self.run(at).len() as u32;
         if next < self.next { next } else { 0 }
+    }
+}
+
+#[cfg(test)]
+impl Words {
+    /// Every run that may be given again, and those that the ends of segments left over.
+    pub(super) fn idle(&self) -> impl Iterator<Item = u32> {
+        self.free.iter().flatten().chain(&self.left_over).copied()
     }
 }
 

@@ -3,12 +3,16 @@
 
 use keystead_audit::{Answer, Check, Delivery, Rejection, Report, SampleRule, Seed, Verdict, Why, detection};
 use keystead_job::{
-    B256, Class, JobSpec, Limits, Runtime, blob_hash,
+    B256, Checker, Class, JobSpec, Limits, Runtime, Tolerance, blob_hash,
+    check::{Bound, Element},
     commitment::{Secret, Tree},
     spec::{Draft, RecipeName},
 };
 
 const UNITS: u32 = 64;
+
+const TOLERANCE: Tolerance =
+    Tolerance { element: Element::F64, absolute: Bound::ZERO, relative: Bound::ZERO, outliers_ppm: 0, sound_factor: 1 };
 
 fn spec(class: Class) -> JobSpec {
     JobSpec::new(Draft {
@@ -19,6 +23,7 @@ fn spec(class: Class) -> JobSpec {
         common_hash: B256::ZERO,
         units_hash: B256::ZERO,
         unit_count: UNITS,
+        segment_count: 1,
         limits: Limits {
             wall_ms_max: 1,
             fuel_max: 1,
@@ -27,6 +32,8 @@ fn spec(class: Class) -> JobSpec {
             loop_iterations_max: 0,
             workgroups: [0; 3],
         },
+        checker: (class == Class::SelfChecking).then_some(Checker { program_hash: B256::repeat_byte(1), fuel_max: 1 }),
+        tolerance: (class == Class::Tolerance).then_some(TOLERANCE),
     })
     .unwrap()
 }

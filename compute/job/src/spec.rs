@@ -327,6 +327,30 @@ impl JobSpec {
         if spec.encode() == bytes { Ok(spec) } else { Err(Error::NotCanonical) }
     }
 
+    /// The job that runs this job's checker program; `None` for other classes. Only its limits, program and common input mean
+    /// something: it is never ordered.
+    #[must_use]
+    pub fn checker_job(&self) -> Option<Self> {
+        let checker = self.checker?;
+        let limits = Limits {
+            fuel_max: checker.fuel_max,
+            output_bytes_max: 1,
+            loop_iterations_max: 0,
+            workgroups: [0; 3],
+            ..self.limits
+        };
+        Some(Self(Draft {
+            runtime: Runtime::Wasm1,
+            class: Class::Exact,
+            program_hash: checker.program_hash,
+            unit_count: 1,
+            segment_count: 1,
+            limits,
+            checker: None,
+            ..self.0.clone()
+        }))
+    }
+
     /// The job hash: `keccak256("keystead/job/v2" || encoding)`.
     #[must_use]
     pub fn hash(&self) -> B256 {
@@ -722,6 +746,16 @@ mod tests {
         assert_eq!(decode_with(|w| w.tolerance_absolute = 1), Err(Error::NotCanonical));
         assert_eq!(decode_with(|w| w.tolerance_sound_factor = 1), Err(Error::NotCanonical));
         assert!(decode_with(|w| w.checker_fuel_max = 1).is_err());
+    }
+
+    #[test]
+    fn the_checker_of_a_job_is_a_valid_job_with_its_own_fuel() {
+        assert_eq!(sample().checker_job(), None);
+        let checker = Checker { program_hash: B256::repeat_byte(9), fuel_max: 77 };
+        let draft = Draft { class: Class::SelfChecking, checker: Some(checker), ..sample().0 };
+        let job = JobSpec::new(draft).unwrap().checker_job().unwrap();
+        assert_eq!((job.program_hash, job.limits.fuel_max, job.limits.output_bytes_max), (checker.program_hash, 77, 1));
+        assert_eq!(JobSpec::new(job.0.clone()), Ok(job));
     }
 
     #[test]

@@ -117,6 +117,14 @@ impl Trace {
     }
 }
 
+/// Names whose list is the job's result root (specs/0003-job.md §5): the outputs, and with more than one segment, for each unit, the
+/// blob that lists its states. `traces` is empty for one segment.
+#[must_use]
+pub fn result_names(outputs: &[B256], traces: &[Trace]) -> Vec<B256> {
+    let lists = traces.iter().map(|trace| crate::hash_list(trace.states()));
+    outputs.iter().copied().chain(lists).collect()
+}
+
 /// A unit's result: with one segment the output's blob name, with more `keccak256(0x04 || output || trace)`.
 #[must_use]
 pub fn result(segment_count: u32, output_hash: B256, trace_root: B256) -> B256 {

@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-audit", &["types", "job"]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
+    ("keystead-sim-market", &["*"]),
     ("xtask", &[]),
 ];
 

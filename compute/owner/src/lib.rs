@@ -6,8 +6,13 @@
 //! owner's commands from one process to another.
 
 mod reading;
+mod system;
 
+pub mod control;
 pub mod decide;
 pub mod preferences;
+pub mod probe;
+pub mod report;
+pub mod watch;
 
 pub use reading::{Reading, Unknown};

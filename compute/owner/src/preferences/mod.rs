@@ -15,8 +15,8 @@ mod week;
 
 pub use fields::{FIELDS, Field, Kind};
 pub use parse::{Error, FILE_BYTES_MAX, VERSION, parse, read};
-pub(crate) use series::decimal_text;
 pub use series::{FEED_BYTES_MAX, Feed, FeedError, Series, Step};
+pub(crate) use series::{decimal, decimal_text};
 pub use template::template;
 pub(crate) use week::Door;
 pub use week::{DAYS, WINDOWS_MAX, Week, Window, WindowError};

@@ -11,8 +11,10 @@ mod system;
 pub mod control;
 pub mod decide;
 pub mod preferences;
+pub mod priority;
 pub mod probe;
 pub mod report;
+pub mod service;
 pub mod watch;
 
 pub use reading::{Reading, Unknown};

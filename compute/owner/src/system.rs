@@ -69,53 +69,21 @@ pub(crate) fn steady_ms() -> Option<u64> {
     None
 }
 
-/// Sets the nice value (-20 to 19) of a process group, or of one process or thread.
+/// Sets the nice value (-20 to 19) of one process or thread.
 #[cfg(unix)]
-pub(crate) fn set_nice(group: bool, id: u32, nice: i32) -> io::Result<()> {
-    let which = if group { libc::PRIO_PGRP } else { libc::PRIO_PROCESS };
+pub(crate) fn set_nice(id: u32, nice: i32) -> io::Result<()> {
     // SAFETY: takes numbers only.
-    check(unsafe { libc::setpriority(which, id, nice) })
+    check(unsafe { libc::setpriority(libc::PRIO_PROCESS, id, nice) })
 }
 
 /// The nice value of one process or thread.
 #[cfg(unix)]
 pub(crate) fn nice(id: u32) -> io::Result<i32> {
-    clear_errno();
     // SAFETY: takes numbers only.
     let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, id) };
-    // -1 is a nice value too; the error number tells them apart.
-    match io::Error::last_os_error().raw_os_error() {
-        Some(0) | None => Ok(nice),
-        Some(_) if nice == -1 => Err(io::Error::last_os_error()),
-        Some(_) => Ok(nice),
-    }
-}
-
-/// Sets the error number to 0.
-#[cfg(unix)]
-fn clear_errno() {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    // SAFETY: the pointer is to this thread's error number.
-    unsafe {
-        *errno_place() = 0;
-    }
-    #[cfg(any(target_os = "macos", target_os = "ios"))]
-    // SAFETY: the pointer is to this thread's error number.
-    unsafe {
-        *libc::__error() = 0;
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn errno_place() -> *mut libc::c_int {
-    // SAFETY: takes nothing and returns this thread's own place.
-    unsafe { libc::__errno_location() }
-}
-
-#[cfg(target_os = "android")]
-fn errno_place() -> *mut libc::c_int {
-    // SAFETY: takes nothing and returns this thread's own place.
-    unsafe { libc::__errno() }
+    // -1 is a nice value and also means an error. Nobody here sets -1, so the second reading is the right one.
+    check(nice)?;
+    Ok(nice)
 }
 
 /// Puts a process or thread into the scheduling class `SCHED_IDLE`.

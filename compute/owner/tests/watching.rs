@@ -240,7 +240,8 @@ fn the_real_loop_publishes_changes_and_stops_when_it_is_told() {
     let tree = Tree::machine("desktop");
     let folder = tree.folder.path().join("data");
     fs::create_dir(&folder).unwrap();
-    let (probe, bell) = (MachineProbe::new(keystead_owner::probe::Root::new(tree.folder.path()), &folder), Bell::default());
+    let (probe, bell) =
+        (MachineProbe::new(keystead_owner::probe::Root::new(tree.folder.path()), &folder), Bell::default());
     let (send, decisions) = mpsc::channel();
     let thread = thread::spawn({
         let (bell, folder) = (bell.clone(), folder.clone());

@@ -25,9 +25,9 @@ const NICE: i32 = 19;
 /// Passes over the threads of a worker: threads that start meanwhile inherit from threads that were done already.
 #[cfg(target_os = "linux")]
 const PASSES_MAX: usize = 8;
-/// How long a freeze may take: within the second that the owner may wait.
+/// How long the kernel's word is waited for: most of a second stays for the look that noticed the owner.
 #[cfg(unix)]
-const FREEZE_MAX: Duration = Duration::from_millis(500);
+const FREEZE_MAX: Duration = Duration::from_millis(100);
 /// Time between two looks whether it has frozen.
 #[cfg(unix)]
 const FREEZE_LOOK: Duration = Duration::from_millis(2);
@@ -253,11 +253,21 @@ impl Drop for Group {
 
 /// How work was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stopped {
-    /// The kernel froze the control group.
+pub enum Means {
+    /// The kernel freezes the control group.
     Group,
     /// Every process of the worker's process group got the signal to stop.
     Signal,
+}
+
+/// Work that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// How.
+    pub by: Means,
+    /// Whether the kernel says that every thread stands still. If not, the stop was accepted, and takes hold of each thread before it runs its next
+    /// instruction: a thread of the idle class that gets no processor, because others use all of them, cannot even stop.
+    pub confirmed: bool,
 }
 
 /// Stops a worker where it is and lets it go on; nothing is lost, and its memory stays.
@@ -295,28 +305,19 @@ impl Freezer {
         }
     }
 
-    /// Stops the worker: by its control group if that works, else by signals.
+    /// Stops the worker: by its control group if that works, else by signals. Waits a tenth of a second for the kernel's confirmation.
     ///
     /// # Errors
-    /// What the system said about the signal; `TimedOut` if the kernel accepted it and the worker did not stop in half a second (a call into a driver
-    /// can hold a process); it then stops as soon as it can. `Unsupported` on Windows.
+    /// What the system said about the signal. `Unsupported` on Windows.
     #[cfg(unix)]
     pub fn freeze(&self) -> io::Result<Stopped> {
         if let Some(group) = &self.group
             && group.set("cgroup.freeze", "1").is_ok_and(|holds| holds)
         {
-            if wait(|| group.frozen()) {
-                return Ok(Stopped::Group);
-            }
-            // Not both: a later thaw would have to undo both.
-            let _ = group.set("cgroup.freeze", "0");
+            return Ok(Stopped { by: Means::Group, confirmed: wait(|| group.frozen()) });
         }
         crate::system::signal_group(self.process, crate::system::Signal::Stop)?;
-        let known = self.stopped().value().is_some();
-        if !known || wait(|| self.stopped().value() == Some(&true)) {
-            return Ok(Stopped::Signal);
-        }
-        Err(io::ErrorKind::TimedOut.into())
+        Ok(Stopped { by: Means::Signal, confirmed: wait(|| self.stopped().value() == Some(&true)) })
     }
 
     /// Stops the worker: not here.

@@ -5,7 +5,7 @@
 mod tree;
 
 use keystead_owner::{
-    priority::{Freezer, Group, Measure, Outcome, Stopped, lower, prepare},
+    priority::{Freezer, Group, Means, Measure, Outcome, lower, prepare},
     probe::Root,
 };
 use std::{
@@ -57,6 +57,18 @@ impl Drop for Busy {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Whether the kernel says in time that the worker stands still.
+fn stands_still(freezer: &Freezer) -> bool {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(30) {
+        if freezer.stopped().value() == Some(&true) {
+            return true;
+        }
+        std::thread::yield_now();
+    }
+    false
 }
 
 #[test]
@@ -113,10 +125,10 @@ fn a_frozen_child_uses_no_time_and_goes_on_when_thawed() {
     assert!(child.moves_within(Duration::from_secs(30)));
     let freezer = Freezer::new(Root::new("/"), child.id(), None);
     assert_eq!(freezer.stopped().value(), Some(&false));
-    assert_eq!(freezer.freeze().unwrap(), Stopped::Signal);
-    assert_eq!(freezer.stopped().value(), Some(&true));
+    assert_eq!(freezer.freeze().unwrap().by, Means::Signal);
+    assert!(stands_still(&freezer));
     assert!(!child.moves_within(Duration::from_millis(300)));
-    assert_eq!(freezer.freeze().unwrap(), Stopped::Signal, "twice is once");
+    assert_eq!(freezer.freeze().unwrap().by, Means::Signal, "twice is once");
     freezer.thaw().unwrap();
     assert!(child.moves_within(Duration::from_secs(30)));
     assert_eq!(freezer.stopped().value(), Some(&false));
@@ -174,9 +186,16 @@ fn the_kernel_freezes_a_group_where_it_lets_us() {
         return;
     };
     let freezer = Freezer::new(root, child.id(), Some(group));
-    assert_eq!(freezer.freeze().unwrap(), Stopped::Group);
-    assert_eq!(freezer.stopped().value(), Some(&true));
+    assert_eq!(freezer.freeze().unwrap().by, Means::Group);
+    assert!(stands_still(&freezer));
     assert!(!child.moves_within(Duration::from_millis(300)));
     freezer.thaw().unwrap();
     assert!(child.moves_within(Duration::from_secs(30)));
+    // A group can be removed only when its processes have ended.
+    drop(child);
+    drop(freezer);
+    assert!(
+        !fs::exists(format!("/sys/fs/cgroup/{name}")).unwrap()
+            && !fs::exists(format!("/sys/fs/cgroup/unified/{name}")).unwrap()
+    );
 }

@@ -32,6 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-blobs", &["types"]),
     ("keystead-runner", &["job", "blobs"]),
     ("keystead-audit", &["types", "job"]),
+    ("keystead-owner", &[]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
     ("keystead-sim-market", &["*"]),

@@ -242,12 +242,42 @@ impl Course {
         let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
         let (_, now) = book.market.account.head().await?;
         let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let begin = Instant::now();
+        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
+        // While the owner has the machine nothing runs; the deadline still counts.
+        let working = async {
+            loop {
+                book.owner.until_allowed(self.spec.runtime).await;
+                let ended = tokio::select! {
+                    ended = self.work(book, stop.clone()) => Some(ended),
+                    // Dropping the work kills its worker.
+                    () = book.owner.until_forbidden(self.spec.runtime) => None,
+                };
+                book.owner.worker(None);
+                match ended {
+                    Some(ended) => return ended,
+                    None => tracing::info!(order = %order.id, "run paused for the owner; it goes on later"),
+                }
+            }
+        };
+        let Ok(worked) = tokio::time::timeout(until_due, working).await else {
+            return Err(eyre!("the run did not end before the deadline"));
+        };
+        book.records.save(&self.record())?;
+        if let Some(engine) = worked? {
+            tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
+        }
+        Ok(())
+    }
+
+    /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
+    async fn work(&self, book: &Book, stop: Stop) -> Result<Option<String>> {
         let job = self.job(book)?;
         let mut session = match Session::open(book.command.clone(), job, stop).await {
             Ok(session) => session,
-            Err(failure) => return self.failed(book, failure, None),
+            Err(failure) => return self.failed(book, failure, None).map(|()| None),
         };
-        let begin = Instant::now();
+        book.owner.worker(session.worker_pid());
         let (mut saved, mut deaths) = (Instant::now(), 0_u32);
         while let Some((unit, name)) = self.next_run() {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
@@ -258,19 +288,14 @@ impl Course {
             }
             match outcome {
                 Ok(done) => self.finished(book, unit, &done.output)?,
-                Err(failure) => return self.failed(book, failure, Some(unit)),
+                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
             }
             if saved.elapsed() > SAVE_EVERY {
                 book.records.save(&self.record())?;
                 saved = Instant::now();
             }
         }
-        if self.locked().failed.is_some() {
-            return Ok(());
-        }
-        book.records.save(&self.record())?;
-        tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine = session.engine(), "run finished");
-        Ok(())
+        Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
     }
 
     /// The first unit that is not finished, and what its next segment reads: the unit input, or the state so far. `None` when all are, or

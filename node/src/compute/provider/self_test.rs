@@ -4,7 +4,7 @@ use crate::compute::files;
 use alloy_primitives::{B256, keccak256};
 use eyre::{Context as _, Result, ensure};
 use keystead_job::{JobSpec, Runtime};
-use keystead_runner::{SelfTest, WorkerCommand, admit, probe};
+use keystead_runner::{DeviceKind, SelfTest, WorkerCommand, admit, probe};
 use std::path::Path;
 
 /// The runtimes that this machine passed.
@@ -37,6 +37,12 @@ impl Capability {
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
         Ok(Self { tests, hash: keccak256(&json) })
+    }
+
+    /// Whether `wgsl/1` runs on a graphics card, not on the processor.
+    pub(super) fn graphics(&self) -> bool {
+        let kinds = self.tests.iter().filter_map(|test| test.device.as_ref().map(|device| device.kind));
+        kinds.into_iter().any(|kind| kind != DeviceKind::Cpu)
     }
 
     /// Whether this machine takes a job; the reason if not.

@@ -66,6 +66,11 @@ impl Authorise for Door {
         if self.book.course(hello.order).is_none() && order.status() != Status::Ordered {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");
         }
+        if order.status() == Status::Ordered
+            && let Some(reason) = self.book.owner.refusal()
+        {
+            return no(RefusalCode::Busy, &reason);
+        }
         match self.book.open(hello.order, order.customer, &spec) {
             Ok(_) => Ok(()),
             Err(busy @ NotTaken::Busy) => no(RefusalCode::Busy, &busy.to_string()),

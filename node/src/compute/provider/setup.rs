@@ -3,6 +3,7 @@
 use super::{
     book::Book,
     fault::Fault,
+    owner::{self, Owner},
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
@@ -37,6 +38,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         "--price must lie between 1 wei and {}",
         kst(PRICE_WEI_PER_UNIT_MAX)
     );
+    if let Some(code) = owner::command(options)? {
+        return Ok(code);
+    }
     files::private_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
@@ -69,7 +73,13 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let book = Book::new(market, Arc::clone(&store), records, command, capability, fault);
+    let owner = Owner::watch(&options.dir, capability.graphics())?;
+    say(&format!(
+        "  owner     {} (preferences: {})",
+        owner.headline(),
+        options.dir.join(owner::PREFERENCES_FILE).display()
+    ));
+    let book = Book::new(market, Arc::clone(&store), records, command, capability, owner, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -144,6 +154,7 @@ async fn serve_until_stopped(
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = book.finished() => say("The owner wanted to finish, and no order is open."),
     }
     say("Stopping: no new orders.");
     let open = book.stop().await;

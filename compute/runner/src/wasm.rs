@@ -10,6 +10,7 @@
 
 use crate::{
     failure::{Failure, Limit},
+    isolation::Isolation,
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
@@ -41,6 +42,8 @@ impl Wasm {
     pub(crate) fn new() -> Result<Self, Failure> {
         let mut config = Config::new();
         config
+            // The memory's first content is copied, not mapped from a memory file: a confined worker makes no files.
+            .memory_init_cow(false)
             .consume_fuel(true)
             .cranelift_nan_canonicalization(true)
             .wasm_simd(true)
@@ -79,13 +82,21 @@ impl Runtime for Wasm {
         let known_answer = first.output == self_test_answer() && first == second;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let runtime = keystead_job::Runtime::Wasm1;
-        Ok(SelfTest { runtime, engine: engine_name(), known_answer, device: None, adapters: Vec::new(), took_ms })
+        Ok(SelfTest {
+            runtime,
+            engine: engine_name(),
+            known_answer,
+            device: None,
+            adapters: Vec::new(),
+            took_ms,
+            isolation: Isolation::default(),
+        })
     }
 
     fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
         let memory = job.limits.memory_bytes_max;
         let writable = memory.saturating_add(COMPILER_BYTES);
-        sandbox::limit_memory(writable, writable.saturating_add(RESERVATION_BYTES)).map_err(Failure::provider)?;
+        sandbox::limit_memory(writable, Some(writable.saturating_add(RESERVATION_BYTES))).map_err(Failure::provider)?;
         Ok(Box::new(self.load(job.limits, program, common)?))
     }
 }

@@ -15,6 +15,7 @@ mod exact;
 
 use crate::{
     failure::{Failure, Limit},
+    isolation::Isolation,
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
@@ -37,7 +38,15 @@ impl Runtime for Wgsl {
         let adapters = found.iter().map(|found| found.summary()).collect();
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let runtime = keystead_job::Runtime::Wgsl1;
-        Ok(SelfTest { runtime, engine: engine_name(&found), known_answer, device: Some(device), adapters, took_ms })
+        Ok(SelfTest {
+            runtime,
+            engine: engine_name(&found),
+            known_answer,
+            device: Some(device),
+            adapters,
+            took_ms,
+            isolation: Isolation::default(),
+        })
     }
 
     fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {

@@ -358,6 +358,15 @@ pub(crate) struct Provide {
     /// Most bytes to keep of customers' inputs and outputs, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
     pub(crate) store: u64,
+    /// Do not work unless workers are confined by this layer (docs/sandbox.md names them). May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) require_layer: Vec<keystead_runner::Layer>,
+    /// Leave out this layer of the workers' confinement, for a driver that cannot live with it. May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) without_layer: Vec<keystead_runner::Layer>,
+    /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) worker_reads: Vec<PathBuf>,
     /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,

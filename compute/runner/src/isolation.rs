@@ -188,7 +188,7 @@ impl core::fmt::Display for Isolation {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         let held = self.held();
         let names: Vec<&str> = held.iter().map(|layer| layer.as_str()).collect();
-        write!(f, "{} of {}: {}", held.len(), self.layers.len(), names.join(", "))?;
+        write!(f, "confined by {} of {} layers: {}", held.len(), self.layers.len(), names.join(", "))?;
         for report in self.layers.iter().filter(|report| !report.obtained) {
             write!(f, "\nwithout {}: {}", report.layer, report.note)?;
         }
@@ -224,7 +224,8 @@ mod tests {
         assert_eq!(missing, [Layer::Cgroup]);
         let text = isolation.to_string();
         assert!(
-            text.starts_with("1 of 17: seccomp\n") && text.contains("\nwithout cgroup: not  [31mwritable"),
+            text.starts_with("confined by 1 of 17 layers: seccomp\n")
+                && text.contains("\nwithout cgroup: not  [31mwritable"),
             "{text}"
         );
         assert!(text.contains("without landlock: not on "));

@@ -31,6 +31,8 @@ mod sandbox;
 mod session;
 #[cfg(feature = "wasm")]
 mod wasm;
+#[cfg(feature = "wasm")]
+mod wasm_bounds;
 #[cfg(feature = "wgsl")]
 mod wgsl;
 mod worker;

@@ -90,7 +90,8 @@ mod tests {
     fn promises_add_up_to_the_total_exactly_and_come_back_when_dropped() {
         let budget = Budget::new(3 * WORKER_BYTES);
         let first = budget.promise(WORKER_BYTES).unwrap();
-        let failure = budget.clone().promise(1).unwrap_err();
+        let clone = budget.clone();
+        let failure = clone.promise(1).unwrap_err();
         assert!(failure.to_string().contains("needed_bytes=134217729 promised_bytes=268435456"), "{failure}");
         let second = budget.promise(0).unwrap();
         drop(first);

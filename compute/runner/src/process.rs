@@ -128,6 +128,7 @@ impl WorkerCommand {
             program: self.program.clone(),
             arguments,
             environment: self.environment.clone(),
+            graphics: runtime == Runtime::Wgsl1,
             without: self.without.clone(),
         }
     }
@@ -323,4 +324,39 @@ async fn start_on_lasting_thread(wish: Start) -> io::Result<Started> {
     });
     starter.try_send(Order { wish, reply }).map_err(|error| io::Error::other(format!("worker starter: {error}")))?;
     started.await.map_err(|_| io::Error::other("worker starter ended"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_demanded_or_was_there_before_must_be_there_and_the_reason_is_told() {
+        let having = |layers: &[Layer]| Isolation::new(layers.iter().map(|&layer| LayerReport::obtained(layer, "")));
+        let both = having(&[Layer::Seccomp, Layer::Landlock]);
+        let lost = Isolation::new([
+            LayerReport::obtained(Layer::Seccomp, ""),
+            LayerReport::refused(Layer::Landlock, "switched off"),
+        ]);
+        let command = WorkerCommand::new("worker").requiring([Layer::Seccomp]);
+        assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
+        assert_eq!(command.judge(Runtime::Wgsl1, &lost), Ok(()), "each runtime has its own first worker");
+        assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
+        let text = command.clone().judge(Runtime::Wasm1, &lost).map_err(|failure| failure.to_string());
+        let told = "provider fault: a layer that this machine has failed now: landlock: switched off";
+        assert_eq!(text, Err(told.to_owned()), "clones remember together");
+        let text = command.judge(Runtime::Wasm1, &having(&[Layer::Landlock])).map_err(|failure| failure.to_string());
+        assert!(text.is_err_and(|text| text.contains("a demanded layer is missing: seccomp: not on ")));
+        let after = WorkerCommand::new("worker").without(Layer::Landlock);
+        assert_eq!(after.judge(Runtime::Wasm1, &lost), Ok(()), "left out from the start");
+    }
+
+    #[test]
+    fn a_workers_arguments_name_its_runtime_what_it_may_read_and_what_is_left_out() {
+        let command = WorkerCommand::new("worker").with_readable("/opt/driver").without(Layer::EmptyRoot);
+        let start = command.start(Runtime::Wgsl1);
+        let expected = ["worker", "wgsl/1", "--read", "/opt/driver", "--without", "empty-root"];
+        assert_eq!(start.arguments, expected.map(OsString::from));
+        assert_eq!(start.without, [Layer::EmptyRoot]);
+    }
 }

@@ -14,7 +14,7 @@ use crate::{
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
-    sandbox,
+    sandbox, wasm_bounds,
 };
 use keystead_job::{JobSpec, Limits};
 use std::time::Instant;
@@ -29,7 +29,7 @@ const STACK_BYTES: usize = 1 << 20;
 /// Elements of a program's table: function pointers, bounded so that a table cannot be a second memory.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// What the compiler and its output may need besides the program's memory, bytes.
-const COMPILER_BYTES: u64 = 4 << 30;
+const COMPILER_BYTES: u64 = 2 << 30;
 /// Address space that the engine reserves around one memory, bytes: 4 GiB and guards, without using it.
 const RESERVATION_BYTES: u64 = 6 << 30;
 
@@ -56,6 +56,7 @@ impl Wasm {
     }
 
     fn load(&self, limits: Limits, program: &[u8], common: Vec<u8>) -> Result<Program, Failure> {
+        wasm_bounds::check(program).map_err(Failure::kernel)?;
         // Only the binary format: the text format is for people, and its parser is one more thing to attack.
         let module =
             Module::from_binary(&self.engine, program).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;

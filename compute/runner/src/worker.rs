@@ -177,3 +177,22 @@ fn backstop(spec: &JobSpec, cores: u64) -> Result<(), Failure> {
     let seconds = spec.limits.wall_ms_max.div_ceil(1_000).saturating_mul(cores).saturating_mul(2);
     sandbox::limit_cpu(seconds).map_err(Failure::provider)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolation::Layer;
+
+    #[test]
+    fn arguments_are_a_runtime_and_pairs_and_nothing_else() {
+        let read = |arguments: &[&str]| confinement(arguments.iter().map(OsString::from));
+        let all = read(&["wgsl/1", "--read", "/opt/a", "--without", "seccomp", "--read", "/opt/b"]);
+        let all = all.map(|all| (all.runtime, all.readable, all.without));
+        let folders = ["/opt/a", "/opt/b"].map(Into::into).to_vec();
+        assert_eq!(all, Some((keystead_job::Runtime::Wgsl1, folders, vec![Layer::Seccomp])));
+        for wrong in [&[][..], &["wasm/2"], &["wasm/1", "--read"], &["wasm/1", "--without", "x"], &["wasm/1", "a", "b"]]
+        {
+            assert!(read(wrong).is_none(), "{wrong:?}");
+        }
+    }
+}

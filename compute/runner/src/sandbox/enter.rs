@@ -34,6 +34,8 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 /// Takes away what can be taken away. To be called once, on the only thread, before anything of a job is read.
 pub(crate) fn enter(confinement: &Confinement) -> Vec<LayerReport> {
     let mut reports = Vec::new();
+    // The answer lies in a file that is gone later.
+    let own_users = own_user_namespace();
     let mut step = |layer: Layer, outcome: &mut dyn FnMut() -> Result<String, String>| {
         let report = if confinement.without.contains(&layer) {
             left_out(layer)
@@ -63,7 +65,7 @@ pub(crate) fn enter(confinement: &Confinement) -> Vec<LayerReport> {
     step(Layer::NotDumpable, &mut || plain(call::hide_memory()));
     // Giving up capabilities can undo this, so it is asked for again.
     step(Layer::ParentDeath, &mut || plain(call::die_with_parent()));
-    step(Layer::ResourceLimits, &mut || plain(limits(confinement.runtime)));
+    step(Layer::ResourceLimits, &mut || limits(confinement.runtime, own_users));
     step(Layer::Seccomp, &mut || filter::install(confinement.runtime).map(|()| String::new()));
     reports
 }
@@ -133,7 +135,7 @@ fn access(path: &Path) -> BitFlags<AccessFs> {
     }
 }
 
-fn limits(runtime: Runtime) -> io::Result<()> {
+fn limits(runtime: Runtime, own_users: bool) -> Result<String, String> {
     let (threads, locked, file) = match runtime {
         Runtime::Wasm1 => (THREADS_MAX_WASM, 0, 0),
         Runtime::Wgsl1 => (THREADS_MAX_WGSL, LOCKED_BYTES_MAX, FILE_BYTES_MAX),
@@ -145,13 +147,17 @@ fn limits(runtime: Runtime) -> io::Result<()> {
         (libc::RLIMIT_FSIZE, file),
         (libc::RLIMIT_MSGQUEUE, 0),
     ] {
-        call::limit(resource, value)?;
+        plain(call::limit(resource, value))?;
     }
     if runtime == Runtime::Wasm1 {
-        super::limit_memory(WASM_WRITABLE_BYTES_MAX, Some(WASM_ADDRESS_BYTES_MAX))?;
+        plain(super::limit_memory(WASM_WRITABLE_BYTES_MAX, Some(WASM_ADDRESS_BYTES_MAX)))?;
     }
     // Outside of a user namespace of our own this limit counts the owner's processes too.
-    if own_user_namespace() { call::limit(libc::RLIMIT_NPROC, threads) } else { Ok(()) }
+    if own_users {
+        plain(call::limit(libc::RLIMIT_NPROC, threads))?;
+        return Ok(format!("threads {threads}"));
+    }
+    Ok("threads not bounded: needs a user namespace".to_owned())
 }
 
 /// Whether users outside are unknown here: the map of the first namespace covers all of them.

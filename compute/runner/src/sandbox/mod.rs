@@ -65,6 +65,8 @@ pub(crate) struct Start {
     pub(crate) arguments: Vec<OsString>,
     /// The whole environment.
     pub(crate) environment: Vec<(OsString, OsString)>,
+    /// It needs graphics devices.
+    pub(crate) graphics: bool,
     /// Layers to leave out.
     pub(crate) without: Vec<Layer>,
 }

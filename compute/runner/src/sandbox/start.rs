@@ -5,6 +5,9 @@
 //! both by hand: everything is prepared before (texts, pipes, files of the control group), and the child makes system calls only. A step that fails is
 //! sent back over a pipe that exec closes.
 //!
+//! If the parent is root, the worker is nobody outside: the parent then writes the maps of users while the child waits. Otherwise the child keeps its
+//! owner's number and writes the maps itself.
+//!
 //! The new process is the first of its namespace: it has no process above it, whatever it starts ends with it, and signals that it does not handle pass
 //! it by unless the kernel or an outer process sends them. A parent that dies before the child asked to die with it has closed the standard input, which the worker notices
 //! before it reads anything.
@@ -20,11 +23,15 @@ use crate::isolation::{Layer, LayerReport};
 use std::{
     ffi::CString,
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read as _, Write as _},
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd},
-        unix::ffi::{OsStrExt as _, OsStringExt as _},
+        unix::{
+            ffi::{OsStrExt as _, OsStringExt as _},
+            fs::MetadataExt as _,
+        },
     },
+    path::Path,
     process::ExitStatus,
     sync::OnceLock,
 };
@@ -34,6 +41,10 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 /// `CLONE_NEWUSER` and `CLONE_NEWPID`: the namespaces that must exist when the process begins.
 const USER: u64 = libc::CLONE_NEWUSER as u64;
 const PID: u64 = libc::CLONE_NEWPID as u64;
+/// The user and group that own nothing on every Linux.
+const NOBODY: u32 = 65_534;
+/// Device nodes that tell which group may use graphics cards.
+const GRAPHICS_NODES: [&str; 3] = ["/dev/dri/renderD128", "/dev/dri/renderD129", "/dev/kfd"];
 /// Files of the control groups that a child can join: one for each of memory and pids.
 const GROUP_FILES_MAX: usize = 2;
 
@@ -88,21 +99,7 @@ impl Child {
 
 /// Starts a worker. Blocks until the program runs in it.
 pub(crate) fn start(wish: &Start) -> io::Result<Started> {
-    let namespaces = namespaces();
-    let mut reports = Vec::new();
-    let mut flags = 0;
-    for (layer, flag, outcome) in
-        [(Layer::UserNamespace, USER, &namespaces.user), (Layer::PidNamespace, PID, &namespaces.pid)]
-    {
-        reports.push(match outcome {
-            _ if wish.without.contains(&layer) => left_out(layer),
-            Ok(()) => {
-                flags |= flag;
-                LayerReport::obtained(layer, "")
-            }
-            Err(why) => LayerReport::refused(layer, why),
-        });
-    }
+    let (flags, identity, mut reports) = namespaces_of(wish);
     let group = if wish.without.contains(&Layer::Cgroup) {
         reports.push(left_out(Layer::Cgroup));
         None
@@ -118,7 +115,7 @@ pub(crate) fn start(wish: &Start) -> io::Result<Started> {
             }
         }
     };
-    let (plan, ours) = Plan::new(wish, group.as_ref())?;
+    let (plan, ours) = Plan::new(wish, group.as_ref(), identity)?;
     let pid = begin(flags, &plan)?;
     let Pipes { stdin, stdout, stderr, failure } = ours;
     drop(plan);
@@ -133,9 +130,68 @@ pub(crate) fn start(wish: &Start) -> io::Result<Started> {
     Ok(Started { child, stdin: stdin.into(), stdout: stdout.into(), stderr: stderr.into(), reports })
 }
 
+/// Namespaces and identity of a worker, and the reports on them.
+fn namespaces_of(wish: &Start) -> (u64, Identity, Vec<LayerReport>) {
+    let found = namespaces();
+    let mut flags = 0;
+    let mut identity = Identity::own();
+    let user = match &found.user {
+        _ if wish.without.contains(&Layer::UserNamespace) => left_out(Layer::UserNamespace),
+        Ok(()) => {
+            flags |= USER;
+            match Identity::nobodys(wish) {
+                Some(other) if found.other => {
+                    identity = other;
+                    LayerReport::obtained(Layer::UserNamespace, format!("as user {} outside", other.uid))
+                }
+                _ => LayerReport::obtained(Layer::UserNamespace, "as its owner's user outside"),
+            }
+        }
+        Err(why) => LayerReport::refused(Layer::UserNamespace, why),
+    };
+    let pid = match if flags == 0 { &found.pid_alone } else { &found.pid } {
+        _ if wish.without.contains(&Layer::PidNamespace) => left_out(Layer::PidNamespace),
+        Ok(()) => {
+            flags |= PID;
+            LayerReport::obtained(Layer::PidNamespace, "")
+        }
+        Err(why) => LayerReport::refused(Layer::PidNamespace, why),
+    };
+    (flags, identity, vec![user, pid])
+}
+
+/// Who a worker is for everybody outside of its user namespace.
+#[derive(Clone, Copy, Debug)]
+struct Identity {
+    uid: libc::uid_t,
+    gid: libc::gid_t,
+    /// Somebody else than its parent, which must then write the maps.
+    other: bool,
+}
+
+impl Identity {
+    /// The parent's.
+    fn own() -> Self {
+        // SAFETY: plain questions to the system.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        Self { uid, gid, other: false }
+    }
+
+    /// Nobody's, if the parent is root and nobody may start the binary: a root outside would own too much. The group is that of the graphics devices.
+    fn nobodys(wish: &Start) -> Option<Self> {
+        let for_all = |path: &Path| path.metadata().is_ok_and(|is| is.mode() & 0o5 == 0o5);
+        if Self::own().uid != 0 || !for_all(&wish.program) {
+            return None;
+        }
+        let device = GRAPHICS_NODES.iter().find_map(|path| Path::new(path).metadata().ok());
+        let gid = device.filter(|is| wish.graphics && is.gid() != 0).map_or(NOBODY, |is| is.gid());
+        Some(Self { uid: NOBODY, gid, other: true })
+    }
+}
+
 /// What the child sent before exec closed the pipe: nothing, or the step that failed and why.
 fn told_failure(told: &[u8]) -> io::Result<()> {
-    let Some((&[step, a, b, c, d], _)) = told.split_first_chunk::<5>().map(|(head, rest)| (head, rest)) else {
+    let Some((&[step, a, b, c, d], _)) = told.split_first_chunk::<5>() else {
         return Ok(());
     };
     let error = io::Error::from_raw_os_error(i32::from_le_bytes([a, b, c, d]));
@@ -174,12 +230,60 @@ struct Plan {
     /// Standard input, output and error, then the pipe for failures; all at 3 or above.
     descriptors: [OwnedFd; 4],
     groups: [RawFd; GROUP_FILES_MAX],
-    uid_map: CString,
-    gid_map: CString,
+    maps: Maps,
+}
+
+/// How users of a new namespace are those outside: its only one is root inside.
+struct Maps {
+    uid: CString,
+    gid: CString,
+    /// The child waits at the reading end until the parent has written the maps; `None` if it writes them itself.
+    gate: Option<(OwnedFd, OwnedFd)>,
+}
+
+impl Maps {
+    fn new(identity: Identity) -> io::Result<Self> {
+        let text = |id: u32| CString::new(format!("0 {id} 1")).map_err(io::Error::from);
+        let gate = if identity.other { Some(pipe()?) } else { None };
+        Ok(Self { uid: text(identity.uid)?, gid: text(identity.gid)?, gate })
+    }
+
+    /// In the parent: writes the child's maps and lets it go on.
+    fn open_gate(&self, pid: libc::pid_t) -> io::Result<()> {
+        let Some((_, gate)) = &self.gate else { return Ok(()) };
+        std::fs::write(format!("/proc/{pid}/uid_map"), self.uid.to_bytes())?;
+        std::fs::write(format!("/proc/{pid}/gid_map"), self.gid.to_bytes())?;
+        File::from(gate.try_clone()?).write_all(&[1])
+    }
+
+    /// In the child: becomes root of the new namespace. `false` leaves the reason in `errno`.
+    ///
+    /// # Safety
+    /// None beyond its callers': system calls only.
+    unsafe fn enter(&self) -> bool {
+        // SAFETY: async-signal-safe system calls on data of this struct.
+        unsafe {
+            if let Some((wait, gate)) = &self.gate {
+                // Our copy of the parent's end would keep us waiting for ever if it died. The library's own functions for users and groups wait for
+                // threads that a copy of a process does not have, so these are plain system calls.
+                libc::close(gate.as_raw_fd());
+                let mut go = 0u8;
+                return libc::read(wait.as_raw_fd(), (&raw mut go).cast(), 1) == 1
+                    && libc::syscall(libc::SYS_setgroups, 0, core::ptr::null::<libc::gid_t>()) != -1
+                    && libc::syscall(libc::SYS_setresgid, 0, 0, 0) != -1
+                    && libc::syscall(libc::SYS_setresuid, 0, 0, 0) != -1;
+            }
+            // A parent that hides its memory would hide the maps from us; exec makes a program readable again anyway.
+            libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+            write_whole(c"/proc/self/setgroups", b"deny")
+                && write_whole(c"/proc/self/uid_map", self.uid.to_bytes())
+                && write_whole(c"/proc/self/gid_map", self.gid.to_bytes())
+        }
+    }
 }
 
 impl Plan {
-    fn new(wish: &Start, group: Option<&Group>) -> io::Result<(Self, Pipes)> {
+    fn new(wish: &Start, group: Option<&Group>, identity: Identity) -> io::Result<(Self, Pipes)> {
         let text = |bytes: Vec<u8>| CString::new(bytes).map_err(io::Error::from);
         let program = text(wish.program.as_os_str().as_bytes().to_vec())?;
         let mut arguments = vec![program.clone()];
@@ -202,8 +306,6 @@ impl Plan {
         for (slot, file) in groups.iter_mut().zip(group.into_iter().flat_map(Group::doors)) {
             *slot = file.as_raw_fd();
         }
-        // SAFETY: plain questions to the system.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let plan = Self {
             program,
             argv,
@@ -211,8 +313,7 @@ impl Plan {
             _texts: arguments.into_iter().chain(variables).collect(),
             descriptors: [stdin, stdout, stderr, failure],
             groups,
-            uid_map: text(format!("0 {uid} 1").into_bytes())?,
-            gid_map: text(format!("0 {gid} 1").into_bytes())?,
+            maps: Maps::new(identity)?,
         };
         Ok((plan, Pipes { stdin: to_stdin, stdout: from_stdout, stderr: from_stderr, failure: from_failure }))
     }
@@ -251,7 +352,13 @@ fn begin(flags: u64, plan: &Plan) -> io::Result<libc::pid_t> {
             libc::_exit(127)
         }
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, core::ptr::null_mut());
-        made
+        let pid = made?;
+        if let Err(error) = plan.maps.open_gate(pid) {
+            kill_group(pid);
+            reap(pid, Patience::Endless)?;
+            return Err(error);
+        }
+        Ok(pid)
     }
 }
 
@@ -285,24 +392,16 @@ fn errno() -> i32 {
 unsafe fn before_exec(flags: u64, plan: &Plan) -> (u8, i32) {
     // SAFETY: async-signal-safe system calls on data that lives in the plan.
     unsafe {
-        if flags & USER != 0 {
-            // A parent that hides its memory would hide the maps from us; exec makes a program readable again anyway.
-            libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
-            let maps = [
-                (c"/proc/self/setgroups", c"deny"),
-                (c"/proc/self/uid_map", plan.uid_map.as_c_str()),
-                (c"/proc/self/gid_map", plan.gid_map.as_c_str()),
-            ];
-            for (path, text) in maps {
-                if !write_whole(path, text.to_bytes()) {
-                    return (0, errno());
-                }
-            }
-        }
+        // Whatever keeps us must not keep us longer than our parent; a change of user undoes it, so it is asked for again below.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0);
+        // Before the change of user, as older kernels ask who writes and not who opened.
         for group in plan.groups {
             if group != -1 && libc::write(group, c"0".as_ptr().cast(), 1) != 1 {
                 return (1, errno());
             }
+        }
+        if flags & USER != 0 && !plan.maps.enter() {
+            return (0, errno());
         }
         if libc::setsid() == -1 {
             return (2, errno());
@@ -357,39 +456,48 @@ unsafe fn write_whole(path: &core::ffi::CStr, bytes: &[u8]) -> bool {
 /// The namespaces that a new process can begin in.
 struct Namespaces {
     user: Result<(), String>,
+    /// A process namespace, with a user namespace where there is one.
     pid: Result<(), String>,
+    /// A process namespace alone, which takes a privilege.
+    pid_alone: Result<(), String>,
+    /// Its user can be another one outside, which takes a privilege too.
+    other: bool,
 }
 
-/// Tries both, once in the life of this process, with children that end at once.
+/// Tries all, once in the life of this process, with children that end at once.
 fn namespaces() -> &'static Namespaces {
     static FOUND: OnceLock<Namespaces> = OnceLock::new();
     FOUND.get_or_init(|| {
-        let user = attempt(USER);
-        // Without a user namespace it takes a privilege, which a service may have.
-        let pid = attempt(if user.is_ok() { USER | PID } else { PID });
-        Namespaces { user, pid }
+        let own = Identity::own();
+        let user = attempt(USER, own);
+        let pid_alone = attempt(PID, own);
+        let pid = if user.is_ok() { attempt(USER | PID, own) } else { pid_alone.clone() };
+        let nobody = Identity { uid: NOBODY, gid: NOBODY, other: true };
+        let other = own.uid == 0 && user.is_ok() && attempt(USER, nobody).is_ok();
+        Namespaces { user, pid, pid_alone, other }
     })
 }
 
-/// Makes a child in these namespaces, which tries to map its user and ends.
-fn attempt(flags: u64) -> Result<(), String> {
-    // SAFETY: as in `begin`; the child only writes its maps and ends.
-    let made = unsafe {
-        let (uid, gid) = (libc::geteuid(), libc::getegid());
-        let maps = [format!("0 {uid} 1"), format!("0 {gid} 1")];
-        let made = make(flags);
-        if matches!(made, Ok(0)) {
-            libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
-            let right = flags & USER == 0
-                || (write_whole(c"/proc/self/setgroups", b"deny")
-                    && write_whole(c"/proc/self/uid_map", maps[0].as_bytes())
-                    && write_whole(c"/proc/self/gid_map", maps[1].as_bytes()));
-            // LOSSY: error numbers of these calls are below 133.
-            libc::_exit(if right { 0 } else { errno().clamp(1, 255) })
+/// Makes a child in these namespaces, which maps its user and ends.
+fn attempt(flags: u64, identity: Identity) -> Result<(), String> {
+    let outcome = Maps::new(identity).and_then(|maps| {
+        // SAFETY: the child only makes system calls, and ends.
+        let pid = unsafe {
+            let pid = make(flags)?;
+            if pid == 0 {
+                let right = flags & USER == 0 || maps.enter();
+                libc::_exit(if right { 0 } else { errno().clamp(1, 255) })
+            }
+            pid
+        };
+        let opened = if flags & USER == 0 { Ok(()) } else { maps.open_gate(pid) };
+        if opened.is_err() {
+            kill_group(pid);
         }
-        made
-    };
-    let status = made.and_then(|pid| reap(pid, Patience::Endless)).map_err(|error| error.to_string())?;
+        let status = reap(pid, Patience::Endless)?;
+        opened.map(|()| status)
+    });
+    let status = outcome.map_err(|error| error.to_string())?;
     match status.and_then(|status| status.code()) {
         Some(0) => Ok(()),
         Some(error) => Err(format!("cannot map the user: {}", io::Error::from_raw_os_error(error))),

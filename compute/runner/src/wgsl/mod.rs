@@ -2,12 +2,13 @@
 //!
 //! # Design
 //! Source is parsed and validated by naga ([`exact`] adds the rules that make results equal everywhere), every loop gets a counter
-//! ([`counter`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
+//! ([`counter`]), sizes are bounded ([`bounds`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
 //! Spec: specs/0003-job.md §7.
 //!
 //! # Invariants
 //! No shader reaches a driver in another way than `create_shader_module` with checks, from a module that naga validated.
 
+mod bounds;
 mod canary;
 mod counter;
 mod device;
@@ -86,6 +87,7 @@ fn admitted(program: &[u8], loop_iterations_max: u32) -> Result<naga::Module, Fa
         .validate(&module)
         .map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
     exact::check(&module, &info).and_then(|()| exact::check_words(source, &module)).map_err(Failure::kernel)?;
+    bounds::check(&module).map_err(Failure::kernel)?;
     counter::add(&mut module, loop_iterations_max);
     Ok(module)
 }

@@ -130,8 +130,6 @@ pub struct LayerReport {
 }
 
 impl LayerReport {
-    // A system without these layers obtains few.
-    #[cfg_attr(not(unix), allow(dead_code))]
     pub(crate) fn obtained(layer: Layer, note: impl Into<String>) -> Self {
         Self { layer, obtained: true, note: note.into() }
     }

@@ -342,7 +342,8 @@ mod tests {
         assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
         assert_eq!(command.judge(Runtime::Wgsl1, &lost), Ok(()), "each runtime has its own first worker");
         assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
-        let text = command.clone().judge(Runtime::Wasm1, &lost).map_err(|failure| failure.to_string());
+        let clone = command.clone();
+        let text = clone.judge(Runtime::Wasm1, &lost).map_err(|failure| failure.to_string());
         let told = "provider fault: a layer that this machine has failed now: landlock: switched off";
         assert_eq!(text, Err(told.to_owned()), "clones remember together");
         let text = command.judge(Runtime::Wasm1, &having(&[Layer::Landlock])).map_err(|failure| failure.to_string());

@@ -1,7 +1,9 @@
 //! Thin calls into the C library: all unsafe code of this crate besides the start itself.
 #![allow(unsafe_code)] // Each call with its reason.
 
-use std::{io, os::unix::process::ExitStatusExt as _, process::ExitStatus};
+use std::io;
+#[cfg(target_os = "linux")]
+use std::{os::unix::process::ExitStatusExt as _, process::ExitStatus};
 
 #[cfg(target_os = "linux")]
 pub(super) use linux::*;
@@ -86,7 +88,8 @@ pub(super) fn kill_group(pid: libc::pid_t) {
     }
 }
 
-/// Reaps a child. Without `patience` it returns `None` at once if the child still runs.
+/// Reaps a child. Without patience it returns `None` at once if the child still runs.
+#[cfg(target_os = "linux")]
 pub(super) fn reap(pid: libc::pid_t, patience: Patience) -> io::Result<Option<ExitStatus>> {
     let options = if patience == Patience::None { libc::WNOHANG } else { 0 };
     let mut status = 0;
@@ -106,6 +109,7 @@ pub(super) fn reap(pid: libc::pid_t, patience: Patience) -> io::Result<Option<Ex
 }
 
 /// How long [`reap`] waits.
+#[cfg(target_os = "linux")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Patience {
     /// Not at all.

@@ -58,6 +58,7 @@ const OPEN_FILES_MAX: u64 = 256;
 
 /// A worker to be started.
 #[derive(Clone, Debug)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))] // The last two fields matter to namespaces and groups.
 pub(crate) struct Start {
     /// Path of the binary.
     pub(crate) program: PathBuf,

@@ -6,7 +6,7 @@
 //! when its input ends.
 #![cfg_attr(unix, allow(unsafe_code))] // Code between fork and exec.
 
-use super::{Confinement, Start, Started};
+use super::{Confinement, Start, Started, left_out};
 use crate::isolation::{Layer, LayerReport};
 use std::{
     io,
@@ -92,16 +92,19 @@ fn before_exec() -> io::Result<()> {
 }
 
 /// What this system has of the layers.
-pub(crate) fn enter(_confinement: &Confinement) -> Vec<LayerReport> {
-    let mut reports =
-        vec![LayerReport { layer: Layer::CleanStart, obtained: true, note: "environment and pipes".to_owned() }];
+pub(crate) fn enter(confinement: &Confinement) -> Vec<LayerReport> {
+    let mut reports = vec![LayerReport::obtained(Layer::CleanStart, "environment and pipes")];
     if cfg!(unix) {
-        reports.push(LayerReport { layer: Layer::OwnSession, obtained: true, note: String::new() });
-        let note = "core files, descriptors, processor time".to_owned();
-        reports.push(LayerReport { layer: Layer::ResourceLimits, obtained: true, note });
+        reports.push(LayerReport::obtained(Layer::OwnSession, ""));
+        reports.push(LayerReport::obtained(Layer::ResourceLimits, "core files, descriptors, processor time"));
     }
+    // These cannot be left out here, and the others are not there.
+    reports.extend(confinement.without.iter().filter(|layer| !HERE.contains(layer)).map(|&layer| left_out(layer)));
     reports
 }
+
+/// The layers that a start has without being asked.
+const HERE: [Layer; 3] = [Layer::CleanStart, Layer::OwnSession, Layer::ResourceLimits];
 
 /// Elsewhere the parent's deadline has to do.
 #[cfg(not(unix))]

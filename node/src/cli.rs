@@ -375,6 +375,15 @@ pub(crate) struct Provide {
     /// Print what may run now in the provider of this folder, and why not, as JSON.
     #[arg(long, group = "wish")]
     pub(crate) status: bool,
+    /// Do not work unless workers are confined by this layer (docs/sandbox.md names them). May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) require_layer: Vec<keystead_runner::Layer>,
+    /// Leave out this layer of the workers' confinement, for a driver that cannot live with it. May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) without_layer: Vec<keystead_runner::Layer>,
+    /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) worker_reads: Vec<PathBuf>,
     /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,

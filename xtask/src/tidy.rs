@@ -52,6 +52,9 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("wgpu", &["keystead-runner"]),
     ("naga", &["keystead-runner"]),
     ("wasmtime", &["keystead-runner"]),
+    ("wasmparser", &["keystead-runner"]),
+    ("landlock", &["keystead-runner"]),
+    ("seccompiler", &["keystead-runner"]),
     ("blst", &["keystead-proof"]),
     ("clap", &["keystead"]),
 ];

@@ -98,6 +98,7 @@ mod tests {
             known_answer: true,
             adapters: vec!["llvmpipe".to_owned()],
             took_ms: 1,
+            isolation: crate::isolation::Isolation::default(),
             device: Some(Device {
                 name: "llvmpipe".to_owned(),
                 backend: "Vulkan".to_owned(),

@@ -4,11 +4,11 @@
 //! The worker says [`Reply::Ready`], then answers one [`Request`] at a time, in order. `Begin` may come once: a second job needs a second
 //! process.
 
-use crate::{failure::Failure, report::SelfTest};
+use crate::{failure::Failure, isolation::LayerReport, report::SelfTest};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,10 +29,12 @@ pub(crate) enum Request {
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The process runs and its engine exists.
+    /// The process is confined and its engine exists.
     Ready {
         /// [`PROTOCOL`].
         protocol: u16,
+        /// What it could take away from itself.
+        layers: Vec<LayerReport>,
     },
     /// Answer to `Probe`.
     SelfTest(Box<SelfTest>),

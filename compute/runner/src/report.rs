@@ -1,5 +1,6 @@
 //! What a machine can do, as its own self-test found it: claimed, not proved.
 
+use crate::isolation::Isolation;
 use serde::{Deserialize, Serialize};
 
 /// The result of a runtime's self-test. JSON with camelCase keys.
@@ -18,6 +19,9 @@ pub struct SelfTest {
     pub adapters: Vec<String>,
     /// How long the self-test took, ms.
     pub took_ms: u64,
+    /// What the worker was confined by. Empty in reports of older versions, and inside the worker.
+    #[serde(default)]
+    pub isolation: Isolation,
 }
 
 /// An adapter and what it allows.

@@ -6,6 +6,8 @@
 
 use crate::{
     failure::{Failure, Limit},
+    isolation::Isolation,
+    machine::Promise,
     message::{Done, Reply, Request},
     process::{Worker, WorkerCommand},
     report::SelfTest,
@@ -21,6 +23,11 @@ const PREPARE_MS_MAX: u64 = 60_000;
 const PROBE_MAX: Duration = Duration::from_secs(120);
 /// Time to move one input or output over a pipe; 144 MiB take well under a second.
 const TRANSFER_MS_MAX: u64 = 30_000;
+/// What a worker may take beside the job's declared memory, bytes, where a control group can bound it: compiler, engine or driver, and the bytes on
+/// their way.
+const BESIDE_BYTES: u64 = 2 << 30;
+/// Copies of a job's declared memory that `wgsl/1` may hold at once: in the frame, in the driver's staging and buffers, on the way back.
+const COPIES: u64 = 3;
 
 /// A job with the bytes that all its units share.
 #[derive(Clone, Debug)]
@@ -114,8 +121,11 @@ pub struct Session {
     job: Job,
     stop: Stop,
     engine: String,
+    isolation: Isolation,
     /// None while a unit runs and after the worker was lost.
     worker: Option<Worker>,
+    /// The memory that this machine gives to the job as long as the session lives.
+    _memory: Promise,
 }
 
 impl Session {
@@ -125,7 +135,9 @@ impl Session {
     /// [`Failure::KernelRejected`] and [`Failure::LimitHit`] if the program breaks a rule; the others as their docs say.
     pub async fn open(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
         job.check()?;
-        let mut session = Self { command, job, stop, engine: String::new(), worker: None };
+        let _memory = command.promise(job.spec.limits.memory_bytes_max)?;
+        let (engine, isolation) = Default::default();
+        let mut session = Self { command, job, stop, engine, isolation, worker: None, _memory };
         let worker = session.start().await?;
         session.worker = Some(worker);
         Ok(session)
@@ -135,6 +147,12 @@ impl Session {
     #[must_use]
     pub fn engine(&self) -> &str {
         &self.engine
+    }
+
+    /// What the present or last worker was confined by.
+    #[must_use]
+    pub const fn isolation(&self) -> &Isolation {
+        &self.isolation
     }
 
     /// The worker's process id; `None` if the last one was lost.
@@ -172,12 +190,15 @@ impl Session {
             started = begin(&self.command, &self.job) => started,
         }?;
         self.engine = engine;
+        self.isolation = worker.isolation().clone();
         Ok(worker)
     }
 }
 
 async fn begin(command: &WorkerCommand, job: &Job) -> Result<(Worker, String), Failure> {
     let mut worker = Worker::start(command, job.spec.runtime).await?;
+    let declared = job.spec.limits.memory_bytes_max;
+    worker.limit_memory(declared.saturating_mul(COPIES).saturating_add(BESIDE_BYTES))?;
     // LOSSY: a program has at most 16 MiB, checked before.
     #[allow(clippy::cast_possible_truncation)]
     let request = Request::Begin { spec: job.spec.encode(), program_bytes: job.program.len() as u32 };
@@ -225,7 +246,7 @@ pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> R
     let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));
     let answer = tokio::time::timeout(PROBE_MAX, worker.receive(0)).await.unwrap_or_else(|_| Err(late()))?;
     match answer.0 {
-        Reply::SelfTest(report) => Ok(*report),
+        Reply::SelfTest(report) => Ok(SelfTest { isolation: worker.isolation().clone(), ..*report }),
         Reply::Failed(failure) => Err(failure),
         other => Err(unexpected(&other)),
     }

@@ -2,12 +2,13 @@
 //!
 //! # Design
 //! Source is parsed and validated by naga ([`exact`] adds the rules that make results equal everywhere), every loop gets a counter
-//! ([`counter`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
+//! ([`counter`]), sizes are bounded ([`bounds`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
 //! Spec: specs/0003-job.md §7.
 //!
 //! # Invariants
 //! No shader reaches a driver in another way than `create_shader_module` with checks, from a module that naga validated.
 
+mod bounds;
 mod canary;
 mod counter;
 mod device;
@@ -15,6 +16,7 @@ mod exact;
 
 use crate::{
     failure::{Failure, Limit},
+    isolation::Isolation,
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
@@ -37,7 +39,15 @@ impl Runtime for Wgsl {
         let adapters = found.iter().map(|found| found.summary()).collect();
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let runtime = keystead_job::Runtime::Wgsl1;
-        Ok(SelfTest { runtime, engine: engine_name(&found), known_answer, device: Some(device), adapters, took_ms })
+        Ok(SelfTest {
+            runtime,
+            engine: engine_name(&found),
+            known_answer,
+            device: Some(device),
+            adapters,
+            took_ms,
+            isolation: Isolation::default(),
+        })
     }
 
     fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
@@ -77,6 +87,7 @@ fn admitted(program: &[u8], loop_iterations_max: u32) -> Result<naga::Module, Fa
         .validate(&module)
         .map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
     exact::check(&module, &info).and_then(|()| exact::check_words(source, &module)).map_err(Failure::kernel)?;
+    bounds::check(&module).map_err(Failure::kernel)?;
     counter::add(&mut module, loop_iterations_max);
     Ok(module)
 }

@@ -33,7 +33,10 @@ impl Capability {
                 Err(failure) => say(&format!("  {runtime}  not offered: {failure}")),
             }
         }
-        ensure!(!tests.is_empty(), "this machine passed no self-test, so it has nothing to offer");
+        ensure!(
+            !tests.is_empty(),
+            "this machine passed no self-test, or lacks a layer that --require-layer demands, so it has nothing to offer"
+        );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
         Ok(Self { tests, hash: keccak256(&json) })
@@ -61,6 +64,9 @@ fn show(test: &SelfTest) {
     );
     let verdict = if test.known_answer { "passed" } else { "FAILED, not offered" };
     say(&format!("  {}  {verdict} in {} ms  {device}", test.runtime, test.took_ms));
+    for line in test.isolation.to_string().lines() {
+        say(&format!("          {line}"));
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

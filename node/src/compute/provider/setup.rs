@@ -63,7 +63,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     );
     let market = Market { account };
     say("Self-test:");
-    let command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
+    let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
     let endpoint = endpoint(options).await?;
     register(options, &market, &endpoint, &capability).await?;
@@ -82,6 +82,17 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let book = Book::new(market, Arc::clone(&store), records, command, capability, owner, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Workers confined as the owner wishes.
+fn worker_command(options: &Provide) -> Result<WorkerCommand> {
+    let mut command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
+    for path in &options.worker_reads {
+        let path = path.canonicalize().wrap_err_with(|| format!("cannot let workers read {}", path.display()))?;
+        command = command.with_readable(path);
+    }
+    let command = options.without_layer.iter().fold(command, |command, &layer| command.without(layer));
+    Ok(command.requiring(options.require_layer.iter().copied()))
 }
 
 async fn endpoint(options: &Provide) -> Result<Endpoint> {

@@ -82,7 +82,14 @@ impl Runtime for Wasm {
         Ok(SelfTest { runtime, engine: engine_name(), known_answer, device: None, adapters: Vec::new(), took_ms })
     }
 
-    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
+    // There is one engine, and it is exact: it is its own reference.
+    fn prepare(
+        &mut self,
+        job: &JobSpec,
+        program: &[u8],
+        common: Vec<u8>,
+        _: crate::message::Engine,
+    ) -> Result<Box<dyn Prepared>, Failure> {
         let memory = job.limits.memory_bytes_max;
         let writable = memory.saturating_add(COMPILER_BYTES);
         sandbox::limit_memory(writable, writable.saturating_add(RESERVATION_BYTES)).map_err(Failure::provider)?;

@@ -98,6 +98,9 @@ fn job() -> Job {
         common_hash: blob_hash(b""),
         units_hash: hash_list(&[blob_hash(b"unit")]),
         unit_count: 1,
+        segment_count: 1,
+        checker: None,
+        tolerance: None,
         limits: Limits {
             wall_ms_max: 10_000,
             fuel_max: 1_000_000,

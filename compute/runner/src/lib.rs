@@ -40,10 +40,10 @@ mod worker;
 pub use admit::{Refusal, admit};
 pub use failure::{Failure, Fault, Limit};
 pub use isolation::{Isolation, Layer, LayerReport, UnknownLayer};
-pub use message::{Done, Usage};
+pub use message::{Done, Usage, Words};
 pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};
-pub use session::{Job, Session, Stop, probe};
+pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
 pub use worker::{confine, worker_main};
 
 /// The subcommand under which the binary becomes a worker; its only argument is the runtime's name (`wasm/1`, `wgsl/1`).

@@ -94,7 +94,14 @@ impl Runtime for Wasm {
         })
     }
 
-    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
+    // There is one engine, and it is exact: it is its own reference.
+    fn prepare(
+        &mut self,
+        job: &JobSpec,
+        program: &[u8],
+        common: Vec<u8>,
+        _: crate::message::Engine,
+    ) -> Result<Box<dyn Prepared>, Failure> {
         let memory = job.limits.memory_bytes_max;
         let writable = memory.saturating_add(COMPILER_BYTES);
         sandbox::limit_memory(writable, Some(writable.saturating_add(RESERVATION_BYTES))).map_err(Failure::provider)?;

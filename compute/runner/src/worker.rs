@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     frame,
     isolation::{Isolation, LayerReport},
-    message::{PROTOCOL, Reply, Request},
+    message::{PROTOCOL, Reply, Request, Usage},
     runtime::{Prepared, Runtime, engine},
     sandbox::{self, Confinement},
 };
@@ -145,7 +145,7 @@ fn answer(
 ) -> Result<(Reply, Vec<u8>), Failure> {
     match request {
         Request::Probe => Ok((Reply::SelfTest(Box::new(engine.probe()?)), Vec::new())),
-        Request::Begin { spec, program_bytes } => {
+        Request::Begin { spec, program_bytes, engine: on } => {
             if prepared.is_some() {
                 return Err(Failure::provider("a worker serves one job only"));
             }
@@ -154,7 +154,7 @@ fn answer(
                 return Err(Failure::provider("the program is longer than the frame"));
             }
             let common = payload.split_off(program_bytes as usize);
-            let job = engine.prepare(&spec, &payload, common)?;
+            let job = engine.prepare(&spec, &payload, common, on)?;
             let engine = job.engine();
             *prepared = Some((spec, job));
             Ok((Reply::Begun { engine }, Vec::new()))
@@ -168,6 +168,16 @@ fn answer(
             let mut done = job.run(&payload)?;
             done.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             Ok((Reply::Done(done.usage), done.output))
+        }
+        Request::Workgroups(workgroups) => {
+            let Some((spec, job)) = prepared else {
+                return Err(Failure::provider("no job was begun"));
+            };
+            backstop(spec, cores)?;
+            let started = Instant::now();
+            let words = job.run_workgroups(&payload, &workgroups)?;
+            let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Ok((Reply::Done(Usage { fuel: 0, wall_us }), words.encode()))
         }
     }
 }

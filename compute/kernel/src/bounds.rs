@@ -15,22 +15,29 @@ const DEPTH_MAX: u32 = 128;
 const EXPANDED_MAX: u64 = 100_000;
 
 /// Why a kernel is refused.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Private and local variables, all functions together.
     #[error("too much private memory: bytes={bytes} max={PRIVATE_BYTES_MAX}")]
-    Private { bytes: u64 },
+    Private {
+        /// How many.
+        bytes: u64,
+    },
+    /// Blocks within blocks.
     #[error("blocks nest too deep: max={DEPTH_MAX}")]
     Depth,
+    /// Size with every call replaced by its function.
     #[error(
         "the kernel expands to too much: more than {EXPANDED_MAX} expressions and statements with every call in its place"
     )]
     Expanded,
+    /// A type without a size.
     #[error("types without a layout: {0}")]
     Layout(String),
 }
 
 /// Checks a valid module, before anything is added to it.
-pub(super) fn check(module: &Module) -> Result<(), Error> {
+pub(crate) fn check(module: &Module) -> Result<(), Error> {
     let mut layouter = Layouter::default();
     layouter.update(module.to_ctx()).map_err(|error| Error::Layout(error.to_string()))?;
     let bytes_of = |ty| u64::from(layouter[ty].size);

@@ -32,6 +32,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-blobs", &["types"]),
     ("keystead-runner", &["job", "blobs"]),
     ("keystead-audit", &["types", "job"]),
+    ("keystead-payment", &["types", "job", "contracts"]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
     ("xtask", &[]),

@@ -1,0 +1,96 @@
+//! What is on the disk: round trips, damage, other versions.
+
+use crate::fixture::{after, policy, price, received, root, standing, terms};
+use alloy_primitives::{B256, keccak256};
+use keystead_payment::{Payee, Payer, Report, record::Error};
+
+fn payer_record(audited: bool) -> (Payer, Vec<u8>) {
+    let (mut payer, _, vouchers) = after(3, audited);
+    let last = vouchers[2].voucher;
+    let report = Report { channel_id: last.channel_id, window: 3, units: last.units, root: last.root };
+    let record = payer.pay(&received(report, 0), &standing()).unwrap().record().to_vec();
+    (payer, record)
+}
+
+fn payee_record(audited: bool) -> (Payee, Vec<u8>) {
+    let (_, mut payee, _) = after(3, audited);
+    let record = payee.settle(&standing()).unwrap().record().to_vec();
+    (payee, record)
+}
+
+#[test]
+fn a_side_that_resumes_is_the_side_that_died() {
+    for audited in [false, true] {
+        let (payer, record) = payer_record(audited);
+        assert_eq!(Payer::resume(terms(audited), price(), &record), Ok(payer));
+        let (payee, record) = payee_record(audited);
+        assert_eq!(Payee::resume(terms(audited), policy(), &record), Ok(payee));
+    }
+}
+
+#[test]
+fn every_flipped_bit_and_every_torn_end_is_found() {
+    let (_, payer) = payer_record(true);
+    let (_, payee) = payee_record(true);
+    for end in 0..payer.len() {
+        assert!(Payer::resume(terms(true), price(), &payer[..end]).is_err(), "end {end}");
+    }
+    for end in 0..payee.len() {
+        assert!(Payee::resume(terms(true), policy(), &payee[..end]).is_err(), "end {end}");
+    }
+    for bit in 0..payer.len() * 8 {
+        let mut bytes = payer.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(Payer::resume(terms(true), price(), &bytes), Err(Error::Damaged), "bit {bit}");
+    }
+    for bit in 0..payee.len() * 8 {
+        let mut bytes = payee.clone();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert_eq!(Payee::resume(terms(true), policy(), &bytes), Err(Error::Damaged), "bit {bit}");
+    }
+}
+
+/// The record with a change and a hash that fits again.
+fn resealed(record: &[u8], change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = record[..record.len() - 32].to_vec();
+    change(&mut bytes);
+    let hash = keccak256(&bytes);
+    bytes.extend_from_slice(hash.as_slice());
+    bytes
+}
+
+#[test]
+fn another_version_side_channel_or_chain_is_refused() {
+    let (_, record) = payer_record(true);
+    let resume = |bytes: &[u8]| Payer::resume(terms(true), price(), bytes);
+    assert_eq!(resume(&resealed(&record, |bytes| bytes[0] = 2)), Err(Error::Version { got: 2 }));
+    assert_eq!(resume(&resealed(&record, |bytes| bytes[1] = 2)), Err(Error::Kind { got: 2 }));
+    assert_eq!(resume(&resealed(&record, |bytes| bytes.push(0))), Err(Error::Malformed));
+    assert_eq!(resume(&[]), Err(Error::Length { got_bytes: 0 }));
+    assert_eq!(resume(&[0; 128 * 1024 + 1]), Err(Error::Length { got_bytes: 128 * 1024 + 1 }));
+    let mut other = terms(true);
+    other.channel_id = B256::ZERO;
+    let expected = Error::AnotherChannel { got: terms(true).channel_id, expected: B256::ZERO };
+    assert_eq!(Payer::resume(other, price(), &record), Err(expected));
+    let mut other = terms(true);
+    other.domain.chain_id = 1;
+    assert!(matches!(Payer::resume(other, price(), &record), Err(Error::AnotherChannel { .. })));
+    let (_, record) = payee_record(true);
+    assert_eq!(Payer::resume(terms(true), price(), &record), Err(Error::Kind { got: 2 }));
+    // Three waiting vouchers cannot be a channel without audit.
+    assert_eq!(Payee::resume(terms(false), policy(), &record), Err(Error::Malformed));
+}
+
+#[test]
+fn the_bytes_of_a_record_are_pinned() {
+    // A changed hash here is a changed format: raise `record::VERSION`, and read the old one.
+    let (_, payer) = payer_record(true);
+    let (mut payee, _) = payee_record(true);
+    payee.begin(4, &standing()).unwrap();
+    let payee = payee.report(root(4, 4, 0)).unwrap().record().to_vec();
+    assert_eq!(keccak256(&payer).to_string(), PAYER);
+    assert_eq!(keccak256(&payee).to_string(), PAYEE);
+}
+
+const PAYER: &str = "0x6cdfde95c27bfb23faa0454af88fd79628752a3d72d096c66da1a6d14705283e";
+const PAYEE: &str = "0xdf12941591946b8875931b33132ee22220ed2aa5d0460b9252d32a0452856d24";

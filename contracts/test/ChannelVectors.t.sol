@@ -5,11 +5,12 @@ import {IChannel} from "../src/IChannel.sol";
 import {MockAudit} from "./ChannelTokens.sol";
 import {ChannelFixture} from "./ChannelFixture.sol";
 
-/// @title Vouchers and storage words of a real channel, as the vectors that Rust reads
+/// @title Vouchers and storage words of a real channel, as the vectors that Rust reads; claims that Rust makes
 /// @dev Spec: specs/0009-channel.md sections 5, 6 and 8. `KEYSTEAD_BLESS=true forge test --match-contract ChannelVectors`
 /// writes them anew, which approves a change of the formats.
 contract ChannelVectorsTest is ChannelFixture {
     string private constant VOUCHERS = "../specs/vectors/channel.json";
+    string private constant CLAIMS = "../specs/vectors/channel-claims.json";
     string private constant STORAGE = "../specs/vectors/channel-storage.json";
     uint256 private constant FIELDS = 7;
 
@@ -23,11 +24,41 @@ contract ChannelVectorsTest is ChannelFixture {
         _same(STORAGE, _storage());
     }
 
+    /// @dev The calls were made by the Rust package `keystead-payment` from its own vouchers; here they meet the contract.
+    function test_the_claims_that_rust_advises_are_paid() public {
+        vm.chainId(19283);
+        string memory json = vm.readFile(CLAIMS);
+        bytes32 channelId = _open(true);
+        vm.assertEq(channelId, _bytes32(json, ".channel_id"));
+        for (uint256 i = 0; i < 3; ++i) {
+            audit.set(_bytes32(json, string.concat(".window_ids[", vm.toString(i), "]")), MockAudit.Answer.Released);
+        }
+        vm.prank(PROVIDER);
+        (bool ok,) = address(channels).call(vm.parseJsonBytes(json, ".first_claim"));
+        vm.assertTrue(ok, "the first claim");
+        vm.assertEq(channels.credit(PROVIDER, KST), vm.parseJsonUint(json, ".first_amount"));
+        vm.prank(PROVIDER);
+        (ok,) = address(channels).call(vm.parseJsonBytes(json, ".last_claim"));
+        vm.assertTrue(!ok, "windows 4 to 6 are not released");
+        for (uint256 i = 3; i < 6; ++i) {
+            audit.set(_bytes32(json, string.concat(".window_ids[", vm.toString(i), "]")), MockAudit.Answer.Released);
+        }
+        vm.prank(PROVIDER);
+        (ok,) = address(channels).call(vm.parseJsonBytes(json, ".last_claim"));
+        vm.assertTrue(ok, "the last claim");
+        vm.assertEq(channels.credit(PROVIDER, KST), vm.parseJsonUint(json, ".last_amount"));
+        vm.assertEq(uint256(channels.channel(channelId).status), uint256(IChannel.Status.Closed));
+    }
+
     function test_a_channel_that_does_not_exist_has_only_zero_words() public {
         _open(true);
         for (uint256 i = 0; i < FIELDS; ++i) {
             vm.assertEq(vm.load(address(channels), _slot(keccak256("nothing"), i)), bytes32(0));
         }
+    }
+
+    function _bytes32(string memory json, string memory key) private pure returns (bytes32) {
+        return bytes32(vm.parseJsonBytes(json, key));
     }
 
     function _same(string memory path, string memory text) private {

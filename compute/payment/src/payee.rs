@@ -69,11 +69,12 @@ struct Body {
 }
 
 impl Payee {
-    /// The provider's side of a channel that was just opened. For one that may have a record, use [`Payee::resume`].
+    /// The provider's side of a channel that was just opened; its first record comes with it. For one that may have a record, use
+    /// [`Payee::resume`].
     ///
     /// # Errors
     /// [`Refusal`]: no work is done for this channel.
-    pub fn join(terms: Terms, policy: Policy, standing: &Standing) -> Result<Self, Refusal> {
+    pub fn join(terms: Terms, policy: Policy, standing: &Standing) -> Result<Draft<Self>, Refusal> {
         check_terms(&terms, &policy)?;
         if standing.claimed != 0 || standing.window != 0 {
             return Err(Refusal::RecordMissing { window: standing.window });
@@ -87,7 +88,7 @@ impl Payee {
             history: B256::ZERO,
             claimed: 0,
         };
-        Ok(Self { terms, policy, body, running: None })
+        Ok(Draft::new(record::encode(Kind::Payee, &body), Self { terms, policy, body, running: None }))
     }
 
     /// Goes on from the newest record on the disk.
@@ -99,10 +100,18 @@ impl Payee {
         if body.channel_id != terms.channel_id || body.domain != terms.domain {
             return Err(record::Error::AnotherChannel { got: body.channel_id, expected: terms.channel_id });
         }
-        if body.reported.len() > 1 || body.waiting.len() > WINDOWS_WAITING_MAX || !body.is_a_chain(terms.audited) {
+        let payee = Self { terms, policy, body, running: None };
+        let body = &payee.body;
+        let next = payee.last_window().checked_add(1);
+        let owed = body
+            .reported
+            .iter()
+            .all(|report| report.channel_id == terms.channel_id && Some(report.window) == next && report.units != 0);
+        let bounded = body.reported.len() <= 1 && body.waiting.len() <= WINDOWS_WAITING_MAX;
+        if !bounded || !owed || !body.is_a_chain(terms.audited) {
             return Err(record::Error::Malformed);
         }
-        Ok(Self { terms, policy, body, running: None })
+        Ok(payee)
     }
 
     /// What was agreed at the opening.

@@ -73,6 +73,12 @@ pub enum Refusal {
         /// The window.
         window: u64,
     },
+    /// The channel was paid from before and its record is gone. Close it: what was signed is not known any more.
+    #[error("the channel was used before and there is no record of it: claimed_window={window}")]
+    RecordMissing {
+        /// The last window that was claimed.
+        window: u64,
+    },
     /// The channel is not open: nothing is promised that may come too late.
     #[error("the channel is not open: status={status:?}")]
     NotOpen {
@@ -123,12 +129,17 @@ struct Body {
 }
 
 impl Payer {
-    /// The customer's side of a channel that was just opened. Nothing was signed: for a channel that may have a record, use
-    /// [`Payer::resume`].
-    #[must_use]
-    pub const fn open(terms: Terms, price: Price) -> Self {
+    /// The customer's side of a channel that this program has just opened; its first record comes with it. A channel of ours that has
+    /// no record is never opened again here: it may have lost vouchers that were signed, so it is closed.
+    ///
+    /// # Errors
+    /// [`Refusal::RecordMissing`]: vouchers of this channel are known to exist. Close it.
+    pub fn open(terms: Terms, price: Price, standing: &Standing) -> Result<Draft<Self>, Refusal> {
+        if standing.claimed != 0 || standing.window != 0 {
+            return Err(Refusal::RecordMissing { window: standing.window });
+        }
         let body = Body { domain: terms.domain, channel_id: terms.channel_id, last: Vec::new(), found_wrong: 0 };
-        Self { terms, price, body }
+        Ok(Draft::new(record::encode(Kind::Payer, &body), Self { terms, price, body }))
     }
 
     /// Goes on from the newest record on the disk.

@@ -6,7 +6,7 @@
 //! `specs/vectors/channel.json`.
 
 use alloy_primitives::{Address, B256, FixedBytes, Keccak256, U256, keccak256};
-use alloy_rlp::{RlpDecodable, RlpEncodable};
+use alloy_rlp::{Decodable, RlpDecodable, RlpEncodable};
 use keystead_contracts::{CHANNEL_ADDRESS, bindings::channel::IChannel};
 use secp256k1::{
     Message, SECP256K1,
@@ -206,6 +206,27 @@ impl Signature {
     }
 }
 
+/// Longest message with a voucher and its signature: 32-byte words with their heads, 65 bytes of signature, two list heads.
+pub const SIGNED_BYTES_MAX: usize = 224;
+
+/// The bytes are not the one encoding of a message of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a payment message: got_bytes={got_bytes} max_bytes={max_bytes}")]
+pub struct Malformed {
+    /// How many bytes there were.
+    pub got_bytes: usize,
+    /// Most that there may be.
+    pub max_bytes: usize,
+}
+
+pub(crate) fn decode_message<T: Decodable>(bytes: &[u8], max_bytes: usize) -> Result<T, Malformed> {
+    let malformed = Malformed { got_bytes: bytes.len(), max_bytes };
+    if bytes.len() > max_bytes {
+        return Err(malformed);
+    }
+    alloy_rlp::decode_exact(bytes).map_err(|_| malformed)
+}
+
 /// A voucher with its signature, which may be anybody's until [`Signed::verify`] says whose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct Signed {
@@ -216,6 +237,20 @@ pub struct Signed {
 }
 
 impl Signed {
+    /// The message to the provider: RLP, at most [`SIGNED_BYTES_MAX`] bytes. Spec: specs/0009-channel.md section 11.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        alloy_rlp::encode(self)
+    }
+
+    /// Reads such a message; hostile bytes are fine. One encoding per value.
+    ///
+    /// # Errors
+    /// [`Malformed`]: drop it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        decode_message(bytes, SIGNED_BYTES_MAX)
+    }
+
     /// Checks that `signer` signed this voucher for this domain.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! A window of units: what the provider reports, and the proof that the customer has its outputs.
 
-use crate::voucher::window_id;
+use crate::voucher::{Malformed, decode_message, window_id};
 use alloy_primitives::B256;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use keystead_job::commitment::{Secret, Tree};
@@ -46,7 +46,24 @@ pub enum DeliveryError {
     },
 }
 
+/// Longest message with a report: two 32-byte words and two numbers with their heads.
+pub const REPORT_BYTES_MAX: usize = 84;
+
 impl Report {
+    /// The message to the customer: RLP, at most [`REPORT_BYTES_MAX`] bytes. Spec: specs/0009-channel.md section 11.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        alloy_rlp::encode(self)
+    }
+
+    /// Reads such a message; hostile bytes are fine. One encoding per value.
+    ///
+    /// # Errors
+    /// [`Malformed`]: drop it.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Malformed> {
+        decode_message(bytes, REPORT_BYTES_MAX)
+    }
+
     /// What the audit knows this window by.
     #[must_use]
     pub fn id(&self) -> B256 {

@@ -9,6 +9,8 @@
     unreachable_pub
 )]
 
+#[path = "payment/claims.rs"]
+mod claims;
 #[path = "payment/disorder.rs"]
 mod disorder;
 #[path = "payment/fixture.rs"]

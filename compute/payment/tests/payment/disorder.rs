@@ -3,7 +3,7 @@
 //! Goal: no window ever gets two vouchers, no side risks more than one window, every claim that is advised is one that the contract
 //! takes, and with good luck at the end everything is paid. Method: random operations; after each, everything is compared.
 
-use crate::fixture::{DEPOSIT, PER_UNIT, UNITS, delivery, policy, price, root, sign, standing, terms};
+use crate::fixture::{DEPOSIT, PER_UNIT, UNITS, delivery, joined, opened, policy, price, root, sign, standing, terms};
 use alloy_primitives::{B256, keccak256};
 use keystead_contracts::storage::channel::Status;
 use keystead_job::commitment::Secret;
@@ -109,9 +109,9 @@ impl World {
             audited,
             chain: standing(),
             answers: HashMap::new(),
-            payer: Payer::open(terms(audited), price()),
+            payer: opened(audited),
             payer_disk: None,
-            payee: Payee::join(terms(audited), policy(), &standing()).unwrap(),
+            payee: joined(audited),
             payee_disk: None,
             reports: Vec::new(),
             vouchers: Vec::new(),
@@ -129,14 +129,14 @@ impl World {
     fn payer_dies(&mut self) {
         self.payer = match &self.payer_disk {
             Some(record) => Payer::resume(terms(self.audited), price(), record).unwrap(),
-            None => Payer::open(terms(self.audited), price()),
+            None => opened(self.audited),
         };
     }
 
     fn payee_dies(&mut self) {
         self.payee = match &self.payee_disk {
             Some(record) => Payee::resume(terms(self.audited), policy(), record).unwrap(),
-            None => Payee::join(terms(self.audited), policy(), &standing()).unwrap(),
+            None => joined(self.audited),
         };
     }
 

@@ -115,10 +115,18 @@ pub fn sign(voucher: Voucher) -> Signed {
     signed
 }
 
+pub fn opened(audited: bool) -> Payer {
+    Payer::open(terms(audited), price(), &standing()).unwrap().saved()
+}
+
+pub fn joined(audited: bool) -> Payee {
+    Payee::join(terms(audited), policy(), &standing()).unwrap().saved()
+}
+
 /// A payer and a payee that have paid `windows` whole windows, with all vouchers.
 pub fn after(windows: u64, audited: bool) -> (Payer, Payee, Vec<Signed>) {
-    let mut payer = Payer::open(terms(audited), price());
-    let mut payee = Payee::join(terms(audited), policy(), &standing()).unwrap();
+    let mut payer = opened(audited);
+    let mut payee = joined(audited);
     let vouchers = (1..=windows).map(|window| one(&mut payer, &mut payee, window)).collect();
     (payer, payee, vouchers)
 }

@@ -1,8 +1,10 @@
 //! What is on the disk: round trips, damage, other versions.
 
-use crate::fixture::{after, policy, price, received, root, standing, terms};
+use crate::fixture::{after, policy, price, received, root, sign, standing, terms};
 use alloy_primitives::{B256, keccak256};
-use keystead_payment::{Payee, Payer, Report, record::Error};
+use keystead_payment::{
+    Payee, Payer, Report, Signed, Voucher, record::Error, voucher::SIGNED_BYTES_MAX, window::REPORT_BYTES_MAX,
+};
 
 fn payer_record(audited: bool) -> (Payer, Vec<u8>) {
     let (mut payer, _, vouchers) = after(3, audited);
@@ -79,6 +81,53 @@ fn another_version_side_channel_or_chain_is_refused() {
     assert_eq!(Payer::resume(terms(true), price(), &record), Err(Error::Kind { got: 2 }));
     // Three waiting vouchers cannot be a channel without audit.
     assert_eq!(Payee::resume(terms(false), policy(), &record), Err(Error::Malformed));
+}
+
+#[test]
+fn the_first_record_comes_before_the_first_message() {
+    let draft = Payer::open(terms(true), price(), &standing()).unwrap();
+    let record = draft.record().to_vec();
+    assert_eq!(Payer::resume(terms(true), price(), &record), Ok(draft.saved()));
+    let draft = Payee::join(terms(true), policy(), &standing()).unwrap();
+    let record = draft.record().to_vec();
+    assert_eq!(Payee::resume(terms(true), policy(), &record), Ok(draft.saved()));
+}
+
+#[test]
+fn messages_have_one_encoding_and_a_bound() {
+    let (_, _, vouchers) = after(2, true);
+    let extreme = Voucher {
+        channel_id: B256::repeat_byte(0xff),
+        window: u64::MAX,
+        units: u32::MAX,
+        cumulative: u128::MAX,
+        held_back: u128::MAX,
+        root: B256::repeat_byte(0xff),
+        history: B256::repeat_byte(0xff),
+    };
+    for signed in vouchers.into_iter().chain([sign(extreme)]) {
+        let bytes = signed.to_bytes();
+        assert!(bytes.len() <= SIGNED_BYTES_MAX);
+        assert_eq!(Signed::from_bytes(&bytes), Ok(signed));
+        for end in 0..bytes.len() {
+            assert!(Signed::from_bytes(&bytes[..end]).is_err());
+        }
+        assert!(Signed::from_bytes(&[&bytes[..], &[0]].concat()).is_err());
+        for bit in 0..bytes.len() * 8 {
+            let mut changed = bytes.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = Signed::from_bytes(&changed) {
+                assert_ne!(other, signed);
+                assert_eq!(other.to_bytes(), changed, "one encoding per value");
+            }
+        }
+    }
+    let report = Report { channel_id: extreme.channel_id, window: u64::MAX, units: u32::MAX, root: extreme.root };
+    assert!(report.to_bytes().len() <= REPORT_BYTES_MAX);
+    assert_eq!(Report::from_bytes(&report.to_bytes()), Ok(report));
+    assert!(Report::from_bytes(&sign(extreme).to_bytes()).is_err());
+    assert!(Signed::from_bytes(&report.to_bytes()).is_err());
+    assert!(Signed::from_bytes(&[0xff; 300]).is_err());
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What each side refuses, at the edge from both sides, and that a refusal changes nothing.
 
 use crate::fixture::{
-    DEPOSIT, Key, START_S, UNITS, WINDOW_PRICE, after, delivery, one, policy, price, received, root, seconds, sign,
-    standing, terms,
+    DEPOSIT, Key, START_S, UNITS, WINDOW_PRICE, after, delivery, one, opened, policy, price, received, root, seconds,
+    sign, standing, terms,
 };
 use alloy_primitives::{Address, B256};
 use keystead_contracts::storage::channel::Status;
@@ -75,7 +75,7 @@ fn a_payer_promises_no_more_than_the_deposit_and_nothing_too_late() {
 
 #[test]
 fn a_payer_pays_for_agreed_sizes_only() {
-    let mut payer = Payer::open(terms(false), price());
+    let mut payer = opened(false);
     let large = Report { units: UNITS + 1, root: root(1, UNITS + 1, 0), ..report(1) };
     assert_eq!(
         payer.pay(&received(large, 0), &standing()).unwrap_err(),
@@ -84,7 +84,8 @@ fn a_payer_pays_for_agreed_sizes_only() {
     let small = Report { units: 1, root: root(1, 1, 0), ..report(1) };
     let voucher = payer.pay(&received(small, 0), &standing()).unwrap().saved();
     assert_eq!((voucher.cumulative, voucher.held_back), (WINDOW_PRICE / 4, 0));
-    let mut dear = Payer::open(terms(false), payer::Price { per_unit: u128::MAX, units_max: UNITS });
+    let dear = payer::Price { per_unit: u128::MAX, units_max: UNITS };
+    let mut dear = Payer::open(terms(false), dear, &standing()).unwrap().saved();
     let refusal = dear.pay(&received(report(1), 0), &standing()).unwrap_err();
     assert_eq!(refusal, payer::Refusal::Exhausted { window: 0 });
 }
@@ -117,9 +118,12 @@ fn a_payee_joins_only_channels_that_it_can_watch_and_that_pay_it() {
     assert_eq!(join(&|terms| (terms.audited, terms.challenge) = (false, seconds(3_600))), Ok(()));
     assert!(matches!(join(&|terms| terms.provider = Address::ZERO), Err(payee::Refusal::AnotherProvider { .. })));
     assert!(matches!(join(&|terms| terms.token = Address::repeat_byte(1)), Err(payee::Refusal::AnotherToken { .. })));
-    let used = Standing { window: 5, ..standing() };
-    let refusal = Payee::join(terms(true), policy(), &used).unwrap_err();
-    assert_eq!(refusal, payee::Refusal::RecordMissing { window: 5 });
+    for used in [Standing { window: 5, ..standing() }, Standing { claimed: 1, ..standing() }] {
+        let refusal = Payee::join(terms(true), policy(), &used).unwrap_err();
+        assert_eq!(refusal, payee::Refusal::RecordMissing { window: used.window });
+        let refusal = Payer::open(terms(true), price(), &used).unwrap_err();
+        assert_eq!(refusal, payer::Refusal::RecordMissing { window: used.window });
+    }
 }
 
 #[test]

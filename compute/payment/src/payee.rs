@@ -66,6 +66,8 @@ struct Body {
     window: u64,
     history: B256,
     claimed: u128,
+    /// The first window that the audit found wrong; zero if none was.
+    found_wrong: u64,
 }
 
 impl Payee {
@@ -87,6 +89,7 @@ impl Payee {
             window: 0,
             history: B256::ZERO,
             claimed: 0,
+            found_wrong: 0,
         };
         Ok(Draft::new(record::encode(Kind::Payee, &body), Self { terms, policy, body, running: None }))
     }
@@ -157,6 +160,9 @@ impl Payee {
     pub fn begin(&mut self, units: u32, standing: &Standing) -> Result<(), Refusal> {
         if let Some(report) = self.body.reported.first() {
             return Err(Refusal::Unpaid { window: report.window });
+        }
+        if self.body.found_wrong != 0 {
+            return Err(Refusal::FoundWrong { window: self.body.found_wrong });
         }
         if standing.status != Status::Open {
             return Err(Refusal::NotOpen { status: standing.status });
@@ -232,6 +238,15 @@ impl Payee {
         self.body.history = known.unwrap_or(self.body.history);
         self.body.claimed = standing.claimed;
         Ok(self.draft(()))
+    }
+
+    /// Notes that the audit found a window of this channel wrong: no more work, since nothing after that window can be claimed. The
+    /// first such window stays.
+    pub fn found_wrong(&mut self, window: u64) -> Draft<()> {
+        if self.body.found_wrong == 0 {
+            self.body.found_wrong = window.max(1);
+        }
+        self.draft(())
     }
 
     /// How long before the deadline a window must be reported, so that its audit and a claim still fit.

@@ -43,6 +43,12 @@ pub enum Refusal {
         /// The window.
         window: u64,
     },
+    /// The audit found a window wrong: nothing after it can be claimed. Claim what came before it, and close.
+    #[error("an earlier window was found wrong: window={window}")]
+    FoundWrong {
+        /// The window.
+        window: u64,
+    },
     /// The channel is not open.
     #[error("the channel is not open: status={status:?}")]
     NotOpen {

@@ -5,6 +5,7 @@ use alloy_primitives::{B256, keccak256};
 use keystead_payment::{
     Payee, Payer, Report, Signed, Voucher, record::Error, voucher::SIGNED_BYTES_MAX, window::REPORT_BYTES_MAX,
 };
+use proptest::prelude::*;
 
 fn payer_record(audited: bool) -> (Payer, Vec<u8>) {
     let (mut payer, _, vouchers) = after(3, audited);
@@ -83,6 +84,30 @@ fn another_version_side_channel_or_chain_is_refused() {
     assert_eq!(Payee::resume(terms(false), policy(), &record), Err(Error::Malformed));
 }
 
+proptest! {
+    #[test]
+    fn a_record_of_hostile_content_with_a_right_hash_is_read_or_refused_and_never_a_panic(
+        kind in 1_u8..3,
+        body in prop::collection::vec(any::<u8>(), 0..300),
+        cut in 0_usize..400,
+        byte: u8,
+    ) {
+        let sealed = |head: &[u8]| [head, keccak256(head).as_slice()].concat();
+        let noise = sealed(&[&[1, kind], body.as_slice()].concat());
+        let _ = Payer::resume(terms(true), price(), &noise);
+        let _ = Payee::resume(terms(true), policy(), &noise);
+        // One byte of a real one.
+        let (_, record) = payee_record(true);
+        let at = 2 + cut % (record.len() - 34);
+        let changed = resealed(&record, |bytes| bytes[at] = byte);
+        if let Ok(mut payee) = Payee::resume(terms(true), policy(), &changed) {
+            let _ = payee.prospect(|_| keystead_payment::Release::Released);
+            let _ = payee.begin(4, &standing());
+            let _ = payee.settle(&standing());
+        }
+    }
+}
+
 #[test]
 fn the_first_record_comes_before_the_first_message() {
     let draft = Payer::open(terms(true), price(), &standing()).unwrap();
@@ -142,4 +167,4 @@ fn the_bytes_of_a_record_are_pinned() {
 }
 
 const PAYER: &str = "0x6cdfde95c27bfb23faa0454af88fd79628752a3d72d096c66da1a6d14705283e";
-const PAYEE: &str = "0xdf12941591946b8875931b33132ee22220ed2aa5d0460b9252d32a0452856d24";
+const PAYEE: &str = "0x138a1df920c2b3d4f8b8a83af8a51a5b0c21cb87a958903431d8c8f0fffe95f4";

@@ -103,6 +103,17 @@ fn a_window_that_was_found_wrong_ends_the_payments_for_good() {
 }
 
 #[test]
+fn a_payee_that_was_convicted_works_no_more_and_keeps_what_it_has() {
+    let (_, mut payee, vouchers) = after(2, true);
+    let record = payee.found_wrong(2).record().to_vec();
+    payee.found_wrong(1).saved();
+    for mut payee in [payee, Payee::resume(terms(true), policy(), &record).unwrap()] {
+        assert_eq!(payee.begin(UNITS, &standing()), Err(payee::Refusal::FoundWrong { window: 2 }));
+        assert_eq!(payee.newest(), Some(&vouchers[1]));
+    }
+}
+
+#[test]
 fn a_payee_joins_only_channels_that_it_can_watch_and_that_pay_it() {
     let join = |change: &dyn Fn(&mut keystead_payment::Terms)| {
         let mut terms = terms(true);

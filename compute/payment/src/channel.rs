@@ -31,7 +31,8 @@ pub struct Terms {
 /// Where a channel stands as of a final block. Amounts are wei, or the smallest units of the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// The block's time since the Unix epoch.
+    /// The block's time since the Unix epoch. A side that has seen no block for a while must not begin or sign anything: what it
+    /// knows is old, and this number does not say how old.
     pub now: Duration,
     /// The status.
     pub status: Status,
@@ -90,4 +91,74 @@ pub fn from_entry(
         history: entry.history,
     };
     Ok((terms, standing))
+}
+
+#[cfg(test)]
+mod tests {
+    // Tests may stop at the first surprise.
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use alloy_primitives::aliases::U40;
+
+    fn entry() -> IChannel::Entry {
+        IChannel::Entry {
+            status: 1,
+            audited: true,
+            openedAt: U40::from(100),
+            expiresAt: U40::from(900),
+            closeAt: U40::ZERO,
+            closedAt: U40::ZERO,
+            challengeSeconds: 50,
+            deposit: 7,
+            claimed: 3,
+            history: B256::repeat_byte(1),
+            customer: Address::repeat_byte(2),
+            window: 4,
+            provider: Address::repeat_byte(3),
+            signer: Address::repeat_byte(4),
+            token: Address::repeat_byte(5),
+        }
+    }
+
+    #[test]
+    fn the_contracts_answer_is_taken_apart_without_loss() {
+        let now = Duration::from_secs(200);
+        let domain = Domain::of_chain(1);
+        let (terms, standing) = from_entry(domain, B256::repeat_byte(9), &entry(), now).unwrap();
+        let expected = Terms {
+            channel_id: B256::repeat_byte(9),
+            domain,
+            customer: Address::repeat_byte(2),
+            provider: Address::repeat_byte(3),
+            signer: Address::repeat_byte(4),
+            token: Address::repeat_byte(5),
+            audited: true,
+            challenge: Duration::from_secs(50),
+            expires_at: Duration::from_secs(900),
+        };
+        assert_eq!(terms, expected);
+        let expected = Standing {
+            now,
+            status: Status::Open,
+            deadline: Duration::from_secs(900),
+            deposit: 7,
+            claimed: 3,
+            window: 4,
+            history: B256::repeat_byte(1),
+        };
+        assert_eq!(standing, expected);
+    }
+
+    #[test]
+    fn a_request_moves_the_deadline_and_an_unknown_status_is_refused() {
+        let closing = IChannel::Entry { status: 2, closeAt: U40::from(250), ..entry() };
+        let (_, standing) = from_entry(Domain::of_chain(1), B256::ZERO, &closing, Duration::ZERO).unwrap();
+        assert_eq!((standing.status, standing.deadline), (Status::Closing, Duration::from_secs(250)));
+        for (status, known) in [(0, true), (5, true), (6, false), (255, false)] {
+            let other = IChannel::Entry { status, ..entry() };
+            let answer = from_entry(Domain::of_chain(1), B256::ZERO, &other, Duration::ZERO);
+            assert_eq!(answer.err(), (!known).then_some(StatusUnknown { got: status }));
+        }
+    }
 }

@@ -167,7 +167,7 @@ impl Payee {
         if standing.status != Status::Open {
             return Err(Refusal::NotOpen { status: standing.status });
         }
-        let max = self.policy.price.units_max;
+        let max = self.policy.price.units_max.get();
         let price = self.policy.price.of(units).filter(|_| units != 0 && units <= max);
         let price = price.ok_or(Refusal::UnitsOutOfRange { got: units, max })?;
         let needed = self.earned().checked_add(price).ok_or(Refusal::Exhausted)?;

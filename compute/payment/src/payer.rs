@@ -16,21 +16,22 @@ use crate::{
 use alloy_primitives::B256;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
 use keystead_contracts::storage::channel::Status;
+use std::num::{NonZeroU32, NonZeroU128};
 
 /// What was agreed with the provider, off the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// For one unit, in wei or the smallest units of the token.
-    pub per_unit: u128,
-    /// Most units in one window; the larger, the more each side risks.
-    pub units_max: u32,
+    /// For one unit, in wei or the smallest units of the token. Free work needs no channel.
+    pub per_unit: NonZeroU128,
+    /// Most units in one window; the larger, the more each side risks. A commitment has at most 65,536.
+    pub units_max: NonZeroU32,
 }
 
 impl Price {
     /// The price of a window, if it is a number.
     #[must_use]
     pub fn of(&self, units: u32) -> Option<u128> {
-        self.per_unit.checked_mul(units.into())
+        self.per_unit.get().checked_mul(units.into())
     }
 }
 
@@ -230,8 +231,9 @@ impl Payer {
         if report.window != expected {
             return Err(Refusal::AnotherWindow { got: report.window, expected });
         }
-        if report.units == 0 || report.units > self.price.units_max {
-            return Err(Refusal::UnitsOutOfRange { got: report.units, max: self.price.units_max });
+        let max = self.price.units_max.get();
+        if report.units == 0 || report.units > max {
+            return Err(Refusal::UnitsOutOfRange { got: report.units, max });
         }
         let price = self.price.of(report.units).ok_or(Refusal::Exhausted { window })?;
         let cumulative = self.promised().checked_add(price).ok_or(Refusal::Exhausted { window })?;

@@ -2,11 +2,11 @@
 //!
 //! `KEYSTEAD_WRITE_VECTORS=1 cargo test -p keystead-payment` writes `specs/vectors/channel-claims.json` anew; every other run compares.
 
-use crate::fixture::{Key, policy, received, root, seconds, standing, terms};
+use crate::fixture::{Key, policy, price_of, received, root, seconds, standing, terms};
 use alloy_primitives::{Address, B256, hex};
 use keystead_contracts::storage::channel::Status;
 use keystead_payment::{
-    Payee, Payer, Policy, Price, Release, Signed, Standing, Terms, Voucher,
+    Payee, Payer, Policy, Release, Signed, Standing, Terms, Voucher,
     payee::Ending,
     watch::{self, PayeeStep, Wish},
 };
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 const UNITS: u32 = 64;
-const PRICE: Price = Price { per_unit: 15_625_000_000, units_max: UNITS };
+const PER_UNIT: u128 = 15_625_000_000;
 
 /// Both sides over six windows of the channel that the Solidity test opens, the customer's deposit being ample.
 struct Scenario {
@@ -38,8 +38,9 @@ impl Scenario {
         let channel_id = text(&storage["channel_id"]).parse().unwrap();
         let terms = Terms { channel_id, provider, signer: key.address(), ..terms(true) };
         let chain = Standing { deposit: 1_000_000_000_000_000, ..standing() };
-        let policy = Policy { account: provider, price: PRICE, ..policy() };
-        let payer = Payer::open(terms, PRICE, &chain).unwrap().saved();
+        let price = price_of(PER_UNIT, UNITS);
+        let policy = Policy { account: provider, price, ..policy() };
+        let payer = Payer::open(terms, price, &chain).unwrap().saved();
         let payee = Payee::join(terms, policy, &chain).unwrap().saved();
         Self { key, terms, payer, payee, chain }
     }

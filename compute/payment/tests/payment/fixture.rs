@@ -68,7 +68,11 @@ pub fn terms(audited: bool) -> Terms {
 }
 
 pub fn price() -> Price {
-    Price { per_unit: PER_UNIT, units_max: UNITS }
+    price_of(PER_UNIT, UNITS)
+}
+
+pub fn price_of(per_unit: u128, units_max: u32) -> Price {
+    Price { per_unit: per_unit.try_into().unwrap(), units_max: units_max.try_into().unwrap() }
 }
 
 pub fn policy() -> Policy {

@@ -1,8 +1,8 @@
 //! What each side refuses, at the edge from both sides, and that a refusal changes nothing.
 
 use crate::fixture::{
-    DEPOSIT, Key, START_S, UNITS, WINDOW_PRICE, after, delivery, one, opened, policy, price, received, root, seconds,
-    sign, standing, terms,
+    DEPOSIT, Key, START_S, UNITS, WINDOW_PRICE, after, delivery, one, opened, policy, price, price_of, received, root,
+    seconds, sign, standing, terms,
 };
 use alloy_primitives::{Address, B256};
 use keystead_contracts::storage::channel::Status;
@@ -84,8 +84,7 @@ fn a_payer_pays_for_agreed_sizes_only() {
     let small = Report { units: 1, root: root(1, 1, 0), ..report(1) };
     let voucher = payer.pay(&received(small, 0), &standing()).unwrap().saved();
     assert_eq!((voucher.cumulative, voucher.held_back), (WINDOW_PRICE / 4, 0));
-    let dear = payer::Price { per_unit: u128::MAX, units_max: UNITS };
-    let mut dear = Payer::open(terms(false), dear, &standing()).unwrap().saved();
+    let mut dear = Payer::open(terms(false), price_of(u128::MAX, UNITS), &standing()).unwrap().saved();
     let refusal = dear.pay(&received(report(1), 0), &standing()).unwrap_err();
     assert_eq!(refusal, payer::Refusal::Exhausted { window: 0 });
 }

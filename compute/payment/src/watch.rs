@@ -108,7 +108,7 @@ pub enum PayerStep {
     Unknown,
 }
 
-/// What the customer's watcher should send.
+/// What the customer's watcher should send. A window that was found wrong is a reason to wish the end.
 #[must_use]
 pub fn payer(standing: &Standing, wish: Wish) -> PayerStep {
     match standing.status {

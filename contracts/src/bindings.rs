@@ -26,6 +26,15 @@ pub mod market {
     }
 }
 
+/// Payment channels. See `contracts/src/IChannel.sol`.
+pub mod channel {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Channel,
+        "artifacts/Channel.json"
+    }
+}
+
 /// A stored number, for end-to-end tests. See `contracts/test/fixtures/Counter.sol`.
 pub mod counter {
     alloy_sol_types::sol! {
@@ -51,6 +60,7 @@ mod tests {
 
     use super::{
         bench_token::BenchToken,
+        channel::Channel,
         counter::Counter,
         market::{IMarket, Market},
         providers::Providers,
@@ -83,6 +93,9 @@ mod tests {
         assert_eq!(Market::rejectCall::SELECTOR, keccak256("reject(uint256,uint8,bytes32)")[..4]);
         assert_eq!(Providers::registerCall::SELECTOR, keccak256("register((bytes32,bytes32,uint128,string))")[..4]);
         assert_eq!(Market::OrderDelivered::SIGNATURE_HASH, keccak256("OrderDelivered(uint256,bytes32,uint40)"));
+        let voucher = "(bytes32,uint64,uint32,uint128,uint128,bytes32,bytes32)";
+        assert_eq!(Channel::claimCall::SELECTOR, keccak256(format!("claim({voucher},bytes,(uint32,bytes32)[])"))[..4]);
+        assert_eq!(Channel::Claimed::SIGNATURE_HASH, keccak256("Claimed(bytes32,uint64,uint128)"));
         assert_eq!(Counter::Changed::SIGNATURE_HASH, keccak256("Changed(address,uint256)"));
         assert_eq!(BenchToken::transferCall::SELECTOR, keccak256("transfer(address,uint256)")[..4]);
     }

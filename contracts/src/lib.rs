@@ -5,7 +5,8 @@
 //! compares with them in CI. So `cargo build` needs no Node and no Solidity compiler.
 //! - [`bindings`]: calls, events and errors, generated from the ABI.
 //! - [`genesis`]: which code stands at which address from block 0 on.
-//! - [`storage`]: slot keys and decoders, for storage proofs. Spec: specs/0004-market.md section 6.
+//! - [`storage`]: slot keys and decoders, for storage proofs. Spec: specs/0004-market.md section 6, specs/0009-channel.md
+//!   section 8.
 //! - [`limits`]: the bounds that the contracts enforce, for checks before a transaction is sent.
 //!
 //! # Not here
@@ -22,7 +23,7 @@
 //! // What to ask `eth_getProof` for, to show the state of order 7:
 //! let slots = storage::OrderSlots::of(U256::from(7));
 //! assert_ne!(slots.progress, slots.terms);
-//! assert_eq!(genesis::contracts().len(), 2);
+//! assert_eq!(genesis::contracts()[1].address, keystead_contracts::MARKET_ADDRESS);
 //! ```
 
 pub mod bindings;
@@ -30,4 +31,4 @@ pub mod genesis;
 pub mod limits;
 pub mod storage;
 
-pub use genesis::{MARKET_ADDRESS, PROVIDERS_ADDRESS};
+pub use genesis::{CHANNEL_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS};

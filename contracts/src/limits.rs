@@ -1,7 +1,7 @@
 //! The bounds that the contracts enforce, so that a client can refuse before it sends.
 //!
-//! Spec: specs/0004-market.md section 5. All are inclusive; `specs/vectors/market-storage.json` carries the values that the
-//! contracts answer with, and a test compares.
+//! Spec: specs/0004-market.md section 5, specs/0009-channel.md section 7. All are inclusive; `specs/vectors/market-storage.json`
+//! and `channel-storage.json` carry the values that the contracts answer with, and a test compares.
 
 use alloy_primitives::{U256, uint};
 use std::time::Duration;
@@ -30,6 +30,15 @@ pub const ENDPOINT_BYTES_MAX: usize = 256;
 /// Most providers that one call of `Providers.page` returns.
 pub const PAGE_COUNT_MAX: usize = 64;
 
+/// Longest time of a channel's provider after a request to close; at least one second, whole seconds.
+pub const CHALLENGE_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// Longest life of a channel; at least one second, whole seconds.
+pub const CHANNEL_LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Most windows between the last claimed one and a voucher's that one claim may skip.
+pub const WINDOWS_PER_CLAIM_MAX: usize = 256;
+
 #[cfg(test)]
 mod tests {
     // Tests may stop at the first surprise.
@@ -50,5 +59,11 @@ mod tests {
         assert_eq!(limits["endpoint_bytes_max"], ENDPOINT_BYTES_MAX);
         assert_eq!(limits["page_count_max"], PAGE_COUNT_MAX);
         assert_eq!(limits["price_wei_per_unit_max"], PRICE_WEI_PER_UNIT_MAX.to_string());
+        let vector: serde_json::Value =
+            serde_json::from_str(include_str!("../../specs/vectors/channel-storage.json")).unwrap();
+        let limits = &vector["limits"];
+        assert_eq!(limits["challenge_seconds_max"], CHALLENGE_MAX.as_secs());
+        assert_eq!(limits["life_seconds_max"], CHANNEL_LIFE_MAX.as_secs());
+        assert_eq!(limits["windows_per_claim_max"], WINDOWS_PER_CLAIM_MAX);
     }
 }

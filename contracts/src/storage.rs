@@ -1,16 +1,17 @@
-//! Where orders and providers lie in the contracts' storage, and what the words there mean.
+//! Where orders, providers and channels lie in the contracts' storage, and what the words there mean.
 //!
 //! # Design
 //! A light client asks for storage proofs of the slots given here and decodes the proved words, so it needs neither the
 //! contract nor an EVM. Mappings follow Solidity: the value of key `k` of the mapping at slot `p` starts at
 //! `keccak256(pad32(k) || pad32(p))`, and the fields of a structure follow in consecutive slots. Spec: specs/0004-market.md
-//! section 6. The tests compare every offset with the compiler's storage layout in the artifacts and with words that a real
-//! EVM stored (`specs/vectors/market-storage.json`).
+//! section 6; channels: specs/0009-channel.md section 8. The tests compare every offset with the compiler's storage layout in
+//! the artifacts and with words that a real EVM stored (`specs/vectors/market-storage.json`, `channel-storage.json`).
 //!
 //! # Invariants
 //! - Decoders are pure, accept every 32-byte word, and refuse words that the contracts cannot write.
-//! - All-zero words of an order mean that there is no such order: absence is provable.
+//! - All-zero words of an order or a channel mean that there is no such order or channel: absence is provable.
 
+pub mod channel;
 mod error;
 mod fields;
 mod order;

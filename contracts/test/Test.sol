@@ -5,10 +5,14 @@ pragma solidity 0.8.37;
 /// @notice forge answers these calls at a fixed address; there is no contract behind it.
 interface Vm {
     function warp(uint256 timestamp) external;
+    function roll(uint256 height) external;
+    function chainId(uint256 id) external;
     function deal(address account, uint256 balanceWei) external;
     function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32 word);
     function prank(address caller) external;
+    function addr(uint256 key) external pure returns (address account);
+    function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function assume(bool condition) external pure;
     function expectRevert(bytes4 selector) external;
     function expectRevert(bytes calldata data) external;
@@ -18,9 +22,11 @@ interface Vm {
     function readFile(string calldata path) external view returns (string memory);
     function writeFile(string calldata path, string calldata text) external;
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
+    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function toString(address value) external pure returns (string memory);
     function toString(bytes32 value) external pure returns (string memory);
     function toString(uint256 value) external pure returns (string memory);
+    function toString(bytes calldata value) external pure returns (string memory);
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256 gasUsed);
     function assertTrue(bool condition, string calldata message) external pure;
     function assertEq(uint256 left, uint256 right) external pure;

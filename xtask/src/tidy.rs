@@ -34,6 +34,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-runner", &["job", "kernel", "blobs"]),
     ("keystead-audit", &["types", "job"]),
     ("keystead-owner", &[]),
+    ("keystead-payment", &["types", "job", "contracts"]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
     ("keystead-sim-market", &["*"]),

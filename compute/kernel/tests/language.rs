@@ -153,9 +153,9 @@ fn barriers_let_each_invocation_see_what_the_others_wrote() {
     );
     let out = run(Profile::Exact, &source, &Dispatch { workgroups: [2, 1, 1], output_words: 130, ..DISPATCH }).unwrap();
     let mut sum = 0;
-    for at in 0..128 {
-        sum = if at == 64 { 0 } else { sum } + at as u32 + 1;
-        assert_eq!(out[at], sum, "{at}");
+    for (at, word) in (0..).zip(&out[..128]) {
+        sum = if at == 64 { 0 } else { sum } + at + 1;
+        assert_eq!(*word, sum, "{at}");
     }
     assert_eq!(out[128..], [(0..64).sum::<u32>(), (64..128).sum()]);
 }

@@ -1,6 +1,6 @@
 //! What a storage word can have wrong with it.
 
-use super::{Reason, Status};
+use super::{Reason, Status, channel};
 use alloy_primitives::B256;
 
 /// A proved word that the contracts cannot have written: the node that proved it runs other code, or the slot is another's.
@@ -25,5 +25,27 @@ pub enum Error {
     ReasonUnknown {
         /// The number found.
         got: u8,
+    },
+    /// The status is not one of [`channel::Status`].
+    #[error("unknown channel status: got={got} max={max}", max = channel::Status::MAX)]
+    ChannelStatusUnknown {
+        /// The number found.
+        got: u8,
+    },
+    /// A yes or no is neither.
+    #[error("not a flag in a storage word: slot_name={slot_name} got={got}")]
+    FlagUnknown {
+        /// Which slot of the structure.
+        slot_name: &'static str,
+        /// The number found.
+        got: u8,
+    },
+    /// A channel paid more than was paid in.
+    #[error("a channel cannot have paid this: claimed={claimed} deposit={deposit}")]
+    ClaimedTooMuch {
+        /// What was claimed.
+        claimed: u128,
+        /// What was paid in.
+        deposit: u128,
     },
 }

@@ -1,0 +1,12 @@
+//! The planner against a naive one, and the formats against their vectors.
+#![allow(
+    clippy::unwrap_used,
+    clippy::arithmetic_side_effects,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "tests: a panic is a failure, and numbers are small"
+)]
+
+mod oracle;
+mod planner;
+mod sample;

@@ -15,13 +15,14 @@
 //! below one smallest unit per second, and the same everywhere.
 //!
 //! # Invariants
-//! Nothing overflows: a price per unit is at most 10^24 < 2^80, paid units in 1/1024 are below 2^32, each time is at most 2^40 us, each value
+//! Nothing overflows: a price per unit is at most 10^24 < 2^80, paid units in 1/1024 are below 2^32, each time is at most 2^40 us (longer ones count as that), each value
 //! below 2^81 per microsecond in 2^-20. So `price < 2^103`, a term of time is below 2^123 before the shift, one of carbon below 2^128, and
 //! the sum below 2^110.
 
 use crate::{
     need::{Checks, Lane, Need, TIME_US_MAX, Weights},
     offer::kernel_index,
+    record::claimed::LANES_MAX,
     table::{Columns, duration_us, reciprocal},
 };
 
@@ -45,7 +46,8 @@ pub(crate) struct Costed {
 /// The part of a job that its cost depends on, prepared once.
 #[derive(Clone, Debug)]
 pub(crate) struct Pricing {
-    units: u32,
+    /// How often a device with so many lanes takes them all: a division for each offer is saved.
+    turns: Vec<u32>,
     kernel: usize,
     work_mop: u64,
     /// Paid units in 1/1024, by lane: bonded, probation.
@@ -91,7 +93,7 @@ impl Pricing {
     pub(crate) fn new(need: &Need, blobs: Vec<(u64, u64)>) -> Self {
         let Weights { time_per_s, carbon_per_g } = need.weights;
         Self {
-            units: need.units,
+            turns: (0..=u32::from(LANES_MAX)).map(|lanes| need.units.div_ceil(lanes.max(1))).collect(),
             kernel: kernel_index(need.kernel),
             work_mop: need.work_mop,
             paid_q10: [Lane::Bonded, Lane::Probation].map(|lane| paid_q10(need.units, need.checks, lane)),
@@ -121,7 +123,8 @@ impl Pricing {
     pub(crate) fn costed(&self, columns: &Columns, row: usize, lane: Lane) -> Costed {
         let per_unit = self.per_unit(columns, row);
         let unit_us = clamped(duration_us(self.work_mop, columns.slowness[self.kernel][row]).max(1));
-        let turns = self.units.div_ceil(u32::from(columns.lanes[row]).max(1));
+        // No offer has more lanes than LANES_MAX.
+        let turns = self.turns.get(usize::from(columns.lanes[row])).copied().unwrap_or(u32::MAX);
         let run_us = clamped(unit_us.wrapping_mul(u64::from(turns)));
         let (down, cached) = (columns.down[row], columns.cached[row]);
         let missing = self
@@ -133,7 +136,7 @@ impl Pricing {
             .wrapping_add(clamped(duration_us(self.output_bytes, columns.up[row])));
         let net_us = clamped(self.rounds.wrapping_mul(u64::from(columns.rtt_us[row])).wrapping_add(moved));
         let queue_us = clamped(columns.queue_us[row]);
-        let finish_us = queue_us.wrapping_add(stage_us).wrapping_add(run_us).wrapping_add(net_us);
+        let finish_us = clamped(queue_us.wrapping_add(stage_us).wrapping_add(run_us).wrapping_add(net_us));
         Costed { per_unit, price: self.price(per_unit, lane), queue_us, stage_us, unit_us, run_us, net_us, finish_us }
     }
 

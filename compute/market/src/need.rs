@@ -158,7 +158,7 @@ pub struct Need {
     pub currency: Currency,
     /// Most for one unit, smallest units, inclusive.
     pub price_per_unit_max: Option<U256>,
-    /// Until when the result must be there, microseconds from now, at most [`TIME_US_MAX`].
+    /// Until when the result must be there, microseconds from now, at most [`TIME_US_MAX`], which means no deadline.
     pub deadline_us: u64,
     /// Where data may go; none means anywhere.
     pub residency: Option<Residency>,

@@ -75,7 +75,7 @@ pub struct Plan {
 struct Ranked {
     cost: u128,
     key: Key,
-    row: u32,
+    row: usize,
 }
 
 /// Plans a job over a table: at most `count` of the best offers (1 to [`BEST_COUNT_MAX`]). `now_ms` is the clock of the probes.
@@ -94,16 +94,20 @@ pub fn plan(table: &Table, need: &Need, now_ms: u64, count: usize) -> Result<Pla
         let end = first.wrapping_add(BLOCK).min(table.len());
         let listed = query.shortlist(columns, first, end, &mut list);
         for &row in &list[..listed] {
-            let (failed, costed) = query.failures::<true>(columns, row as usize);
-            if failed != 0 {
+            let row = row as usize;
+            if query.failures::<true>(columns, row) != 0 {
                 continue;
             }
             matched = matched.wrapping_add(1);
-            let cost = query.pricing.cost(columns, row as usize, &costed);
+            // The price is a part of the cost: most offers that are too dear are left out by it alone.
+            if query.price(columns, row) > worst {
+                continue;
+            }
+            let cost = query.pricing.cost(columns, row, &query.costed(columns, row));
             if cost > worst {
                 continue;
             }
-            best.push(Ranked { cost, key: columns.keys[row as usize], row });
+            best.push(Ranked { cost, key: columns.keys[row], row });
             if best.len() > count {
                 best.pop();
             }
@@ -117,7 +121,7 @@ pub fn plan(table: &Table, need: &Need, now_ms: u64, count: usize) -> Result<Pla
 }
 
 fn matched_row(table: &Table, query: &Query, ranked: Ranked) -> Match {
-    let (columns, row) = (&table.columns, ranked.row as usize);
+    let (columns, row) = (&table.columns, ranked.row);
     let lane = query.lane(columns, row);
     let costed = query.pricing.costed(columns, row, lane);
     Match {
@@ -146,5 +150,5 @@ fn matched_row(table: &Table, query: &Query, ranked: Ranked) -> Match {
 /// As [`plan`].
 pub fn refusals(table: &Table, need: &Need, now_ms: u64, key: Key) -> Result<Option<Vec<Filter>>, Error> {
     let query = Query::new(table, need, now_ms)?;
-    Ok(table.row(key).map(|row| Filter::of_mask(query.failures::<false>(&table.columns, row).0).collect()))
+    Ok(table.row(key).map(|row| Filter::of_mask(query.failures::<false>(&table.columns, row)).collect()))
 }

@@ -4,7 +4,7 @@ use crate::{
     band::Bands,
     cost::{Costed, Pricing},
     filter::Filter,
-    need::{BlobPlace, Country, Error, Evidence, Lane, Need, PPM, Probation},
+    need::{BlobPlace, Country, Error, Evidence, Lane, Need, PPM, Probation, TIME_US_MAX},
     record::sets::{Member, Set},
     table::{COUNTRY_NONE, Columns, Table, bits, country_number, tag},
 };
@@ -164,16 +164,25 @@ impl Query {
         if columns.stake_wei[row] >= self.stake_min { Lane::Bonded } else { Lane::Probation }
     }
 
+    /// What is paid for everything at this row.
+    pub(crate) fn price(&self, columns: &Columns, row: usize) -> u128 {
+        self.pricing.price(self.pricing.per_unit(columns, row), self.lane(columns, row))
+    }
+
+    /// Price and times of a row in the lane that it would work in.
+    pub(crate) fn costed(&self, columns: &Columns, row: usize) -> Costed {
+        self.pricing.costed(columns, row, self.lane(columns, row))
+    }
+
     /// The filters that a row fails, as bits. With `FIRST` it stops at the first one, which makes zero and non-zero as true, only faster.
-    pub(crate) fn failures<const FIRST: bool>(&self, columns: &Columns, row: usize) -> (u32, Costed) {
+    pub(crate) fn failures<const FIRST: bool>(&self, columns: &Columns, row: usize) -> u32 {
         let mut mask = 0u32;
-        let costed = self.pricing.costed(columns, row, self.lane(columns, row));
         macro_rules! demand {
             ($($filter:ident: $good:expr,)+) => {
                 $(if !$good {
                     mask |= Filter::$filter.bit();
                     if FIRST {
-                        return (mask, costed);
+                        return mask;
                     }
                 })+
             };
@@ -193,8 +202,8 @@ impl Query {
             Region: self.countries.has(columns.country[row]),
             Operator: !self.excluded(columns, row),
             Currency: columns.currency[row] == self.currency,
-            Price: costed.per_unit <= self.price_cap,
-            Deadline: costed.finish_us <= self.deadline_us,
+            Price: self.pricing.per_unit(columns, row) <= self.price_cap,
+            Deadline: self.deadline_us >= TIME_US_MAX || self.costed(columns, row).finish_us <= self.deadline_us,
             Residency: self.resides(columns.country[row], word),
             Proof: columns.proved[row].reach(self.proved),
             Stake: self.probation || columns.stake_wei[row] >= self.stake_min,
@@ -202,7 +211,7 @@ impl Query {
             Reputation: columns.failure_q20[row] <= self.failure_max_q20,
             Blob: columns.cached[row] & self.blobs_there == self.blobs_there,
         }
-        (mask, costed)
+        mask
     }
 
     fn accepts_engine(&self, engine: u64) -> bool {

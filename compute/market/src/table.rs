@@ -14,7 +14,7 @@ use crate::{
     need::Country,
     offer::{History, KERNELS, Key, Offer, kernel_index},
     record::{
-        claimed::{CARBON_G_MAX, POWER_MW_MAX, PRICE_PER_MOP_MAX, SPEED_MOP_MAX},
+        claimed::{CARBON_G_MAX, LANES_MAX, POWER_MW_MAX, PRICE_PER_MOP_MAX, SPEED_MOP_MAX},
         sets::{Kernel, Kind, Set},
     },
 };
@@ -451,7 +451,7 @@ fn check(offer: &Offer) -> Result<(), Error> {
     let speed_good = |speed: &u64| (1..=SPEED_MOP_MAX).contains(speed);
     for (good, name) in [
         (offer.speed_mop_per_s.iter().flatten().all(speed_good), "speed"),
-        (offer.lanes >= 1, "lanes"),
+        ((1..=LANES_MAX).contains(&offer.lanes), "lanes"),
         (offer.power_mw <= POWER_MW_MAX, "power"),
         (offer.carbon_g_per_kwh <= CARBON_G_MAX, "carbon"),
     ] {

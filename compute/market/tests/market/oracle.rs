@@ -83,7 +83,7 @@ impl Known {
         let stage = clamp(time_us(missing, down.max(1).min(need.source_bytes_per_s)));
         let moved = clamp(time_us(need.input_bytes, down)) + clamp(time_us(need.output_bytes, up));
         let net = clamp(U256::from(need.rounds) * U256::from(rtt) + moved);
-        let finish = queue + stage + run + net;
+        let finish = clamp(queue + stage + run + net);
         let cost = cost(need, offer, price, run, finish);
         let failed = self.failed(need, per_unit, finish.to(), lane);
         Judged { failed, per_unit, price, finish_us: finish.to(), cost, lane }

@@ -24,8 +24,11 @@ use keystead_market::{
     record::sets::{Kernel, Kind, Layer, Set},
 };
 use oracle::Known;
-use sample::{NOW_MS, Numbers, need, offer, table};
+use sample::{NOW_MS, Numbers, need, offer_of, table_of};
 use std::{env, fs, time::Duration};
+
+/// So many that hardly two offers have one name.
+const PROVIDERS: u64 = 1 << 40;
 
 /// Processor time of this process, from the kernel's own count (nanoseconds of run time).
 fn cpu_time() -> Duration {
@@ -89,10 +92,10 @@ fn run(count: usize) {
     let mut numbers = Numbers(1);
     let seeds: Vec<u64> = (0..count).map(|_| numbers.next()).collect();
     let start = cpu_time();
-    let mut table = table(&seeds);
+    let mut table = table_of(&seeds, PROVIDERS);
     println!("{} offers, built in {:?} of processor time", table.len(), cpu_time() - start);
     let known: Vec<Known> =
-        seeds.iter().map(|seed| offer(*seed)).map(|(offer, probe)| Known { offer, probe }).collect();
+        seeds.iter().map(|seed| offer_of(*seed, PROVIDERS)).map(|(offer, probe)| Known { offer, probe }).collect();
     for (name, need) in [("open", open()), ("usual", usual())] {
         let repeated = (10_000_000 / count).clamp(1, 200) as u32;
         let mut matched = 0;
@@ -115,9 +118,14 @@ fn run(count: usize) {
             naive.as_secs_f64() / plan.as_secs_f64()
         );
     }
+    let need = usual();
+    let why = measured(3, 1, |_| {
+        keystead_market::why_not(&table, &need, NOW_MS).unwrap();
+    });
+    println!("  usual, why not: {why:?} ({:.1} ns an offer)", why.as_nanos() as f64 / count as f64);
     let change = measured(3, 1, |turn| {
         for seed in &seeds[..1_000] {
-            let (mut offer, _) = offer(*seed);
+            let (mut offer, _) = offer_of(*seed, PROVIDERS);
             offer.per_unit_min += turn as u128;
             table.join(&offer).unwrap();
         }

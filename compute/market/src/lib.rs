@@ -9,19 +9,25 @@
 
 pub mod amount;
 pub mod band;
+pub mod change;
 mod cost;
 pub mod filter;
 pub mod need;
 pub mod offer;
 pub mod plan;
 mod query;
+pub mod quote;
 pub mod record;
 pub mod table;
+pub mod why_not;
 
 pub use amount::{Currency, Unit};
+pub use change::Change;
 pub use filter::Filter;
 pub use need::Need;
 pub use offer::{Key, Listed, Offer};
 pub use plan::{Match, Plan, plan};
+pub use quote::FirmPrice;
 pub use record::Record;
 pub use table::{Probe, Table};
+pub use why_not::{Relaxation, WhyNot, why_not};

@@ -159,6 +159,11 @@ impl Query {
         count
     }
 
+    /// The bit of the runtime.
+    pub(crate) const fn runtime(&self) -> u64 {
+        self.runtime
+    }
+
     /// Under which rules this row would work.
     pub(crate) fn lane(&self, columns: &Columns, row: usize) -> Lane {
         if columns.stake_wei[row] >= self.stake_min { Lane::Bonded } else { Lane::Probation }

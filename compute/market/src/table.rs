@@ -149,6 +149,8 @@ pub(crate) struct Columns {
     pub(crate) keys: Vec<Key>,
     pub(crate) nodes: Vec<B256>,
     memory_claimed_kib: Vec<u32>,
+    /// As probed; all while there was no probe.
+    memory_free_kib: Vec<u32>,
     links: Vec<[Bandwidth; 2]>,
 }
 
@@ -182,7 +184,7 @@ macro_rules! each_column {
             columns.currency, columns.engine, columns.country, columns.operator, columns.zone, columns.per_unit_min,
             columns.lanes, columns.rtt_us, columns.queue_us, columns.down, columns.up, columns.cached,
             columns.failure_q20, columns.carbon_ug_per_s, columns.stake_wei, columns.proved, columns.probed_at_ms,
-            columns.keys, columns.nodes, columns.memory_claimed_kib, columns.links);
+            columns.keys, columns.nodes, columns.memory_claimed_kib, columns.memory_free_kib, columns.links);
         for kernel in 0..KERNELS {
             each_column!(@ $column, $do, columns.per_mop[kernel], columns.slowness[kernel]);
         }
@@ -412,10 +414,6 @@ impl Table {
         self.currencies.iter().position(|listed| *listed == currency).and_then(|at| u8::try_from(at).ok())
     }
 
-    pub(crate) fn currency_of(&self, number: u8) -> Option<Currency> {
-        self.currencies.get(usize::from(number)).copied()
-    }
-
     pub(crate) fn row(&self, key: Key) -> Option<usize> {
         self.rows.get(&key).map(|row| *row as usize)
     }
@@ -469,13 +467,13 @@ impl Columns {
         let row = self.keys.len().wrapping_sub(1);
         self.keys[row] = key;
         self.rtt_us[row] = RTT_US_UNKNOWN;
+        self.memory_free_kib[row] = u32::MAX;
     }
 
     fn set(&mut self, row: usize, offer: &Offer, currency: u8) {
         self.features[row] = features(offer);
         self.memory_claimed_kib[row] = kib(offer.memory_bytes);
-        let probed = if self.probed_at_ms[row] == 0 { u32::MAX } else { self.memory_kib[row] };
-        self.memory_kib[row] = kib(offer.memory_bytes).min(probed);
+        self.memory_kib[row] = kib(offer.memory_bytes).min(self.memory_free_kib[row]);
         self.binding_kib[row] = kib(offer.binding_bytes);
         self.loops[row] = offer.loop_iterations;
         self.currency[row] = currency;
@@ -522,7 +520,8 @@ impl Columns {
         self.probed_at_ms[row] = probe.at_ms.max(1);
         self.rtt_us[row] = probe.rtt_us;
         self.queue_us[row] = probe.queue_us;
-        self.memory_kib[row] = self.memory_claimed_kib[row].min(kib(probe.free_memory_bytes));
+        self.memory_free_kib[row] = kib(probe.free_memory_bytes);
+        self.memory_kib[row] = self.memory_claimed_kib[row].min(self.memory_free_kib[row]);
         self.cached[row] = cached;
     }
 

@@ -7,6 +7,8 @@
     reason = "tests: a panic is a failure, and numbers are small"
 )]
 
+mod explanations;
 mod oracle;
 mod planner;
+mod quotes;
 mod sample;

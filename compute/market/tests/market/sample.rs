@@ -46,6 +46,17 @@ pub(crate) fn blob(number: u64) -> B256 {
 
 /// One offer and what its probe said, if it was probed.
 pub(crate) fn offer(seed: u64) -> (Offer, Option<Probe>) {
+    offer_of(seed, PROVIDERS)
+}
+
+/// Few providers, so that offers replace each other and one provider has several.
+pub(crate) const PROVIDERS: u64 = 200;
+
+pub(crate) fn provider(number: u64) -> Address {
+    Address::from_word(B256::from(U256::from(number)))
+}
+
+pub(crate) fn offer_of(seed: u64, providers: u64) -> (Offer, Option<Probe>) {
     let mut n = Numbers(seed);
     let wasm = n.chance(4);
     let mut price = || Some(n.below(1_000) * 1_000_000_000);
@@ -56,7 +67,7 @@ pub(crate) fn offer(seed: u64) -> (Offer, Option<Probe>) {
     let (alone, country) = (n.chance(5), *b"DEFRNLUS".as_chunks::<2>().0.get(n.below(4) as usize).unwrap());
     let offer = Offer {
         key: Key {
-            provider: Address::from_word(B256::from(U256::from(n.below(1 << 40)))),
+            provider: provider(n.below(providers)),
             device: n.below(3) as u8,
             currency: if n.chance(8) { Currency::KST } else { Currency::token(TOKEN) },
         },
@@ -98,12 +109,16 @@ pub(crate) fn offer(seed: u64) -> (Offer, Option<Probe>) {
 }
 
 pub(crate) fn table(seeds: &[u64]) -> Table {
+    table_of(seeds, PROVIDERS)
+}
+
+pub(crate) fn table_of(seeds: &[u64], providers: u64) -> Table {
     let mut table = Table::new(&[Currency::token(TOKEN)]);
     for number in 0..3 {
         table.watch(blob(number)).unwrap();
     }
     for seed in seeds {
-        let (offer, probe) = offer(*seed);
+        let (offer, probe) = offer_of(*seed, providers);
         table.join(&offer).unwrap();
         if let Some(probe) = probe {
             table.probed(offer.key.provider, offer.key.device, &probe);
@@ -144,7 +159,7 @@ pub(crate) fn need(seed: u64, strict: u64) -> Need {
         },
         countries: if n.chance(strict) { countries(&mut n) } else { BTreeSet::new() },
         operators_excluded: (0..7).filter(|_| n.chance(strict / 4)).map(|i| format!("operator-{i}")).collect(),
-        providers_excluded: BTreeSet::new(),
+        providers_excluded: (0..20).filter(|_| n.chance(strict / 2)).map(|i| provider(i * 10)).collect(),
         currency: if n.chance(8) { Currency::KST } else { Currency::token(TOKEN) },
         price_per_unit_max: n.chance(strict).then(|| U256::from(n.below(4_000_000)) * U256::from(1_000_000_000u64)),
         deadline_us: if n.chance(strict) { n.below(400_000_000) } else { TIME_US_MAX },

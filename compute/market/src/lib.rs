@@ -19,6 +19,7 @@ mod query;
 pub mod quote;
 pub mod record;
 pub mod table;
+pub mod touchstone;
 pub mod why_not;
 
 pub use amount::{Currency, Unit};

@@ -8,7 +8,10 @@
 )]
 
 mod explanations;
+mod machines;
 mod oracle;
 mod planner;
 mod quotes;
+mod records;
 mod sample;
+mod vectors;

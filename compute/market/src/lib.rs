@@ -18,6 +18,7 @@ pub mod plan;
 mod query;
 pub mod quote;
 pub mod record;
+pub mod split;
 pub mod table;
 pub mod touchstone;
 pub mod why_not;

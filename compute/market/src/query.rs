@@ -27,7 +27,7 @@ impl Countries {
         Self(words)
     }
 
-    fn all() -> Self {
+    const fn all() -> Self {
         Self([u64::MAX; 11])
     }
 
@@ -83,7 +83,7 @@ fn kib(bytes: u64) -> u32 {
 /// The highest probability of failure, in 2^-20, of who completes at least so many millionths.
 fn failure_max(completed_ppm_min: u32) -> u32 {
     let failed = u64::from(PPM.saturating_sub(completed_ppm_min));
-    u32::try_from(failed.wrapping_shl(20).wrapping_div(u64::from(PPM))).unwrap_or(u32::MAX)
+    u32::try_from(failed.wrapping_shl(20) / 1_000_000).unwrap_or(u32::MAX)
 }
 
 impl Query {

@@ -257,8 +257,8 @@ impl Challenge {
         let side = u64::from(self.shape.side);
         // LOSSY: never, both are below the number of rows.
         #[allow(clippy::cast_possible_truncation)]
-        kept.map(|word| word.wrapping_rem(rows))
-            .map(|at| (at.wrapping_div(side) as u32, at.wrapping_rem(side) as u32))
+        kept.filter_map(|word| word.checked_rem(rows))
+            .filter_map(|at| Some((at.checked_div(side)? as u32, at.checked_rem(side)? as u32)))
             .collect()
     }
 }

@@ -150,7 +150,8 @@ impl Prover {
         let drawn = self.challenge.draw(self.root(), tree.root(), beacon);
         let (rows, links) = needed(&drawn, side);
         let row = |index: u32| {
-            let (matrix, row) = ((index / side) as usize, (index % side) as usize);
+            let matrix = index.checked_div(side).unwrap_or(0) as usize;
+            let row = index.checked_rem(side).unwrap_or(0) as usize;
             let words = self.matrices.get(matrix).and_then(|matrix| matrix.chunks_exact(side as usize).nth(row));
             OpenedRow { index, bytes: to_bytes(words.unwrap_or_default()).into(), path: self.tree.path(index) }
         };

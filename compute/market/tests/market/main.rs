@@ -14,4 +14,5 @@ mod planner;
 mod quotes;
 mod records;
 mod sample;
+mod splits;
 mod vectors;

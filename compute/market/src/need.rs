@@ -263,7 +263,7 @@ impl Need {
 
     /// Whether a provider without stake may take this job: every unit must be checkable by itself.
     #[must_use]
-    pub fn class_allows_probation(&self) -> bool {
+    pub const fn class_allows_probation(&self) -> bool {
         matches!(self.class, Class::Exact | Class::SelfChecking)
     }
 

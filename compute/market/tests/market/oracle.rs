@@ -51,11 +51,11 @@ impl Known {
         self.offer.memory_bytes.min(probed) / 1_024
     }
 
-    fn lane(&self, need: &Need) -> Lane {
+    const fn lane(&self, need: &Need) -> Lane {
         if self.offer.stake_wei >= need.stake.min_wei { Lane::Bonded } else { Lane::Probation }
     }
 
-    pub(crate) fn key(&self) -> Key {
+    pub(crate) const fn key(&self) -> Key {
         self.offer.key
     }
 

@@ -152,7 +152,7 @@ fn hostile_records_are_refused_by_name() {
         (|d| d.provider = Address::ZERO, |_| false),
     ];
     for (index, (change, expected)) in cases.iter().enumerate() {
-        match with(|draft| change(draft)) {
+        match with(change) {
             Err(error) => assert!(expected(&error), "{index}: {error}"),
             Ok(_) => assert_eq!(index, cases.len() - 1, "only the last one is fine"),
         }

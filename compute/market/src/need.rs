@@ -20,6 +20,8 @@ pub const WORK_MOP_MAX: u64 = 1 << 40;
 pub const NAMES_MAX: usize = 64;
 /// Bytes of all blobs and inputs that one job moves: an exbibyte would not arrive before its deadline on any line.
 pub const MOVED_BYTES_MAX: u64 = 1 << 50;
+/// Memory or binding of one unit: 2 TiB, which the table's columns hold exactly.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 41;
 /// Rounds of messages per job.
 pub const ROUNDS_MAX: u32 = 1 << 20;
 /// A million: shares are stated in millionths.
@@ -121,7 +123,7 @@ pub enum BlobPlace {
     AtProvider,
 }
 
-/// Everything that a job asks. Plain data; [`crate::plan`] checks it against the bounds of this module.
+/// Everything that a job asks. Plain data; [`crate::plan()`] checks it against the bounds of this module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Need {
     /// The program's interface.
@@ -136,9 +138,9 @@ pub struct Need {
     pub units: u32,
     /// Work of one unit, millions of operations, 1 to [`WORK_MOP_MAX`]; an estimate of the recipe's plan.
     pub work_mop: u64,
-    /// Memory of one unit, bytes.
+    /// Memory of one unit, bytes, at most [`MEMORY_BYTES_MAX`].
     pub memory_bytes: u64,
-    /// Largest binding of one unit, bytes.
+    /// Largest binding of one unit, bytes, at most [`MEMORY_BYTES_MAX`].
     pub binding_bytes: u64,
     /// Iterations of one invocation.
     pub loop_iterations: u32,
@@ -272,6 +274,8 @@ impl Need {
         let names = NAMES_MAX as u128;
         range("units", self.units, 1, UNITS_MAX.into())?;
         range("work_mop", self.work_mop, 1, WORK_MOP_MAX.into())?;
+        range("memory_bytes", self.memory_bytes, 0, MEMORY_BYTES_MAX.into())?;
+        range("binding_bytes", self.binding_bytes, 0, MEMORY_BYTES_MAX.into())?;
         range("deadline_us", self.deadline_us, 0, TIME_US_MAX.into())?;
         range("completed_ppm_min", self.completed_ppm_min, 0, PPM.into())?;
         range("source_bytes_per_s", self.source_bytes_per_s, 1, u64::MAX.into())?;

@@ -3,7 +3,7 @@
 //! # Design
 //! A row is one [`Offer`]; rows move when another leaves, so nothing outside names a row by its number. Texts become 64-bit tags (the
 //! first bytes of a hash), speeds and bandwidths become reciprocals, the small closed lists become one word of bits. The cheap tests of a
-//! plan read the columns of [`Columns::scan`]; what survives them reads the rest.
+//! plan read few narrow columns; what survives them reads the rest.
 //!
 //! # Invariants
 //! All columns have one length, at most [`OFFERS_MAX`]; `rows` names each key's row; no key is there twice.

@@ -85,10 +85,10 @@ fn keep(best: &mut Option<Candidate>, candidate: Candidate) {
     }
 }
 
-/// Explains the outcome of [`crate::plan`] for the same arguments. One pass over all offers, about 50 ns each.
+/// Explains the outcome of [`crate::plan()`] for the same arguments. Costs one pass over all offers, each with every filter.
 ///
 /// # Errors
-/// As [`crate::plan`].
+/// As [`crate::plan()`].
 pub fn why_not(table: &Table, need: &Need, now_ms: u64) -> Result<WhyNot, Error> {
     let query = Query::new(table, need, now_ms)?;
     let scene = Scene { columns: &table.columns, table, need, query: &query, now_ms };

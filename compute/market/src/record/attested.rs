@@ -129,7 +129,7 @@ impl Attested {
         Self { statement: proved.0, signature }
     }
 
-    /// Believes the statement, for a record of `provider`: cheap checks first, the signature last (one recovery, about 50 us).
+    /// Believes the statement, for a record of `provider`: cheap checks first, the signature last.
     ///
     /// # Errors
     /// Every [`NotProved`]; each means that the entry counts for nothing here.

@@ -21,4 +21,4 @@ mod tests;
 
 pub use challenge::{Challenge, Shape};
 pub use prover::{Answer, Prover};
-pub use verify::{Error, Times, Verified, prove_all, verify};
+pub use verify::{Committed, Error, Times, Verified, prove_all, read_answer, verify};

@@ -10,10 +10,10 @@ use super::{
     arithmetic::{dot, mix, seeded_row, to_bytes},
     challenge::{Challenge, Device, GRACE_MS, LINKS_MAX, Round, SIDE_MAX, Shape, ShapeError, deadline_ms},
     prover::{Answer, Matrix, Prover, seeded, square},
-    verify::{Committed, Error, Times, Verified, prove_all, verify},
+    verify::{Committed, Error, Times, Verified, answer_bytes_max, prove_all, read_answer, verify},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use alloy_rlp::{Decodable, Encodable};
+use alloy_rlp::Encodable;
 
 const SIDE: u32 = 32;
 const LINKS: u32 = 3;
@@ -77,7 +77,13 @@ fn an_honest_answer_is_verified_and_survives_its_encoding() {
         let answer = prover.open(&vectors, committed.rows_beacon);
         let mut bytes = Vec::new();
         answer.encode(&mut bytes);
-        assert_eq!(Answer::decode(&mut &bytes[..]).as_ref(), Ok(&answer));
+        assert_eq!(read_answer(&challenge, &bytes).as_ref(), Ok(&answer));
+        bytes.push(0);
+        assert_eq!(read_answer(&challenge, &bytes), Err(Error::TrailingBytes(1)));
+        assert!(matches!(read_answer(&challenge, &bytes[1..]), Err(Error::Rlp(_))));
+        let max_bytes = answer_bytes_max(&challenge);
+        bytes.resize(max_bytes + 1, 0);
+        assert_eq!(read_answer(&challenge, &bytes), Err(Error::TooLong { got_bytes: max_bytes + 1, max_bytes }));
         let verified = verify(&challenge, committed, &answer, TIMES).unwrap();
         // 3 * 32^3 steps in 40 ms are 2 million a second; 12 KiB are less than a MiB.
         assert_eq!(verified.bands().throughput.unwrap().at_least(), 2);

@@ -15,6 +15,7 @@ use crate::{
     table::TRANSFER_BYTES_MIN,
 };
 use alloy_primitives::{Address, B256};
+use alloy_rlp::Decodable;
 use keystead_job::blob_hash;
 use std::collections::BTreeMap;
 
@@ -29,6 +30,20 @@ pub enum Error {
         /// Allowed.
         deadline_ms: u64,
     },
+    /// Longer than any answer to this challenge.
+    #[error("answer too long: got_bytes={got_bytes} max_bytes={max_bytes}")]
+    TooLong {
+        /// Bytes received.
+        got_bytes: usize,
+        /// Bytes allowed.
+        max_bytes: usize,
+    },
+    /// Not the RLP list of the format.
+    #[error("answer is not the expected RLP list: {0}")]
+    Rlp(alloy_rlp::Error),
+    /// Bytes follow the list.
+    #[error("answer has trailing bytes: count={0}")]
+    TrailingBytes(usize),
     /// Other rows than those drawn, or in another order.
     #[error("answer opens other rows than those drawn: got={got} expected={expected}")]
     OtherRows {
@@ -140,6 +155,27 @@ impl Verified {
     pub const fn bands(&self) -> Bands {
         self.bands
     }
+}
+
+/// Decodes the bytes of an answer to this challenge: length first, so that nothing is allocated for a flood.
+///
+/// # Errors
+/// [`Error::TooLong`], [`Error::Rlp`], [`Error::TrailingBytes`].
+pub fn read_answer(challenge: &Challenge, bytes: &[u8]) -> Result<Answer, Error> {
+    let max_bytes = answer_bytes_max(challenge);
+    if bytes.len() > max_bytes {
+        return Err(Error::TooLong { got_bytes: bytes.len(), max_bytes });
+    }
+    let mut rest = bytes;
+    let answer = Answer::decode(&mut rest).map_err(Error::Rlp)?;
+    if rest.is_empty() { Ok(answer) } else { Err(Error::TrailingBytes(rest.len())) }
+}
+
+/// Longest encoding of an answer, bytes: two rows and a vector for each draw, and 1,024 bytes for each path of at most 27 hashes.
+#[must_use]
+pub fn answer_bytes_max(challenge: &Challenge) -> usize {
+    let one = (challenge.shape.side() as usize).wrapping_mul(4).wrapping_add(1_024);
+    (challenge.opened() as usize).wrapping_mul(3).wrapping_mul(one)
 }
 
 /// Checks one answer: time, shape, paths, then the arithmetic of every drawn row. About `3 * opened * side` steps and the hashes of the

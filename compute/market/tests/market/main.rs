@@ -15,4 +15,5 @@ mod quotes;
 mod records;
 mod sample;
 mod splits;
+mod updates;
 mod vectors;

@@ -216,7 +216,7 @@ fn private(options: &mut OpenOptions) -> &mut OpenOptions {
 
 /// Elsewhere the folder's own rights have to do.
 #[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &mut OpenOptions {
+const fn private(options: &mut OpenOptions) -> &mut OpenOptions {
     options
 }
 

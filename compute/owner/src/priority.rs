@@ -274,6 +274,7 @@ pub struct Stopped {
 #[derive(Debug)]
 pub struct Freezer {
     root: Root,
+    #[cfg_attr(not(unix), allow(dead_code))] // Nothing is stopped there.
     group: Option<Group>,
     process: u32,
 }

@@ -65,7 +65,7 @@ pub fn to_json(decision: &Decision) -> Value {
         "new_units": decision.new_units,
         "finish": decision.finish,
         "in_use": decision.in_use,
-        "keep_paused": decision.keep_paused,
+        "evict": decision.evict,
         "bounds": {
             "memory_bytes": decision.bounds.memory_bytes,
             "swap_bytes": decision.bounds.swap_bytes,

@@ -4,7 +4,10 @@
 //! Every time span is measured on the steady clock. The wall clock is asked only for hours, dates and feeds, where it is what the owner means; so a
 //! wall clock that jumps cannot end a pause, count as idle time or shorten a rest.
 
-use super::signals::{Now, Pause, Signals, Wishes};
+use super::{
+    Cpu,
+    signals::{Now, Pause, Signals, Wishes},
+};
 use crate::preferences::Preferences;
 
 /// A step that comes this late, on either clock, means that the machine slept (or was stopped): the loop steps every ten seconds at least.
@@ -15,6 +18,10 @@ const REST_MS: u64 = 300_000;
 const CHARGE_BAND: u64 = 2;
 /// Measurements of load that must agree before the rule changes its mind. Spec: BOINC, two of ten seconds.
 const LOAD_AGREES: u8 = 2;
+/// How long paused work stays in memory if the owner does not say otherwise.
+const EVICT_MS: u64 = 600_000;
+/// Memory pressure above which paused work leaves at once, hundredths of a percent: somebody waits for memory in a tenth of the time.
+const PRESSURE_MAX: u32 = 1_000;
 /// Largest extra wait before work resumes, so that machines that fall idle together do not all ask for work in one second.
 pub const JITTER_MS_MAX: u64 = 30_000;
 
@@ -37,6 +44,7 @@ pub struct Memory {
     power_rest_ms: u64,
     pause: Option<(Pause, Option<u64>)>,
     pub(super) paused: bool,
+    stopped_ms: Option<u64>,
 }
 
 impl Memory {
@@ -60,7 +68,19 @@ impl Memory {
             power_rest_ms: 0,
             pause: None,
             paused: false,
+            stopped_ms: None,
         }
+    }
+
+    /// Takes in whether computing is stopped now; whether paused work should leave the memory.
+    pub(super) fn evict(&mut self, cpu: Cpu, preferences: &Preferences, signals: &Signals, now: Now) -> bool {
+        if cpu != Cpu::Pause || preferences.memory.keep_paused {
+            self.stopped_ms = None;
+            return false;
+        }
+        let since = *self.stopped_ms.get_or_insert(now.steady_ms);
+        let long = now.steady_ms.saturating_sub(since) >= EVICT_MS;
+        long || signals.memory_pressure.value().is_some_and(|pressure| *pressure > PRESSURE_MAX)
     }
 
     /// Takes in what is known now.

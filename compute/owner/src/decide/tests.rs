@@ -44,6 +44,7 @@ fn world() -> World {
         other_load: known(Load { permille: 10, taken_ms: 0 }),
         memory_bytes: known(16 * gb),
         memory_available_bytes: known(8 * gb),
+        memory_pressure: known(0),
         swap_bytes: known(4 * gb),
         disk_bytes: known(500 * gb),
         disk_free_bytes: known(200 * gb),
@@ -758,6 +759,29 @@ fn the_next_look_is_no_later_than_the_next_change_by_time() {
     world.wishes.pause = None;
     world.signals.idle = known(Duration::from_millis(179_000));
     assert_eq!(world.once().next_check, Duration::from_secs(1));
+}
+
+#[test]
+fn paused_work_leaves_the_memory_after_ten_minutes_or_when_memory_is_short() {
+    for keep in [false, true] {
+        let mut world = world();
+        let mut memory = Memory::new(0);
+        world.preferences.memory.keep_paused = keep;
+        world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
+        for _ in 0..60 {
+            assert!(!world.decide(&mut memory).evict);
+            world.pass(10_000);
+        }
+        assert_eq!(world.decide(&mut memory).evict, !keep, "600 s");
+        world.wishes.pause = None;
+        assert!(!world.decide(&mut memory).evict);
+        world.signals.memory_pressure = known(1_001);
+        assert!(!world.decide(&mut memory).evict, "work that runs has its own bound");
+        world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
+        assert_eq!(world.decide(&mut memory).evict, !keep);
+        world.signals.memory_pressure = known(1_000);
+        assert!(!world.decide(&mut memory).evict);
+    }
 }
 
 #[test]

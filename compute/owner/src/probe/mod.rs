@@ -13,6 +13,7 @@ pub mod graphics;
 pub mod heat;
 pub mod memory;
 pub mod network;
+pub mod nvidia;
 pub mod power;
 pub mod processor;
 mod root;

@@ -171,7 +171,7 @@ fn a_virtual_machine_says_what_it_lacks() {
         "unknown: this machine has no energy counter (as in most virtual machines)"
     );
     let json = machine.to_json();
-    assert_eq!(json["processor"]["threads"]["value"], "2");
+    assert_eq!(json["processor"]["threads"]["value"], 2);
     assert_eq!(json["power"]["energy_microjoules"]["value"], serde_json::Value::Null);
 }
 

@@ -7,6 +7,7 @@ use keystead_owner::{
     control::{Command, Control},
     decide::{Cpu, Decision, Gpu, Mode, Now, Reason},
     preferences::{Preferences, template},
+    report,
     watch::{Bell, Clock, Facts, LOOK_PAUSED, LOOK_RUNNING, MachineClock, MachineProbe, Watcher, run, wait_after},
 };
 use std::{
@@ -249,6 +250,14 @@ fn a_notebook_pauses_when_it_is_unplugged_and_says_its_charge() {
     let decision = scene.until(Duration::from_secs(10), |decision| !cpu_runs(decision));
     assert_eq!(decision.words[0].sentence, "on battery at 63 %; your rule: only on mains");
     assert_eq!(decision.words[0].reason.code(), "on-battery");
+    let json = report::to_json(&decision);
+    assert_eq!(json["headline"], "paused: on battery at 63 %; your rule: only on mains");
+    assert_eq!(json["reasons"][0]["code"], "on-battery");
+    assert_eq!(json["reasons"][0]["stops"], serde_json::json!(["cpu", "gpu", "new_units"]));
+    let signals = report::signals_to_json(scene.watcher.signals());
+    assert_eq!(signals["battery_percent"]["value"], 63);
+    assert_eq!(signals["metered"]["value"], true);
+    assert!(signals["gpu_milliwatts"]["why"].as_str().unwrap().starts_with("this machine has no"));
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub struct Memory {
     pub(super) loaded: bool,
     load_agrees: u8,
     load_taken_ms: Option<u64>,
+    cpu_heat: Heat,
+    gpu_heat: Heat,
     battery_rest_ms: u64,
     power_rest_ms: u64,
     pause: Option<(Pause, Option<u64>)>,
@@ -64,6 +66,8 @@ impl Memory {
             loaded: false,
             load_agrees: 0,
             load_taken_ms: None,
+            cpu_heat: Heat::default(),
+            gpu_heat: Heat::default(),
             battery_rest_ms: 0,
             power_rest_ms: 0,
             pause: None,
@@ -143,10 +147,8 @@ impl Memory {
     fn learn_heat(&mut self, preferences: &Preferences, signals: &Signals, now: Now) {
         let heat = &preferences.heat;
         let band = heat.band_celsius;
-        let hot =
-            |value: Option<&i64>, limit: u64, was: bool| value.is_some_and(|value| above(*value, limit, band, was));
-        self.cpu_hot = hot(signals.cpu_millicelsius.value(), heat.cpu_celsius_max, self.cpu_hot);
-        self.gpu_hot = hot(signals.gpu_millicelsius.value(), heat.gpu_celsius_max, self.gpu_hot);
+        self.cpu_hot = self.cpu_heat.learn(signals.cpu_millicelsius.value(), heat.cpu_celsius_max, band, now);
+        self.gpu_hot = self.gpu_heat.learn(signals.gpu_millicelsius.value(), heat.gpu_celsius_max, band, now);
         let limit_mw = heat.gpu_watts_max.saturating_mul(1_000);
         let draws = limit_mw > 0 && signals.gpu_milliwatts.value().is_some_and(|draws| *draws > limit_mw);
         if draws {
@@ -188,6 +190,27 @@ impl Memory {
     pub(super) fn pause_left_ms(&self, now: Now) -> Option<u64> {
         let end = self.pause.filter(|_| self.paused)?.1?;
         Some(end.saturating_sub(now.steady_ms))
+    }
+}
+
+/// One temperature: whether it is above its limit, and when that was last known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Heat {
+    hot: bool,
+    known_ms: u64,
+}
+
+impl Heat {
+    /// A sensor that vanishes while it is hot (a card that falls asleep has none) counts as hot for the length of a rest.
+    fn learn(&mut self, value: Option<&i64>, limit_celsius: u64, band_celsius: u64, now: Now) -> bool {
+        self.hot = match value {
+            Some(value) => {
+                self.known_ms = now.steady_ms;
+                above(*value, limit_celsius, band_celsius, self.hot)
+            }
+            None => self.hot && limit_celsius > 0 && now.steady_ms.saturating_sub(self.known_ms) < REST_MS,
+        };
+        self.hot
     }
 }
 

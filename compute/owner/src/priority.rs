@@ -208,6 +208,8 @@ impl Group {
             _ => {}
         }
         let mut group = Self { root: root.clone(), path, report: Report::default() };
+        // A process that died while its workers stood still may have left the group frozen.
+        let _ = group.set("cgroup.freeze", "0");
         for (measure, file) in [(Measure::GroupWeight, "cpu.weight"), (Measure::GroupIdle, "cpu.idle")] {
             let outcome = group.set(file, "1");
             group.report.add(measure, outcome);
@@ -274,6 +276,7 @@ pub struct Stopped {
 #[derive(Debug)]
 pub struct Freezer {
     root: Root,
+    #[cfg_attr(not(unix), allow(dead_code))] // Nothing is stopped there.
     group: Option<Group>,
     process: u32,
 }

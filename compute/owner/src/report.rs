@@ -1,6 +1,9 @@
 //! A decision for people and programs: one line, and JSON.
 
-use crate::decide::{Cpu, Decision, Gpu, Scope, Transfers};
+use crate::{
+    decide::{Cpu, Decision, Gpu, Scope, Signals, Transfers},
+    reading::Reading,
+};
 use serde_json::{Value, json};
 
 /// One line for a person: what runs, and the first reason for what does not.
@@ -20,6 +23,42 @@ pub fn headline(decision: &Decision) -> String {
                 None => cpu,
             }
         }
+    }
+}
+
+/// What the rules look at, each value beside its source, or null beside the reason. For people; no format that others parse.
+#[must_use]
+pub fn signals_to_json(signals: &Signals) -> Value {
+    json!({
+        "cores": signals.cores,
+        "on_battery": shown(&signals.on_battery),
+        "battery_percent": shown(&signals.battery_percent),
+        "battery_millicelsius": shown(&signals.battery_millicelsius),
+        "hand_held": shown(&signals.hand_held),
+        "idle_s": shown(&signals.idle.clone().map(|idle| idle.as_secs())),
+        "cpu_millicelsius": shown(&signals.cpu_millicelsius),
+        "gpu_millicelsius": shown(&signals.gpu_millicelsius),
+        "gpu_milliwatts": shown(&signals.gpu_milliwatts),
+        "other_load_permille": shown(&signals.other_load.clone().map(|load| load.permille)),
+        "memory_bytes": shown(&signals.memory_bytes),
+        "memory_available_bytes": shown(&signals.memory_available_bytes),
+        "memory_pressure_hundredths_of_percent": shown(&signals.memory_pressure),
+        "disk_bytes": shown(&signals.disk_bytes),
+        "disk_free_bytes": shown(&signals.disk_free_bytes),
+        "disk_ours_bytes": shown(&signals.disk_ours_bytes),
+        "metered": shown(&signals.metered),
+        "wifi": shown(&signals.wifi),
+        "price_millionths_per_kwh": shown(&signals.price_micro),
+        "carbon_grams_per_kwh": shown(&signals.carbon_grams),
+        "transferred_bytes": signals.transferred_bytes,
+    })
+}
+
+/// A reading as JSON: its value beside the source, or null beside the reason.
+pub(crate) fn shown<T: Clone + Into<Value>>(reading: &Reading<T>) -> Value {
+    match reading {
+        Reading::Known(value, source) => json!({"value": value.clone().into(), "source": source.as_ref()}),
+        Reading::Unknown(why) => json!({"value": null, "why": why.to_string()}),
     }
 }
 
@@ -65,7 +104,7 @@ pub fn to_json(decision: &Decision) -> Value {
         "new_units": decision.new_units,
         "finish": decision.finish,
         "in_use": decision.in_use,
-        "keep_paused": decision.keep_paused,
+        "evict": decision.evict,
         "bounds": {
             "memory_bytes": decision.bounds.memory_bytes,
             "swap_bytes": decision.bounds.swap_bytes,

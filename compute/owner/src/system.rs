@@ -23,7 +23,7 @@ pub(crate) fn disk_bytes(path: &Path) -> io::Result<Option<(u64, u64)>> {
 
 /// Elsewhere nobody is asked.
 #[cfg(not(unix))]
-pub(crate) fn disk_bytes(_path: &Path) -> io::Result<Option<(u64, u64)>> {
+pub(crate) const fn disk_bytes(_path: &Path) -> io::Result<Option<(u64, u64)>> {
     Ok(None)
 }
 
@@ -44,7 +44,7 @@ pub(crate) fn local_offset_s(unix_s: i64) -> Option<i32> {
 
 /// Elsewhere nobody is asked.
 #[cfg(not(unix))]
-pub(crate) fn local_offset_s(_unix_s: i64) -> Option<i32> {
+pub(crate) const fn local_offset_s(_unix_s: i64) -> Option<i32> {
     None
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn steady_ms() -> Option<u64> {
 
 /// Elsewhere `Instant` has to do (on Windows it counts in sleep).
 #[cfg(not(any(target_os = "linux", target_os = "android", target_os = "macos", target_os = "ios")))]
-pub(crate) fn steady_ms() -> Option<u64> {
+pub(crate) const fn steady_ms() -> Option<u64> {
     None
 }
 

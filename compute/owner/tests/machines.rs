@@ -77,6 +77,23 @@ fn a_plug_that_goes_in_is_seen() {
 }
 
 #[test]
+fn a_battery_without_a_percentage_is_computed() {
+    let tree = Tree::machine("laptop");
+    tree.remove("sys/class/power_supply/BAT0/capacity");
+    assert_eq!(value(&power::supply(&tree.root).percent), None);
+    for (quantity, now, full, expected) in [
+        ("charge", "2400000", "4800000", 50),
+        ("energy", "57000000", "57500000", 99),
+        ("energy", "9", "0", 50),
+        ("energy", "7", "5", 100),
+    ] {
+        tree.write(&format!("sys/class/power_supply/BAT0/{quantity}_now"), now);
+        tree.write(&format!("sys/class/power_supply/BAT0/{quantity}_full"), full);
+        assert_eq!(value(&power::supply(&tree.root).percent), Some(expected), "{quantity} {now}/{full}");
+    }
+}
+
+#[test]
 fn a_gaming_machine_has_two_cards_and_knows_what_it_cannot_know() {
     let tree = Tree::machine("desktop");
     let machine = Machine::read(&tree.root);
@@ -154,7 +171,7 @@ fn a_virtual_machine_says_what_it_lacks() {
         "unknown: this machine has no energy counter (as in most virtual machines)"
     );
     let json = machine.to_json();
-    assert_eq!(json["processor"]["threads"]["value"], "2");
+    assert_eq!(json["processor"]["threads"]["value"], 2);
     assert_eq!(json["power"]["energy_microjoules"]["value"], serde_json::Value::Null);
 }
 

@@ -78,6 +78,7 @@ fn signals() -> impl Strategy<Value = Signals> {
                 other_load,
                 memory_bytes: next(),
                 memory_available_bytes: next(),
+                memory_pressure: Reading::default(),
                 swap_bytes: next(),
                 disk_bytes: next(),
                 disk_free_bytes: next(),

@@ -7,6 +7,7 @@ use keystead_owner::{
     control::{Command, Control},
     decide::{Cpu, Decision, Gpu, Mode, Now, Reason},
     preferences::{Preferences, template},
+    report,
     watch::{Bell, Clock, Facts, LOOK_PAUSED, LOOK_RUNNING, MachineClock, MachineProbe, Watcher, run, wait_after},
 };
 use std::{
@@ -142,6 +143,52 @@ fn a_terminal_that_is_read_is_the_owners_return_too() {
 }
 
 #[test]
+fn a_login_and_a_keyboard_that_is_plugged_in_are_noticed_at_the_next_look() {
+    let mut server = scene("server", |preferences| {
+        preferences.in_use.cpu = false;
+        preferences.presence.headless_is_idle = true;
+    });
+    server.tree.write("dev/pts/0", "");
+    let touch = |scene: &Scene, terminal: &str, ago_s: u64| {
+        let file = fs::File::open(scene.tree.folder.path().join(terminal)).unwrap();
+        let now = Duration::from_millis(u64::try_from(scene.clock.now().unix_ms).unwrap());
+        let time = SystemTime::UNIX_EPOCH + now - Duration::from_secs(ago_s);
+        file.set_times(fs::FileTimes::new().set_accessed(time)).unwrap();
+    };
+    touch(&server, "dev/pts/0", 3_600);
+    assert!(cpu_runs(&server.watcher.step()), "a login that nobody used for an hour");
+    server.tree.write("dev/pts/1", "");
+    touch(&server, "dev/pts/1", 0);
+    assert!(!cpu_runs(&server.watcher.step()), "somebody logged in");
+
+    let mut desktop = scene("desktop", |preferences| preferences.in_use.cpu = false);
+    desktop.until(Duration::from_secs(185), cpu_runs);
+    desktop.tree.write("sys/bus/usb/devices/1-9/urbnum", "5\n");
+    desktop.tree.write("sys/bus/usb/devices/1-9:1.0/bInterfaceClass", "03\n");
+    desktop.tree.write("sys/bus/usb/devices/1-9:1.0/bInterfaceProtocol", "02\n");
+    assert!(!cpu_runs(&desktop.watcher.step()), "somebody plugged in a mouse");
+    desktop.until(Duration::from_secs(185), cpu_runs);
+    desktop.tree.remove("sys/bus/usb/devices/1-9:1.0");
+    desktop.tree.remove("sys/bus/usb/devices/1-9");
+    assert!(cpu_runs(&desktop.watcher.step()), "a device that fell asleep is nobody");
+}
+
+#[test]
+fn a_login_on_a_headless_server_that_counts_as_idle_is_still_somebody() {
+    let mut server = scene("server", |preferences| {
+        preferences.in_use.cpu = false;
+        preferences.presence.headless_is_idle = true;
+    });
+    assert!(cpu_runs(&server.watcher.step()), "no login at all");
+    server.clock.pass(LOOK_RUNNING);
+    server.tree.write("dev/pts/0", "");
+    let file = fs::File::open(server.tree.folder.path().join("dev/pts/0")).unwrap();
+    let now = Duration::from_millis(u64::try_from(server.clock.now().unix_ms).unwrap());
+    file.set_times(fs::FileTimes::new().set_accessed(SystemTime::UNIX_EPOCH + now)).unwrap();
+    assert!(!cpu_runs(&server.watcher.step()), "the first login");
+}
+
+#[test]
 fn commands_take_effect_at_the_next_look_and_a_pause_ends_by_itself() {
     let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
     assert!(cpu_runs(&scene.watcher.step()));
@@ -203,6 +250,14 @@ fn a_notebook_pauses_when_it_is_unplugged_and_says_its_charge() {
     let decision = scene.until(Duration::from_secs(10), |decision| !cpu_runs(decision));
     assert_eq!(decision.words[0].sentence, "on battery at 63 %; your rule: only on mains");
     assert_eq!(decision.words[0].reason.code(), "on-battery");
+    let json = report::to_json(&decision);
+    assert_eq!(json["headline"], "paused: on battery at 63 %; your rule: only on mains");
+    assert_eq!(json["reasons"][0]["code"], "on-battery");
+    assert_eq!(json["reasons"][0]["stops"], serde_json::json!(["cpu", "gpu", "new_units"]));
+    let signals = report::signals_to_json(scene.watcher.signals());
+    assert_eq!(signals["battery_percent"]["value"], 63);
+    assert_eq!(signals["metered"]["value"], true);
+    assert!(signals["gpu_milliwatts"]["why"].as_str().unwrap().starts_with("this machine has no"));
 }
 
 #[test]

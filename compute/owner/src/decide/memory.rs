@@ -4,7 +4,10 @@
 //! Every time span is measured on the steady clock. The wall clock is asked only for hours, dates and feeds, where it is what the owner means; so a
 //! wall clock that jumps cannot end a pause, count as idle time or shorten a rest.
 
-use super::signals::{Now, Pause, Signals, Wishes};
+use super::{
+    Cpu,
+    signals::{Now, Pause, Signals, Wishes},
+};
 use crate::preferences::Preferences;
 
 /// A step that comes this late, on either clock, means that the machine slept (or was stopped): the loop steps every ten seconds at least.
@@ -15,6 +18,10 @@ const REST_MS: u64 = 300_000;
 const CHARGE_BAND: u64 = 2;
 /// Measurements of load that must agree before the rule changes its mind. Spec: BOINC, two of ten seconds.
 const LOAD_AGREES: u8 = 2;
+/// How long paused work stays in memory if the owner does not say otherwise.
+const EVICT_MS: u64 = 600_000;
+/// Memory pressure above which paused work leaves at once, hundredths of a percent: somebody waits for memory in a tenth of the time.
+const PRESSURE_MAX: u32 = 1_000;
 /// Largest extra wait before work resumes, so that machines that fall idle together do not all ask for work in one second.
 pub const JITTER_MS_MAX: u64 = 30_000;
 
@@ -33,10 +40,13 @@ pub struct Memory {
     pub(super) loaded: bool,
     load_agrees: u8,
     load_taken_ms: Option<u64>,
+    cpu_heat: Heat,
+    gpu_heat: Heat,
     battery_rest_ms: u64,
     power_rest_ms: u64,
     pause: Option<(Pause, Option<u64>)>,
     pub(super) paused: bool,
+    stopped_ms: Option<u64>,
 }
 
 impl Memory {
@@ -56,11 +66,25 @@ impl Memory {
             loaded: false,
             load_agrees: 0,
             load_taken_ms: None,
+            cpu_heat: Heat::default(),
+            gpu_heat: Heat::default(),
             battery_rest_ms: 0,
             power_rest_ms: 0,
             pause: None,
             paused: false,
+            stopped_ms: None,
         }
+    }
+
+    /// Takes in whether computing is stopped now; whether paused work should leave the memory.
+    pub(super) fn evict(&mut self, cpu: Cpu, preferences: &Preferences, signals: &Signals, now: Now) -> bool {
+        if cpu != Cpu::Pause || preferences.memory.keep_paused {
+            self.stopped_ms = None;
+            return false;
+        }
+        let since = *self.stopped_ms.get_or_insert(now.steady_ms);
+        let long = now.steady_ms.saturating_sub(since) >= EVICT_MS;
+        long || signals.memory_pressure.value().is_some_and(|pressure| *pressure > PRESSURE_MAX)
     }
 
     /// Takes in what is known now.
@@ -123,10 +147,8 @@ impl Memory {
     fn learn_heat(&mut self, preferences: &Preferences, signals: &Signals, now: Now) {
         let heat = &preferences.heat;
         let band = heat.band_celsius;
-        let hot =
-            |value: Option<&i64>, limit: u64, was: bool| value.is_some_and(|value| above(*value, limit, band, was));
-        self.cpu_hot = hot(signals.cpu_millicelsius.value(), heat.cpu_celsius_max, self.cpu_hot);
-        self.gpu_hot = hot(signals.gpu_millicelsius.value(), heat.gpu_celsius_max, self.gpu_hot);
+        self.cpu_hot = self.cpu_heat.learn(signals.cpu_millicelsius.value(), heat.cpu_celsius_max, band, now);
+        self.gpu_hot = self.gpu_heat.learn(signals.gpu_millicelsius.value(), heat.gpu_celsius_max, band, now);
         let limit_mw = heat.gpu_watts_max.saturating_mul(1_000);
         let draws = limit_mw > 0 && signals.gpu_milliwatts.value().is_some_and(|draws| *draws > limit_mw);
         if draws {
@@ -168,6 +190,27 @@ impl Memory {
     pub(super) fn pause_left_ms(&self, now: Now) -> Option<u64> {
         let end = self.pause.filter(|_| self.paused)?.1?;
         Some(end.saturating_sub(now.steady_ms))
+    }
+}
+
+/// One temperature: whether it is above its limit, and when that was last known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Heat {
+    hot: bool,
+    known_ms: u64,
+}
+
+impl Heat {
+    /// A sensor that vanishes while it is hot (a card that falls asleep has none) counts as hot for the length of a rest.
+    fn learn(&mut self, value: Option<&i64>, limit_celsius: u64, band_celsius: u64, now: Now) -> bool {
+        self.hot = match value {
+            Some(value) => {
+                self.known_ms = now.steady_ms;
+                above(*value, limit_celsius, band_celsius, self.hot)
+            }
+            None => self.hot && limit_celsius > 0 && now.steady_ms.saturating_sub(self.known_ms) < REST_MS,
+        };
+        self.hot
     }
 }
 

@@ -13,10 +13,12 @@ mod rules;
 mod signals;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
 pub use memory::{JITTER_MS_MAX, Memory};
 pub use reason::{Reason, Reasons, Scope};
 pub use signals::{Load, Mode, Now, Pause, Signals, Wishes};
+pub use throttle::throttle;
 
 use crate::preferences::Preferences;
 use rules::{Case, RULES, Rule};
@@ -43,8 +45,9 @@ pub struct Decision {
     pub finish: bool,
     /// Whether the machine counts as in use.
     pub in_use: bool,
-    /// Whether paused work may stay in memory for long.
-    pub keep_paused: bool,
+    /// Whether paused work should leave the memory: it has been paused for ten minutes, or memory is short, and the owner did not say that it may
+    /// stay. What was computed since its last checkpoint is lost then.
+    pub evict: bool,
     /// Bounds of memory and disk.
     pub bounds: Bounds,
     /// All reasons, as bits.
@@ -143,7 +146,9 @@ pub fn decide(
         }
     }
     let next_check = next_check(&case);
-    compose(&case, words, next_check)
+    let mut decision = compose(&case, words, next_check);
+    decision.evict = memory.evict(decision.cpu, preferences, signals, now);
+    decision
 }
 
 /// The decision while the preferences cannot be read or understood: rules that nobody knows cannot be kept, so nothing runs.
@@ -160,7 +165,7 @@ pub fn refuse(error: &str) -> Decision {
         new_units: false,
         finish: false,
         in_use: true,
-        keep_paused: true,
+        evict: false,
         bounds: Bounds { memory_bytes: None, swap_bytes: None, disk_bytes: None, checkpoint: Duration::from_secs(60) },
         reasons,
         words: vec![Words { reason: Reason::Preferences, stops, sentence }],
@@ -215,7 +220,7 @@ fn compose(case: &Case<'_>, words: Vec<Words>, next_check: Duration) -> Decision
         new_units: !stopped(Scope::UNITS.with(Scope::CPU)),
         finish: case.wishes.finish,
         in_use: case.memory.in_use,
-        keep_paused: case.preferences.memory.keep_paused,
+        evict: false,
         bounds: bounds(case),
         reasons,
         words,

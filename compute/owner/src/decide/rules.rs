@@ -61,8 +61,8 @@ pub(super) const RULES: &[Rule] = &[
     row(Reason::NoInput, Scope::COMPUTE, true, no_input),
     row(Reason::Exclusive, ALL, true, exclusive),
     row(Reason::OtherLoad, Scope::COMPUTE, true, other_load),
-    row(Reason::BatteryLow, Scope::COMPUTE, true, battery_low),
     row(Reason::BatteryHot, Scope::COMPUTE, false, battery_hot),
+    row(Reason::BatteryLow, Scope::COMPUTE, true, battery_low),
     row(Reason::CpuHot, Scope::COMPUTE, false, cpu_hot),
     row(Reason::Price, Scope::COMPUTE, true, price),
     row(Reason::Carbon, Scope::COMPUTE, true, carbon),
@@ -185,7 +185,10 @@ fn no_input(case: &Case<'_>) -> Option<String> {
 
 fn running<'a>(case: &'a Case<'_>, wanted: &'a [String]) -> Option<&'a str> {
     let programs = case.signals.programs.value()?;
-    let same = |a: &str, b: &str| a.to_lowercase() == b.to_lowercase();
+    // Most names are ASCII and differ; only others are worth an allocation, as this is asked four times a second.
+    let same = |a: &str, b: &str| {
+        a.eq_ignore_ascii_case(b) || (!a.is_ascii() && !b.is_ascii() && a.to_lowercase() == b.to_lowercase())
+    };
     let found = wanted.iter().find(|name| programs.iter().any(|program| same(program, name)));
     found.map(String::as_str)
 }

@@ -75,6 +75,8 @@ pub struct Signals {
     pub memory_bytes: Reading<u64>,
     /// Memory that could be had without paging, bytes.
     pub memory_available_bytes: Reading<u64>,
+    /// Share of the time in which somebody waited for memory, hundredths of a percent.
+    pub memory_pressure: Reading<u32>,
     /// Swap space, bytes.
     pub swap_bytes: Reading<u64>,
     /// Size of the disk with our data, bytes.

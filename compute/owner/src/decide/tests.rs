@@ -44,6 +44,7 @@ fn world() -> World {
         other_load: known(Load { permille: 10, taken_ms: 0 }),
         memory_bytes: known(16 * gb),
         memory_available_bytes: known(8 * gb),
+        memory_pressure: known(0),
         swap_bytes: known(4 * gb),
         disk_bytes: known(500 * gb),
         disk_free_bytes: known(200 * gb),
@@ -461,6 +462,29 @@ fn no_rule_of_the_table_is_without_an_edge() {
 }
 
 #[test]
+fn the_order_is_boincs() {
+    let boinc = [
+        Reason::Measuring,
+        Reason::StartDelay,
+        Reason::SystemEnds,
+        Reason::OwnerPaused,
+        Reason::OnBattery,
+        Reason::InUse,
+        Reason::OutsideHours,
+        Reason::NoInput,
+        Reason::Exclusive,
+        Reason::OtherLoad,
+        Reason::BatteryHot,
+        Reason::BatteryLow,
+    ];
+    let ours: Vec<Reason> = RULES.iter().map(|rule| rule.reason).filter(|reason| boinc.contains(reason)).collect();
+    assert_eq!(ours[..boinc.len()], boinc);
+    // Then those of graphics cards alone.
+    let cards: Vec<Reason> = RULES.iter().filter(|rule| rule.stops == Scope::GPU).map(|rule| rule.reason).collect();
+    assert_eq!(cards[..3], [Reason::OwnerPaused, Reason::Exclusive, Reason::InUse]);
+}
+
+#[test]
 fn the_mode_always_overrules_preferences_and_not_heat_pauses_or_the_system() {
     for edge in EDGES {
         let rules = RULES.iter().filter(|rule| rule.reason == edge.reason);
@@ -580,6 +604,29 @@ fn heat_cools_by_its_band_and_a_battery_rests_five_minutes_more() {
     assert!(!runs(&world.decide(&mut memory))[0]);
     world.pass(1);
     assert!(runs(&world.decide(&mut memory))[0]);
+}
+
+#[test]
+fn a_sensor_that_vanishes_while_hot_counts_as_hot_for_five_minutes() {
+    let mut world = world();
+    let mut memory = Memory::new(0);
+    world.preferences.heat.gpu_celsius_max = 80;
+    world.signals.gpu_millicelsius = known(90_000);
+    assert_eq!(runs(&world.decide(&mut memory)), GPU);
+    world.signals.gpu_millicelsius = unknown();
+    for _ in 0..29 {
+        world.pass(10_000);
+        let decision = world.decide(&mut memory);
+        assert_eq!(runs(&decision), GPU);
+        assert!(decision.words[0].sentence.contains("the graphics card was too hot"), "{:?}", decision.words);
+    }
+    world.pass(10_000);
+    assert_eq!(runs(&world.decide(&mut memory)), [true; 4]);
+    world.signals.gpu_millicelsius = known(90_000);
+    assert_eq!(runs(&world.decide(&mut memory)), GPU);
+    world.signals.gpu_millicelsius = unknown();
+    world.preferences.heat.gpu_celsius_max = 0;
+    assert_eq!(runs(&world.decide(&mut memory)), [true; 4], "the owner took the rule back");
 }
 
 #[test]
@@ -758,6 +805,29 @@ fn the_next_look_is_no_later_than_the_next_change_by_time() {
     world.wishes.pause = None;
     world.signals.idle = known(Duration::from_millis(179_000));
     assert_eq!(world.once().next_check, Duration::from_secs(1));
+}
+
+#[test]
+fn paused_work_leaves_the_memory_after_ten_minutes_or_when_memory_is_short() {
+    for keep in [false, true] {
+        let mut world = world();
+        let mut memory = Memory::new(0);
+        world.preferences.memory.keep_paused = keep;
+        world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
+        for _ in 0..60 {
+            assert!(!world.decide(&mut memory).evict);
+            world.pass(10_000);
+        }
+        assert_eq!(world.decide(&mut memory).evict, !keep, "600 s");
+        world.wishes.pause = None;
+        assert!(!world.decide(&mut memory).evict);
+        world.signals.memory_pressure = known(1_001);
+        assert!(!world.decide(&mut memory).evict, "work that runs has its own bound");
+        world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
+        assert_eq!(world.decide(&mut memory).evict, !keep);
+        world.signals.memory_pressure = known(1_000);
+        assert!(!world.decide(&mut memory).evict);
+    }
 }
 
 #[test]

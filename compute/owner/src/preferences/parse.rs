@@ -9,7 +9,7 @@ use super::{
     series::{STEPS_MAX, Step, civil_ms, decimal, decimal_text},
     week::{WINDOWS_MAX, Week, Window},
 };
-use std::{fs::File, io, io::Read as _, path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -78,8 +78,12 @@ pub enum Error {
 /// # Errors
 /// [`Error`]. A file that does not exist is an [`Error::Read`] of kind `NotFound`; the caller may then use the default.
 pub fn read(path: &Path) -> Result<Preferences, Error> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes)?;
+    let Some(bytes) = crate::probe::read(path, FILE_BYTES_MAX).map_err(io::Error::from)? else {
+        if path.is_file() {
+            return Err(Error::TooLarge { bytes_max: FILE_BYTES_MAX });
+        }
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no regular file").into());
+    };
     let text = String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not UTF-8"))?;
     parse(&text)
 }
@@ -344,6 +348,13 @@ mod tests {
         assert!(matches!(read(&path), Err(Error::Read(error)) if error.kind() == io::ErrorKind::InvalidData));
         std::fs::write(&path, &long).unwrap();
         assert!(matches!(read(&path), Err(Error::TooLarge { .. })));
+        assert!(matches!(read(folder.path()), Err(Error::Read(_))), "a folder");
+        #[cfg(unix)]
+        {
+            let pipe = folder.path().join("pipe");
+            assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+            assert!(matches!(read(&pipe), Err(Error::Read(_))), "a pipe, and nobody waits for it");
+        }
     }
 
     #[test]

@@ -12,12 +12,15 @@
 //! logind's idle hint: it is only on D-Bus, not in files, and most desktops set it minutes late. A caller that has a better source
 //! passes it as a further [`Sign`] (see [`crate::watch::Probe`]).
 
-use super::root::{Root, TABLE_BYTES_MAX};
+use super::root::Root;
 use crate::reading::{Reading, Unknown};
 use std::sync::Arc;
 
 const USB: &str = "sys/bus/usb/devices";
 const INTERRUPTS: &str = "proc/interrupts";
+const LOGINS: &str = "dev/pts";
+/// Largest table of interrupts that is read four times a second, bytes: a desktop's has about 10 KiB. One of a server with hundreds of processors is left out.
+const INTERRUPTS_BYTES_MAX: u64 = 128 * 1_024;
 /// Devices of one kind that are watched.
 const DEVICES_MAX: usize = 256;
 /// Names of interrupts of built-in keyboards and touchpads: the old controller, and the ACPI names of makers of touchpads and touch screens.
@@ -36,8 +39,9 @@ pub struct Sign {
 /// What is watched on this machine. Finding it costs more than looking at it, so it is kept for a while.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
+    usb: Vec<String>,
     devices: Vec<String>,
-    terminals: Vec<String>,
+    consoles: Vec<String>,
     interrupts: bool,
     has_screen: bool,
 }
@@ -45,20 +49,17 @@ pub struct Watched {
 /// Finds what can be watched.
 #[must_use]
 pub fn watched(root: &Root) -> Watched {
-    let terminal = |name: &String| {
-        let number = name.strip_prefix("tty").unwrap_or(name);
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && name != "tty0"
-    };
-    let in_folder = |folder: &str| {
-        let names = root.names(folder).into_iter().filter(terminal).take(DEVICES_MAX);
-        names.map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
-    };
-    let consoles = in_folder("dev").into_iter().filter(|path| path.starts_with("dev/tty"));
+    let usb = root.names(USB);
+    let consoles = root.names("dev").into_iter().filter(|name| {
+        let number = name.strip_prefix("tty").unwrap_or_default();
+        is_number(number) && number != "0"
+    });
     let drm = root.names("sys/class/drm");
     let mut screens = drm.iter().filter(|name| name.contains('-'));
     Watched {
-        devices: devices(root),
-        terminals: consoles.chain(in_folder("dev/pts")).collect(),
+        devices: devices(root, &usb),
+        usb,
+        consoles: consoles.take(DEVICES_MAX).map(|name| format!("dev/{name}")).collect(),
         interrupts: interrupts(root).is_some(),
         has_screen: screens.any(|name| {
             root.word(&format!("sys/class/drm/{name}/status")).value().is_some_and(|status| status == "connected")
@@ -68,9 +69,9 @@ pub fn watched(root: &Root) -> Watched {
 
 /// Transfer counters of USB keyboards and mice: interfaces of class 3 (input) with protocol 1 or 2. Others of that class, such as uninterruptible
 /// power supplies, talk without a person.
-fn devices(root: &Root) -> Vec<String> {
+fn devices(root: &Root, usb: &[String]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for name in root.names(USB) {
+    for name in usb {
         let Some((device, _)) = name.split_once(':') else { continue };
         let is = |file: &str, values: &[&str]| {
             root.word(&format!("{USB}/{name}/{file}")).value().is_some_and(|value| values.contains(&value.as_str()))
@@ -86,7 +87,7 @@ fn devices(root: &Root) -> Vec<String> {
 
 /// The sum of all interrupts of built-in input devices; none if there is no such device.
 fn interrupts(root: &Root) -> Option<u64> {
-    let table = root.text_max(INTERRUPTS, TABLE_BYTES_MAX);
+    let table = root.text_max(INTERRUPTS, INTERRUPTS_BYTES_MAX);
     let mut sum: Option<u64> = None;
     for line in table.value()?.lines().skip(1) {
         let Some((_, rest)) = line.split_once(':') else { continue };
@@ -114,9 +115,9 @@ impl Watched {
             signs.push(Sign { path: INTERRUPTS.to_owned(), mark });
         }
         let touched = !signs.is_empty();
-        for path in &self.terminals {
-            if let Some(mark) = root.accessed_unix_ms(path).and_then(|ms| u64::try_from(ms).ok()) {
-                signs.push(Sign { path: path.clone(), mark });
+        for path in self.terminals(root) {
+            if let Some(mark) = root.accessed_unix_ms(&path).and_then(|ms| u64::try_from(ms).ok()) {
+                signs.push(Sign { path, mark });
             }
         }
         if signs.is_empty() || (self.has_screen && !touched) {
@@ -128,6 +129,22 @@ impl Watched {
     /// When a terminal was last used, ms since 1970: what is known about the time before the first look.
     #[must_use]
     pub fn last_unix_ms(&self, root: &Root) -> Option<i64> {
-        self.terminals.iter().filter_map(|path| root.accessed_unix_ms(path)).max()
+        self.terminals(root).filter_map(|path| root.accessed_unix_ms(&path)).max()
     }
+
+    /// Whether a device was plugged in or out since this was found, so that it should be found anew.
+    #[must_use]
+    pub fn is_stale(&self, root: &Root) -> bool {
+        root.names(USB) != self.usb
+    }
+
+    /// Consoles, and the logins of this moment: a new one is somebody who came.
+    fn terminals<'a>(&'a self, root: &Root) -> impl Iterator<Item = String> + 'a {
+        let logins = root.names(LOGINS).into_iter().filter(|name| is_number(name)).take(DEVICES_MAX);
+        self.consoles.iter().cloned().chain(logins.map(|name| format!("{LOGINS}/{name}")))
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }

@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! The kernel's list (`/sys/class/drm`) and NVIDIA's (`/proc/driver/nvidia`) are joined by the address on the bus. NVIDIA's own driver tells memory,
-//! temperature and power through its library only; these stay unknown here, and say so.
+//! temperature and power through its library only; these stay unknown here, and say so, until [`super::nvidia`] has asked its tool.
 
 use super::{
     heat::{is_input, millicelsius},

@@ -13,6 +13,7 @@ pub mod graphics;
 pub mod heat;
 pub mod memory;
 pub mod network;
+pub mod nvidia;
 pub mod power;
 pub mod processor;
 mod root;
@@ -22,9 +23,8 @@ pub mod surroundings;
 pub(crate) use root::read;
 pub use root::{ENTRIES_MAX, FILE_BYTES_MAX, Root, TABLE_BYTES_MAX};
 
-use crate::reading::Reading;
+use crate::{reading::Reading, report::shown};
 use serde_json::{Value, json};
-use std::fmt::Display;
 
 /// What the machine is; read once, at a start.
 #[derive(Clone, Debug)]
@@ -120,12 +120,5 @@ impl Machine {
                 "metered": shown(&self.connection.metered),
             },
         })
-    }
-}
-
-fn shown<T: Display>(reading: &Reading<T>) -> Value {
-    match reading {
-        Reading::Known(value, source) => json!({"value": value.to_string(), "source": source.as_ref()}),
-        Reading::Unknown(why) => json!({"value": null, "why": why.to_string()}),
     }
 }

@@ -43,7 +43,11 @@ pub fn supply(root: &Root) -> Supply {
     let batteries: Vec<&Entry> = entries.iter().filter(|entry| entry.battery).collect();
     let none = || super::processor::absent("battery");
     let percents = batteries.iter().map(|battery| {
-        root.number::<u8>(&format!("{}/capacity", battery.path)).and_then(|percent| (percent <= 100).then_some(percent))
+        let capacity = root.number::<u8>(&format!("{}/capacity", battery.path));
+        capacity
+            .and_then(|percent| (percent <= 100).then_some(percent))
+            .or(share(root, battery, "energy"))
+            .or(share(root, battery, "charge"))
     });
     // The kernel gives tenths of a degree here, other than everywhere else.
     let temperatures = batteries.iter().map(|battery| {
@@ -69,6 +73,16 @@ fn entry(root: &Root, name: &str) -> Option<Entry> {
         online: root.number::<u8>(&format!("{path}/online")).value().is_some_and(|online| *online > 0),
         status: root.word(&format!("{path}/status")).value().cloned().unwrap_or_default(),
         path,
+    })
+}
+
+/// The charge of a battery whose driver gives no percentage: what is in it of what fits.
+fn share(root: &Root, battery: &Entry, quantity: &str) -> Reading<u8> {
+    let number = |moment: &str| root.number::<u64>(&format!("{}/{quantity}_{moment}", battery.path));
+    let full = number("full").value().copied();
+    number("now").and_then(|now| {
+        let percent = now.checked_mul(100)?.checked_div(full?)?;
+        u8::try_from(percent.min(100)).ok()
     })
 }
 

@@ -7,8 +7,10 @@ use crate::{
     probe::{
         Root,
         activity::{self, Sign, Watched},
-        graphics, heat, memory, network, power,
-        processor::{self, LoadMeter},
+        graphics, heat, memory, network,
+        nvidia::Tool,
+        power,
+        processor::{self, LoadMeter, Resource},
         storage,
         surroundings::{self, Form},
     },
@@ -24,6 +26,8 @@ use std::{
 
 /// Refreshes between two searches for devices, connections and feeds: once a minute.
 const SEARCH_EVERY: u32 = 6;
+/// Refreshes between two questions to NVIDIA's tool, which costs about a tenth of a second of a core: while the owner limits heat or power of cards.
+const ASK_EVERY: u32 = 3;
 
 /// Reads a machine.
 #[derive(Debug)]
@@ -37,6 +41,7 @@ pub struct MachineProbe {
     connection: network::Connection,
     price: Option<Feed>,
     carbon: Option<Feed>,
+    nvidia: Option<Tool>,
 }
 
 impl MachineProbe {
@@ -45,6 +50,8 @@ impl MachineProbe {
     pub fn new(root: Root, folder: &Path) -> Self {
         Self {
             watched: activity::watched(&root),
+            // The tool speaks of this machine, not of a fixture's.
+            nvidia: (root.is_machine() && root.exists("proc/driver/nvidia")).then(|| Tool::new("nvidia-smi")),
             root,
             folder: folder.to_owned(),
             load: LoadMeter::default(),
@@ -80,6 +87,9 @@ impl MachineProbe {
 
 impl Probe for MachineProbe {
     fn signs(&mut self) -> Reading<Vec<Sign>> {
+        if self.watched.is_stale(&self.root) {
+            self.watched = activity::watched(&self.root);
+        }
         self.watched.look(&self.root)
     }
 
@@ -93,12 +103,22 @@ impl Probe for MachineProbe {
             self.search(preferences);
             signals.cores = self.cores();
         }
+        let limited = preferences.heat.gpu_celsius_max > 0 || preferences.heat.gpu_watts_max > 0;
+        if let Some(tool) = &self.nvidia
+            && limited
+            && self.refreshes.is_multiple_of(ASK_EVERY)
+        {
+            tool.ask(now.steady_ms);
+        }
         self.refreshes = self.refreshes.wrapping_add(1);
         let supply = power::supply(&self.root);
         (signals.on_battery, signals.battery_percent) = (supply.on_battery, supply.percent);
         (signals.battery_millicelsius, signals.hand_held) = (supply.millicelsius, self.hand_held.clone());
         signals.cpu_millicelsius = heat::processor(&self.root);
-        let cards = graphics::cards(&self.root);
+        let mut cards = graphics::cards(&self.root);
+        if let Some(tool) = &self.nvidia {
+            tool.complete(&mut cards, now.steady_ms);
+        }
         let none = || Reading::Unknown(Unknown::Absent(Arc::from("sensor of a graphics card")));
         signals.gpu_millicelsius =
             power::best(cards.iter().map(|card| card.millicelsius.clone()), |a, b| a > b).unwrap_or_else(none);
@@ -113,6 +133,7 @@ impl Probe for MachineProbe {
             (_, total) => total,
         };
         (signals.memory_available_bytes, signals.swap_bytes) = (memory.available, memory.swap);
+        signals.memory_pressure = processor::pressure(&self.root, Resource::Memory);
         let disk = storage::disk(&self.root, &self.folder);
         (signals.disk_bytes, signals.disk_free_bytes) = (disk.total, disk.free);
         (signals.metered, signals.wifi) = (self.connection.metered.clone(), self.connection.wifi.clone());

@@ -72,7 +72,7 @@ pub struct Watcher<P, C> {
     stamp: Option<Option<Stamp>>,
     wishes: Result<Wishes, String>,
     path: PathBuf,
-    changed: Option<Option<SystemTime>>,
+    changed: Option<(u64, SystemTime)>,
     preferences: Result<Preferences, String>,
     presence: Presence,
     memory: Memory,
@@ -164,12 +164,12 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
     }
 
     fn look_at_preferences(&mut self) {
-        let changed = fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok();
+        let changed = fs::metadata(&self.path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok();
         // A file that is not there is looked for every time, so that one that cannot be reached is not taken for one that does not exist.
-        if changed.is_some() && self.changed == Some(changed) {
+        if changed.is_some() && self.changed == changed {
             return;
         }
-        self.changed = Some(changed);
+        self.changed = changed;
         self.preferences = match preferences::read(&self.path) {
             Err(preferences::Error::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(Preferences::default())
@@ -248,7 +248,7 @@ pub fn wait_after(decision: &Decision) -> Duration {
 /// Whether anything differs that somebody acts on or that changes for people in more than a countdown: bounds and countdowns move all the time.
 fn differs(a: &Decision, b: &Decision) -> bool {
     let acted = |decision: &Decision| {
-        let flags = (decision.new_units, decision.finish, decision.in_use, decision.keep_paused);
+        let flags = (decision.new_units, decision.finish, decision.in_use, decision.evict);
         (decision.cpu, decision.gpu, decision.network, flags, decision.reasons)
     };
     acted(a) != acted(b)

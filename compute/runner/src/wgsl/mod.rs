@@ -46,6 +46,7 @@ impl Runtime for Wgsl {
             device: Some(device),
             adapters,
             took_ms,
+            memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),
         })
     }

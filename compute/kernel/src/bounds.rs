@@ -106,6 +106,13 @@ mod tests {
     }
 
     #[test]
+    fn the_recipes_kernel_is_below_the_bounds() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/value-at-risk/kernel/value_at_risk.wgsl");
+        let source = std::fs::read_to_string(path).unwrap();
+        assert_eq!(check(&naga::front::wgsl::parse_str(&source).unwrap()), Ok(()));
+    }
+
+    #[test]
     fn private_memory_counts_globals_and_the_locals_of_every_function() {
         let with = |words: u32| {
             let declarations = "var<private> p: array<u32, 1000>; fn f() { var l: array<u32, 96>; l[0] = 1u; }";

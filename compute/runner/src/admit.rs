@@ -20,8 +20,8 @@ pub enum Refusal {
     /// The engine failed on a known answer.
     #[error("this machine failed its own self-test")]
     SelfTest,
-    /// The job declares more than the device has.
-    #[error("device too small: {what} needed={needed} available={available}")]
+    /// The job declares more than the machine or its device has.
+    #[error("machine too small: {what} needed={needed} available={available}")]
     TooSmall {
         /// Which quantity.
         what: &'static str,
@@ -42,6 +42,10 @@ pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
     }
     if !self_test.known_answer {
         return Err(Refusal::SelfTest);
+    }
+    let (needed, available) = (job.limits.memory_bytes_max, self_test.memory_bytes_max);
+    if needed > available {
+        return Err(Refusal::TooSmall { what: "memory_bytes", needed, available });
     }
     let Some(device) = &self_test.device else {
         return Ok(());
@@ -98,6 +102,7 @@ mod tests {
             known_answer: true,
             adapters: vec!["llvmpipe".to_owned()],
             took_ms: 1,
+            memory_bytes_max: u64::MAX,
             isolation: crate::isolation::Isolation::default(),
             device: Some(Device {
                 name: "llvmpipe".to_owned(),
@@ -123,6 +128,9 @@ mod tests {
         assert_eq!(admit(&job(|_| ()), &lavapipe()), Ok(()));
         let refusal = admit(&job(|draft| draft.limits.output_bytes_max = 4_100), &lavapipe()).unwrap_err();
         assert_eq!(refusal, Refusal::TooSmall { what: "binding_bytes", needed: 4_100, available: 4_096 });
+        let small = SelfTest { memory_bytes_max: 65_535, ..lavapipe() };
+        let refusal = admit(&job(|_| ()), &small).unwrap_err();
+        assert_eq!(refusal, Refusal::TooSmall { what: "memory_bytes", needed: 65_536, available: 65_535 });
         let mut weak = lavapipe();
         weak.device.as_mut().unwrap().max_loop_iterations = 32_767;
         let refusal = admit(&job(|_| ()), &weak).unwrap_err();

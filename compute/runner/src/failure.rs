@@ -134,6 +134,21 @@ impl Failure {
         }
     }
 
+    /// The same, safe to print: a worker that was taken over may have written the texts.
+    pub(crate) fn cleaned(mut self) -> Self {
+        match &mut self {
+            Self::KernelRejected { why }
+            | Self::DriverRejected { why }
+            | Self::Trapped { why }
+            | Self::NoAdapter { why }
+            | Self::ProviderFault { why }
+            | Self::Aborted { why } => *why = cleaned(why),
+            Self::WorkerDied { status, stderr } => (*status, *stderr) = (cleaned(status), cleaned(stderr)),
+            Self::LimitHit { .. } | Self::JobError { .. } => {}
+        }
+        self
+    }
+
     /// The worker's engine still works after this failure, so the next unit may use the same process.
     pub(crate) const fn leaves_worker_usable(&self) -> bool {
         match self {
@@ -185,6 +200,23 @@ mod tests {
         assert_eq!((died.fault(), Failure::provider("x").fault()), (Fault::Provider, Fault::Provider));
         assert_eq!(limit(Limit::WallMs).fault(), Fault::Undecided);
         assert_eq!(Failure::Aborted { why: String::new() }.fault(), Fault::Undecided);
+    }
+
+    #[test]
+    fn texts_that_a_worker_wrote_are_cut_and_lose_their_control_characters() {
+        let hostile = || "\u{1b}]0;owned\u{7}".to_owned() + &"x".repeat(60_000);
+        for failure in [
+            Failure::KernelRejected { why: hostile() },
+            Failure::DriverRejected { why: hostile() },
+            Failure::Trapped { why: hostile() },
+            Failure::NoAdapter { why: hostile() },
+            Failure::ProviderFault { why: hostile() },
+            Failure::Aborted { why: hostile() },
+            Failure::WorkerDied { status: hostile(), stderr: hostile() },
+        ] {
+            let text = failure.cleaned().to_string();
+            assert!(text.len() < 10_000 && !text.contains(['\u{1b}', '\u{7}']), "{} bytes", text.len());
+        }
     }
 
     #[test]

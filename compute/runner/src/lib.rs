@@ -43,6 +43,7 @@ pub use isolation::{Isolation, Layer, LayerReport, UnknownLayer};
 pub use message::{Done, Usage, Words};
 pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};
+pub use sandbox::hide_memory;
 pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
 pub use worker::{confine, worker_main};
 

@@ -31,6 +31,11 @@ impl Budget {
         Self::new(total)
     }
 
+    /// What the only job may declare, bytes.
+    pub(crate) const fn declared_bytes_max(&self) -> u64 {
+        self.total_bytes.saturating_sub(WORKER_BYTES)
+    }
+
     /// Promises memory for a job that declares `declared_bytes`, until the promise is dropped.
     ///
     /// # Errors
@@ -89,6 +94,7 @@ mod tests {
     #[test]
     fn promises_add_up_to_the_total_exactly_and_come_back_when_dropped() {
         let budget = Budget::new(3 * WORKER_BYTES);
+        assert_eq!(budget.declared_bytes_max(), 2 * WORKER_BYTES);
         let first = budget.promise(WORKER_BYTES).unwrap();
         let clone = budget.clone();
         let failure = clone.promise(1).unwrap_err();

@@ -36,6 +36,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const EXIT_MAX: Duration = Duration::from_secs(2);
 /// What is kept of a worker's standard error, bytes.
 const STDERR_TAIL_BYTES: usize = 8_192;
+/// What is read of a worker's standard error in all, bytes; then its pipe is closed, so that noise costs no more than this.
+const STDERR_BYTES_MAX: usize = 16 << 20;
 /// Starts that may wait for the starting thread; more would mean that it hangs.
 const STARTS_WAITING_MAX: usize = 64;
 
@@ -113,6 +115,11 @@ impl WorkerCommand {
     pub fn with_memory(mut self, total_bytes: u64) -> Self {
         self.memory = Budget::new(total_bytes);
         self
+    }
+
+    /// Memory that one job may declare if no other runs, bytes.
+    pub(crate) const fn memory_bytes_max(&self) -> u64 {
+        self.memory.declared_bytes_max()
     }
 
     /// Promises memory to a job that declares so much.
@@ -196,7 +203,7 @@ impl Worker {
                 command.judge(runtime, &worker.isolation)?;
                 Ok(worker)
             }
-            Ok(Ok((Reply::Failed(failure), _))) | Ok(Err(failure)) => Err(failure),
+            Ok(Err(failure)) => Err(failure),
             Ok(Ok((other, _))) => Err(Failure::provider(format_args!("the worker began with {other:?}"))),
             Err(_) => {
                 Err(Failure::provider(format_args!("the worker was not ready: waited_ms={}", START_MAX.as_millis())))
@@ -228,9 +235,10 @@ impl Worker {
         }
     }
 
-    /// Receives a reply with a payload of at most `payload_max` bytes.
+    /// Receives a reply with a payload of at most `payload_max` bytes; a failure that the worker reports is an error.
     pub(crate) async fn receive(&mut self, payload_max: u32) -> Result<(Reply, Vec<u8>), Failure> {
         match frame::receive(&mut self.stdout, payload_max).await {
+            Ok((Reply::Failed(failure), _)) => Err(failure.cleaned()),
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.failed(error).await),
         }
@@ -293,7 +301,11 @@ fn ended(mut child: Child) -> String {
 
 async fn keep_tail(mut from: ChildStderr, tail: Arc<Mutex<VecDeque<u8>>>) {
     let mut chunk = [0; 1_024];
-    while let Ok(count @ 1..) = from.read(&mut chunk).await {
+    let mut left = STDERR_BYTES_MAX;
+    while left > 0
+        && let Ok(count @ 1..) = from.read(&mut chunk).await
+    {
+        left = left.saturating_sub(count);
         let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
         tail.extend(chunk.iter().take(count));
         let excess = tail.len().saturating_sub(STDERR_TAIL_BYTES);

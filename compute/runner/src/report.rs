@@ -19,9 +19,17 @@ pub struct SelfTest {
     pub adapters: Vec<String>,
     /// How long the self-test took, ms.
     pub took_ms: u64,
+    /// Memory that one job may declare here, bytes. `u64::MAX` in reports of older versions, inside the worker, and where the system does not say
+    /// what it has.
+    #[serde(default = "unknown")]
+    pub memory_bytes_max: u64,
     /// What the worker was confined by. Empty in reports of older versions, and inside the worker.
     #[serde(default)]
     pub isolation: Isolation,
+}
+
+const fn unknown() -> u64 {
+    u64::MAX
 }
 
 /// An adapter and what it allows.

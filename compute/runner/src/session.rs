@@ -241,7 +241,6 @@ async fn begin(command: &WorkerCommand, job: &Job, engine: Engine) -> Result<(Wo
     sent(worker.send(&request, &[&job.program, &job.common])).await?;
     match timed(PREPARE_MS_MAX, Limit::PrepareMs, worker.receive(0)).await?.0 {
         Reply::Begun { engine } => Ok((worker, crate::failure::cleaned(&engine))),
-        Reply::Failed(failure) => Err(failure),
         other => Err(unexpected(&other)),
     }
 }
@@ -259,7 +258,6 @@ async fn run_unit(
     let output_max = answer_bytes_max as u32;
     match timed(spec.limits.wall_ms_max, Limit::WallMs, worker.receive(output_max)).await? {
         (Reply::Done(usage), output) => Ok(Done { output, usage }),
-        (Reply::Failed(failure), _) => Err(failure),
         (other, _) => Err(unexpected(&other)),
     }
 }
@@ -288,8 +286,10 @@ pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> R
     let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));
     let answer = tokio::time::timeout(PROBE_MAX, worker.receive(0)).await.unwrap_or_else(|_| Err(late()))?;
     match answer.0 {
-        Reply::SelfTest(report) => Ok(SelfTest { isolation: worker.isolation().clone(), ..*report }),
-        Reply::Failed(failure) => Err(failure),
+        Reply::SelfTest(report) => {
+            let isolation = worker.isolation().clone();
+            Ok(SelfTest { isolation, memory_bytes_max: command.memory_bytes_max(), ..*report })
+        }
         other => Err(unexpected(&other)),
     }
 }

@@ -90,6 +90,7 @@ impl Runtime for Wasm {
             device: None,
             adapters: Vec::new(),
             took_ms,
+            memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),
         })
     }

@@ -186,6 +186,12 @@ mod tests {
     }
 
     #[test]
+    fn the_recipes_program_is_far_below_the_bounds() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../recipes/align/kernel/align.wasm");
+        assert_eq!(check(&std::fs::read(path).unwrap()), Ok(()));
+    }
+
+    #[test]
     fn what_cannot_be_read_is_left_to_the_compiler() {
         let whole = nested(3);
         for cut in 0..whole.len() {

@@ -39,6 +39,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::from(keystead_runner::worker_main(arguments));
     }
+    // As `keystead provide` does.
+    keystead_runner::hide_memory().unwrap();
     let words: Vec<String> = arguments.filter_map(|word| word.into_string().ok()).collect();
     let filter = words.iter().find(|word| !word.starts_with('-'));
     let mut all: Vec<Test> = Vec::new();

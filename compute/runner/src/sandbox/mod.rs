@@ -93,6 +93,17 @@ pub(crate) struct Confinement {
     pub(crate) without: Vec<Layer>,
 }
 
+/// Hides this process's memory, environment and descriptors from other programs of the same user, and turns core dumps off (Linux; elsewhere it
+/// does nothing). For programs that hold keys and start workers.
+///
+/// # Errors
+/// The system refuses.
+pub fn hide_memory() -> std::io::Result<()> {
+    #[cfg(target_os = "linux")]
+    call::hide_memory()?;
+    Ok(())
+}
+
 /// The report of a layer that the owner left out.
 fn left_out(layer: Layer) -> LayerReport {
     LayerReport::refused(layer, "left out by the owner")

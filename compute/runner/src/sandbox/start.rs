@@ -41,6 +41,9 @@ const CLOSE_RANGE_CLOEXEC: libc::c_uint = 4;
 /// `CLONE_NEWUSER` and `CLONE_NEWPID`: the namespaces that must exist when the process begins.
 const USER: u64 = libc::CLONE_NEWUSER as u64;
 const PID: u64 = libc::CLONE_NEWPID as u64;
+/// From the new process to its exec, ms: some system calls, but a machine out of memory is slow. One thread starts all workers, so a start that
+/// hangs must not hold the others for ever.
+const EXEC_MS_MAX: libc::c_int = 20_000;
 /// The user and group that own nothing on every Linux.
 const NOBODY: u32 = 65_534;
 /// Device nodes that tell which group may use graphics cards.
@@ -120,9 +123,7 @@ pub(crate) fn start(wish: &Start) -> io::Result<Started> {
     let Pipes { stdin, stdout, stderr, failure } = ours;
     drop(plan);
     let mut child = Child { pid, status: None, group };
-    let mut told = Vec::new();
-    let read = File::from(failure).take(8).read_to_end(&mut told);
-    if let Err(error) = read.and_then(|_| told_failure(&told)) {
+    if let Err(error) = began(failure) {
         child.kill();
         let _ = child.wait();
         return Err(error);
@@ -187,6 +188,20 @@ impl Identity {
         let gid = device.filter(|is| wish.graphics && is.gid() != 0).map_or(NOBODY, |is| is.gid());
         Some(Self { uid: NOBODY, gid, other: true })
     }
+}
+
+/// Waits until exec closes the pipe, or a failure comes through it.
+fn began(failure: OwnedFd) -> io::Result<()> {
+    let mut wait = libc::pollfd { fd: failure.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: the pointer is to one live struct.
+    match unsafe { libc::poll(&raw mut wait, 1, EXEC_MS_MAX) } {
+        -1 => return Err(io::Error::last_os_error()),
+        0 => return Err(io::Error::new(io::ErrorKind::TimedOut, format!("exec: waited_ms={EXEC_MS_MAX}"))),
+        _ => {}
+    }
+    let mut told = Vec::new();
+    File::from(failure).take(8).read_to_end(&mut told)?;
+    told_failure(&told)
 }
 
 /// What the child sent before exec closed the pipe: nothing, or the step that failed and why.

@@ -48,6 +48,7 @@ impl Runtime for Wgsl {
                     device: Some(device),
                     adapters,
                     took_ms: took_ms(),
+                    memory_bytes_max: u64::MAX,
                     isolation: Isolation::default(),
                 });
             }
@@ -62,6 +63,7 @@ impl Runtime for Wgsl {
             device: Some(device),
             adapters,
             took_ms: took_ms(),
+            memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),
         })
     }

@@ -86,6 +86,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
 
 /// Workers confined as the owner wishes.
 fn worker_command(options: &Provide) -> Result<WorkerCommand> {
+    // This process holds keys and starts processes for strangers.
+    keystead_runner::hide_memory().wrap_err("cannot hide this program's memory")?;
     let mut command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
     for path in &options.worker_reads {
         let path = path.canonicalize().wrap_err_with(|| format!("cannot let workers read {}", path.display()))?;

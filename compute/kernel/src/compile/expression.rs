@@ -241,7 +241,7 @@ impl<'a> Body<'_, 'a> {
     }
 
     /// The place `first` words further on.
-    fn member(&mut self, place: Place, first: u32) -> Result<Value, Error> {
+    const fn member(&mut self, place: Place, first: u32) -> Result<Value, Error> {
         if let Space::Outside(Memory::Buffer(_)) = place.space {
             // A buffer's length is not known here: an address beyond it is found when it is used.
             return Ok(Value::Place(Place { base: place.base.saturating_add(first), ..place }));

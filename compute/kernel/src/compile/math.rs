@@ -280,7 +280,7 @@ fn determinant(writer: &mut Writer<'_>, columns: &[Vec<Register>]) -> Result<Reg
     sum.ok_or_else(|| unknown("the determinant of nothing"))
 }
 
-fn of_one(fun: Mf, kind: Kind) -> Option<One> {
+const fn of_one(fun: Mf, kind: Kind) -> Option<One> {
     Some(match (fun, kind) {
         (Mf::Abs, Kind::Float) => One::AbsF,
         (Mf::Abs, Kind::Signed) => One::AbsI,

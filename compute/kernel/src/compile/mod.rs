@@ -250,7 +250,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The number of the next operation.
-    fn here(&self) -> u32 {
+    const fn here(&self) -> u32 {
         // LOSSY: `push` keeps it below 2^22.
         #[allow(clippy::cast_possible_truncation)]
         let here = self.ops.len() as u32;

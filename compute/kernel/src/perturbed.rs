@@ -124,7 +124,7 @@ impl Vendor {
                 let range = u64::from(most).wrapping_mul(2).wrapping_add(1);
                 // LOSSY: the remainder is below 2^33, and the number of steps far below 2^31.
                 #[allow(clippy::cast_possible_wrap)]
-                let steps = (chance >> 16).wrapping_rem(range) as i64;
+                let steps = (chance >> 16).checked_rem(range).unwrap_or(0) as i64;
                 let steps = steps.wrapping_sub(i64::from(most));
                 let bits = i64::from(right.to_bits()).wrapping_add(steps);
                 let moved = f32::from_bits(u32::try_from(bits).unwrap_or(0));

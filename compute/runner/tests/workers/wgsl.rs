@@ -354,7 +354,10 @@ fn a_machine_without_an_adapter_interprets_and_says_so() {
     let report = block_on(probe(&without_drivers(), Runtime::Wgsl1)).unwrap();
     let device = report.device.as_ref().unwrap();
     assert!(report.known_answer && report.adapters.is_empty(), "{report:?}");
-    assert_eq!((device.name.as_str(), device.kind, device.kind.is_gpu()), ("interpreter", DeviceKind::Reference, false));
+    assert_eq!(
+        (device.name.as_str(), device.kind, device.kind.is_gpu()),
+        ("interpreter", DeviceKind::Reference, false)
+    );
     let common = [1, 2, 3];
     block_on(async {
         let job = wgsl(&format!("{HEAD}{HASH}"), &common, |_| ());

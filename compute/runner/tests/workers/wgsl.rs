@@ -56,6 +56,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     output[id.x] = sum;
 }";
 
+/// [`HASH`], on the processor.
+fn mix(seed: u32, index: u32) -> u32 {
+    let mut h = seed ^ index.wrapping_mul(2_654_435_769);
+    h ^= h >> 16;
+    h = h.wrapping_mul(2_246_822_507);
+    h ^= h >> 13;
+    h = h.wrapping_mul(3_266_489_909);
+    h ^ (h >> 16)
+}
+
 fn kernel(body: &str) -> String {
     format!("{HEAD} @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ {body} }}")
 }
@@ -117,14 +127,6 @@ fn a_kernel_gives_the_bytes_that_the_processor_computes() {
     if machine().is_none() {
         return;
     }
-    let mix = |seed: u32, index: u32| {
-        let mut h = seed ^ index.wrapping_mul(2_654_435_769);
-        h ^= h >> 16;
-        h = h.wrapping_mul(2_246_822_507);
-        h ^= h >> 13;
-        h = h.wrapping_mul(3_266_489_909);
-        h ^ (h >> 16)
-    };
     let common = [1, 0xffff_ffff, 77];
     block_on(async {
         let mut session = open(wgsl(&format!("{HEAD}{HASH}"), &common, |_| ())).await.unwrap();

@@ -63,7 +63,12 @@ impl Kernel {
         }
         let source = core::str::from_utf8(source).map_err(Error::Encoding)?;
         let module = wgsl::parse_str(source).map_err(|error| Error::Syntax(error.emit_to_string(source)))?;
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        let capabilities = match profile {
+            Profile::Exact => Capabilities::empty(),
+            // `pack2x16float` and its like.
+            Profile::Float => Capabilities::SHADER_FLOAT16_IN_FLOAT32,
+        };
+        let info = Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .map_err(|error| Error::Invalid(error.emit_to_string(source)))?;
         profile::check(&module, &info, profile)?;

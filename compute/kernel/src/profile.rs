@@ -327,7 +327,7 @@ fn check_function(module: &Module, function: &Function, info: &FunctionInfo, pro
             _ => {}
         }
     }
-    check_block(&function.body, name)
+    check_block(&function.body, &Scope { module, function, info, name })
 }
 
 fn describe(function: &Function, handle: Handle<Expression>) -> String {
@@ -335,23 +335,46 @@ fn describe(function: &Function, handle: Handle<Expression>) -> String {
     named.unwrap_or_else(|| format!("{:?}", function.expressions[handle]).chars().take(80).collect())
 }
 
-fn check_block(block: &Block, name: &str) -> Result<(), Error> {
-    let place = || format!("in function {name}");
+/// A function whose statements are checked.
+struct Scope<'a> {
+    module: &'a Module,
+    function: &'a Function,
+    info: &'a FunctionInfo,
+    name: &'a str,
+}
+
+impl Scope<'_> {
+    /// A pointer to a part of a variable. The translator to SPIR-V panics when a call has such an argument, which would look like the provider's fault.
+    fn is_pointer_into(&self, handle: Handle<Expression>) -> bool {
+        let is_part =
+            matches!(self.function.expressions[handle], Expression::Access { .. } | Expression::AccessIndex { .. });
+        is_part && self.info[handle].ty.inner_with(&self.module.types).pointer_space().is_some()
+    }
+}
+
+fn check_block(block: &Block, scope: &Scope<'_>) -> Result<(), Error> {
+    let place = || format!("in function {}", scope.name);
     for statement in block.iter() {
         match statement {
-            Statement::Block(inner) => check_block(inner, name)?,
+            Statement::Block(inner) => check_block(inner, scope)?,
             Statement::If { accept, reject, .. } => {
-                check_block(accept, name)?;
-                check_block(reject, name)?;
+                check_block(accept, scope)?;
+                check_block(reject, scope)?;
             }
             Statement::Switch { cases, .. } => {
                 for case in cases {
-                    check_block(&case.body, name)?;
+                    check_block(&case.body, scope)?;
                 }
             }
             Statement::Loop { body, continuing, .. } => {
-                check_block(body, name)?;
-                check_block(continuing, name)?;
+                check_block(body, scope)?;
+                check_block(continuing, scope)?;
+            }
+            Statement::Call { arguments, .. } if arguments.iter().any(|&argument| scope.is_pointer_into(argument)) => {
+                return Err(Error::Feature {
+                    what: "a pointer to a part of a variable as an argument",
+                    place: place(),
+                });
             }
             Statement::Atomic { fun: AtomicFunction::Exchange { .. }, .. } => {
                 return Err(Error::AtomicOrder { place: place() });

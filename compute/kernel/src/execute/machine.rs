@@ -261,11 +261,8 @@ fn go<A: Arithmetic>(
             Op::Three { fun, to, a, b, c } => {
                 r[to as usize] = arithmetic.three(fun, r[a as usize], r[b as usize], r[c as usize]);
             }
-            Op::Unless { condition, to } => {
-                if r[condition as usize] == 0 {
-                    next = to as usize;
-                }
-            }
+            Op::Unless { condition, to } if r[condition as usize] == 0 => next = to as usize,
+            Op::Unless { .. } => {}
             Op::Jump { to } => next = to as usize,
             Op::Loop => {
                 lane.loops = lane.loops.saturating_add(1);

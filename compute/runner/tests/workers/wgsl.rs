@@ -2,7 +2,9 @@
 
 use crate::machine::{block_on, command, is_gone, job, kill, open, run_one, ticks, until};
 use keystead_job::{Limits, Runtime};
-use keystead_runner::{DeviceKind, Failure, Fault, Job, Limit, Loops, SelfTest, admit, probe};
+use keystead_runner::{
+    DeviceKind, Failure, Fault, Job, Limit, Loops, SelfTest, Session, Stop, WorkerCommand, admit, probe,
+};
 use std::{sync::OnceLock, time::Instant};
 
 crate::tests![
@@ -20,7 +22,9 @@ crate::tests![
     a_dispatch_that_takes_too_long_is_killed_at_the_deadline,
     a_worker_killed_in_the_middle_is_a_providers_fault_and_the_next_unit_works,
     an_oversized_source_is_refused,
-    a_machine_without_an_adapter_says_so,
+    a_machine_without_an_adapter_interprets_and_says_so,
+    the_reference_runs_sampled_workgroups_and_finds_a_forged_word,
+    a_barrier_that_not_all_reach_is_the_jobs_fault_on_the_reference,
 ];
 
 const LIMITS: Limits = Limits {
@@ -52,6 +56,16 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     output[id.x] = sum;
 }";
 
+/// [`HASH`], on the processor.
+fn mix(seed: u32, index: u32) -> u32 {
+    let mut h = seed ^ index.wrapping_mul(2_654_435_769);
+    h ^= h >> 16;
+    h = h.wrapping_mul(2_246_822_507);
+    h ^= h >> 13;
+    h = h.wrapping_mul(3_266_489_909);
+    h ^ (h >> 16)
+}
+
 fn kernel(body: &str) -> String {
     format!("{HEAD} @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {{ {body} }}")
 }
@@ -74,8 +88,8 @@ fn words(bytes: &[u8]) -> Vec<u32> {
 fn machine() -> Option<&'static SelfTest> {
     static REPORT: OnceLock<Option<SelfTest>> = OnceLock::new();
     let report = REPORT.get_or_init(|| match block_on(probe(&command(), Runtime::Wgsl1)) {
+        Ok(report) if report.device.as_ref().is_some_and(|device| device.kind == DeviceKind::Reference) => None,
         Ok(report) => Some(report),
-        Err(Failure::NoAdapter { .. }) => None,
         Err(other) => panic!("the self-test failed: {other}"),
     });
     if report.is_none() {
@@ -113,14 +127,6 @@ fn a_kernel_gives_the_bytes_that_the_processor_computes() {
     if machine().is_none() {
         return;
     }
-    let mix = |seed: u32, index: u32| {
-        let mut h = seed ^ index.wrapping_mul(2_654_435_769);
-        h ^= h >> 16;
-        h = h.wrapping_mul(2_246_822_507);
-        h ^= h >> 13;
-        h = h.wrapping_mul(3_266_489_909);
-        h ^ (h >> 16)
-    };
     let common = [1, 0xffff_ffff, 77];
     block_on(async {
         let mut session = open(wgsl(&format!("{HEAD}{HASH}"), &common, |_| ())).await.unwrap();
@@ -336,13 +342,69 @@ fn an_oversized_source_is_refused() {
     assert!(matches!(failure, Failure::LimitHit { which: Limit::ProgramBytes, limit: 262_144, .. }), "{failure:?}");
 }
 
-fn a_machine_without_an_adapter_says_so() {
-    // The variables of the Vulkan loader that hide every driver.
+/// A command whose workers find no driver: the variables of the Vulkan loader hide every one.
+fn without_drivers() -> WorkerCommand {
     let hidden = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
-    let command = hidden.into_iter().fold(command(), |command, name| command.with_variable(name, "/nowhere.json"));
-    let failure = block_on(probe(&command, Runtime::Wgsl1)).unwrap_err();
-    if cfg!(target_os = "linux") {
-        assert!(matches!(failure, Failure::NoAdapter { .. }), "{failure:?}");
-        assert_eq!(failure.fault(), Fault::Provider);
+    hidden.into_iter().fold(command(), |command, name| command.with_variable(name, "/nowhere.json"))
+}
+
+fn a_machine_without_an_adapter_interprets_and_says_so() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: drivers can be hidden from a worker on Linux only");
+        return;
     }
+    let report = block_on(probe(&without_drivers(), Runtime::Wgsl1)).unwrap();
+    let device = report.device.as_ref().unwrap();
+    assert!(report.known_answer && report.adapters.is_empty(), "{report:?}");
+    assert_eq!(
+        (device.name.as_str(), device.kind, device.kind.is_gpu()),
+        ("interpreter", DeviceKind::Reference, false)
+    );
+    let common = [1, 2, 3];
+    block_on(async {
+        let job = wgsl(&format!("{HEAD}{HASH}"), &common, |_| ());
+        let mut session = Session::open(without_drivers(), job, Stop::new()).await.unwrap();
+        assert!(session.engine().contains("interpreter") && !session.engine().contains("wgpu"), "{}", session.engine());
+        let done = session.run(&bytes(&[40])).await.unwrap();
+        let expected =
+            |id: usize| (0..40u32).fold(0u32, |sum, i| sum.wrapping_add(mix(common[id % 3].wrapping_add(sum), i)));
+        assert!(words(&done.output).into_iter().enumerate().all(|(id, word)| word == expected(id)));
+        let failure = session.run(&bytes(&[32_768])).await.unwrap_err();
+        assert_eq!(failure, Failure::LimitHit { which: Limit::LoopIterations, limit: 32_768, got: None });
+    });
+}
+
+fn the_reference_runs_sampled_workgroups_and_finds_a_forged_word() {
+    let job = || wgsl(&format!("{HEAD}{HASH}"), &[1, 2, 3], |_| ());
+    let unit = bytes(&[25]);
+    block_on(async {
+        let mut reference = Session::open_reference(command(), job(), Stop::new()).await.unwrap();
+        let whole = reference.run(&unit).await.unwrap().output;
+        let sample = reference.run_workgroups(&unit, &[[3, 0, 0], [15, 0, 0]]).await.unwrap();
+        assert_eq!(sample.0.len(), 128, "two workgroups of 64");
+        assert!(sample.0.iter().all(|(at, _)| (192..256).contains(at) || (960..1_024).contains(at)));
+        assert_eq!(sample.first_difference(&whole), None);
+        let mut forged = whole.clone();
+        forged[200 * 4] ^= 1;
+        forged[4] ^= 1;
+        assert_eq!(sample.first_difference(&forged).map(|(at, ..)| at), Some(200));
+        assert!(reference.run_workgroups(&unit, &[[16, 0, 0]]).await.is_err(), "there are 16 workgroups");
+        assert!(reference.run_workgroups(&unit, &vec![[0; 3]; 1_025]).await.is_err());
+        if machine().is_some() {
+            let mut device = open(job()).await.unwrap();
+            assert_eq!(device.run(&unit).await.unwrap().output, whole, "the device's bytes");
+            let refused = device.run_workgroups(&unit, &[[0; 3]]).await.unwrap_err();
+            assert_eq!(refused.fault(), Fault::Provider, "a device runs whole units");
+        }
+    });
+}
+
+fn a_barrier_that_not_all_reach_is_the_jobs_fault_on_the_reference() {
+    let source = kernel("if (id.x == 3u) { workgroupBarrier(); } output[id.x] = 1u;");
+    let failure = block_on(async {
+        let mut session = Session::open_reference(command(), wgsl(&source, &[], |_| ()), Stop::new()).await.unwrap();
+        session.run(b"").await.unwrap_err()
+    });
+    assert!(matches!(&failure, Failure::Trapped { why } if why.contains("barrier")), "{failure:?}");
+    assert_eq!(failure.fault(), Fault::Job);
 }

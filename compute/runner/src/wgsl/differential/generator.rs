@@ -182,7 +182,7 @@ impl Source {
             4 => format!("v = {};", self.vector(3)),
             5 => format!("t[{} & 7u] = {};", self.unsigned(1), self.unsigned(2)),
             6 => format!("v[{} & 3u] ^= {};", self.unsigned(1), self.unsigned(1)),
-            7 => format!("change(&{}, {});", self.of(&["x", "y", "t[y & 7u]", "s.n"]), self.unsigned(1)),
+            7 => format!("change(&{}, {});", self.of(&["x", "y"]), self.unsigned(1)),
             8 => format!(
                 "{{ let old = s; let kept = t; change_all(&t, x); s.w = v; x ^= old.w.z + kept[y & 7u] + {}; }}",
                 self.unsigned(1)

@@ -110,7 +110,7 @@ pub(super) const INTEGER: &[(&str, &str, &str)] = &[
     (
         "pointers",
         "fn bump(p: ptr<function, u32>, by: u32) -> u32 { let old = *p; *p = old * 3u + by; return old; } fn all(p: ptr<function, array<u32, 4>>) { for (var n = 0; n < 4; n++) { (*p)[n] += u32(n); } } var<private> g: array<u32, 4>; fn deep(p: ptr<private, array<u32, 4>>, n: u32) { (*p)[n] = n + 50u; }",
-        "var t = array<u32, 4>(a, b, at, 1u); let p = &t[at & 3u]; let old = bump(p, 5u); all(&t); deep(&g, b & 3u); let r = &t; (*r)[1] ^= 8u; output[at] = old ^ t[0] ^ (t[1] << 1u) ^ (t[2] << 2u) ^ t[3] ^ g[b & 3u] ^ g[at & 3u];",
+        "var t = array<u32, 4>(a, b, at, 1u); var one = t[at & 3u]; let p = &one; let old = bump(p, 5u); t[at & 3u] = one; all(&t); deep(&g, b & 3u); let r = &t; (*r)[1] ^= 8u; output[at] = old ^ t[0] ^ (t[1] << 1u) ^ (t[2] << 2u) ^ t[3] ^ g[b & 3u] ^ g[at & 3u];",
     ),
     (
         "loops",

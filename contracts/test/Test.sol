@@ -5,6 +5,7 @@ pragma solidity 0.8.37;
 /// @notice forge answers these calls at a fixed address; there is no contract behind it.
 interface Vm {
     function warp(uint256 timestamp) external;
+    function roll(uint256 height) external;
     function deal(address account, uint256 balanceWei) external;
     function etch(address account, bytes calldata code) external;
     function load(address account, bytes32 slot) external view returns (bytes32 word);

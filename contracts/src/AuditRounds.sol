@@ -48,13 +48,25 @@ abstract contract AuditRounds is AuditStore {
         }
     }
 
+    /// @dev Everybody in the round who worked and has nothing to wait for any more is paid: who had committed, and who
+    /// asked for an input and got none.
+    function _payWaiting(bytes32 id, uint32 unit, Window storage w, Case storage c) internal {
+        uint16 committed = _slots(c.committed, c.round);
+        _payUnrevealed(id, unit, c.round, committed & ~_slots(c.revealed, c.round));
+        if (c.askedAt == 0 || c.handed) return;
+        c.handed = true;
+        if (committed & (1 << c.askedBy) != 0) w.budgetWei += w.feeWei;
+        else _pay(_checkAt(id, unit, 0, c.askedBy).account, w.feeWei);
+    }
+
     /// @dev The ends of a round whose time is over.
     function _concludeRound(bytes32 id, uint32 unit, Window storage w, Case storage c) internal {
         uint8 round = c.round;
         uint16 committed = _slots(c.committed, round);
         if (committed != 0 && !c.opened) {
-            // Who may hide when drawn is never caught.
-            _payUnrevealed(id, unit, round, committed);
+            // Who may hide when drawn is never caught. Who revealed was paid then, but for referees.
+            uint16 paid = round == REFEREE_ROUND ? 0 : _slots(c.revealed, round);
+            _payUnrevealed(id, unit, round, committed & ~paid);
             _convictFor(id, unit, w, c);
             return;
         }
@@ -104,7 +116,9 @@ abstract contract AuditRounds is AuditStore {
         } else if (ruling == Finding.Right) {
             _ruleRight(id, unit, w, c);
         } else {
-            // Nobody was found wrong: what the referees did not cost comes back.
+            // Nobody was found wrong. Who appealed loses nothing as far as the budget goes; who accused without a check
+            // pays, or accusing would be free.
+            if (_slots(c.committed, 1) != 0 && c.party != address(0)) _refill(w, c);
             _returnBond(c);
             _end(id, unit, w, c, ruling == Finding.Unpaid ? Stage.Unpaid : Stage.Unchecked);
         }

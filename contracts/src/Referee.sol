@@ -95,14 +95,10 @@ contract Referee is AuditRounds, IReferee {
     function withhold(bytes32 windowId, uint32 unit) external {
         Window storage w = _openWindow(windowId);
         (Case storage c, uint256 handBy) = _asked(windowId, unit, w);
+        // A search ends first.
+        if (c.segment == SEEKING) revert WrongStage(windowId, unit, c.stage);
         if (block.timestamp <= handBy) revert TooEarly(handBy, block.timestamp);
-        uint16 asked = uint16(1) << c.askedBy;
-        uint16 committed = _slots(c.committed, 0);
-        // Everybody who worked is paid: who asked, and who had committed and cannot reveal any more.
-        _payUnrevealed(windowId, unit, 0, committed & ~_slots(c.revealed, 0));
-        if (committed & asked == 0) _pay(_checks[windowId][_checkKey(unit, 0, c.askedBy)].account, w.feeWei);
-        else w.budgetWei += w.feeWei;
-        c.handed = true;
+        _payWaiting(windowId, unit, w, c);
         ++_withheld[w.customer];
         emit InputWithheld(windowId, unit, w.customer);
         _finish(windowId, unit, w, c, Stage.Verified);
@@ -118,6 +114,7 @@ contract Referee is AuditRounds, IReferee {
         (,, uint256 revealBy) = _times(windowId, unit, 0);
         if (block.timestamp <= revealBy || revealBy == 0) revert TooEarly(revealBy, block.timestamp);
         bytes32 hash = keccak256(abi.encodePacked("keystead/canary/v1", unit, own, nonce));
+        if (c.askedAt != 0 && !c.handed) revert WrongStage(windowId, unit, c.stage);
         if (hash != w.canary || !c.opened || own != c.value) revert CanaryMismatch(windowId, unit);
         _concludeCanary(windowId, unit, w, c);
     }
@@ -181,7 +178,7 @@ contract Referee is AuditRounds, IReferee {
         if (block.timestamp <= s.by) revert TooEarly(s.by, block.timestamp);
         c.segment = _drawnSegment(windowId, unit);
         if (s.asked) {
-            _payUnrevealed(windowId, unit, c.round, _slots(c.committed & ~c.revealed, c.round));
+            _payWaiting(windowId, unit, w, c);
             _convictFor(windowId, unit, w, c);
             return;
         }

@@ -5,7 +5,7 @@
 //! for that (no constructor, no immutables; `build.mjs` refuses others). The addresses spell "KST" and a number, far from any
 //! address that a key or a deployment can reach.
 
-use crate::bindings::{market::Market, providers::Providers};
+use crate::bindings::{audit::Audit, bond::Bond, market::Market, providers::Providers, referee::Referee};
 use alloy_primitives::{Address, Bytes, address};
 
 /// Address of the register of providers. Spec: specs/0004-market.md section 2.
@@ -13,6 +13,15 @@ pub const PROVIDERS_ADDRESS: Address = address!("4b53540000000000000000000000000
 
 /// Address of the market. Spec: specs/0004-market.md section 2.
 pub const MARKET_ADDRESS: Address = address!("4b53540000000000000000000000000000000002");
+
+/// Address of the bond. Spec: specs/0008-audit.md section 2.
+pub const BOND_ADDRESS: Address = address!("4b53540000000000000000000000000000000004");
+
+/// Address of the audit; the referee's functions are called here too. Spec: specs/0008-audit.md section 2.
+pub const AUDIT_ADDRESS: Address = address!("4b53540000000000000000000000000000000005");
+
+/// Address of the referee's code. Spec: specs/0008-audit.md section 2.
+pub const REFEREE_ADDRESS: Address = address!("4b53540000000000000000000000000000000008");
 
 /// One contract of the genesis state: account nonce 1 (EIP-161), no balance, no storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +36,13 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 2] {
+pub fn contracts() -> [Contract; 5] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Bond", address: BOND_ADDRESS, code: Bond::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Audit", address: AUDIT_ADDRESS, code: Audit::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Referee", address: REFEREE_ADDRESS, code: Referee::DEPLOYED_BYTECODE.clone() },
     ]
 }
 
@@ -39,12 +51,18 @@ mod tests {
     // Tests may stop at the first surprise.
     #![allow(clippy::unwrap_used)]
 
-    use super::contracts;
+    use super::{Contract, contracts};
     use alloy_primitives::{Bytes, hex};
 
     #[test]
     fn the_code_is_that_of_the_committed_artifacts() {
-        let artifacts = [include_str!("../artifacts/Providers.json"), include_str!("../artifacts/Market.json")];
+        let artifacts = [
+            include_str!("../artifacts/Providers.json"),
+            include_str!("../artifacts/Market.json"),
+            include_str!("../artifacts/Bond.json"),
+            include_str!("../artifacts/Audit.json"),
+            include_str!("../artifacts/Referee.json"),
+        ];
         for (contract, text) in contracts().iter().zip(artifacts) {
             let artifact: serde_json::Value = serde_json::from_str(text).unwrap();
             assert_eq!(artifact["contractName"], contract.name);
@@ -56,17 +74,24 @@ mod tests {
     }
 
     #[test]
-    fn the_market_knows_the_register_by_its_address() {
-        let [providers, market] = contracts();
-        let needle = [&[0x73][..], providers.address.as_slice()].concat(); // PUSH20
-        assert!(market.code.windows(needle.len()).any(|window| window == needle));
+    fn the_contracts_know_each_other_by_their_addresses() {
+        let [providers, market, bond, audit, referee] = contracts();
+        let calls = |from: &Contract, to: &Contract| {
+            let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
+            from.code.windows(needle.len()).any(|window| window == needle)
+        };
+        assert!(calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
+        assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
+        assert!(calls(&bond, &market) && calls(&bond, &audit));
+        assert!(calls(&referee, &bond));
     }
 
     #[test]
     fn the_addresses_spell_the_currency() {
-        for (index, contract) in contracts().iter().enumerate() {
+        for (number, contract) in [1, 2, 4, 5, 8].into_iter().zip(contracts()) {
             assert_eq!(contract.address[..3], *b"KST");
-            assert_eq!(usize::from(contract.address[19]), index + 1, "{}", hex::encode(contract.address));
+            assert_eq!(contract.address[3..19], [0; 16]);
+            assert_eq!(contract.address[19], number, "{}", hex::encode(contract.address));
         }
     }
 }

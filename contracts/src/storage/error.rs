@@ -1,6 +1,6 @@
 //! What a storage word can have wrong with it.
 
-use super::{Reason, Status};
+use super::{Mode, Reason, Status};
 use alloy_primitives::B256;
 
 /// A proved word that the contracts cannot have written: the node that proved it runs other code, or the slot is another's.
@@ -23,6 +23,12 @@ pub enum Error {
     /// The reason is not one of [`Reason`].
     #[error("unknown rejection reason: got={got} max={max}", max = Reason::MAX)]
     ReasonUnknown {
+        /// The number found.
+        got: u8,
+    },
+    /// The mode is not one of [`Mode`].
+    #[error("unknown order mode: got={got} max={max}", max = Mode::MAX)]
+    ModeUnknown {
         /// The number found.
         got: u8,
     },

@@ -79,6 +79,28 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IAudit
+    function askInput(bytes32 windowId, uint32 unit, uint8 slotNumber) external {
+        Window storage w = _openWindow(windowId);
+        if (unit >= w.units) revert UnitUnknown(windowId, unit);
+        if (w.named != 0 || w.convicted) revert NotOnDuty(windowId, unit, slotNumber, msg.sender);
+        _touch(windowId, unit, 0);
+        if (!_isDrawn(windowId, unit)) revert UnitNotDrawn(windowId, unit);
+        uint256 askBy = uint256(_round(windowId, unit, 0).drawnAt) + w.checkSeconds / 2;
+        if (block.timestamp > askBy) revert TooLate(askBy, block.timestamp);
+        (address account,, bool onDuty) = this.slot(Key(windowId, unit, 0, slotNumber), new address[](0));
+        if (account != msg.sender || !onDuty) revert NotOnDuty(windowId, unit, slotNumber, msg.sender);
+        Case storage c = _cases[windowId][unit];
+        if (c.askedAt != 0 || c.round != 0) revert SlotTaken(windowId, unit, slotNumber);
+        if (c.stage == Stage.None) _beginCase(w, c, _drawnSegment(windowId, unit));
+        _reserveFee(windowId, w, c, 0);
+        c.askedAt = block.timestamp.toUint40();
+        c.askedBy = slotNumber;
+        c.extended = true;
+        _checks[windowId][_checkKey(unit, 0, slotNumber)].account = msg.sender;
+        emit InputAsked(windowId, unit, slotNumber, msg.sender);
+    }
+
+    /// @inheritdoc IAudit
     function close(bytes32 windowId) external {
         Window storage w = _openWindow(windowId);
         _touch(windowId, 0, 0);

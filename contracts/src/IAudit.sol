@@ -42,6 +42,9 @@ interface IAudit is IAuditTypes {
     /// @notice Reveal a check.
     function reveal(Key calldata key, Finding finding, bytes32 own, bytes32 nonce) external;
 
+    /// @notice A checker on duty in round 0 got no input. In the first half of the time to check.
+    function askInput(bytes32 windowId, uint32 unit, uint8 slot) external;
+
     /// @notice Close a window. Anybody, after round 0's time and when no unit is pending.
     function close(bytes32 windowId) external;
 

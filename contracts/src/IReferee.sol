@@ -13,9 +13,6 @@ interface IReferee is IAuditTypes {
     /// @notice Open a unit that has a check. For the provider, in the first half of the time to reveal.
     function openUnit(bytes32 windowId, uint32 unit, Proof calldata proof) external;
 
-    /// @notice A checker on duty in round 0 got no input. In the first half of the time to check.
-    function askInput(bytes32 windowId, uint32 unit, uint8 slot) external;
-
     /// @notice The customer hands the unit's key, sealed to the checker that asked.
     function handKey(bytes32 windowId, uint32 unit, bytes calldata key) external;
 

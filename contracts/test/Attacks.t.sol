@@ -226,7 +226,7 @@ contract AttacksTest is AuditFixture {
         Job memory job = _honest(_bonded(), 2);
         (, uint8 j, address account) = _duty(job, 0, 0, 0);
         vm.prank(account);
-        referee.askInput(job.id, 0, j);
+        audit.askInput(job.id, 0, j);
         uint256 handBy = block.timestamp + 50;
         vm.warp(handBy);
         vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooEarly.selector, handBy, handBy));

@@ -223,7 +223,7 @@ contract AuditPlayTest is AuditFixture {
         (bool found, uint8 j, address account) = _duty(job, unit, 0, 0);
         if (!found) return false;
         vm.prank(account);
-        try referee.askInput(job.id, unit, j) {} catch {
+        try audit.askInput(job.id, unit, j) {} catch {
             return false;
         }
         if (_chance(2)) return true;

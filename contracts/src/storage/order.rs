@@ -556,6 +556,17 @@ mod tests {
     }
 
     #[test]
+    fn an_audited_order_says_what_was_paid() {
+        let vector = vector();
+        let word = |name: &str| vector["audited"][name]["word"].as_str().unwrap().parse::<B256>().unwrap();
+        let progress = Progress::decode(word("progress")).unwrap();
+        assert_eq!((progress.status, progress.mode), (Status::Audited, Mode::Audited));
+        assert_eq!((progress.is_stopped, progress.done_units), (true, 2));
+        let provider = vector["provider"].as_str().unwrap().parse::<Address>().unwrap();
+        assert_eq!(Payee::decode(word("provider")), Ok(Payee { provider, paid_units: 2 }));
+    }
+
+    #[test]
     fn credits_and_counts_are_those_of_a_real_evm() {
         let vector = vector();
         let account = |name: &str| vector[name].as_str().unwrap().parse::<Address>().unwrap();

@@ -33,7 +33,7 @@ test('slots and words are those of the contract', () => {
 });
 
 test('a word with a bit outside the layout is no order', () => {
-  for (const [word, bit] of [[0, 216], [0, 255], [6, 160], [7, 255]] as const) {
+  for (const [word, bit] of [[6, 160], [6, 255], [7, 192], [7, 255]] as const) {
     const words = Array.from({ length: 8 }, (_, index) => (index === word ? 1n << BigInt(bit) : 0n));
     expect(() => orderFromWords(1n, words)).toThrow('bits outside the layout');
   }

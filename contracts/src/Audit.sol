@@ -26,6 +26,9 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         Window storage w = _windows[id];
         if (w.status != Status.None) revert WindowExists(id);
         _store(w, opening);
+        // The market locked the bond at the lease; a channel has no lease.
+        uint256 bondWei = opening.terms.bondWei;
+        if (msg.sender == CHANNEL_ADDRESS && bondWei != 0) BOND.lock(opening.provider, bondWei);
         _beginRound(id, 0, 0);
         _emitOpened(id, w, opening);
     }
@@ -68,8 +71,10 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         _requireReveal(key);
         bool isExact = w.class == EXACT;
         bool given = finding != Finding.Compare;
-        // Exact: the contract compares. Other classes: the finding is about what the provider opened.
-        if (isExact ? given && finding != Finding.Inconclusive : !given || !c.opened) {
+        // Exact: the contract compares. Other classes: the finding is about what the provider opened, and only a
+        // tolerance can be missed without a wrong result.
+        bool refused = isExact ? given && finding != Finding.Inconclusive : !given || !c.opened;
+        if (refused || (finding == Finding.Unpaid && w.class != TOLERANCE)) {
             revert FindingRefused(key.windowId, key.unit, finding);
         }
         bytes32 hash = _checkHash(key, isExact ? uint8(finding) : 0, own, nonce);

@@ -158,9 +158,13 @@ abstract contract AuditRounds is AuditStore {
         _convictFor(id, unit, w, c);
     }
 
-    /// @dev Cleared, and nobody appealed: who accused loses.
+    /// @dev Cleared, and nobody appealed: who accused loses. In a convicted window nobody could appeal, so nobody does.
     function _clear(bytes32 id, uint32 unit, Window storage w, Case storage c) internal {
         c.appealBy = 0;
+        if (w.convicted) {
+            _end(id, unit, w, c, Stage.Unchecked);
+            return;
+        }
         _punish(id, unit, c, Finding.Wrong, _finders(id, unit, c, Finding.Right));
         _end(id, unit, w, c, Stage.Verified);
     }

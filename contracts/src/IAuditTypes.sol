@@ -19,9 +19,9 @@ interface IAuditTypes {
         Checking, // 1: a round runs
         Condemned, // 2: round 1 found it wrong too; the provider may appeal
         Cleared, // 3: round 1 found it right; the accuser may appeal
-        Verified, // 4: final: found right, or its input was withheld
+        Verified, // 4: final: found right
         Unpaid, // 5: final: outside the tolerance, and within the sound bound
-        Unchecked, // 6: final: nobody could tell
+        Unchecked, // 6: final: nobody could tell, or its input was withheld; paid
         Wrong // 7: final: found wrong, or not opened
     }
 
@@ -70,7 +70,7 @@ interface IAuditTypes {
     /// @param commitment Root over the salted unit results.
     /// @param units Units of the window, 1 to `UNITS_MAX`.
     /// @param priceWeiPerUnit Price of a unit.
-    /// @param terms The terms; `terms.bondWei` is locked already.
+    /// @param terms The terms. The market has locked `terms.bondWei` already; for a channel `open` locks it.
     struct Opening {
         uint256 number;
         uint64 window;
@@ -265,7 +265,7 @@ interface IAuditTypes {
     event InputAsked(bytes32 indexed windowId, uint32 unit, uint8 slot, address indexed account);
     /// @notice The customer answered.
     event KeyHanded(bytes32 indexed windowId, uint32 unit, uint8 slot, bytes key);
-    /// @notice The customer did not answer; the unit counts as verified.
+    /// @notice The customer did not answer; the unit is paid unchecked.
     event InputWithheld(bytes32 indexed windowId, uint32 unit, address indexed customer);
     /// @notice Somebody put a bond behind the claim that a unit is wrong, or appealed.
     event Challenged(bytes32 indexed windowId, uint32 unit, address indexed party, uint32 segment);

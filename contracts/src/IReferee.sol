@@ -19,7 +19,7 @@ interface IReferee is IAuditTypes {
     /// @notice Draw the conclusion of a unit's round, or of an appeal's time. Anybody.
     function conclude(bytes32 windowId, uint32 unit) external;
 
-    /// @notice The customer did not hand it in time: the unit counts as verified and the checker gets its fee. Anybody.
+    /// @notice The customer did not hand it in time: the unit is paid unchecked and the checker gets its fee. Anybody.
     function withhold(bytes32 windowId, uint32 unit) external;
 
     /// @notice The customer reveals that a unit is a canary (section 12), after round 0's reveals.

@@ -78,7 +78,8 @@ contract Referee is AuditRounds, IReferee {
         _payWaiting(windowId, unit, w, c);
         ++_withheld[w.customer];
         emit InputWithheld(windowId, unit, w.customer);
-        _finish(windowId, unit, w, c, Stage.Verified);
+        // Paid, and no reason to check the provider less.
+        _finish(windowId, unit, w, c, Stage.Unchecked);
     }
 
     /// @inheritdoc IReferee

@@ -236,7 +236,7 @@ contract AttacksTest is AuditFixture {
         vm.prank(CUSTOMER);
         referee.handKey(job.id, 0, "too late");
         referee.withhold(job.id, 0);
-        _is(job, 0, IAuditTypes.Stage.Verified);
+        _is(job, 0, IAuditTypes.Stage.Unchecked);
         vm.assertEq(audit.credit(account), FEE_WEI);
         vm.assertEq(audit.withheldCount(CUSTOMER), 1);
         _closeAndSettle(job);

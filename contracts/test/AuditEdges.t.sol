@@ -196,6 +196,56 @@ contract AuditEdgesTest is AuditFixture {
         vm.assertEq(audit.credit(accuser), 8 * uint256(FEE_WEI));
     }
 
+    function test_an_accuser_that_could_not_appeal_in_a_convicted_window_loses_nothing() public {
+        Job memory job = _cheat(_bonded(), 2);
+        (,, address accuser) = _duty(job, 0, 0, 0);
+        uint16 first = _commitAll(job, 0, 0, 0, _right(0, 0));
+        _commitAll(job, 1, 0, 0, _right(1, 0));
+        _afterCheck(job, 0, 0);
+        _open(job, 0, 0);
+        _revealAll(job, 0, 0, first, 0, _right(0, 0));
+        _afterReveal(job, 0, 0);
+        referee.conclude(job.id, 0);
+        _round(job, 0, 1, _junk(0, 0));
+        _is(job, 0, IAuditTypes.Stage.Cleared);
+        // Unit 1 was not opened: that is found only now.
+        referee.conclude(job.id, 1);
+        vm.warp(audit.caseOf(job.id, 0).appealBy + 1);
+        referee.conclude(job.id, 0);
+        vm.assertEq(_bondOf(accuser), SEAT_WEI);
+        _closeAndSettle(job);
+        vm.assertEq(market.credit(PROVIDER), 0);
+    }
+
+    function test_only_a_tolerance_can_be_missed_without_a_wrong_result() public {
+        for (uint8 class = 1; class <= 3; ++class) {
+            IAuditTypes.Terms memory terms = _bonded();
+            terms.class = class;
+            Job memory job = _honest(terms, 1);
+            uint16 mask = _commitAll(job, 0, 0, 0, 0);
+            (, uint8 j, address account) = _duty(job, 0, 0, 0);
+            _afterCheck(job, 0, 0);
+            if (class != 1) {
+                // Not before the provider has opened.
+                vm.expectRevert(
+                    abi.encodeWithSelector(IAuditTypes.FindingRefused.selector, job.id, 0, IAuditTypes.Finding.Wrong)
+                );
+                vm.prank(account);
+                audit.reveal(_key(job, 0, 0, j), IAuditTypes.Finding.Wrong, 0, 0);
+            }
+            _open(job, 0, 0);
+            if (class == 3) {
+                _revealAll(job, 0, 0, mask, 2, 0);
+                continue;
+            }
+            vm.expectRevert(
+                abi.encodeWithSelector(IAuditTypes.FindingRefused.selector, job.id, 0, IAuditTypes.Finding.Unpaid)
+            );
+            vm.prank(account);
+            audit.reveal(_key(job, 0, 0, j), IAuditTypes.Finding.Unpaid, 0, 0);
+        }
+    }
+
     function test_other_hardware_checks_the_second_time() public {
         Job memory job = _cheat(_bonded(), 2);
         (, uint8 j,) = _duty(job, 0, 0, 0);
@@ -379,7 +429,7 @@ contract AuditEdgesTest is AuditFixture {
         vm.assertEq(audit.roundOf(job.id, 0, 0).drawHeight, block.number + 2);
     }
 
-    function test_a_spent_budget_checks_no_further_unit_and_everything_still_ends() public {
+    function test_what_checks_did_not_cost_goes_back_to_the_customer() public {
         IAuditTypes.Terms memory terms = _bonded();
         terms.checkers = 5;
         Job memory job = _honest(terms, 4);
@@ -401,6 +451,50 @@ contract AuditEdgesTest is AuditFixture {
         vm.assertEq(audit.credit(CUSTOMER), 40 * uint256(FEE_WEI));
     }
 
+    function test_a_spent_budget_checks_no_further_unit_and_everything_still_ends() public {
+        Job memory job = _honest(_bonded(), 2);
+        vm.assertEq(audit.windowOf(job.id).budgetWei, 13 * uint256(FEE_WEI));
+        // Both units are slandered at once, and nobody comes to the second round: eight checks each.
+        for (uint32 unit = 0; unit < 2; ++unit) {
+            _commitAll(job, unit, 0, 0, keccak256("slander"));
+        }
+        _afterCheck(job, 0, 0);
+        for (uint32 unit = 0; unit < 2; ++unit) {
+            _open(job, unit, 0);
+            _revealAll(job, unit, 0, 0xffff & uint16(audit.caseOf(job.id, unit).committed), 0, keccak256("slander"));
+        }
+        _afterReveal(job, 0, 0);
+        for (uint8 round = 0; round < 2; ++round) {
+            for (uint32 unit = 0; unit < 2; ++unit) {
+                if (round == 1) _drawRound(job, unit, 1);
+            }
+            if (round == 1) _afterReveal(job, 1, 1);
+            for (uint32 unit = 0; unit < 2; ++unit) {
+                referee.conclude(job.id, unit);
+            }
+        }
+        _drawRound(job, 0, 2);
+        _drawRound(job, 1, 2);
+        _commitAll(job, 0, 2, 0, _right(0, 0));
+        uint256 leftWei = audit.windowOf(job.id).budgetWei;
+        vm.assertEq(leftWei, 4 * uint256(FEE_WEI));
+        uint8 from;
+        for (uint256 i = 0; i < 5; ++i) {
+            (bool found, uint8 j, address account) = _duty(job, 1, 2, from);
+            vm.assertTrue(found, "there are referees");
+            from = j + 1;
+            if (i == 4) vm.expectRevert(abi.encodeWithSelector(IAuditTypes.BudgetSpent.selector, job.id, 0, FEE_WEI));
+            vm.prank(account);
+            audit.commitCheck(_key(job, 1, 2, j), 0, _nobody);
+        }
+        vm.warp(block.timestamp + 1000);
+        referee.conclude(job.id, 0);
+        referee.conclude(job.id, 1);
+        _is(job, 1, IAuditTypes.Stage.Unchecked);
+        _closeAndSettle(job);
+        vm.assertEq(market.credit(PROVIDER), 2 * uint256(PRICE_WEI));
+    }
+
     function test_an_accusation_needs_its_exact_bond_and_comes_once() public {
         Job memory job = _honest(_bonded(), 2);
         uint256 neededWei = 7 * uint256(FEE_WEI);
@@ -413,7 +507,7 @@ contract AuditEdgesTest is AuditFixture {
         vm.expectRevert(
             abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.Checking)
         );
-        _challenge(STRANGER_WITH_MONEY(), job, 0, 0);
+        _challenge(_strangerWithMoney(), job, 0, 0);
         (,, uint256 revealBy) = audit.times(job.id, 1, 0);
         vm.warp(revealBy + 1);
         vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooLate.selector, revealBy, revealBy + 1));
@@ -436,7 +530,7 @@ contract AuditEdgesTest is AuditFixture {
         vm.assertTrue(!ok, "an unknown call is refused");
     }
 
-    function STRANGER_WITH_MONEY() private returns (address) {
+    function _strangerWithMoney() private returns (address) {
         vm.deal(STRANGER, 1 ether);
         return STRANGER;
     }

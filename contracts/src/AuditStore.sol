@@ -10,7 +10,8 @@ import {IBeacon} from "./IBeacon.sol";
 import {IBond} from "./IBond.sol";
 
 /// @title What the audit stores
-/// @dev The base of `Audit` and `Referee`, which work on the same storage: layout, draws, times. Spec: specs/0008-audit.md, sections 3, 5 and 6.
+/// @dev The base of `Audit` and `Referee`, which work on the same storage: layout, draws, times.
+/// Spec: specs/0008-audit.md, sections 3, 5 and 6.
 abstract contract AuditStore is IAuditTypes {
     using SafeCast for uint256;
 

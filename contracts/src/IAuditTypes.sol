@@ -232,6 +232,17 @@ interface IAuditTypes {
     }
 
     /// @notice A window was opened.
+    /// @param windowId The window.
+    /// @param source Who opened it: the market or the channel.
+    /// @param number The source's number: of the order, or of the channel.
+    /// @param window The window's number there.
+    /// @param provider Who did the work.
+    /// @param customer Who ordered it.
+    /// @param jobHash Hash of the job.
+    /// @param commitment Root over the salted unit results.
+    /// @param units Units of the window.
+    /// @param ratePpm Chance that a unit is drawn, in parts per million.
+    /// @param drawHeight The height whose randomness draws.
     event WindowOpened(
         bytes32 indexed windowId,
         address indexed source,
@@ -245,94 +256,263 @@ interface IAuditTypes {
         uint32 ratePpm,
         uint40 drawHeight
     );
+
     /// @notice The randomness of a round is known; its times run from this block.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
+    /// @param randomness The beacon's randomness of the height.
     event Drawn(bytes32 indexed windowId, uint32 unit, uint8 round, bytes32 randomness);
+
     /// @notice The randomness of a round was lost before anybody used it; another height draws.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
+    /// @param drawHeight The height whose randomness draws.
     event Redrawn(bytes32 indexed windowId, uint32 unit, uint8 round, uint40 drawHeight);
+
     /// @notice A unit came into another round.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
+    /// @param drawHeight The height whose randomness draws.
     event RoundBegan(bytes32 indexed windowId, uint32 unit, uint8 round, uint40 drawHeight);
+
     /// @notice A checker committed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
+    /// @param slot The slot, 0 to 15.
+    /// @param account The account.
     event CheckCommitted(bytes32 indexed windowId, uint32 unit, uint8 round, uint8 slot, address indexed account);
+
     /// @notice The provider opened a unit.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param segment Index of the segment.
+    /// @param before State before the segment; zero for the first.
+    /// @param value What is compared: the result, or the state after the segment.
     event UnitOpened(bytes32 indexed windowId, uint32 unit, uint32 segment, bytes32 before, bytes32 value);
+
     /// @notice A checker revealed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
+    /// @param slot The slot, 0 to 15.
+    /// @param account The account.
+    /// @param finding What it found.
+    /// @param own Hash of its own output.
     event CheckRevealed(
-        bytes32 indexed windowId, uint32 unit, uint8 round, uint8 slot, address indexed account, Finding finding, bytes32 own
+        bytes32 indexed windowId,
+        uint32 unit,
+        uint8 round,
+        uint8 slot,
+        address indexed account,
+        Finding finding,
+        bytes32 own
     );
+
     /// @notice A unit came to another stage.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param stage The stage.
     event UnitConcluded(bytes32 indexed windowId, uint32 unit, Stage stage);
+
     /// @notice A checker got no input and asks for it in public.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param slot The slot, 0 to 15.
+    /// @param account The account.
     event InputAsked(bytes32 indexed windowId, uint32 unit, uint8 slot, address indexed account);
+
     /// @notice The customer answered.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param slot The slot, 0 to 15.
+    /// @param key The sealed key.
     event KeyHanded(bytes32 indexed windowId, uint32 unit, uint8 slot, bytes key);
+
     /// @notice The customer did not answer; the unit is paid unchecked.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param customer Who ordered it.
     event InputWithheld(bytes32 indexed windowId, uint32 unit, address indexed customer);
+
     /// @notice Somebody put a bond behind the claim that a unit is wrong, or appealed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param party Who put the bond.
+    /// @param segment Index of the segment.
     event Challenged(bytes32 indexed windowId, uint32 unit, address indexed party, uint32 segment);
+
     /// @notice The provider is asked for the state after a segment.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param segment Index of the segment.
     event StateAsked(bytes32 indexed windowId, uint32 unit, uint32 segment);
+
     /// @notice The provider opened it.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param segment Index of the segment.
+    /// @param state State after it.
     event StateAnswered(bytes32 indexed windowId, uint32 unit, uint32 segment, bytes32 state);
+
     /// @notice The customer revealed that a unit was a canary.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
     event CanaryRevealed(bytes32 indexed windowId, uint32 unit);
+
     /// @notice A unit was found wrong: the window is forfeited.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param provider Who did the work.
     event WindowConvicted(bytes32 indexed windowId, uint32 unit, address indexed provider);
+
     /// @notice A window closed.
+    /// @param windowId The window.
+    /// @param convicted Whether a unit was found wrong.
+    /// @param paidUnits Units that are paid.
     event WindowClosed(bytes32 indexed windowId, bool convicted, uint32 paidUnits);
+
     /// @notice Somebody can withdraw more.
+    /// @param account The account.
+    /// @param amountWei How much, in wei.
     event Credited(address indexed account, uint256 amountWei);
+
     /// @notice Credit was paid out.
+    /// @param account The account.
+    /// @param to Who received it.
+    /// @param amountWei How much, in wei.
     event Withdrawn(address indexed account, address indexed to, uint256 amountWei);
 
     /// @notice Only the market or the channel opens windows.
+    /// @param caller Who tried.
     error NotSource(address caller);
+
     /// @notice Only the window's provider may do this.
+    /// @param windowId The window.
+    /// @param caller Who tried.
     error NotProvider(bytes32 windowId, address caller);
+
     /// @notice Only the window's customer may do this.
+    /// @param windowId The window.
+    /// @param caller Who tried.
     error NotCustomer(bytes32 windowId, address caller);
+
     /// @notice A term is outside its bounds.
     /// @param term Its place in `Terms`, from 0.
+    /// @param got The value given.
+    /// @param min Lowest allowed, inclusive.
+    /// @param max Highest allowed, inclusive.
     error TermOutOfRange(uint8 term, uint256 got, uint256 min, uint256 max);
+
     /// @notice The window exists already.
+    /// @param windowId The window.
     error WindowExists(bytes32 windowId);
+
     /// @notice The window's status does not allow this.
+    /// @param windowId The window.
+    /// @param status The status as it is.
     error WrongStatus(bytes32 windowId, Status status);
+
     /// @notice The unit's stage does not allow this.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param stage The stage.
     error WrongStage(bytes32 windowId, uint32 unit, Stage stage);
+
     /// @notice The unit is in another round.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 0, 1, or 2 for the referees.
     error WrongRound(bytes32 windowId, uint32 unit, uint8 round);
+
     /// @notice The unit is beyond the end.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
     error UnitUnknown(bytes32 windowId, uint32 unit);
+
     /// @notice The unit was not drawn.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
     error UnitNotDrawn(bytes32 windowId, uint32 unit);
+
     /// @notice The randomness is not known yet.
+    /// @param windowId The window.
+    /// @param drawHeight The height whose randomness draws.
     error NotDrawnYet(bytes32 windowId, uint256 drawHeight);
+
     /// @notice This slot is not the caller's, or not its turn.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param slot The slot, 0 to 15.
+    /// @param caller Who tried.
     error NotOnDuty(bytes32 windowId, uint32 unit, uint8 slot, address caller);
+
     /// @notice The slot committed already, or enough others did.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param slot The slot, 0 to 15.
     error SlotTaken(bytes32 windowId, uint32 unit, uint8 slot);
+
     /// @notice What is left of the budget does not pay another check.
+    /// @param windowId The window.
+    /// @param leftWei What is left, in wei.
+    /// @param feeWei What a check earns, in wei.
     error BudgetSpent(bytes32 windowId, uint256 leftWei, uint256 feeWei);
+
     /// @notice Too late.
+    /// @param deadline Last second (inclusive) in which it was possible; for a question: most of them.
+    /// @param timestamp Time of this block; for a question: how many there were.
     error TooLate(uint256 deadline, uint256 timestamp);
+
     /// @notice Too early: the call succeeds after this time.
+    /// @param deadline The last second (inclusive) of the earlier phase.
+    /// @param timestamp Time of this block.
     error TooEarly(uint256 deadline, uint256 timestamp);
+
     /// @notice The proof does not lead to what was committed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
     error ProofMismatch(bytes32 windowId, uint32 unit);
+
     /// @notice What is revealed is not what was committed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param slot The slot, 0 to 15.
     error RevealMismatch(bytes32 windowId, uint32 unit, uint8 slot);
+
     /// @notice This finding cannot be given here.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param finding What it found.
     error FindingRefused(bytes32 windowId, uint32 unit, Finding finding);
+
     /// @notice The named checkers do not match their hash.
+    /// @param windowId The window.
     error NamesMismatch(bytes32 windowId);
+
     /// @notice The canary does not match its hash, or the value that was opened.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
     error CanaryMismatch(bytes32 windowId, uint32 unit);
+
     /// @notice Another amount must be sent along.
+    /// @param sentWei What was sent along, in wei.
+    /// @param neededWei What must be, in wei.
     error ValueMismatch(uint256 sentWei, uint256 neededWei);
+
     /// @notice The sealed key is empty or too long.
+    /// @param gotBytes Its length in bytes.
+    /// @param maxBytes The longest allowed, in bytes.
     error KeyTooLong(uint256 gotBytes, uint256 maxBytes);
+
     /// @notice There is no credit.
+    /// @param account The account.
     error NothingToWithdraw(address account);
+
     /// @notice Value cannot be sent to the zero address.
+    /// @param account The account.
     error RecipientZero(address account);
 }

@@ -74,9 +74,7 @@ contract AttacksTest is AuditFixture {
         // The commitment is in; a second one is refused, so that nothing can be ground once the draw is known.
         vm.roll(block.number + 1);
         audit.touch(job.id, 0, 0);
-        vm.expectRevert(
-            abi.encodeWithSelector(IMarket.WrongStatus.selector, job.orderId, IMarket.Status.Committed)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IMarket.WrongStatus.selector, job.orderId, IMarket.Status.Committed));
         vm.prank(PROVIDER);
         market.commit(job.orderId, keccak256("another"));
     }

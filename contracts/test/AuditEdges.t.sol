@@ -302,9 +302,7 @@ contract AuditEdgesTest is AuditFixture {
         _challenge(ACCUSER, job, 1, type(uint32).max);
         vm.prank(ACCUSER);
         referee.ask(job.id, 1, 2);
-        vm.expectRevert(
-            abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 1, IAuditTypes.Stage.Checking)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 1, IAuditTypes.Stage.Checking));
         vm.prank(ACCUSER);
         referee.ask(job.id, 1, 3);
         by = block.timestamp + 600;
@@ -353,8 +351,7 @@ contract AuditEdgesTest is AuditFixture {
             if (i == 7) proof.state = 0;
             if (i == 8) proof.stateSiblings[0] = 0;
             vm.prank(PROVIDER);
-            (bool ok, bytes memory reason) =
-                address(audit).call(abi.encodeCall(IReferee.openUnit, (job.id, 1, proof)));
+            (bool ok, bytes memory reason) = address(audit).call(abi.encodeCall(IReferee.openUnit, (job.id, 1, proof)));
             vm.assertTrue(!ok, "refused");
             bytes4 why = i == 3 || i == 4 ? Commitment.ProofMalformed.selector : IAuditTypes.ProofMismatch.selector;
             vm.assertEq(bytes32(bytes4(reason)), bytes32(why));
@@ -504,9 +501,7 @@ contract AuditEdgesTest is AuditFixture {
         vm.expectRevert(abi.encodeWithSelector(IAuditTypes.UnitUnknown.selector, job.id, 1));
         _challenge(ACCUSER, job, 0, 1);
         _challenge(ACCUSER, job, 0, 0);
-        vm.expectRevert(
-            abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.Checking)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.Checking));
         _challenge(_strangerWithMoney(), job, 0, 0);
         (,, uint256 revealBy) = audit.times(job.id, 1, 0);
         vm.warp(revealBy + 1);

@@ -71,8 +71,13 @@ contract AuditPlayTest is AuditFixture {
             IAuditTypes.Key memory key = _key(job, unit, c.round, j);
             bytes32 hash = _hash(job, key, account, 0, _own(job, unit, account));
             vm.prank(account);
-            try audit.commitCheck(key, hash, _nobody) {} catch (bytes memory reason) {
-                vm.assertTrue(bytes4(reason) == IAuditTypes.BudgetSpent.selector || bytes4(reason) == IAuditTypes.WrongStatus.selector, "why a check is refused");
+            try audit.commitCheck(key, hash, _nobody) {}
+            catch (bytes memory reason) {
+                vm.assertTrue(
+                    bytes4(reason) == IAuditTypes.BudgetSpent.selector
+                        || bytes4(reason) == IAuditTypes.WrongStatus.selector,
+                    "why a check is refused"
+                );
             }
         }
     }
@@ -194,10 +199,13 @@ contract AuditPlayTest is AuditFixture {
             }
             vm.warp(block.timestamp + 2 hours);
             vm.prank(STRANGER);
-            if (c.segment == type(uint32).max) referee.endSearch(job.id, unit);
-            else if (c.stage == IAuditTypes.Stage.Checking && c.askedAt != 0 && !c.handed && c.round == 0) {
+            if (c.segment == type(uint32).max) {
+                referee.endSearch(job.id, unit);
+            } else if (c.stage == IAuditTypes.Stage.Checking && c.askedAt != 0 && !c.handed && c.round == 0) {
                 referee.withhold(job.id, unit);
-            } else referee.conclude(job.id, unit);
+            } else {
+                referee.conclude(job.id, unit);
+            }
         }
         vm.assertTrue(false, "a unit does not end");
     }
@@ -223,7 +231,8 @@ contract AuditPlayTest is AuditFixture {
         (bool found, uint8 j, address account) = _duty(job, unit, 0, 0);
         if (!found) return false;
         vm.prank(account);
-        try audit.askInput(job.id, unit, j) {} catch {
+        try audit.askInput(job.id, unit, j) {}
+        catch {
             return false;
         }
         if (_chance(2)) return true;

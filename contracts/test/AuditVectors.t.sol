@@ -41,8 +41,11 @@ contract AuditVectorsTest is Test {
     function _vector() private pure returns (string memory json) {
         bytes32 id = Draw.windowId(address(0x4b53540000000000000000000000000000000002), 7, 0);
         bytes32 randomness = keccak256("randomness of a height");
-        json = '{\n  "about": "draws of a seed, from contracts/test/AuditVectors.t.sol; specs/0008-audit.md sections 5, 6",\n';
-        json = string.concat(json, '  "source": "0x4b53540000000000000000000000000000000002",\n  "number": 7,\n  "window": 0,\n');
+        json =
+            '{\n  "about": "draws of a seed, from contracts/test/AuditVectors.t.sol; specs/0008-audit.md sections 5, 6",\n';
+        json = string.concat(
+            json, '  "source": "0x4b53540000000000000000000000000000000002",\n  "number": 7,\n  "window": 0,\n'
+        );
         json = string.concat(json, '  "window_id": "', vm.toString(id), '",\n');
         json = string.concat(json, '  "randomness": "', vm.toString(randomness), '",\n');
         json = string.concat(json, '  "units": 256,\n  "segments": 100,\n  "places": 37,\n  "rounds": [\n');
@@ -72,7 +75,8 @@ contract AuditVectorsTest is Test {
         for (uint32 unit = 0; unit < UNITS; ++unit) {
             if (!Draw.isDrawn(seed, unit, rate)) continue;
             units = string.concat(units, first ? "" : ", ", vm.toString(uint256(unit)));
-            segments = string.concat(segments, first ? "" : ", ", vm.toString(uint256(Draw.segment(seed, unit, SEGMENTS))));
+            segments =
+                string.concat(segments, first ? "" : ", ", vm.toString(uint256(Draw.segment(seed, unit, SEGMENTS))));
             first = false;
         }
         string memory name = vm.toString(uint256(rate));

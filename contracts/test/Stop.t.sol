@@ -32,9 +32,7 @@ contract StopTest is AuditFixture {
         market.stop(orderId);
         uint256 deliverBy = block.timestamp + 120;
         vm.warp(deliverBy);
-        vm.expectRevert(
-            abi.encodeWithSelector(IMarket.DeadlineNotPassed.selector, orderId, deliverBy, block.timestamp)
-        );
+        vm.expectRevert(abi.encodeWithSelector(IMarket.DeadlineNotPassed.selector, orderId, deliverBy, block.timestamp));
         market.expire(orderId);
         vm.warp(deliverBy + 1);
         vm.expectRevert(abi.encodeWithSelector(IMarket.DeadlinePassed.selector, orderId, deliverBy, block.timestamp));

@@ -361,6 +361,8 @@ fn write_order(order: &Order, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         crate::OrderMode::Own if order.stopped => write!(f, ", {} units paid", order.paid_units),
         crate::OrderMode::Own => Ok(()),
         crate::OrderMode::Audited => write!(f, ", audited, {} units paid", order.paid_units),
-        crate::OrderMode::Private => write!(f, ", private (checked by nobody that the beacon drew), {} units paid", order.paid_units),
+        crate::OrderMode::Private => {
+            write!(f, ", private (checked by nobody that the beacon drew), {} units paid", order.paid_units)
+        }
     }
 }

@@ -166,7 +166,9 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
             None => CustomerStep::Converse,
         },
         // Paid while the customer was away: what arrived before is still worth a check.
-        Status::Accepted | Status::Settled | Status::Audited if known.received && known.finding.is_none() => CustomerStep::Check,
+        Status::Accepted | Status::Settled | Status::Audited if known.received && known.finding.is_none() => {
+            CustomerStep::Check
+        }
         _ => CustomerStep::Close,
     }
 }

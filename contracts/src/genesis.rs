@@ -87,6 +87,14 @@ mod tests {
     }
 
     #[test]
+    fn the_referee_lays_its_storage_out_as_the_audit_on_which_it_runs() {
+        let layout = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["storageLayout"].clone();
+        let audit = layout(include_str!("../artifacts/Audit.json"));
+        assert_eq!(audit, layout(include_str!("../artifacts/Referee.json")));
+        assert_eq!(audit["storage"].as_array().unwrap().len(), 8);
+    }
+
+    #[test]
     fn the_addresses_spell_the_currency() {
         for (number, contract) in [1, 2, 4, 5, 8].into_iter().zip(contracts()) {
             assert_eq!(contract.address[..3], *b"KST");

@@ -371,6 +371,86 @@ contract AuditEdgesTest is AuditFixture {
         vm.assertTrue(audit.caseOf(job.id, unit).opened, "opened");
     }
 
+    function test_an_input_is_asked_in_the_first_half_and_handing_it_gives_more_time() public {
+        Job memory job = _honest(_bonded(), 2);
+        (, uint8 j, address account) = _duty(job, 0, 0, 0);
+        uint256 askBy = uint256(audit.roundOf(job.id, 0, 0).drawnAt) + 50;
+        (uint256 checkBy,,) = audit.times(job.id, 0, 0);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.NotOnDuty.selector, job.id, 0, j, STRANGER));
+        vm.prank(STRANGER);
+        audit.askInput(job.id, 0, j);
+        vm.warp(askBy + 1);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooLate.selector, askBy, askBy + 1));
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        vm.warp(askBy);
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.SlotTaken.selector, job.id, 0, j));
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.NotCustomer.selector, job.id, STRANGER));
+        vm.prank(STRANGER);
+        referee.handKey(job.id, 0, "key");
+        uint256[2] memory lengths = [uint256(0), 129];
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IAuditTypes.KeyTooLong.selector, lengths[i], 128));
+            vm.prank(CUSTOMER);
+            referee.handKey(job.id, 0, new bytes(lengths[i]));
+        }
+        vm.warp(askBy + 50);
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, new bytes(128));
+        (uint256 later,,) = audit.times(job.id, 0, 0);
+        vm.assertEq(later, checkBy + 50);
+        vm.warp(later);
+        _commitAll(job, 0, 0, 4, 0);
+        _afterCheck(job, 0, 0);
+        _open(job, 0, 0);
+        _revealAll(job, 0, 0, uint16(1) << j, 4, 0);
+        _afterReveal(job, 0, 0);
+        referee.conclude(job.id, 0);
+        // A key that does not open is counted for the customer.
+        vm.assertEq(audit.withheldCount(CUSTOMER), 1);
+        _is(job, 0, IAuditTypes.Stage.Unchecked);
+    }
+
+    function test_a_canary_is_told_between_the_reveals_and_the_end_and_only_as_it_was_hashed() public {
+        IAuditTypes.Terms memory terms = _bonded();
+        terms.canary = keccak256(abi.encodePacked("keystead/canary/v1", uint32(1), _junk(1, 0), bytes32("n")));
+        Job memory job = _drawnJob(terms, 2, 1, 0);
+        uint16 mask = _commitAll(job, 1, 0, 0, _right(1, 0));
+        _afterCheck(job, 1, 0);
+        _open(job, 1, 0);
+        _revealAll(job, 1, 0, mask, 0, _right(1, 0));
+        (,, uint256 revealBy) = audit.times(job.id, 1, 0);
+        vm.warp(revealBy);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooEarly.selector, revealBy, revealBy));
+        vm.prank(CUSTOMER);
+        referee.revealCanary{value: 10 * uint256(FEE_WEI)}(job.id, 1, _junk(1, 0), "n");
+        vm.warp(revealBy + 1);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.NotCustomer.selector, job.id, PROVIDER));
+        vm.prank(PROVIDER);
+        referee.revealCanary(job.id, 1, _junk(1, 0), "n");
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.CanaryMismatch.selector, job.id, 1));
+        vm.prank(CUSTOMER);
+        referee.revealCanary(job.id, 1, _junk(1, 0), "m");
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.None));
+        vm.prank(CUSTOMER);
+        referee.revealCanary(job.id, 0, _junk(0, 0), "n");
+        uint256 neededWei = 10 * uint256(FEE_WEI);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.ValueMismatch.selector, neededWei - 1, neededWei));
+        vm.prank(CUSTOMER);
+        referee.revealCanary{value: neededWei - 1}(job.id, 1, _junk(1, 0), "n");
+        // It is told in time even if somebody has concluded, and the second round has begun.
+        referee.conclude(job.id, 1);
+        vm.prank(CUSTOMER);
+        referee.revealCanary{value: neededWei}(job.id, 1, _junk(1, 0), "n");
+        _is(job, 1, IAuditTypes.Stage.Unpaid);
+        _closeAndSettle(job);
+        vm.assertEq(market.credit(PROVIDER), PRICE_WEI);
+    }
+
     function test_a_private_job_is_checked_by_its_names_and_by_nobody_else() public {
         address[] memory names = new address[](2);
         (names[0], names[1]) = (address(0x1111), address(0x2222));

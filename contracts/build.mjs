@@ -20,6 +20,9 @@ const ARTIFACTS = join(ROOT, "artifacts");
 const CONTRACTS = [
   { name: "Providers", source: "src/Providers.sol", genesis: true },
   { name: "Market", source: "src/Market.sol", genesis: true },
+  { name: "Bond", source: "src/Bond.sol", genesis: true },
+  { name: "Audit", source: "src/Audit.sol", genesis: true },
+  { name: "Referee", source: "src/Referee.sol", genesis: true },
   { name: "Channel", source: "src/Channel.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },
   { name: "BenchToken", source: "test/fixtures/BenchToken.sol", genesis: false },

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAuditTypes} from "./IAuditTypes.sol";
 import {IProviders} from "./IProviders.sol";
 
 /// @title The market: orders of computation, their escrow and their payout
@@ -25,7 +26,16 @@ interface IMarket {
         Expired, // 8: final: the provider missed a deadline, the customer is refunded
         Declined, // 9: final: the provider did not want it, the customer is refunded
         Cancelled, // 10: final: the customer withdrew it before the lease, the customer is refunded
-        Abandoned // 11: final: the provider gave up after the lease, the customer is refunded
+        Abandoned, // 11: final: the provider gave up after the lease, the customer is refunded
+        Audited, // 12: final: the audit closed; the provider is paid for `paidUnits`, the customer refunded the rest
+        Convicted // 13: final: the audit found a unit wrong, the customer is refunded
+    }
+
+    /// @notice Who finds out whether results are right. The numbers are part of the proof format.
+    enum Mode {
+        Own, // 0: the customer, by its own sample
+        Audited, // 1: checkers whom the beacon draws
+        Private // 2: checkers whom the order names, or nobody
     }
 
     /// @notice Why a customer rejects a delivery. The numbers are part of the proof format.
@@ -73,7 +83,12 @@ interface IMarket {
     /// @param committedAt Slot 0, bits 96-135. Unix seconds, zero before.
     /// @param deliveredAt Slot 0, bits 136-175. Unix seconds, zero before.
     /// @param closedAt Slot 0, bits 176-215. Unix seconds at which a final status was reached, zero before.
-    /// @param priceWeiPerUnit Slot 1, bits 0-127. Escrow is `units * priceWeiPerUnit` wei.
+    /// @param mode Slot 0, bits 216-223. See `Mode`.
+    /// @param stopped Slot 0, bits 224-231. Whether the customer stopped it after the lease.
+    /// @param doneUnits Slot 0, bits 232-255. After a stop: how many units, from the first on, the provider committed to;
+    /// zero means all.
+    /// @param priceWeiPerUnit Slot 1, bits 0-127. Escrow is `units * priceWeiPerUnit` wei, and the deposit for checks
+    /// until an audited order is committed.
     /// @param units Slot 1, bits 128-159.
     /// @param leaseSeconds Slot 1, bits 160-191.
     /// @param deliverSeconds Slot 1, bits 192-223.
@@ -84,6 +99,8 @@ interface IMarket {
     /// @param evidenceHash Slot 5. Hash of the customer's evidence; zero unless rejected.
     /// @param customer Slot 6, bits 0-159.
     /// @param provider Slot 7, bits 0-159.
+    /// @param paidUnits Slot 7, bits 160-191. Of a closed order that was audited, private or stopped: the units that were
+    /// paid; else zero.
     struct Order {
         Status status;
         Reason reason;
@@ -92,6 +109,9 @@ interface IMarket {
         uint40 committedAt;
         uint40 deliveredAt;
         uint40 closedAt;
+        Mode mode;
+        bool stopped;
+        uint24 doneUnits;
         uint128 priceWeiPerUnit;
         uint32 units;
         uint32 leaseSeconds;
@@ -103,6 +123,7 @@ interface IMarket {
         bytes32 evidenceHash;
         address customer;
         address provider;
+        uint32 paidUnits;
     }
 
     /// @notice How an account's leased orders ended. One slot.
@@ -206,10 +227,37 @@ interface IMarket {
     /// @param from The status that the order was in.
     event OrderAbandoned(uint256 indexed orderId, Status from);
 
-    /// @notice An order's escrow became somebody's credit. Exactly once per order.
+    /// @notice What an audited order adds to `OrderPlaced`.
+    /// @param orderId Number of the order.
+    /// @param depositWei Deposit for checks, in wei.
+    /// @param terms The terms of the audit.
+    event AuditOrdered(uint256 indexed orderId, uint256 depositWei, IAuditTypes.Terms terms);
+
+    /// @notice The customer stopped a leased order.
+    /// @param orderId Number of the order.
+    /// @param deliverBy Last second (inclusive) in which the provider can commit to what it has done.
+    event OrderStopped(uint256 indexed orderId, uint40 deliverBy);
+
+    /// @notice The provider committed to a part of a stopped order.
+    /// @param orderId Number of the order.
+    /// @param commitment Root over the salted results of the first `doneUnits` units.
+    /// @param doneUnits How many.
+    event OrderCommittedPartly(uint256 indexed orderId, bytes32 commitment, uint32 doneUnits);
+
+    /// @notice The audit closed and the provider was credited for its units.
+    /// @param orderId Number of the order.
+    /// @param paidUnits How many units were paid.
+    event OrderAudited(uint256 indexed orderId, uint32 paidUnits);
+
+    /// @notice The audit found a unit wrong; the customer was credited.
+    /// @param orderId Number of the order.
+    /// @param provider Who had committed to it.
+    event OrderConvicted(uint256 indexed orderId, address indexed provider);
+
+    /// @notice An order's escrow became somebody's credit. Once per order, or twice if both sides get a part.
     /// @param orderId Number of the order.
     /// @param account Who can withdraw it: the provider (payout) or the customer (refund).
-    /// @param amountWei The whole escrow, in wei.
+    /// @param amountWei What it got, in wei.
     event Credited(uint256 indexed orderId, address indexed account, uint256 amountWei);
 
     /// @notice Credit was paid out.
@@ -297,6 +345,21 @@ interface IMarket {
     /// @param orderId Number of the order.
     error EvidenceZero(uint256 orderId);
 
+    /// @notice The audit is not over.
+    /// @param orderId Number of the order.
+    /// @param windowId The order's window.
+    error WindowOpen(uint256 orderId, bytes32 windowId);
+
+    /// @notice An audited order is rejected only because nothing was received: for anything else there is the audit.
+    /// @param orderId Number of the order.
+    /// @param reason The reason given.
+    error ReasonRefused(uint256 orderId, Reason reason);
+
+    /// @notice The order was stopped already, or for a part commitment: was not stopped.
+    /// @param orderId Number of the order.
+    /// @param stopped Whether it was.
+    error StopUnchanged(uint256 orderId, bool stopped);
+
     /// @notice There is no credit.
     /// @param account The caller.
     error NothingToWithdraw(address account);
@@ -381,6 +444,44 @@ interface IMarket {
     /// @dev Ordered -> Expired after `leaseBy`; Leased or Committed -> Expired after `deliverBy`; anybody.
     /// @param orderId Number of the order.
     function expire(uint256 orderId) external;
+
+    /// @notice Order with an audit: the price and the deposit for checks go into escrow.
+    /// @dev As `placeOrder`; also reverts with what `IAudit.checkTerms` reverts with. The lease locks
+    /// `audit.bondWei` of the provider's bond, the commitment opens the window and hands it the deposit, and payout waits
+    /// until the window has closed.
+    /// @param terms As in `placeOrder`; at most 65,536 units.
+    /// @param audit The terms of the audit; with `named` not zero the order is private.
+    /// @return orderId Number of the new order.
+    function placeAudited(Terms calldata terms, IAuditTypes.Terms calldata audit)
+        external
+        payable
+        returns (uint256 orderId);
+
+    /// @notice The customer stops a leased order. The provider has `STOP_SECONDS` to commit to what it has done.
+    /// @dev Leased -> Leased; the deadline to deliver becomes `STOP_SECONDS` from now, if it is not nearer already.
+    /// @param orderId Number of the order.
+    function stop(uint256 orderId) external;
+
+    /// @notice The provider of a stopped order commits to its first units, and has `STOP_SECONDS` to deliver them.
+    /// @dev Leased -> Committed. The rest is refunded when the order closes.
+    /// @param orderId Number of the order.
+    /// @param commitment Root over the salted results of these units; never zero.
+    /// @param doneUnits How many, 1 to the order's units.
+    function commitPartial(uint256 orderId, bytes32 commitment, uint32 doneUnits) external;
+
+    /// @notice The terms of an order's audit.
+    /// @param orderId Number of the order.
+    /// @return terms The terms; zeros if it has none.
+    /// @return depositWei The deposit for checks, in wei.
+    function auditOf(uint256 orderId) external view returns (IAuditTypes.Terms memory terms, uint256 depositWei);
+
+    /// @notice The window of an order (specs/0008-audit.md, section 5).
+    /// @param orderId Number of the order.
+    /// @return The window's number, whether or not there is a window.
+    function windowOf(uint256 orderId) external view returns (bytes32);
+
+    /// @notice Time for the provider to commit after a stop, and to deliver after that, in seconds.
+    function STOP_SECONDS() external view returns (uint32);
 
     /// @notice Take all of the caller's credit.
     /// @dev Reverts with `NothingToWithdraw`, or with what the receiver reverted with.

@@ -4,13 +4,18 @@ pragma solidity 0.8.37;
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Draw} from "./Draw.sol";
+import {AUDIT_ADDRESS, BOND_ADDRESS} from "./Genesis.sol";
+import {IAudit} from "./IAudit.sol";
+import {IAuditTypes} from "./IAuditTypes.sol";
+import {IBond} from "./IBond.sol";
 import {IMarket} from "./IMarket.sol";
 import {HIGHEST_PRICE_WEI_PER_UNIT, IProviders} from "./IProviders.sol";
 
 /// @title The market
 /// @notice See `IMarket`.
 /// @dev Balance invariant: this contract's balance is at least the escrow of all open orders plus all credits, and
-/// exactly that unless value was forced in. Every order reaches one final status, and only `_close` turns escrow into
+/// exactly that unless value was forced in. The deposit for checks is escrow until the commitment, then the audit's. Every order reaches one final status, and only `_close` turns escrow into
 /// credit.
 contract Market is IMarket, ReentrancyGuardTransient {
     using SafeCast for uint256;
@@ -33,6 +38,21 @@ contract Market is IMarket, ReentrancyGuardTransient {
     /// @dev With the two above, an order lives at most 11 days: less than the register's 14 days for unstaking.
     uint32 public constant CHECK_SECONDS_MAX = 3 days;
 
+    /// @inheritdoc IMarket
+    uint32 public constant STOP_SECONDS = 120;
+
+    /// @dev Most units of an audited order: what the audit takes.
+    uint32 private constant AUDITED_UNITS_MAX = 65_536;
+
+    IAudit private constant AUDIT = IAudit(AUDIT_ADDRESS);
+    IBond private constant BOND = IBond(BOND_ADDRESS);
+
+    /// @dev What an order with an audit has besides.
+    struct AuditEntry {
+        IAuditTypes.Terms terms;
+        uint128 depositWei;
+    }
+
     /// @dev Slot 0: how many orders there are; the next one is number `_orderCount + 1`.
     uint256 private _orderCount;
 
@@ -48,9 +68,55 @@ contract Market is IMarket, ReentrancyGuardTransient {
     /// @dev Slot 4: outcomes by customer.
     mapping(address account => Record) private _customerRecords;
 
+    /// @dev Slot 5: the audits of orders that have one.
+    mapping(uint256 orderId => AuditEntry) private _audits;
+
     /// @inheritdoc IMarket
     function placeOrder(Terms calldata terms) external payable returns (uint256 orderId) {
-        _checkTerms(terms);
+        return _place(terms, UNITS_MAX, 0);
+    }
+
+    /// @inheritdoc IMarket
+    function placeAudited(Terms calldata terms, IAuditTypes.Terms calldata audit)
+        external
+        payable
+        returns (uint256 orderId)
+    {
+        AUDIT.checkTerms(audit, terms.priceWeiPerUnit);
+        uint256 depositWei = AUDIT.depositWei(terms.provider, terms.units, terms.priceWeiPerUnit, audit);
+        orderId = _place(terms, AUDITED_UNITS_MAX, depositWei);
+        _orders[orderId].mode = audit.named == 0 ? Mode.Audited : Mode.Private;
+        _audits[orderId] = AuditEntry({terms: audit, depositWei: depositWei.toUint128()});
+        emit AuditOrdered(orderId, depositWei, audit);
+    }
+
+    /// @inheritdoc IMarket
+    function stop(uint256 orderId) external {
+        Order storage entry = _asCustomer(orderId);
+        _requireStatus(orderId, entry, Status.Leased);
+        _requireBy(orderId, _deliverBy(entry));
+        if (entry.stopped) revert StopUnchanged(orderId, true);
+        entry.stopped = true;
+        uint32 stopSeconds = _secondsFromLease(entry);
+        if (stopSeconds < entry.deliverSeconds) entry.deliverSeconds = stopSeconds;
+        emit OrderStopped(orderId, _deliverBy(entry));
+    }
+
+    /// @inheritdoc IMarket
+    function commitPartial(uint256 orderId, bytes32 commitment, uint32 doneUnits) external {
+        Order storage entry = _asProvider(orderId);
+        _requireCommit(orderId, entry, commitment);
+        if (!entry.stopped) revert StopUnchanged(orderId, false);
+        if (doneUnits == 0 || doneUnits > entry.units) revert UnitsOutOfRange(doneUnits, 1, entry.units);
+        // At most `UNITS_MAX`, which has 21 bits.
+        entry.doneUnits = uint24(doneUnits);
+        _commit(orderId, entry, commitment, doneUnits);
+        emit OrderCommittedPartly(orderId, commitment, doneUnits);
+    }
+
+    /// @dev `UNITS_MAX` or less, and what must be sent besides the price.
+    function _place(Terms calldata terms, uint32 unitsMax, uint256 depositWei) private returns (uint256 orderId) {
+        _checkTerms(terms, unitsMax, depositWei);
         orderId = ++_orderCount;
         uint40 nowSeconds = block.timestamp.toUint40();
         Order storage entry = _orders[orderId];
@@ -84,6 +150,8 @@ contract Market is IMarket, ReentrancyGuardTransient {
         _requireBy(orderId, _leaseBy(entry));
         entry.status = Status.Leased;
         entry.leasedAt = block.timestamp.toUint40();
+        uint256 bondWei = entry.mode == Mode.Own ? 0 : _audits[orderId].terms.bondWei;
+        if (bondWei != 0) BOND.lock(msg.sender, bondWei);
         emit OrderLeased(orderId, msg.sender, _deliverBy(entry));
     }
 
@@ -91,7 +159,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
     function decline(uint256 orderId) external {
         Order storage entry = _asProvider(orderId);
         _requireStatus(orderId, entry, Status.Ordered);
-        _close(orderId, entry, Status.Declined, entry.customer);
+        _close(orderId, entry, Status.Declined, 0);
         emit OrderDeclined(orderId);
     }
 
@@ -99,7 +167,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
     function cancel(uint256 orderId) external {
         Order storage entry = _asCustomer(orderId);
         _requireStatus(orderId, entry, Status.Ordered);
-        _close(orderId, entry, Status.Cancelled, entry.customer);
+        _close(orderId, entry, Status.Cancelled, 0);
         emit OrderCancelled(orderId);
     }
 
@@ -111,19 +179,15 @@ contract Market is IMarket, ReentrancyGuardTransient {
         _requireBy(orderId, _deliverBy(entry));
         ++_providerRecords[entry.provider].abandoned;
         ++_customerRecords[entry.customer].abandoned;
-        _close(orderId, entry, Status.Abandoned, entry.customer);
+        _close(orderId, entry, Status.Abandoned, 0);
         emit OrderAbandoned(orderId, from);
     }
 
     /// @inheritdoc IMarket
     function commit(uint256 orderId, bytes32 commitment) external {
         Order storage entry = _asProvider(orderId);
-        _requireStatus(orderId, entry, Status.Leased);
-        _requireBy(orderId, _deliverBy(entry));
-        if (commitment == 0) revert CommitmentZero(orderId);
-        entry.status = Status.Committed;
-        entry.committedAt = block.timestamp.toUint40();
-        entry.commitment = commitment;
+        _requireCommit(orderId, entry, commitment);
+        _commit(orderId, entry, commitment, entry.units);
         emit OrderCommitted(orderId, commitment);
     }
 
@@ -143,9 +207,16 @@ contract Market is IMarket, ReentrancyGuardTransient {
     function accept(uint256 orderId) external {
         Order storage entry = _asCustomer(orderId);
         _requireStatus(orderId, entry, Status.Delivered);
+        if (entry.mode != Mode.Own) {
+            if (_closeAudited(orderId, entry)) {
+                ++_providerRecords[entry.provider].accepted;
+                ++_customerRecords[entry.customer].accepted;
+            }
+            return;
+        }
         ++_providerRecords[entry.provider].accepted;
         ++_customerRecords[entry.customer].accepted;
-        _close(orderId, entry, Status.Accepted, entry.provider);
+        _close(orderId, entry, Status.Accepted, _doneUnits(entry));
         emit OrderAccepted(orderId);
     }
 
@@ -156,11 +227,12 @@ contract Market is IMarket, ReentrancyGuardTransient {
         _requireBy(orderId, _checkBy(entry));
         if (reason == Reason.None) revert ReasonMissing(orderId);
         if (evidenceHash == 0) revert EvidenceZero(orderId);
+        if (entry.mode != Mode.Own && reason != Reason.NotReceived) revert ReasonRefused(orderId, reason);
         entry.reason = reason;
         entry.evidenceHash = evidenceHash;
         ++_providerRecords[entry.provider].rejected;
         ++_customerRecords[entry.customer].rejected;
-        _close(orderId, entry, Status.Rejected, entry.customer);
+        _close(orderId, entry, Status.Rejected, 0);
         emit OrderRejected(orderId, entry.provider, entry.customer, reason, evidenceHash);
     }
 
@@ -169,9 +241,16 @@ contract Market is IMarket, ReentrancyGuardTransient {
         Order storage entry = _existing(orderId);
         _requireStatus(orderId, entry, Status.Delivered);
         _requireAfter(orderId, _checkBy(entry));
+        if (entry.mode != Mode.Own) {
+            if (_closeAudited(orderId, entry)) {
+                ++_providerRecords[entry.provider].settled;
+                ++_customerRecords[entry.customer].settled;
+            }
+            return;
+        }
         ++_providerRecords[entry.provider].settled;
         ++_customerRecords[entry.customer].settled;
-        _close(orderId, entry, Status.Settled, entry.provider);
+        _close(orderId, entry, Status.Settled, _doneUnits(entry));
         emit OrderSettled(orderId);
     }
 
@@ -188,7 +267,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
         } else {
             revert WrongStatus(orderId, from);
         }
-        _close(orderId, entry, Status.Expired, entry.customer);
+        _close(orderId, entry, Status.Expired, 0);
         emit OrderExpired(orderId, from);
     }
 
@@ -238,9 +317,21 @@ contract Market is IMarket, ReentrancyGuardTransient {
         return _customerRecords[account];
     }
 
-    function _checkTerms(Terms calldata terms) private view {
+    /// @inheritdoc IMarket
+    function auditOf(uint256 orderId) external view returns (IAuditTypes.Terms memory terms, uint256 depositWei) {
+        _existing(orderId);
+        AuditEntry storage audit = _audits[orderId];
+        return (audit.terms, audit.depositWei);
+    }
+
+    /// @inheritdoc IMarket
+    function windowOf(uint256 orderId) public view returns (bytes32) {
+        return Draw.windowId(address(this), orderId, 0);
+    }
+
+    function _checkTerms(Terms calldata terms, uint32 unitsMax, uint256 depositWei) private view {
         if (terms.jobHash == 0) revert JobHashZero(msg.sender);
-        if (terms.units == 0 || terms.units > UNITS_MAX) revert UnitsOutOfRange(terms.units, 1, UNITS_MAX);
+        if (terms.units == 0 || terms.units > unitsMax) revert UnitsOutOfRange(terms.units, 1, unitsMax);
         _checkDuration(Phase.Lease, terms.leaseSeconds, LEASE_SECONDS_MAX);
         _checkDuration(Phase.Deliver, terms.deliverSeconds, DELIVER_SECONDS_MAX);
         _checkDuration(Phase.Check, terms.checkSeconds, CHECK_SECONDS_MAX);
@@ -249,7 +340,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
         if (terms.priceWeiPerUnit < listedWei || terms.priceWeiPerUnit > HIGHEST_PRICE_WEI_PER_UNIT) {
             revert PriceOutOfRange(terms.priceWeiPerUnit, listedWei, HIGHEST_PRICE_WEI_PER_UNIT);
         }
-        uint256 escrowWei = uint256(terms.units) * terms.priceWeiPerUnit;
+        uint256 escrowWei = uint256(terms.units) * terms.priceWeiPerUnit + depositWei;
         if (msg.value != escrowWei) revert EscrowMismatch(msg.value, escrowWei);
     }
 
@@ -297,11 +388,84 @@ contract Market is IMarket, ReentrancyGuardTransient {
         return entry.deliveredAt + entry.checkSeconds;
     }
 
+    /// @dev From the lease to `STOP_SECONDS` from now. LOSSY: at most 7 days and 4 minutes.
+    function _secondsFromLease(Order storage entry) private view returns (uint32) {
+        return uint32(block.timestamp - entry.leasedAt) + STOP_SECONDS;
+    }
+
+    function _doneUnits(Order storage entry) private view returns (uint32) {
+        uint32 doneUnits = entry.doneUnits;
+        return doneUnits == 0 ? entry.units : doneUnits;
+    }
+
+    function _requireCommit(uint256 orderId, Order storage entry, bytes32 commitment) private view {
+        _requireStatus(orderId, entry, Status.Leased);
+        _requireBy(orderId, _deliverBy(entry));
+        if (commitment == 0) revert CommitmentZero(orderId);
+    }
+
+    /// @dev The deposit for checks leaves with the window that it is for.
+    function _commit(uint256 orderId, Order storage entry, bytes32 commitment, uint32 units) private {
+        entry.status = Status.Committed;
+        entry.committedAt = block.timestamp.toUint40();
+        entry.commitment = commitment;
+        if (entry.stopped) entry.deliverSeconds = _secondsFromLease(entry);
+        if (entry.mode == Mode.Own) return;
+        AuditEntry storage audit = _audits[orderId];
+        AUDIT.open{value: audit.depositWei}(
+            IAuditTypes.Opening({
+                number: orderId,
+                window: 0,
+                provider: entry.provider,
+                customer: entry.customer,
+                jobHash: entry.jobHash,
+                commitment: commitment,
+                units: units,
+                priceWeiPerUnit: entry.priceWeiPerUnit,
+                terms: audit.terms
+            })
+        );
+    }
+
+    /// @return paid Whether the provider was paid, as opposed to convicted.
+    function _closeAudited(uint256 orderId, Order storage entry) private returns (bool paid) {
+        (bool closed, bool convicted, uint32 paidUnits) = AUDIT.outcome(windowOf(orderId));
+        if (!closed) revert WindowOpen(orderId, windowOf(orderId));
+        if (!convicted) {
+            _close(orderId, entry, Status.Audited, paidUnits);
+            emit OrderAudited(orderId, paidUnits);
+            return true;
+        }
+        ++_providerRecords[entry.provider].rejected;
+        ++_customerRecords[entry.customer].rejected;
+        _close(orderId, entry, Status.Convicted, 0);
+        emit OrderConvicted(orderId, entry.provider);
+    }
+
     /// @dev The one place where escrow leaves an order. `status` is final, so no second call can pass its status check.
-    function _close(uint256 orderId, Order storage entry, Status status, address payee) private {
-        uint256 amountWei = uint256(entry.units) * entry.priceWeiPerUnit;
+    /// The provider gets the price of `paidUnits`, the customer the rest.
+    function _close(uint256 orderId, Order storage entry, Status status, uint32 paidUnits) private {
+        uint256 priceWei = entry.priceWeiPerUnit;
+        uint256 paidWei = paidUnits * priceWei;
+        uint256 restWei = entry.units * priceWei - paidWei;
         entry.status = status;
         entry.closedAt = block.timestamp.toUint40();
+        bool audited = entry.mode != Mode.Own;
+        if (audited || entry.stopped) entry.paidUnits = paidUnits;
+        if (audited && entry.committedAt == 0) restWei += _closeUnopened(orderId, entry);
+        if (paidWei != 0) _credit(orderId, entry.provider, paidWei);
+        if (restWei != 0) _credit(orderId, entry.customer, restWei);
+    }
+
+    /// @dev No window was opened: the bond is free again, and the deposit goes back.
+    function _closeUnopened(uint256 orderId, Order storage entry) private returns (uint256 depositWei) {
+        AuditEntry storage audit = _audits[orderId];
+        uint256 bondWei = audit.terms.bondWei;
+        if (entry.leasedAt != 0 && bondWei != 0) BOND.unlock(entry.provider, bondWei);
+        return audit.depositWei;
+    }
+
+    function _credit(uint256 orderId, address payee, uint256 amountWei) private {
         _credits[payee] += amountWei;
         emit Credited(orderId, payee, amountWei);
     }

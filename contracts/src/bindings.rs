@@ -26,6 +26,33 @@ pub mod market {
     }
 }
 
+/// The bond of providers and checkers. See `contracts/src/IBond.sol`.
+pub mod bond {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Bond,
+        "artifacts/Bond.json"
+    }
+}
+
+/// The audit. See `contracts/src/IAudit.sol`.
+pub mod audit {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Audit,
+        "artifacts/Audit.json"
+    }
+}
+
+/// The referee: the rest of the audit, called at the audit's address. See `contracts/src/IReferee.sol`.
+pub mod referee {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Referee,
+        "artifacts/Referee.json"
+    }
+}
+
 /// Payment channels. See `contracts/src/IChannel.sol`.
 pub mod channel {
     alloy_sol_types::sol! {

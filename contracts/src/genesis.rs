@@ -5,7 +5,9 @@
 //! for that (no constructor, no immutables; `build.mjs` refuses others). The addresses spell "KST" and a number, far from any
 //! address that a key or a deployment can reach.
 
-use crate::bindings::{channel::Channel, market::Market, providers::Providers};
+use crate::bindings::{
+    audit::Audit, bond::Bond, channel::Channel, market::Market, providers::Providers, referee::Referee,
+};
 use alloy_primitives::{Address, Bytes, address};
 
 /// Address of the register of providers. Spec: specs/0004-market.md section 2.
@@ -14,8 +16,17 @@ pub const PROVIDERS_ADDRESS: Address = address!("4b53540000000000000000000000000
 /// Address of the market. Spec: specs/0004-market.md section 2.
 pub const MARKET_ADDRESS: Address = address!("4b53540000000000000000000000000000000002");
 
+/// Address of the bond. Spec: specs/0008-audit.md section 2.
+pub const BOND_ADDRESS: Address = address!("4b53540000000000000000000000000000000004");
+
+/// Address of the audit; the referee's functions are called here too. Spec: specs/0008-audit.md section 2.
+pub const AUDIT_ADDRESS: Address = address!("4b53540000000000000000000000000000000005");
+
 /// Address of the payment channels. Spec: specs/0009-channel.md section 2.
 pub const CHANNEL_ADDRESS: Address = address!("4b53540000000000000000000000000000000006");
+
+/// Address of the referee's code. Spec: specs/0008-audit.md section 2.
+pub const REFEREE_ADDRESS: Address = address!("4b53540000000000000000000000000000000008");
 
 /// One contract of the genesis state: account nonce 1 (EIP-161), no balance, no storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +41,14 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 3] {
+pub fn contracts() -> [Contract; 6] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Bond", address: BOND_ADDRESS, code: Bond::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Audit", address: AUDIT_ADDRESS, code: Audit::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Channel", address: CHANNEL_ADDRESS, code: Channel::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Referee", address: REFEREE_ADDRESS, code: Referee::DEPLOYED_BYTECODE.clone() },
     ]
 }
 
@@ -43,7 +57,7 @@ mod tests {
     // Tests may stop at the first surprise.
     #![allow(clippy::unwrap_used)]
 
-    use super::contracts;
+    use super::{Contract, contracts};
     use alloy_primitives::{Bytes, hex};
 
     #[test]
@@ -51,7 +65,10 @@ mod tests {
         let artifacts = [
             include_str!("../artifacts/Providers.json"),
             include_str!("../artifacts/Market.json"),
+            include_str!("../artifacts/Bond.json"),
+            include_str!("../artifacts/Audit.json"),
             include_str!("../artifacts/Channel.json"),
+            include_str!("../artifacts/Referee.json"),
         ];
         assert_eq!(artifacts.len(), contracts().len());
         for (contract, text) in contracts().iter().zip(artifacts) {
@@ -65,10 +82,25 @@ mod tests {
     }
 
     #[test]
-    fn the_market_knows_the_register_by_its_address() {
-        let [providers, market, ..] = contracts();
-        let needle = [&[0x73][..], providers.address.as_slice()].concat(); // PUSH20
-        assert!(market.code.windows(needle.len()).any(|window| window == needle));
+    fn the_contracts_know_each_other_by_their_addresses() {
+        let [providers, market, bond, audit, channel, referee] = contracts();
+        let calls = |from: &Contract, to: &Contract| {
+            let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
+            from.code.windows(needle.len()).any(|window| window == needle)
+        };
+        assert!(calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
+        assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
+        assert!(calls(&bond, &market) && calls(&bond, &audit));
+        assert!(calls(&referee, &bond));
+        assert!(calls(&channel, &audit) && calls(&audit, &channel));
+    }
+
+    #[test]
+    fn the_referee_lays_its_storage_out_as_the_audit_on_which_it_runs() {
+        let layout = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["storageLayout"].clone();
+        let audit = layout(include_str!("../artifacts/Audit.json"));
+        assert_eq!(audit, layout(include_str!("../artifacts/Referee.json")));
+        assert_eq!(audit["storage"].as_array().unwrap().len(), 8);
     }
 
     #[test]

@@ -31,4 +31,6 @@ pub mod genesis;
 pub mod limits;
 pub mod storage;
 
-pub use genesis::{CHANNEL_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS};
+pub use genesis::{
+    AUDIT_ADDRESS, BOND_ADDRESS, CHANNEL_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS, REFEREE_ADDRESS,
+};

@@ -18,6 +18,6 @@ mod order;
 mod provider;
 
 pub use error::Error;
-pub use order::{ORDER_COUNT_SLOT, OrderSlots, Progress, Reason, Record, Status, Terms};
+pub use order::{Mode, ORDER_COUNT_SLOT, OrderSlots, Payee, Progress, Reason, Record, Status, Terms};
 pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot};
 pub use provider::{OfferState, PROVIDER_COUNT_SLOT, ProviderSlots, Stake};

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Audit} from "../src/Audit.sol";
+import {Bond} from "../src/Bond.sol";
 import {Channel} from "../src/Channel.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
+import {Referee} from "../src/Referee.sol";
 import {Test} from "./Test.sol";
 
 /// @title What these tests ran is what genesis deploys
@@ -12,7 +15,10 @@ contract ArtifactsTest is Test {
     function test_the_committed_code_is_the_tested_code() public view {
         _same("artifacts/Providers.json", type(Providers).runtimeCode, type(Providers).creationCode);
         _same("artifacts/Market.json", type(Market).runtimeCode, type(Market).creationCode);
+        _same("artifacts/Bond.json", type(Bond).runtimeCode, type(Bond).creationCode);
+        _same("artifacts/Audit.json", type(Audit).runtimeCode, type(Audit).creationCode);
         _same("artifacts/Channel.json", type(Channel).runtimeCode, type(Channel).creationCode);
+        _same("artifacts/Referee.json", type(Referee).runtimeCode, type(Referee).creationCode);
     }
 
     function _same(string memory path, bytes memory runtime, bytes memory creation) private view {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {IAuditTypes} from "../src/IAuditTypes.sol";
 import {IMarket} from "../src/IMarket.sol";
+import {AuditFixture} from "./AuditFixture.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
 /// @title The gas of every call, as whole transactions
@@ -77,5 +79,73 @@ contract GasTest is MarketFixture {
 
     function _noteRegister(string memory name) private {
         vm.snapshotGasLastCall("Providers", name);
+    }
+}
+
+/// @title The gas of an audited order and of one checked unit
+contract AuditGasTest is AuditFixture {
+    function test_gas_of_a_checked_unit() public {
+        Job memory job = _leased(_bonded(), 64, 64, 0);
+        vm.prank(PROVIDER);
+        market.commit(job.orderId, _root(job));
+        _noteAudit("market commit, which opens the window");
+        _do(Action.Deliver, job.orderId);
+        vm.roll(block.number + 3);
+        audit.touch(job.id, 0, 0);
+        _noteAudit("touch");
+        for (uint32 unit = 0; unit < 2; ++unit) {
+            // Fees become credit that is zero before the first time.
+            _check(job, unit);
+        }
+        vm.warp(block.timestamp + 1000);
+        audit.close(job.id);
+        _noteAudit("close");
+        market.settle(job.orderId);
+        _noteAudit("market settle, after the audit");
+    }
+
+    function test_gas_of_seats() public {
+        vm.deal(STRANGER, 1000 ether);
+        vm.prank(STRANGER);
+        bond.deposit{value: 200 ether}();
+        vm.snapshotGasLastCall("Bond", "deposit (first)");
+        vm.prank(STRANGER);
+        bond.seat(2, 1, 15);
+        vm.snapshotGasLastCall("Bond", "seat, two");
+        uint32[] memory positions = new uint32[](1);
+        positions[0] = uint32(CHECKERS);
+        vm.prank(STRANGER);
+        bond.unseat(positions);
+        vm.snapshotGasLastCall("Bond", "unseat, one");
+    }
+
+    function _check(Job memory job, uint32 unit) private {
+        (, uint8 j, address account) = _duty(job, unit, 0, 0);
+        IAuditTypes.Key memory key = _key(job, unit, 0, j);
+        bytes32 hash = _hash(job, key, account, 0, _right(unit, 0));
+        uint256 began = block.timestamp;
+        vm.prank(account);
+        audit.commitCheck(key, hash, _nobody);
+        _noteUnit("commitCheck", unit);
+        _afterCheck(job, unit, 0);
+        _open(job, unit, 0);
+        _noteUnit("openUnit", unit);
+        bytes32 nonce = keccak256(abi.encodePacked("nonce", account));
+        bytes32 own = _right(unit, 0);
+        vm.prank(account);
+        audit.reveal(key, IAuditTypes.Finding.Compare, own, nonce);
+        _noteUnit("reveal", unit);
+        _afterReveal(job, unit, 0);
+        referee.conclude(job.id, unit);
+        _noteUnit("conclude", unit);
+        vm.warp(began);
+    }
+
+    function _noteUnit(string memory name, uint32 unit) private {
+        _noteAudit(string.concat(name, unit == 0 ? " (first)" : ""));
+    }
+
+    function _noteAudit(string memory name) private {
+        vm.snapshotGasLastCall("Audit", name);
     }
 }

@@ -1,13 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Audit} from "../src/Audit.sol";
+import {Bond} from "../src/Bond.sol";
+import {AUDIT_ADDRESS, BEACON_ADDRESS, BOND_ADDRESS, REFEREE_ADDRESS} from "../src/Genesis.sol";
+import {IAudit} from "../src/IAudit.sol";
+import {IAuditTypes} from "../src/IAuditTypes.sol";
+import {IBond} from "../src/IBond.sol";
 import {IMarket} from "../src/IMarket.sol";
+import {IReferee} from "../src/IReferee.sol";
 import {IProviders} from "../src/IProviders.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
+import {Referee} from "../src/Referee.sol";
+import {MockBeacon} from "./MockBeacon.sol";
 import {Test} from "./Test.sol";
 
-/// @title Both contracts as genesis puts them, one provider, one customer, and an order in any status
+/// @title The contracts as genesis puts them, one provider, one customer, and an order in any status
 abstract contract MarketFixture is Test {
     /// @dev Everything that can be done to an existing order.
     enum Action {
@@ -26,10 +35,16 @@ abstract contract MarketFixture is Test {
     IProviders internal constant providers = IProviders(0x4B53540000000000000000000000000000000001);
     IMarket internal constant market = IMarket(0x4b53540000000000000000000000000000000002);
 
+    IBond internal constant bond = IBond(BOND_ADDRESS);
+    IAudit internal constant audit = IAudit(AUDIT_ADDRESS);
+    IReferee internal constant referee = IReferee(AUDIT_ADDRESS);
+
+    address internal constant CHECKER = address(0xC4EC);
     address internal constant CUSTOMER = address(0xC0FFEE);
     address internal constant PROVIDER = address(0xBEEF);
     address internal constant STRANGER = address(0x57A6E);
 
+    uint256 internal constant START_HEIGHT = 1_000_000;
     uint256 internal constant START = 1_800_000_000;
     uint128 internal constant LISTED_WEI = 5 gwei;
     uint128 internal constant PRICE_WEI = 7 gwei;
@@ -45,9 +60,15 @@ abstract contract MarketFixture is Test {
 
     function setUp() public virtual {
         vm.warp(START);
+        vm.roll(START_HEIGHT);
         // Runtime code over empty storage, as genesis does it: no constructor runs.
         vm.etch(address(providers), type(Providers).runtimeCode);
         vm.etch(address(market), type(Market).runtimeCode);
+        vm.etch(BOND_ADDRESS, type(Bond).runtimeCode);
+        vm.etch(AUDIT_ADDRESS, type(Audit).runtimeCode);
+        vm.etch(REFEREE_ADDRESS, type(Referee).runtimeCode);
+        // No committee signs here: see `MockBeacon`.
+        vm.etch(BEACON_ADDRESS, type(MockBeacon).runtimeCode);
         vm.deal(CUSTOMER, 1e36);
         vm.deal(PROVIDER, 1e36);
         vm.prank(PROVIDER);
@@ -164,8 +185,78 @@ abstract contract MarketFixture is Test {
         return 0;
     }
 
+    /// @dev Class exact, no bond, so that every unit is drawn; one checker.
+    function _auditTerms() internal pure returns (IAuditTypes.Terms memory) {
+        return IAuditTypes.Terms({
+            class: 1,
+            checkers: 1,
+            abilities: 1,
+            ratePpm: 30_000,
+            feePpm: 1_000_000,
+            checkSeconds: 100,
+            revealSeconds: 60,
+            segments: 1,
+            bondWei: 0,
+            named: 0,
+            canary: keccak256("no canary")
+        });
+    }
+
+    function _placeAudited(IAuditTypes.Terms memory terms) internal returns (uint256 orderId) {
+        uint256 depositWei = audit.depositWei(PROVIDER, UNITS, PRICE_WEI, terms);
+        vm.prank(CUSTOMER);
+        orderId = market.placeAudited{value: ESCROW_WEI + depositWei}(_terms(), terms);
+    }
+
+    /// @dev One second and one block on.
+    function _tick() internal {
+        vm.warp(block.timestamp + 1);
+        vm.roll(block.number + 1);
+    }
+
+    /// @dev An audited order, delivered; its window is drawn.
+    function _delivered(IAuditTypes.Terms memory terms) internal returns (uint256 orderId, bytes32 id) {
+        orderId = _placeAudited(terms);
+        _step(orderId, Action.Lease);
+        _step(orderId, Action.Commit);
+        _step(orderId, Action.Deliver);
+        id = market.windowOf(orderId);
+        for (uint256 i = 0; i < 3; ++i) {
+            _tick();
+        }
+        audit.touch(id, 0, 0);
+    }
+
+    /// @dev Nobody opens a drawn unit that `CHECKER` committed to check, or there is no checker.
+    function _auditedIn(IMarket.Status status) private returns (uint256 orderId) {
+        bytes32 id;
+        if (status == IMarket.Status.Convicted && bond.accountOf(CHECKER).seats == 0) _sit(CHECKER, 1, 7, 9);
+        (orderId, id) = _delivered(_auditTerms());
+        bool convicts = status == IMarket.Status.Convicted;
+        if (convicts) {
+            vm.prank(CHECKER);
+            audit.commitCheck(IAuditTypes.Key(id, 0, 0, 0), keccak256("check"), new address[](0));
+        }
+        vm.warp(block.timestamp + 1000);
+        if (convicts) referee.conclude(id, 0);
+        audit.close(id);
+        market.settle(orderId);
+    }
+
+    /// @dev Gives an account seats that are drawn from the next epoch on, and goes there.
+    function _sit(address account, uint32 count, uint16 hardware, uint8 abilities) internal {
+        uint256 amountWei = uint256(count) * bond.SEAT_WEI();
+        vm.deal(account, account.balance + amountWei);
+        vm.prank(account);
+        bond.deposit{value: amountWei}();
+        vm.prank(account);
+        bond.seat(count, hardware, abilities);
+        vm.roll(block.number + 256);
+    }
+
     /// @dev Places a new order and brings it to a status, one second per step.
     function _orderIn(IMarket.Status status) internal returns (uint256 orderId) {
+        if (status > IMarket.Status.Abandoned) return _auditedIn(status);
         orderId = _place();
         if (status == IMarket.Status.Ordered) return orderId;
         if (status == IMarket.Status.Declined) return _step(orderId, Action.Decline);

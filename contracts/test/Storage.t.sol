@@ -68,7 +68,28 @@ contract StorageTest is MarketFixture {
         json = string.concat(json, _word(address(market), "credit_of_customer", _mapSlot(CUSTOMER, 2), ",\n"));
         json = string.concat(json, _word(address(market), "record_of_provider", _mapSlot(PROVIDER, 3), ",\n"));
         json = string.concat(json, _word(address(market), "record_of_customer", _mapSlot(CUSTOMER, 4), "\n"));
-        return string.concat(json, "  },\n", _register(), "}\n");
+        return string.concat(json, "  },\n", _audited(), _register(), "}\n");
+    }
+
+    /// @dev Order 3: audited, stopped by the customer, committed to two units, which were paid.
+    function _audited() private returns (string memory json) {
+        uint256 orderId = _placeAudited(_auditTerms());
+        _do(Action.Lease, orderId);
+        vm.prank(CUSTOMER);
+        market.stop(orderId);
+        vm.prank(PROVIDER);
+        market.commitPartial(orderId, COMMITMENT, 2);
+        _do(Action.Deliver, orderId);
+        vm.roll(block.number + 3);
+        audit.touch(market.windowOf(orderId), 0, 0);
+        vm.warp(block.timestamp + 1000);
+        audit.close(market.windowOf(orderId));
+        market.settle(orderId);
+        json = '  "audited": {\n';
+        json = string.concat(json, _number("order_id", orderId));
+        json = string.concat(json, _word(address(market), "progress", _orderSlot(orderId, 0), ",\n"));
+        json = string.concat(json, _word(address(market), "terms", _orderSlot(orderId, 1), ",\n"));
+        return string.concat(json, _word(address(market), "provider", _orderSlot(orderId, 7), "\n"), "  },\n");
     }
 
     function _register() private view returns (string memory json) {

@@ -353,5 +353,16 @@ fn write_order(order: &Order, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
     write!(f, ": job {}, {units} units at {price_wei_per_unit} wei, ", order.job_hash)?;
     write!(f, "customer {customer:#x}, provider {provider:#x}, ")?;
-    write!(f, "commitment {}, result root {}", order.commitment, order.result_root)
+    write!(f, "commitment {}, result root {}", order.commitment, order.result_root)?;
+    if order.stopped {
+        write!(f, ", stopped by the customer")?;
+    }
+    match order.mode {
+        crate::OrderMode::Own if order.stopped => write!(f, ", {} units paid", order.paid_units),
+        crate::OrderMode::Own => Ok(()),
+        crate::OrderMode::Audited => write!(f, ", audited, {} units paid", order.paid_units),
+        crate::OrderMode::Private => {
+            write!(f, ", private (checked by nobody that the beacon drew), {} units paid", order.paid_units)
+        }
+    }
 }

@@ -195,6 +195,11 @@ impl<'a> Fields<'a> {
         Ok(self.entries.remove(at).1)
     }
 
+    /// Whether a field is there that nobody took yet.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.entries.iter().any(|(field, _)| *field == name)
+    }
+
     /// Refuses fields that nobody took, which includes the second of two equal ones.
     pub(crate) fn close(self) -> Result<(), ParseError> {
         match self.entries.first() {

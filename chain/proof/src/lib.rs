@@ -44,7 +44,7 @@ pub use claim::{AccountState, Claim, Path, Statement, TransactionProof};
 pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, header_bytes, prove};
 pub use header::{FinalizationError, HeaderError, verify_finalization};
 pub use json::JsonError;
-pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderReason, OrderStatus, order_slots};
+pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderMode, OrderReason, OrderStatus, order_slots};
 pub use outputs::{output_hash, result_root};
 pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};
 pub use request::Request;

@@ -36,6 +36,9 @@ mod place {
     pub(super) const COMMITTED_AT: Place = Place { word: 0, low: 96, bits: 40 };
     pub(super) const DELIVERED_AT: Place = Place { word: 0, low: 136, bits: 40 };
     pub(super) const CLOSED_AT: Place = Place { word: 0, low: 176, bits: 40 };
+    pub(super) const MODE: Place = Place { word: 0, low: 216, bits: 8 };
+    pub(super) const STOPPED: Place = Place { word: 0, low: 224, bits: 8 };
+    pub(super) const DONE_UNITS: Place = Place { word: 0, low: 232, bits: 24 };
     pub(super) const PRICE: Place = Place { word: 1, low: 0, bits: 128 };
     pub(super) const UNITS: Place = Place { word: 1, low: 128, bits: 32 };
     pub(super) const LEASE_SECONDS: Place = Place { word: 1, low: 160, bits: 32 };
@@ -47,6 +50,7 @@ mod place {
     pub(super) const EVIDENCE_HASH: usize = 5;
     pub(super) const CUSTOMER: Place = Place { word: 6, low: 0, bits: 160 };
     pub(super) const PROVIDER: Place = Place { word: 7, low: 0, bits: 160 };
+    pub(super) const PAID_UNITS: Place = Place { word: 7, low: 160, bits: 32 };
 }
 
 /// Declares an enumeration of the contract with the names that bundles use.
@@ -109,6 +113,22 @@ names! {
         Cancelled = "cancelled",
         /// Final: the provider gave up, the customer is refunded.
         Abandoned = "abandoned",
+        /// Final: the audit closed, the provider is paid for its units, the customer refunded the rest.
+        Audited = "audited",
+        /// Final: the audit found a unit wrong, the customer is refunded.
+        Convicted = "convicted",
+    }
+}
+
+names! {
+    /// Who finds out whether results are right, in the contract's numbering.
+    OrderMode {
+        /// The customer, by its own sample.
+        Own = "own",
+        /// Checkers whom the beacon draws.
+        Audited = "audited",
+        /// Checkers whom the order names, or nobody.
+        Private = "private",
     }
 }
 
@@ -179,12 +199,20 @@ pub struct Order {
     pub customer: Address,
     /// Who computes.
     pub provider: Address,
+    /// Who finds out whether results are right.
+    pub mode: OrderMode,
+    /// Whether the customer stopped it after the lease.
+    pub stopped: bool,
+    /// After a stop: units, from the first on, that the provider committed to, at most 24 bits; zero means all.
+    pub done_units: u32,
+    /// Of a closed order that was audited, private or stopped: units that were paid.
+    pub paid_units: u32,
 }
 
 /// Words that the market cannot have written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
-    /// A status or reason that this version does not know.
+    /// A status, reason or mode that this version does not know.
     #[error("unknown {field}: number={number}")]
     Unknown {
         /// Name of the field.
@@ -224,6 +252,8 @@ impl Order {
         let mut words = Words { left: *words };
         let status = words.number(&place::STATUS);
         let reason = words.number(&place::REASON);
+        let mode = words.number(&place::MODE);
+        let stopped = words.number(&place::STOPPED);
         let known = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
         let order = Self {
             number,
@@ -247,6 +277,14 @@ impl Order {
             evidence_hash: words.whole(place::EVIDENCE_HASH),
             customer: words.address(&place::CUSTOMER),
             provider: words.address(&place::PROVIDER),
+            mode: OrderMode::from_number(known(mode)).ok_or(OrderError::Unknown { field: "mode", number: mode })?,
+            stopped: match stopped {
+                0 => false,
+                1 => true,
+                number => return Err(OrderError::Unknown { field: "stopped", number }),
+            },
+            done_units: words.small(&place::DONE_UNITS),
+            paid_units: words.small(&place::PAID_UNITS),
         };
         match words.left.iter().position(|word| !word.is_zero()) {
             Some(word) => Err(OrderError::Stray { word }),
@@ -284,7 +322,30 @@ impl Order {
         order.evidence_hash = fields.word("evidenceHash")?;
         order.customer = fields.address("customer")?;
         order.provider = fields.address("provider")?;
+        if fields.has("mode") {
+            order.read_audit(fields)?;
+        }
         Ok(order)
+    }
+
+    /// The fields that stand only in the claim of an order that was audited, private or stopped.
+    fn read_audit(&mut self, fields: &mut Fields<'_>) -> Result<(), ParseError> {
+        self.mode = OrderMode::from_name(fields.text("mode")?)
+            .ok_or(ParseError::Form { field: "mode", want: "the name of a mode" })?;
+        self.stopped = match fields.text("stopped")? {
+            "0x0" => false,
+            "0x1" => true,
+            _ => return Err(ParseError::Form { field: "stopped", want: "0x0 or 0x1" }),
+        };
+        self.done_units = fields.quantity("doneUnits", 24)?.saturating_to();
+        self.paid_units = fields.quantity("paidUnits", 32)?.saturating_to();
+        // One order has one claim.
+        if self.has_audit() { Ok(()) } else { Err(ParseError::Form { field: "mode", want: "absent in a plain order" }) }
+    }
+
+    /// Whether any of the fields of [`Self::read_audit`] says something.
+    fn has_audit(&self) -> bool {
+        self.mode != OrderMode::Own || self.stopped || self.done_units != 0 || self.paid_units != 0
     }
 
     pub(crate) fn write(&self, out: &mut Writer) {
@@ -307,6 +368,12 @@ impl Order {
         out.bytes("evidenceHash", self.evidence_hash.as_slice());
         out.bytes("customer", self.customer.as_slice());
         out.bytes("provider", self.provider.as_slice());
+        if self.has_audit() {
+            out.text("mode", self.mode.name());
+            out.number("stopped", self.stopped.into());
+            out.number("doneUnits", self.done_units.into());
+            out.number("paidUnits", self.paid_units.into());
+        }
     }
 
     /// Name, this value and the other's of the first field that differs.
@@ -331,6 +398,10 @@ impl Order {
                 ("evidenceHash", order.evidence_hash.to_string()),
                 ("customer", format!("{:#x}", order.customer)),
                 ("provider", format!("{:#x}", order.provider)),
+                ("mode", order.mode.to_string()),
+                ("stopped", u8::from(order.stopped).to_string()),
+                ("doneUnits", order.done_units.to_string()),
+                ("paidUnits", order.paid_units.to_string()),
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(other));
@@ -417,6 +488,10 @@ mod tests {
             ("evidenceHash", whole(place::EVIDENCE_HASH)),
             ("customer", place::CUSTOMER),
             ("provider", place::PROVIDER),
+            ("mode", place::MODE),
+            ("stopped", place::STOPPED),
+            ("doneUnits", place::DONE_UNITS),
+            ("paidUnits", place::PAID_UNITS),
         ];
         let members = order["members"].as_array().unwrap();
         assert_eq!(members.len(), ours.len());
@@ -433,13 +508,17 @@ mod tests {
     fn words_of_no_order_are_refused() {
         let mut words = [U256::ZERO; ORDER_SLOTS];
         assert_eq!(Order::from_words(9, &words).unwrap(), Order { number: 9, ..Order::default() });
-        words[0] = U256::from(11);
-        assert_eq!(Order::from_words(9, &words).unwrap().status, OrderStatus::Abandoned);
-        words[0] = U256::from(12);
-        assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "status", number: 12 }));
+        words[0] = U256::from(13);
+        assert_eq!(Order::from_words(9, &words).unwrap().status, OrderStatus::Convicted);
+        words[0] = U256::from(14);
+        assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "status", number: 14 }));
+        words[0] = U256::from(3u64) << 216;
+        assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "mode", number: 3 }));
+        words[0] = U256::from(2u64) << 224;
+        assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "stopped", number: 2 }));
         words[0] = U256::from(6u64 << 8);
         assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "reason", number: 6 }));
-        for (word, bit) in [(0, 216), (0, 255), (6, 160), (7, 255)] {
+        for (word, bit) in [(6, 160), (6, 255), (7, 192), (7, 255)] {
             words = [U256::ZERO; ORDER_SLOTS];
             words[word] = U256::ONE << bit;
             assert_eq!(Order::from_words(9, &words), Err(OrderError::Stray { word }));
@@ -449,7 +528,7 @@ mod tests {
     #[test]
     fn only_paid_or_refunded_orders_are_final() {
         let finals = OrderStatus::ALL.iter().filter(|status| status.is_final()).count();
-        assert_eq!(finals, 7);
+        assert_eq!(finals, 9);
         assert!(!OrderStatus::Delivered.is_final() && OrderStatus::Accepted.is_final());
     }
 }

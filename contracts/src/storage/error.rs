@@ -1,6 +1,6 @@
 //! What a storage word can have wrong with it.
 
-use super::{Reason, Status, channel};
+use super::{Mode, Reason, Status, channel};
 use alloy_primitives::B256;
 
 /// A proved word that the contracts cannot have written: the node that proved it runs other code, or the slot is another's.
@@ -47,5 +47,11 @@ pub enum Error {
         claimed: u128,
         /// What was paid in.
         deposit: u128,
+    },
+    /// The mode is not one of [`Mode`].
+    #[error("unknown order mode: got={got} max={max}", max = Mode::MAX)]
+    ModeUnknown {
+        /// The number found.
+        got: u8,
     },
 }

@@ -20,6 +20,9 @@ const LEASED_AT: Field = Field::new("leasedAt", 0, 7, 5);
 const COMMITTED_AT: Field = Field::new("committedAt", 0, 12, 5);
 const DELIVERED_AT: Field = Field::new("deliveredAt", 0, 17, 5);
 const CLOSED_AT: Field = Field::new("closedAt", 0, 22, 5);
+const MODE: Field = Field::new("mode", 0, 27, 1);
+const STOPPED: Field = Field::new("stopped", 0, 28, 1);
+const DONE_UNITS: Field = Field::new("doneUnits", 0, 29, 3);
 const PRICE_WEI_PER_UNIT: Field = Field::new("priceWeiPerUnit", 1, 0, 16);
 const UNITS: Field = Field::new("units", 1, 16, 4);
 const LEASE_SECONDS: Field = Field::new("leaseSeconds", 1, 20, 4);
@@ -31,6 +34,7 @@ const RESULT_ROOT: Field = Field::new("resultRoot", 4, 0, 32);
 const EVIDENCE_HASH: Field = Field::new("evidenceHash", 5, 0, 32);
 const CUSTOMER: Field = Field::new("customer", 6, 0, 20);
 const PROVIDER: Field = Field::new("provider", 7, 0, 20);
+const PAID_UNITS: Field = Field::new("paidUnits", 7, 20, 4);
 
 const ACCEPTED: Field = Field::new("accepted", 0, 0, 6);
 const SETTLED: Field = Field::new("settled", 0, 6, 6);
@@ -66,13 +70,17 @@ pub enum Status {
     Cancelled = 10,
     /// Final: the provider gave up after the lease, the customer is refunded.
     Abandoned = 11,
+    /// Final: the audit closed; the provider is paid for the units that [`Payee::paid_units`] says, the customer refunded the rest.
+    Audited = 12,
+    /// Final: the audit found a unit wrong, the customer is refunded.
+    Convicted = 13,
 }
 
 impl Status {
     /// The highest number in use.
-    pub const MAX: u8 = 11;
+    pub const MAX: u8 = 13;
 
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::None,
         Self::Ordered,
         Self::Leased,
@@ -85,6 +93,8 @@ impl Status {
         Self::Declined,
         Self::Cancelled,
         Self::Abandoned,
+        Self::Audited,
+        Self::Convicted,
     ];
 
     /// Whether the escrow is still held.
@@ -93,16 +103,19 @@ impl Status {
         matches!(self, Self::Ordered | Self::Leased | Self::Committed | Self::Delivered)
     }
 
-    /// Whether the escrow went to the provider.
+    /// Whether the escrow went to the provider; of an audited or a stopped order perhaps in part.
     #[must_use]
     pub const fn is_paid(self) -> bool {
-        matches!(self, Self::Accepted | Self::Settled)
+        matches!(self, Self::Accepted | Self::Settled | Self::Audited)
     }
 
     /// Whether the escrow went back to the customer.
     #[must_use]
     pub const fn is_refunded(self) -> bool {
-        matches!(self, Self::Rejected | Self::Expired | Self::Declined | Self::Cancelled | Self::Abandoned)
+        matches!(
+            self,
+            Self::Rejected | Self::Expired | Self::Declined | Self::Cancelled | Self::Abandoned | Self::Convicted
+        )
     }
 }
 
@@ -111,6 +124,34 @@ impl TryFrom<u8> for Status {
 
     fn try_from(got: u8) -> Result<Self, Error> {
         Self::ALL.get(usize::from(got)).copied().ok_or(Error::StatusUnknown { got })
+    }
+}
+
+/// Who finds out whether results are right. Spec: specs/0004-market.md section 4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Mode {
+    /// The customer, by its own sample.
+    #[default]
+    Own = 0,
+    /// Checkers whom the beacon draws.
+    Audited = 1,
+    /// Checkers whom the order names, or nobody.
+    Private = 2,
+}
+
+impl Mode {
+    /// The highest number in use.
+    pub const MAX: u8 = 2;
+
+    const ALL: [Self; 3] = [Self::Own, Self::Audited, Self::Private];
+}
+
+impl TryFrom<u8> for Mode {
+    type Error = Error;
+
+    fn try_from(got: u8) -> Result<Self, Error> {
+        Self::ALL.get(usize::from(got)).copied().ok_or(Error::ModeUnknown { got })
     }
 }
 
@@ -165,7 +206,7 @@ pub struct OrderSlots {
     pub evidence_hash: B256,
     /// The customer: decode with [`super::decode_address`].
     pub customer: B256,
-    /// The provider: decode with [`super::decode_address`].
+    /// The provider and what it was paid for: decode with [`Payee::decode`].
     pub provider: B256,
 }
 
@@ -219,16 +260,29 @@ pub struct Progress {
     pub delivered_at: Option<Duration>,
     /// When it became final.
     pub closed_at: Option<Duration>,
+    /// Who finds out whether results are right.
+    pub mode: Mode,
+    /// Whether the customer stopped it after the lease.
+    pub is_stopped: bool,
+    /// After a stop: how many units, from the first on, the provider committed to; zero means all.
+    pub done_units: u32,
 }
 
 impl Progress {
     /// Decodes a (proved) word of [`OrderSlots::progress`].
     ///
     /// # Errors
-    /// [`Error::StatusUnknown`], [`Error::ReasonUnknown`] or [`Error::UnusedBits`]: the market did not write this word.
+    /// [`Error::StatusUnknown`], [`Error::ReasonUnknown`], [`Error::ModeUnknown`] or [`Error::UnusedBits`]: the market did
+    /// not write this word.
     pub fn decode(word: B256) -> Result<Self, Error> {
-        require_unused(word, 5, "progress")?;
+        let stopped = STOPPED.read_u8(word);
+        if stopped > 1 {
+            return Err(Error::UnusedBits { slot_name: "progress", word });
+        }
         Ok(Self {
+            mode: Mode::try_from(MODE.read_u8(word))?,
+            is_stopped: stopped == 1,
+            done_units: DONE_UNITS.read_u32(word),
             status: Status::try_from(STATUS.read_u8(word))?,
             reason: Reason::try_from(REASON.read_u8(word))?,
             ordered_at: ORDERED_AT.read_time(word),
@@ -345,7 +399,28 @@ pub fn customer_record_slot(account: Address) -> B256 {
     nth(slot_of_account(account, CUSTOMER_RECORDS_MAPPING), 0)
 }
 
-/// The account in an order's `customer` or `provider` word.
+/// The last word of an order: who works, and what it was paid for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payee {
+    /// The provider.
+    pub provider: Address,
+    /// Of a closed order that was audited, private or stopped: the units that were paid; else zero.
+    pub paid_units: u32,
+}
+
+impl Payee {
+    /// Decodes a (proved) word of [`OrderSlots::provider`].
+    ///
+    /// # Errors
+    /// [`Error::UnusedBits`]: the market did not write this word.
+    pub fn decode(word: B256) -> Result<Self, Error> {
+        require_unused(word, 8, "provider")?;
+        let (_, account) = word.split_at(12);
+        Ok(Self { provider: Address::from_slice(account), paid_units: PAID_UNITS.read_u32(word) })
+    }
+}
+
+/// The account in an order's `customer` word.
 ///
 /// # Errors
 /// [`Error::UnusedBits`] if the upper 12 bytes are not zero.
@@ -395,6 +470,9 @@ mod tests {
             COMMITTED_AT,
             DELIVERED_AT,
             CLOSED_AT,
+            MODE,
+            STOPPED,
+            DONE_UNITS,
             PRICE_WEI_PER_UNIT,
             UNITS,
             LEASE_SECONDS,
@@ -406,6 +484,7 @@ mod tests {
             EVIDENCE_HASH,
             CUSTOMER,
             PROVIDER,
+            PAID_UNITS,
         ];
         assert_eq!(layout::table(&order), layout::members(&artifact(), "Order"));
         let record = [ACCEPTED, SETTLED, REJECTED, EXPIRED, ABANDONED];
@@ -448,6 +527,9 @@ mod tests {
                 committed_at: at(100),
                 delivered_at: at(101),
                 closed_at: at(120),
+                mode: Mode::Own,
+                is_stopped: false,
+                done_units: 0,
             }
         );
         assert_eq!(
@@ -471,6 +553,17 @@ mod tests {
             let account: Address = vector[name].as_str().unwrap().parse().unwrap();
             assert_eq!(decode_address(entry(&vector, name).1).unwrap(), account);
         }
+    }
+
+    #[test]
+    fn an_audited_order_says_what_was_paid() {
+        let vector = vector();
+        let word = |name: &str| vector["audited"][name]["word"].as_str().unwrap().parse::<B256>().unwrap();
+        let progress = Progress::decode(word("progress")).unwrap();
+        assert_eq!((progress.status, progress.mode), (Status::Audited, Mode::Audited));
+        assert_eq!((progress.is_stopped, progress.done_units), (true, 2));
+        let provider = vector["provider"].as_str().unwrap().parse::<Address>().unwrap();
+        assert_eq!(Payee::decode(word("provider")), Ok(Payee { provider, paid_units: 2 }));
     }
 
     #[test]
@@ -502,15 +595,21 @@ mod tests {
 
     #[test]
     fn words_that_the_market_cannot_write_are_refused() {
-        assert_eq!(Progress::decode(B256::with_last_byte(12)), Err(Error::StatusUnknown { got: 12 }));
-        assert_eq!(Progress::decode(B256::with_last_byte(11)).unwrap().status, Status::Abandoned);
+        assert_eq!(Progress::decode(B256::with_last_byte(14)), Err(Error::StatusUnknown { got: 14 }));
+        assert_eq!(Progress::decode(B256::with_last_byte(13)).unwrap().status, Status::Convicted);
         let mut word = B256::with_last_byte(7);
         word[30] = 6;
         assert_eq!(Progress::decode(word), Err(Error::ReasonUnknown { got: 6 }));
-        for byte in 0..5 {
-            let mut word = B256::with_last_byte(1);
+        let mut word = B256::with_last_byte(1);
+        word[3] = 2;
+        assert_eq!(Progress::decode(word), Err(Error::UnusedBits { slot_name: "progress", word }));
+        word[3] = 1;
+        word[4] = 3;
+        assert_eq!(Progress::decode(word), Err(Error::ModeUnknown { got: 3 }));
+        for byte in 0..8 {
+            let mut word = B256::ZERO;
             word[byte] = 1;
-            assert_eq!(Progress::decode(word), Err(Error::UnusedBits { slot_name: "progress", word }));
+            assert_eq!(Payee::decode(word), Err(Error::UnusedBits { slot_name: "provider", word }));
         }
         for byte in 0..2 {
             let mut word = B256::ZERO;
@@ -530,6 +629,11 @@ mod tests {
             assert_eq!(Status::try_from(number), Ok(status));
             let ways = [status.is_open(), status.is_paid(), status.is_refunded()];
             assert_eq!(ways.iter().filter(|way| **way).count(), usize::from(status != Status::None), "{status:?}");
+        }
+        assert_eq!(Mode::ALL.len(), usize::from(Mode::MAX) + 1);
+        for (number, mode) in (0..).zip(Mode::ALL) {
+            assert_eq!(mode as u8, number);
+            assert_eq!(Mode::try_from(number), Ok(mode));
         }
         for (number, reason) in (0..).zip(Reason::ALL) {
             assert_eq!(reason as u8, number);

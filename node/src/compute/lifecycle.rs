@@ -77,7 +77,7 @@ pub(crate) enum ProviderStep {
 /// The provider's rule.
 pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep {
     match stand.status {
-        Status::Accepted | Status::Settled => ProviderStep::TakePayout,
+        Status::Accepted | Status::Settled | Status::Audited => ProviderStep::TakePayout,
         Status::Delivered if stand.is_late(now) => ProviderStep::Settle,
         Status::Delivered => ProviderStep::AwaitDecision,
         Status::Ordered | Status::Leased | Status::Committed if stand.is_late(now) => ProviderStep::Close,
@@ -166,7 +166,9 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
             None => CustomerStep::Converse,
         },
         // Paid while the customer was away: what arrived before is still worth a check.
-        Status::Accepted | Status::Settled if known.received && known.finding.is_none() => CustomerStep::Check,
+        Status::Accepted | Status::Settled | Status::Audited if known.received && known.finding.is_none() => {
+            CustomerStep::Check
+        }
         _ => CustomerStep::Close,
     }
 }

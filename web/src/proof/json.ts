@@ -31,6 +31,11 @@ export class Fields {
     return entry[1];
   }
 
+  /** Whether a field is there that nobody took yet. */
+  has(name: string): boolean {
+    return this.entries.some(([field]) => field === name);
+  }
+
   /** Refuses fields that nobody took, which includes the second of two equal ones. */
   close(): void {
     const [first] = this.entries;

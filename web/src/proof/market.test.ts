@@ -32,8 +32,27 @@ test('slots and words are those of the contract', () => {
   expect(order.orderedAt <= order.leasedAt && order.leasedAt <= order.committedAt).toBe(true);
 });
 
+test('an audited order says what was paid', () => {
+  const { audited } = file;
+  const words = Array.from({ length: 8 }, () => 0n);
+  words[0] = BigInt(audited.progress.word);
+  words[1] = BigInt(audited.terms.word);
+  words[7] = BigInt(audited.provider.word);
+  expect(orderFromWords(BigInt(audited.order_id), words)).toMatchObject({
+    status: 'audited', mode: 'audited', stopped: 1n, doneUnits: 2n, paidUnits: 2n, units: 64n,
+    provider: file.provider.toLowerCase(),
+  });
+});
+
+test('a mode or a stop that this version does not know is no order', () => {
+  for (const [bit, value] of [[216, 3n], [224, 2n], [0, 14n]] as const) {
+    const words = Array.from({ length: 8 }, (_, index) => (index === 0 ? value << BigInt(bit) : 0n));
+    expect(() => orderFromWords(1n, words)).toThrow('unknown');
+  }
+});
+
 test('a word with a bit outside the layout is no order', () => {
-  for (const [word, bit] of [[0, 216], [0, 255], [6, 160], [7, 255]] as const) {
+  for (const [word, bit] of [[6, 160], [6, 255], [7, 192], [7, 255]] as const) {
     const words = Array.from({ length: 8 }, (_, index) => (index === word ? 1n << BigInt(bit) : 0n));
     expect(() => orderFromWords(1n, words)).toThrow('bits outside the layout');
   }

@@ -16,8 +16,11 @@ const ORDERS_MAPPING_SLOT = 1n;
 /** Names of the statuses by their number in the contract. */
 export const ORDER_STATUSES = [
   'none', 'ordered', 'leased', 'committed', 'delivered', 'accepted', 'settled', 'rejected', 'expired', 'declined', 'cancelled',
-  'abandoned',
+  'abandoned', 'audited', 'convicted',
 ] as const;
+
+/** Who finds out whether results are right, by number in the contract. */
+export const ORDER_MODES = ['own', 'audited', 'private'] as const;
 
 /** Names of the reasons for a rejection by their number in the contract. */
 export const ORDER_REASONS = [
@@ -25,6 +28,7 @@ export const ORDER_REASONS = [
 ] as const;
 
 export type OrderStatus = (typeof ORDER_STATUSES)[number];
+export type OrderMode = (typeof ORDER_MODES)[number];
 export type OrderReason = (typeof ORDER_REASONS)[number];
 
 /** An order as the market stores it: times in Unix seconds, price in wei, hashes and addresses as text. */
@@ -48,6 +52,13 @@ export interface Order {
   evidenceHash: string;
   customer: string;
   provider: string;
+  mode: OrderMode;
+  /** 1 if the customer stopped it after the lease. */
+  stopped: bigint;
+  /** After a stop: units, from the first on, that the provider committed to; zero means all. */
+  doneUnits: bigint;
+  /** Of a closed order that was audited, private or stopped: units that were paid. */
+  paidUnits: bigint;
 }
 
 /** The numbers packed into words: name, word, lowest bit, width in bits. */
@@ -74,9 +85,17 @@ const STRINGS = [
   ['provider', 7, 20],
 ] as const;
 
+/** The numbers that stand only in the claim of an order that was audited, private or stopped. */
+const AUDIT_NUMBERS = [
+  ['stopped', 0, 224, 8],
+  ['doneUnits', 0, 232, 24],
+  ['paidUnits', 7, 160, 32],
+] as const;
+
 /** Names of an order's fields, in the order of the spec. */
 const FIELDS: readonly (keyof Order)[] = [
-  'status', 'reason', ...NUMBERS.map(([name]) => name), ...STRINGS.map(([name]) => name),
+  'status', 'reason', ...NUMBERS.map(([name]) => name), ...STRINGS.map(([name]) => name), 'mode',
+  ...AUDIT_NUMBERS.map(([name]) => name),
 ];
 
 /** True if the market knows no way out of this status, so that a proof of it never grows old. */
@@ -111,9 +130,13 @@ export function orderFromWords(order: bigint, words: readonly bigint[]): Order {
     field,
     toHex(toWord(take(word, 0, bytes * 8)).subarray(32 - bytes)),
   ]);
+  const mode = name('mode', ORDER_MODES, 216);
+  const audits = AUDIT_NUMBERS.map(([field, word, low, bits]) => [field, take(word, low, bits)] as const);
+  const stopped = audits[0]?.[1] ?? 0n;
+  if (stopped > 1n) throw new Refused(`unknown stopped: number=${stopped}`);
   const stray = left.findIndex((word) => word !== 0n);
   if (stray >= 0) throw new Refused(`word ${stray} of the order has bits outside the layout`);
-  return { order, status, reason, ...Object.fromEntries([...numbers, ...strings]) };
+  return { order, status, reason, mode, ...Object.fromEntries([...numbers, ...strings, ...audits]) };
 }
 
 /** Reads the fields of a claim about an order. */
@@ -127,7 +150,18 @@ export function readOrder(fields: Fields): Order {
   const reason = name('reason', ORDER_REASONS);
   const numbers = NUMBERS.map(([field, , , bits]) => [field, fields.quantity(field, bits)]);
   const strings = STRINGS.map(([field, , bytes]) => [field, fields.hex(field, bytes)]);
-  return { order, status, reason, ...Object.fromEntries([...numbers, ...strings]) };
+  const plain = { mode: 'own', stopped: 0n, doneUnits: 0n, paidUnits: 0n } as const;
+  const audit = fields.has('mode') ? readAudit(fields, name('mode', ORDER_MODES)) : plain;
+  return { order, status, reason, ...audit, ...Object.fromEntries([...numbers, ...strings]) };
+}
+
+/** One order has one claim: the fields are there only if one of them says something. */
+function readAudit(fields: Fields, mode: OrderMode): Pick<Order, 'mode' | 'stopped' | 'doneUnits' | 'paidUnits'> {
+  const stopped = fields.quantity('stopped', 1);
+  const doneUnits = fields.quantity('doneUnits', 24);
+  const paidUnits = fields.quantity('paidUnits', 32);
+  if (mode === 'own' && stopped + doneUnits + paidUnits === 0n) return wrong('mode', 'absent in a plain order');
+  return { mode, stopped, doneUnits, paidUnits };
 }
 
 /** The first field in which two orders differ. */

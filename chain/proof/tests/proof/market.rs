@@ -1,7 +1,7 @@
 //! An order as the contract itself wrote it: `specs/vectors/market-storage.json` comes from the Solidity tests.
 
 use alloy_primitives::{Address, B256, U256};
-use keystead_proof::{MARKET_ADDRESS, Order, OrderReason, OrderStatus, order_slots};
+use keystead_proof::{MARKET_ADDRESS, Order, OrderMode, OrderReason, OrderStatus, order_slots};
 use serde_json::Value;
 
 const WORDS: [&str; 8] =
@@ -27,4 +27,18 @@ fn slots_and_words_are_those_of_the_contract() {
     assert_eq!(order.escrow_wei(), U256::from(64u64 * 7_000_000_000));
     assert!(order.ordered_at <= order.leased_at && order.leased_at <= order.committed_at);
     assert!(order.committed_at <= order.delivered_at && order.delivered_at <= order.closed_at);
+}
+
+#[test]
+fn an_audited_order_says_what_was_paid() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/vectors/market-storage.json");
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let audited = &file["audited"];
+    let word = |name: &str| U256::from_be_bytes(audited[name]["word"].as_str().unwrap().parse::<B256>().unwrap().0);
+    let mut words = [U256::ZERO; 8];
+    (words[0], words[1], words[7]) = (word("progress"), word("terms"), word("provider"));
+    let order = Order::from_words(audited["order_id"].as_u64().unwrap(), &words).unwrap();
+    assert_eq!((order.status, order.mode), (OrderStatus::Audited, OrderMode::Audited));
+    assert_eq!((order.stopped, order.done_units, order.paid_units, order.units), (true, 2, 2, 64));
+    assert_eq!(order.provider, file["provider"].as_str().unwrap().parse::<Address>().unwrap());
 }

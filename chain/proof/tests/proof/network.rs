@@ -212,6 +212,7 @@ pub(crate) fn order(n: u64) -> Order {
         evidence_hash: if status == Rejected { word("evidence") } else { B256::ZERO },
         customer: address(1),
         provider: address(2),
+        ..Order::default()
     }
 }
 
@@ -222,6 +223,9 @@ pub(crate) fn words(order: &Order) -> [U256; 8] {
     for (index, time) in times.into_iter().enumerate() {
         head |= U256::from(time) << (16 + 40 * index);
     }
+    head |= U256::from(order.mode as u8) << 216;
+    head |= U256::from(u8::from(order.stopped)) << 224;
+    head |= U256::from(order.done_units) << 232;
     let mut terms = U256::from(order.price_wei_per_unit);
     let numbers = [order.units, order.lease_seconds, order.deliver_seconds, order.check_seconds];
     for (index, number) in numbers.into_iter().enumerate() {
@@ -229,7 +233,8 @@ pub(crate) fn words(order: &Order) -> [U256; 8] {
     }
     let roots = [order.job_hash, order.commitment, order.result_root, order.evidence_hash]
         .map(|root| U256::from_be_bytes(root.0));
-    let parties = [order.customer, order.provider].map(|party| U256::from_be_bytes(party.into_word().0));
+    let mut parties = [order.customer, order.provider].map(|party| U256::from_be_bytes(party.into_word().0));
+    parties[1] |= U256::from(order.paid_units) << 160;
     [head, terms, roots[0], roots[1], roots[2], roots[3], parties[0], parties[1]]
 }
 

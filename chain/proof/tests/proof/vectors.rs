@@ -404,7 +404,7 @@ fn garbage_cases(chain: &Chain) -> Vec<Case> {
         (world, claim)
     };
     let head = words(&order(7))[0];
-    let (unknown, unknown_claim) = changed_order(0, (head >> 8 << 8) | U256::from(12));
+    let (unknown, unknown_claim) = changed_order(0, (head >> 8 << 8) | U256::from(14));
     let (stray, stray_claim) = changed_order(6, words(&order(7))[6] | (U256::ONE << 160));
     vec![
         case("garbage-account", "a signed state with a leaf that is no account", &leaf, claim),

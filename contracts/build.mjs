@@ -20,6 +20,7 @@ const ARTIFACTS = join(ROOT, "artifacts");
 const CONTRACTS = [
   { name: "Providers", source: "src/Providers.sol", genesis: true },
   { name: "Market", source: "src/Market.sol", genesis: true },
+  { name: "Beacon", source: "src/Beacon.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },
   { name: "BenchToken", source: "test/fixtures/BenchToken.sol", genesis: false },
   { name: "Token", source: "test/fixtures/Token.sol", genesis: false },

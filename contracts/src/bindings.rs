@@ -26,6 +26,15 @@ pub mod market {
     }
 }
 
+/// The beacon. See `contracts/src/IBeacon.sol`.
+pub mod beacon {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Beacon,
+        "artifacts/Beacon.json"
+    }
+}
+
 /// A stored number, for end-to-end tests. See `contracts/test/fixtures/Counter.sol`.
 pub mod counter {
     alloy_sol_types::sol! {
@@ -50,6 +59,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{
+        beacon::Beacon,
         bench_token::BenchToken,
         counter::Counter,
         market::{IMarket, Market},
@@ -83,6 +93,7 @@ mod tests {
         assert_eq!(Market::rejectCall::SELECTOR, keccak256("reject(uint256,uint8,bytes32)")[..4]);
         assert_eq!(Providers::registerCall::SELECTOR, keccak256("register((bytes32,bytes32,uint128,string))")[..4]);
         assert_eq!(Market::OrderDelivered::SIGNATURE_HASH, keccak256("OrderDelivered(uint256,bytes32,uint40)"));
+        assert_eq!(Beacon::recordCall::SELECTOR, keccak256("record(uint256,bytes32[])")[..4]);
         assert_eq!(Counter::Changed::SIGNATURE_HASH, keccak256("Changed(address,uint256)"));
         assert_eq!(BenchToken::transferCall::SELECTOR, keccak256("transfer(address,uint256)")[..4]);
     }

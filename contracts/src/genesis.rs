@@ -5,7 +5,7 @@
 //! for that (no constructor, no immutables; `build.mjs` refuses others). The addresses spell "KST" and a number, far from any
 //! address that a key or a deployment can reach.
 
-use crate::bindings::{market::Market, providers::Providers};
+use crate::bindings::{beacon::Beacon, market::Market, providers::Providers};
 use alloy_primitives::{Address, Bytes, address};
 
 /// Address of the register of providers. Spec: specs/0004-market.md section 2.
@@ -13,6 +13,9 @@ pub const PROVIDERS_ADDRESS: Address = address!("4b53540000000000000000000000000
 
 /// Address of the market. Spec: specs/0004-market.md section 2.
 pub const MARKET_ADDRESS: Address = address!("4b53540000000000000000000000000000000002");
+
+/// Address of the beacon. Spec: specs/0007-beacon.md section 5.
+pub const BEACON_ADDRESS: Address = address!("4b53540000000000000000000000000000000003");
 
 /// One contract of the genesis state: account nonce 1 (EIP-161), no balance, no storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,10 +30,11 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 2] {
+pub fn contracts() -> [Contract; 3] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Beacon", address: BEACON_ADDRESS, code: Beacon::DEPLOYED_BYTECODE.clone() },
     ]
 }
 
@@ -44,7 +48,11 @@ mod tests {
 
     #[test]
     fn the_code_is_that_of_the_committed_artifacts() {
-        let artifacts = [include_str!("../artifacts/Providers.json"), include_str!("../artifacts/Market.json")];
+        let artifacts = [
+            include_str!("../artifacts/Providers.json"),
+            include_str!("../artifacts/Market.json"),
+            include_str!("../artifacts/Beacon.json"),
+        ];
         for (contract, text) in contracts().iter().zip(artifacts) {
             let artifact: serde_json::Value = serde_json::from_str(text).unwrap();
             assert_eq!(artifact["contractName"], contract.name);
@@ -57,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_market_knows_the_register_by_its_address() {
-        let [providers, market] = contracts();
+        let [providers, market, _] = contracts();
         let needle = [&[0x73][..], providers.address.as_slice()].concat(); // PUSH20
         assert!(market.code.windows(needle.len()).any(|window| window == needle));
     }

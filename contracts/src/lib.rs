@@ -22,7 +22,7 @@
 //! // What to ask `eth_getProof` for, to show the state of order 7:
 //! let slots = storage::OrderSlots::of(U256::from(7));
 //! assert_ne!(slots.progress, slots.terms);
-//! assert_eq!(genesis::contracts().len(), 2);
+//! assert_eq!(genesis::contracts().len(), 3);
 //! ```
 
 pub mod bindings;
@@ -30,4 +30,4 @@ pub mod genesis;
 pub mod limits;
 pub mod storage;
 
-pub use genesis::{MARKET_ADDRESS, PROVIDERS_ADDRESS};
+pub use genesis::{BEACON_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS};

@@ -11,11 +11,13 @@
 //! - Decoders are pure, accept every 32-byte word, and refuse words that the contracts cannot write.
 //! - All-zero words of an order mean that there is no such order: absence is provable.
 
+mod beacon;
 mod error;
 mod fields;
 mod order;
 mod provider;
 
+pub use beacon::{BEACON_NEWEST_SLOT, BEACON_RING, beacon_slot};
 pub use error::Error;
 pub use order::{ORDER_COUNT_SLOT, OrderSlots, Progress, Reason, Record, Status, Terms};
 pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot};

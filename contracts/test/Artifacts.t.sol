@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
+import {Beacon} from "../src/Beacon.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
 import {Test} from "./Test.sol";
@@ -11,6 +12,7 @@ contract ArtifactsTest is Test {
     function test_the_committed_code_is_the_tested_code() public view {
         _same("artifacts/Providers.json", type(Providers).runtimeCode, type(Providers).creationCode);
         _same("artifacts/Market.json", type(Market).runtimeCode, type(Market).creationCode);
+        _same("artifacts/Beacon.json", type(Beacon).runtimeCode, type(Beacon).creationCode);
     }
 
     function _same(string memory path, bytes memory runtime, bytes memory creation) private view {

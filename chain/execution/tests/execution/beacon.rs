@@ -18,7 +18,9 @@ fn world() -> World {
 }
 
 fn value(height: u64) -> BeaconValue {
-    BeaconValue([height as u8; 48])
+    let mut value = [7; 48];
+    value[..8].copy_from_slice(&height.to_be_bytes());
+    BeaconValue(value)
 }
 
 /// The environment of a block that carries these heights.

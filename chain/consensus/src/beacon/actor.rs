@@ -4,12 +4,13 @@
 use super::{
     Committee, Purpose, Signer, Standing, State,
     signer::Statement,
+    state::Advance,
     wire::{self, Entry},
 };
 use bytes::Bytes as Buffer;
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Receiver, Recipients, Sender};
-use commonware_runtime::{Clock, Spawner};
+use commonware_runtime::{Clock, Spawner, reschedule};
 use commonware_utils::{Participant, ordered::Set};
 use futures::future::{Either, select};
 use keystead_types::{BeaconBatch, BeaconValue, Block};
@@ -109,9 +110,14 @@ pub(crate) async fn send<E, S, B>(
     let mut due = runtime.current();
     loop {
         let now = *standing.borrow_and_update();
-        let advance = beacon.state().advance(&mut runtime, now, &signer);
-        broadcast(&advance.fresh);
-        members.block(advance.guilty);
+        let Advance { fresh, guilty } = beacon.state().advance(&mut runtime, now, &signer);
+        broadcast(&fresh);
+        members.block(guilty);
+        if fresh.len() == wire::ENTRIES_MAX {
+            // There may be more to sign, after a start: others have their turn on this thread first.
+            reschedule().await;
+            continue;
+        }
         if runtime.current() >= due {
             // What was signed since the last look is on its way.
             let again = beacon.state().again(signer.member(), signed_before);
@@ -144,6 +150,8 @@ where
         for (height, partial) in entries {
             let answer = beacon.state().take(&mut runtime, from, (height, partial));
             members.block(answer.guilty);
+            // Each entry may cost some milliseconds, and votes are handled on the same threads.
+            reschedule().await;
         }
     }
 }

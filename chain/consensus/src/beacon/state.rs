@@ -83,7 +83,7 @@ impl State {
         Self { committee, on_chain, signed: on_chain, heights: BTreeMap::new() }
     }
 
-    /// Goes on to where the chain is now and signs what may be signed since.
+    /// Goes on to where the chain is now and signs what may be signed since, at most one message full.
     pub(crate) fn advance(&mut self, rng: &mut impl CryptoRng, standing: Standing, signer: &Signer) -> Advance {
         if standing.on_chain > self.on_chain {
             self.on_chain = standing.on_chain;
@@ -91,7 +91,7 @@ impl State {
         }
         let mut advance = Advance::default();
         let first = self.signed.max(self.on_chain).saturating_add(1);
-        for height in first..=standing.committed.min(self.window_end()) {
+        for height in (first..=standing.committed.min(self.window_end())).take(ENTRIES_MAX) {
             let Some(partial) = signer.sign(&Statement::beacon(height)) else { break };
             self.signed = height;
             let Ok(bytes) = partial.value.encode().as_ref().try_into() else { continue };
@@ -289,7 +289,8 @@ mod tests {
         let keys = keys(4);
         let standing = Standing { committed: 10_000, on_chain: 100 };
         let mut state = State::new(committee(&keys[0]), 100);
-        let fresh = state.advance(&mut sys_rng(), standing, &signer(&keys[0], 10_000)).fresh;
+        let fresh: Vec<Entry> =
+            (0..4).flat_map(|_| state.advance(&mut sys_rng(), standing, &signer(&keys[0], 10_000)).fresh).collect();
         assert_eq!((fresh.len() as u64, state.signed()), (WINDOW, 100 + WINDOW));
         let again = state.again(index(&keys[0]), state.signed());
         assert_eq!(again, fresh[..ENTRIES_MAX]);

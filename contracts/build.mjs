@@ -20,6 +20,7 @@ const ARTIFACTS = join(ROOT, "artifacts");
 const CONTRACTS = [
   { name: "Providers", source: "src/Providers.sol", genesis: true },
   { name: "Market", source: "src/Market.sol", genesis: true },
+  { name: "Beacon", source: "src/Beacon.sol", genesis: true },
   { name: "Bond", source: "src/Bond.sol", genesis: true },
   { name: "Audit", source: "src/Audit.sol", genesis: true },
   { name: "Referee", source: "src/Referee.sol", genesis: true },

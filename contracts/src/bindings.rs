@@ -26,6 +26,15 @@ pub mod market {
     }
 }
 
+/// The beacon. See `contracts/src/IBeacon.sol`.
+pub mod beacon {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Beacon,
+        "artifacts/Beacon.json"
+    }
+}
+
 /// The bond of providers and checkers. See `contracts/src/IBond.sol`.
 pub mod bond {
     alloy_sol_types::sol! {
@@ -86,6 +95,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::{
+        beacon::Beacon,
         bench_token::BenchToken,
         channel::Channel,
         counter::Counter,
@@ -123,6 +133,7 @@ mod tests {
         let voucher = "(bytes32,uint64,uint32,uint128,uint128,bytes32,bytes32)";
         assert_eq!(Channel::claimCall::SELECTOR, keccak256(format!("claim({voucher},bytes,(uint32,bytes32)[])"))[..4]);
         assert_eq!(Channel::Claimed::SIGNATURE_HASH, keccak256("Claimed(bytes32,uint64,uint128)"));
+        assert_eq!(Beacon::recordCall::SELECTOR, keccak256("record(uint256,bytes32[])")[..4]);
         assert_eq!(Counter::Changed::SIGNATURE_HASH, keccak256("Changed(address,uint256)"));
         assert_eq!(BenchToken::transferCall::SELECTOR, keccak256("transfer(address,uint256)")[..4]);
     }

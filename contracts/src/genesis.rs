@@ -6,7 +6,7 @@
 //! address that a key or a deployment can reach.
 
 use crate::bindings::{
-    audit::Audit, bond::Bond, channel::Channel, market::Market, providers::Providers, referee::Referee,
+    audit::Audit, beacon::Beacon, bond::Bond, channel::Channel, market::Market, providers::Providers, referee::Referee,
 };
 use alloy_primitives::{Address, Bytes, address};
 
@@ -15,6 +15,9 @@ pub const PROVIDERS_ADDRESS: Address = address!("4b53540000000000000000000000000
 
 /// Address of the market. Spec: specs/0004-market.md section 2.
 pub const MARKET_ADDRESS: Address = address!("4b53540000000000000000000000000000000002");
+
+/// Address of the beacon. Spec: specs/0007-beacon.md section 5.
+pub const BEACON_ADDRESS: Address = address!("4b53540000000000000000000000000000000003");
 
 /// Address of the bond. Spec: specs/0008-audit.md section 2.
 pub const BOND_ADDRESS: Address = address!("4b53540000000000000000000000000000000004");
@@ -41,10 +44,11 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 6] {
+pub fn contracts() -> [Contract; 7] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Beacon", address: BEACON_ADDRESS, code: Beacon::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Bond", address: BOND_ADDRESS, code: Bond::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Audit", address: AUDIT_ADDRESS, code: Audit::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Channel", address: CHANNEL_ADDRESS, code: Channel::DEPLOYED_BYTECODE.clone() },
@@ -65,6 +69,7 @@ mod tests {
         let artifacts = [
             include_str!("../artifacts/Providers.json"),
             include_str!("../artifacts/Market.json"),
+            include_str!("../artifacts/Beacon.json"),
             include_str!("../artifacts/Bond.json"),
             include_str!("../artifacts/Audit.json"),
             include_str!("../artifacts/Channel.json"),
@@ -83,13 +88,14 @@ mod tests {
 
     #[test]
     fn the_contracts_know_each_other_by_their_addresses() {
-        let [providers, market, bond, audit, channel, referee] = contracts();
+        let [providers, market, beacon, bond, audit, channel, referee] = contracts();
         let calls = |from: &Contract, to: &Contract| {
             let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
             from.code.windows(needle.len()).any(|window| window == needle)
         };
         assert!(calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
         assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
+        assert!(calls(&audit, &beacon));
         assert!(calls(&bond, &market) && calls(&bond, &audit));
         assert!(calls(&referee, &bond));
         assert!(calls(&channel, &audit) && calls(&audit, &channel));

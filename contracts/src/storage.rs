@@ -11,12 +11,14 @@
 //! - Decoders are pure, accept every 32-byte word, and refuse words that the contracts cannot write.
 //! - All-zero words of an order or a channel mean that there is no such order or channel: absence is provable.
 
+mod beacon;
 pub mod channel;
 mod error;
 mod fields;
 mod order;
 mod provider;
 
+pub use beacon::{BEACON_NEWEST_SLOT, BEACON_RING, beacon_slot};
 pub use error::Error;
 pub use order::{Mode, ORDER_COUNT_SLOT, OrderSlots, Payee, Progress, Reason, Record, Status, Terms};
 pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot};

@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {Audit} from "../src/Audit.sol";
+import {Beacon} from "../src/Beacon.sol";
 import {Bond} from "../src/Bond.sol";
 import {Channel} from "../src/Channel.sol";
 import {Market} from "../src/Market.sol";
@@ -15,6 +16,7 @@ contract ArtifactsTest is Test {
     function test_the_committed_code_is_the_tested_code() public view {
         _same("artifacts/Providers.json", type(Providers).runtimeCode, type(Providers).creationCode);
         _same("artifacts/Market.json", type(Market).runtimeCode, type(Market).creationCode);
+        _same("artifacts/Beacon.json", type(Beacon).runtimeCode, type(Beacon).creationCode);
         _same("artifacts/Bond.json", type(Bond).runtimeCode, type(Bond).creationCode);
         _same("artifacts/Audit.json", type(Audit).runtimeCode, type(Audit).creationCode);
         _same("artifacts/Channel.json", type(Channel).runtimeCode, type(Channel).creationCode);

@@ -4,6 +4,7 @@
 //! `verify` answers only when the answer can never change; whatever may still arrive (time, an ancestor) is waited for.
 
 use crate::{
+    beacon::Beacon,
     block::{ChainBlock, Digest},
     keys::public_key_bytes,
     ledger::{BuildRequest, Ledger, LedgerError, Verdict},
@@ -41,6 +42,7 @@ const SEED_WAIT: Duration = Duration::from_millis(200);
 pub(crate) struct ChainApplication {
     pub(crate) ledger: Arc<dyn Ledger>,
     pub(crate) seeds: SeedBook,
+    pub(crate) beacon: Beacon,
     pub(crate) pacing: Pacing,
     pub(crate) drift_max: Duration,
     pub(crate) fatal: Fatal,
@@ -73,7 +75,7 @@ where
         }
         self.pace(&runtime, &parent).await;
         let timestamp_ms = runtime.current().epoch_millis().max(parent.timestamp_ms().saturating_add(1));
-        let request = BuildRequest { parent, context, timestamp_ms };
+        let request = BuildRequest { parent, context, timestamp_ms, beacon: self.beacon.values() };
         let built = self.work(&runtime, move |ledger| ledger.build(request)).await?;
         Some(ChainBlock::new(built).digested())
     }
@@ -85,6 +87,10 @@ where
         };
         let (block, parent) = (Arc::clone(block.inner().block()), Arc::clone(parent.inner().block()));
         if let Err(reason) = self.check_context(&context, &block, &parent) {
+            tracing::warn!(height = block.number(), hash = %block.hash(), %reason, "refusing a block");
+            return false;
+        }
+        if let Some(reason) = self.beacon.fault(&block) {
             tracing::warn!(height = block.number(), hash = %block.hash(), %reason, "refusing a block");
             return false;
         }

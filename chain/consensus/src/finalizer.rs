@@ -1,6 +1,7 @@
 //! Hands finalized blocks to the ledger in order and acknowledges them once they are durable.
 
 use crate::{
+    beacon::Standing,
     block::ChainBlock,
     engine::Finality,
     ledger::{Ledger, LedgerError},
@@ -16,12 +17,12 @@ use commonware_consensus::{
 };
 use commonware_runtime::Spawner;
 use commonware_utils::{Acknowledgement as _, acknowledgement::Exact};
-use keystead_types::{Block, Certificate};
+use keystead_types::{BeaconBatch, Block, Certificate};
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) type Marshal = Mailbox<Scheme, Standard<ChainBlock>>;
 
@@ -47,6 +48,7 @@ pub(crate) struct Deliveries {
     ledger: Arc<dyn Ledger>,
     fatal: Fatal,
     committed: Arc<AtomicU64>,
+    standing: watch::Sender<Standing>,
     watch: Option<Watch>,
 }
 
@@ -56,16 +58,17 @@ pub(crate) struct Watch {
     pub(crate) over: oneshot::Sender<Finality>,
 }
 
-/// Both ends. `committed` follows the height of the last durable block.
+/// Both ends. `committed` follows the height of the last durable block, and `standing` with the beacon's.
 pub(crate) fn finalizer(
     ledger: Arc<dyn Ledger>,
     committed: Arc<AtomicU64>,
+    standing: watch::Sender<Standing>,
     watch: Option<Watch>,
     fatal: Fatal,
 ) -> (Finalizer, Deliveries) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let finalizer = Finalizer { queue: sender, fatal: fatal.clone() };
-    (finalizer, Deliveries { queue: receiver, ledger, fatal, committed, watch })
+    (finalizer, Deliveries { queue: receiver, ledger, fatal, committed, standing, watch })
 }
 
 impl Reporter for Finalizer {
@@ -100,6 +103,7 @@ impl Deliveries {
             match task.await {
                 Ok(Ok(())) => {
                     self.committed.fetch_max(number, Ordering::Relaxed);
+                    self.stand(&block);
                     acknowledgement.acknowledge();
                 }
                 Ok(Err(LedgerError::Broken(reason))) => return self.fatal.raise(reason),
@@ -114,6 +118,15 @@ impl Deliveries {
                 marshal.prune(commonware_consensus::types::Height::new(below));
             }
         }
+    }
+
+    /// Tells the beacon that a block is durable: only now its height may be signed.
+    fn stand(&self, block: &Block) {
+        let last = BeaconBatch::among(block.requests()).ok().flatten().map_or(0, |batch| batch.last());
+        self.standing.send_modify(|standing| {
+            standing.committed = standing.committed.max(block.number());
+            standing.on_chain = standing.on_chain.max(last);
+        });
     }
 
     /// Says so if this durable block ends the doubt about this validator's votes.

@@ -1,7 +1,7 @@
 //! The one interface through which the engine knows execution and state.
 
 use futures::future::BoxFuture;
-use keystead_types::{B256, Block, Bytes, Certificate, ConsensusContext};
+use keystead_types::{B256, BeaconValue, Block, Bytes, Certificate, ConsensusContext};
 use std::sync::Arc;
 
 /// What a proposer is asked for.
@@ -13,6 +13,9 @@ pub struct BuildRequest {
     pub context: ConsensusContext,
     /// Unix time of the block in milliseconds; greater than the parent's.
     pub timestamp_ms: u64,
+    /// Beacon values that are known and not in a final block yet, verified, in the order of their heights; there may be gaps. The
+    /// ledger takes those that may follow (specs/0007-beacon.md §4).
+    pub beacon: Vec<(u64, BeaconValue)>,
 }
 
 /// Whether a block follows the chain's rules. The answer never changes later.
@@ -46,7 +49,8 @@ pub trait Ledger: Send + Sync + 'static {
     /// [`LedgerError`].
     fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError>;
 
-    /// Checks every rule but those of the engine (context, seeds, clock), by executing the block.
+    /// Checks every rule but those of the engine (context, seeds, clock, signatures of beacon values), by executing the
+    /// block.
     ///
     /// # Errors
     /// [`LedgerError`].
@@ -58,6 +62,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// [`LedgerError`]; the block is delivered again after a restart.
     fn commit(&self, block: &Arc<Block>, certificate: Option<Certificate>) -> Result<(), LedgerError>;
+
+    /// Newest height whose beacon value is in a durable block, zero if there is none yet; `None` if this chain keeps no beacon.
+    ///
+    /// # Errors
+    /// [`LedgerError::Broken`].
+    fn beacon_newest(&self) -> Result<Option<u64>, LedgerError>;
 
     /// Ends as soon as there is a transaction that a block could include.
     fn demanded(&self) -> BoxFuture<'static, ()>;

@@ -7,18 +7,20 @@
 //! replaced. [`run`] instantiates the whole generic stack here, with concrete types, behind a function that is not
 //! generic: the cost of compiling it is paid in this crate alone.
 //!
-//! Spec: specs/0000-chain.md, specs/0001-certificate.md.
+//! Spec: specs/0000-chain.md, specs/0001-certificate.md, specs/0007-beacon.md.
 //!
 //! # Invariants
 //! - A block is verified (executed, roots compared) before this node votes for it.
 //! - A node whose ledger reports [`LedgerError::Broken`] stops: it neither votes nor proposes again.
 //! - A node that may have forgotten a vote follows without signing until that vote can no longer matter.
+//! - After finality a share signs only what the signer in `beacon/` knows: a closed list of purposes.
 //! - A finalized block is acknowledged to the engine only after the ledger has made it durable.
 //!
 //! # Not here
 //! Key generation without a dealer, resharing and attributable votes: they replace [`deal`] and the signing scheme.
 
 mod application;
+mod beacon;
 mod block;
 mod engine;
 mod finalizer;

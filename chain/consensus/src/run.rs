@@ -2,6 +2,7 @@
 
 use crate::{
     application::ChainApplication,
+    beacon::{self, Beacon, Committee, Members, Signer, Standing},
     block::ChainBlock,
     engine::{self, Channels, EngineConfig, Finality},
     finalizer::{Watch, finalizer},
@@ -44,7 +45,7 @@ use std::{
     },
     time::{Duration, UNIX_EPOCH},
 };
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Messages per second and peer on the channels of the engine. A view needs about ten.
 const ENGINE_QUOTA: Quota = Quota::per_second(NZU32!(1_024));
@@ -52,6 +53,8 @@ const ENGINE_QUOTA: Quota = Quota::per_second(NZU32!(1_024));
 const BLOCK_QUOTA: Quota = Quota::per_second(NZU32!(64));
 /// Transaction batches per second and peer.
 const GOSSIP_QUOTA: Quota = Quota::per_second(NZU32!(256));
+/// Beacon messages per second and peer: one per block, one more every two seconds, and four at a start.
+const BEACON_QUOTA: Quota = Quota::per_second(NZU32!(32));
 /// Time between two attempts to reach any peer. A validator that comes back is needed for the quorum if another one has died: until it
 /// reaches every peer, views fail whose leader it cannot hear, and each costs a leader timeout.
 const DIAL_INTERVAL: Duration = Duration::from_millis(50);
@@ -291,9 +294,9 @@ async fn supervise(
             (Some(Watch { abstention, over }), passed.right_future())
         }
     };
-    let voter = Box::pin(start(context.child("validator"), validator.clone(), recalled.ok(), watch, fatal))
-        .await
-        .map_err(broken)?;
+    let beacon_newest = validator.ledger.beacon_newest().map_err(|error| Error::Fatal(error.to_string()))?;
+    let parts = Parts { floor: recalled.ok(), beacon_newest, watch, fatal };
+    let voter = Box::pin(start(context.child("validator"), validator.clone(), parts)).await.map_err(broken)?;
     let stopped = select(Box::pin(failed), voter);
     let asked = select(validator.shutdown.clone(), passed);
     let result = match select(asked, stopped).await {
@@ -344,15 +347,23 @@ pub(crate) fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error
         .map_err(|_| Error::Validators("a validator is listed twice"))
 }
 
-/// `floor` is the view up to which nothing is signed, if there is one; without it (`None`) nothing is signed at all.
+/// What one run of the engine begins with.
+struct Parts {
+    /// The view up to which nothing is signed, if there is one; without it (`None`) nothing is signed at all.
+    floor: Option<Option<Finality>>,
+    /// As [`Ledger::beacon_newest`].
+    beacon_newest: Option<u64>,
+    watch: Option<Watch>,
+    fatal: Fatal,
+}
+
 async fn start(
     context: runtime::Context,
     validator: Validator,
-    floor: Option<Option<Finality>>,
-    watch: Option<Watch>,
-    fatal: Fatal,
+    parts: Parts,
 ) -> Result<commonware_runtime::Handle<()>, String> {
     let Validator { config, peers, committed, ledger, outgoing, .. } = validator;
+    let Parts { floor, beacon_newest, watch, fatal } = parts;
     let namespace = network_namespace(config.chain_id);
     let (mut network, mut oracle) = lookup::Network::new(context.child("network"), connections(&config));
     oracle.track(0, peers);
@@ -371,16 +382,25 @@ async fn start(
             .expect("invariant: ValidatorKeys checked that the share is a member's"),
         None => Scheme::verifier(&namespace, participants, sharing),
     };
+    let (beacon_sender, beacon_receiver) = network.register(6, BEACON_QUOTA);
+    let share = (floor.is_some() && beacon_newest.is_some()).then(|| config.keys.share.clone());
+    let on_chain = beacon_newest.unwrap_or_default();
+    let (standing, watched) = watch::channel(Standing { committed: committed.load(Ordering::Relaxed), on_chain });
+    let signers = Committee::new(config.chain_id, config.keys.sharing.clone());
+    let signer = Signer::new(share, config.keys.share.index, signers.clone(), watched.clone());
+    let beacon = Beacon::new(signers, on_chain);
+    let members = Members { participants: config.keys.participants.clone(), blocker: oracle.clone() };
     let seeds = SeedBook::new(config.chain_id, *config.keys.sharing.public());
     let application = ChainApplication {
         ledger: Arc::clone(&ledger),
         seeds: seeds.clone(),
+        beacon: beacon.clone(),
         pacing: config.pacing,
         drift_max: config.drift_max,
         fatal: fatal.clone(),
         work_us: Arc::default(),
     };
-    let (finalizer, deliveries) = finalizer(Arc::clone(&ledger), Arc::clone(&committed), watch, fatal);
+    let (finalizer, deliveries) = finalizer(Arc::clone(&ledger), Arc::clone(&committed), standing, watch, fatal);
     let engine_config = EngineConfig {
         me: config.keys.signer.public_key(),
         scheme,
@@ -397,6 +417,9 @@ async fn start(
     let voter = engine::start(context.child("engine"), engine_config, channels, finalizer, deliveries).await?;
     context.child("gossip_out").spawn(|runtime| gossip::send(runtime, outgoing, gossip_sender));
     context.child("gossip_in").spawn(|_| gossip::receive(gossip_receiver, oracle, ledger));
+    let (out, peers) = (beacon.clone(), members.clone());
+    context.child("beacon_out").spawn(|runtime| beacon::send(runtime, out, signer, peers, watched, beacon_sender));
+    context.child("beacon_in").spawn(|runtime| beacon::receive(runtime, beacon, members, beacon_receiver));
     network.start();
     Ok(voter)
 }
@@ -443,5 +466,6 @@ fn message_bytes_max(validators: u32) -> u32 {
             &(),
         ),
         gossip::GOSSIP_BATCH_BYTES_MAX,
+        beacon::MESSAGE_BYTES_MAX,
     ])
 }

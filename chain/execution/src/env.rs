@@ -1,9 +1,11 @@
 //! What a transaction can learn about the block it runs in.
 
+use crate::beacon::BeaconWrite;
 use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, U256};
+use keystead_types::{BeaconBatch, Block};
 
-/// The header fields that execution depends on.
+/// What execution depends on beside transactions: header fields, and the beacon values of the body.
 ///
 /// Trust: the caller checked them against the parent (time, fee, limit); they are used as they stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,8 +30,12 @@ pub struct BlockEnv {
     pub parent_beacon_block_root: B256,
     /// What the EIP-2935 system call writes and `BLOCKHASH` returns for the parent.
     pub parent_hash: B256,
+    /// What the beacon's system call writes; none on a foreign chain.
+    pub beacon: BeaconWrite,
 }
 
+/// The environment that calls *after* a block see. To execute a block, take that of the block: its system calls depend on its
+/// body.
 impl From<&Header> for BlockEnv {
     fn from(header: &Header) -> Self {
         Self {
@@ -43,6 +49,16 @@ impl From<&Header> for BlockEnv {
             excess_blob_gas: header.excess_blob_gas.unwrap_or_default(),
             parent_beacon_block_root: header.parent_beacon_block_root.unwrap_or_default(),
             parent_hash: header.parent_hash,
+            beacon: BeaconWrite::NONE,
         }
+    }
+}
+
+/// The environment that a block is executed in. Beacon values in a form that no valid block has count as none.
+impl From<&Block> for BlockEnv {
+    fn from(block: &Block) -> Self {
+        let batch = BeaconBatch::among(block.requests()).ok().flatten();
+        let beacon = batch.as_ref().map(BeaconWrite::from).unwrap_or_default();
+        Self { beacon, ..Self::from(block.header()) }
     }
 }

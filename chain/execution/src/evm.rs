@@ -9,7 +9,7 @@ use crate::{
     rules::Rules,
 };
 use alloy_primitives::{Address, Bytes, KECCAK256_EMPTY, U256};
-use keystead_types::StateView;
+use keystead_types::{BEACON_ADDRESS, StateView};
 use revm::{
     Context, ExecuteEvm as _, InspectEvm as _, Inspector, MainBuilder as _,
     bytecode::opcode::EXTCODEHASH,
@@ -138,6 +138,12 @@ impl<'a> Machine<'a> {
     pub(crate) fn system_calls(&mut self, rules: &Rules, env: &BlockEnv) -> Result<(), Error> {
         for call in rules.system_calls {
             let (_, state) = self.system_call(call.contract, (call.input)(env).0.into())?;
+            self.overlay().absorb(state)?;
+        }
+        if rules.beacon
+            && let Some(input) = env.beacon.call()
+        {
+            let (_, state) = self.system_call(BEACON_ADDRESS, input)?;
             self.overlay().absorb(state)?;
         }
         Ok(())

@@ -18,9 +18,10 @@
 //! State roots (`keystead-state`), signatures (checked when a transaction becomes
 //! [`keystead_types::Recovered`]), header rules (the node compares an outcome with the header).
 //!
-//! Spec: specs/0000-chain.md §3 and §4.
+//! Spec: specs/0000-chain.md §3 and §4, specs/0007-beacon.md §5.
 
 mod access_list;
+mod beacon;
 mod block;
 mod build;
 mod call;
@@ -40,6 +41,7 @@ mod simulate;
 mod trace;
 
 pub use access_list::{AccessListOutcome, access_list};
+pub use beacon::BeaconWrite;
 pub use block::{Outcome, execute};
 pub use build::{BuildLimits, Built, build};
 pub use call::{Bundle, BundleOutcome, CallLimits, CallOutcome, CallPrice, CallRequest, CallStatus, call, call_many};

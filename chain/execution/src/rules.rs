@@ -33,6 +33,8 @@ pub(crate) struct Rules {
     pub(crate) blobs: Option<BlobParams>,
     /// Calls made before the first transaction, in this order.
     pub(crate) system_calls: &'static [SystemCall],
+    /// Whether a block's beacon values are written into their contract, after those calls (specs/0007-beacon.md §5).
+    pub(crate) beacon: bool,
     /// Whether accounts that are empty when they are touched vanish (EIP-161).
     pub(crate) clears_empty: bool,
     /// Whether receipts hold the root of the state after their transaction instead of its status (EIP-658).
@@ -108,6 +110,7 @@ impl Rules {
             transaction_gas_max: Some(MAX_TX_GAS_LIMIT_OSAKA),
             blobs: None,
             system_calls: CANCUN_AND_PRAGUE,
+            beacon: true,
             clears_empty: true,
             receipts_have_roots: false,
             block_reward: 0,
@@ -145,6 +148,7 @@ impl Rules {
                 Fork::Cancun => CANCUN,
                 _ => &[],
             },
+            beacon: false,
             clears_empty: fork >= Fork::SpuriousDragon,
             receipts_have_roots: fork < Fork::Byzantium,
             block_reward: ETH_TO_WEI.saturating_mul(reward_eth),

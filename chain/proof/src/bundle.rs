@@ -3,6 +3,7 @@
 //! Spec: specs/0002-proof-bundle.md §2.
 
 use crate::{
+    beacon::{BEACON_FORMAT, BeaconProof},
     claim::Claim,
     compose::certificate_json,
     json::{self, Fields, JsonError, Writer},
@@ -90,6 +91,24 @@ pub enum ParseError {
     },
 }
 
+/// What a file can be that [`crate::verify`] decides.
+pub(crate) enum Document {
+    Bundle(Box<Bundle>),
+    Beacon(BeaconProof),
+}
+
+impl Document {
+    /// Reads exactly one file. Trust and cost as [`Bundle::from_json`].
+    pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, ParseError> {
+        let mut fields = Fields::open(json::parse(bytes)?, "bundle")?;
+        match fields.text("format")? {
+            FORMAT => Bundle::read(fields).map(|bundle| Self::Bundle(Box::new(bundle))),
+            BEACON_FORMAT => BeaconProof::read(fields, bytes.len()).map(Self::Beacon),
+            _ => Err(ParseError::Form { field: "format", want: FORMAT }),
+        }
+    }
+}
+
 impl Bundle {
     /// Reads exactly one bundle.
     ///
@@ -102,6 +121,11 @@ impl Bundle {
         if fields.text("format")? != FORMAT {
             return Err(ParseError::Form { field: "format", want: FORMAT });
         }
+        Self::read(fields)
+    }
+
+    /// Reads the fields after `format`.
+    fn read(mut fields: Fields<'_>) -> Result<Self, ParseError> {
         let chain_id = fields.number("chainId")?;
         let mut inner = Fields::open(fields.take("certificate")?, "certificate")?;
         let certificate = Certificate {

@@ -10,7 +10,9 @@
 //!
 //! [`Stretch`] and [`Line`] do the same for whole blocks: a follower executes only what a certificate at or above it proves.
 //!
-//! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md.
+//! A beacon value ([`BeaconProof`]) needs nothing but the key; [`verify`] takes its file as well.
+//!
+//! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md, specs/0007-beacon.md.
 //!
 //! # Not here
 //! I/O, clocks, randomness, threads, consensus, and the making of state proofs (`keystead-state`).
@@ -22,6 +24,7 @@
 //! println!("{report}");
 //! ```
 
+mod beacon;
 mod bundle;
 mod claim;
 mod compose;
@@ -39,6 +42,7 @@ mod trie;
 mod value;
 mod verify;
 
+pub use beacon::{BEACON_BYTES_MAX, BEACON_FORMAT, BeaconProof};
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, FORMAT, HEADERS_MAX, ParseError};
 pub use claim::{AccountState, Claim, Path, Statement, TransactionProof};
 pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, header_bytes, prove};
@@ -49,7 +53,8 @@ pub use outputs::{output_hash, result_root};
 pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};
 pub use request::Request;
 pub use signature::{
-    KeyError, NetworkKey, SignatureError, verify_certificate, verify_certificates, verify_seed, verify_seeds,
+    KeyError, NetworkKey, SignatureError, verify_beacon, verify_certificate, verify_certificates, verify_seed,
+    verify_seeds,
 };
 pub use stretch::{
     BlockWithCertificate, LINE_BLOCKS_MAX, LINE_BYTES_MAX, Line, LineError, Proven, Stretch, StretchError,

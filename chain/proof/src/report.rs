@@ -3,6 +3,7 @@
 //! Spec: specs/0002-proof-bundle.md §1 and §5.
 
 use crate::{
+    beacon::BeaconProof,
     bundle::ParseError,
     claim::Claim,
     header::HeaderError,
@@ -181,6 +182,8 @@ pub struct Report {
     pub steps: Vec<StepResult>,
     /// The claim as parsed, true or not; `None` if the bytes are no bundle.
     pub claim: Option<Claim>,
+    /// The beacon value as parsed, true or not, if the file holds one instead of a bundle.
+    pub beacon: Option<BeaconProof>,
     /// The block of the claim; `None` until its certificate is verified, because before nobody vouches for it.
     pub block: Option<BlockFacts>,
 }
@@ -207,11 +210,13 @@ impl fmt::Display for Report {
             Verdict::ProvedFalse(contradiction) => write!(f, ": {contradiction}")?,
             Verdict::NotProved(reason) => write!(f, ": {reason}")?,
         }
-        match &self.claim {
-            Some(claim) => writeln!(f, "\nclaim: {claim}")?,
-            None => writeln!(f, "\nclaim: unreadable")?,
+        match (&self.claim, &self.beacon) {
+            (Some(claim), _) => writeln!(f, "\nclaim: {claim}")?,
+            (None, Some(beacon)) => writeln!(f, "\nclaim: {beacon}")?,
+            (None, None) => writeln!(f, "\nclaim: unreadable")?,
         }
         match &self.block {
+            None if self.beacon.is_some() => writeln!(f, "block: none, a beacon value needs only the network key")?,
             Some(BlockFacts { number, hash, time_ms, age_ms }) => {
                 writeln!(f, "block: {number}, {hash}")?;
                 writeln!(f, "time:  {}, {} ago", Utc(*time_ms), Span(*age_ms))?;

@@ -1,13 +1,13 @@
-//! The network's BLS signatures over certificates and seeds.
+//! The network's BLS signatures over certificates, seeds and beacon values.
 //!
-//! Spec: specs/0001-certificate.md §4 and §5.
+//! Spec: specs/0001-certificate.md §4 and §5, specs/0007-beacon.md §2.
 
 use alloy_primitives::hex;
 use blst::{
     BLST_ERROR, Pairing, blst_p1_affine, blst_p2_affine,
     min_sig::{PublicKey, Signature},
 };
-use keystead_types::{Certificate, SIGNATURE_BYTES, Seed};
+use keystead_types::{BeaconValue, Certificate, SIGNATURE_BYTES, Seed};
 use sha2::{Digest as _, Sha256};
 
 /// Domain separation tag of every signature of the network.
@@ -134,6 +134,14 @@ pub fn verify_certificate(certificate: &Certificate, chain_id: u64, key: &Networ
 /// [`SignatureError`]; whoever sent the seed was wrong.
 pub fn verify_seed(seed: &Seed, chain_id: u64, epoch: u64, view: u64, key: &NetworkKey) -> Result<(), SignatureError> {
     key.verify(&Seed::message(chain_id, epoch, view), &seed.0)
+}
+
+/// Checks the beacon value of a height under the network key. Cost and trust as [`verify_certificate`].
+///
+/// # Errors
+/// [`SignatureError`]; whoever gave the value was wrong.
+pub fn verify_beacon(value: &BeaconValue, chain_id: u64, height: u64, key: &NetworkKey) -> Result<(), SignatureError> {
+    key.verify(&BeaconValue::message(chain_id, height), &value.0)
 }
 
 /// Checks the seeds of consecutive views of one epoch, the first of `first_view`, with one final exponentiation.

@@ -6,7 +6,8 @@
 //! Spec: specs/0002-proof-bundle.md §5 and §6.
 
 use crate::{
-    bundle::Bundle,
+    beacon::{self, BeaconProof},
+    bundle::{Bundle, Document},
     claim::{AccountState, Claim, Path, Statement, TransactionProof},
     header::{self, Sealed},
     market::{MARKET_ADDRESS, ORDER_SLOTS, Order, order_slots},
@@ -25,7 +26,7 @@ pub const AGE_MS_MAX_NOW: u64 = 10_000;
 /// How far a block may be ahead of the reader's clock, in milliseconds: clocks of phones are off by seconds.
 pub const LEAD_MS_MAX: u64 = 60_000;
 
-/// Decides a bundle.
+/// Decides a bundle, or a beacon value's file, for which neither clock nor age matter (specs/0007-beacon.md §7).
 ///
 /// `network_key` is the compressed G2 key of the network that the reader trusts; `now_ms` the reader's clock in Unix
 /// milliseconds; `max_age_ms` the greatest age to accept, `None` for the default: [`AGE_MS_MAX_NOW`] for claims about now, none
@@ -34,7 +35,7 @@ pub const LEAD_MS_MAX: u64 = 60_000;
 /// Trust: the bundle is hostile. Cost: about two milliseconds, bounded by [`crate::BUNDLE_BYTES_MAX`]. Never panics.
 #[must_use]
 pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_ms: Option<u64>) -> Report {
-    let mut progress = Progress { steps: Vec::with_capacity(7), claim: None, block: None };
+    let mut progress = Progress { steps: Vec::with_capacity(7), claim: None, beacon: None, block: None };
     let verdict = match run(&mut progress, bundle_json, network_key, Clock { now_ms, max_age_ms }) {
         Ok(()) => Verdict::Proved,
         Err(Stop { step, verdict, sentence }) => {
@@ -42,14 +43,15 @@ pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_m
             verdict
         }
     };
-    let Progress { steps, claim, block } = progress;
-    Report { verdict, steps, claim, block }
+    let Progress { steps, claim, beacon, block } = progress;
+    Report { verdict, steps, claim, beacon, block }
 }
 
 /// What is known so far.
-struct Progress {
+pub(crate) struct Progress {
     steps: Vec<StepResult>,
     claim: Option<Claim>,
+    beacon: Option<BeaconProof>,
     block: Option<BlockFacts>,
 }
 
@@ -61,14 +63,22 @@ struct Clock {
 }
 
 /// Where and how a verification ended early; the sentence is that of the verdict.
-struct Stop {
+pub(crate) struct Stop {
     step: Step,
     verdict: Verdict,
     sentence: String,
 }
 
+impl Stop {
+    /// The end in the last step: something else is certified.
+    pub(crate) fn contradicted(contradiction: Contradiction) -> Self {
+        let sentence = contradiction.to_string();
+        Self { step: Step::Value, sentence, verdict: Verdict::ProvedFalse(contradiction) }
+    }
+}
+
 /// Turns an error of a step into the end of the verification.
-trait OrStop<T> {
+pub(crate) trait OrStop<T> {
     fn or_stop(self, step: Step) -> Result<T, Stop>;
 }
 
@@ -82,14 +92,22 @@ impl<T, E: Into<Reason>> OrStop<T> for Result<T, E> {
 }
 
 impl Progress {
-    fn pass(&mut self, step: Step, sentence: String) {
+    pub(crate) fn pass(&mut self, step: Step, sentence: String) {
         self.steps.push(StepResult { step, passed: true, sentence });
     }
 }
 
 fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], clock: Clock) -> Result<(), Stop> {
-    let bundle = Bundle::from_json(bundle_json).or_stop(Step::Parse)?;
-    let Bundle { chain_id, certificate, headers, claim } = &bundle;
+    let bundle = match Document::from_json(bundle_json).or_stop(Step::Parse)? {
+        Document::Bundle(bundle) => bundle,
+        Document::Beacon(proof) => {
+            let (bytes, chain_id) = (bundle_json.len(), proof.chain_id);
+            progress.pass(Step::Parse, format!("a beacon value in {bytes} bytes, chain {chain_id}"));
+            progress.beacon = Some(proof);
+            return beacon::run(progress, &proof, network_key);
+        }
+    };
+    let Bundle { chain_id, certificate, headers, claim } = &*bundle;
     let kind = claim.statement.kind();
     progress.pass(Step::Parse, format!("a claim of kind {kind} in {} bytes, chain {chain_id}", bundle_json.len()));
     progress.claim = Some(claim.clone());
@@ -121,11 +139,7 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
     let sentence = check_age(time_ms, clock, found.is_about_now()).or_stop(Step::Age)?;
     progress.pass(Step::Age, sentence);
 
-    compare(claim, &found).map_err(|contradiction| Stop {
-        step: Step::Value,
-        sentence: contradiction.to_string(),
-        verdict: Verdict::ProvedFalse(contradiction),
-    })?;
+    compare(claim, &found).map_err(Stop::contradicted)?;
     progress.pass(Step::Value, "the certified value is the claimed one".to_owned());
     Ok(())
 }

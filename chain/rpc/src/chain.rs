@@ -149,7 +149,12 @@ impl<'a> Chain<'a> {
         })?;
         let transactions: Vec<_> =
             (0..executed.senders.len()).filter_map(|index| executed.transaction(index)).collect();
-        Ok(Some(Replayable { parent, env: BlockEnv::from(header), hash: executed.block.hash(), transactions }))
+        Ok(Some(Replayable {
+            parent,
+            env: BlockEnv::from(&*executed.block),
+            hash: executed.block.hash(),
+            transactions,
+        }))
     }
 }
 

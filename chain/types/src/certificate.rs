@@ -76,7 +76,7 @@ impl Seed {
     }
 }
 
-fn message(namespace: &[u8], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn message(namespace: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(namespace.len().saturating_add(payload.len()).saturating_add(10));
     put_leb128(&mut out, namespace.len() as u64);
     out.extend_from_slice(namespace);
@@ -85,7 +85,7 @@ fn message(namespace: &[u8], payload: &[u8]) -> Vec<u8> {
 }
 
 /// Unsigned LEB128, shortest form.
-fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
+pub(crate) fn put_leb128(out: &mut Vec<u8>, mut number: u64) {
     loop {
         let low = number.to_le_bytes()[0] & 0x7f;
         number >>= 7;

@@ -9,6 +9,7 @@
 //! Execution, storage, signature checks of certificates (`keystead-proof`), and every Commonware type.
 
 mod account;
+mod beacon;
 mod block;
 mod certificate;
 mod context;
@@ -19,6 +20,10 @@ mod spec;
 mod transaction;
 
 pub use account::{Account, AccountChange, ChangeSet, StateView, ViewError};
+pub use beacon::{
+    BEACON_ADDRESS, BEACON_NEWEST_SLOT, BEACON_REQUEST_TYPE, BEACON_RING, BEACON_VALUES_MAX, BeaconBatch, BeaconError,
+    BeaconValue, beacon_slot,
+};
 pub use block::{Block, BlockError, BlockParts, EthereumBody};
 pub use certificate::{Certificate, SIGNATURE_BYTES, Seed, network_namespace};
 pub use context::{ConsensusContext, ContextError, SEEDS_MAX};

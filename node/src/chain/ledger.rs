@@ -1,13 +1,13 @@
 //! [`Ledger`] for [`Chain`]: build, check, commit.
 
-use super::{Chain, Executed, broken};
+use super::{Chain, Executed, beacon, broken};
 use futures::future::BoxFuture;
 use keystead_consensus::{BuildRequest, Ledger, LedgerError, Verdict};
 use keystead_execution::{BlockEnv, BuildLimits, Error as ExecutionError, Outcome, build, execute};
 use keystead_state::{Commit, Snapshot};
 use keystead_types::{
-    Account, Address, B256, BODY_BYTES_MAX, Block, BlockParts, Bytes, Certificate, ChangeSet, ConsensusContext,
-    EthereumBody, Header, Recovered, Withdrawals,
+    Account, Address, B256, BODY_BYTES_MAX, BeaconBatch, Block, BlockParts, Bytes, Certificate, ChangeSet,
+    ConsensusContext, EthereumBody, Header, Recovered, Withdrawals,
 };
 use std::{
     sync::Arc,
@@ -29,6 +29,9 @@ impl Ledger for Chain {
     }
 
     fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
+        let parent_hash = request.parent.hash();
+        let state = self.snapshot(&parent_hash).ok_or(LedgerError::UnknownParent(parent_hash))?;
+        let number = request.parent.number().saturating_add(1);
         let plan = Plan {
             context: request.context,
             timestamp_ms: request.timestamp_ms,
@@ -36,6 +39,7 @@ impl Ledger for Chain {
             gas_limit: self.spec.gas_limit,
             base_fee: self.spec.next_base_fee(request.parent.header()),
             prev_randao: None,
+            beacon: beacon::following(&state, number, |height| beacon::find(&request.beacon, height))?,
         };
         self.build_as(&request.parent, &plan)
     }
@@ -102,6 +106,10 @@ impl Ledger for Chain {
         Ok(())
     }
 
+    fn beacon_newest(&self) -> Result<Option<u64>, LedgerError> {
+        beacon::newest(&self.store.latest())
+    }
+
     fn demanded(&self) -> BoxFuture<'static, ()> {
         let (pool, demand, store, spec) =
             (Arc::clone(&self.pool), Arc::clone(&self.demand), self.store.clone(), self.spec);
@@ -137,6 +145,8 @@ pub(crate) struct Plan {
     /// What `PREVRANDAO` returns, if not what the context gives. No context gives a chosen value, so such a block is
     /// one of a foreign chain in the store; only development makes it.
     pub(crate) prev_randao: Option<B256>,
+    /// Beacon values that may follow those in the parent's state; none with a chosen `PREVRANDAO`.
+    pub(crate) beacon: Option<BeaconBatch>,
 }
 
 impl Plan {
@@ -164,8 +174,12 @@ impl Plan {
             base_fee: self.base_fee,
             transactions: Vec::new(),
             context: self.context.clone(),
-            requests: Vec::new(),
+            requests: self.requests(),
         })
+    }
+
+    fn requests(&self) -> Vec<Bytes> {
+        self.beacon.iter().map(BeaconBatch::request).collect()
     }
 
     /// What a transaction learns of the block.
@@ -173,7 +187,7 @@ impl Plan {
     /// # Errors
     /// [`LedgerError::Broken`].
     pub(crate) fn env(&self, parent: &Block) -> Result<BlockEnv, LedgerError> {
-        Ok(BlockEnv::from(self.shell(parent)?.header()))
+        Ok(BlockEnv::from(&self.shell(parent)?))
     }
 }
 
@@ -195,7 +209,7 @@ impl Chain {
         };
         let start = Instant::now();
         let stop = || start.elapsed() > BUILD_TIME_MAX;
-        let built = build(&*snapshot, &self.spec, &BlockEnv::from(shell.header()), &mut candidates, limits, &stop)
+        let built = build(&*snapshot, &self.spec, &BlockEnv::from(&shell), &mut candidates, limits, &stop)
             .map_err(|error| LedgerError::Broken(format!("building a block: {error}")))?;
         self.drop_refused(&built.refused);
         let transactions: Vec<Recovered> = built.transactions.iter().map(|tx| (**tx).clone()).collect();
@@ -242,15 +256,15 @@ impl Chain {
     /// The inner error is the rule that the block breaks.
     fn execute(&self, block: &Arc<Block>) -> Result<Result<Executed, String>, LedgerError> {
         let header = block.header();
-        if !block.requests().is_empty() {
-            return Ok(Err(format!("requests of an unknown type: count={}", block.requests().len())));
-        }
         let snapshot = self.snapshot(&header.parent_hash).ok_or(LedgerError::UnknownParent(header.parent_hash))?;
+        if let Some(reason) = beacon::broken_rule(&snapshot, block)? {
+            return Ok(Err(reason));
+        }
         let transactions = match self.submissions.recover(block.transactions()) {
             Ok(transactions) => transactions,
             Err(reason) => return Ok(Err(reason)),
         };
-        let outcome = match execute(&*snapshot, &self.spec, &BlockEnv::from(header), &transactions) {
+        let outcome = match execute(&*snapshot, &self.spec, &BlockEnv::from(&**block), &transactions) {
             Ok(outcome) => outcome,
             Err(error @ ExecutionError::Transaction { .. }) => return Ok(Err(error.to_string())),
             Err(error) => return Err(broken("executing a block")(&error)),
@@ -307,7 +321,7 @@ impl Chain {
             base_fee: header.base_fee_per_gas.unwrap_or_default(),
             transactions: transactions.into_iter().map(Recovered::into_inner).collect(),
             context: plan.context.clone(),
-            requests: Vec::new(),
+            requests: plan.requests(),
         })?);
         let snapshot = child.seal(block.hash());
         self.keep(Executed { block: Arc::clone(&block), senders, receipts: outcome.receipts, touched, snapshot });

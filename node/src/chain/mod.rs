@@ -10,6 +10,7 @@
 //! - A block enters the map only after its execution matched its header.
 //! - What the store holds is what was executed: a mismatch is [`LedgerError::Broken`], and the node stops.
 
+pub(crate) mod beacon;
 mod ledger;
 mod senders;
 mod submission;

@@ -1,4 +1,4 @@
-//! `keystead verify FILE`: checks a bundle offline.
+//! `keystead verify FILE`: checks a bundle, or a beacon value, offline.
 
 use crate::{cli::Verify, digits::hex_array};
 use eyre::{Context as _, Result, ensure};
@@ -44,7 +44,7 @@ fn read(options: &Verify) -> Result<(Vec<u8>, [u8; 96])> {
     }
     ensure!(
         !bundle.is_empty(),
-        "{} is empty: a bundle is JSON as `keystead_getProof` returns it",
+        "{} is empty: a bundle is JSON as `keystead_getProof` or `keystead_getBeacon` returns it",
         options.file.display()
     );
     Ok((bundle, key))
@@ -64,9 +64,11 @@ fn print(report: &Report, json: bool) -> Result<()> {
     let block = report.block.as_ref().map(
         |block| json!({"number": block.number, "hash": block.hash, "timeMs": block.time_ms, "ageMs": block.age_ms}),
     );
+    let beacon = report.beacon.as_ref().map(ToString::to_string);
+    let claim = report.claim.as_ref().map(ToString::to_string).or(beacon);
     let report = json!({
         "verdict": report.verdict.name(),
-        "claim": report.claim.as_ref().map(ToString::to_string),
+        "claim": claim,
         "block": block,
         "steps": steps,
     });

@@ -52,7 +52,7 @@ impl Dev for Producer {
     fn next_block(&self) -> Result<BlockEnv, DevError> {
         let state = self.state();
         let head = self.head()?;
-        self.plan(&state, &head).env(&head).map_err(|error| broken(&error))
+        self.plan(&state, &head)?.env(&head).map_err(|error| broken(&error))
     }
 
     fn mining(&self) -> Mining {

@@ -1,13 +1,15 @@
 //! Makes blocks, and remembers how the next ones are to be made.
 
 use super::{Accounts, clock::Clock};
-use crate::chain::{Chain, Plan, Submissions};
+use crate::chain::{Chain, Plan, Submissions, beacon};
 use alloy_consensus::Transaction as _;
 use keystead_consensus::Ledger as _;
 use keystead_mempool::Pool;
 use keystead_rpc::{DevError, MineOrder, Mining, Submit, SubmitError};
 use keystead_state::{Snapshot, Store};
-use keystead_types::{Address, B256, Block, ChainSpec, ConsensusContext, MILLIS_PER_SECOND, Recovered, Seed};
+use keystead_types::{
+    Address, B256, BeaconValue, Block, ChainSpec, ConsensusContext, MILLIS_PER_SECOND, Recovered, Seed,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -161,22 +163,31 @@ impl Producer {
     }
 
     /// What the next block is made with now.
-    pub(super) fn plan(&self, state: &State, head: &Block) -> Plan {
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(super) fn plan(&self, state: &State, head: &Block) -> Result<Plan, DevError> {
         let timestamp = state.clock.of_next(now(), head.header().timestamp);
-        Plan {
+        let number = head.number().saturating_add(1);
+        let chain_id = self.spec.chain_id;
+        // A block with a chosen `PREVRANDAO` has nothing of ours in its body; the next one makes up for it.
+        let values = |height| state.next.prev_randao.is_none().then(|| BeaconValue::development(chain_id, height));
+        let beacon = beacon::following(&self.store.latest(), number, values).map_err(|error| broken(&error))?;
+        Ok(Plan {
             context: context(head),
             timestamp_ms: timestamp.saturating_mul(MILLIS_PER_SECOND),
             beneficiary: state.lasting.coinbase,
             gas_limit: state.lasting.gas_limit,
             base_fee: self.next_base_fee(state, head),
             prev_randao: state.next.prev_randao,
-        }
+            beacon,
+        })
     }
 
     /// Makes one block of what waits. With [`Empty::Left`] it is not made if there is nothing to put into it.
     fn make(&self, state: &mut State, empty: Empty) -> Result<Option<Arc<Block>>, DevError> {
         let head = self.head()?;
-        let plan = self.plan(state, &head);
+        let plan = self.plan(state, &head)?;
         let block = self.chain.build_as(&head, &plan).map_err(|error| broken(&error))?;
         if empty == Empty::Left && block.transactions().is_empty() {
             return Ok(None);

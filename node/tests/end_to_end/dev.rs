@@ -4,6 +4,8 @@ use crate::{
     http,
     network::{KEYSTEAD, number, wait_until},
 };
+use alloy_primitives::hex;
+use keystead_types::{BeaconValue, beacon_slot};
 use serde_json::{Value, json};
 use std::{
     io::{BufRead as _, BufReader},
@@ -14,6 +16,7 @@ use std::{
 
 pub(crate) const ALICE: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
 pub(crate) const BOB: &str = "0x70997970c51812dc3a010c7d01b50e0d17dc79c8";
+const BEACON: &str = "0x4b53540000000000000000000000000000000003";
 pub(crate) const NOBODY: &str = "0x00000000000000000000000000000000deadbeef";
 /// Returns the time of the block it is called in.
 pub(crate) const TIMESTAMP_CODE: &str = "0x425f5260205ff3";
@@ -369,4 +372,40 @@ fn dev_forgets_everything_when_it_is_reset() {
     dev.refused("eth_sendTransaction", json!([{ "from": NOBODY, "to": ALICE }]));
     let (code, message) = dev.refused("hardhat_reset", json!([{ "forking": { "jsonRpcUrl": "http://127.0.0.1:1" } }]));
     assert!(code == -32_602 && message.contains("not supported"), "{code} {message}");
+}
+
+#[test]
+fn dev_fills_the_beacon_from_a_source_that_everybody_can_compute() {
+    let dev = Dev::start(&["--chain-id", "7"]);
+    let newest = || number(&dev.call("eth_getStorageAt", json!([BEACON, "0x0", "latest"])));
+    let value = |height: u64| dev.call("keystead_getBeacon", json!([format!("{height:#x}")]));
+    assert_eq!((newest(), value(1)), (0, Value::Null));
+    dev.call("evm_mine", json!([]));
+    assert_eq!(newest(), 0, "the first block has no parent with a value");
+    dev.call("anvil_mine", json!(["0x14"]));
+    assert_eq!((dev.height(), newest()), (21, 20));
+    for height in 1..=20 {
+        let expected = BeaconValue::development(7, height);
+        let (answer, slot) = (value(height), format!("{:#x}", beacon_slot(height)));
+        assert_eq!(answer["value"], hex::encode_prefixed(expected.0));
+        assert_eq!(answer["randomness"], json!(expected.randomness()));
+        assert_eq!(dev.call("eth_getStorageAt", json!([BEACON, slot, "latest"])), answer["randomness"]);
+    }
+    // A block with a chosen PREVRANDAO has none; the next one makes up for it.
+    dev.call("anvil_setPrevRandao", json!([format!("{:#066x}", 9)]));
+    dev.call("evm_mine", json!([]));
+    assert_eq!((dev.height(), newest()), (22, 20));
+    dev.call("evm_mine", json!([]));
+    assert_eq!((dev.height(), newest()), (23, 22));
+    // Back, and on again: the same values, since nothing but chain and height makes them.
+    let (before, back) = (value(22), dev.call("evm_snapshot", json!([])));
+    dev.call("anvil_mine", json!(["0x5"]));
+    assert_eq!(dev.call("evm_revert", json!([back])), true);
+    assert_eq!((dev.height(), newest(), value(22)), (23, 22, before));
+    assert_eq!(value(23), Value::Null);
+    dev.call("evm_mine", json!([]));
+    assert_eq!(
+        (newest(), value(23)["value"].clone()),
+        (23, json!(hex::encode_prefixed(BeaconValue::development(7, 23).0)))
+    );
 }

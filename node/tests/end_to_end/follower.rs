@@ -15,6 +15,8 @@ use std::{
     time::Instant,
 };
 
+const BEACON: &str = "0x4b53540000000000000000000000000000000003";
+
 /// `keystead follow`.
 pub(crate) struct Follower {
     child: Option<Child>,
@@ -143,7 +145,7 @@ pub(crate) fn question(world: &World, dice: &mut Dice) -> (&'static str, Value) 
     let full = dice.roll(2) == 0;
     let input = format!("{slot}{}", "00".repeat(31) + "07");
     let span = format!("{:#x}", newest.min(height + dice.roll(20)));
-    match dice.roll(16) {
+    match dice.roll(17) {
         0 => ("eth_getBalance", json!([address, at])),
         1 => ("eth_getTransactionCount", json!([address, at])),
         2 => ("eth_getStorageAt", json!([world.contract, slot, at])),
@@ -159,6 +161,7 @@ pub(crate) fn question(world: &World, dice: &mut Dice) -> (&'static str, Value) 
         12 => ("eth_call", json!([{"to": world.contract, "data": input}, at])),
         13 => ("eth_feeHistory", json!([format!("{:#x}", 1 + dice.roll(height - oldest + 1).min(9)), at, [10, 90]])),
         14 => ("eth_estimateGas", json!([{"to": world.contract, "data": input}, at])),
+        15 => ("eth_getStorageAt", json!([BEACON, slot, at])),
         _ => ("debug_getRawBlock", json!([at])),
     }
 }

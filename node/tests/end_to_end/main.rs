@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod beacon;
 mod crash;
 mod customer;
 mod db;

@@ -1,7 +1,7 @@
 // What a bundle claims, with the trie paths that decide it. Spec: specs/0002-proof-bundle.md §2 and §3.
 
 import { toHex } from './bytes.js';
-import { list, parse, text, fixed, wrong, type Fields } from './json.js';
+import { list, text, fixed, wrong, type Fields } from './json.js';
 import { ORDER_SLOTS, readOrder, type Order } from './market.js';
 import { NODES_MAX } from './trie.js';
 
@@ -77,10 +77,8 @@ export interface Bundle {
   claim: Claim;
 }
 
-/** Reads exactly one bundle. The input is hostile; throws `Refused` if it is none. */
-export function readBundle(input: Uint8Array): Bundle {
-  const fields = parse(input);
-  if (fields.text('format') !== FORMAT) wrong('format', FORMAT);
+/** Reads the fields of a bundle after `format`. They are hostile; throws `Refused` if they are none. */
+export function readBundle(fields: Fields): Bundle {
   const chainId = fields.number('chainId');
   let inner = fields.object('certificate');
   const certificate = {

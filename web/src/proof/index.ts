@@ -1,10 +1,11 @@
 // Whether a claim about the chain is true, decided from a file and the network key alone.
 
+export { BEACON_BYTES_MAX, BEACON_FORMAT, randomness, verifyBeacon, type Beacon } from './beacon.js';
 export { FORMAT, HEADERS_MAX, describe, type Bundle, type Certificate, type Claim } from './claim.js';
 export { BUNDLE_BYTES_MAX } from './json.js';
 export { MARKET_ADDRESS, ORDER_STATUSES, type Order, type OrderReason, type OrderStatus } from './market.js';
 export { resultRoot } from './outputs.js';
-export { certificateMessage, decodeKey, seedMessage, verifySignature } from './signature.js';
+export { beaconMessage, certificateMessage, decodeKey, seedMessage, verifySignature } from './signature.js';
 export {
   AGE_MS_MAX_NOW,
   LEAD_MS_MAX,

@@ -1,4 +1,5 @@
-// The network's BLS signatures over certificates and seeds. Spec: specs/0001-certificate.md §3 to §5.
+// The network's BLS signatures over certificates, seeds and beacon values. Spec: specs/0001-certificate.md §3 to §5,
+// specs/0007-beacon.md §2.
 
 import { bls12_381 } from '@noble/curves/bls12-381.js';
 import { ascii, concat, equal, toHex } from './bytes.js';
@@ -23,6 +24,11 @@ export function certificateMessage(certificate: Certificate, chainId: bigint): U
 /** The message that the seed of a view signs on a chain. */
 export function seedMessage(chainId: bigint, epoch: bigint, view: bigint): Uint8Array {
   return message(chainId, 'SEED', concat(leb128(epoch), leb128(view)));
+}
+
+/** The message that the beacon value of a height signs on a chain. */
+export function beaconMessage(chainId: bigint, height: bigint): Uint8Array {
+  return message(chainId, 'BEACON', leb128(height));
 }
 
 /** Checks one signature of 48 bytes under a network key of 96 bytes. Throws `Refused`. */

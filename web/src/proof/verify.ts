@@ -4,10 +4,11 @@
 // in `specs/vectors` keep the two equal.
 
 import { keccak_256 } from '@noble/hashes/sha3.js';
+import { BEACON_FORMAT, describeBeacon, randomness, readBeacon, verifyBeacon, type Beacon } from './beacon.js';
 import { equal, fromHex, toHex, toWord } from './bytes.js';
-import { describe, readBundle, type Claim, type Path } from './claim.js';
+import { FORMAT, describe, readBundle, type Claim, type Path } from './claim.js';
 import { bind, link, type Header } from './header.js';
-import { Refused } from './json.js';
+import { Refused, parse, wrong, type Fields } from './json.js';
 import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
 import { encodeInteger } from './rlp.js';
 import { certificateMessage, verifySignature } from './signature.js';
@@ -57,6 +58,8 @@ export interface Report {
   steps: StepResult[];
   /** The claim as parsed, true or not. */
   claim?: Claim;
+  /** The beacon value as parsed, true or not, if the file holds one instead of a bundle. */
+  beacon?: Beacon;
   /** The claim in words. */
   words?: string;
   /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */
@@ -84,7 +87,10 @@ type Found =
   | { kind: 'receipt'; hash: string | undefined; receipt: Receipt | undefined }
   | { kind: 'order'; order: Order };
 
-/** Decides a bundle. The bundle is hostile; nothing is thrown for it. */
+/** The steps that a beacon value takes (specs/0007-beacon.md §7). */
+const BEACON_STEPS = [1, 5, 7];
+
+/** Decides a bundle or a beacon value's file. It is hostile; nothing is thrown for it. */
 export function verify(bundle: Uint8Array, reader: Reader): Report {
   const report: Report = { verdict: 'not proved', step: 1, steps: [] };
   try {
@@ -96,17 +102,39 @@ export function verify(bundle: Uint8Array, reader: Reader): Report {
     report.reason = error.message;
     push(report, false, error.message);
   }
-  report.step = report.steps.length;
+  report.step = report.steps.at(-1)?.step ?? 1;
   return report;
 }
 
 function push(report: Report, passed: boolean, sentence: string): void {
-  const name = STEPS[report.steps.length];
-  if (name !== undefined) report.steps.push({ step: report.steps.length + 1, name, passed, sentence });
+  const taken = report.steps.length;
+  const step = report.beacon === undefined ? taken + 1 : BEACON_STEPS[taken];
+  const name = step === undefined ? undefined : STEPS[step - 1];
+  if (step !== undefined && name !== undefined) report.steps.push({ step, name, passed, sentence });
 }
 
 function run(report: Report, input: Uint8Array, reader: Reader): void {
-  const { chainId, certificate, headers, claim } = readBundle(input);
+  const fields = parse(input);
+  const format = fields.text('format');
+  if (format === BEACON_FORMAT) runBeacon(report, readBeacon(fields, input.length), input.length, reader);
+  else if (format === FORMAT) runBundle(report, fields, input, reader);
+  else wrong('format', FORMAT);
+}
+
+function runBeacon(report: Report, beacon: Beacon, length: number, reader: Reader): void {
+  report.beacon = beacon;
+  report.words = describeBeacon(beacon);
+  push(report, true, `a beacon value in ${length} bytes, chain ${beacon.chainId}`);
+
+  verifyBeacon(beacon, reader.networkKey);
+  push(report, true, `the network key signed height ${beacon.height}, which its members do only once it is final`);
+
+  same('randomness', beacon.randomness, randomness(beacon.value));
+  push(report, true, 'the randomness is keccak256 of the value, which nobody could predict or choose');
+}
+
+function runBundle(report: Report, fields: Fields, input: Uint8Array, reader: Reader): void {
+  const { chainId, certificate, headers, claim } = readBundle(fields);
   push(report, true, `a claim of kind ${claim.kind} in ${input.length} bytes, chain ${chainId}`);
   report.claim = claim;
   report.words = describe(claim);

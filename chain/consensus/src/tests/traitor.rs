@@ -1,5 +1,5 @@
 //! A member of the committee that speaks the connection's language and nothing else: it forges the bodies of honest
-//! blocks and sends noise on every channel, while three honest validators go on.
+//! blocks, signs the beacon wrongly and sends noise on every channel, while three honest validators go on.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,9 @@ use crate::{
     run::{connections, peers},
 };
 use bytes::Bytes as Buffer;
+use commonware_codec::Encode as _;
+use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
+use commonware_math::algebra::CryptoGroup as _;
 use commonware_p2p::{AddressableManager as _, Receiver as _, Recipients, Sender as _, authenticated::lookup};
 use commonware_runtime::{Quota, Runner as _, Supervisor as _, tokio as runtime};
 use commonware_utils::NZU32;
@@ -21,9 +24,9 @@ use futures::{
     channel::oneshot,
     future::{BoxFuture, Either, pending, select},
 };
-use keystead_types::{Address, B256, Block, BlockParts, Bytes, Certificate, ConsensusContext, Genesis};
+use keystead_types::{Address, B256, BeaconValue, Block, BlockParts, Bytes, Certificate, ConsensusContext, Genesis};
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::TcpListener,
     path::Path,
     sync::{
@@ -40,6 +43,8 @@ const CHAIN_ID: u64 = 7;
 const TRAITOR: usize = 2;
 /// Forged bodies before it turns to noise, which gets it blocked.
 const FORGERIES: usize = 8;
+/// Heights whose beacon the traitor signs wrongly.
+const FALSE_PARTIALS: u64 = 64;
 /// What every honest body is filled with.
 const FILLING: u8 = 0x5a;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -73,6 +78,8 @@ fn parts(number: u64) -> BlockParts {
 struct Shelf {
     known: Mutex<HashMap<B256, Arc<Block>>>,
     committed: Mutex<Vec<Arc<Block>>>,
+    /// Beacon values that the engine offered for a block. None is ever taken, so all heights stay open.
+    offered: Mutex<BTreeMap<u64, BeaconValue>>,
 }
 
 impl Shelf {
@@ -91,6 +98,7 @@ impl Ledger for Shelf {
     }
 
     fn build(&self, request: BuildRequest) -> Result<Arc<Block>, LedgerError> {
+        self.offered.lock().unwrap_or_else(PoisonError::into_inner).extend(request.beacon);
         let number = request.parent.number() + 1;
         let block = Arc::new(Block::assemble(BlockParts {
             parent_hash: request.parent.hash(),
@@ -117,11 +125,22 @@ impl Ledger for Shelf {
         Ok(())
     }
 
+    fn beacon_newest(&self) -> Result<Option<u64>, LedgerError> {
+        Ok(Some(0))
+    }
+
     fn demanded(&self) -> BoxFuture<'static, ()> {
         Box::pin(pending())
     }
 
     fn receive(&self, _: Vec<Bytes>) {}
+}
+
+/// A message of partial signatures over the first heights: points of the group that nobody signed.
+fn false_partials() -> Vec<u8> {
+    let point = <MinSig as Variant>::Signature::generator().encode();
+    let entries = (1..=FALSE_PARTIALS).flat_map(|height| [height.to_be_bytes().as_slice(), &point].concat());
+    std::iter::once(0).chain(entries).collect()
 }
 
 /// Changes one byte of a body's filling; `None` if it is not there.
@@ -142,7 +161,7 @@ fn betray(config: RunConfig, forgeries: Arc<AtomicUsize>, stopped: BoxFuture<'st
         let (mut network, mut oracle) = lookup::Network::new(context.child("network"), connections(&config));
         oracle.track(0, committee);
         let mut channels: Vec<_> =
-            (0..6).map(|channel| network.register(channel, Quota::per_second(NZU32!(64)))).collect();
+            (0..7).map(|channel| network.register(channel, Quota::per_second(NZU32!(64)))).collect();
         network.start();
         let mut stopped = stopped;
         loop {
@@ -154,6 +173,7 @@ fn betray(config: RunConfig, forgeries: Arc<AtomicUsize>, stopped: BoxFuture<'st
             let Some(forged) = forge(message.as_ref()) else { continue };
             blocks.0.send(Recipients::All, Buffer::from(forged), true);
             if forgeries.fetch_add(1, Ordering::Relaxed) + 1 >= FORGERIES {
+                channels.get_mut(6).unwrap().0.send(Recipients::All, Buffer::from(false_partials()), true);
                 for (sender, _) in &mut channels {
                     sender.send(Recipients::All, Buffer::from_static(&[0xff; 40]), true);
                 }
@@ -235,6 +255,13 @@ fn forged_bodies_and_noise_of_a_member_change_nothing_slow() {
             assert_eq!((block.number(), block.hash()), (number, first.hash()));
             assert_eq!(block.requests(), sample(0, FILLING).requests(), "a forged body became final");
         }
+    }
+    // Three honest members make every value, the same at each of them, whatever the traitor signed.
+    let offered = |shelf: &Arc<Shelf>| shelf.offered.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    wait("values", &|| shelves.iter().all(|shelf| (1..=8).all(|height| offered(shelf).contains_key(&height))));
+    let first = offered(&shelves[0]);
+    for values in shelves.iter().map(offered) {
+        assert!(values.iter().all(|(height, value)| first.get(height).is_none_or(|known| known == value)));
     }
     drop(stops);
     for thread in threads {

@@ -6,6 +6,7 @@ use super::{
     plan::{Planned, plan},
 };
 use crate::{
+    beacon::BeaconWrite,
     call::{CallPrice, CallStatus, outcome},
     env::BlockEnv,
     error::{BlockFault, Error, InvalidTransaction},
@@ -93,6 +94,7 @@ fn environment(
         excess_blob_gas: 0,
         parent_beacon_block_root: block.beacon_root.unwrap_or_default(),
         parent_hash,
+        beacon: BeaconWrite::NONE,
     };
     let env = planned.request.overrides.environment(&env)?;
     let env = BlockEnv { number: planned.number, timestamp: planned.time, ..env };

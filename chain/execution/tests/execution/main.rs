@@ -6,6 +6,7 @@
     reason = "a test stops at the first surprise and computes with small numbers"
 )]
 
+mod beacon;
 mod blocks;
 mod building;
 mod calls;

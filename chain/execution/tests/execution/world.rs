@@ -6,7 +6,7 @@ use alloy_primitives::{
     Signature, TxKind, keccak256,
     map::{AddressMap, B256Map, HashMap},
 };
-use keystead_execution::BlockEnv;
+use keystead_execution::{BeaconWrite, BlockEnv};
 use keystead_types::{Account, Address, B256, Bytes, ChainSpec, ChangeSet, Recovered, StateView, U256, ViewError};
 
 pub(crate) const CHAIN_ID: u64 = 19_283;
@@ -71,6 +71,11 @@ impl World {
 
     pub(crate) fn slot(&self, address: Address, slot: u64) -> U256 {
         self.storage.get(&(address, U256::from(slot))).copied().unwrap_or_default()
+    }
+
+    /// How many slots of an account are not zero.
+    pub(crate) fn slots(&self, address: Address) -> usize {
+        self.storage.iter().filter(|((owner, _), value)| *owner == address && !value.is_zero()).count()
     }
 
     pub(crate) fn code_of(&self, address: Address) -> Option<&Bytes> {
@@ -170,6 +175,7 @@ pub(crate) const fn env() -> BlockEnv {
         prev_randao: B256::repeat_byte(0x4d),
         parent_beacon_block_root: B256::repeat_byte(0xbb),
         parent_hash: B256::repeat_byte(0x99),
+        beacon: BeaconWrite::NONE,
     }
 }
 

@@ -134,6 +134,7 @@ fn case(
         excess_blob_gas: env.current_excess_blob_gas.unwrap_or_default().to(),
         parent_beacon_block_root: B256::ZERO,
         parent_hash: hash_of(number.wrapping_sub(1)),
+        ..BlockEnv::default()
     };
     let spec = ChainSpec::ethereum(config.chainid.to(), env.gas_limit, forks);
     let fork = forks.fork(env.number, env.timestamp, env.difficulty);

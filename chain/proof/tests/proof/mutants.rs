@@ -140,7 +140,7 @@ fn objects(tree: &Tree, places: &[Place], out: &mut Vec<String>) {
 
 fn foreign_headers(tree: &Tree, foreign: &[&str], out: &mut Vec<String>) {
     let Tree::Object(fields) = tree else { return };
-    let at = fields.iter().position(|(name, _)| name == "headers").unwrap();
+    let Some(at) = fields.iter().position(|(name, _)| name == "headers") else { return };
     let Tree::Array(headers) = &fields[at].1 else { return };
     for (index, own) in headers.iter().enumerate() {
         for other in foreign.iter().map(|text| read(text)) {

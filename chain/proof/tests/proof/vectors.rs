@@ -433,6 +433,17 @@ fn outcome(report: &Report) -> char {
 
 /// Runs all mutants of a case and gives their number, digest and outcomes.
 fn mutate(case: &Case, text: &str, foreign: &[&str], keys: &Keys) -> Value {
+    mutate_file(case.name, text, foreign, keys, |mutant, key| case.run(key, mutant))
+}
+
+/// The same for a file of either kind.
+pub(crate) fn mutate_file(
+    name: &str,
+    text: &str,
+    foreign: &[&str],
+    keys: &Keys,
+    judge: impl Fn(&str, &[u8; 96]) -> Report,
+) -> Value {
     let made = mutants(text, foreign);
     let mut digest = Sha256::new();
     let mut outcomes = String::new();
@@ -441,9 +452,9 @@ fn mutate(case: &Case, text: &str, foreign: &[&str], keys: &Keys) -> Value {
     for (mutant, key) in all.chain(made.truncated.iter().map(|mutant| (mutant.as_str(), &keys.own))) {
         digest.update(mutant);
         digest.update("\n");
-        let report = case.run(key, mutant);
+        let report = judge(mutant, key);
         let outcome = outcome(&report);
-        assert_ne!(outcome, 'P', "{}: a mutant was accepted: {report}\n{mutant}", case.name);
+        assert_ne!(outcome, 'P', "{name}: a mutant was accepted: {report}\n{mutant}");
         outcomes.push(outcome);
     }
     json!({
@@ -464,9 +475,9 @@ fn run_lengths(outcomes: &str) -> String {
     runs.iter().map(|(outcome, count)| format!("{count}x{outcome}")).collect::<Vec<_>>().join(" ")
 }
 
-struct Keys {
-    own: [u8; 96],
-    other: [u8; 96],
+pub(crate) struct Keys {
+    pub(crate) own: [u8; 96],
+    pub(crate) other: [u8; 96],
 }
 
 /// The vectors as the code has them now. Every verdict is asserted on the way.

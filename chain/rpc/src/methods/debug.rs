@@ -115,7 +115,7 @@ fn block_by(service: &Service, params: &Params, id: BlockId) -> Result<Json, Rpc
 
 fn block_by_bytes(service: &Service, params: &Params) -> Result<Json, RpcError> {
     let bytes: Bytes = params.get(0)?;
-    let (header, transactions) = decode(&bytes).map_err(|reason| params.wrong(0, &reason))?;
+    let Decoded { env, header, transactions } = decode(&bytes).map_err(|reason| params.wrong(0, &reason))?;
     if header.number == 0 {
         return Err(RpcError::server("genesis is not traceable"));
     }
@@ -128,7 +128,12 @@ fn block_by_bytes(service: &Service, params: &Params) -> Result<Json, RpcError> 
         recovered.push(recover(transaction).map_err(|error| params.wrong(0, &error.to_string()))?);
     }
     let hash = header.hash_slow();
-    let block = Replayable { parent, env: BlockEnv::from(&header), hash, transactions: recovered };
+    // Ethereum's encoding of a block of ours has no place for the beacon values that it was executed with.
+    let env = match service.chain().block(BlockId::Hash(hash))? {
+        Some(known) => BlockEnv::from(&*known),
+        None => env,
+    };
+    let block = Replayable { parent, env, hash, transactions: recovered };
     trace(service, params, &block, |error| match error {
         // The caller made this block: a transaction that may not run in it is the caller's.
         TraceError::Execution(Error::Transaction { .. }) => params.wrong(0, &error.to_string()),
@@ -136,13 +141,25 @@ fn block_by_bytes(service: &Service, params: &Params) -> Result<Json, RpcError> 
     })
 }
 
-fn decode(bytes: &[u8]) -> Result<(alloy_consensus::Header, Vec<Transaction>), String> {
+/// A block that a caller gave.
+struct Decoded {
+    env: BlockEnv,
+    header: alloy_consensus::Header,
+    transactions: Vec<Transaction>,
+}
+
+fn decode(bytes: &[u8]) -> Result<Decoded, String> {
     if let Ok(block) = Block::decode(bytes) {
-        return Ok((block.header().clone(), block.transactions().to_vec()));
+        let (header, transactions) = (block.header().clone(), block.transactions().to_vec());
+        return Ok(Decoded { env: BlockEnv::from(&block), header, transactions });
     }
     let mut rest = bytes;
     match alloy_consensus::Block::<Transaction>::decode(&mut rest) {
-        Ok(block) if rest.is_empty() => Ok((block.header, block.body.transactions)),
+        Ok(block) if rest.is_empty() => Ok(Decoded {
+            env: BlockEnv::from(&block.header),
+            header: block.header,
+            transactions: block.body.transactions,
+        }),
         Ok(_) => Err(format!("expected the RLP of a block, got {} bytes too many", rest.len())),
         Err(error) => Err(format!("expected the RLP of a block: {error}")),
     }

@@ -1,6 +1,6 @@
 //! `keystead_*`: what lets a caller check this node instead of believing it.
 //!
-//! Spec: specs/0001-certificate.md §2, specs/0002-proof-bundle.md §8.
+//! Spec: specs/0001-certificate.md §2, specs/0002-proof-bundle.md §8, specs/0007-beacon.md §7.
 
 use super::Method;
 use crate::{
@@ -10,17 +10,29 @@ use crate::{
     params::{BlockId, FromJson, Param, Params},
     service::Service,
 };
+use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U64, U256};
 use keystead_proof::{
-    Bundle, Claim, ComposeError, HEADERS_MAX, LogPosition, MARKET_ADDRESS, Request, SlotValue, finalization_json,
-    order_slots,
+    BeaconProof, Bundle, Claim, ComposeError, HEADERS_MAX, LogPosition, MARKET_ADDRESS, Request, SlotValue,
+    finalization_json, order_slots,
 };
-use keystead_types::{Certificate, Header, network_namespace};
+use keystead_types::{
+    BEACON_ADDRESS, BEACON_NEWEST_SLOT, BEACON_VALUES_MAX, BeaconBatch, BeaconValue, Certificate, Header,
+    StateView as _, network_namespace,
+};
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 /// The namespace.
 pub(super) const METHODS: &[Method] = &[
+    Method {
+        name: "keystead_getBeacon",
+        about: "The beacon value of a height and the randomness that it gives; with the network key it proves itself.",
+        params: &[Param::required("height", "number, from 1 on")],
+        result: "object: format, chainId, height, value, randomness, as `keystead verify` takes it; null if not yet on chain",
+        work: Work::Read,
+        run: beacon,
+    },
     Method {
         name: "keystead_getFinalization",
         about: "What makes a block final: its certificate or a descendant's, with the headers that link the two.",
@@ -121,6 +133,53 @@ fn finalization(service: &Service, params: &Params) -> Result<Json, RpcError> {
         Some(it) => Ok(Json::from_text(finalization_json(&it.certificate, &it.headers))),
         None => Json::of(&()),
     }
+}
+
+/// Blocks above a height in which its beacon value is looked for. Most values stand in the second block above; with fewer
+/// signers than a quorum for a while, all heights of that while follow later, sixteen in a block.
+const BEACON_BLOCKS_MAX: u64 = 4_096;
+
+fn beacon(service: &Service, params: &Params) -> Result<Json, RpcError> {
+    let height: u64 = params.get(0)?;
+    if height == 0 {
+        return Err(params.wrong(0, "the genesis block has no beacon value: heights begin at 1"));
+    }
+    let state = service.context.store.latest();
+    let newest: u64 = state.storage(&BEACON_ADDRESS, &BEACON_NEWEST_SLOT)?.saturating_to();
+    if height > newest {
+        return Json::of(&());
+    }
+    let value = find_beacon(service, params, height)?;
+    Ok(Json::from_text(BeaconProof::new(service.context.spec.chain_id, height, value).to_json()))
+}
+
+/// The value of a height that is on chain, from the block that carries it.
+///
+/// Values stand in the order of their heights, at most sixteen in a block: so what a block carries tells how many blocks can be
+/// skipped. Blocks without values are told by their headers. Cost: [`BEACON_BLOCKS_MAX`] headers at most.
+fn find_beacon(service: &Service, params: &Params, height: u64) -> Result<BeaconValue, RpcError> {
+    let head = service.chain().head();
+    let mut number = height.saturating_add(1);
+    for _ in 0..BEACON_BLOCKS_MAX {
+        if number > head || params.late() {
+            break;
+        }
+        let mut step = 1;
+        let Some(header) = service.context.store.header(number)? else { break };
+        if header.requests_hash != Some(EMPTY_REQUESTS_HASH) {
+            let block = service.context.store.block(number)?;
+            let batch = block.and_then(|block| BeaconBatch::among(block.requests()).ok().flatten());
+            if let Some(value) = batch.as_ref().and_then(|batch| batch.value(height)) {
+                return Ok(value);
+            }
+            let missing = batch.map_or(0, |batch| height.saturating_sub(batch.last()));
+            step = missing.div_ceil(BEACON_VALUES_MAX as u64).max(1);
+        }
+        number = number.saturating_add(step);
+    }
+    Err(RpcError::server(format!(
+        "the beacon value of height {height} is on chain, but not in the {BEACON_BLOCKS_MAX} blocks above it that this node keeps"
+    )))
 }
 
 /// The request of `keystead_getProof`.

@@ -161,6 +161,7 @@ impl Plan {
             excess_blob_gas: excess.unwrap_or_default(),
             parent_beacon_block_root: attributes.beacon_root.unwrap_or_default(),
             parent_hash,
+            ..BlockEnv::default()
         };
         let transactions = match params.find::<Vec<Bytes>>(2)? {
             Some(given) => read_all(params, &given)?,

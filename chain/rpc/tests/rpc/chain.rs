@@ -16,13 +16,13 @@ use alloy_eips::{
     eip7702::{Authorization, SignedAuthorization},
 };
 use alloy_primitives::{Address, B256, Bytes, Signature, TxKind, U256, keccak256};
-use keystead_execution::{BlockEnv, execute};
+use keystead_execution::{BeaconWrite, BlockEnv, execute};
 use keystead_mempool::{Limits, Pool};
 use keystead_rpc::{Context, Network, ServerLimits, Submit, SubmitError, ValidatorInfo};
 use keystead_state::{Commit, History, Options, Store};
 use keystead_types::{
-    Block, BlockParts, Certificate, ChainSpec, ConsensusContext, Genesis, GenesisAccount, Recovered, Seed,
-    StateView as _, Transaction,
+    BEACON_ADDRESS, BeaconBatch, BeaconValue, Block, BlockParts, Certificate, ChainSpec, ConsensusContext, Genesis,
+    GenesisAccount, Recovered, Seed, StateView as _, Transaction,
 };
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{
@@ -167,10 +167,23 @@ impl Chain {
         Self::with_history(History::Blocks(3))
     }
 
+    /// The same with the contract `Beacon`, in a store that keeps all states.
+    pub fn with_beacon() -> Self {
+        let artifact: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../contracts/artifacts/Beacon.json")).unwrap();
+        let code = artifact["deployedBytecode"].as_str().unwrap().parse().unwrap();
+        Self::of(History::Archive, Some((BEACON_ADDRESS, GenesisAccount { nonce: 1, code, ..Default::default() })))
+    }
+
     /// Only the genesis block, in a store that keeps so many old states.
     fn with_history(history: History) -> Self {
+        Self::of(history, None)
+    }
+
+    fn of(history: History, contract: Option<(Address, GenesisAccount)>) -> Self {
         let rich = || GenesisAccount { balance: U256::from(1_000 * ETHER), ..GenesisAccount::default() };
-        let accounts = [(Person::alice().address, rich()), (Person::bob().address, rich())].into();
+        let accounts =
+            [(Person::alice().address, rich()), (Person::bob().address, rich())].into_iter().chain(contract).collect();
         let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts, header: None };
         let dir = tempfile::tempdir().unwrap();
         let options = Options { recent_states: 2, cache_bytes: 1 << 20, history, ..Options::default() };
@@ -242,6 +255,21 @@ impl Chain {
 
     /// Executes and commits the next block with these transactions, and tells the pool.
     pub fn produce(&self, transactions: Vec<Transaction>) {
+        self.produce_with(None, transactions);
+    }
+
+    /// The same with the beacon values of `count` heights from `first` on.
+    pub fn produce_beacon(&self, first: u64, count: u64, transactions: Vec<Transaction>) {
+        let values = (first..first + count).map(|height| self.beacon(height)).collect();
+        self.produce_with(Some(BeaconBatch::new(first, values).unwrap()), transactions);
+    }
+
+    /// The beacon value of a height, as the committee would sign it.
+    pub fn beacon(&self, height: u64) -> BeaconValue {
+        BeaconValue(self.key.sign(&BeaconValue::message(CHAIN_ID, height), DST, &[]).compress())
+    }
+
+    fn produce_with(&self, beacon: Option<BeaconBatch>, transactions: Vec<Transaction>) {
         let parent = self.store.block(self.store.head().number).unwrap().unwrap();
         let number = parent.number() + 1;
         let context = context(number);
@@ -256,6 +284,7 @@ impl Chain {
             prev_randao: context.mix_hash(),
             parent_beacon_block_root: context.hash(),
             parent_hash: parent.hash(),
+            beacon: beacon.as_ref().map(BeaconWrite::from).unwrap_or_default(),
             ..BlockEnv::default()
         };
         let recovered: Vec<_> = transactions.iter().cloned().map(recovered).collect();
@@ -277,7 +306,7 @@ impl Chain {
             base_fee: env.base_fee,
             transactions,
             context,
-            requests: Vec::new(),
+            requests: beacon.iter().map(BeaconBatch::request).collect(),
         }));
         let commit = Commit {
             snapshot: child.seal(block.hash()),

@@ -100,6 +100,7 @@ fn answers_have_the_shapes_of_the_document() {
     let alice = Person::alice().address;
     let mut calls = vec![
         ("keystead_validators", json!([])),
+        ("keystead_getBeacon", json!(["0x3"])),
         ("keystead_getFinalization", json!(["0x3"])),
         ("keystead_getFinalization", json!(["0x7"])),
         ("keystead_getGenesis", json!([])),

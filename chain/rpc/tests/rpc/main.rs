@@ -10,6 +10,7 @@
 )]
 #![allow(unreachable_pub, missing_docs, reason = "a test program has no public items")]
 
+mod beacon;
 mod blocks;
 mod calls;
 mod chain;

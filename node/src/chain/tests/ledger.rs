@@ -18,7 +18,7 @@ fn build(parts: &Parts, view: u64) -> Arc<Block> {
     context.seeds = vec![keystead_types::Seed([2; 48]); context.seed_count()];
     let parent = parts.store.genesis();
     let timestamp_ms = parent.timestamp_ms() + view;
-    parts.chain.build(BuildRequest { parent, context, timestamp_ms }).unwrap()
+    parts.chain.build(BuildRequest { parent, context, timestamp_ms, beacon: Vec::new() }).unwrap()
 }
 
 /// A node that catches up may be asked to judge, and to execute again, a block whose height another block has won. It

@@ -8,6 +8,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod beacon;
 mod clock;
 mod ear;
 mod hostile;

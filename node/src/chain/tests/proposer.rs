@@ -41,6 +41,10 @@ impl Ledger for Proposer {
         self.inner.commit(block, certificate)
     }
 
+    fn beacon_newest(&self) -> Result<Option<u64>, LedgerError> {
+        self.inner.beacon_newest()
+    }
+
     fn demanded(&self) -> BoxFuture<'static, ()> {
         self.inner.demanded()
     }

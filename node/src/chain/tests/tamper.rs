@@ -8,7 +8,7 @@ use super::validators::{BURNER, CHAIN_ID, call, sign, signer};
 use alloy_consensus::{SignableTransaction as _, TxEip1559};
 use alloy_primitives::{Address, B256, Bloom, Bytes, Signature, U256};
 use keystead_consensus::BuildRequest;
-use keystead_types::{BODY_BYTES_MAX, Block, BlockParts, Seed, TRANSACTION_BYTES_MAX, Transaction};
+use keystead_types::{BODY_BYTES_MAX, BeaconValue, Block, BlockParts, Seed, TRANSACTION_BYTES_MAX, Transaction};
 
 /// One lie.
 pub(super) struct Tamper {
@@ -48,6 +48,13 @@ pub(super) const TAMPERS: &[Tamper] = &[
     header("base fee", &["refusing a block", "wrong base fee"], |parts| parts.base_fee += 1),
     header("requests", &["refusing a block", "requests of an unknown type"], |parts| {
         parts.requests = vec![Bytes::from_static(&[0xd1, 1])];
+    }),
+    header("beacon request", &["refusing a block", "beacon values have the wrong length"], |parts| {
+        parts.requests = vec![Bytes::from_static(&[0xb0, 1])];
+    }),
+    // Of every height below the block's own: the honest builder takes those that come next.
+    request("beacon value", &["refusing a block", "wrong beacon value"], |request| {
+        request.beacon = (1..=request.parent.number()).map(|height| (height, BeaconValue([0x97; 48]))).collect();
     }),
     nameless(header("parent", &["ParentDigest"], |parts| parts.parent_hash = junk())),
     nameless(header("height", &["err=Height"], |parts| parts.number += 5)),

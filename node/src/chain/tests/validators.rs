@@ -42,6 +42,7 @@ const PACING: Pacing = Pacing {
 
 pub(super) struct Validators {
     all: Vec<Validator>,
+    pub(super) network_key: [u8; 96],
     _folder: tempfile::TempDir,
     _machine: MutexGuard<'static, ()>,
 }
@@ -96,7 +97,7 @@ impl Validators {
             let directory = folder.path().join(index.to_string());
             Validator::start(&directory, &genesis, keys(member), &peers, index, |chain| wrap(index, chain))
         });
-        Self { all: all.collect(), _folder: folder, _machine: machine }
+        Self { all: all.collect(), network_key: dealing.network_key, _folder: folder, _machine: machine }
     }
 
     /// Height of a validator's last final block.
@@ -106,6 +107,10 @@ impl Validators {
 
     pub(super) fn header(&self, index: usize, height: u64) -> Header {
         self.all[index].store.header(height).unwrap().unwrap()
+    }
+
+    pub(super) fn store(&self, index: usize) -> &Store {
+        &self.all[index].store
     }
 
     pub(super) fn is_final(&self, index: usize, hash: &B256) -> bool {
@@ -227,6 +232,8 @@ pub(super) fn genesis() -> Genesis {
         (eip2935::HISTORY_STORAGE_ADDRESS, contract(eip2935::HISTORY_STORAGE_CODE.clone())),
         (BURNER, contract(Bytes::from_static(&[0xfe]))),
     ]);
+    let ours = keystead_contracts::genesis::contracts();
+    accounts.extend(ours.map(|it| (it.address, contract(it.code))));
     let balance = U256::from(10).pow(U256::from(24));
     for seed in 1..=3 {
         accounts.insert(signer(seed).address(), GenesisAccount { balance, ..GenesisAccount::default() });

@@ -17,7 +17,7 @@ use alloy_rlp::Encodable;
 
 const SIDE: u32 = 32;
 const LINKS: u32 = 3;
-const TIMES: Times = Times { root_ms: 40, answer_ms: 20 };
+const TIMES: Times = Times { root_ms: 40, vectors_ms: 10, answer_ms: 20 };
 
 fn beacon(number: u64) -> B256 {
     keccak256(number.to_be_bytes())
@@ -158,6 +158,33 @@ fn a_prover_that_skipped_a_product_or_kept_too_little_is_caught() {
     let vectors = lost.vectors(committed.vector_beacon);
     let committed = Committed { vectors_root: Prover::vectors_root(&vectors), ..committed };
     assert!(verify(&challenge, committed, &lost.open(&vectors, committed.rows_beacon), TIMES).is_err());
+}
+
+#[test]
+fn a_prover_that_dropped_the_last_matrix_cannot_make_its_vector_though_it_can_make_every_row_again() {
+    let challenge = challenge(1, 64, 8);
+    let honest = Prover::new(challenge);
+    let (committed, mut vectors) = play(&challenge, &honest, 1);
+    // Each row of the last result takes only side^2 steps, so it can open them all; the vector takes all rows.
+    vectors[LINKS as usize] = vec![0; SIDE as usize];
+    let committed = Committed { vectors_root: Prover::vectors_root(&vectors), ..committed };
+    let outcome = verify(&challenge, committed, &honest.open(&vectors, committed.rows_beacon), TIMES);
+    assert!(matches!(outcome, Err(Error::Vector { link: LINKS, .. })), "{outcome:?}");
+}
+
+#[test]
+fn memory_counts_only_if_the_vectors_came_too_soon_to_make_the_matrices_again() {
+    let shape = Shape::new(512, 1).unwrap();
+    let challenge = Challenge { shape, deadline_ms: 60_000, ..challenge(1, 2, 9) };
+    let prover = Prover::new(challenge);
+    let (committed, vectors) = play(&challenge, &prover, 1);
+    let answer = prover.open(&vectors, committed.rows_beacon);
+    let at = |vectors_ms| verify(&challenge, committed, &answer, Times { root_ms: 4_000, vectors_ms, answer_ms: 1 });
+    assert_eq!(at(1_000).unwrap().bands().memory.unwrap().at_least(), 1, "512 * 512 words are a MiB");
+    assert_eq!(at(1_001).unwrap().bands().memory, None);
+    let deadline_ms = shape.vectors_deadline_ms();
+    assert!(at(deadline_ms).is_ok());
+    assert_eq!(at(deadline_ms + 1), Err(Error::LateVectors { took_ms: deadline_ms + 1, deadline_ms }));
 }
 
 #[test]

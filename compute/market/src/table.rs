@@ -23,7 +23,7 @@ use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_job::{Class, Runtime};
 use std::collections::BTreeMap;
 
-/// Offers in one table: about 300 bytes each, so at most 300 MB.
+/// Offers in one table: about 400 bytes each with their place in the map of keys, so at most 400 MB.
 pub const OFFERS_MAX: usize = 1_000_000;
 /// Currencies that a table lists.
 pub const CURRENCIES_MAX: usize = 64;

@@ -106,7 +106,13 @@ impl Shape {
         side.wrapping_mul(side).wrapping_mul(side).wrapping_mul(self.links as u64)
     }
 
-    /// Rows of all matrices, below 2^27.
+    /// The time for the vectors, milliseconds: [`GRACE_MS`], and one for every 4 MiB, so about 4 GiB a second.
+    #[must_use]
+    pub const fn vectors_deadline_ms(self) -> u64 {
+        GRACE_MS.saturating_add(self.memory_bytes().wrapping_shr(22))
+    }
+
+    /// Rows of all matrices, at most 2^27.
     #[must_use]
     pub const fn rows(self) -> u32 {
         self.side.wrapping_mul(self.links)

@@ -24,7 +24,7 @@ pub struct OpenedRow {
 /// The product of one mixed matrix with its vector, with its path.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
 pub struct OpenedVector {
-    /// Which product; 0 is that of the seeded matrix.
+    /// Which matrix; 0 is the seeded one, then the results of the products.
     pub link: u32,
     /// Words, little-endian.
     pub bytes: Bytes,
@@ -124,7 +124,7 @@ impl Prover {
         }
     }
 
-    /// The products with the vectors that a later beacon value gives.
+    /// The products with the vectors that a later beacon value gives: of the seeded matrix and of every result, mixed.
     #[must_use]
     pub fn vectors(&self, beacon: B256) -> Vec<Vec<u32>> {
         let side = self.challenge.shape.side();
@@ -133,7 +133,7 @@ impl Prover {
             let vector = seeded_row(&key, link, side);
             self.factor(link as usize).chunks_exact(side as usize).map(|row| dot(row, &vector)).collect()
         };
-        (0..self.challenge.shape.links()).map(product).collect()
+        (0..=self.challenge.shape.links()).map(product).collect()
     }
 
     /// The second commitment.
@@ -167,11 +167,12 @@ fn vectors_tree(vectors: &[Vec<u32>]) -> Tree {
     Tree::new(&vectors.iter().map(|vector| blob_hash(&to_bytes(vector))).collect::<Vec<_>>())
 }
 
-/// Rows and vectors that a draw needs: of each product the row of its result, and of its factor unless that is the seeded matrix.
+/// Rows and vectors that a draw needs: of each product the row of its result, and of its factor unless that is the seeded matrix; the vectors
+/// of both.
 pub(super) fn needed(drawn: &[(u32, u32)], side: u32) -> (BTreeSet<u32>, BTreeSet<u32>) {
     let (mut rows, mut links) = (BTreeSet::new(), BTreeSet::new());
     for (link, row) in drawn {
-        links.insert(*link);
+        links.extend([*link, link.wrapping_add(1)]);
         rows.insert(link.wrapping_mul(side).wrapping_add(*row));
         rows.extend(link.checked_sub(1).map(|before| before.wrapping_mul(side).wrapping_add(*row)));
     }

@@ -17,7 +17,7 @@ use alloy_rlp::Encodable;
 
 const SIDE: u32 = 32;
 const LINKS: u32 = 3;
-const TIMES: Times = Times { root_ms: 40, answer_ms: 20 };
+const TIMES: Times = Times { root_ms: 40, vectors_ms: 10, answer_ms: 20 };
 
 fn beacon(number: u64) -> B256 {
     keccak256(number.to_be_bytes())
@@ -40,10 +40,9 @@ fn challenge(device: u8, opened: u32, round: u64) -> Challenge {
 }
 
 /// Plays the rounds after the first commitment.
-fn play(challenge: &Challenge, prover: &Prover, beacons: u64) -> (Committed, Vec<Vec<u32>>) {
+fn play(prover: &Prover, beacons: u64) -> (Committed, Vec<Vec<u32>>) {
     let vector_beacon = beacon(beacons.wrapping_mul(2).wrapping_add(1 << 40));
     let vectors = prover.vectors(vector_beacon);
-    let _ = challenge;
     let rows_beacon = beacon(beacons.wrapping_mul(2).wrapping_add(1 << 41));
     (
         Committed { root: prover.root(), vector_beacon, vectors_root: Prover::vectors_root(&vectors), rows_beacon },
@@ -52,7 +51,7 @@ fn play(challenge: &Challenge, prover: &Prover, beacons: u64) -> (Committed, Vec
 }
 
 fn outcome(challenge: &Challenge, prover: &Prover, beacons: u64) -> Result<Verified, Error> {
-    let (committed, vectors) = play(challenge, prover, beacons);
+    let (committed, vectors) = play(prover, beacons);
     verify(challenge, committed, &prover.open(&vectors, committed.rows_beacon), TIMES)
 }
 
@@ -73,7 +72,7 @@ fn an_honest_answer_is_verified_and_survives_its_encoding() {
     for round in 0..20 {
         let challenge = challenge(1, 64, round);
         let prover = Prover::new(challenge);
-        let (committed, vectors) = play(&challenge, &prover, round);
+        let (committed, vectors) = play(&prover, round);
         let answer = prover.open(&vectors, committed.rows_beacon);
         let mut bytes = Vec::new();
         answer.encode(&mut bytes);
@@ -150,7 +149,7 @@ fn a_prover_that_skipped_a_product_or_kept_too_little_is_caught() {
     assert!(matches!(outcome(&challenge, &skipped, 1), Err(Error::Product { link: 1, .. })));
     // It committed to all, then lost a matrix, and opens zeros where it had words.
     let mut lost = Prover::new(challenge);
-    let (committed, vectors) = play(&challenge, &lost, 2);
+    let (committed, vectors) = play(&lost, 2);
     lost.matrices[1].fill(0);
     let answer = lost.open(&vectors, committed.rows_beacon);
     assert!(matches!(verify(&challenge, committed, &answer, TIMES), Err(Error::RowPath { .. })));
@@ -161,6 +160,33 @@ fn a_prover_that_skipped_a_product_or_kept_too_little_is_caught() {
 }
 
 #[test]
+fn a_prover_that_dropped_the_last_matrix_cannot_make_its_vector_though_it_can_make_every_row_again() {
+    let challenge = challenge(1, 64, 8);
+    let honest = Prover::new(challenge);
+    let (committed, mut vectors) = play(&honest, 1);
+    // Each row of the last result takes only side^2 steps, so it can open them all; the vector takes all rows.
+    vectors[LINKS as usize] = vec![0; SIDE as usize];
+    let committed = Committed { vectors_root: Prover::vectors_root(&vectors), ..committed };
+    let outcome = verify(&challenge, committed, &honest.open(&vectors, committed.rows_beacon), TIMES);
+    assert!(matches!(outcome, Err(Error::Vector { link: LINKS, .. })), "{outcome:?}");
+}
+
+#[test]
+fn memory_counts_only_if_the_vectors_came_too_soon_to_make_the_matrices_again() {
+    let shape = Shape::new(512, 1).unwrap();
+    let challenge = Challenge { shape, deadline_ms: 60_000, ..challenge(1, 2, 9) };
+    let prover = Prover::new(challenge);
+    let (committed, vectors) = play(&prover, 1);
+    let answer = prover.open(&vectors, committed.rows_beacon);
+    let at = |vectors_ms| verify(&challenge, committed, &answer, Times { root_ms: 4_000, vectors_ms, answer_ms: 1 });
+    assert_eq!(at(1_000).unwrap().bands().memory.unwrap().at_least(), 1, "512 * 512 words are a MiB");
+    assert_eq!(at(1_001).unwrap().bands().memory, None);
+    let deadline_ms = shape.vectors_deadline_ms();
+    assert!(at(deadline_ms).is_ok());
+    assert_eq!(at(deadline_ms + 1), Err(Error::LateVectors { took_ms: deadline_ms + 1, deadline_ms }));
+}
+
+#[test]
 fn vectors_that_are_made_to_fit_a_wrong_row_fit_no_other_row() {
     let challenge = challenge(1, 8, 4);
     let prover = chain(&challenge, |link, result| {
@@ -168,7 +194,7 @@ fn vectors_that_are_made_to_fit_a_wrong_row_fit_no_other_row() {
             result[0] = result[0].wrapping_add(77);
         }
     });
-    let (honest, mut vectors) = play(&challenge, &prover, 1);
+    let (honest, mut vectors) = play(&prover, 1);
     // Knowing the vector, it changes one word of the product so that the wrong row 0 passes.
     let vector = seeded_row(&challenge.vector_key(prover.root(), honest.vector_beacon), 0, SIDE);
     let factor = seeded_row(&challenge.key(), 0, SIDE);
@@ -193,14 +219,14 @@ fn an_answer_for_another_device_or_of_another_round_proves_nothing() {
         let prover = Prover::new(foreign);
         // It tells the truth about another challenge, or draws as this one does: both are caught.
         assert!(outcome(&mine, &prover, 1).is_err());
-        let (committed, vectors) = play(&foreign, &prover, 1);
+        let (committed, vectors) = play(&prover, 1);
         let as_mine = Prover::holding(mine, prover.matrices.clone());
         assert!(verify(&mine, committed, &as_mine.open(&vectors, committed.rows_beacon), TIMES).is_err());
         assert!(outcome(&mine, &as_mine, 1).is_err());
     }
     // An answer to earlier draws does not fit the next ones.
     let prover = Prover::new(mine);
-    let (committed, vectors) = play(&mine, &prover, 1);
+    let (committed, vectors) = play(&prover, 1);
     let answer = prover.open(&vectors, committed.rows_beacon);
     let later = Committed { rows_beacon: beacon(99), ..committed };
     assert!(matches!(verify(&mine, later, &answer, TIMES), Err(Error::OtherRows { .. })));
@@ -228,7 +254,7 @@ fn one_late_or_missing_device_leaves_the_whole_owner_without_a_proof() {
 
     let first = challenges[0];
     let prover = Prover::new(first);
-    let (committed, vectors) = play(&first, &prover, 1);
+    let (committed, vectors) = play(&prover, 1);
     let answer = prover.open(&vectors, committed.rows_beacon);
     let at = |root_ms| verify(&first, committed, &answer, Times { root_ms, ..TIMES });
     assert!(at(first.deadline_ms).is_ok());
@@ -240,7 +266,7 @@ fn one_late_or_missing_device_leaves_the_whole_owner_without_a_proof() {
 fn hostile_answers_are_refused_before_any_arithmetic() {
     let challenge = challenge(1, 8, 6);
     let prover = Prover::new(challenge);
-    let (committed, vectors) = play(&challenge, &prover, 1);
+    let (committed, vectors) = play(&prover, 1);
     let good = prover.open(&vectors, committed.rows_beacon);
     let with = |change: &dyn Fn(&mut Answer)| {
         let mut answer = good.clone();

@@ -19,6 +19,10 @@ use alloy_rlp::Decodable;
 use keystead_job::blob_hash;
 use std::collections::BTreeMap;
 
+/// How much longer than the vectors the products must have taken, so that the memory counts: more than a quarter of the matrices cannot
+/// have been made again.
+pub const KEPT_RATIO: u64 = 4;
+
 /// Why an answer proves nothing. *Late* and *missing* are no fraud; the others are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
@@ -26,6 +30,14 @@ pub enum Error {
     #[error("answer is late: took_ms={took_ms} deadline_ms={deadline_ms}")]
     Late {
         /// From the challenge's block to the root's, milliseconds.
+        took_ms: u64,
+        /// Allowed.
+        deadline_ms: u64,
+    },
+    /// The vectors' root came after its deadline.
+    #[error("vectors are late: took_ms={took_ms} deadline_ms={deadline_ms}")]
+    LateVectors {
+        /// From the beacon's block to the root's, milliseconds.
         took_ms: u64,
         /// Allowed.
         deadline_ms: u64,
@@ -132,6 +144,8 @@ pub struct Committed {
 pub struct Times {
     /// From the challenge's block to the root's, milliseconds; so throughput is never overstated.
     pub root_ms: u64,
+    /// From the block of the vectors' beacon value to the block of their root, milliseconds.
+    pub vectors_ms: u64,
     /// From the request for the rows to the last byte of the answer, milliseconds.
     pub answer_ms: u64,
 }
@@ -171,11 +185,11 @@ pub fn read_answer(challenge: &Challenge, bytes: &[u8]) -> Result<Answer, Error>
     if rest.is_empty() { Ok(answer) } else { Err(Error::TrailingBytes(rest.len())) }
 }
 
-/// Longest encoding of an answer, bytes: two rows and a vector for each draw, and 1,024 bytes for each path of at most 27 hashes.
+/// Longest encoding of an answer, bytes: two rows and two vectors for each draw, and 1,024 bytes for each path of at most 27 hashes.
 #[must_use]
 pub fn answer_bytes_max(challenge: &Challenge) -> usize {
     let one = (challenge.shape.side() as usize).wrapping_mul(4).wrapping_add(1_024);
-    (challenge.opened() as usize).wrapping_mul(3).wrapping_mul(one)
+    (challenge.opened() as usize).wrapping_mul(4).wrapping_mul(one)
 }
 
 /// Checks one answer: time, shape, paths, then the arithmetic of every drawn row. About `3 * opened * side` steps and the hashes of the
@@ -186,6 +200,10 @@ pub fn answer_bytes_max(challenge: &Challenge) -> usize {
 pub fn verify(challenge: &Challenge, committed: Committed, answer: &Answer, times: Times) -> Result<Verified, Error> {
     if times.root_ms > challenge.deadline_ms {
         return Err(Error::Late { took_ms: times.root_ms, deadline_ms: challenge.deadline_ms });
+    }
+    let deadline_ms = challenge.shape.vectors_deadline_ms();
+    if times.vectors_ms > deadline_ms {
+        return Err(Error::LateVectors { took_ms: times.vectors_ms, deadline_ms });
     }
     let drawn = challenge.draw(committed.root, committed.vectors_root, committed.rows_beacon);
     let opened = Opened::read(challenge, committed, answer, &drawn)?;
@@ -206,6 +224,13 @@ pub fn verify(challenge: &Challenge, committed: Committed, answer: &Answer, time
         if dot(opened.row(at), vector) != dot(&factor, product) {
             return Err(Error::Product { link, row });
         }
+        // The result, too, must have been there as a whole when the vectors came.
+        let result: Vec<u32> = opened.row(at).iter().copied().map(mix).collect();
+        let above = link.wrapping_add(1);
+        let vector = vectors.entry(above).or_insert_with(|| seeded_row(&vector_key, above, side));
+        if opened.vector(above).get(row as usize) != Some(&dot(&result, vector)) {
+            return Err(Error::Vector { link: above, row });
+        }
     }
     Ok(Verified { challenge: challenge.id(), bands: measured(challenge, answer.bytes(), times) })
 }
@@ -215,9 +240,11 @@ fn measured(challenge: &Challenge, bytes: u64, times: Times) -> Bands {
     // Steps in a millisecond are thousands a second; a million a second are a thousandth of that.
     let mop_per_s = shape.work().checked_div(times.root_ms.max(1).saturating_mul(1_000)).unwrap_or(0);
     let kib_per_s = bytes.saturating_mul(1_000).checked_div(times.answer_ms.max(1).saturating_mul(1_024)).unwrap_or(0);
+    // Who could do a good part of the chain again before the vectors were due need not have kept it.
+    let kept = times.root_ms >= times.vectors_ms.saturating_mul(KEPT_RATIO);
     Bands {
         throughput: Band::of(mop_per_s),
-        memory: Band::of(shape.memory_bytes().wrapping_shr(20)),
+        memory: if kept { Band::of(shape.memory_bytes().wrapping_shr(20)) } else { None },
         bandwidth: if bytes >= TRANSFER_BYTES_MIN { Band::of(kib_per_s) } else { None },
     }
 }
@@ -253,7 +280,8 @@ impl Opened {
             }
         }
         for vector in &answer.vectors {
-            if !under(vector.link, shape.links(), &vector.bytes, &vector.path, committed.vectors_root) {
+            if !under(vector.link, shape.links().saturating_add(1), &vector.bytes, &vector.path, committed.vectors_root)
+            {
                 return Err(Error::VectorPath { link: vector.link });
             }
         }

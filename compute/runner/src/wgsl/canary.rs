@@ -71,7 +71,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 /// Inputs of the kernel with a known answer, and the words of its output.
 pub(super) const COMMON: [u32; 2] = [0xdead_beef, 0x8000_0001];
 pub(super) const UNIT: u32 = 0xffff_fff0;
-pub(super) const ANSWER_WORDS: u64 = 65;
+pub(super) const ANSWER_WORDS: u32 = 65;
 
 /// The loop lengths of the canary: the bound of the format, and one beyond lavapipe's silent limit of 65,535.
 pub(super) const WITHIN: u32 = 32_768;
@@ -149,7 +149,7 @@ fn divergent_loop(found: &[Found]) -> Result<Loops, Failure> {
 fn known_answer(found: &[Found]) -> Result<bool, Failure> {
     let common: Vec<u8> = COMMON.iter().flat_map(|word| word.to_le_bytes()).collect();
     let module = admitted(KNOWN_ANSWER.as_bytes())?.instrumented(WITHIN);
-    let kernel = Kernel::new(found, module, small_limits(1, ANSWER_WORDS * 4), &common)?;
+    let kernel = Kernel::new(found, module, small_limits(1, u64::from(ANSWER_WORDS).saturating_mul(4)), &common)?;
     let (first, second) = (kernel.run(&UNIT.to_le_bytes())?, kernel.run(&UNIT.to_le_bytes())?);
     let expected: Vec<u8> = expected_answer().iter().flat_map(|word| word.to_le_bytes()).collect();
     Ok(first == second && first == expected)

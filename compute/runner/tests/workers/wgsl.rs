@@ -57,7 +57,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }";
 
 /// [`HASH`], on the processor.
-fn mix(seed: u32, index: u32) -> u32 {
+const fn mix(seed: u32, index: u32) -> u32 {
     let mut h = seed ^ index.wrapping_mul(2_654_435_769);
     h ^= h >> 16;
     h = h.wrapping_mul(2_246_822_507);

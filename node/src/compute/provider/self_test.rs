@@ -26,7 +26,10 @@ impl Capability {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
                 Ok(test) if test.device.as_ref().is_some_and(|device| device.kind == DeviceKind::Reference) => {
-                    say(&format!("  {runtime}  not offered: no Vulkan, Metal or DX12 adapter, only the {}", test.engine));
+                    say(&format!(
+                        "  {runtime}  not offered: no Vulkan, Metal or DX12 adapter, only the {}",
+                        test.engine
+                    ));
                 }
                 Ok(test) => {
                     show(&test);

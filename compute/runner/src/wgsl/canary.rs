@@ -150,7 +150,7 @@ fn divergent_loop(found: &[Found]) -> Result<Loops, Failure> {
 fn known_answer(found: &[Found]) -> Result<bool, Failure> {
     let common: Vec<u8> = COMMON.iter().flat_map(|word| word.to_le_bytes()).collect();
     let module = admitted(KNOWN_ANSWER.as_bytes(), Class::Exact)?.instrumented(WITHIN);
-    let kernel = Kernel::new(found, module, small_limits(1, u64::from(ANSWER_WORDS) * 4), &common)?;
+    let kernel = Kernel::new(found, module, small_limits(1, u64::from(ANSWER_WORDS).saturating_mul(4)), &common)?;
     let (first, second) = (kernel.run(&UNIT.to_le_bytes())?, kernel.run(&UNIT.to_le_bytes())?);
     let expected: Vec<u8> = expected_answer().iter().flat_map(|word| word.to_le_bytes()).collect();
     Ok(first == second && first == expected)

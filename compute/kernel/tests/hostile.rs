@@ -67,6 +67,15 @@ fn moving_large_arrays_counts_as_much_as_it_moves() {
 }
 
 #[test]
+fn setting_up_invocations_counts_as_much_as_it_moves() {
+    let source = kernel("var<private> big: array<u32, 1000000>;", "output[0] = big[lane];");
+    let started = std::time::Instant::now();
+    let dispatch = Dispatch { workgroups: [65_535, 65_535, 1], ..DISPATCH };
+    assert_eq!(admitted(&source).program().unwrap().run(&dispatch), Err(Error::Steps { max: 10_000_000 }));
+    assert!(started.elapsed().as_secs() < 20, "nothing near the work of all workgroups");
+}
+
+#[test]
 fn arrays_beyond_the_register_file_are_refused_before_they_are_allocated() {
     for declarations in [
         "var<private> t: array<u32, 4194305>;",

@@ -150,6 +150,7 @@ impl<'a, A: Arithmetic> Machine<'a, A> {
     /// Runs one workgroup to its end.
     pub(super) fn workgroup(&mut self, workgroup: [u32; 3]) -> Result<(), Error> {
         self.world.shared.fill(0);
+        self.spend(self.program.shared_words);
         let [x, y, z] = self.program.workgroup_size;
         let locals = (0..z).flat_map(|z| (0..y).flat_map(move |y| (0..x).map(move |x| [x, y, z])));
         if self.program.has_barriers {
@@ -165,9 +166,15 @@ impl<'a, A: Arithmetic> Machine<'a, A> {
         Ok(())
     }
 
+    /// Counts moved words as steps; whether they are too many is seen at the next operation.
+    fn spend(&mut self, words: u32) {
+        self.budget.steps = self.budget.steps.saturating_add(u64::from(words));
+    }
+
     /// Gives an invocation its first registers.
     fn begin(&mut self, lane: usize, workgroup: [u32; 3], local: [u32; 3]) {
         let program = self.program;
+        self.spend(program.private_words);
         self.lanes[lane] = Lane { next: program.entry, ..Lane::default() };
         let count = program.registers();
         let first = lane.saturating_mul(count);

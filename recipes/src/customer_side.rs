@@ -1,6 +1,6 @@
 //! What every recipe offers to the customer's program, and the list of the recipes there are.
 
-use crate::{Error, Inputs, align::Align, value_at_risk::ValueAtRisk};
+use crate::{Error, Inputs, align::Align, sha256_search::Sha256Search, value_at_risk::ValueAtRisk};
 use core::fmt::Debug;
 use keystead_job::{Limits, Recipe, parameter::Parameters};
 
@@ -68,7 +68,7 @@ pub trait CustomerSide: Debug + Send + Sync {
 /// Every recipe of this build, by name.
 #[must_use]
 pub const fn all() -> &'static [&'static dyn CustomerSide] {
-    &[&Align, &ValueAtRisk]
+    &[&Align, &Sha256Search, &ValueAtRisk]
 }
 
 /// The recipe of this name.
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn every_manifest_is_valid_and_names_its_own_program() {
-        assert_eq!(all().len(), 2);
+        assert_eq!(all().len(), 3);
         for side in all() {
             let recipe = side.recipe().unwrap();
             assert_eq!(recipe.name.as_str(), side.name());

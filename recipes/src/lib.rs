@@ -16,6 +16,8 @@ pub mod align;
 mod customer_side;
 mod error;
 mod inputs;
+mod settings;
+pub mod sha256_search;
 pub mod value_at_risk;
 mod words;
 

@@ -1,4 +1,4 @@
-//! The recipes' outside checks: real input from packages, results compared with parasail and numpy.
+//! The recipes' outside checks: real input from packages, results compared with independent software.
 
 use crate::{
     process::{build_workspace, run as run_command, target, tee},
@@ -24,6 +24,7 @@ struct Check {
 const USUAL: &[Check] = &[
     Check { recipe: "align", inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")], label: "insulin" },
     Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], label: "luxc" },
+    Check { recipe: "sha256-search", inputs: &[], label: "text" },
     Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], label: "stocks" },
 ];
 

@@ -11,7 +11,9 @@ pub struct Plan {
     pub common: Vec<u8>,
     /// The unit inputs in unit order; 1 to `keystead_job::limits::UNIT_COUNT_MAX`.
     pub units: Vec<Vec<u8>>,
-    /// The recipe's limits, lowered to what this job needs; they pass `Limits::check` for the recipe's runtime.
+    /// How often the program is applied to each unit: 1 unless the recipe is iterative, at most the manifest's `segments_max`.
+    pub segment_count: u32,
+    /// The recipe's limits, lowered to what one segment of this job needs; they pass `Limits::check` for the recipe's runtime.
     pub limits: Limits,
 }
 
@@ -35,6 +37,11 @@ pub trait CustomerSide: Debug + Send + Sync {
     /// The program's bytes: a WebAssembly module or WGSL source, as the manifest's runtime says.
     fn program(&self) -> &'static [u8];
 
+    /// The checker program's bytes, for a recipe of class *self-checking*.
+    fn checker(&self) -> Option<&'static [u8]> {
+        None
+    }
+
     /// The checked manifest.
     ///
     /// # Errors
@@ -50,7 +57,8 @@ pub trait CustomerSide: Debug + Send + Sync {
     /// Every variant that names a file, a line or a setting: the customer changes it and tries again.
     fn plan(&self, inputs: &Inputs, parameters: &Parameters) -> Result<Plan, Error>;
 
-    /// The output of one unit, computed on this CPU: equal to the kernel's output bit by bit. Takes about the kernel's time on one core.
+    /// The output of one segment of one unit, computed on this CPU: equal to the kernel's output bit by bit, or within the manifest's
+    /// tolerance if it has one. Takes about the kernel's time on one core.
     ///
     /// # Errors
     /// [`Error::Blob`] if a blob is not one that [`CustomerSide::plan`] makes; the kernel refuses the same blobs.

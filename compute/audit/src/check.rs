@@ -1,19 +1,26 @@
 //! The customer's sample check: a state machine from a delivery to a verdict.
 //!
 //! # Design
-//! [`Check`] says which unit to run next and takes the answers; it never waits and never runs anything. A caller with a blocking way to run
-//! a unit uses [`Check::run`]; an asynchronous one drives [`Check::pending`] and [`Check::record`].
+//! [`Check`] says what to run next and takes the answers; it never waits and never runs anything. A caller with a blocking way to run
+//! a task uses [`Check::run`]; an asynchronous one drives [`Check::pending`] and [`Check::record`].
 //!
 //! # Invariants
 //! - The first wrong unit ends the check: *rejected*, whatever else failed.
 //! - A unit that could not be re-run never rejects; it makes the verdict *inconclusive* if no unit is wrong.
-//! - *Accepted* means: the commitment opens to the delivered names and every sampled unit re-ran to the same bytes.
+//! - *Accepted* means: the commitment opens to the delivered names and every sampled unit was judged right.
 
-use crate::sample::{SampleRule, Seed, draw};
-use keystead_job::{
-    B256, Class, JobSpec, blob_hash,
-    commitment::{Secret, Tree},
+use crate::{
+    draw::{Draw, PPM},
+    judge::{self, Answer, Evidence, Judgement, Task, judge},
+    sample::{SampleRule, Seed, draw},
+    tolerance::Deviation,
 };
+use keystead_job::{
+    B256, Class, JobSpec,
+    commitment::{Secret, Tree},
+    trace::Trace,
+};
+use std::borrow::Cow;
 
 /// What the provider delivered for a job, as the customer holds it.
 #[derive(Clone, Copy, Debug)]
@@ -26,33 +33,25 @@ pub struct Delivery<'a> {
     pub secret: &'a Secret,
     /// Blob names of the outputs in unit order; hostile. The caller has the bytes and has checked each against its name.
     pub output_hashes: &'a [B256],
+    /// The states of each unit, in unit order; hostile. Empty for a job of one segment.
+    pub traces: &'a [Trace],
 }
 
-/// What running a unit again gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The output's bytes.
-    Output(Vec<u8>),
-    /// The program ended with its own error code: deterministic, the same on every machine.
-    JobError(i64),
-    /// The unit could not be run to its end here: own fault, time, memory, missing device, limits that differ between engines.
-    NotRun(String),
-}
-
-/// Runs units again; the caller decides where.
+/// Runs tasks; the caller decides where.
 pub trait Rerun {
-    /// Runs one unit from the customer's own inputs. Must not return the provider's bytes.
-    fn rerun(&mut self, unit: u32) -> Answer;
+    /// Runs one task from the customer's own inputs, or from a state that the provider delivered and whose name was checked. A re-run
+    /// must not return the provider's bytes.
+    fn rerun(&mut self, task: Task) -> Answer;
 }
 
-impl<F: FnMut(u32) -> Answer> Rerun for F {
-    fn rerun(&mut self, unit: u32) -> Answer {
-        self(unit)
+impl<F: FnMut(Task) -> Answer> Rerun for F {
+    fn rerun(&mut self, task: Task) -> Answer {
+        self(task)
     }
 }
 
-/// Why a delivery is not what was ordered. Each is evidence, not suspicion.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why a delivery is not what was ordered. Each but [`Rejection::Doubtful`] is evidence, not suspicion.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Rejection {
     /// Another number of outputs than units.
     #[error("wrong number of outputs: got={got} expected={expected}")]
@@ -70,33 +69,42 @@ pub enum Rejection {
         /// The root on chain.
         expected: B256,
     },
-    /// A unit re-ran to another output.
-    #[error("unit {unit} is wrong: got={got} expected={expected}")]
+    /// The traces are not those of the job's units: another number of units or segments, or a last state that is not the output.
+    #[error("the states of unit {unit} are not those of its output")]
+    Trace {
+        /// The first unit concerned.
+        unit: u32,
+    },
+    /// A unit is wrong.
+    #[error("unit {unit} is wrong (segment {segment}): {evidence}")]
     Unit {
         /// The unit.
         unit: u32,
-        /// Blob name of the re-run's output.
-        expected: B256,
-        /// Blob name that was delivered.
-        got: B256,
+        /// The segment that was looked at; 0 for a checker program, which looks at the whole unit.
+        segment: u32,
+        /// Why.
+        evidence: Evidence,
     },
-    /// The program ends this unit with its own error, so no output exists, but one was delivered.
-    #[error("unit {unit} has an output where the program ends with an error: got={got} code={code}")]
-    UnitHasNoOutput {
+    /// A unit lies outside the tolerance that was ordered, but an honest machine may have given it.
+    #[error(
+        "unit {unit} is outside the tolerance (segment {segment}): element {} is {}, a re-run gives {}",
+        .deviation.element, .deviation.got, .deviation.expected
+    )]
+    Doubtful {
         /// The unit.
         unit: u32,
-        /// The program's error code.
-        code: i64,
-        /// Blob name that was delivered.
-        got: B256,
+        /// The segment that was looked at.
+        segment: u32,
+        /// The worst element.
+        deviation: Deviation,
     },
 }
 
 /// Why the check could decide nothing. Never held against the provider.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Why {
-    /// Equal hashes mean nothing for this class.
-    #[error("jobs of class {0} cannot be checked by equal hashes")]
+    /// No check exists for this class.
+    #[error("results of class {0} cannot be checked")]
     Class(Class),
     /// Units that could not be re-run; the first one is named.
     #[error("could not re-run {count} units, first unit {unit}: {reason}")]
@@ -111,7 +119,7 @@ pub enum Why {
 }
 
 /// What follows from a check.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Verdict {
     /// Every sampled unit is right: pay.
     Accepted,
@@ -122,7 +130,7 @@ pub enum Verdict {
 }
 
 /// A verdict with the numbers that say how much it is worth.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// What follows.
     pub verdict: Verdict,
@@ -130,31 +138,31 @@ pub struct Report {
     pub unit_count: u32,
     /// Units drawn for the sample.
     pub sampled: u32,
-    /// Units re-run and equal.
-    pub equal: u32,
-    /// The rule's rate, parts per million.
+    /// Units judged right.
+    pub right: u32,
+    /// The rule's rate, parts per million; all for class self-checking.
     pub rate_ppm: u32,
 }
 
 /// An answer that was not asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("answer for a unit that is not the pending one: got={got} pending={pending:?}")]
+#[error("answer for a task that is not the pending one: got={got:?} pending={pending:?}")]
 pub struct NotPending {
-    /// The unit answered.
-    pub got: u32,
-    /// The unit that the check waits for; none if it is decided.
-    pub pending: Option<u32>,
+    /// The task answered.
+    pub got: Task,
+    /// The task that the check waits for; none if it is decided.
+    pub pending: Option<Task>,
 }
 
 /// A running check.
 #[derive(Debug)]
 pub struct Check<'a> {
-    output_hashes: &'a [B256],
-    rule: SampleRule,
-    unit_count: u32,
-    sample: Vec<u32>,
+    delivery: Delivery<'a>,
+    rate_ppm: u32,
+    /// In the order in which they are to be run.
+    tasks: Vec<Task>,
     answered: usize,
-    equal: u32,
+    right: u32,
     not_run: Option<Why>,
     /// Decided before the sample was used up.
     decided: Option<Verdict>,
@@ -165,48 +173,74 @@ impl<'a> Check<'a> {
     /// Costs three hashes a unit of the job.
     #[must_use]
     pub fn new(delivery: Delivery<'a>, rule: SampleRule, seed: Seed) -> Self {
-        let unit_count = delivery.spec.unit_count;
+        let spec = delivery.spec;
+        // What a checker program says costs little, so it is asked about every unit.
+        let rule = if spec.class == Class::SelfChecking { SampleRule { rate_ppm: PPM, ..rule } } else { rule };
+        let segments = Draw::new(B256::new(seed.0), spec.hash(), 0);
+        let task = |unit| judge::task(spec, unit, segments.segment(unit, spec.segment_count), seed.0);
+        let sample = draw(seed, spec.unit_count, rule.size(spec.unit_count));
         Self {
-            output_hashes: delivery.output_hashes,
-            rule,
-            unit_count,
-            sample: draw(seed, unit_count, rule.size(unit_count)),
+            delivery,
+            rate_ppm: rule.rate_ppm,
+            tasks: sample.into_iter().filter_map(task).collect(),
             answered: 0,
-            equal: 0,
+            right: 0,
             not_run: None,
             decided: before_running(delivery),
         }
     }
 
-    /// The unit to run next; `None` once there is a verdict.
+    /// What to run next; `None` once there is a verdict.
     #[must_use]
-    pub fn pending(&self) -> Option<u32> {
-        if self.decided.is_some() { None } else { self.sample.get(self.answered).copied() }
+    pub fn pending(&self) -> Option<Task> {
+        if self.decided.is_some() { None } else { self.tasks.get(self.answered).copied() }
     }
 
-    /// Takes the answer for the pending unit.
+    /// How many tasks there are in all, and how many are answered.
+    #[must_use]
+    pub fn progress(&self) -> (usize, usize) {
+        (self.answered, self.tasks.len())
+    }
+
+    /// The blob that a task starts from, if it is not the customer's own unit input: the state before its segment.
+    #[must_use]
+    pub fn state_before(&self, task: Task) -> Option<B256> {
+        let Task::Rerun { unit, segment } = task else { return None };
+        let before = segment.checked_sub(1)?;
+        self.delivery.traces.get(unit as usize)?.states().get(before as usize).copied()
+    }
+
+    /// The blob name that the provider committed to for a task: the output, or the state after the task's segment.
+    #[must_use]
+    pub fn claimed(&self, task: Task) -> Option<B256> {
+        let unit = task.unit() as usize;
+        match (task, self.delivery.traces.get(unit)) {
+            (Task::Rerun { segment, .. }, Some(trace)) => trace.states().get(segment as usize).copied(),
+            _ => self.delivery.output_hashes.get(unit).copied(),
+        }
+    }
+
+    /// Takes the answer for the pending task.
     ///
     /// # Errors
-    /// [`NotPending`] if another unit was asked for; the answer is not used.
-    pub fn record(&mut self, unit: u32, answer: Answer) -> Result<(), NotPending> {
+    /// [`NotPending`] if another task was asked for; the answer is not used.
+    pub fn record(&mut self, task: Task, answer: Answer) -> Result<(), NotPending> {
         let pending = self.pending();
-        let Some(&got) = self.output_hashes.get(unit as usize).filter(|_| pending == Some(unit)) else {
-            return Err(NotPending { got: unit, pending });
+        let Some(claimed) = self.claimed(task).filter(|_| pending == Some(task)) else {
+            return Err(NotPending { got: task, pending });
         };
         self.answered = self.answered.saturating_add(1);
-        match answer {
-            Answer::Output(bytes) => {
-                let expected = blob_hash(&bytes);
-                if expected == got {
-                    self.equal = self.equal.saturating_add(1);
-                } else {
-                    self.decided = Some(Verdict::Rejected(Rejection::Unit { unit, expected, got }));
-                }
+        let unit = task.unit();
+        let segment = if let Task::Rerun { segment, .. } = task { segment } else { 0 };
+        match judge(self.delivery.spec, task, claimed, answer) {
+            Judgement::Right => self.right = self.right.saturating_add(1),
+            Judgement::Wrong(evidence) => {
+                self.decided = Some(Verdict::Rejected(Rejection::Unit { unit, segment, evidence }));
             }
-            Answer::JobError(code) => {
-                self.decided = Some(Verdict::Rejected(Rejection::UnitHasNoOutput { unit, code, got }));
+            Judgement::Unpaid(deviation) => {
+                self.decided = Some(Verdict::Rejected(Rejection::Doubtful { unit, segment, deviation }));
             }
-            Answer::NotRun(reason) => match &mut self.not_run {
+            Judgement::Inconclusive(reason) => match &mut self.not_run {
                 Some(Why::NotRun { count, .. }) => *count = count.saturating_add(1),
                 _ => self.not_run = Some(Why::NotRun { count: 1, unit, reason }),
             },
@@ -214,7 +248,7 @@ impl<'a> Check<'a> {
         Ok(())
     }
 
-    /// The verdict with its numbers; `None` while a unit is pending.
+    /// The verdict with its numbers; `None` while a task is pending.
     #[must_use]
     pub fn report(&self) -> Option<Report> {
         if self.pending().is_some() {
@@ -223,13 +257,13 @@ impl<'a> Check<'a> {
         let undecided = || self.not_run.clone().map_or(Verdict::Accepted, Verdict::Inconclusive);
         // LOSSY: the sample has at most unit_count (u32) entries.
         #[allow(clippy::cast_possible_truncation)]
-        let sampled = self.sample.len() as u32;
+        let sampled = self.tasks.len() as u32;
         Some(Report {
             verdict: self.decided.clone().unwrap_or_else(undecided),
-            unit_count: self.unit_count,
+            unit_count: self.delivery.spec.unit_count,
             sampled,
-            equal: self.equal,
-            rate_ppm: self.rule.rate_ppm,
+            right: self.right,
+            rate_ppm: self.rate_ppm,
         })
     }
 
@@ -239,28 +273,46 @@ impl<'a> Check<'a> {
             if let Some(report) = self.report() {
                 return report;
             }
-            if let Some(unit) = self.pending() {
-                let answer = rerun.rerun(unit);
-                // The pending unit was asked for, so its answer is always taken.
-                let _ = self.record(unit, answer);
+            if let Some(task) = self.pending() {
+                let answer = rerun.rerun(task);
+                // The pending task was asked for, so its answer is always taken.
+                let _ = self.record(task, answer);
             }
         }
     }
 }
 
-/// What is decided without running anything: class, count, commitment.
+/// What is decided without running anything: class, count, states, commitment.
 fn before_running(delivery: Delivery<'_>) -> Option<Verdict> {
-    let Delivery { spec, commitment, secret, output_hashes } = delivery;
-    if spec.class != Class::Exact {
+    let Delivery { spec, commitment, secret, output_hashes, traces } = delivery;
+    if matches!(spec.class, Class::Statistical | Class::Opaque) {
         return Some(Verdict::Inconclusive(Why::Class(spec.class)));
     }
     let wrong_count = Verdict::Rejected(Rejection::OutputCount { got: output_hashes.len(), expected: spec.unit_count });
     if u32::try_from(output_hashes.len()) != Ok(spec.unit_count) {
         return Some(wrong_count);
     }
-    match Tree::new(secret, output_hashes) {
+    let results = match results(spec, output_hashes, traces) {
+        Ok(results) => results,
+        Err(rejection) => return Some(Verdict::Rejected(rejection)),
+    };
+    match Tree::new(secret, &results) {
         Ok(tree) if tree.root() == commitment => None,
         Ok(tree) => Some(Verdict::Rejected(Rejection::Commitment { got: tree.root(), expected: commitment })),
         Err(_) => Some(wrong_count),
     }
+}
+
+/// What the leaves of the commitment hold, from outputs and traces.
+fn results<'a>(spec: &JobSpec, outputs: &'a [B256], traces: &[Trace]) -> Result<Cow<'a, [B256]>, Rejection> {
+    if spec.segment_count == 1 {
+        return Ok(Cow::Borrowed(outputs));
+    }
+    let result = |(unit, output): (u32, &B256)| {
+        let trace = traces.get(unit as usize);
+        let fits =
+            |trace: &&Trace| u32::try_from(trace.states().len()) == Ok(spec.segment_count) && trace.output() == *output;
+        trace.filter(fits).map(Trace::result).ok_or(Rejection::Trace { unit })
+    };
+    Ok(Cow::Owned((0..).zip(outputs).map(result).collect::<Result<Vec<B256>, Rejection>>()?))
 }

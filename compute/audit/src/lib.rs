@@ -1,19 +1,26 @@
 //! Whether a delivered result is right: which units to run again, and what follows from the comparison.
 //!
 //! # Design
-//! One rule so far: the customer's own sample check of an *exact* job (specs/0003-job.md §9). Everything is a pure function of the
-//! delivery, the rule, a seed and the answers of an injected [`Rerun`]; the caller owns clocks, randomness, processes and money.
+//! [`judge`] gives the verdict on one unit, for whoever judges. [`check`] is the customer's own sample check of a delivery
+//! (specs/0003-job.md §10); [`draw`] and [`economics`] are the rules of audits by drawn checkers (specs/0008-audit.md). Everything is a
+//! pure function of the delivery, the rule, a seed and the answers of an injected [`Rerun`]; the caller owns clocks, randomness,
+//! processes and money.
 //!
 //! # Invariants
-//! An honest delivery is never rejected: *rejected* needs a differing commitment, a wrong count, or a unit that re-ran to another
-//! result. Whatever the checker could not do itself is *inconclusive*.
+//! An honest delivery is never found wrong: that needs a differing commitment, a wrong count, or a unit that re-ran to another result
+//! (beyond the sound bound, for class tolerance). Whatever the checker could not do itself is *inconclusive*.
 //!
 //! # Not here
-//! Checkers chosen by the beacon, bisection, stake (a later issue).
+//! Running anything, transactions, deadlines.
 
 pub mod check;
 pub mod detection;
+pub mod draw;
+pub mod economics;
+pub mod judge;
 pub mod sample;
+pub mod tolerance;
 
-pub use check::{Answer, Check, Delivery, Rejection, Report, Rerun, Verdict, Why};
+pub use check::{Check, Delivery, Rejection, Report, Rerun, Verdict, Why};
+pub use judge::{Answer, Evidence, Judgement, Task};
 pub use sample::{SampleRule, Seed};

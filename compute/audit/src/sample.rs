@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! A counter hashed with the seed gives 64-bit words, rejection makes them uniform below any bound, and the first `s` steps of a
-//! Fisher-Yates shuffle give the sample. Integers only, so every implementation draws the same units. Spec: specs/0003-job.md §9.
+//! Fisher-Yates shuffle give the sample. Integers only, so every implementation draws the same units. Spec: specs/0003-job.md §10.
 
 use alloy_primitives::keccak256;
 use core::num::{NonZeroU32, NonZeroU64};

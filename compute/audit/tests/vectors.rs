@@ -32,7 +32,7 @@ fn generated() -> Vectors {
         let sample = draw(Seed(seed.0), unit_count, rule.size(unit_count));
         SampleVector { seed, unit_count, rate_ppm, units_min, sample }
     });
-    let comment = "specs/0003-job.md section 9; written by compute/audit/tests/vectors.rs".to_owned();
+    let comment = "specs/0003-job.md section 10; written by compute/audit/tests/vectors.rs".to_owned();
     Vectors { comment, samples: samples.collect() }
 }
 

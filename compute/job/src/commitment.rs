@@ -5,8 +5,11 @@
 //! leaf, and the customer recomputes everything from 32 bytes. Leaves and inner nodes are hashed under different first bytes, so
 //! one can never pass for the other. Spec: specs/0003-job.md §4.
 
-use crate::limits::UNIT_COUNT_MAX;
-use alloy_primitives::{B256, Keccak256};
+use crate::{
+    limits::UNIT_COUNT_MAX,
+    merkle::{self, hash},
+};
+use alloy_primitives::B256;
 use core::fmt;
 use serde::{Deserialize, Serialize};
 
@@ -85,10 +88,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The leaf of one unit, from its salt and its output's blob name.
+/// The leaf of one unit, from its salt and its result ([`crate::trace::result`]).
 #[must_use]
-pub fn leaf(unit: u32, salt: B256, output_hash: B256) -> B256 {
-    hash(&[&[LEAF], &unit.to_be_bytes(), salt.as_slice(), output_hash.as_slice()])
+pub fn leaf(unit: u32, salt: B256, result: B256) -> B256 {
+    hash(&[&[LEAF], &unit.to_be_bytes(), salt.as_slice(), result.as_slice()])
 }
 
 /// A commitment with everything needed to prove single units. At most 131,087 nodes of 32 bytes.
@@ -97,28 +100,23 @@ pub struct Tree {
     /// `levels[0]` are the leaves; the last level has one node. Never empty, no level is empty.
     levels: Vec<Vec<B256>>,
     salts: Vec<B256>,
-    output_hashes: Vec<B256>,
+    results: Vec<B256>,
 }
 
 impl Tree {
-    /// Builds the tree over the outputs' blob names in unit order.
+    /// Builds the tree over the units' results in unit order; the result of a unit of one segment is its output's blob name.
     ///
     /// # Errors
     /// [`Error::UnitCount`] if there is no output or more than [`UNIT_COUNT_MAX`].
-    pub fn new(secret: &Secret, output_hashes: &[B256]) -> Result<Self, Error> {
-        let unit_count = u32::try_from(output_hashes.len()).ok().filter(|count| (1..=UNIT_COUNT_MAX).contains(count));
+    pub fn new(secret: &Secret, results: &[B256]) -> Result<Self, Error> {
+        let unit_count = u32::try_from(results.len()).ok().filter(|count| (1..=UNIT_COUNT_MAX).contains(count));
         let Some(unit_count) = unit_count else {
-            return Err(Error::UnitCount { got: output_hashes.len() });
+            return Err(Error::UnitCount { got: results.len() });
         };
         let salts: Vec<B256> = (0..unit_count).map(|unit| secret.salt(unit)).collect();
         let leaves: Vec<B256> =
-            (0..).zip(&salts).zip(output_hashes).map(|((unit, salt), output)| leaf(unit, *salt, *output)).collect();
-        let mut levels = vec![leaves];
-        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
-            let above = level.chunks(2).map(|pair| if let [l, r] = pair { inner(*l, *r) } else { pair[0] }).collect();
-            levels.push(above);
-        }
-        Ok(Self { levels, salts, output_hashes: output_hashes.to_vec() })
+            (0..).zip(&salts).zip(results).map(|((unit, salt), output)| leaf(unit, *salt, *output)).collect();
+        Ok(Self { levels: merkle::levels(leaves, INNER), salts, results: results.to_vec() })
     }
 
     /// The commitment: what goes on chain.
@@ -133,18 +131,14 @@ impl Tree {
     /// # Errors
     /// [`Error::NoSuchUnit`].
     pub fn proof(&self, unit: u32) -> Result<UnitProof, Error> {
-        let mut at = unit as usize;
-        let (Some(salt), Some(output_hash)) = (self.salts.get(at), self.output_hashes.get(at)) else {
+        let at = unit as usize;
+        let (Some(salt), Some(result)) = (self.salts.get(at), self.results.get(at)) else {
             // LOSSY: the constructor allows at most UNIT_COUNT_MAX leaves.
             #[allow(clippy::cast_possible_truncation)]
             return Err(Error::NoSuchUnit { unit, unit_count: self.salts.len() as u32 });
         };
-        let mut siblings = Vec::with_capacity(self.levels.len());
-        for level in &self.levels {
-            siblings.extend(level.get(at ^ 1));
-            at /= 2;
-        }
-        Ok(UnitProof { unit, salt: *salt, output_hash: *output_hash, siblings })
+        let siblings = merkle::siblings(&self.levels, unit);
+        Ok(UnitProof { unit, salt: *salt, result: *result, siblings })
     }
 }
 
@@ -156,8 +150,8 @@ pub struct UnitProof {
     pub unit: u32,
     /// The unit's salt.
     pub salt: B256,
-    /// Blob name of the unit's output.
-    pub output_hash: B256,
+    /// The unit's result: its output's blob name, or what [`crate::trace::result`] makes of output and trace.
+    pub result: B256,
     /// Siblings from the leaves upwards; levels where the node was carried up have none. At most [`SIBLINGS_MAX`].
     pub siblings: Vec<B256>,
 }
@@ -172,44 +166,13 @@ impl UnitProof {
         if unit >= unit_count {
             return Err(Error::NoSuchUnit { unit, unit_count });
         }
-        let expected = sibling_count(unit, unit_count);
+        let expected = merkle::sibling_count(unit, unit_count);
         if self.siblings.len() != expected {
             return Err(Error::PathLength { unit, got: self.siblings.len(), expected });
         }
-        let mut siblings = self.siblings.iter();
-        let mut node = leaf(unit, self.salt, self.output_hash);
-        for (at, width) in levels(unit, unit_count) {
-            if at ^ 1 >= width {
-                continue;
-            }
-            if let Some(&sibling) = siblings.next() {
-                node = if at & 1 == 0 { inner(node, sibling) } else { inner(sibling, node) };
-            }
-        }
+        let node = merkle::climb(leaf(unit, self.salt, self.result), unit, unit_count, &self.siblings, INNER);
         if node == commitment { Ok(()) } else { Err(Error::RootMismatch { unit, got: node, expected: commitment }) }
     }
-}
-
-/// Position and width of each level below the root, from the leaves upwards.
-fn levels(unit: u32, unit_count: u32) -> impl Iterator<Item = (u32, u32)> {
-    let above = |&(at, width): &(u32, u32)| (width > 1).then_some((at / 2, width.div_ceil(2)));
-    core::iter::successors(Some((unit, unit_count)), above).filter(|&(_, width)| width > 1)
-}
-
-fn sibling_count(unit: u32, unit_count: u32) -> usize {
-    levels(unit, unit_count).filter(|&(at, width)| at ^ 1 < width).count()
-}
-
-fn inner(left: B256, right: B256) -> B256 {
-    hash(&[&[INNER], left.as_slice(), right.as_slice()])
-}
-
-fn hash(parts: &[&[u8]]) -> B256 {
-    let mut hasher = Keccak256::new();
-    for part in parts {
-        hasher.update(part);
-    }
-    hasher.finalize()
 }
 
 // A test: a panic is a failure, and numbers are small.
@@ -297,7 +260,7 @@ mod tests {
             let mut root = tree.root();
             match part {
                 0 => proof.salt.0[byte] ^= xor,
-                1 => proof.output_hash.0[byte] ^= xor,
+                1 => proof.result.0[byte] ^= xor,
                 2 => root.0[byte] ^= xor,
                 _ => match proof.siblings.len() {
                     0 => proof.siblings.push(B256::repeat_byte(xor)),

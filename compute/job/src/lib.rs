@@ -11,12 +11,16 @@
 //! # Not here
 //! Running a program (`keystead-runner`), choosing units to check (`keystead-audit`), I/O, clocks, randomness.
 
+pub mod check;
 pub mod commitment;
 pub mod limits;
+mod merkle;
 pub mod parameter;
 pub mod recipe;
 pub mod spec;
+pub mod trace;
 
+pub use check::{Checker, Tolerance};
 pub use limits::Limits;
 pub use recipe::Recipe;
 pub use spec::{Class, JobSpec, Runtime};

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 /// Units of one job: the hash list of a full job is 2 MiB, small enough to send and to keep in memory.
 pub const UNIT_COUNT_MAX: u32 = 65_536;
-/// Wall time of one unit, ms: one hour. Longer work is cut into units, or a vanished provider costs too much.
+/// Segments of one unit: the tree over their states then has 16 levels, as the commitment's has.
+pub const SEGMENT_COUNT_MAX: u32 = 65_536;
+/// Segments of all units of a job together: each leaves a state of 32 bytes of hash that the provider keeps until the job is settled.
+pub const SEGMENTS_OF_JOB_MAX: u64 = 1_048_576;
+/// Wall time of one segment, ms: one hour. Longer work is cut into units, or a vanished provider costs too much.
 pub const WALL_MS_MAX: u64 = 3_600_000;
 /// Fuel of one `wasm/1` unit: about an hour at 2.5 fuel per ns; far below the engine's counter (i64).
 pub const FUEL_MAX: u64 = 10_000_000_000_000;

@@ -5,6 +5,7 @@
 //! defaults are inside their ranges.
 
 use crate::{
+    check::{self, Bound, Element, Tolerance},
     limits::{self, Limits},
     parameter::{self, Parameter, Parameters},
     spec::{self, Class, RecipeName, Runtime},
@@ -41,6 +42,9 @@ pub enum Error {
     /// A limit is outside the format's range.
     #[error(transparent)]
     Limit(#[from] limits::Error),
+    /// The tolerance is outside the format's range.
+    #[error("recipe.toml: [tolerance]: {0}")]
+    Tolerance(#[from] check::Error),
     /// A parameter is badly declared.
     #[error(transparent)]
     Parameter(#[from] parameter::Error),
@@ -72,6 +76,12 @@ pub struct Manifest {
     pub program: String,
     /// What one unit may use at most.
     pub limits: Ceiling,
+    /// For class *self-checking*, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checker: Option<CheckerProgram>,
+    /// For class *tolerance*, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Agreement>,
     /// What a person may set.
     #[serde(default)]
     pub parameters: Vec<Parameter>,
@@ -98,6 +108,49 @@ pub struct Ceiling {
     /// Loop iterations of an invocation; only `wgsl/1`.
     #[serde(default)]
     pub loop_iterations_max: u32,
+    /// Segments of a unit that a plan may ask for; all other limits are per segment.
+    #[serde(default = "one")]
+    pub segments_max: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The program that tells right outputs from wrong ones.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckerProgram {
+    /// Path of a `wasm/1` program inside the recipe's folder.
+    pub program: String,
+    /// Fuel of one check.
+    pub fuel_max: u64,
+}
+
+/// When two outputs agree, as a person writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Agreement {
+    /// What the output is an array of.
+    pub element: Element,
+    /// The absolute part of the bound; written in any precision, used as binary32.
+    pub absolute: Bound,
+    /// The part that grows with the elements.
+    pub relative: Bound,
+    /// Elements that may disagree, parts per million.
+    #[serde(default)]
+    pub outliers_ppm: u32,
+    /// A result beyond the bound times this is wrong, within it only unpaid.
+    pub sound_factor: u32,
+}
+
+impl Agreement {
+    /// As it stands in a job spec.
+    #[must_use]
+    pub const fn tolerance(&self) -> Tolerance {
+        let Self { element, absolute, relative, outliers_ppm, sound_factor } = *self;
+        Tolerance { element, absolute, relative, outliers_ppm, sound_factor }
+    }
 }
 
 /// A file that a person brings.
@@ -164,6 +217,7 @@ impl Recipe {
             rule(is_line(&output.help, 400), "outputs.help", "must be one line of 1 to 400 characters")?;
         }
         rule(unique(manifest.outputs.iter().map(|o| &o.file)), "outputs", "must have different file names")?;
+        check_class(&manifest)?;
         let recipe = Self(manifest);
         recipe.limits(if recipe.runtime == Runtime::Wasm1 { [0; 3] } else { [1; 3] }).check(recipe.runtime)?;
         Ok(recipe)
@@ -173,7 +227,8 @@ impl Recipe {
     /// The workgroups are checked by [`crate::JobSpec::new`].
     #[must_use]
     pub const fn limits(&self, workgroups: [u32; 3]) -> Limits {
-        let Ceiling { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max } = self.0.limits;
+        let Ceiling { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, segments_max: _ } =
+            self.0.limits;
         Limits { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, workgroups }
     }
 
@@ -189,6 +244,23 @@ impl Deref for Recipe {
     fn deref(&self) -> &Manifest {
         &self.0
     }
+}
+
+/// What belongs to the class and to no other, and its numbers.
+fn check_class(manifest: &Manifest) -> Result<(), Error> {
+    let rule = |holds: bool, field, rule| if holds { Ok(()) } else { Err(Error::Field { field, rule }) };
+    let (checks, tolerates) = (manifest.class == Class::SelfChecking, manifest.class == Class::Tolerance);
+    rule(checks == manifest.checker.is_some(), "[checker]", "belongs to class self-checking, and to no other")?;
+    rule(tolerates == manifest.tolerance.is_some(), "[tolerance]", "belongs to class tolerance, and to no other")?;
+    if let Some(checker) = &manifest.checker {
+        rule(is_path(&checker.program), "checker.program", "must be a relative path of plain names inside the folder")?;
+        limits::range("checker.fuel_max", checker.fuel_max, 1, limits::FUEL_MAX)?;
+    }
+    if let Some(agreement) = &manifest.tolerance {
+        agreement.tolerance().check(manifest.limits.output_bytes_max)?;
+    }
+    let segments = u64::from(manifest.limits.segments_max);
+    Ok(limits::range("segments_max", segments, 1, u64::from(limits::SEGMENT_COUNT_MAX))?)
 }
 
 fn is_line(text: &str, chars_max: usize) -> bool {

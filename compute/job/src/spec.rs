@@ -3,19 +3,22 @@
 //! # Invariants
 //! A [`JobSpec`] passed every check of specs/0003-job.md §2. `decode(encode(x)) == x`, and no other bytes decode to `x`.
 
-use crate::limits::{self, Limits, UNIT_COUNT_MAX};
+use crate::{
+    check::{self, Bound, Checker, Element, Tolerance},
+    limits::{self, Limits, SEGMENT_COUNT_MAX, SEGMENTS_OF_JOB_MAX, UNIT_COUNT_MAX},
+};
 use alloy_primitives::{B256, keccak256};
 use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
 use core::{fmt, ops::Deref, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// The only version of the format.
-pub const VERSION: u16 = 1;
-/// Longest encoding accepted, bytes. The longest valid one has 256.
+pub const VERSION: u16 = 2;
+/// Longest encoding accepted, bytes. The longest valid one has 320.
 pub const ENCODED_BYTES_MAX: usize = 512;
 /// Longest recipe name, characters.
 pub const RECIPE_NAME_CHARS_MAX: usize = 64;
-const HASH_DOMAIN: &[u8] = b"keystead/job/v1";
+const HASH_DOMAIN: &[u8] = b"keystead/job/v2";
 
 /// Why a job spec is not one. The sender was wrong; nothing to retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,9 +55,20 @@ pub enum Error {
     /// A class number or name outside the table.
     #[error("unknown job class: {0}")]
     Class(String),
-    /// A limit or the unit count lies outside its range.
+    /// A limit, the unit count or the segment count lies outside its range.
     #[error(transparent)]
     Limit(#[from] limits::Error),
+    /// The checker or the tolerance is not acceptable.
+    #[error(transparent)]
+    Check(#[from] check::Error),
+    /// The class and what the job brings along for its check do not belong together.
+    #[error("a job of class {class} {rule}")]
+    ClassCheck {
+        /// The job's class.
+        class: Class,
+        /// What must hold.
+        rule: &'static str,
+    },
 }
 
 /// The interface between program and machine (not the engine's version, which is the provider's own).
@@ -219,8 +233,40 @@ pub struct Draft {
     pub units_hash: B256,
     /// Units, 1 to [`UNIT_COUNT_MAX`].
     pub unit_count: u32,
-    /// What one unit may use.
+    /// How often the program is applied to a unit: the output of a segment is the unit input of the next. 1 to [`SEGMENT_COUNT_MAX`], and
+    /// at most [`SEGMENTS_OF_JOB_MAX`] in all units together.
+    pub segment_count: u32,
+    /// What one segment of one unit may use.
     pub limits: Limits,
+    /// For class *self-checking*, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checker: Option<Checker>,
+    /// For class *tolerance*, and for no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Tolerance>,
+}
+
+impl Draft {
+    fn check(&self) -> Result<(), Error> {
+        limits::range("unit_count", u64::from(self.unit_count), 1, u64::from(UNIT_COUNT_MAX))?;
+        limits::range("segment_count", u64::from(self.segment_count), 1, u64::from(SEGMENT_COUNT_MAX))?;
+        let segments = u64::from(self.unit_count).saturating_mul(u64::from(self.segment_count));
+        limits::range("unit_count * segment_count", segments, 1, SEGMENTS_OF_JOB_MAX)?;
+        self.limits.check(self.runtime)?;
+        let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(Error::ClassCheck { class: self.class, rule }) };
+        let (checks, tolerates) = (self.class == Class::SelfChecking, self.class == Class::Tolerance);
+        rule(checks || self.checker.is_none(), "has no checker program")?;
+        rule(!checks || self.checker.is_some(), "needs a checker program")?;
+        rule(tolerates || self.tolerance.is_none(), "has no tolerance")?;
+        rule(!tolerates || self.tolerance.is_some(), "needs a tolerance")?;
+        if let Some(checker) = self.checker {
+            checker.check()?;
+        }
+        if let Some(tolerance) = self.tolerance {
+            tolerance.check(self.limits.output_bytes_max)?;
+        }
+        Ok(())
+    }
 }
 
 /// A checked job spec. Its fields are read through `Deref` to [`Draft`]; they cannot be changed.
@@ -236,10 +282,13 @@ pub struct Draft {
 ///     common_hash: blob_hash(b""),
 ///     units_hash: hash_list(&[blob_hash(b"unit 0"), blob_hash(b"unit 1")]),
 ///     unit_count: 2,
+///     segment_count: 1,
 ///     limits: Limits {
 ///         wall_ms_max: 10_000, fuel_max: 1_000_000, memory_bytes_max: 1 << 20, output_bytes_max: 4096,
 ///         loop_iterations_max: 0, workgroups: [0; 3],
 ///     },
+///     checker: None,
+///     tolerance: None,
 /// })?;
 /// assert_eq!(JobSpec::decode(&spec.encode())?.hash(), spec.hash());
 /// # Ok::<(), keystead_job::spec::Error>(())
@@ -249,10 +298,9 @@ pub struct Draft {
 pub struct JobSpec(Draft);
 
 impl JobSpec {
-    /// Checks unit count and limits against specs/0003-job.md §2.
+    /// Checks counts, limits, and what belongs to the class, against specs/0003-job.md §2.
     pub fn new(draft: Draft) -> Result<Self, Error> {
-        limits::range("unit_count", u64::from(draft.unit_count), 1, u64::from(UNIT_COUNT_MAX))?;
-        draft.limits.check(draft.runtime)?;
+        draft.check()?;
         Ok(Self(draft))
     }
 
@@ -279,7 +327,31 @@ impl JobSpec {
         if spec.encode() == bytes { Ok(spec) } else { Err(Error::NotCanonical) }
     }
 
-    /// The job hash: `keccak256("keystead/job/v1" || encoding)`.
+    /// The job that runs this job's checker program; `None` for other classes. Only its limits, program and common input mean
+    /// something: it is never ordered.
+    #[must_use]
+    pub fn checker_job(&self) -> Option<Self> {
+        let checker = self.checker?;
+        let limits = Limits {
+            fuel_max: checker.fuel_max,
+            output_bytes_max: 1,
+            loop_iterations_max: 0,
+            workgroups: [0; 3],
+            ..self.limits
+        };
+        Some(Self(Draft {
+            runtime: Runtime::Wasm1,
+            class: Class::Exact,
+            program_hash: checker.program_hash,
+            unit_count: 1,
+            segment_count: 1,
+            limits,
+            checker: None,
+            ..self.0.clone()
+        }))
+    }
+
+    /// The job hash: `keccak256("keystead/job/v2" || encoding)`.
     #[must_use]
     pub fn hash(&self) -> B256 {
         keccak256([HASH_DOMAIN, &self.encode()].concat())
@@ -327,6 +399,14 @@ struct Wire {
     workgroups_x: u32,
     workgroups_y: u32,
     workgroups_z: u32,
+    segment_count: u32,
+    checker_hash: B256,
+    checker_fuel_max: u64,
+    tolerance_element: u8,
+    tolerance_absolute: u32,
+    tolerance_relative: u32,
+    tolerance_outliers_ppm: u32,
+    tolerance_sound_factor: u32,
 }
 
 impl From<&Draft> for Wire {
@@ -356,7 +436,36 @@ impl From<&Draft> for Wire {
             workgroups_x: x,
             workgroups_y: y,
             workgroups_z: z,
+            segment_count: draft.segment_count,
+            checker_hash: draft.checker.map_or(B256::ZERO, |checker| checker.program_hash),
+            checker_fuel_max: draft.checker.map_or(0, |checker| checker.fuel_max),
+            tolerance_element: draft.tolerance.map_or(0, |tolerance| tolerance.element as u8),
+            tolerance_absolute: draft.tolerance.map_or(0, |tolerance| tolerance.absolute.to_bits()),
+            tolerance_relative: draft.tolerance.map_or(0, |tolerance| tolerance.relative.to_bits()),
+            tolerance_outliers_ppm: draft.tolerance.map_or(0, |tolerance| tolerance.outliers_ppm),
+            tolerance_sound_factor: draft.tolerance.map_or(0, |tolerance| tolerance.sound_factor),
         }
+    }
+}
+
+impl Wire {
+    /// All zero means none; anything else must be a whole checker. What neither yields does not encode to the same bytes again.
+    fn checker(&self) -> Option<Checker> {
+        let checker = Checker { program_hash: self.checker_hash, fuel_max: self.checker_fuel_max };
+        (!checker.program_hash.is_zero() || checker.fuel_max != 0).then_some(checker)
+    }
+
+    fn tolerance(&self) -> Result<Option<Tolerance>, check::Error> {
+        if self.tolerance_element == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Tolerance {
+            element: Element::try_from(self.tolerance_element)?,
+            absolute: Bound::from_bits(self.tolerance_absolute)?,
+            relative: Bound::from_bits(self.tolerance_relative)?,
+            outliers_ppm: self.tolerance_outliers_ppm,
+            sound_factor: self.tolerance_sound_factor,
+        }))
     }
 }
 
@@ -368,6 +477,9 @@ impl TryFrom<Wire> for Draft {
             return Err(Error::Version { got: wire.version });
         }
         Ok(Self {
+            checker: wire.checker(),
+            tolerance: wire.tolerance()?,
+            segment_count: wire.segment_count,
             recipe: RecipeName::new(&wire.recipe)?,
             runtime: wire.runtime.parse()?,
             class: Class::try_from(wire.class)?,
@@ -446,15 +558,30 @@ mod tests {
         fields.prop_flat_map(|(recipe, class, program, common, units, unit_count, wasm)| {
             let runtime = if wasm { Runtime::Wasm1 } else { Runtime::Wgsl1 };
             limits_for(runtime).prop_map(move |limits| {
+                let class = Class::try_from(class).unwrap();
+                let checker = Checker { program_hash: B256::repeat_byte(1), fuel_max: 1 + u64::from(unit_count) };
+                let tolerance = Tolerance {
+                    element: Element::F32,
+                    absolute: Bound::from_bits(unit_count).unwrap(),
+                    relative: Bound::ZERO,
+                    outliers_ppm: unit_count % 100,
+                    sound_factor: 10,
+                };
+                // The output of a wasm job has any length; that of an array has whole elements.
+                let output_bytes_max = limits.output_bytes_max.div_ceil(4) * 4;
+                let memory_bytes_max = limits.memory_bytes_max.max(output_bytes_max);
                 JobSpec::new(Draft {
                     recipe: RecipeName::new(&recipe).unwrap(),
                     runtime,
-                    class: Class::try_from(class).unwrap(),
+                    class,
                     program_hash: B256::new(program),
                     common_hash: B256::new(common),
                     units_hash: B256::new(units),
                     unit_count,
-                    limits,
+                    segment_count: u32::try_from(SEGMENTS_OF_JOB_MAX).unwrap() / unit_count.max(16),
+                    limits: Limits { output_bytes_max, memory_bytes_max, ..limits },
+                    checker: (class == Class::SelfChecking).then_some(checker),
+                    tolerance: (class == Class::Tolerance).then_some(tolerance),
                 })
                 .unwrap()
             })
@@ -470,6 +597,7 @@ mod tests {
             common_hash: B256::repeat_byte(2),
             units_hash: B256::repeat_byte(3),
             unit_count: 64,
+            segment_count: 1,
             limits: Limits {
                 wall_ms_max: 1_000,
                 fuel_max: 5,
@@ -478,6 +606,8 @@ mod tests {
                 loop_iterations_max: 0,
                 workgroups: [0; 3],
             },
+            checker: None,
+            tolerance: None,
         })
         .unwrap()
     }
@@ -535,7 +665,7 @@ mod tests {
         draft.limits.fuel_max = FUEL_MAX;
         draft.limits.memory_bytes_max = MEMORY_BYTES_MAX;
         draft.limits.output_bytes_max = OUTPUT_BYTES_MAX;
-        assert!(JobSpec::new(draft).unwrap().encode().len() <= 256);
+        assert!(JobSpec::new(draft).unwrap().encode().len() <= 320);
     }
 
     #[test]
@@ -561,7 +691,8 @@ mod tests {
     #[test]
     fn values_outside_the_table_are_refused_by_name() {
         assert_eq!(decode_with(|_| ()), Ok(sample()));
-        assert_eq!(decode_with(|w| w.version = 2), Err(Error::Version { got: 2 }));
+        assert_eq!(decode_with(|w| w.version = 1), Err(Error::Version { got: 1 }));
+        assert_eq!(decode_with(|w| w.version = 3), Err(Error::Version { got: 3 }));
         assert_eq!(decode_with(|w| w.version = 0), Err(Error::Version { got: 0 }));
         assert_eq!(decode_with(|w| w.class = 0), Err(Error::Class("0".into())));
         assert_eq!(decode_with(|w| w.class = 6), Err(Error::Class("6".into())));
@@ -572,6 +703,59 @@ mod tests {
             assert_eq!(decode_with(|w| w.unit_count = count).is_ok(), max, "{name}");
         }
         assert!(matches!(decode_with(|w| w.workgroups_z = 1), Err(Error::Limit(_))));
+        for (count, holds) in [(0, false), (1, true), (16_384, true), (16_385, false)] {
+            assert_eq!(decode_with(|w| w.segment_count = count).is_ok(), holds, "64 units of {count} segments");
+        }
+        let alone = |segments: u32| decode_with(|w| (w.unit_count, w.segment_count) = (1, segments));
+        assert!(alone(SEGMENT_COUNT_MAX).is_ok());
+        assert!(alone(SEGMENT_COUNT_MAX + 1).is_err());
+    }
+
+    #[test]
+    fn only_the_class_that_needs_it_brings_a_checker_or_a_tolerance() {
+        let checker = |w: &mut Wire| (w.checker_hash, w.checker_fuel_max) = (B256::repeat_byte(9), 1);
+        let tolerance = |w: &mut Wire| {
+            (w.tolerance_element, w.tolerance_absolute, w.tolerance_relative) = (1, 0x3400_0000, 0);
+            (w.tolerance_outliers_ppm, w.tolerance_sound_factor) = (0, 10);
+        };
+        for class in 1..=5u8 {
+            let class = Class::try_from(class).unwrap();
+            let with = |change: &dyn Fn(&mut Wire)| {
+                decode_with(|w| {
+                    w.class = class as u8;
+                    change(w);
+                })
+            };
+            let (checks, tolerates) = (class == Class::SelfChecking, class == Class::Tolerance);
+            assert_eq!(with(&|_| ()).is_ok(), !checks && !tolerates, "{class} with nothing");
+            assert_eq!(with(&checker).is_ok(), checks, "{class} with a checker");
+            assert_eq!(with(&tolerance).is_ok(), tolerates, "{class} with a tolerance");
+        }
+        let tolerant = |change: fn(&mut Wire)| {
+            decode_with(|w| {
+                w.class = Class::Tolerance as u8;
+                tolerance(w);
+                change(w);
+            })
+        };
+        assert!(tolerant(|w| w.tolerance_element = 3).is_err());
+        assert!(tolerant(|w| w.tolerance_absolute = f32::NAN.to_bits()).is_err());
+        assert!(tolerant(|w| w.tolerance_relative = (-0.0f32).to_bits()).is_err());
+        assert!(tolerant(|w| w.tolerance_element = 2).is_err(), "100 bytes are no array of 8-byte elements");
+        // Numbers of a tolerance that is not there have no second encoding.
+        assert_eq!(decode_with(|w| w.tolerance_absolute = 1), Err(Error::NotCanonical));
+        assert_eq!(decode_with(|w| w.tolerance_sound_factor = 1), Err(Error::NotCanonical));
+        assert!(decode_with(|w| w.checker_fuel_max = 1).is_err());
+    }
+
+    #[test]
+    fn the_checker_of_a_job_is_a_valid_job_with_its_own_fuel() {
+        assert_eq!(sample().checker_job(), None);
+        let checker = Checker { program_hash: B256::repeat_byte(9), fuel_max: 77 };
+        let draft = Draft { class: Class::SelfChecking, checker: Some(checker), ..sample().0 };
+        let job = JobSpec::new(draft).unwrap().checker_job().unwrap();
+        assert_eq!((job.program_hash, job.limits.fuel_max, job.limits.output_bytes_max), (checker.program_hash, 77, 1));
+        assert_eq!(JobSpec::new(job.0.clone()), Ok(job));
     }
 
     #[test]

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::disallowed_methods)] // A test: a panic is a failure.
 
 use keystead_job::{
-    B256, Class, JobSpec, Limits, Runtime, blob_hash,
+    B256, Checker, Class, JobSpec, Limits, Runtime, Tolerance, blob_hash,
+    check::Element,
     commitment::{Secret, Tree, UnitProof},
     hash_list,
     spec::{Draft, RecipeName},
+    trace::{Opening, Trace},
 };
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -18,6 +20,7 @@ struct Vectors {
     specs: Vec<SpecVector>,
     invalid_specs: Vec<InvalidVector>,
     commitments: Vec<CommitmentVector>,
+    traces: Vec<TraceVector>,
 }
 
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
@@ -39,10 +42,19 @@ struct InvalidVector {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CommitmentVector {
     secret: B256,
-    output_hashes: Vec<B256>,
+    results: Vec<B256>,
     commitment: B256,
     result_root: B256,
     proofs: Vec<UnitProof>,
+}
+
+#[derive(Serialize, Deserialize, PartialEq, Debug)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct TraceVector {
+    states: Vec<B256>,
+    root: B256,
+    result: B256,
+    openings: Vec<Opening>,
 }
 
 fn specs() -> Vec<JobSpec> {
@@ -54,6 +66,7 @@ fn specs() -> Vec<JobSpec> {
         common_hash: blob_hash(b"common"),
         units_hash: hash_list(&[blob_hash(b"unit 0"), blob_hash(b"unit 1"), blob_hash(b"unit 2")]),
         unit_count: 3,
+        segment_count: 1,
         limits: Limits {
             wall_ms_max: 60_000,
             fuel_max: 20_000_000_000,
@@ -62,6 +75,8 @@ fn specs() -> Vec<JobSpec> {
             loop_iterations_max: 0,
             workgroups: [0; 3],
         },
+        checker: None,
+        tolerance: None,
     };
     let wgsl = Draft {
         recipe: RecipeName::new("value-at-risk").unwrap(),
@@ -90,7 +105,26 @@ fn specs() -> Vec<JobSpec> {
         },
         ..wasm
     };
-    [wasm, wgsl, least].into_iter().map(|draft| JobSpec::new(draft).unwrap()).collect()
+    let checked = Draft {
+        recipe: RecipeName::new("matmul").unwrap(),
+        class: Class::SelfChecking,
+        checker: Some(Checker { program_hash: blob_hash(b"checker"), fuel_max: 1_000_000 }),
+        ..wasm
+    };
+    let tolerant = Draft {
+        recipe: RecipeName::new("nbody").unwrap(),
+        class: Class::Tolerance,
+        segment_count: 64,
+        tolerance: Some(Tolerance {
+            element: Element::F32,
+            absolute: 1e-6.try_into().unwrap(),
+            relative: 1e-5.try_into().unwrap(),
+            outliers_ppm: 100,
+            sound_factor: 10,
+        }),
+        ..wgsl
+    };
+    [wasm, wgsl, least, checked, tolerant].into_iter().map(|draft| JobSpec::new(draft).unwrap()).collect()
 }
 
 fn invalid() -> Vec<InvalidVector> {
@@ -105,7 +139,8 @@ fn invalid() -> Vec<InvalidVector> {
         case("empty", Vec::new()),
         case("a byte after the list", [&good[..], &[0]].concat()),
         case("the last byte is missing", good[..good.len() - 1].to_vec()),
-        case("version 2", at(2, 2)),
+        case("version 1", at(2, 1)),
+        case("version 3", at(2, 3)),
         case("version 0 as a byte instead of the empty string", at(2, 0)),
         case("list length in two bytes", [&[0xf9, 0, good[1]], &good[2..]].concat()),
         case("one item more", [&[0xf8, good[1] + 1], &good[2..], &[0x80]].concat()),
@@ -120,14 +155,28 @@ fn commitments() -> Vec<CommitmentVector> {
     [1u32, 2, 3, 5, 8, 13]
         .map(|count| {
             let secret = Secret::new([u8::try_from(count).unwrap(); 32]);
-            let output_hashes: Vec<B256> = (0..count).map(|unit| blob_hash(&unit.to_be_bytes())).collect();
-            let tree = Tree::new(&secret, &output_hashes).unwrap();
+            let results: Vec<B256> = (0..count).map(|unit| blob_hash(&unit.to_be_bytes())).collect();
+            let tree = Tree::new(&secret, &results).unwrap();
             CommitmentVector {
                 secret: B256::new(secret.reveal()),
                 commitment: tree.root(),
-                result_root: hash_list(&output_hashes),
+                result_root: hash_list(&results),
                 proofs: [0, count / 2, count - 1].map(|unit| tree.proof(unit).unwrap()).into(),
-                output_hashes,
+                results,
+            }
+        })
+        .into()
+}
+
+fn traces() -> Vec<TraceVector> {
+    [1u32, 2, 3, 7, 12]
+        .map(|count| {
+            let trace = Trace::new((0..count).map(|segment| blob_hash(&segment.to_be_bytes())).collect()).unwrap();
+            TraceVector {
+                states: trace.states().to_vec(),
+                root: trace.root(),
+                result: trace.result(),
+                openings: [0, count / 2, count - 1].map(|segment| trace.open(segment).unwrap()).into(),
             }
         })
         .into()
@@ -142,6 +191,7 @@ fn generated() -> Vectors {
             .collect(),
         invalid_specs: invalid(),
         commitments: commitments(),
+        traces: traces(),
     }
 }
 
@@ -165,8 +215,14 @@ fn the_committed_vectors_are_what_the_code_makes_and_accepts() {
     }
     for vector in &read.commitments {
         for proof in &vector.proofs {
-            let count = u32::try_from(vector.output_hashes.len()).unwrap();
+            let count = u32::try_from(vector.results.len()).unwrap();
             assert_eq!(proof.verify(vector.commitment, count), Ok(()));
+        }
+    }
+    for vector in &read.traces {
+        for opening in &vector.openings {
+            let count = u32::try_from(vector.states.len()).unwrap();
+            assert_eq!(opening.verify(vector.root, count), Ok(()));
         }
     }
 }

@@ -75,6 +75,7 @@ mod tests {
             common_hash: B256::ZERO,
             units_hash: B256::ZERO,
             unit_count: 1,
+            segment_count: 1,
             limits: Limits {
                 wall_ms_max: 1,
                 fuel_max: 0,
@@ -83,6 +84,8 @@ mod tests {
                 loop_iterations_max: 32_768,
                 workgroups: [1; 3],
             },
+            checker: None,
+            tolerance: None,
         };
         change(&mut draft);
         JobSpec::new(draft).unwrap()

@@ -252,7 +252,7 @@ impl CustomerSide for Align {
         limits.memory_bytes_max = needs.memory_bytes;
         limits.output_bytes_max = limits.output_bytes_max.min(needs.output_bytes);
         limits.fuel_max = limits.fuel_max.min(needs.fuel);
-        Ok(Plan { common, units, limits })
+        Ok(Plan { common, units, segment_count: 1, limits })
     }
 
     fn reference(&self, common: &[u8], unit: &[u8]) -> Result<Vec<u8>, Error> {

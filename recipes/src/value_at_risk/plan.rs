@@ -125,7 +125,7 @@ impl CustomerSide for ValueAtRisk {
         let groups = work.unit_paths.div_ceil(WORKGROUP);
         let mut limits = self.recipe()?.limits([groups, 1, 1]);
         limits.output_bytes_max = u64::from(work.unit_paths).saturating_mul(4);
-        Ok(Plan { common, units, limits })
+        Ok(Plan { common, units, segment_count: 1, limits })
     }
 
     fn reference(&self, common: &[u8], unit: &[u8]) -> Result<Vec<u8>, Error> {

@@ -29,7 +29,10 @@ pub(crate) fn job(runtime: Runtime, program: &[u8], common: &[u8], limits: Limit
         common_hash: blob_hash(common),
         units_hash: hash_list(&[blob_hash(b"")]),
         unit_count: 1,
+        segment_count: 1,
         limits,
+        checker: None,
+        tolerance: None,
     });
     Job { spec: spec.unwrap(), program: Bytes::copy_from_slice(program), common: Bytes::copy_from_slice(common) }
 }

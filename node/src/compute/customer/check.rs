@@ -22,7 +22,7 @@ pub(super) fn draw_seed() -> Result<B256> {
     Ok(B256::new(seed))
 }
 
-/// The sample check of specs/0003-job.md §9.
+/// The sample check of specs/0003-job.md §10.
 pub(super) async fn check(
     prepared: &Prepared,
     order: &Order,

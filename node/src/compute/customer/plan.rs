@@ -35,6 +35,9 @@ pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
     if recipe.class != Class::Exact {
         bail!("recipe {} is of class {}; this version runs exact jobs only", side.name(), recipe.class);
     }
+    if plan.segment_count != 1 {
+        bail!("recipe {} has units of several segments; this version runs units of one", side.name());
+    }
     let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
     let spec = JobSpec::new(Draft {
         recipe: recipe.name.clone(),
@@ -44,7 +47,10 @@ pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
         common_hash: blob_hash(&plan.common),
         units_hash: hash_list(&unit_names),
         unit_count: u32::try_from(plan.units.len()).map_err(|_| eyre!("too many units: {}", plan.units.len()))?,
+        segment_count: plan.segment_count,
         limits: plan.limits,
+        checker: None,
+        tolerance: None,
     })
     .wrap_err("the recipe made a job that no provider would take")?;
     Ok(Prepared { side, recipe, inputs, parameters, spec, common: plan.common, units: plan.units, unit_names })

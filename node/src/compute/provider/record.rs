@@ -173,7 +173,10 @@ mod tests {
             common_hash: B256::repeat_byte(2),
             units_hash: B256::repeat_byte(3),
             unit_count,
+            segment_count: 1,
             limits,
+            checker: None,
+            tolerance: None,
         })
         .unwrap()
     }

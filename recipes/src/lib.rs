@@ -16,6 +16,8 @@ pub mod align;
 mod customer_side;
 mod error;
 mod inputs;
+pub mod matmul;
+mod npy;
 mod settings;
 pub mod sha256_search;
 pub mod value_at_risk;

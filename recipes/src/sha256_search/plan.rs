@@ -183,7 +183,7 @@ impl CustomerSide for Sha256Search {
         let units = (0..work.unit_count).map(|unit| encode_unit(work.unit_first(unit), work.unit_nonces)).collect();
         let mut limits = self.recipe()?.limits([work.unit_nonces / RANGE, 1, 1]);
         limits.output_bytes_max = 4 * (BUCKETS + RECORD_WORDS * work.ranges()) as u64;
-        Ok(Plan { common: encode_common(&work.message), units, limits })
+        Ok(Plan { common: encode_common(&work.message), units, segment_count: 1, limits })
     }
 
     fn reference(&self, common: &[u8], unit: &[u8]) -> Result<Vec<u8>, Error> {

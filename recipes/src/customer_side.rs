@@ -4,6 +4,8 @@ use crate::{
     Error, Inputs,
     align::{Align, AlignWgsl},
     matmul::Matmul,
+    nbody::Nbody,
+    render::Render,
     sha256_search::Sha256Search,
     value_at_risk::ValueAtRisk,
 };
@@ -82,7 +84,7 @@ pub trait CustomerSide: Debug + Send + Sync {
 /// Every recipe of this build, by name.
 #[must_use]
 pub const fn all() -> &'static [&'static dyn CustomerSide] {
-    &[&Align, &AlignWgsl, &Matmul, &Sha256Search, &ValueAtRisk]
+    &[&Align, &AlignWgsl, &Matmul, &Nbody, &Render, &Sha256Search, &ValueAtRisk]
 }
 
 /// The recipe of this name.
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_manifest_is_valid_and_names_its_own_program() {
-        assert_eq!(all().len(), 5);
+        assert_eq!(all().len(), 7);
         for side in all() {
             let recipe = side.recipe().unwrap();
             assert_eq!(recipe.name.as_str(), side.name());

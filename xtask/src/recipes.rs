@@ -16,24 +16,39 @@ struct Check {
     recipe: &'static str,
     /// Name of the input and file among the fetched ones.
     inputs: &'static [(&'static str, &'static str)],
+    /// The same with files of the tree.
+    own: &'static [(&'static str, &'static str)],
     /// Part of the output folder's name.
     label: &'static str,
 }
 
 /// What every run checks.
 const USUAL: &[Check] = &[
-    Check { recipe: "align", inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")], label: "insulin" },
-    Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], label: "luxc" },
-    Check { recipe: "align-wgsl", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], label: "luxc" },
-    Check { recipe: "matmul", inputs: &[], label: "invented" },
-    Check { recipe: "sha256-search", inputs: &[], label: "text" },
-    Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], label: "stocks" },
+    Check {
+        recipe: "align",
+        inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")],
+        own: &[],
+        label: "insulin",
+    },
+    Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], own: &[], label: "luxc" },
+    Check {
+        recipe: "align-wgsl",
+        inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")],
+        own: &[],
+        label: "luxc",
+    },
+    Check { recipe: "matmul", inputs: &[], own: &[], label: "invented" },
+    Check { recipe: "nbody", inputs: &[], own: &[], label: "figure-8" },
+    Check { recipe: "render", inputs: &[], own: &[("scene", "recipes/render/scenes/furnace.json")], label: "furnace" },
+    Check { recipe: "sha256-search", inputs: &[], own: &[], label: "text" },
+    Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], own: &[], label: "stocks" },
 ];
 
 /// What takes minutes: a whole proteome.
 const LONG: &[Check] = &[Check {
     recipe: "align",
     inputs: &[("queries", "LuxC.faa"), ("targets", "938293.PRJEB85.HG003687.faa")],
+    own: &[],
     label: "proteome",
 }];
 
@@ -80,8 +95,9 @@ fn judge(root: &Path, python: &Path, local: &Path, check: &Check) -> Result<bool
     let mut outside = Command::new(python);
     let judge = if check.recipe == "align-wgsl" { "align" } else { check.recipe };
     outside.arg(root.join("recipes").join(judge).join("check.py"));
-    for (name, file) in check.inputs {
-        let path = inputs(root).join(file);
+    let fetched = check.inputs.iter().map(|(name, file)| (name, inputs(root).join(file)));
+    let own = check.own.iter().map(|(name, file)| (name, root.join(file)));
+    for (name, path) in fetched.chain(own) {
         compute.arg("--input").arg(format!("{name}={}", path.display()));
         outside.arg(format!("--{name}")).arg(path);
     }

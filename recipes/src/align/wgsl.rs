@@ -28,7 +28,7 @@ const SLOT_WORDS: usize = 3;
 pub struct AlignWgsl;
 
 /// Entries into loop bodies of one invocation of the kernel, as its head says.
-fn loop_iterations(query: usize, target: usize) -> u64 {
+const fn loop_iterations(query: usize, target: usize) -> u64 {
     let blocks = (query as u64).div_ceil(BLOCK_ROWS);
     blocks + 1 + blocks * (25 + target as u64 + 128) + 8
 }

@@ -120,7 +120,7 @@ fn outputs_that_the_program_cannot_have_written_are_refused() {
         let got = table("align-wgsl", &golden(), &given, &bad);
         assert!(matches!(got, Err(Error::Output { unit: 0, .. })), "byte {at}");
     }
-    let mut padded = right.clone();
+    let mut padded = right;
     padded[0].extend([0; 12]);
     assert!(matches!(table("align-wgsl", &golden(), &given, &padded), Err(Error::Output { unit: 0, .. })));
     assert!(matches!(table("align-wgsl", &golden(), &given, &[]), Err(Error::OutputCount { .. })));

@@ -147,6 +147,29 @@ fn a_floor_below_a_lamp_is_as_bright_as_the_formula_says() {
     assert!((mean - expected).abs() < 4.0 * deviation, "{mean} {expected} {deviation}");
 }
 
+/// Far below a small flat lamp: `colour * lamp * area / (pi d^2)`, whether it is a quad or two triangles, seen directly by matte surfaces.
+#[test]
+fn a_floor_below_a_flat_lamp_is_as_bright_as_the_formula_says() {
+    let quad = r#""quads": [FLOOR, {"corner": [-0.1, 3.0, -0.1], "edges": [[0.2, 0.0, 0.0], [0.0, 0.0, 0.2]], "material": "lamp"}]"#;
+    let triangles = r#""quads": [FLOOR], "triangles": [
+        {"corners": [[-0.1, 3.0, -0.1], [0.1, 3.0, -0.1], [0.1, 3.0, 0.1]], "material": "lamp"},
+        {"corners": [[-0.1, 3.0, -0.1], [0.1, 3.0, 0.1], [-0.1, 3.0, 0.1]], "material": "lamp"}]"#;
+    let floor =
+        r#"{"corner": [-50.0, 0.0, -50.0], "edges": [[100.0, 0.0, 0.0], [0.0, 0.0, 100.0]], "material": "floor"}"#;
+    for shapes in [quad, triangles] {
+        let text = r#"{
+            "camera": {"from": [0.0, 0.5, 0.6], "to": [0.0, 0.0, 0.0], "height": 0.01},
+            "materials": {"floor": {"kind": "matte", "colour": [0.8, 0.4, 0.2]}, "lamp": {"kind": "light", "colour": [90, 90, 90]}},
+            SHAPES }"#;
+        let text = text.replace("SHAPES", shapes).replace("FLOOR", floor);
+        let got = light(&plan_of(&scene(&text), &[("width", "8"), ("height", "8"), ("samples", "64")]).unwrap());
+        let mean: f64 = got.iter().map(|pixel| f64::from(pixel[1])).sum::<f64>() / got.len() as f64;
+        // The lamp's size changes the formula by less than 0.3 percent.
+        let expected = 0.4 * 90.0 * 0.04 / (core::f64::consts::PI * 9.0);
+        assert!((mean / expected - 1.0).abs() < 0.005, "{mean} {expected}");
+    }
+}
+
 #[test]
 fn scenes_that_are_wrong_are_named_with_what_is_wrong() {
     let good = fs::read_to_string(folder().join("scenes/box.json")).unwrap();

@@ -2,7 +2,8 @@
 // sums of light to which each segment adds samples.
 //
 // Layouts: ../README.md. Random numbers are a function of seed, pixel, sample and their place in the path, so a sample is the same wherever it is
-// computed, but for rounding. Loops of one invocation for s samples, b bounces and n shapes: s + 1 + s (b + 1 + b (n + 1)).
+// computed, but for rounding. Matte surfaces look for flat lamps directly. Loops of one invocation for s samples, b bounces and n shapes:
+// at most s + 1 + s (b + 1 + 2 b (n + 1)).
 
 @group(0) @binding(0) var<storage, read> scene: array<u32>;
 @group(0) @binding(1) var<storage, read> before: array<u32>;
@@ -24,6 +25,7 @@ const LIGHT: u32 = 3u;
 const NEAR: f32 = 1e-3;
 const FAR: f32 = 1e30;
 const HALF_PI: f32 = 1.5707964;
+const PI: f32 = 3.1415927;
 
 struct Hit {
     distance: f32,
@@ -139,36 +141,77 @@ fn through_glass(way: vec3<f32>, outward: vec3<f32>, index: f32) -> vec3<f32> {
     return ratio * way + (ratio * cosine - other) * normal;
 }
 
+// The light of a flat lamp, one of the last shapes, on a matte surface of colour 1: a point of a lamp by chance, if nothing is between.
+fn lamp_light(origin: vec3<f32>, normal: vec3<f32>, materials_at: u32) -> vec3<f32> {
+    let lamps = scene[11];
+    let shape = scene[3] - lamps + min(u32(random() * f32(lamps)), lamps - 1u);
+    var u = random();
+    var v = random();
+    let at = SHAPES_AT + shape * SHAPE_WORDS;
+    var size = 1.0;
+    if (scene[at] == TRIANGLE) {
+        size = 0.5;
+        if (u + v > 1.0) {
+            u = 1.0 - u;
+            v = 1.0 - v;
+        }
+    }
+    let edge_u = vector(at + 5u);
+    let edge_v = vector(at + 8u);
+    let away = vector(at + 2u) + u * edge_u + v * edge_v - origin;
+    let distance_2 = dot(away, away);
+    let way = away / sqrt(distance_2);
+    // Twice the area times the cosine at the lamp; lamps show on both sides.
+    let facing = abs(dot(cross(edge_u, edge_v), way)) * size;
+    let cosine = dot(normal, way);
+    if (cosine <= 0.0 || distance_2 < NEAR) {
+        return vec3<f32>(0.0);
+    }
+    let hit = nearest(origin, way);
+    if (hit.shape != shape || hit.distance >= FAR) {
+        return vec3<f32>(0.0);
+    }
+    let colour = vector(materials_at + scene[at + 1u] * MATERIAL_WORDS + 1u);
+    return (cosine * facing * f32(lamps) / (PI * distance_2)) * colour;
+}
+
 // The light that comes from a direction.
 fn trace(origin_start: vec3<f32>, way_start: vec3<f32>) -> vec3<f32> {
     var origin = origin_start;
     var way = way_start;
     var share = vec3<f32>(1.0);
+    var light = vec3<f32>(0.0);
+    // Whether the last surface has looked for the flat lamps: then their light has been counted.
+    var looked = false;
     let sky = vector(8u);
     let materials_at = SHAPES_AT + scene[3] * SHAPE_WORDS;
     for (var bounce = 0u; bounce < scene[6]; bounce++) {
         let hit = nearest(origin, way);
         if (hit.distance >= FAR) {
-            return share * sky;
+            return light + share * sky;
         }
         let at = SHAPES_AT + hit.shape * SHAPE_WORDS;
         let material = materials_at + scene[at + 1u] * MATERIAL_WORDS;
         let kind = scene[material];
         let colour = vector(material + 1u);
         if (kind == LIGHT) {
-            return share * colour;
+            return select(light + share * colour, light, looked && hit.shape >= scene[3] - scene[11]);
         }
         origin += hit.distance * way;
         let outward = normal_of(at, origin);
         let normal = select(outward, -outward, dot(way, outward) > 0.0);
         let chance = direction();
         share *= colour;
+        looked = kind == MATTE && scene[11] > 0u;
         if (kind == MATTE) {
+            if (looked) {
+                light += share * lamp_light(origin, normal, materials_at);
+            }
             way = normal + chance;
         } else if (kind == METAL) {
             way = way - 2.0 * dot(way, normal) * normal + number(material + 4u) * chance;
             if (dot(way, normal) <= 0.0) {
-                return vec3<f32>(0.0);
+                return light;
             }
         } else {
             way = through_glass(way, outward, number(material + 4u));
@@ -177,7 +220,7 @@ fn trace(origin_start: vec3<f32>, way_start: vec3<f32>) -> vec3<f32> {
         // A chance exactly against the normal leaves nothing; the normal is as good as any.
         way = select(way / sqrt(length_2), normal, length_2 < 1e-12);
     }
-    return vec3<f32>(0.0);
+    return light;
 }
 
 @compute @workgroup_size(8, 8)

@@ -66,6 +66,8 @@ struct Scene {
     samples: u32,
     bounces: u32,
     seed: u32,
+    /// Flat lamps: the last shapes.
+    lamps: usize,
     sky: Vector,
     view: [Vector; 4],
 }
@@ -156,7 +158,8 @@ impl Scene {
         let words = words(bytes).filter(|words| words.len() >= HEAD_WORDS).ok_or_else(|| wrong("too short"))?;
         let (head, rest) = words.split_at(HEAD_WORDS);
         let (shapes, materials) = (head[3] as usize, head[4] as usize);
-        let small = shapes <= SHAPES_MAX && materials <= SHAPES_MAX && head[1] <= 16_384;
+        let lamps = head[11] as usize;
+        let small = shapes <= SHAPES_MAX && lamps <= shapes && materials <= SHAPES_MAX && head[1] <= 16_384;
         if head[0] != FORMAT || !small || rest.len() != SHAPE_WORDS * shapes + MATERIAL_WORDS * materials {
             return Err(wrong("unknown format or wrong length"));
         }
@@ -186,44 +189,76 @@ impl Scene {
             samples: head[5],
             bounces: head[6],
             seed: head[7],
+            lamps,
             sky: vector(head, 8),
             view: [12, 15, 18, 21].map(|at| vector(head, at)),
         })
     }
 
-    fn nearest(&self, origin: Vector, way: Vector) -> Option<(f32, &Shape)> {
+    /// Distance and index of the nearest shape.
+    fn nearest(&self, origin: Vector, way: Vector) -> Option<(f32, usize)> {
         let mut hit = (FAR, None);
-        for shape in &self.shapes {
+        for (index, shape) in self.shapes.iter().enumerate() {
             let distance = shape.meet(origin, way);
             if distance < hit.0 {
-                hit = (distance, Some(shape));
+                hit = (distance, Some(index));
             }
         }
-        hit.1.map(|shape| (hit.0, shape))
+        hit.1.map(|index| (hit.0, index))
+    }
+
+    /// The light of a flat lamp on a matte surface of colour 1: a point of a lamp by chance, if nothing is between.
+    fn lamp_light(&self, origin: Vector, normal: Vector, draws: &mut Draws) -> Vector {
+        let index = self.shapes.len() - self.lamps + ((draws.next() * self.lamps as f32) as usize).min(self.lamps - 1);
+        let lamp = &self.shapes[index];
+        let (mut u, mut v) = (draws.next(), draws.next());
+        if lamp.kind == 1 && u + v > 1.0 {
+            (u, v) = (1.0 - u, 1.0 - v);
+        }
+        let size = if lamp.kind == 1 { 0.5 } else { 1.0 };
+        let away = plus(plus(plus(lamp.place, u, lamp.u), v, lamp.v), -1.0, origin);
+        let distance_2 = dot(away, away);
+        let way = times(away, 1.0 / distance_2.sqrt());
+        let facing = dot(cross(lamp.u, lamp.v), way).abs() * size;
+        let cosine = dot(normal, way);
+        let seen = cosine > 0.0 && distance_2 >= NEAR && self.nearest(origin, way).is_some_and(|hit| hit.1 == index);
+        if !seen {
+            return [0.0; 3];
+        }
+        let factor = cosine * facing * self.lamps as f32 / (core::f32::consts::PI * distance_2);
+        times(self.materials[lamp.material].colour, factor)
     }
 
     /// The light that comes from a direction.
     fn trace(&self, mut origin: Vector, mut way: Vector, draws: &mut Draws) -> Vector {
-        let mut share = [1.0; 3];
+        let (mut share, mut light, mut looked) = ([1.0; 3], [0.0; 3], false);
         let shared = |share: Vector, colour: Vector| -> Vector { core::array::from_fn(|at| share[at] * colour[at]) };
         for _ in 0..self.bounces {
-            let Some((distance, shape)) = self.nearest(origin, way) else { return shared(share, self.sky) };
+            let Some((distance, index)) = self.nearest(origin, way) else {
+                return plus(light, 1.0, shared(share, self.sky));
+            };
+            let shape = &self.shapes[index];
             let material = &self.materials[shape.material];
             if material.kind == 3 {
-                return shared(share, material.colour);
+                let counted = looked && index >= self.shapes.len() - self.lamps;
+                return if counted { light } else { plus(light, 1.0, shared(share, material.colour)) };
             }
             origin = plus(origin, distance, way);
             let outward = shape.normal(origin);
             let normal = if dot(way, outward) > 0.0 { times(outward, -1.0) } else { outward };
             let chance = draws.direction();
             share = shared(share, material.colour);
+            looked = material.kind == 0 && self.lamps > 0;
+            if looked {
+                light = plus(light, 1.0, shared(share, self.lamp_light(origin, normal, draws)));
+            }
             way = match material.kind {
                 0 => plus(normal, 1.0, chance),
                 1 => {
                     let mirrored = plus(way, -2.0 * dot(way, normal), normal);
                     let way = plus(mirrored, material.number, chance);
                     if dot(way, normal) <= 0.0 {
-                        return [0.0; 3];
+                        return light;
                     }
                     way
                 }
@@ -232,7 +267,7 @@ impl Scene {
             let length_2 = dot(way, way);
             way = if length_2 < 1e-12 { normal } else { times(way, 1.0 / length_2.sqrt()) };
         }
-        [0.0; 3]
+        light
     }
 }
 

@@ -36,7 +36,7 @@ struct Work {
 
 /// Entries into loop bodies of one invocation, as the kernel's head says, of one sample and besides.
 fn sample_iterations(bounces: u32, shapes: usize) -> u64 {
-    1 + u64::from(bounces) + 1 + u64::from(bounces) * (shapes as u64 + 1)
+    1 + u64::from(bounces) + 1 + 2 * u64::from(bounces) * (shapes as u64 + 1)
 }
 
 impl Work {

@@ -200,19 +200,23 @@ impl Scene {
         let head = [FORMAT, shot.width, shot.height, shapes, materials, shot.samples, shot.bounces, shot.seed];
         head.iter().for_each(|word| push(&mut bytes, *word));
         push_vectors(&mut bytes, &[self.sky]);
-        push(&mut bytes, 0);
+        let shines = |material: &String| matches!(self.materials.get(material), Some(Material::Light { .. }));
+        let quads = self.quads.iter().map(|quad| (2, &quad.material, [quad.corner, quad.edges[0], quad.edges[1]]));
+        let triangles = self.triangles.iter().map(|triangle| {
+            let [a, b, c] = triangle.corners;
+            (1, &triangle.material, [a, minus(b, a), minus(c, a)])
+        });
+        // Flat lamps come last, where matte surfaces look for them.
+        let (lamps, others): (Vec<_>, Vec<_>) = triangles.chain(quads).partition(|(_, material, _)| shines(material));
+        // LOSSY: at most 256 shapes.
+        push(&mut bytes, lamps.len() as u32);
         push_vectors(&mut bytes, &self.view(shot));
         for sphere in &self.spheres {
             let shape = [sphere.centre, [sphere.radius, 0.0, 0.0], [0.0; 3]];
             self.push_shape(&mut bytes, 0, &sphere.material, &shape);
         }
-        for triangle in &self.triangles {
-            let [a, b, c] = triangle.corners;
-            self.push_shape(&mut bytes, 1, &triangle.material, &[a, minus(b, a), minus(c, a)]);
-        }
-        for quad in &self.quads {
-            let [u, v] = quad.edges;
-            self.push_shape(&mut bytes, 2, &quad.material, &[quad.corner, u, v]);
+        for (kind, material, shape) in others.iter().chain(&lamps) {
+            self.push_shape(&mut bytes, *kind, material, shape);
         }
         for material in self.materials.values() {
             let (kind, colour, number) = match *material {

@@ -358,9 +358,46 @@ pub(crate) struct Provide {
     /// Most bytes to keep of customers' inputs and outputs, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
     pub(crate) store: u64,
+    /// Whether work may run: `auto` as the preferences in `owner.toml` say, `always` on a machine that is for nothing else, `never`. Kept in
+    /// the folder [default: what was said last, `auto` at first].
+    #[arg(long, value_name = "MODE")]
+    pub(crate) compute: Option<OwnerMode>,
+    /// Tell the provider of this folder to compute nothing, for so many minutes or until `--resume`.
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "0", group = "wish",
+        value_parser = clap::value_parser!(u32).range(0..=525_600))]
+    pub(crate) pause: Option<u32>,
+    /// Tell the provider of this folder to go on: ends a pause, and takes `--finish` back.
+    #[arg(long, group = "wish")]
+    pub(crate) resume: bool,
+    /// Tell the provider of this folder to take no order and to stop when the open ones are over.
+    #[arg(long, group = "wish")]
+    pub(crate) finish: bool,
+    /// Print what may run now in the provider of this folder, and why not, as JSON.
+    #[arg(long, group = "wish")]
+    pub(crate) status: bool,
+    /// Do not work unless workers are confined by this layer (docs/sandbox.md names them). May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) require_layer: Vec<keystead_runner::Layer>,
+    /// Leave out this layer of the workers' confinement, for a driver that cannot live with it. May be repeated.
+    #[arg(long, value_name = "LAYER")]
+    pub(crate) without_layer: Vec<keystead_runner::Layer>,
+    /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) worker_reads: Vec<PathBuf>,
     /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
+}
+
+/// Whether a provider's work may run.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum OwnerMode {
+    /// Whatever the preferences say; heat and a pause still count.
+    Always,
+    /// As the preferences say.
+    Auto,
+    /// Not at all.
+    Never,
 }
 
 /// Options of `keystead run`.

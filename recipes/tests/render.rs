@@ -184,7 +184,7 @@ fn scenes_that_are_wrong_are_named_with_what_is_wrong() {
         ("\"radius\": 0.42", "\"radius\": -1", "radius"),
         ("\"material\": \"glass\"", "\"material\": \"glas\"", "no material"),
         ("\"index\": 1.5", "\"index\": 0.5", "index"),
-        ("\"height\": 0.78", "\"height\": 0", "camera"),
+        ("\"height\": 0.75", "\"height\": 0", "camera"),
         ("\"to\": [0.0, 0.98, 0.0]", "\"to\": [0.0, 1.0, 3.6]", "camera"),
         ("[[2.0, 0.0, 0.0], [0.0, 0.0, 2.0]]", "[[2.0, 0.0, 0.0], [4.0, 0.0, 0.0]]", "parallel"),
         ("[0.60, 1.10, -0.78]", "[1.50, 0.0, -0.38]", "line"),

@@ -100,7 +100,7 @@ fn provide(keystead: &Path, url: &str, account: &str, folder: &Path) -> Result<E
     let log = folder.join("log.txt");
     let file = File::create(&log)?;
     let mut command = Command::new(keystead);
-    command.args(["provide", "--dev-account", account, "--rpc", url, "--dir"]).arg(folder);
+    command.args(["provide", "--compute", "always", "--dev-account", account, "--rpc", url, "--dir"]).arg(folder);
     println!("$ {}", show(&command));
     let child = command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).spawn()?;
     let mut provider = Ended(child);

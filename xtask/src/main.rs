@@ -13,6 +13,7 @@ mod lint;
 mod network;
 mod process;
 mod recipes;
+mod sim;
 mod tally;
 mod test;
 mod tidy;
@@ -43,6 +44,7 @@ cargo xtask TASK
                       --quick with few, and without keeping the figures
   bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
                       are only printed
+  sim                 simulate the compute market and write docs/SIMULATION.md (three minutes)
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -89,6 +91,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "--state", "--quick"] => bench::state(&root, bench::Size::Quick).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
+        ["sim"] => sim::run(&root).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

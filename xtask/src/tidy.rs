@@ -30,10 +30,13 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-contracts", &["types"]),
     ("keystead-market", &["types", "job", "contracts"]),
     ("keystead-blobs", &["types"]),
-    ("keystead-runner", &["job", "blobs"]),
+    ("keystead-kernel", &["job"]),
+    ("keystead-runner", &["job", "kernel", "blobs"]),
     ("keystead-audit", &["types", "job"]),
+    ("keystead-owner", &[]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
+    ("keystead-sim-market", &["*"]),
     ("xtask", &[]),
 ];
 
@@ -48,8 +51,11 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tungstenite", &["keystead-rpc"]),
     ("iroh", &["keystead-blobs"]),
     ("wgpu", &["keystead-runner"]),
-    ("naga", &["keystead-runner"]),
+    ("naga", &["keystead-kernel", "keystead-runner"]),
     ("wasmtime", &["keystead-runner"]),
+    ("wasmparser", &["keystead-runner"]),
+    ("landlock", &["keystead-runner"]),
+    ("seccompiler", &["keystead-runner"]),
     ("blst", &["keystead-proof"]),
     ("clap", &["keystead"]),
 ];

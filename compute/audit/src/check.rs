@@ -196,9 +196,15 @@ impl<'a> Check<'a> {
         if self.decided.is_some() { None } else { self.tasks.get(self.answered).copied() }
     }
 
+    /// All tasks, in the order in which they are to be run.
+    #[must_use]
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
     /// How many tasks there are in all, and how many are answered.
     #[must_use]
-    pub fn progress(&self) -> (usize, usize) {
+    pub const fn progress(&self) -> (usize, usize) {
         (self.answered, self.tasks.len())
     }
 

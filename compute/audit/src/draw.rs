@@ -81,7 +81,7 @@ pub fn effective_rate_ppm(rate_ppm: u32, verified: u64, bonded: bool) -> u32 {
         return PPM;
     }
     let fading = u64::from(PPM).checked_div(verified).unwrap_or_default();
-    u32::try_from(fading).unwrap_or(PPM).max(rate_ppm).max(RATE_PPM_MIN).min(PPM)
+    u32::try_from(fading).unwrap_or(PPM).max(rate_ppm).clamp(RATE_PPM_MIN, PPM)
 }
 
 /// Lowest rate: below it the bond that is needed grows faster than the work that is saved.

@@ -25,12 +25,12 @@ impl Checking {
     /// The probability that one wrong unit is caught, parts per million, rounded down; 0 if nobody checks.
     #[must_use]
     pub fn caught_ppm(&self) -> u32 {
-        let whole = u64::from(PPM);
-        let part = |share: u64, of: u32| share.saturating_mul(u64::from(of.min(PPM))) / whole;
+        const WHOLE: u64 = PPM as u64;
+        let part = |share: u64, of: u32| share.saturating_mul(u64::from(of.min(PPM))) / WHOLE;
         // r^k rounded up: a smaller power is a larger chance.
         let all_collude = (0..self.checkers.min(64))
-            .fold(whole, |share, _| share.saturating_mul(u64::from(self.colluding_ppm.min(PPM))).div_ceil(whole));
-        let honest = whole.saturating_sub(all_collude);
+            .fold(WHOLE, |share, _| share.saturating_mul(u64::from(self.colluding_ppm.min(PPM))).div_ceil(WHOLE));
+        let honest = WHOLE.saturating_sub(all_collude);
         // LOSSY: at most one million.
         #[allow(clippy::cast_possible_truncation)]
         return part(part(honest, self.rate_ppm), self.power_ppm) as u32;

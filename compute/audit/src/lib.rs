@@ -18,9 +18,11 @@ pub mod detection;
 pub mod draw;
 pub mod economics;
 pub mod judge;
+pub mod rounds;
 pub mod sample;
 pub mod tolerance;
 
 pub use check::{Check, Delivery, Rejection, Report, Rerun, Verdict, Why};
+pub use draw::Draw;
 pub use judge::{Answer, Evidence, Judgement, Task};
 pub use sample::{SampleRule, Seed};

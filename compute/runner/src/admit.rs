@@ -14,7 +14,7 @@ pub enum Refusal {
         /// What the self-test covers.
         offered: keystead_job::Runtime,
     },
-    /// Only exact jobs run in this version.
+    /// Results of this class cannot be checked, so nobody could be paid for them rightly.
     #[error("job class not offered: {0}")]
     Class(Class),
     /// The engine failed on a known answer.
@@ -37,7 +37,7 @@ pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
     if job.runtime != self_test.runtime {
         return Err(Refusal::Runtime { job: job.runtime, offered: self_test.runtime });
     }
-    if job.class != Class::Exact {
+    if matches!(job.class, Class::Statistical | Class::Opaque) {
         return Err(Refusal::Class(job.class));
     }
     if !self_test.known_answer {
@@ -98,6 +98,7 @@ mod tests {
             known_answer: true,
             adapters: vec!["llvmpipe".to_owned()],
             took_ms: 1,
+            isolation: crate::isolation::Isolation::default(),
             device: Some(Device {
                 name: "llvmpipe".to_owned(),
                 backend: "Vulkan".to_owned(),

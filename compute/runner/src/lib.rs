@@ -5,9 +5,10 @@
 //! node ── Session ── frames over two pipes ── worker process ── Runtime (wasm/1 or wgsl/1) ── engine
 //! ```
 //! The parent side ([`Session`], [`probe`]) never touches job code: it starts `<this binary> worker <runtime>`, sends bytes, receives
-//! bytes, and kills the process at the deadline, on a stop, or when it is dropped. The child side ([`worker_main`]) has no environment, no
-//! folder, no keys and no files but three pipes; it leaves when its input ends, so it cannot outlive its parent. One worker serves the
-//! units of one job and no other.
+//! bytes, and kills the process at the deadline, on a stop, or when it is dropped. The child side ([`worker_main`]) first takes from itself
+//! what it does not need, layer by layer, and says what it could ([`Isolation`], docs/sandbox.md): it has no environment, no folder, no keys, no network and no files
+//! but three pipes and, for `wgsl/1`, a graphics driver. It leaves when its input ends, so it cannot outlive its parent. One worker
+//! serves the units of one job and no other.
 //!
 //! # Invariants
 //! - Job code is parsed, compiled and run only in the child.
@@ -15,11 +16,13 @@
 //! - A unit's output is returned only if the unit ended by itself within every limit.
 //!
 //! # Not here
-//! Which units, whose money, where bytes come from (`node`, `keystead-audit`). System call filters (a later issue).
+//! Which units, whose money, where bytes come from (`node`, `keystead-audit`).
 
 mod admit;
 mod failure;
 mod frame;
+mod isolation;
+mod machine;
 mod message;
 mod process;
 mod report;
@@ -28,17 +31,20 @@ mod sandbox;
 mod session;
 #[cfg(feature = "wasm")]
 mod wasm;
+#[cfg(feature = "wasm")]
+mod wasm_bounds;
 #[cfg(feature = "wgsl")]
 mod wgsl;
 mod worker;
 
 pub use admit::{Refusal, admit};
 pub use failure::{Failure, Fault, Limit};
-pub use message::{Done, Usage};
+pub use isolation::{Isolation, Layer, LayerReport, UnknownLayer};
+pub use message::{Done, Usage, Words};
 pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};
-pub use session::{Job, Session, Stop, probe};
-pub use worker::worker_main;
+pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
+pub use worker::{confine, worker_main};
 
 /// The subcommand under which the binary becomes a worker; its only argument is the runtime's name (`wasm/1`, `wgsl/1`).
 pub const WORKER_SUBCOMMAND: &str = "worker";

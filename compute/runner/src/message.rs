@@ -4,11 +4,11 @@
 //! The worker says [`Reply::Ready`], then answers one [`Request`] at a time, in order. `Begin` may come once: a second job needs a second
 //! process.
 
-use crate::{failure::Failure, report::SelfTest};
+use crate::{failure::Failure, isolation::LayerReport, report::SelfTest};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 1;
+pub(crate) const PROTOCOL: u16 = 2;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,18 +21,33 @@ pub(crate) enum Request {
         spec: Vec<u8>,
         /// Length of the program in the payload, bytes.
         program_bytes: u32,
+        /// On what it shall run.
+        engine: Engine,
     },
     /// Run a unit. Payload: the unit input.
     Unit,
+    /// Run some workgroups of a unit on the reference. Payload: the unit input. The answer's payload: pairs of index and word, see [`Words`].
+    Workgroups(Vec<[u32; 3]>),
+}
+
+/// On what a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Engine {
+    /// The best that the machine has.
+    Best,
+    /// `wgsl/1`: the interpreter, whatever adapters there are. `wasm/1`: the only engine, which is exact.
+    Reference,
 }
 
 /// From the worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The process runs and its engine exists.
+    /// The process is confined and its engine exists.
     Ready {
         /// [`PROTOCOL`].
         protocol: u16,
+        /// What it could take away from itself.
+        layers: Vec<LayerReport>,
     },
     /// Answer to `Probe`.
     SelfTest(Box<SelfTest>),
@@ -63,4 +78,50 @@ pub struct Done {
     pub output: Vec<u8>,
     /// What it used.
     pub usage: Usage,
+}
+
+/// Words of an output by index, ascending: what some workgroups alone determine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Words(pub Vec<(u32, u32)>);
+
+impl Words {
+    /// The first word in which an output (little-endian words) differs, as index, word here and word there; `None` if all are equal. A word that
+    /// `output` does not have counts as different from any.
+    #[must_use]
+    pub fn first_difference(&self, output: &[u8]) -> Option<(u32, u32, Option<u32>)> {
+        let (theirs, _) = output.as_chunks::<4>();
+        let word = |at: u32| theirs.get(at as usize).map(|word| u32::from_le_bytes(*word));
+        self.0.iter().map(|&(at, ours)| (at, ours, word(at))).find(|&(_, ours, theirs)| theirs != Some(ours))
+    }
+
+    // A build without `wgsl/1` has none to send.
+    #[cfg_attr(not(feature = "wgsl"), allow(dead_code))]
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|(at, word)| [at.to_le_bytes(), word.to_le_bytes()].concat()).collect()
+    }
+
+    /// `None` unless the bytes are whole pairs.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (words, rest) = bytes.as_chunks::<4>();
+        let (pairs, odd) = words.as_chunks::<2>();
+        let whole = rest.is_empty() && odd.is_empty();
+        let pairs = pairs.iter().map(|[at, word]| (u32::from_le_bytes(*at), u32::from_le_bytes(*word)));
+        whole.then(|| Self(pairs.collect()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_survive_the_pipe_and_name_the_first_difference() {
+        let words = Words(vec![(0, 7), (2, 9)]);
+        assert_eq!(Words::decode(&words.encode()), Some(words.clone()));
+        assert_eq!([Words::decode(&[0; 7]), Words::decode(&[0; 12])], [None, None]);
+        let output = |third: u8| [7, 0, 0, 0, 1, 1, 1, 1, third, 0, 0, 0];
+        assert_eq!(words.first_difference(&output(9)), None);
+        assert_eq!(words.first_difference(&output(8)), Some((2, 9, Some(8))));
+        assert_eq!(words.first_difference(&output(9)[..8]), Some((2, 9, None)));
+    }
 }

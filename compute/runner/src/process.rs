@@ -8,15 +8,18 @@ use crate::{
     WORKER_SUBCOMMAND,
     failure::{Failure, cleaned},
     frame,
+    isolation::{Isolation, Layer, LayerReport},
+    machine::{Budget, Promise},
     message::{PROTOCOL, Reply, Request},
-    sandbox,
+    sandbox::{self, Child, Start, Started},
+    worker::{READ_OPTION, WITHOUT_OPTION},
 };
+use keystead_job::Runtime;
 use std::{
     collections::VecDeque,
     ffi::OsString,
     io,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
     time::{Duration, Instant},
 };
@@ -36,11 +39,18 @@ const STDERR_TAIL_BYTES: usize = 8_192;
 /// Starts that may wait for the starting thread; more would mean that it hangs.
 const STARTS_WAITING_MAX: usize = 64;
 
-/// How to start a worker: a binary whose `main` calls [`crate::worker_main`] under the subcommand `worker`.
+/// How to start a worker, and how it must be confined: a binary whose `main` calls [`crate::worker_main`] under the subcommand `worker`.
+/// Clones share the memory for workers and what is known of the confinement.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
     program: PathBuf,
     environment: Vec<(OsString, OsString)>,
+    readable: Vec<PathBuf>,
+    without: Vec<Layer>,
+    required: Vec<Layer>,
+    memory: Budget,
+    /// What the first worker of each runtime had.
+    seen: Arc<Mutex<Vec<(Runtime, Isolation)>>>,
 }
 
 impl WorkerCommand {
@@ -54,10 +64,19 @@ impl WorkerCommand {
         Ok(Self::new(program))
     }
 
-    /// Another binary; for tests and unusual installations.
+    /// Another binary, by its path; for tests and unusual installations.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), environment: Vec::new() }
+        Self {
+            program: program.into(),
+            // Mesa would write compiled kernels of strangers into the home folder.
+            environment: vec![("MESA_SHADER_CACHE_DISABLE".into(), "true".into())],
+            readable: Vec::new(),
+            without: Vec::new(),
+            required: Vec::new(),
+            memory: Budget::of_machine(),
+            seen: Arc::default(),
+        }
     }
 
     /// Gives workers one variable of the otherwise empty environment, for drivers in unusual places.
@@ -67,28 +86,74 @@ impl WorkerCommand {
         self
     }
 
-    fn build(&self, runtime: keystead_job::Runtime) -> Command {
-        let mut command = Command::new(&self.program);
-        command
-            .args([WORKER_SUBCOMMAND, runtime.as_str()])
-            .env_clear()
-            // Mesa would write compiled kernels of strangers into the home folder.
-            .env("MESA_SHADER_CACHE_DISABLE", "true")
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        // Nothing loads without it on Windows.
-        if cfg!(windows)
-            && let Some(root) = std::env::var_os("SystemRoot")
-        {
-            command.env("SystemRoot", root);
+    /// Lets workers read one file or folder more, by its absolute path: drivers in unusual places. Never a folder with secrets.
+    #[must_use]
+    pub fn with_readable(mut self, path: impl Into<PathBuf>) -> Self {
+        self.readable.push(path.into());
+        self
+    }
+
+    /// Refuses to work without these layers.
+    #[must_use]
+    pub fn requiring(mut self, layers: impl IntoIterator<Item = Layer>) -> Self {
+        self.required.extend(layers);
+        self
+    }
+
+    /// Leaves one layer out: for a driver that cannot live with it, and to measure what it costs. Reports say so.
+    #[must_use]
+    pub fn without(mut self, layer: Layer) -> Self {
+        self.without.push(layer);
+        self.seen = Arc::default();
+        self
+    }
+
+    /// Bounds the memory that all running jobs together may declare, bytes; the default is seven eighths of the machine's.
+    #[must_use]
+    pub fn with_memory(mut self, total_bytes: u64) -> Self {
+        self.memory = Budget::new(total_bytes);
+        self
+    }
+
+    /// Promises memory to a job that declares so much.
+    pub(crate) fn promise(&self, declared_bytes: u64) -> Result<Promise, Failure> {
+        self.memory.promise(declared_bytes)
+    }
+
+    fn start(&self, runtime: Runtime) -> Start {
+        let mut arguments: Vec<OsString> = [WORKER_SUBCOMMAND, runtime.as_str()].map(OsString::from).to_vec();
+        arguments.extend(self.readable.iter().flat_map(|path| [READ_OPTION.into(), path.into()]));
+        arguments.extend(self.without.iter().flat_map(|layer| [WITHOUT_OPTION, layer.as_str()]).map(OsString::from));
+        Start {
+            program: self.program.clone(),
+            arguments,
+            environment: self.environment.clone(),
+            graphics: runtime == Runtime::Wgsl1,
+            without: self.without.clone(),
         }
-        if cfg!(unix) {
-            command.current_dir("/");
+    }
+
+    /// Holds what a worker obtained against what the owner demands and what this machine could before.
+    fn judge(&self, runtime: Runtime, isolation: &Isolation) -> Result<(), Failure> {
+        let reasons = |missing: Vec<&LayerReport>| -> String {
+            let each: Vec<String> = missing.iter().map(|report| format!("{}: {}", report.layer, report.note)).collect();
+            each.join("; ")
+        };
+        let missing: Vec<&LayerReport> = isolation.missing(&self.required).collect();
+        if !missing.is_empty() {
+            return Err(Failure::provider(format_args!("a demanded layer is missing: {}", reasons(missing))));
         }
-        sandbox::confine(&mut command);
-        command
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, before)) = seen.iter().find(|(known, _)| *known == runtime) else {
+            seen.push((runtime, isolation.clone()));
+            return Ok(());
+        };
+        let held = before.held();
+        let lost: Vec<&LayerReport> = isolation.missing(&held).collect();
+        if lost.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::provider(format_args!("a layer that this machine has failed now: {}", reasons(lost))))
     }
 }
 
@@ -97,6 +162,7 @@ impl WorkerCommand {
 pub(crate) struct Worker {
     child: Option<Child>,
     pid: u32,
+    isolation: Isolation,
     stdin: ChildStdin,
     stdout: ChildStdout,
     stderr: Arc<Mutex<VecDeque<u8>>>,
@@ -104,12 +170,16 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker and waits until it is ready.
-    pub(crate) async fn start(command: &WorkerCommand, runtime: keystead_job::Runtime) -> Result<Self, Failure> {
-        let mut child = start_on_lasting_thread(command.build(runtime)).await.map_err(|error| {
-            Failure::provider(format_args!("cannot start a worker: program={} {error}", command.program.display()))
-        })?;
-        let (stdin, stdout, stderr) = match pipes(&mut child) {
+    /// Starts a worker, waits until it has confined itself, and judges how far.
+    pub(crate) async fn start(command: &WorkerCommand, runtime: Runtime) -> Result<Self, Failure> {
+        let Started { child, stdin, stdout, stderr, reports } =
+            start_on_lasting_thread(command.start(runtime)).await.map_err(|error| {
+                Failure::provider(format_args!("cannot start a worker: program={} {error}", command.program.display()))
+            })?;
+        let pid = child.id();
+        let pipes = ChildStdin::from_std(stdin)
+            .and_then(|stdin| Ok((stdin, ChildStdout::from_std(stdout)?, ChildStderr::from_std(stderr)?)));
+        let (stdin, stdout, stderr) = match pipes {
             Ok(pipes) => pipes,
             Err(error) => {
                 end(child);
@@ -118,16 +188,31 @@ impl Worker {
         };
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let stderr_reader = tokio::spawn(keep_tail(stderr, Arc::clone(&tail)));
-        let pid = child.id();
-        let mut worker = Self { child: Some(child), pid, stdin, stdout, stderr: tail, stderr_reader };
+        let isolation = Isolation::default();
+        let mut worker = Self { child: Some(child), pid, isolation, stdin, stdout, stderr: tail, stderr_reader };
         match tokio::time::timeout(START_MAX, worker.receive(0)).await {
-            Ok(Ok((Reply::Ready { protocol: PROTOCOL }, _))) => Ok(worker),
+            Ok(Ok((Reply::Ready { protocol: PROTOCOL, layers }, _))) => {
+                worker.isolation = Isolation::new(layers.into_iter().chain(reports));
+                command.judge(runtime, &worker.isolation)?;
+                Ok(worker)
+            }
             Ok(Ok((Reply::Failed(failure), _))) | Ok(Err(failure)) => Err(failure),
             Ok(Ok((other, _))) => Err(Failure::provider(format_args!("the worker began with {other:?}"))),
             Err(_) => {
                 Err(Failure::provider(format_args!("the worker was not ready: waited_ms={}", START_MAX.as_millis())))
             }
         }
+    }
+
+    /// What it is confined by.
+    pub(crate) const fn isolation(&self) -> &Isolation {
+        &self.isolation
+    }
+
+    /// Bounds the memory of its control group, bytes, where it has one.
+    pub(crate) fn limit_memory(&self, bytes: u64) -> Result<(), Failure> {
+        let limited = self.child.as_ref().map_or(Ok(()), |child| child.limit_memory(bytes));
+        limited.map_err(|error| Failure::provider(format_args!("cannot bound a worker's memory: {error}")))
     }
 
     /// The process id, while the process is known to exist.
@@ -176,18 +261,9 @@ impl Drop for Worker {
     }
 }
 
-fn pipes(child: &mut Child) -> io::Result<(ChildStdin, ChildStdout, ChildStderr)> {
-    let gone = || io::Error::other("a pipe of the worker is missing");
-    Ok((
-        ChildStdin::from_std(child.stdin.take().ok_or_else(gone)?)?,
-        ChildStdout::from_std(child.stdout.take().ok_or_else(gone)?)?,
-        ChildStderr::from_std(child.stderr.take().ok_or_else(gone)?)?,
-    ))
-}
-
 /// Kills at once; reaps on a thread of its own, as a driver can hold a dying process for seconds.
 fn end(mut child: Child) {
-    sandbox::kill(&mut child);
+    child.kill();
     let reap = move || {
         let _ = child.wait();
     };
@@ -201,6 +277,7 @@ fn ended(mut child: Child) -> String {
     let deadline = Instant::now().checked_add(EXIT_MAX);
     loop {
         match child.try_wait() {
+            Ok(Some(status)) if child.ran_out_of_memory() => return format!("{status}, out of memory"),
             Ok(Some(status)) => return status.to_string(),
             Ok(None) if deadline.is_some_and(|deadline| Instant::now() < deadline) => {
                 std::thread::sleep(Duration::from_millis(5));
@@ -224,27 +301,63 @@ async fn keep_tail(mut from: ChildStderr, tail: Arc<Mutex<VecDeque<u8>>>) {
     }
 }
 
-struct Start {
-    command: Command,
-    reply: oneshot::Sender<io::Result<Child>>,
+struct Order {
+    wish: Start,
+    reply: oneshot::Sender<io::Result<Started>>,
 }
 
-async fn start_on_lasting_thread(command: Command) -> io::Result<Child> {
-    static STARTER: OnceLock<mpsc::SyncSender<Start>> = OnceLock::new();
-    let (reply, child) = oneshot::channel();
+async fn start_on_lasting_thread(wish: Start) -> io::Result<Started> {
+    static STARTER: OnceLock<mpsc::SyncSender<Order>> = OnceLock::new();
+    let (reply, started) = oneshot::channel();
     let starter = STARTER.get_or_init(|| {
-        let (sender, starts) = mpsc::sync_channel::<Start>(STARTS_WAITING_MAX);
+        let (sender, orders) = mpsc::sync_channel::<Order>(STARTS_WAITING_MAX);
         // If the thread cannot start, the receiver is dropped here and every send fails with a clear error.
         let _ = std::thread::Builder::new().name("worker-starter".to_owned()).spawn(move || {
-            for Start { mut command, reply } in starts {
+            for Order { wish, reply } in orders {
                 // Nobody may be waiting any more: then the child must not stay.
-                if let Err(Ok(child)) = reply.send(command.spawn()) {
-                    end(child);
+                if let Err(Ok(started)) = reply.send(sandbox::start(&wish)) {
+                    end(started.child);
                 }
             }
         });
         sender
     });
-    starter.try_send(Start { command, reply }).map_err(|error| io::Error::other(format!("worker starter: {error}")))?;
-    child.await.map_err(|_| io::Error::other("worker starter ended"))?
+    starter.try_send(Order { wish, reply }).map_err(|error| io::Error::other(format!("worker starter: {error}")))?;
+    started.await.map_err(|_| io::Error::other("worker starter ended"))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_demanded_or_was_there_before_must_be_there_and_the_reason_is_told() {
+        let having = |layers: &[Layer]| Isolation::new(layers.iter().map(|&layer| LayerReport::obtained(layer, "")));
+        let both = having(&[Layer::Seccomp, Layer::Landlock]);
+        let lost = Isolation::new([
+            LayerReport::obtained(Layer::Seccomp, ""),
+            LayerReport::refused(Layer::Landlock, "switched off"),
+        ]);
+        let command = WorkerCommand::new("worker").requiring([Layer::Seccomp]);
+        assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
+        assert_eq!(command.judge(Runtime::Wgsl1, &lost), Ok(()), "each runtime has its own first worker");
+        assert_eq!(command.judge(Runtime::Wasm1, &both), Ok(()));
+        let clone = command.clone();
+        let text = clone.judge(Runtime::Wasm1, &lost).map_err(|failure| failure.to_string());
+        let told = "provider fault: a layer that this machine has failed now: landlock: switched off";
+        assert_eq!(text, Err(told.to_owned()), "clones remember together");
+        let text = command.judge(Runtime::Wasm1, &having(&[Layer::Landlock])).map_err(|failure| failure.to_string());
+        assert!(text.is_err_and(|text| text.contains("a demanded layer is missing: seccomp: not on ")));
+        let after = WorkerCommand::new("worker").without(Layer::Landlock);
+        assert_eq!(after.judge(Runtime::Wasm1, &lost), Ok(()), "left out from the start");
+    }
+
+    #[test]
+    fn a_workers_arguments_name_its_runtime_what_it_may_read_and_what_is_left_out() {
+        let command = WorkerCommand::new("worker").with_readable("/opt/driver").without(Layer::EmptyRoot);
+        let start = command.start(Runtime::Wgsl1);
+        let expected = ["worker", "wgsl/1", "--read", "/opt/driver", "--without", "empty-root"];
+        assert_eq!(start.arguments, expected.map(OsString::from));
+        assert_eq!(start.without, [Layer::EmptyRoot]);
+    }
 }

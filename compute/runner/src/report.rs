@@ -1,5 +1,6 @@
 //! What a machine can do, as its own self-test found it: claimed, not proved.
 
+use crate::isolation::Isolation;
 use serde::{Deserialize, Serialize};
 
 /// The result of a runtime's self-test. JSON with camelCase keys.
@@ -18,15 +19,18 @@ pub struct SelfTest {
     pub adapters: Vec<String>,
     /// How long the self-test took, ms.
     pub took_ms: u64,
+    /// What the worker was confined by. Empty in reports of older versions, and inside the worker.
+    #[serde(default)]
+    pub isolation: Isolation,
 }
 
 /// An adapter and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
-    /// The driver's name for it; can be spoofed by the owner.
+    /// The driver's name for it; can be spoofed by the owner. `interpreter` where there is no driver.
     pub name: String,
-    /// Vulkan, Metal or Dx12.
+    /// Vulkan, Metal or Dx12; `none` for the interpreter.
     pub backend: String,
     /// What kind of device it is.
     pub kind: DeviceKind,
@@ -80,6 +84,8 @@ pub enum DeviceKind {
     Other,
     /// The processor; never to be offered as a GPU.
     Cpu,
+    /// No adapter at all: kernels are interpreted, hundreds of times slower. Right for a check of a few workgroups, too slow to earn with.
+    Reference,
 }
 
 impl DeviceKind {
@@ -96,9 +102,9 @@ mod tests {
 
     #[test]
     fn a_processor_or_an_unknown_device_is_never_a_gpu_and_ranks_behind_every_gpu() {
-        use DeviceKind::{Cpu, Discrete, Integrated, Other, Virtual};
+        use DeviceKind::{Cpu, Discrete, Integrated, Other, Reference, Virtual};
         assert!([Discrete, Integrated, Virtual].into_iter().all(DeviceKind::is_gpu));
-        assert!(![Other, Cpu].into_iter().any(DeviceKind::is_gpu));
-        assert!(Discrete < Integrated && Integrated < Virtual && Virtual < Other && Other < Cpu);
+        assert!(![Other, Cpu, Reference].into_iter().any(DeviceKind::is_gpu));
+        assert!(Discrete < Integrated && Integrated < Virtual && Virtual < Other && Other < Cpu && Cpu < Reference);
     }
 }

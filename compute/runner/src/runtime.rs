@@ -4,7 +4,11 @@
 //! Everything here happens inside the worker process. A runtime prepares one job (check, compile, upload what is common), then runs its
 //! units one by one. A checker re-runs a unit by exactly the same calls.
 
-use crate::{failure::Failure, message::Done, report::SelfTest};
+use crate::{
+    failure::Failure,
+    message::{Done, Engine, Words},
+    report::SelfTest,
+};
 use keystead_job::JobSpec;
 
 /// An engine for one interface (`wasm/1`, `wgsl/1`).
@@ -13,7 +17,13 @@ pub(crate) trait Runtime {
     fn probe(&mut self) -> Result<SelfTest, Failure>;
 
     /// Checks and compiles a program of a job; `program` and `common` are hostile.
-    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure>;
+    fn prepare(
+        &mut self,
+        job: &JobSpec,
+        program: &[u8],
+        common: Vec<u8>,
+        engine: Engine,
+    ) -> Result<Box<dyn Prepared>, Failure>;
 }
 
 /// A job ready to run units.
@@ -23,6 +33,12 @@ pub(crate) trait Prepared {
 
     /// Runs one unit; `unit` is hostile. Leaves nothing behind that another unit could see.
     fn run(&mut self, unit: &[u8]) -> Result<Done, Failure>;
+
+    /// Runs some workgroups of a unit, on an engine that can.
+    fn run_workgroups(&mut self, unit: &[u8], workgroups: &[[u32; 3]]) -> Result<Words, Failure> {
+        let (bytes, count) = (unit.len(), workgroups.len());
+        Err(Failure::provider(format_args!("this engine runs whole units only: unit_bytes={bytes} workgroups={count}")))
+    }
 }
 
 /// The engine for a runtime's interface.

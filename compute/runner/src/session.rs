@@ -6,7 +6,9 @@
 
 use crate::{
     failure::{Failure, Limit},
-    message::{Done, Reply, Request},
+    isolation::Isolation,
+    machine::Promise,
+    message::{Done, Engine, Reply, Request, Words},
     process::{Worker, WorkerCommand},
     report::SelfTest,
 };
@@ -21,6 +23,14 @@ const PREPARE_MS_MAX: u64 = 60_000;
 const PROBE_MAX: Duration = Duration::from_secs(120);
 /// Time to move one input or output over a pipe; 144 MiB take well under a second.
 const TRANSFER_MS_MAX: u64 = 30_000;
+/// What a worker may take beside the job's declared memory, bytes, where a control group can bound it: compiler, engine or driver, and the bytes on
+/// their way.
+const BESIDE_BYTES: u64 = 2 << 30;
+/// Copies of a job's declared memory that `wgsl/1` may hold at once: in the frame, in the driver's staging and buffers, on the way back.
+const COPIES: u64 = 3;
+
+/// Workgroups of one request for a sample: their ids fill a quarter of a frame's header at most.
+pub const WORKGROUPS_ASKED_MAX: usize = 1_024;
 
 /// A job with the bytes that all its units share.
 #[derive(Clone, Debug)]
@@ -113,9 +123,13 @@ pub struct Session {
     command: WorkerCommand,
     job: Job,
     stop: Stop,
+    on: Engine,
     engine: String,
+    isolation: Isolation,
     /// None while a unit runs and after the worker was lost.
     worker: Option<Worker>,
+    /// The memory that this machine gives to the job as long as the session lives.
+    _memory: Promise,
 }
 
 impl Session {
@@ -124,8 +138,22 @@ impl Session {
     /// # Errors
     /// [`Failure::KernelRejected`] and [`Failure::LimitHit`] if the program breaks a rule; the others as their docs say.
     pub async fn open(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
+        Self::open_on(command, job, stop, Engine::Best).await
+    }
+
+    /// As [`Self::open`], on the reference: kernels of `wgsl/1` are interpreted, whatever adapters the machine has. For referees.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Failure::ProviderFault`] for a kernel that is too large for the interpreter.
+    pub async fn open_reference(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
+        Self::open_on(command, job, stop, Engine::Reference).await
+    }
+
+    async fn open_on(command: WorkerCommand, job: Job, stop: Stop, on: Engine) -> Result<Self, Failure> {
         job.check()?;
-        let mut session = Self { command, job, stop, engine: String::new(), worker: None };
+        let _memory = command.promise(job.spec.limits.memory_bytes_max)?;
+        let (engine, isolation) = Default::default();
+        let mut session = Self { command, job, stop, on, engine, isolation, worker: None, _memory };
         let worker = session.start().await?;
         session.worker = Some(worker);
         Ok(session)
@@ -135,6 +163,12 @@ impl Session {
     #[must_use]
     pub fn engine(&self) -> &str {
         &self.engine
+    }
+
+    /// What the present or last worker was confined by.
+    #[must_use]
+    pub const fn isolation(&self) -> &Isolation {
+        &self.isolation
     }
 
     /// The worker's process id; `None` if the last one was lost.
@@ -148,6 +182,26 @@ impl Session {
     /// # Errors
     /// See [`Failure`]. The unit's wall time is the job's `wall_ms_max`, counted from the moment the worker has its input.
     pub async fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
+        self.ask(&Request::Unit, unit, self.job.spec.limits.output_bytes_max).await
+    }
+
+    /// Runs only these workgroups of a unit (each once, at most [`WORKGROUPS_ASKED_MAX`]) and gives the output words that they alone determine.
+    ///
+    /// # Errors
+    /// As [`Self::run`]; [`Failure::ProviderFault`] if the session was not opened by [`Self::open_reference`] (or runs on the interpreter anyway),
+    /// if there are too many workgroups, or if the dispatch does not have one of them.
+    pub async fn run_workgroups(&mut self, unit: &[u8], workgroups: &[[u32; 3]]) -> Result<Words, Failure> {
+        let (got, max) = (workgroups.len(), WORKGROUPS_ASKED_MAX);
+        if got > max {
+            return Err(Failure::provider(format_args!("too many workgroups at once: got={got} max={max}")));
+        }
+        // A pair of index and word for each word of the output.
+        let answer = self.job.spec.limits.output_bytes_max.saturating_mul(2);
+        let done = self.ask(&Request::Workgroups(workgroups.to_vec()), unit, answer).await?;
+        Words::decode(&done.output).ok_or_else(|| Failure::provider("the worker's words are not whole pairs"))
+    }
+
+    async fn ask(&mut self, request: &Request, unit: &[u8], answer_bytes_max: u64) -> Result<Done, Failure> {
         within(Limit::InputBytes, unit.len(), INPUT_BYTES_MAX)?;
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
@@ -157,7 +211,7 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             aborted = self.stop.stopped() => Err(aborted),
-            outcome = run_unit(&mut worker, &self.job.spec, unit) => outcome,
+            outcome = run_unit(&mut worker, &self.job.spec, request, unit, answer_bytes_max) => outcome,
         };
         if outcome.as_ref().map_or_else(Failure::leaves_worker_usable, |_| true) {
             self.worker = Some(worker);
@@ -169,18 +223,21 @@ impl Session {
         let (worker, engine) = tokio::select! {
             biased;
             aborted = self.stop.stopped() => Err(aborted),
-            started = begin(&self.command, &self.job) => started,
+            started = begin(&self.command, &self.job, self.on) => started,
         }?;
         self.engine = engine;
+        self.isolation = worker.isolation().clone();
         Ok(worker)
     }
 }
 
-async fn begin(command: &WorkerCommand, job: &Job) -> Result<(Worker, String), Failure> {
+async fn begin(command: &WorkerCommand, job: &Job, engine: Engine) -> Result<(Worker, String), Failure> {
     let mut worker = Worker::start(command, job.spec.runtime).await?;
+    let declared = job.spec.limits.memory_bytes_max;
+    worker.limit_memory(declared.saturating_mul(COPIES).saturating_add(BESIDE_BYTES))?;
     // LOSSY: a program has at most 16 MiB, checked before.
     #[allow(clippy::cast_possible_truncation)]
-    let request = Request::Begin { spec: job.spec.encode(), program_bytes: job.program.len() as u32 };
+    let request = Request::Begin { spec: job.spec.encode(), program_bytes: job.program.len() as u32, engine };
     sent(worker.send(&request, &[&job.program, &job.common])).await?;
     match timed(PREPARE_MS_MAX, Limit::PrepareMs, worker.receive(0)).await?.0 {
         Reply::Begun { engine } => Ok((worker, crate::failure::cleaned(&engine))),
@@ -189,11 +246,17 @@ async fn begin(command: &WorkerCommand, job: &Job) -> Result<(Worker, String), F
     }
 }
 
-async fn run_unit(worker: &mut Worker, spec: &JobSpec, unit: &[u8]) -> Result<Done, Failure> {
-    sent(worker.send(&Request::Unit, &[unit])).await?;
-    // LOSSY: an output has at most 64 MiB by the job spec's bounds.
+async fn run_unit(
+    worker: &mut Worker,
+    spec: &JobSpec,
+    request: &Request,
+    unit: &[u8],
+    answer_bytes_max: u64,
+) -> Result<Done, Failure> {
+    sent(worker.send(request, &[unit])).await?;
+    // LOSSY: an output has at most 64 MiB by the job spec's bounds, its words with their indices twice as much.
     #[allow(clippy::cast_possible_truncation)]
-    let output_max = spec.limits.output_bytes_max as u32;
+    let output_max = answer_bytes_max as u32;
     match timed(spec.limits.wall_ms_max, Limit::WallMs, worker.receive(output_max)).await? {
         (Reply::Done(usage), output) => Ok(Done { output, usage }),
         (Reply::Failed(failure), _) => Err(failure),
@@ -225,7 +288,7 @@ pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> R
     let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));
     let answer = tokio::time::timeout(PROBE_MAX, worker.receive(0)).await.unwrap_or_else(|_| Err(late()))?;
     match answer.0 {
-        Reply::SelfTest(report) => Ok(*report),
+        Reply::SelfTest(report) => Ok(SelfTest { isolation: worker.isolation().clone(), ..*report }),
         Reply::Failed(failure) => Err(failure),
         other => Err(unexpected(&other)),
     }

@@ -10,10 +10,11 @@
 
 use crate::{
     failure::{Failure, Limit},
+    isolation::Isolation,
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
-    sandbox,
+    sandbox, wasm_bounds,
 };
 use keystead_job::{JobSpec, Limits};
 use std::time::Instant;
@@ -28,7 +29,7 @@ const STACK_BYTES: usize = 1 << 20;
 /// Elements of a program's table: function pointers, bounded so that a table cannot be a second memory.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
 /// What the compiler and its output may need besides the program's memory, bytes.
-const COMPILER_BYTES: u64 = 4 << 30;
+const COMPILER_BYTES: u64 = 2 << 30;
 /// Address space that the engine reserves around one memory, bytes: 4 GiB and guards, without using it.
 const RESERVATION_BYTES: u64 = 6 << 30;
 
@@ -41,6 +42,8 @@ impl Wasm {
     pub(crate) fn new() -> Result<Self, Failure> {
         let mut config = Config::new();
         config
+            // The memory's first content is copied, not mapped from a memory file: a confined worker makes no files.
+            .memory_init_cow(false)
             .consume_fuel(true)
             .cranelift_nan_canonicalization(true)
             .wasm_simd(true)
@@ -53,6 +56,7 @@ impl Wasm {
     }
 
     fn load(&self, limits: Limits, program: &[u8], common: Vec<u8>) -> Result<Program, Failure> {
+        wasm_bounds::check(program).map_err(Failure::kernel)?;
         // Only the binary format: the text format is for people, and its parser is one more thing to attack.
         let module =
             Module::from_binary(&self.engine, program).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;
@@ -79,13 +83,28 @@ impl Runtime for Wasm {
         let known_answer = first.output == self_test_answer() && first == second;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let runtime = keystead_job::Runtime::Wasm1;
-        Ok(SelfTest { runtime, engine: engine_name(), known_answer, device: None, adapters: Vec::new(), took_ms })
+        Ok(SelfTest {
+            runtime,
+            engine: engine_name(),
+            known_answer,
+            device: None,
+            adapters: Vec::new(),
+            took_ms,
+            isolation: Isolation::default(),
+        })
     }
 
-    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
+    // There is one engine, and it is exact: it is its own reference.
+    fn prepare(
+        &mut self,
+        job: &JobSpec,
+        program: &[u8],
+        common: Vec<u8>,
+        _: crate::message::Engine,
+    ) -> Result<Box<dyn Prepared>, Failure> {
         let memory = job.limits.memory_bytes_max;
         let writable = memory.saturating_add(COMPILER_BYTES);
-        sandbox::limit_memory(writable, writable.saturating_add(RESERVATION_BYTES)).map_err(Failure::provider)?;
+        sandbox::limit_memory(writable, Some(writable.saturating_add(RESERVATION_BYTES))).map_err(Failure::provider)?;
         Ok(Box::new(self.load(job.limits, program, common)?))
     }
 }

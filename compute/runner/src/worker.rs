@@ -1,15 +1,16 @@
 //! The worker process: reads requests, runs the engine, answers; leaves when its input ends.
 //!
 //! # Design
-//! The main thread only reads. The engine works on a thread of its own with a known stack (the WGSL parser recurses over hostile source). So the
+//! Before anything else the process confines itself ([`sandbox::enter`]), while it has one thread and has read nothing. The main thread then only reads. The engine works on a thread of its own with a known stack (the WGSL parser recurses over hostile source). So the
 //! end of the input, which is also the parent's death, ends the process even in the middle of a unit.
 
 use crate::{
     failure::Failure,
     frame,
-    message::{PROTOCOL, Reply, Request},
+    isolation::{Isolation, LayerReport},
+    message::{PROTOCOL, Reply, Request, Usage},
     runtime::{Prepared, Runtime, engine},
-    sandbox,
+    sandbox::{self, Confinement},
 };
 use keystead_job::JobSpec;
 use std::{ffi::OsString, io::Write, sync::mpsc, time::Instant};
@@ -23,13 +24,19 @@ const EXIT_PROTOCOL: u8 = 3;
 /// The engine panicked; the message is on standard error.
 const EXIT_PANIC: u8 = 101;
 
-/// The whole worker process. `arguments` are those after `worker`: the runtime's name and nothing else. Returns the exit code for a
-/// wrong call; otherwise the process ends inside.
+/// Option: the next argument is a file or folder that the worker may read.
+pub(crate) const READ_OPTION: &str = "--read";
+/// Option: the next argument is a layer to leave out.
+pub(crate) const WITHOUT_OPTION: &str = "--without";
+
+/// The whole worker process. `arguments` are those after `worker`: the runtime's name, then `--read PATH` and `--without LAYER`, each as often
+/// as needed. Returns the exit code for a wrong call; otherwise the process ends inside.
 #[must_use]
-pub fn worker_main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
-    let runtime = arguments.next().and_then(|name| name.to_str().and_then(|name| name.parse().ok()));
-    let (Some(runtime), None) = (runtime, arguments.next()) else {
-        complain("usage: worker wasm/1|wgsl/1 (started by the node itself, with frames on its pipes)");
+pub fn worker_main(arguments: impl Iterator<Item = OsString>) -> u8 {
+    let Some(confinement) = confinement(arguments) else {
+        complain(&format!(
+            "usage: worker wasm/1|wgsl/1 [{READ_OPTION} PATH]... [{WITHOUT_OPTION} LAYER]... (started by the node itself, with frames on its pipes)"
+        ));
         return EXIT_USAGE;
     };
     let frames = match sandbox::take_stdout() {
@@ -39,10 +46,15 @@ pub fn worker_main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
             return EXIT_PROTOCOL;
         }
     };
+    let runtime = confinement.runtime;
+    // The system's answer lies in files that a confined worker cannot read.
+    let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let layers = sandbox::enter(&confinement);
     // One request at a time: the parent waits for each answer.
     let (sender, requests) = mpsc::sync_channel(1);
     let serve = move || {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(runtime, &requests, frames)));
+        let outcome =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| serve(runtime, layers, cores, &requests, frames)));
         sandbox::leave(if outcome.is_ok() { EXIT_PROTOCOL } else { EXIT_PANIC })
     };
     let thread = std::thread::Builder::new().name("engine".to_owned()).stack_size(ENGINE_STACK_BYTES);
@@ -68,6 +80,28 @@ pub fn worker_main(mut arguments: impl Iterator<Item = OsString>) -> u8 {
     }
 }
 
+/// What the arguments of a worker say; `None` if they are wrong.
+fn confinement(mut arguments: impl Iterator<Item = OsString>) -> Option<Confinement> {
+    let runtime = arguments.next()?.to_str()?.parse().ok()?;
+    let mut confinement = Confinement { runtime, readable: Vec::new(), without: Vec::new() };
+    while let Some(option) = arguments.next() {
+        let value = arguments.next()?;
+        match option.to_str()? {
+            READ_OPTION => confinement.readable.push(value.into()),
+            WITHOUT_OPTION => confinement.without.push(value.to_str()?.parse().ok()?),
+            _ => return None,
+        }
+    }
+    Some(confinement)
+}
+
+/// Confines this process as a worker with these arguments (as for [`worker_main`]) confines itself, and says how far: for programs that try the
+/// sandbox from inside. To be called once, before any thread is made. `None` if the arguments are wrong.
+#[must_use]
+pub fn confine(arguments: impl Iterator<Item = OsString>) -> Option<Isolation> {
+    Some(Isolation::new(sandbox::enter(&confinement(arguments)?)))
+}
+
 /// Standard error is the worker's only way to say something outside the protocol; the parent keeps its end.
 #[allow(clippy::print_stderr)]
 fn complain(text: &str) {
@@ -75,7 +109,13 @@ fn complain(text: &str) {
 }
 
 /// Answers requests until the parent is gone.
-fn serve(runtime: keystead_job::Runtime, requests: &mpsc::Receiver<(Request, Vec<u8>)>, mut frames: impl Write) {
+fn serve(
+    runtime: keystead_job::Runtime,
+    layers: Vec<LayerReport>,
+    cores: u64,
+    requests: &mpsc::Receiver<(Request, Vec<u8>)>,
+    mut frames: impl Write,
+) {
     let mut engine = match engine(runtime) {
         Ok(engine) => engine,
         Err(failure) => {
@@ -84,12 +124,12 @@ fn serve(runtime: keystead_job::Runtime, requests: &mpsc::Receiver<(Request, Vec
         }
     };
     let mut prepared = None;
-    let mut reply = (Reply::Ready { protocol: PROTOCOL }, Vec::new());
+    let mut reply = (Reply::Ready { protocol: PROTOCOL, layers }, Vec::new());
     while frame::write(&mut frames, &reply.0, &reply.1).is_ok() {
         let Ok((request, payload)) = requests.recv() else {
             return;
         };
-        reply = answer(&mut *engine, &mut prepared, request, payload)
+        reply = answer(&mut *engine, &mut prepared, cores, request, payload)
             .unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()));
     }
 }
@@ -99,12 +139,13 @@ type Ready = (JobSpec, Box<dyn Prepared>);
 fn answer(
     engine: &mut dyn Runtime,
     prepared: &mut Option<Ready>,
+    cores: u64,
     request: Request,
     mut payload: Vec<u8>,
 ) -> Result<(Reply, Vec<u8>), Failure> {
     match request {
         Request::Probe => Ok((Reply::SelfTest(Box::new(engine.probe()?)), Vec::new())),
-        Request::Begin { spec, program_bytes } => {
+        Request::Begin { spec, program_bytes, engine: on } => {
             if prepared.is_some() {
                 return Err(Failure::provider("a worker serves one job only"));
             }
@@ -113,7 +154,7 @@ fn answer(
                 return Err(Failure::provider("the program is longer than the frame"));
             }
             let common = payload.split_off(program_bytes as usize);
-            let job = engine.prepare(&spec, &payload, common)?;
+            let job = engine.prepare(&spec, &payload, common, on)?;
             let engine = job.engine();
             *prepared = Some((spec, job));
             Ok((Reply::Begun { engine }, Vec::new()))
@@ -122,18 +163,46 @@ fn answer(
             let Some((spec, job)) = prepared else {
                 return Err(Failure::provider("no job was begun"));
             };
-            backstop(spec)?;
+            backstop(spec, cores)?;
             let started = Instant::now();
             let mut done = job.run(&payload)?;
             done.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             Ok((Reply::Done(done.usage), done.output))
         }
+        Request::Workgroups(workgroups) => {
+            let Some((spec, job)) = prepared else {
+                return Err(Failure::provider("no job was begun"));
+            };
+            backstop(spec, cores)?;
+            let started = Instant::now();
+            let words = job.run_workgroups(&payload, &workgroups)?;
+            let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+            Ok((Reply::Done(Usage { fuel: 0, wall_us }), words.encode()))
+        }
     }
 }
 
 /// Bounds the processor time of a unit: its wall time on every core, twice.
-fn backstop(spec: &JobSpec) -> Result<(), Failure> {
-    let cores = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+fn backstop(spec: &JobSpec, cores: u64) -> Result<(), Failure> {
     let seconds = spec.limits.wall_ms_max.div_ceil(1_000).saturating_mul(cores).saturating_mul(2);
     sandbox::limit_cpu(seconds).map_err(Failure::provider)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolation::Layer;
+
+    #[test]
+    fn arguments_are_a_runtime_and_pairs_and_nothing_else() {
+        let read = |arguments: &[&str]| confinement(arguments.iter().map(OsString::from));
+        let all = read(&["wgsl/1", "--read", "/opt/a", "--without", "seccomp", "--read", "/opt/b"]);
+        let all = all.map(|all| (all.runtime, all.readable, all.without));
+        let folders = ["/opt/a", "/opt/b"].map(Into::into).to_vec();
+        assert_eq!(all, Some((keystead_job::Runtime::Wgsl1, folders, vec![Layer::Seccomp])));
+        for wrong in [&[][..], &["wasm/2"], &["wasm/1", "--read"], &["wasm/1", "--without", "x"], &["wasm/1", "a", "b"]]
+        {
+            assert!(read(wrong).is_none(), "{wrong:?}");
+        }
+    }
 }

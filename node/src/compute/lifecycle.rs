@@ -172,7 +172,7 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
 }
 
 /// The margin, or half of a window that is too short for it: the outputs come by another way than the chain's word that they are there.
-fn margin(stand: &Stand) -> u64 {
+pub(crate) fn margin(stand: &Stand) -> u64 {
     REJECT_MARGIN_SECONDS.min(stand.check_seconds / 2)
 }
 

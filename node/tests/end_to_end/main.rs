@@ -34,6 +34,7 @@ mod lies;
 mod market;
 mod network;
 mod overload;
+mod owner;
 mod parties;
 mod proofs;
 mod sender;

@@ -12,7 +12,7 @@ use std::{
 };
 
 /// `keystead run align` with test account 2.
-fn order(network: &Network, size: (u64, u64), out: &Path) -> Command {
+pub(crate) fn order(network: &Network, size: (u64, u64), out: &Path) -> Command {
     let (queries, targets) = (network.directory.join("queries.faa"), network.directory.join("targets.faa"));
     fasta(&queries, size.0, 300);
     fasta(&targets, size.1, 300);
@@ -28,15 +28,15 @@ fn order(network: &Network, size: (u64, u64), out: &Path) -> Command {
 }
 
 /// Small: some 20 units, under a second. Large: over 1,000 units, several seconds on a fast machine.
-const SMALL: (u64, u64) = (10, 20);
+pub(crate) const SMALL: (u64, u64) = (10, 20);
 const LARGE: (u64, u64) = (60, 200);
 
-fn job(out: &Path) -> Value {
+pub(crate) fn job(out: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(out.join("job.json")).unwrap()).unwrap()
 }
 
 /// Starts an order in the background, and waits until the provider is in the middle of the units.
-fn in_the_middle(network: &Network, out: &Path, more: &[&str]) -> (Child, PathBuf) {
+pub(crate) fn in_the_middle(network: &Network, out: &Path, more: &[&str]) -> (Child, PathBuf) {
     let log = network.directory.join("customer.txt");
     let file = File::create(&log).unwrap();
     let child = order(network, LARGE, out).args(more).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();

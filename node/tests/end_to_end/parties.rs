@@ -59,7 +59,15 @@ impl Provider {
         let log = folder.join("log.txt");
         let file = File::create(&log).unwrap();
         let child = keystead
-            .args(["provide", "--dev-account", &account.to_string(), "--price", &PRICE.to_string()])
+            .args([
+                "provide",
+                "--compute",
+                "always",
+                "--dev-account",
+                &account.to_string(),
+                "--price",
+                &PRICE.to_string(),
+            ])
             .args(["--rpc", &network.url(0), "--dir"])
             .arg(folder)
             .args(more)

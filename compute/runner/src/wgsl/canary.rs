@@ -9,9 +9,10 @@ use crate::{
         small_limits,
     },
 };
+use keystead_job::Class;
 
 /// Counts to the first word of the unit input; also mixes a word, so that no compiler replaces the loop by its result.
-const COUNT: &str = "
+pub(super) const COUNT: &str = "
 @group(0) @binding(1) var<storage, read> unit_input: array<u32>;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
 @compute @workgroup_size(1)
@@ -45,7 +46,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
 }";
 
 /// Integer arithmetic at its edges: wrapping, division by zero, shifts, signs, workgroup memory and atomics.
-const KNOWN_ANSWER: &str = "
+pub(super) const KNOWN_ANSWER: &str = "
 @group(0) @binding(0) var<storage, read> common_input: array<u32>;
 @group(0) @binding(1) var<storage, read> unit_input: array<u32>;
 @group(0) @binding(2) var<storage, read_write> output: array<u32>;
@@ -68,9 +69,14 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     if (lane == 0u) { output[64] = atomicLoad(&total); }
 }";
 
+/// Inputs of the kernel with a known answer, and the words of its output.
+pub(super) const COMMON: [u32; 2] = [0xdead_beef, 0x8000_0001];
+pub(super) const UNIT: u32 = 0xffff_fff0;
+pub(super) const ANSWER_WORDS: u32 = 65;
+
 /// The loop lengths of the canary: the bound of the format, and one beyond lavapipe's silent limit of 65,535.
-const WITHIN: u32 = 32_768;
-const BEYOND: u32 = 70_000;
+pub(super) const WITHIN: u32 = 32_768;
+pub(super) const BEYOND: u32 = 70_000;
 /// Iterations of one lane in the divergent canary: 16 lanes of it are far beyond 65,535.
 const DIVERGENT_LENGTH: u32 = 20_000;
 
@@ -112,7 +118,7 @@ fn word(bytes: &[u8], at: usize) -> u32 {
 }
 
 /// The loops' work, on the processor.
-fn mixed(start: u32, rounds: u32) -> u32 {
+pub(super) fn mixed(start: u32, rounds: u32) -> u32 {
     (0..rounds).fold(start, |mixed, _| mixed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223) ^ (mixed >> 7))
 }
 
@@ -128,31 +134,31 @@ fn outcome(answer: Result<Vec<u8>, Failure>, right: impl Fn(&[u8]) -> bool) -> R
 
 fn long_loop(found: &[Found], length: u32) -> Result<Loops, Failure> {
     // The canary looks at the driver, so here the counter allows everything.
-    let module = admitted(COUNT.as_bytes(), u32::MAX)?;
+    let module = admitted(COUNT.as_bytes(), Class::Exact)?.instrumented(u32::MAX);
     let kernel = Kernel::new(found, module, small_limits(1, 8), &[])?;
     let right = |bytes: &[u8]| [word(bytes, 0), word(bytes, 1)] == [length, mixed(1, length)];
     outcome(kernel.run(&length.to_le_bytes()), right)
 }
 
 fn divergent_loop(found: &[Found]) -> Result<Loops, Failure> {
-    let module = admitted(DIVERGENT.as_bytes(), WITHIN)?;
+    let module = admitted(DIVERGENT.as_bytes(), Class::Exact)?.instrumented(WITHIN);
     let kernel = Kernel::new(found, module, small_limits(1, 64), &[])?;
     let right = |bytes: &[u8]| (0..16).zip(0..).all(|(lane, at)| word(bytes, at) == mixed(lane, DIVERGENT_LENGTH));
     outcome(kernel.run(&DIVERGENT_LENGTH.to_le_bytes()), right)
 }
 
 fn known_answer(found: &[Found]) -> Result<bool, Failure> {
-    let (common, unit) = ([0xdead_beef_u32, 0x8000_0001], 0xffff_fff0_u32);
-    let common_bytes: Vec<u8> = common.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let module = admitted(KNOWN_ANSWER.as_bytes(), WITHIN)?;
-    let kernel = Kernel::new(found, module, small_limits(1, 65 * 4), &common_bytes)?;
-    let (first, second) = (kernel.run(&unit.to_le_bytes())?, kernel.run(&unit.to_le_bytes())?);
-    let expected: Vec<u8> = expected_answer(common, unit).iter().flat_map(|word| word.to_le_bytes()).collect();
+    let common: Vec<u8> = COMMON.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let module = admitted(KNOWN_ANSWER.as_bytes(), Class::Exact)?.instrumented(WITHIN);
+    let kernel = Kernel::new(found, module, small_limits(1, u64::from(ANSWER_WORDS) * 4), &common)?;
+    let (first, second) = (kernel.run(&UNIT.to_le_bytes())?, kernel.run(&UNIT.to_le_bytes())?);
+    let expected: Vec<u8> = expected_answer().iter().flat_map(|word| word.to_le_bytes()).collect();
     Ok(first == second && first == expected)
 }
 
 /// [`KNOWN_ANSWER`], on the processor.
-fn expected_answer(common: [u32; 2], unit: u32) -> Vec<u32> {
+pub(super) fn expected_answer() -> Vec<u32> {
+    let (common, unit) = (COMMON, UNIT);
     let mix = |a: u32, b: u32| {
         (0..16).fold(a ^ 2_166_136_261, |h: u32, i| (h ^ (b >> i)).wrapping_mul(16_777_619).rotate_left(13))
     };

@@ -7,9 +7,9 @@
 use crate::{
     failure::{Failure, Limit},
     report::DeviceKind,
-    wgsl::counter::{CUT_SHORT, OVER_LIMIT, STATUS_BINDING},
 };
 use keystead_job::{Limits, limits::INPUT_BYTES_MAX};
+use keystead_kernel::{CUT_SHORT, OVER_LIMIT, STATUS_BINDING};
 use std::{
     borrow::Cow,
     sync::{Arc, Mutex, PoisonError, mpsc},
@@ -17,8 +17,8 @@ use std::{
 use wgpu::{BufferUsages, DeviceType, PollType};
 
 /// Shared memory of a workgroup and its invocations: WebGPU's defaults, the same for every kernel on every machine.
-const WORKGROUP_BYTES_MAX: u32 = 16_384;
-const WORKGROUP_INVOCATIONS_MAX: u32 = 256;
+pub(super) const WORKGROUP_BYTES_MAX: u32 = 16_384;
+pub(super) const WORKGROUP_INVOCATIONS_MAX: u32 = 256;
 const WORD: u64 = 4;
 
 /// An adapter of this machine.
@@ -286,7 +286,7 @@ impl Kernel {
     }
 }
 
-fn whole_words(what: &str, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn whole_words(what: &str, bytes: &[u8]) -> Result<(), Failure> {
     if bytes.len().is_multiple_of(size_of::<u32>()) {
         return Ok(());
     }
@@ -294,7 +294,7 @@ fn whole_words(what: &str, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// The memory rule of specs/0003-job.md §7, before anything is allocated.
-fn declared_memory(limits: Limits, common_bytes: u64, unit_bytes: u64) -> Result<(), Failure> {
+pub(super) fn declared_memory(limits: Limits, common_bytes: u64, unit_bytes: u64) -> Result<(), Failure> {
     let output = bound_bytes(limits.output_bytes_max);
     let parts = [bound_bytes(common_bytes), bound_bytes(unit_bytes), output, output];
     let got = parts.into_iter().fold(0, u64::saturating_add);

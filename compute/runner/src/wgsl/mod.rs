@@ -1,25 +1,28 @@
 //! Runtime `wgsl/1`: integer compute kernels on any Vulkan, Metal or DX12 adapter, the same on every machine.
 //!
 //! # Design
-//! Source is parsed and validated by naga ([`exact`] adds the rules that make results equal everywhere), every loop gets a counter
-//! ([`counter`]), and only then a driver sees it ([`device`]). wgpu's own run-time checks (bounds, division, zeroed memory) stay on.
-//! Spec: specs/0003-job.md §7.
+//! Source is parsed and checked by the package `keystead-kernel`, every loop gets a counter, and only then a driver sees it ([`device`]). wgpu's own
+//! run-time checks (bounds, division, zeroed memory) stay on. Where there is no adapter, and for whoever asks for the reference, the same kernel is
+//! interpreted ([`reference`]): slowly, and never under the name of a device. Spec: specs/0003-job.md §7.
 //!
 //! # Invariants
 //! No shader reaches a driver in another way than `create_shader_module` with checks, from a module that naga validated.
 
 mod canary;
-mod counter;
 mod device;
-mod exact;
+#[cfg(test)]
+mod differential;
+mod reference;
 
 use crate::{
     failure::{Failure, Limit},
-    message::{Done, Usage},
+    isolation::Isolation,
+    message::{Done, Engine, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
 };
-use keystead_job::{JobSpec, Limits, limits::PROGRAM_BYTES_MAX_WGSL};
+use keystead_job::{Class, JobSpec, Limits};
+use keystead_kernel::{Kernel, Profile, admit::Error};
 use std::time::Instant;
 
 /// Versions of the translator; a test compares them with the lock file.
@@ -32,18 +35,53 @@ pub(crate) struct Wgsl;
 impl Runtime for Wgsl {
     fn probe(&mut self) -> Result<SelfTest, Failure> {
         let started = Instant::now();
-        let found = device::adapters()?;
+        let runtime = keystead_job::Runtime::Wgsl1;
+        let took_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let found = match device::adapters() {
+            Err(Failure::NoAdapter { .. }) => {
+                let (known_answer, device) = reference::examine()?;
+                let (engine, adapters) = (reference::engine_name(), Vec::new());
+                return Ok(SelfTest {
+                    runtime,
+                    engine,
+                    known_answer,
+                    device: Some(device),
+                    adapters,
+                    took_ms: took_ms(),
+                    isolation: Isolation::default(),
+                });
+            }
+            found => found?,
+        };
         let (known_answer, device) = canary::examine(&found)?;
         let adapters = found.iter().map(|found| found.summary()).collect();
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let runtime = keystead_job::Runtime::Wgsl1;
-        Ok(SelfTest { runtime, engine: engine_name(&found), known_answer, device: Some(device), adapters, took_ms })
+        Ok(SelfTest {
+            runtime,
+            engine: engine_name(&found),
+            known_answer,
+            device: Some(device),
+            adapters,
+            took_ms: took_ms(),
+            isolation: Isolation::default(),
+        })
     }
 
-    fn prepare(&mut self, job: &JobSpec, program: &[u8], common: Vec<u8>) -> Result<Box<dyn Prepared>, Failure> {
-        let module = admitted(program, job.limits.loop_iterations_max)?;
-        let found = device::adapters()?;
+    fn prepare(
+        &mut self,
+        job: &JobSpec,
+        program: &[u8],
+        common: Vec<u8>,
+        engine: Engine,
+    ) -> Result<Box<dyn Prepared>, Failure> {
+        let kernel = admitted(program, job.class)?;
+        let found = match (engine, device::adapters()) {
+            (Engine::Reference, _) | (Engine::Best, Err(Failure::NoAdapter { .. })) => {
+                return Ok(Box::new(reference::Interpreted::new(&kernel, job.limits, &common)?));
+            }
+            (Engine::Best, found) => found?,
+        };
         let engine = engine_name(&found);
+        let module = kernel.instrumented(job.limits.loop_iterations_max);
         let kernel = device::Kernel::new(&found, module, job.limits, &common)?;
         Ok(Box::new(Program { engine, kernel }))
     }
@@ -64,21 +102,14 @@ impl Prepared for Program {
     }
 }
 
-/// Checks hostile source against every rule of the exact class and adds the loop counter. Recurses over the source: call it on a large stack.
-fn admitted(program: &[u8], loop_iterations_max: u32) -> Result<naga::Module, Failure> {
-    let (which, limit, got) = (Limit::ProgramBytes, PROGRAM_BYTES_MAX_WGSL, program.len() as u64);
-    if got > limit {
-        return Err(Failure::LimitHit { which, limit, got: Some(got) });
-    }
-    let source = core::str::from_utf8(program).map_err(|error| Failure::kernel(format_args!("not UTF-8: {error}")))?;
-    let mut module =
-        naga::front::wgsl::parse_str(source).map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
-    let info = naga::valid::Validator::new(naga::valid::ValidationFlags::all(), naga::valid::Capabilities::empty())
-        .validate(&module)
-        .map_err(|error| Failure::kernel(error.emit_to_string(source)))?;
-    exact::check(&module, &info).and_then(|()| exact::check_words(source, &module)).map_err(Failure::kernel)?;
-    counter::add(&mut module, loop_iterations_max);
-    Ok(module)
+/// Checks hostile source against every rule of its class. Recurses over the source: call it on a large stack.
+fn admitted(program: &[u8], class: Class) -> Result<Kernel, Failure> {
+    // Only equal hashes need integers; every other class has its own way to compare.
+    let profile = if class == Class::Exact { Profile::Exact } else { Profile::Float };
+    Kernel::admit(program, profile).map_err(|error| match error {
+        Error::TooLarge { got, max } => Failure::LimitHit { which: Limit::ProgramBytes, limit: max, got: Some(got) },
+        other => Failure::kernel(other),
+    })
 }
 
 fn engine_name(found: &[device::Found]) -> String {
@@ -104,7 +135,7 @@ mod tests {
     use super::*;
 
     fn rejected(source: &str) -> String {
-        match admitted(source.as_bytes(), 100) {
+        match admitted(source.as_bytes(), Class::Exact) {
             Err(Failure::KernelRejected { why }) => why,
             other => panic!("not rejected: {other:?}"),
         }
@@ -149,7 +180,9 @@ mod tests {
             kernel("", "output[0] = dot4U8Packed(common_input[0], unit_input[0]) ^ countOneBits(common_input[1]);"),
         ];
         for source in sources {
-            let module = admitted(source.as_bytes(), 100).unwrap_or_else(|failure| panic!("{failure}\n{source}"));
+            let kernel =
+                admitted(source.as_bytes(), Class::Exact).unwrap_or_else(|failure| panic!("{failure}\n{source}"));
+            let module = kernel.instrumented(100);
             let flags = naga::valid::ValidationFlags::all();
             let checked = naga::valid::Validator::new(flags, naga::valid::Capabilities::empty()).validate(&module);
             assert!(checked.is_ok(), "{source}\n{:?}", checked.err());
@@ -192,7 +225,7 @@ mod tests {
             ("fn mix(a: u32) -> u32 { return a * 3u; }", "output[0] = mix(id.x);"),
             ("", "let cosine = 3u; let round = 4u; output[0] = cosine + round;"),
         ] {
-            let outcome = admitted(kernel(declarations, body).as_bytes(), 9);
+            let outcome = admitted(kernel(declarations, body).as_bytes(), Class::Exact);
             assert!(outcome.is_ok(), "{body}: {outcome:?}");
         }
     }
@@ -206,7 +239,7 @@ mod tests {
             rejected(&kernel(shared, "let r = atomicCompareExchangeWeak(&a, 0u, 1u); output[0] = r.old_value;"))
                 .contains("order")
         );
-        assert!(admitted(kernel(shared, "atomicMax(&a, id.x); output[0] = 1u;").as_bytes(), 9).is_ok());
+        assert!(admitted(kernel(shared, "atomicMax(&a, id.x); output[0] = 1u;").as_bytes(), Class::Exact).is_ok());
     }
 
     #[test]
@@ -245,16 +278,16 @@ mod tests {
         assert!(rejected("fn main( {").contains("1:"));
         assert!(rejected("@compute @workgroup_size(1) fn main() { let x: u32 = true; }").contains("wgsl:1"));
         assert!(rejected("\u{0}\u{1}").contains("wgsl"));
-        assert!(matches!(admitted(&[0xff, 0xfe], 1), Err(Failure::KernelRejected { .. })));
+        assert!(matches!(admitted(&[0xff, 0xfe], Class::Exact), Err(Failure::KernelRejected { .. })));
         let long = vec![b' '; 262_145];
-        assert!(matches!(admitted(&long, 1), Err(Failure::LimitHit { which: Limit::ProgramBytes, .. })));
+        assert!(matches!(admitted(&long, Class::Exact), Err(Failure::LimitHit { which: Limit::ProgramBytes, .. })));
     }
 
     #[test]
     fn source_that_nests_as_deep_as_it_is_long_is_refused_on_the_engine_threads_stack() {
         let deep = kernel("", &format!("output[0] = {}1u{};", "(".repeat(60_000), ")".repeat(60_000)));
         let blocks = kernel("", &format!("{}{}", "{".repeat(100_000), "}".repeat(100_000)));
-        let run = move || [deep, blocks].map(|source| admitted(source.as_bytes(), 1).is_err());
+        let run = move || [deep, blocks].map(|source| admitted(source.as_bytes(), Class::Exact).is_err());
         let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(run).unwrap();
         assert_eq!(thread.join().unwrap(), [true, true]);
     }

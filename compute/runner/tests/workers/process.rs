@@ -6,7 +6,7 @@ use crate::{
 };
 use bytes::Bytes;
 use keystead_job::Runtime;
-use keystead_runner::{Failure, Fault, Job, Session, Stop, WorkerCommand, probe};
+use keystead_runner::{Failure, Fault, Job, Layer, Session, Stop, WorkerCommand, probe};
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
@@ -16,6 +16,9 @@ use std::{
 crate::tests![
     the_self_test_of_wasm_passes_and_reports_json,
     a_worker_has_no_environment_no_folder_and_no_privileges_to_gain,
+    a_worker_is_confined_as_it_says,
+    the_memory_that_jobs_declare_together_is_bounded,
+    a_worker_ends_when_its_processor_time_is_used_up,
     a_worker_killed_in_the_middle_is_a_providers_fault_and_the_next_unit_works,
     a_worker_killed_between_units_is_replaced,
     a_stop_kills_the_running_unit,
@@ -75,12 +78,14 @@ fn a_worker_has_no_environment_no_folder_and_no_privileges_to_gain() {
         return;
     }
     block_on(async {
-        let session = open(wasm(&module("", ECHO), b"", |_| ())).await.unwrap();
+        // Hidden, it could not be looked at by an ordinary user.
+        let command = command().without(Layer::NotDumpable);
+        let session = Session::open(command, wasm(&module("", ECHO), b"", |_| ()), Stop::new()).await.unwrap();
         let pid = session.worker_pid().unwrap();
         let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
         let text = |file: &str| String::from_utf8(read(file)).unwrap();
         assert_eq!(text("environ"), "MESA_SHADER_CACHE_DISABLE=true\0", "only the constant that the runner sets");
-        assert!(text("cmdline").ends_with("\0worker\0wasm/1\0"), "{:?}", text("cmdline"));
+        assert!(text("cmdline").ends_with("\0worker\0wasm/1\0--without\0not-dumpable\0"), "{:?}", text("cmdline"));
         assert_eq!(std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap().to_str(), Some("/"));
         assert!(text("status").contains("NoNewPrivs:\t1"));
         let limits = text("limits");
@@ -108,6 +113,91 @@ fn a_worker_has_no_environment_no_folder_and_no_privileges_to_gain() {
         open_files.sort();
         assert_eq!(&open_files[..3], ["0", "1", "2"]);
         assert!(open_files.len() <= 4, "three pipes and the frames' copy: {open_files:?}");
+    });
+}
+
+/// What the worker reports about itself, against what the system says about it.
+fn a_worker_is_confined_as_it_says() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: /proc");
+        return;
+    }
+    block_on(async {
+        let command = command().without(Layer::NotDumpable);
+        let session = Session::open(command, wasm(&module("", ECHO), b"", |_| ()), Stop::new()).await.unwrap();
+        let (pid, isolation) = (session.worker_pid().unwrap(), session.isolation());
+        assert!(!isolation.has(Layer::NotDumpable));
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+            line.unwrap_or_else(|| panic!("no {name} in {status}")).to_owned()
+        };
+        assert_eq!(line("Seccomp") == "2", isolation.has(Layer::Seccomp), "{status}");
+        assert_eq!(line("NoNewPrivs") == "1", isolation.has(Layer::NoNewPrivileges));
+        if isolation.has(Layer::NoCapabilities) {
+            assert!(["CapInh", "CapPrm", "CapEff", "CapAmb"].iter().all(|set| line(set).bytes().all(|c| c == b'0')));
+        }
+        assert_eq!(line("NSpid").split('\t').nth(1) == Some("1"), isolation.has(Layer::PidNamespace));
+        let own = std::fs::read_to_string("/proc/self/status").unwrap();
+        if own.contains("Uid:\t0\t") && isolation.has(Layer::UserNamespace) {
+            assert_eq!(line("Uid"), "65534\t65534\t65534\t65534", "root's workers are nobody");
+        }
+        let namespace = |of: &str, name: &str| std::fs::read_link(format!("/proc/{of}/ns/{name}")).unwrap();
+        for (layer, name) in [
+            (Layer::UserNamespace, "user"),
+            (Layer::PidNamespace, "pid"),
+            (Layer::MountNamespace, "mnt"),
+            (Layer::NetworkNamespace, "net"),
+            (Layer::IpcNamespace, "ipc"),
+            (Layer::UtsNamespace, "uts"),
+        ] {
+            let differs = namespace(&pid.to_string(), name) != namespace("self", name);
+            assert_eq!(differs, isolation.has(layer), "{layer}");
+        }
+        if isolation.has(Layer::EmptyRoot) {
+            let root: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/root")).unwrap().collect();
+            assert!(root.is_empty(), "{root:?}");
+        }
+        if isolation.has(Layer::Cgroup) {
+            let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+            assert!(groups.contains("/keystead-worker-"), "{groups}");
+        }
+    });
+}
+
+fn the_memory_that_jobs_declare_together_is_bounded() {
+    block_on(async {
+        let command = command().with_memory(400 << 20);
+        let job = || wasm(&module("", ECHO), b"", |limits| limits.memory_bytes_max = 64 << 20);
+        let open = || Session::open(command.clone(), job(), Stop::new());
+        let (first, second) = (open().await.unwrap(), open().await.unwrap());
+        let failure = open().await.unwrap_err();
+        assert!(failure.to_string().contains("promised_bytes=402653184 total_bytes=419430400"), "{failure}");
+        assert_eq!(failure.fault(), Fault::Provider);
+        drop(first);
+        assert_eq!(open().await.unwrap().run(b"x").await.unwrap().output, b"x");
+        drop(second);
+    });
+}
+
+/// The backstop for a parent that cannot kill: the limit is lowered from outside, as the system would count it down.
+fn a_worker_ends_when_its_processor_time_is_used_up() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: prlimit");
+        return;
+    }
+    block_on(async {
+        let mut session = open(spinning()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let limiter = std::thread::spawn(move || {
+            until_busy(pid);
+            let status = Command::new("prlimit").args([&format!("--pid={pid}"), "--cpu=1:"]).status().unwrap();
+            assert!(status.success());
+        });
+        let failure = session.run(b"spin").await.unwrap_err();
+        limiter.join().unwrap();
+        assert!(matches!(&failure, Failure::WorkerDied { status, .. } if status == "exit status: 24"), "{failure:?}");
+        assert_eq!(session.run(b"").await.unwrap().output, b"");
     });
 }
 

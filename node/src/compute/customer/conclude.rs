@@ -18,6 +18,7 @@ use crate::compute::{
 use eyre::{Context as _, Result};
 use keystead_audit::detection;
 use keystead_contracts::storage::Status;
+use keystead_job::{Class, JobSpec};
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 const RECORD_FILE: &str = "job.json";
@@ -78,7 +79,7 @@ impl Conclusion<'_> {
         let status = result::status_name(order.status());
         say(&format!("Done in {}: order {} is {status}.", duration(self.begin.elapsed()), order.id));
         if let Some(checked) = self.checked() {
-            say(&format!("  check    {}", sentence(checked)));
+            say(&format!("  check    {}", sentence(&self.prepared.spec, checked)));
         }
         say(&format!("  paid     {} to {}", kst(order.escrow_wei), order.provider));
         for path in published {
@@ -187,11 +188,21 @@ const fn exit_code(status: Status, finding: Option<Finding>) -> u8 {
     }
 }
 
-fn sentence(checked: &Checked) -> String {
-    let Checked { units, sampled, equal, .. } = *checked;
-    let chance = detection::probability(units, 1, sampled);
+/// What was checked and what that is worth, in words.
+fn sentence(spec: &JobSpec, checked: &Checked) -> String {
+    let Checked { units, sampled, right, .. } = *checked;
+    if spec.class == Class::SelfChecking {
+        return format!(
+            "{right} of {units} units pass the job's own checker program, which looked at all of them here"
+        );
+    }
+    let part = if spec.segment_count == 1 { "run again here" } else { "of which one segment was run again here" };
+    let equal = if spec.class == Class::Tolerance { "agree within the job's tolerance" } else { "are equal" };
+    // A unit that is wrong in one segment only is found when that one is drawn.
+    let chance = detection::probability(units, 1, sampled) / f64::from(spec.segment_count);
+    let wrong = if spec.segment_count == 1 { "unit" } else { "segment" };
     format!(
-        "{equal} of {sampled} units run again here are equal ({units} in all; one wrong unit would be found with {:.1} %)",
+        "{right} of {sampled} units {part} {equal} ({units} in all; one wrong {wrong} would be found with {:.1} %)",
         chance * 100.0
     )
 }

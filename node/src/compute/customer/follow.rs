@@ -1,7 +1,7 @@
 //! The customer's loop: asks the chain where the order stands, does the next step, until it is over.
 
 use super::{
-    check::{Sample, check, draw_seed},
+    check::{self, Sample, draw_seed},
     folder::Folder,
     plan::Prepared,
     result,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::compute::{
     amount::duration,
-    lifecycle::{CustomerStep, Finding, Known, customer_step},
+    lifecycle::{CustomerStep, Finding, Known, customer_step, margin},
     market::{Market, Order},
 };
 use alloy_primitives::{U256, keccak256};
@@ -247,6 +247,26 @@ impl<'a> Following<'a> {
         self.save()
     }
 
+    /// States that the check needs did not come: tried again while there is time, then the delivery is not whole.
+    async fn states_are_missing(&mut self, order: &Order, broken: Broken) -> Result<(), Trouble> {
+        let why = match broken {
+            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Malformed(why) => why,
+            Broken::Here(why) => {
+                return Err(Trouble::Here(eyre!("cannot keep the states of order {}: {why}", order.id)));
+            }
+        };
+        let (_, now) = self.job.market.account.head().await?;
+        if now.saturating_add(margin(&order.stand)) > order.stand.check_by {
+            let why = format!("the provider does not give the states that it committed to: {why}");
+            let objection = Objection::new(Reason::NotReceived, keccak256(&why));
+            self.state.attempt.checked = Some(Checked::unread(self.job.prepared.spec.unit_count, objection));
+            return self.because(why);
+        }
+        self.state.attempt.why = Some(why);
+        sleep(RETRY).await;
+        Ok(())
+    }
+
     async fn until_converse_is_over(&self) {
         loop {
             sleep(POLL).await;
@@ -272,8 +292,12 @@ impl<'a> Following<'a> {
                 seed
             }
         };
-        let sample = Sample { rule: self.state.rule(), seed };
-        let report = check(prepared, order, arrived, sample, show).await.map_err(Trouble::Here)?;
+        let check = check::begin(prepared, order, arrived, Sample { rule: self.state.rule(), seed });
+        let states = check::states(&check, arrived);
+        if let Err(why) = self.line.fetch_states(&prepared.spec, states, show).await {
+            return self.states_are_missing(order, why).await;
+        }
+        let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
         let outputs = match result::outputs(prepared, arrived, &*self.line.store) {
             Ok(outputs) => outputs,
             Err(error) => {
@@ -322,8 +346,9 @@ fn judged(verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
         Verdict::Rejected(rejection) => {
             let reason = match rejection {
                 Rejection::Commitment { .. } => Reason::CommitmentMismatch,
-                Rejection::OutputCount { .. } => Reason::Malformed,
-                Rejection::Unit { .. } | Rejection::UnitHasNoOutput { .. } => Reason::WrongResult,
+                Rejection::OutputCount { .. } | Rejection::Trace { .. } => Reason::Malformed,
+                Rejection::Unit { .. } => Reason::WrongResult,
+                Rejection::Doubtful { .. } => Reason::Other,
             };
             (Finding::Wrong, Some((reason, rejection.to_string())))
         }

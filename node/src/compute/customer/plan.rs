@@ -2,7 +2,9 @@
 
 use crate::cli;
 use eyre::{Context as _, Result, bail, eyre};
-use keystead_job::{B256, Class, JobSpec, Recipe, blob_hash, hash_list, parameter::Parameters, spec::Draft};
+use keystead_job::{
+    B256, Checker, Class, JobSpec, Recipe, blob_hash, hash_list, parameter::Parameters, recipe::Agreement, spec::Draft,
+};
 use keystead_recipes::{CustomerSide, Inputs, all, find};
 use std::path::PathBuf;
 
@@ -32,12 +34,12 @@ pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
     let inputs = Inputs::read(&recipe, &files)?;
     let parameters = recipe.parameters(&options.set)?;
     let plan = side.plan(&inputs, &parameters)?;
-    if recipe.class != Class::Exact {
-        bail!("recipe {} is of class {}; this version runs exact jobs only", side.name(), recipe.class);
+    if matches!(recipe.class, Class::Statistical | Class::Opaque) {
+        bail!("recipe {} is of class {}; this version cannot check such results", side.name(), recipe.class);
     }
-    if plan.segment_count != 1 {
-        bail!("recipe {} has units of several segments; this version runs units of one", side.name());
-    }
+    let checker = side.checker().zip(recipe.checker.as_ref());
+    let checker =
+        checker.map(|(program, declared)| Checker { program_hash: blob_hash(program), fuel_max: declared.fuel_max });
     let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
     let spec = JobSpec::new(Draft {
         recipe: recipe.name.clone(),
@@ -49,8 +51,8 @@ pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
         unit_count: u32::try_from(plan.units.len()).map_err(|_| eyre!("too many units: {}", plan.units.len()))?,
         segment_count: plan.segment_count,
         limits: plan.limits,
-        checker: None,
-        tolerance: None,
+        checker,
+        tolerance: recipe.tolerance.as_ref().map(Agreement::tolerance),
     })
     .wrap_err("the recipe made a job that no provider would take")?;
     Ok(Prepared { side, recipe, inputs, parameters, spec, common: plan.common, units: plan.units, unit_names })

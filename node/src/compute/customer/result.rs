@@ -66,7 +66,7 @@ pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &St
             "verdict": checked.verdict,
             "units": checked.units,
             "sampled": checked.sampled,
-            "equal": checked.equal,
+            "right": checked.right,
             "ratePpm": checked.rate_ppm,
         })
     });

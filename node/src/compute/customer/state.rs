@@ -102,7 +102,7 @@ pub(super) struct Checked {
     pub(super) verdict: String,
     pub(super) units: u32,
     pub(super) sampled: u32,
-    pub(super) equal: u32,
+    pub(super) right: u32,
     pub(super) rate_ppm: u32,
     /// Why it is wrong, if it is.
     pub(super) objection: Option<Objection>,
@@ -137,7 +137,7 @@ impl Checked {
             verdict: "rejected".to_owned(),
             units,
             sampled: 0,
-            equal: 0,
+            right: 0,
             rate_ppm: 0,
             objection: Some(objection),
             files: Vec::new(),
@@ -150,8 +150,8 @@ impl Checked {
             Verdict::Rejected(_) => "rejected",
             Verdict::Inconclusive(_) => "inconclusive",
         };
-        let Report { unit_count: units, sampled, equal, rate_ppm, .. } = *report;
-        Self { finding, verdict: verdict.to_owned(), units, sampled, equal, rate_ppm, objection, files }
+        let Report { unit_count: units, sampled, right, rate_ppm, .. } = *report;
+        Self { finding, verdict: verdict.to_owned(), units, sampled, right, rate_ppm, objection, files }
     }
 }
 
@@ -325,7 +325,7 @@ pub(super) mod tests {
         state.attempt.received = Some(Received { secret: B256::repeat_byte(6), result_root: B256::repeat_byte(7) });
         check(&state);
         state.attempt.seed = Some(B256::repeat_byte(8));
-        let report = Report { verdict: Verdict::Accepted, unit_count: 3, sampled: 2, equal: 2, rate_ppm: 30_000 };
+        let report = Report { verdict: Verdict::Accepted, unit_count: 3, sampled: 2, right: 2, rate_ppm: 30_000 };
         let objection = Objection::new(Reason::Malformed, B256::repeat_byte(9));
         state.attempt.checked = Some(Checked::new(Finding::Wrong, &report, Some(objection), vec!["a.tsv".to_owned()]));
         check(&state);

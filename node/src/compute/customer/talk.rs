@@ -5,10 +5,10 @@ use crate::compute::account::Account;
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Parties,
+    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Parties,
     RefusalCode, SecretKey, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
-use keystead_job::{JobSpec, commitment::Secret};
+use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
     cell::Cell,
     collections::BTreeSet,
@@ -20,6 +20,8 @@ use tokio::task::block_in_place;
 
 /// Bytes of one name in a list.
 const NAME_BYTES: u64 = 32;
+/// How long one conversation about states may take; what has arrived by then is kept.
+const STATES_MAX: Duration = Duration::from_secs(60);
 
 /// What arrived. The bytes are in the store, verified against their names.
 #[derive(Debug)]
@@ -27,21 +29,30 @@ pub(super) struct Arrived {
     pub(super) secret: Secret,
     /// Names of the outputs in unit order.
     pub(super) outputs: Vec<B256>,
+    /// The states of each unit, in unit order; empty for a job of one segment.
+    pub(super) traces: Vec<Trace>,
     pub(super) result_root: B256,
 }
 
 impl Arrived {
     /// What an earlier process received; `None` if something of it is no longer whole.
     pub(super) fn restore(received: &Received, spec: &JobSpec, store: &dyn BlobStore) -> Option<Self> {
-        let list = Hash::from(received.result_root);
-        let bytes = block_in_place(|| store.get(list, list_bytes(spec))).ok()?;
-        let names = hash::parse_list(&bytes, spec.unit_count as usize).ok()?;
-        let here = |name: &Hash| matches!(store.size(*name), Ok(Some(_)));
-        names.iter().all(here).then(|| Self {
-            secret: Secret::new(received.secret.0),
-            outputs: names.into_iter().map(B256::from).collect(),
-            result_root: received.result_root,
-        })
+        let secret = Secret::new(received.secret.0);
+        let arrived = Self::read(secret, received.result_root, spec, store).ok()?;
+        let here = |name: &B256| matches!(store.size(Hash::from(*name)), Ok(Some(_)));
+        arrived.outputs.iter().all(here).then_some(arrived)
+    }
+
+    /// Reads the lists that have arrived.
+    fn read(secret: Secret, result_root: B256, spec: &JobSpec, store: &dyn BlobStore) -> Result<Self, Broken> {
+        let mut outputs = names(store, result_root, result_count(spec))?;
+        let lists = outputs.split_off(spec.unit_count as usize);
+        let trace = |list: B256| {
+            let states = names(store, list, spec.segment_count as usize)?;
+            Trace::new(states).map_err(|error| Broken::Malformed(error.to_string()))
+        };
+        let traces = lists.into_iter().map(trace).collect::<Result<Vec<Trace>, Broken>>()?;
+        Ok(Self { secret, outputs, traces, result_root })
     }
 
     pub(super) const fn received(&self) -> Received {
@@ -49,9 +60,22 @@ impl Arrived {
     }
 }
 
-/// Bytes of the list of all outputs.
-fn list_bytes(spec: &JobSpec) -> u64 {
-    u64::from(spec.unit_count).saturating_mul(NAME_BYTES)
+/// Names in the result list: an output a unit, and with several segments a list of states a unit.
+fn result_count(spec: &JobSpec) -> usize {
+    let lists = if spec.segment_count == 1 { 1 } else { 2 };
+    (spec.unit_count as usize).saturating_mul(lists)
+}
+
+const fn list_bytes(count: usize) -> u64 {
+    (count as u64).saturating_mul(NAME_BYTES)
+}
+
+/// A list of exactly so many names, from the store.
+fn names(store: &dyn BlobStore, list: B256, count: usize) -> Result<Vec<B256>, Broken> {
+    let bytes =
+        block_in_place(|| store.get(Hash::from(list), list_bytes(count))).map_err(|error| broken(error.into()))?;
+    let names = hash::parse_list(&bytes, count).map_err(|error| Broken::Malformed(error.to_string()))?;
+    Ok(names.into_iter().map(B256::from).collect())
 }
 
 /// Why a conversation ended without outputs.
@@ -119,12 +143,13 @@ impl Line {
         self.silent_since.set(None);
         let total_bytes = self.input_bytes();
         let mut sent = session.sent();
+        let finished = if spec.segment_count == 1 { "units finished" } else { "segments finished" };
         let delivery = loop {
             tokio::select! {
                 event = session.next() => match event.map_err(broken)? {
                     Event::Wants { blobs } => tracing::debug!(blobs, "the provider fetches inputs"),
                     Event::Progress(progress) => {
-                        show.progress("units finished", u64::from(progress.done), u64::from(progress.total));
+                        show.progress(finished, u64::from(progress.done), u64::from(progress.total));
                     }
                     Event::Committed(commitment) => tracing::debug!(%commitment, "the provider committed"),
                     Event::Delivered(delivery) => break delivery,
@@ -135,29 +160,77 @@ impl Line {
                 }
             }
         };
-        let outputs = self.fetch(&session, spec, delivery.result(), show).await?;
+        let arrived = self.fetch(&session, spec, delivery, show).await?;
         if let Err(error) = session.finish().await {
             // Everything is here; the provider learns of it from the chain.
             tracing::debug!(%error, "the provider did not confirm the end of the session");
         }
-        let secret = Secret::new(delivery.secret.0);
-        Ok(Arrived { secret, outputs, result_root: delivery.result().into() })
+        Ok(arrived)
     }
 
-    async fn fetch(&self, session: &Session, spec: &JobSpec, list: Hash, show: &mut Show) -> Result<Vec<B256>, Broken> {
-        let list_bytes = list_bytes(spec);
-        let want = Want { hash: list, bytes_max: list_bytes };
-        session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
-        let bytes = block_in_place(|| self.store.get(list, list_bytes)).map_err(|error| broken(error.into()))?;
-        let names = hash::parse_list(&bytes, spec.unit_count as usize);
-        let names = names.map_err(|error| Broken::Malformed(error.to_string()))?;
-        let once: BTreeSet<Hash> = names.iter().copied().collect();
-        let wants = once.into_iter().map(|hash| Want { hash, bytes_max: spec.limits.output_bytes_max }).collect();
-        let mut report = |fetched: keystead_blobs::Fetched| {
-            show.progress("outputs received", fetched.blobs_done, fetched.blobs_total);
+    /// Fetches the states that a check needs, in a session of their own: which ones, the provider may learn only after its commitment
+    /// stands on the chain. Those that are here already are not fetched again.
+    pub(super) async fn fetch_states(
+        &self,
+        spec: &JobSpec,
+        states: BTreeSet<Hash>,
+        show: &mut Show,
+    ) -> Result<(), Broken> {
+        let missing = |state: &Hash| !matches!(self.store.size(*state), Ok(Some(_)));
+        let missing: BTreeSet<Hash> = states.into_iter().filter(missing).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: Vec::new() };
+        let fetching = async {
+            let mut session =
+                Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.map_err(broken)?;
+            while !matches!(session.next().await.map_err(broken)?, Event::Delivered(_)) {}
+            self.fetch_all(&session, missing, spec.limits.output_bytes_max, "states received", show).await?;
+            if let Err(error) = session.finish().await {
+                tracing::debug!(%error, "the provider did not confirm the end of the session");
+            }
+            Ok(())
         };
-        session.fetch(&self.store, wants, &mut report).await.map_err(broken)?;
-        Ok(names.into_iter().map(B256::from).collect())
+        let late = || Err(Broken::ForNow("the provider does not give the states that it committed to".to_owned()));
+        tokio::time::timeout(STATES_MAX, fetching).await.unwrap_or_else(|_| late())
+    }
+
+    /// The result list first, then the lists of states, then the outputs.
+    async fn fetch(
+        &self,
+        session: &Session,
+        spec: &JobSpec,
+        delivery: Delivery,
+        show: &mut Show,
+    ) -> Result<Arrived, Broken> {
+        let (root, count) = (delivery.result(), result_count(spec));
+        let want = Want { hash: root, bytes_max: list_bytes(count) };
+        session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
+        let mut outputs = names(&*self.store, root.into(), count)?;
+        let lists: BTreeSet<Hash> = outputs.split_off(spec.unit_count as usize).into_iter().map(Hash::from).collect();
+        let list_bytes = list_bytes(spec.segment_count as usize);
+        self.fetch_all(session, lists, list_bytes, "lists of states received", show).await?;
+        let outputs: BTreeSet<Hash> = outputs.into_iter().map(Hash::from).collect();
+        self.fetch_all(session, outputs, spec.limits.output_bytes_max, "outputs received", show).await?;
+        Arrived::read(Secret::new(delivery.secret.0), root.into(), spec, &*self.store)
+    }
+
+    async fn fetch_all(
+        &self,
+        session: &Session,
+        names: BTreeSet<Hash>,
+        bytes_max: u64,
+        what: &'static str,
+        show: &mut Show,
+    ) -> Result<(), Broken> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let wants = names.into_iter().map(|hash| Want { hash, bytes_max }).collect();
+        let mut report =
+            |fetched: keystead_blobs::Fetched| show.progress(what, fetched.blobs_done, fetched.blobs_total);
+        session.fetch(&self.store, wants, &mut report).await.map_err(broken)
     }
 
     /// The provider published another address, as after a restart; it counts only if it names the same node.

@@ -3,6 +3,7 @@
 use super::{
     course::Course,
     fault::Fault,
+    owner::Owner,
     record::{Record, Records},
     self_test::Capability,
 };
@@ -27,6 +28,9 @@ const COURSES_MAX: usize = 256;
 /// How long the courses may take to end when the process is asked to stop.
 const END_MAX: Duration = Duration::from_secs(10);
 
+/// How often a provider that is to finish looks whether its orders are over.
+const FINISH_POLL: Duration = Duration::from_millis(500);
+
 /// Why an order is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotTaken {
@@ -46,6 +50,7 @@ pub(super) struct Book {
     pub(super) records: Records,
     pub(super) command: WorkerCommand,
     pub(super) capability: Capability,
+    pub(super) owner: Owner,
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
     /// One job at a time has the machine.
@@ -65,6 +70,7 @@ impl Book {
         records: Records,
         command: WorkerCommand,
         capability: Capability,
+        owner: Owner,
         fault: Option<Fault>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -73,6 +79,7 @@ impl Book {
             records,
             command,
             capability,
+            owner,
             fault,
             machine: Semaphore::new(1),
             stopping: watch::Sender::new(false),
@@ -117,6 +124,14 @@ impl Book {
 
     pub(super) fn course(&self, order: U256) -> Option<Arc<Course>> {
         self.courses().get(&order).cloned()
+    }
+
+    /// Returns when the owner wants this program to end and no order is open.
+    pub(super) async fn finished(&self) {
+        self.owner.until_finish().await;
+        while !self.open_orders().is_empty() {
+            tokio::time::sleep(FINISH_POLL).await;
+        }
     }
 
     /// Every open order.

@@ -12,7 +12,7 @@ use crate::compute::{
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::Hash;
-use keystead_job::{JobSpec, commitment::Tree, hash_list, limits::INPUT_BYTES_MAX};
+use keystead_job::{JobSpec, commitment::Tree, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
 use keystead_runner::{Failure, Fault, Job, Session, Stop};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -32,7 +32,7 @@ const DEATHS_MAX: u32 = 3;
 /// What a session needs to know; it changes by watch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Stage {
-    /// Units finished.
+    /// Segments finished, of all units.
     pub(super) done: u32,
     /// Set once the commitment is on the chain.
     pub(super) committed: Option<B256>,
@@ -225,15 +225,16 @@ impl Course {
     }
 
     fn result_root(&self) -> Result<B256> {
-        let outputs = self.locked().all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
-        Ok(hash_list(&outputs))
+        let (names, _) = self.record().result().ok_or_else(|| eyre!("outputs are missing"))?;
+        Ok(hash_list(&names))
     }
 
-    /// Also puts the list of the outputs into the store, under the result root's name.
     fn commitment(&self) -> Result<B256> {
         let record = self.record();
         let outputs = record.all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
-        Ok(Tree::new(&record.secret(), &outputs)?.root())
+        let traces = record.traces()?;
+        let results = if traces.is_empty() { outputs } else { traces.iter().map(Trace::result).collect() };
+        Ok(Tree::new(&record.secret(), &results)?.root())
     }
 
     /// Runs the units that have no output yet.
@@ -241,22 +242,45 @@ impl Course {
         let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
         let (_, now) = book.market.account.head().await?;
         let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let begin = Instant::now();
+        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
+        // While the owner has the machine nothing runs; the deadline still counts.
+        let working = async {
+            loop {
+                book.owner.until_allowed(self.spec.runtime).await;
+                let ended = tokio::select! {
+                    ended = self.work(book, stop.clone()) => Some(ended),
+                    // Dropping the work kills its worker.
+                    () = book.owner.until_forbidden(self.spec.runtime) => None,
+                };
+                book.owner.worker(None);
+                match ended {
+                    Some(ended) => return ended,
+                    None => tracing::info!(order = %order.id, "run paused for the owner; it goes on later"),
+                }
+            }
+        };
+        let Ok(worked) = tokio::time::timeout(until_due, working).await else {
+            return Err(eyre!("the run did not end before the deadline"));
+        };
+        book.records.save(&self.record())?;
+        if let Some(engine) = worked? {
+            tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
+        }
+        Ok(())
+    }
+
+    /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
+    async fn work(&self, book: &Book, stop: Stop) -> Result<Option<String>> {
         let job = self.job(book)?;
         let mut session = match Session::open(book.command.clone(), job, stop).await {
             Ok(session) => session,
-            Err(failure) => return self.failed(book, failure, None),
+            Err(failure) => return self.failed(book, failure, None).map(|()| None),
         };
-        let begin = Instant::now();
+        book.owner.worker(session.worker_pid());
         let (mut saved, mut deaths) = (Instant::now(), 0_u32);
-        let inputs = self.record().inputs;
-        for (unit, name) in (0_u32..).zip(&inputs) {
-            if self.locked().failed.is_some() {
-                return Ok(());
-            }
-            if self.locked().outputs.get(unit as usize).is_none_or(Option::is_some) {
-                continue;
-            }
-            let input = block_in_place(|| book.store.get(Hash::from(*name), INPUT_BYTES_MAX))?;
+        while let Some((unit, name)) = self.next_run() {
+            let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             let mut outcome = session.run(&input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
@@ -264,16 +288,24 @@ impl Course {
             }
             match outcome {
                 Ok(done) => self.finished(book, unit, &done.output)?,
-                Err(failure) => return self.failed(book, failure, Some(unit)),
+                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
             }
             if saved.elapsed() > SAVE_EVERY {
                 book.records.save(&self.record())?;
                 saved = Instant::now();
             }
         }
-        book.records.save(&self.record())?;
-        tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine = session.engine(), "run finished");
-        Ok(())
+        Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
+    }
+
+    /// The first unit that is not finished, and what its next segment reads: the unit input, or the state so far. `None` when all are, or
+    /// when the order has failed.
+    fn next_run(&self) -> Option<(u32, B256)> {
+        let record = self.locked();
+        let unit = record.outputs.iter().position(Option::is_none).filter(|_| record.failed.is_none())?;
+        let state = record.states.get(unit).and_then(|states| states.last());
+        let name = state.or_else(|| record.inputs.get(unit))?;
+        Some((u32::try_from(unit).ok()?, *name))
     }
 
     fn job(&self, book: &Book) -> Result<Job> {
@@ -292,20 +324,20 @@ impl Course {
         Ok(())
     }
 
-    /// Stores an output, and with the last one the list of all; how many there are.
-    fn keep(&self, book: &Book, unit: u32, output: &[u8]) -> Result<u32> {
+    /// Stores what a segment gave, and with the last one the lists that the result root names; how many segments are finished.
+    fn keep(&self, book: &Book, unit: u32, state: &[u8]) -> Result<u32> {
         let _shelf = book.shelf();
-        let name = book.store.put(output)?;
-        let (done, list) = {
+        let name = book.store.put(state)?;
+        let (done, result) = {
             let mut record = self.locked();
-            if let Some(place) = record.outputs.get_mut(unit as usize) {
-                *place = Some(name.into());
-            }
-            (record.done(), record.all_outputs())
+            record.keep(unit, name.into(), self.spec.segment_count);
+            (record.done(), record.result())
         };
-        if let Some(outputs) = list {
-            let outputs: Vec<Hash> = outputs.into_iter().map(Hash::from).collect();
-            book.store.put(&keystead_blobs::hash::encode_list(&outputs))?;
+        if let Some((names, traces)) = result {
+            for list in traces.iter().map(Trace::states).chain([&names[..]]) {
+                let list: Vec<Hash> = list.iter().copied().map(Hash::from).collect();
+                book.store.put(&keystead_blobs::hash::encode_list(&list))?;
+            }
         }
         Ok(done)
     }

@@ -2,7 +2,9 @@
 //!
 //! # Design
 //! One unit of every order is altered, drawn from a seed and the job's hash: whoever repeats the order meets the same fault. The
-//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one.
+//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Of a job of class
+//! tolerance it is a bit of the first number's exponent, since the smallest is within every tolerance. Of a unit with several segments
+//! each is altered.
 
 use alloy_primitives::keccak256;
 use keystead_job::JobSpec;
@@ -24,8 +26,10 @@ impl Fault {
             return None;
         }
         let mut wrong = output.to_vec();
-        match wrong.first_mut() {
-            Some(byte) => *byte ^= 1,
+        // The last byte of a little-endian number has its sign and most of its exponent.
+        let (at, bit) = spec.tolerance.map_or((0, 1), |tolerance| (tolerance.element.bytes().saturating_sub(1), 0x40));
+        match wrong.get_mut(at) {
+            Some(byte) => *byte ^= bit,
             None => wrong.push(0),
         }
         Some(wrong)

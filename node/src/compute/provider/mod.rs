@@ -13,6 +13,7 @@
 mod book;
 mod course;
 mod fault;
+mod owner;
 mod record;
 mod self_test;
 mod session;

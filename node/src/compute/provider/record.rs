@@ -4,7 +4,11 @@ use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{FailureCode, Hash};
-use keystead_job::{JobSpec, commitment::Secret};
+use keystead_job::{
+    JobSpec,
+    commitment::Secret,
+    trace::{Trace, result_names},
+};
 use rand::{TryRngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -13,7 +17,7 @@ use std::{
 };
 
 /// Version of the file format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// An order's file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -30,6 +34,8 @@ pub(super) struct Record {
     secret: B256,
     /// Names of the unit outputs, as far as they are there.
     pub(super) outputs: Vec<Option<B256>>,
+    /// Names of the states of each unit, as far as they are there; empty for a job of one segment.
+    pub(super) states: Vec<Vec<B256>>,
     pub(super) failed: Option<Failed>,
 }
 
@@ -68,8 +74,9 @@ impl Record {
         let mut secret = [0; 32];
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
         let outputs = vec![None; spec.unit_count as usize];
+        let states = if spec.segment_count == 1 { Vec::new() } else { vec![Vec::new(); spec.unit_count as usize] };
         let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
-        Ok(Self { version: VERSION, order, customer, job, inputs: Vec::new(), secret, outputs, failed: None })
+        Ok(Self { version: VERSION, order, customer, job, inputs: Vec::new(), secret, outputs, states, failed: None })
     }
 
     pub(super) fn spec(&self) -> Result<JobSpec> {
@@ -85,17 +92,47 @@ impl Record {
         self.outputs.iter().copied().collect()
     }
 
+    /// The states of every unit, once all are there; nothing for a job of one segment.
+    pub(super) fn traces(&self) -> Result<Vec<Trace>> {
+        self.states.iter().map(|states| Ok(Trace::new(states.clone())?)).collect()
+    }
+
+    /// Segments finished, of all units.
     pub(super) fn done(&self) -> u32 {
-        u32::try_from(self.outputs.iter().flatten().count()).unwrap_or(u32::MAX)
+        let states = self.states.iter().map(Vec::len).sum::<usize>();
+        let count = if self.states.is_empty() { self.outputs.iter().flatten().count() } else { states };
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// A segment of a unit is done.
+    pub(super) fn keep(&mut self, unit: u32, state: B256, segment_count: u32) {
+        let unit = unit as usize;
+        let mut whole = true;
+        if let Some(states) = self.states.get_mut(unit) {
+            states.push(state);
+            whole = states.len() >= segment_count as usize;
+        }
+        if let Some(output) = self.outputs.get_mut(unit).filter(|_| whole) {
+            *output = Some(state);
+        }
+    }
+
+    /// The names in the result list, and the lists of states that it names; `None` while an output is missing.
+    pub(super) fn result(&self) -> Option<(Vec<B256>, Vec<Trace>)> {
+        let (outputs, traces) = (self.all_outputs()?, self.traces().ok()?);
+        Some((result_names(&outputs, &traces), traces))
     }
 
     /// Every blob that this order needs.
     pub(super) fn blobs(&self) -> Vec<Hash> {
         let spec = JobSpec::decode(&self.job);
         let shared = spec.iter().flat_map(|spec| [spec.program_hash, spec.common_hash, spec.units_hash]);
-        let results = self.all_outputs().map(|outputs| keystead_job::hash_list(&outputs));
-        let all = shared.chain(self.inputs.iter().copied()).chain(self.outputs.iter().flatten().copied());
-        all.chain(results).map(Hash::from).collect()
+        let results = self.result().map(|(names, _)| names).unwrap_or_default();
+        let root = (!results.is_empty()).then(|| keystead_job::hash_list(&results));
+        let made = self.outputs.iter().flatten().chain(self.states.iter().flatten()).copied();
+        let all = shared.chain(self.inputs.iter().copied()).chain(made);
+        // The result list names the outputs once more, and the lists of states.
+        all.chain(results).chain(root).map(Hash::from).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use crate::compute::files;
 use alloy_primitives::{B256, keccak256};
 use eyre::{Context as _, Result, ensure};
 use keystead_job::{JobSpec, Runtime};
-use keystead_runner::{SelfTest, WorkerCommand, admit, probe};
+use keystead_runner::{DeviceKind, SelfTest, WorkerCommand, admit, probe};
 use std::path::Path;
 
 /// The runtimes that this machine passed.
@@ -24,6 +24,13 @@ impl Capability {
         let mut tests = Vec::new();
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
+                // Right, but hundreds of times too slow for a deadline that was made for devices.
+                Ok(test) if test.device.as_ref().is_some_and(|device| device.kind == DeviceKind::Reference) => {
+                    say(&format!(
+                        "  {runtime}  not offered: no Vulkan, Metal or DX12 adapter, only the {}",
+                        test.engine
+                    ));
+                }
                 Ok(test) => {
                     show(&test);
                     if test.known_answer {
@@ -33,10 +40,19 @@ impl Capability {
                 Err(failure) => say(&format!("  {runtime}  not offered: {failure}")),
             }
         }
-        ensure!(!tests.is_empty(), "this machine passed no self-test, so it has nothing to offer");
+        ensure!(
+            !tests.is_empty(),
+            "this machine passed no self-test, or lacks a layer that --require-layer demands, so it has nothing to offer"
+        );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
         Ok(Self { tests, hash: keccak256(&json) })
+    }
+
+    /// Whether `wgsl/1` runs on a graphics card, not on the processor.
+    pub(super) fn graphics(&self) -> bool {
+        let kinds = self.tests.iter().filter_map(|test| test.device.as_ref().map(|device| device.kind));
+        kinds.into_iter().any(|kind| !matches!(kind, DeviceKind::Cpu | DeviceKind::Reference))
     }
 
     /// Whether this machine takes a job; the reason if not.
@@ -55,6 +71,9 @@ fn show(test: &SelfTest) {
     );
     let verdict = if test.known_answer { "passed" } else { "FAILED, not offered" };
     say(&format!("  {}  {verdict} in {} ms  {device}", test.runtime, test.took_ms));
+    for line in test.isolation.to_string().lines() {
+        say(&format!("          {line}"));
+    }
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

@@ -12,7 +12,7 @@ use keystead_blobs::{
     RefusalCode, SessionError, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
-use keystead_job::{B256 as Name, JobSpec, limits::INPUT_BYTES_MAX};
+use keystead_job::{B256 as Name, JobSpec, limits::INPUT_BYTES_MAX, trace::Trace};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::block_in_place;
 
@@ -66,6 +66,11 @@ impl Authorise for Door {
         if self.book.course(hello.order).is_none() && order.status() != Status::Ordered {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");
         }
+        if order.status() == Status::Ordered
+            && let Some(reason) = self.book.owner.refusal()
+        {
+            return no(RefusalCode::Busy, &reason);
+        }
         match self.book.open(hello.order, order.customer, &spec) {
             Ok(_) => Ok(()),
             Err(busy @ NotTaken::Busy) => no(RefusalCode::Busy, &busy.to_string()),
@@ -113,7 +118,7 @@ impl Handler for Host {
                     None => failure,
                 });
             }
-            job.progress(Progress { done: now.done, total: course.spec.unit_count }).await?;
+            job.progress(Progress { done: now.done, total: segments(&course.spec) }).await?;
             if stage.changed().await.is_err() {
                 return Err(Failure::new(FailureCode::Internal, "the order is over"));
             }
@@ -164,19 +169,26 @@ impl Host {
 
     async fn hand_over(&self, job: &mut Job, course: &Course, commitment: B256) -> Result<(), Failure> {
         let record = course.record();
-        let Some(outputs) = record.all_outputs() else {
+        let Some((names, traces)) = record.result() else {
             return Err(Failure::new(FailureCode::Internal, "outputs are missing"));
         };
-        let total = course.spec.unit_count;
+        let total = segments(&course.spec);
         job.progress(Progress { done: total, total }).await?;
         job.commit(commitment).await?;
-        let root = Hash::from(keystead_job::hash_list(&outputs));
-        let served: BTreeSet<Hash> = outputs.into_iter().map(Hash::from).collect();
+        let root = Hash::from(keystead_job::hash_list(&names));
+        let states = traces.iter().flat_map(Trace::states).copied();
+        let served: BTreeSet<Hash> = names.iter().copied().chain(states).map(Hash::from).collect();
         let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
         job.deliver(delivery, served.into_iter().collect()).await?;
         job.received().await;
         Ok(())
     }
+}
+
+/// What progress counts to.
+fn segments(spec: &JobSpec) -> u32 {
+    // A job has at most 2^20 segments.
+    spec.unit_count.saturating_mul(spec.segment_count)
 }
 
 /// What is wrong with this machine's disk is said here; the customer learns only that something is.

@@ -3,6 +3,7 @@
 use super::{
     book::Book,
     fault::Fault,
+    owner::{self, Owner},
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
@@ -37,6 +38,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         "--price must lie between 1 wei and {}",
         kst(PRICE_WEI_PER_UNIT_MAX)
     );
+    if let Some(code) = owner::command(options)? {
+        return Ok(code);
+    }
     files::private_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
@@ -59,7 +63,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     );
     let market = Market { account };
     say("Self-test:");
-    let command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
+    let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
     let endpoint = endpoint(options).await?;
     register(options, &market, &endpoint, &capability).await?;
@@ -69,9 +73,26 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let book = Book::new(market, Arc::clone(&store), records, command, capability, fault);
+    let owner = Owner::watch(&options.dir, capability.graphics())?;
+    say(&format!(
+        "  owner     {} (preferences: {})",
+        owner.headline(),
+        options.dir.join(owner::PREFERENCES_FILE).display()
+    ));
+    let book = Book::new(market, Arc::clone(&store), records, command, capability, owner, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Workers confined as the owner wishes.
+fn worker_command(options: &Provide) -> Result<WorkerCommand> {
+    let mut command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
+    for path in &options.worker_reads {
+        let path = path.canonicalize().wrap_err_with(|| format!("cannot let workers read {}", path.display()))?;
+        command = command.with_readable(path);
+    }
+    let command = options.without_layer.iter().fold(command, |command, &layer| command.without(layer));
+    Ok(command.requiring(options.require_layer.iter().copied()))
 }
 
 async fn endpoint(options: &Provide) -> Result<Endpoint> {
@@ -144,6 +165,7 @@ async fn serve_until_stopped(
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
+        () = book.finished() => say("The owner wanted to finish, and no order is open."),
     }
     say("Stopping: no new orders.");
     let open = book.stop().await;

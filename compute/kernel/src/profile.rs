@@ -1,4 +1,4 @@
-//! The rules under which a kernel's output is the same on every device: integers only, no order of invocations, no hidden resources.
+//! The rules of a class: what a kernel may name, hold and do, so that its output is the same (exact) or nearly the same (float) everywhere.
 //!
 //! # Design
 //! naga gives each expression its type, so one walk over all expressions finds every floating-point value that a device would compute, named or
@@ -7,7 +7,7 @@
 
 use naga::{
     AddressSpace, AtomicFunction, Block, Expression, Function, Handle, Module, Scalar, ScalarKind, ShaderStage,
-    Statement, StorageAccess, TypeInner,
+    Statement, StorageAccess, TypeInner, VectorSize,
     proc::Layouter,
     valid::{FunctionInfo, ModuleInfo},
 };
@@ -18,33 +18,75 @@ const WORKGROUP_INVOCATIONS_MAX: u32 = 256;
 /// Memory of all workgroup variables of a module, bytes: WebGPU's default limit. Not every layer below checks it.
 const WORKGROUP_BYTES_MAX: u64 = 16_384;
 
-/// Why a kernel is not in the exact class.
+/// What kind of kernel is admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// The exact class: 32-bit integers and booleans, nothing that depends on the order of invocations.
+    Exact,
+    /// `f32` too, and storage buffers of `u32`, `i32`, `f32` or their vectors of two or four; otherwise the same rules. Results are comparable
+    /// within a tolerance only.
+    Float,
+}
+
+/// Why a kernel is not in its class.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
+    /// Not exactly one entry point.
     #[error("need exactly one entry point, `@compute fn main`")]
     EntryPoint,
+    /// A pipeline-overridable constant.
     #[error("override constants are not part of wgsl/1")]
     Override,
+    /// Too many invocations in a workgroup.
     #[error("workgroup too large: invocations={got} max=256")]
-    WorkgroupSize { got: u64 },
+    WorkgroupSize {
+        /// How many.
+        got: u64,
+    },
+    /// Too many bytes in workgroup variables.
     #[error("too much workgroup memory: bytes={got} max=16384")]
-    WorkgroupMemory { got: u64 },
+    WorkgroupMemory {
+        /// How many.
+        got: u64,
+    },
+    /// A float in an exact kernel.
     #[error("wgsl/1 exact kernels have no floating-point values: {place}")]
-    Float { place: String },
-    #[error("only 32-bit integers and booleans: {place}")]
-    Scalar { place: String },
+    Float {
+        /// Where. Contains text of the source.
+        place: String,
+    },
+    /// A number that is not of 32 bits.
+    #[error("only 32-bit numbers and booleans: {place}")]
+    Scalar {
+        /// Where. Contains text of the source.
+        place: String,
+    },
+    /// A resource that is not one of the three.
     #[error(
         "not a binding of wgsl/1: {name:?}; group 0 has 0 and 1 (storage, read, array<u32>) and 2 (storage, read_write, array<u32> or array<atomic<u32>>)"
     )]
-    Binding { name: String },
+    Binding {
+        /// Its name in the source.
+        name: String,
+    },
+    /// An atomic operation whose value is used.
     #[error("the value of an atomic operation depends on the order of invocations: {place}")]
-    AtomicOrder { place: String },
+    AtomicOrder {
+        /// Where. Contains text of the source.
+        place: String,
+    },
+    /// Something that `wgsl/1` does not have.
     #[error("{what} is not part of wgsl/1: {place}")]
-    Feature { what: &'static str, place: String },
+    Feature {
+        /// What it is.
+        what: &'static str,
+        /// Where. Contains text of the source.
+        place: String,
+    },
 }
 
 /// Checks every rule; the module must be valid and `info` its own.
-pub(super) fn check(module: &Module, info: &ModuleInfo) -> Result<(), Error> {
+pub(crate) fn check(module: &Module, info: &ModuleInfo, profile: Profile) -> Result<(), Error> {
     let [entry] = module.entry_points.as_slice() else {
         return Err(Error::EntryPoint);
     };
@@ -60,23 +102,23 @@ pub(super) fn check(module: &Module, info: &ModuleInfo) -> Result<(), Error> {
         return Err(Error::WorkgroupSize { got: invocations });
     }
     for (_, variable) in module.global_variables.iter() {
-        check_global(module, variable)?;
+        check_global(module, variable, profile)?;
     }
     check_workgroup_memory(module)?;
     for (_, ty) in module.types.iter() {
-        check_type(&ty.inner, || ty.name.clone().unwrap_or_else(|| "a type".to_owned()))?;
+        check_type(&ty.inner, profile, || ty.name.clone().unwrap_or_else(|| "a type".to_owned()))?;
     }
     for (handle, _) in module.global_expressions.iter() {
-        check_type(info[handle].inner_with(&module.types), || "a constant".to_owned())?;
+        check_type(info[handle].inner_with(&module.types), profile, || "a constant".to_owned())?;
     }
     for (handle, function) in module.functions.iter() {
-        check_function(module, function, &info[handle])?;
+        check_function(module, function, &info[handle], profile)?;
     }
-    check_function(module, &entry.function, info.get_entry_point(0))
+    check_function(module, &entry.function, info.get_entry_point(0), profile)
 }
 
 /// Finds floating-point literals and calls of floating-point functions, also inside constant expressions. Comments do not count.
-pub(super) fn check_words(source: &str, module: &Module) -> Result<(), Error> {
+pub(crate) fn check_words(source: &str, module: &Module) -> Result<(), Error> {
     let declared = |word: &str| module.functions.iter().any(|(_, function)| function.name.as_deref() == Some(word));
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
@@ -191,7 +233,7 @@ fn is_float(number: &str) -> bool {
     }
 }
 
-fn check_global(module: &Module, variable: &naga::GlobalVariable) -> Result<(), Error> {
+fn check_global(module: &Module, variable: &naga::GlobalVariable, profile: Profile) -> Result<(), Error> {
     match variable.space {
         AddressSpace::Private | AddressSpace::WorkGroup => return Ok(()),
         AddressSpace::Storage { access } => {
@@ -201,7 +243,14 @@ fn check_global(module: &Module, variable: &naga::GlobalVariable) -> Result<(), 
             let TypeInner::Array { base, size: naga::ArraySize::Dynamic, .. } = module.types[variable.ty].inner else {
                 return Err(binding_error(variable));
             };
-            let words = module.types[base].inner == TypeInner::Scalar(Scalar::U32);
+            let words = match module.types[base].inner {
+                TypeInner::Scalar(Scalar::U32) => true,
+                // These lie in memory as they do in registers: without gaps.
+                TypeInner::Scalar(_) | TypeInner::Vector { size: VectorSize::Bi | VectorSize::Quad, .. } => {
+                    profile == Profile::Float
+                }
+                _ => false,
+            };
             let atomics = module.types[base].inner == TypeInner::Atomic(Scalar::U32);
             let read = access == StorageAccess::LOAD;
             let write = access == StorageAccess::LOAD | StorageAccess::STORE;
@@ -231,7 +280,7 @@ fn binding_error(variable: &naga::GlobalVariable) -> Error {
     Error::Binding { name: variable.name.clone().unwrap_or_default() }
 }
 
-fn check_type(inner: &TypeInner, place: impl Fn() -> String) -> Result<(), Error> {
+fn check_type(inner: &TypeInner, profile: Profile, place: impl Fn() -> String) -> Result<(), Error> {
     let scalar = match *inner {
         TypeInner::Atomic(scalar) | TypeInner::ValuePointer { scalar, .. } => Some(scalar),
         TypeInner::Image { .. }
@@ -248,9 +297,11 @@ fn check_type(inner: &TypeInner, place: impl Fn() -> String) -> Result<(), Error
         ref other => other.scalar(),
     };
     match scalar {
-        Some(Scalar { kind: ScalarKind::Float | ScalarKind::AbstractFloat, .. }) => {
+        Some(Scalar { kind: ScalarKind::Float, width: 4 }) if profile == Profile::Float => Ok(()),
+        Some(Scalar { kind: ScalarKind::Float | ScalarKind::AbstractFloat, .. }) if profile == Profile::Exact => {
             Err(Error::Float { place: place() })
         }
+        Some(Scalar { kind: ScalarKind::Float, .. }) => Err(Error::Scalar { place: place() }),
         Some(Scalar { kind: ScalarKind::Sint | ScalarKind::Uint, width }) if width != 4 => {
             Err(Error::Scalar { place: place() })
         }
@@ -258,11 +309,11 @@ fn check_type(inner: &TypeInner, place: impl Fn() -> String) -> Result<(), Error
     }
 }
 
-fn check_function(module: &Module, function: &Function, info: &FunctionInfo) -> Result<(), Error> {
+fn check_function(module: &Module, function: &Function, info: &FunctionInfo, profile: Profile) -> Result<(), Error> {
     let name = function.name.as_deref().unwrap_or("main");
     for (handle, expression) in function.expressions.iter() {
         let place = || format!("in function {name}, {}", describe(function, handle));
-        check_type(info[handle].ty.inner_with(&module.types), place)?;
+        check_type(info[handle].ty.inner_with(&module.types), profile, place)?;
         match expression {
             // The result of the atomic statement is what its reference count counts: used means order-dependent.
             Expression::AtomicResult { .. } if info[handle].ref_count > 0 => {

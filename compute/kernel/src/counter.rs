@@ -15,11 +15,11 @@ use naga::{
 };
 
 /// Status bit: an invocation passed the declared bound.
-pub(super) const OVER_LIMIT: u32 = 1;
+pub const OVER_LIMIT: u32 = 1;
 /// Status bit: a loop ended otherwise than by the program.
-pub(super) const CUT_SHORT: u32 = 2;
+pub const CUT_SHORT: u32 = 2;
 /// The hidden status word's binding in group 0.
-pub(super) const STATUS_BINDING: u32 = 3;
+pub const STATUS_BINDING: u32 = 3;
 
 /// Handles of what the whole module shares.
 #[derive(Clone, Copy)]
@@ -34,7 +34,7 @@ struct Globals {
 }
 
 /// Adds the counter to every function. `limit` is the largest number of entries into loop bodies that stays silent.
-pub(super) fn add(module: &mut Module, limit: u32) {
+pub(crate) fn add(module: &mut Module, limit: u32) {
     let mut ty = |inner| module.types.insert(Type { name: None, inner }, Span::UNDEFINED);
     let word = ty(TypeInner::Scalar(Scalar::U32));
     let atomic = ty(TypeInner::Atomic(Scalar::U32));

@@ -1,0 +1,255 @@
+//! Watches the machine and its owner, and says within a second what changes.
+//!
+//! # Design
+//! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person and the control file are
+//! looked at four times a second while something runs, and once a second otherwise; everything else every ten seconds. A step that changes nothing
+//! costs some system calls, so watching does not need a core's attention.
+
+mod machine;
+mod presence;
+
+pub use machine::{MachineClock, MachineProbe};
+pub use presence::Presence;
+
+use crate::{
+    control::{Control, Stamp},
+    decide::{CHECK_MAX, Cpu, Decision, Gpu, Memory, Now, Signals, Transfers, Wishes, decide, refuse},
+    preferences::{self, Preferences},
+    probe::activity::Sign,
+    reading::Reading,
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+/// Time between two looks for a person while something runs: a quarter of the second that the owner may wait.
+pub const LOOK_RUNNING: Duration = Duration::from_millis(250);
+/// The same while nothing runs: the owner waits for nothing.
+pub const LOOK_PAUSED: Duration = Duration::from_secs(1);
+
+/// What the watcher asks the machine. Tests script it.
+pub trait Probe {
+    /// Signs of a person now; cheap, as it is asked four times a second.
+    fn signs(&mut self) -> Reading<Vec<Sign>>;
+
+    /// How long ago a terminal was last used, as far as files tell.
+    fn before(&mut self, now: Now) -> Option<Duration>;
+
+    /// Reads everything else into `signals`, every ten seconds; presence and what comes from [`Facts`] stay as they are.
+    fn refresh(&mut self, preferences: &Preferences, facts: &Facts, now: Now, signals: &mut Signals);
+}
+
+/// Where the time comes from.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Now;
+}
+
+/// What only the provider itself knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Our process and its workers: their load is not somebody else's.
+    pub own_processes: Vec<u32>,
+    /// What we moved in the period of the traffic limit, bytes.
+    pub transferred_bytes: u64,
+    /// What we store, bytes; none if nobody counted yet.
+    pub disk_ours_bytes: Option<u64>,
+    /// We are measuring this machine.
+    pub measuring: bool,
+    /// The system is about to sleep or to shut down.
+    pub system_ends: bool,
+}
+
+/// Looks, decides, and remembers what it has to.
+pub struct Watcher<P, C> {
+    probe: P,
+    clock: C,
+    facts: Box<dyn FnMut() -> Facts + Send>,
+    control: Control,
+    stamp: Option<Option<Stamp>>,
+    wishes: Result<Wishes, String>,
+    path: PathBuf,
+    changed: Option<Option<SystemTime>>,
+    preferences: Result<Preferences, String>,
+    presence: Presence,
+    memory: Memory,
+    signals: Signals,
+    started_ms: u64,
+    refreshed_ms: Option<u64>,
+}
+
+impl<P: Probe, C: Clock> Watcher<P, C> {
+    /// Watches with the preferences of a file (defaults if it does not exist) and the control file of a data folder. `facts` is called at every
+    /// step and should only copy. `jitter_ms` as in [`Memory::new`].
+    pub fn new(
+        probe: P,
+        clock: C,
+        folder: &Path,
+        preferences: &Path,
+        jitter_ms: u64,
+        facts: impl FnMut() -> Facts + Send + 'static,
+    ) -> Self {
+        let started_ms = clock.now().steady_ms;
+        Self {
+            probe,
+            clock,
+            facts: Box::new(facts),
+            control: Control::new(folder),
+            stamp: None,
+            wishes: Ok(Wishes::default()),
+            path: preferences.to_owned(),
+            changed: None,
+            preferences: Ok(Preferences::default()),
+            presence: Presence::default(),
+            memory: Memory::new(jitter_ms),
+            signals: Signals::default(),
+            started_ms,
+            refreshed_ms: None,
+        }
+    }
+
+    /// Looks once and decides.
+    pub fn step(&mut self) -> Decision {
+        let now = self.clock.now();
+        self.look_at_wishes();
+        let due = self.refreshed_ms.is_none_or(|last| {
+            let passed = now.steady_ms.checked_sub(last);
+            passed.is_none_or(|passed| u128::from(passed) >= CHECK_MAX.as_millis())
+        });
+        if due {
+            self.look_at_preferences();
+        }
+        let (wishes, preferences) = match (&self.wishes, &self.preferences) {
+            (Ok(wishes), Ok(preferences)) => (wishes, preferences),
+            (Err(error), _) | (_, Err(error)) => {
+                if due {
+                    self.refreshed_ms = Some(now.steady_ms);
+                }
+                return refuse(error);
+            }
+        };
+        let facts = (self.facts)();
+        if due {
+            self.refreshed_ms = Some(now.steady_ms);
+            self.probe.refresh(preferences, &facts, now, &mut self.signals);
+        }
+        let signs = self.probe.signs();
+        let before = if self.presence.is_new() { self.probe.before(now) } else { None };
+        self.signals.idle = self.presence.look(&signs, before, now);
+        self.signals.disk_ours_bytes =
+            facts.disk_ours_bytes.map_or_else(Reading::default, |bytes| Reading::known(bytes, "data folder"));
+        self.signals.transferred_bytes = facts.transferred_bytes;
+        self.signals.measuring = facts.measuring;
+        self.signals.system_ends = facts.system_ends;
+        self.signals.since_start = Duration::from_millis(now.steady_ms.saturating_sub(self.started_ms));
+        decide(&mut self.memory, preferences, &self.signals, wishes, now)
+    }
+
+    /// What the last step knew of the machine.
+    pub const fn signals(&self) -> &Signals {
+        &self.signals
+    }
+
+    fn look_at_wishes(&mut self) {
+        let stamp = self.control.stamp();
+        if self.stamp == Some(stamp) {
+            return;
+        }
+        // The stamp from before the read: a file that changes meanwhile is read again.
+        self.stamp = Some(stamp);
+        self.wishes = self.control.read().map_err(|error| error.to_string());
+    }
+
+    fn look_at_preferences(&mut self) {
+        let changed = fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok();
+        // A file that is not there is looked for every time, so that one that cannot be reached is not taken for one that does not exist.
+        if changed.is_some() && self.changed == Some(changed) {
+            return;
+        }
+        self.changed = Some(changed);
+        self.preferences = match preferences::read(&self.path) {
+            Err(preferences::Error::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Preferences::default())
+            }
+            other => other.map_err(|error| error.to_string()),
+        };
+    }
+}
+
+impl<P, C> std::fmt::Debug for Watcher<P, C> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watcher").field("path", &self.path).field("signals", &self.signals).finish_non_exhaustive()
+    }
+}
+
+/// Ends or wakes a running watcher.
+#[derive(Clone, Debug, Default)]
+pub struct Bell(Arc<(Mutex<Rung>, Condvar)>);
+
+#[derive(Debug, Default)]
+struct Rung {
+    stop: bool,
+    look: bool,
+}
+
+impl Bell {
+    /// Ends [`run`] at once.
+    pub fn stop(&self) {
+        self.ring(|rung| rung.stop = true);
+    }
+
+    /// Lets [`run`] look now, for instance because facts have changed.
+    pub fn look(&self) {
+        self.ring(|rung| rung.look = true);
+    }
+
+    fn ring(&self, change: impl FnOnce(&mut Rung)) {
+        change(&mut self.0.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.0.1.notify_all();
+    }
+
+    /// Waits until somebody rings, at most so long; whether to go on.
+    fn wait(&self, time: Duration) -> bool {
+        let rung = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.0.1.wait_timeout_while(rung, time, |rung| !rung.stop && !rung.look);
+        let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        rung.look = false;
+        !rung.stop
+    }
+}
+
+/// Steps until the bell says stop, and publishes each decision that differs from the one before (and the first). For a thread of its own.
+pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut publish: impl FnMut(&Decision)) {
+    let mut last: Option<Decision> = None;
+    loop {
+        let decision = watcher.step();
+        let wait = wait_after(&decision);
+        if last.as_ref().is_none_or(|last| differs(last, &decision)) {
+            publish(&decision);
+            last = Some(decision);
+        }
+        if !bell.wait(wait) {
+            return;
+        }
+    }
+}
+
+/// How long to sleep after a decision: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes something earlier.
+#[must_use]
+pub fn wait_after(decision: &Decision) -> Duration {
+    let runs = decision.cpu != Cpu::Pause || decision.gpu != Gpu::Pause || decision.network != Transfers::Pause;
+    let look = if runs { LOOK_RUNNING } else { LOOK_PAUSED };
+    look.min(decision.next_check.max(Duration::from_millis(1)))
+}
+
+/// Whether anything differs that somebody acts on or that changes for people in more than a countdown: bounds and countdowns move all the time.
+fn differs(a: &Decision, b: &Decision) -> bool {
+    let acted = |decision: &Decision| {
+        let flags = (decision.new_units, decision.finish, decision.in_use, decision.keep_paused);
+        (decision.cpu, decision.gpu, decision.network, flags, decision.reasons)
+    };
+    acted(a) != acted(b)
+}

@@ -1,0 +1,255 @@
+//! A control group for each worker, where this process may make one: bounds its memory and the number of its processes.
+//!
+//! # Design
+//! Version 1 has a tree for each controller, version 2 one tree in which a group that has processes cannot pass controllers on. So groups are
+//! made below our own group (version 1, or an empty delegated one) or beside it (version 2 with a service's processes in a subgroup). Nothing is moved but the worker: the child
+//! itself joins, through files that the parent opened.
+//!
+//! A group is removed when its worker is reaped; those of a program that was killed are removed at the next start.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Beginning of every group's name; process id and number follow.
+const NAME: &str = "keystead-worker-";
+/// Processes and threads of a worker: an engine, a driver's threads (one for each core) and its compiler's.
+const TASKS_MAX: u64 = 512;
+/// Memory before the job is known, bytes: what a self-test with a graphics driver needs, several times.
+const MEMORY_BYTES_BEFORE: u64 = 4 << 30;
+/// Where control groups are mounted on every distribution.
+const MOUNT: &str = "/sys/fs/cgroup";
+/// Attempts to remove a group whose process has just ended, 5 ms apart.
+const REMOVALS_MAX: u32 = 200;
+
+/// Folders below which groups can be made, and the names of their files.
+#[derive(Debug)]
+struct Place {
+    folder: PathBuf,
+    /// Name of the file for each bound that this folder's controllers know.
+    memory: Option<&'static str>,
+    tasks: Option<&'static str>,
+    /// The file that counts how often memory ran out, and the word before the number.
+    out_of_memory: (&'static str, &'static str),
+}
+
+const V2: (&str, &str, (&str, &str)) = ("memory.max", "pids.max", ("memory.events", "oom_kill "));
+const V1: (&str, &str, (&str, &str)) = ("memory.limit_in_bytes", "pids.max", ("memory.oom_control", "oom_kill "));
+
+/// The groups of one worker: one, or one for each controller.
+#[derive(Debug)]
+pub(super) struct Group {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    folder: PathBuf,
+    place: &'static Place,
+    door: File,
+}
+
+impl Group {
+    /// Makes a group with the bounds that hold before the job is known.
+    pub(super) fn new() -> Result<Self, String> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let places = places().as_ref().map_err(Clone::clone)?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let mut group = Self { parts: Vec::new() };
+        for place in places {
+            let folder = place.folder.join(format!("{NAME}{}-{number}", std::process::id()));
+            group.parts.push(Part::new(folder, place).map_err(|error| format!("{}: {error}", place.folder.display()))?);
+        }
+        group.limit_memory(MEMORY_BYTES_BEFORE).map_err(|error| error.to_string())?;
+        Ok(group)
+    }
+
+    /// What it bounds.
+    pub(super) fn note(&self) -> String {
+        let has = |bound: fn(&Place) -> bool| self.parts.iter().any(|part| bound(part.place));
+        let bounds = [("memory", has(|place| place.memory.is_some())), ("pids", has(|place| place.tasks.is_some()))];
+        let names: Vec<&str> = bounds.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
+        names.join(", ")
+    }
+
+    /// The files through which a process joins by writing `0`.
+    pub(super) fn doors(&self) -> impl Iterator<Item = &File> {
+        self.parts.iter().map(|part| &part.door)
+    }
+
+    /// Bounds the memory, bytes.
+    pub(super) fn limit_memory(&self, bytes: u64) -> io::Result<()> {
+        self.parts.iter().try_for_each(|part| match part.place.memory {
+            Some(file) => set(&part.folder.join(file), bytes),
+            None => Ok(()),
+        })
+    }
+
+    /// Whether a process was killed because memory ran out.
+    pub(super) fn ran_out_of_memory(&self) -> bool {
+        self.parts.iter().filter(|part| part.place.memory.is_some()).any(|part| {
+            let (file, word) = part.place.out_of_memory;
+            let text = fs::read_to_string(part.folder.join(file)).unwrap_or_default();
+            text.lines().any(|line| line.strip_prefix(word).is_some_and(|count| count.trim() != "0"))
+        })
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        for part in &self.parts {
+            remove(&part.folder);
+        }
+    }
+}
+
+impl Part {
+    fn new(folder: PathBuf, place: &'static Place) -> io::Result<Self> {
+        fs::create_dir(&folder)?;
+        let made = place.tasks.map_or(Ok(()), |file| set(&folder.join(file), TASKS_MAX));
+        let door = made.and_then(|()| OpenOptions::new().write(true).open(folder.join("cgroup.procs")));
+        match door {
+            Ok(door) => Ok(Self { folder, place, door }),
+            Err(error) => {
+                remove(&folder);
+                Err(error)
+            }
+        }
+    }
+}
+
+fn set(file: &Path, value: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(file)?.write_all(value.to_string().as_bytes())
+}
+
+/// Removes a group; the system counts a process to it for a moment after it was reaped.
+fn remove(folder: &Path) {
+    for _ in 0..REMOVALS_MAX {
+        match fs::remove_dir(folder) {
+            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            _ => return,
+        }
+    }
+    tracing::warn!(folder = %folder.display(), "a worker's control group stays: something still runs in it");
+}
+
+/// Where groups can be made, found once by making one.
+fn places() -> &'static Result<Vec<Place>, String> {
+    static PLACES: OnceLock<Result<Vec<Place>, String>> = OnceLock::new();
+    PLACES.get_or_init(|| {
+        let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("/proc/self/cgroup: {error}"))?;
+        let mut found = Vec::new();
+        let mut reasons = Vec::new();
+        for place in candidates(&own, Path::new(MOUNT)) {
+            let known = |bound: Option<&str>, has: fn(&Place) -> bool| bound.is_none() || found.iter().any(has);
+            if known(place.memory, |place| place.memory.is_some()) && known(place.tasks, |place| place.tasks.is_some())
+            {
+                continue;
+            }
+            clear(&place.folder);
+            match usable(&place) {
+                Ok(()) => found.push(place),
+                Err(error) => reasons.push(format!("{}: {error}", place.folder.display())),
+            }
+        }
+        if found.iter().any(|place: &Place| place.memory.is_some()) { Ok(found) } else { Err(reasons.join("; ")) }
+    })
+}
+
+/// Places worth a trial, the better first, from the text of `/proc/self/cgroup`.
+fn candidates(own: &str, mount: &Path) -> Vec<Place> {
+    let mut places = Vec::new();
+    for line in own.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+        // The last of a path that leaves the tree that we see would be somebody else's.
+        if path.contains("..") {
+            continue;
+        }
+        let below = path.trim_start_matches('/');
+        if controllers.is_empty() {
+            let folder = mount.join(below);
+            let beside = folder.parent().filter(|parent| parent.starts_with(mount)).map(Path::to_path_buf);
+            for folder in beside.into_iter().chain([folder]) {
+                places.push(Place { folder, memory: Some(V2.0), tasks: Some(V2.1), out_of_memory: V2.2 });
+            }
+            continue;
+        }
+        for controller in controllers.split(',') {
+            let (memory, tasks) = match controller {
+                "memory" => (Some(V1.0), None),
+                "pids" => (None, Some(V1.1)),
+                _ => continue,
+            };
+            places.push(Place { folder: mount.join(controllers).join(below), memory, tasks, out_of_memory: V1.2 });
+        }
+    }
+    places
+}
+
+/// Makes and removes a group with bounds.
+fn usable(place: &Place) -> io::Result<()> {
+    if place.out_of_memory == V2.2 {
+        // Groups below get these controllers only if the group above passes them on, which it cannot while it has processes.
+        let passed = place.folder.join("cgroup.subtree_control");
+        let now = fs::read_to_string(&passed)?;
+        if !["memory", "pids"].iter().all(|name| now.split_whitespace().any(|has| has == *name)) {
+            OpenOptions::new().write(true).open(&passed)?.write_all(b"+memory +pids")?;
+        }
+    }
+    let folder = place.folder.join(format!("{NAME}{}-trial", std::process::id()));
+    fs::create_dir(&folder)?;
+    let bounds = [(place.memory, MEMORY_BYTES_BEFORE), (place.tasks, TASKS_MAX)];
+    let outcome = bounds
+        .into_iter()
+        .filter_map(|(file, value)| file.map(|file| (file, value)))
+        .try_for_each(|(file, value)| set(&folder.join(file), value))
+        .and_then(|()| OpenOptions::new().write(true).open(folder.join("cgroup.procs")).map(drop));
+    remove(&folder);
+    outcome
+}
+
+/// Removes empty groups whose maker does not run any more.
+fn clear(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(NAME)).and_then(|rest| rest.split('-').next());
+        if let Some(maker) = maker
+            && !Path::new("/proc").join(maker).exists()
+        {
+            // Only an empty group can be removed.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_1_gives_a_place_for_each_controller_and_version_2_one_beside_and_one_below() {
+        let folders = |own: &str| -> Vec<String> {
+            candidates(own, Path::new("/c")).iter().map(|place| place.folder.display().to_string()).collect()
+        };
+        assert_eq!(
+            folders("9:name=systemd:/\n8:pids:/\n4:memory:/a/b\n1:cpu,cpuacct:/\n"),
+            ["/c/pids/", "/c/memory/a/b"]
+        );
+        assert_eq!(
+            folders("0::/user.slice/x.service/node\n"),
+            ["/c/user.slice/x.service", "/c/user.slice/x.service/node"]
+        );
+        assert_eq!(folders("0::/\n"), ["/c/"], "nothing above the mount");
+        assert_eq!(folders("4:memory:/../../other\nnonsense\n"), [""; 0]);
+    }
+}

@@ -1,0 +1,216 @@
+//! The owner of the machine: what is allowed now, told to the courses; commands of `keystead provide --pause` and its like.
+//!
+//! # Design
+//! A thread watches (`keystead_owner::watch`) and publishes each decision that differs: into a channel that courses wait on, into
+//! `owner-status.json` for `--status`, and as a line of the log. Yielding kills the worker: a unit that was running begins again at its last
+//! segment, which costs less than a minute and needs no memory while the owner plays.
+
+use super::self_test::say;
+use crate::{
+    cli::{self, OwnerMode},
+    compute::files,
+};
+use eyre::{Context as _, Result, eyre};
+use keystead_job::Runtime;
+use keystead_owner::{
+    control::{Command, Control},
+    decide::{Cpu, Decision, Gpu, Mode, Wishes},
+    preferences::{Preferences, template},
+    priority,
+    probe::Root,
+    report,
+    watch::{self, Bell, Facts, MachineClock, MachineProbe, Watcher},
+};
+use std::{
+    path::{Path, PathBuf},
+    process::{self, ExitCode},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use tokio::sync::watch as channel;
+
+/// The owner's preferences, in the provider's folder.
+pub(super) const PREFERENCES_FILE: &str = "owner.toml";
+const STATUS_FILE: &str = "owner-status.json";
+/// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
+const JITTER_MS_MAX: u64 = 20_000;
+
+/// Watches until it is dropped.
+#[derive(Debug)]
+pub(super) struct Owner {
+    decisions: channel::Receiver<Decision>,
+    workers: Arc<Mutex<Vec<u32>>>,
+    /// The machine is dedicated to this work: nothing is lowered.
+    dedicated: Arc<AtomicBool>,
+    /// Whether jobs of `wgsl/1` run on a graphics card, not on the processor.
+    graphics: bool,
+    bell: Bell,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Owner {
+    /// Starts watching. The first decision is there when this returns.
+    pub(super) fn watch(folder: &Path, graphics: bool) -> Result<Self> {
+        let preferences = folder.join(PREFERENCES_FILE);
+        if !preferences.exists() {
+            files::replace(&preferences, template(&Preferences::default()).as_bytes())?;
+        }
+        let workers: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let dedicated = Arc::new(AtomicBool::new(false));
+        let own = Arc::clone(&workers);
+        let facts = move || {
+            let mut own_processes = own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            own_processes.push(process::id());
+            Facts { own_processes, ..Facts::default() }
+        };
+        let probe = MachineProbe::new(Root::new("/"), folder);
+        let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
+        let mut watcher = Watcher::new(probe, MachineClock::default(), folder, &preferences, jitter_ms, facts);
+        let first = watcher.step();
+        let control = Control::new(folder);
+        let (sender, decisions) = channel::channel(first);
+        let bell = Bell::default();
+        let (rung, status) = (bell.clone(), folder.join(STATUS_FILE));
+        let whole = Arc::clone(&dedicated);
+        let publish = move |decision: &Decision| {
+            let always = control.read().is_ok_and(|wishes| wishes.compute == Mode::Always);
+            whole.store(always, Ordering::Relaxed);
+            tell(&status, decision);
+            sender.send_replace(decision.clone());
+        };
+        let body = move || watch::run(&mut watcher, &rung, publish);
+        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
+        let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
+        Ok(Self { decisions, workers, dedicated, graphics, bell, thread })
+    }
+
+    fn allows(&self, decision: &Decision, runtime: Runtime) -> bool {
+        if self.graphics && runtime == Runtime::Wgsl1 { decision.gpu != Gpu::Pause } else { decision.cpu != Cpu::Pause }
+    }
+
+    /// Waits until a job of this runtime may run.
+    pub(super) async fn until_allowed(&self, runtime: Runtime) {
+        // The watcher lives as long as this.
+        let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, runtime)).await;
+    }
+
+    /// Waits until it may not.
+    pub(super) async fn until_forbidden(&self, runtime: Runtime) {
+        let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, runtime)).await;
+    }
+
+    /// Waits until the owner wants this program to end when its work has.
+    pub(super) async fn until_finish(&self) {
+        let _ = self.decisions.clone().wait_for(|decision| decision.finish).await;
+    }
+
+    /// Why no order is taken now, if none is.
+    pub(super) fn refusal(&self) -> Option<String> {
+        let decision = self.decisions.borrow();
+        (!decision.new_units).then(|| format!("the owner of this machine: {}", report::headline(&decision)))
+    }
+
+    /// What stands now, for a person.
+    pub(super) fn headline(&self) -> String {
+        report::headline(&self.decisions.borrow())
+    }
+
+    /// Tells apart our own load from other programs', and keeps a worker out of the owner's way. `None` when there is none any more.
+    pub(super) fn worker(&self, process: Option<u32>) {
+        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.clear();
+        let Some(process) = process else { return };
+        workers.push(process);
+        if !self.dedicated.load(Ordering::Relaxed) {
+            tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
+        }
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.bell.stop();
+        if let Some(thread) = self.thread.take() {
+            // It ends at its next wait.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn tell(status: &Path, decision: &Decision) {
+    tracing::info!(reasons = decision.reasons.bits(), "owner: {}", report::headline(decision));
+    let written = serde_json::to_vec_pretty(&report::to_json(decision))
+        .wrap_err("cannot write the decision")
+        .and_then(|json| files::replace(status, &json));
+    if let Err(error) = written {
+        tracing::warn!(error = format!("{error:#}"), "cannot write {}", status.display());
+    }
+}
+
+/// Carries out `--pause`, `--resume`, `--finish`, `--status` and `--compute`; `None` if nothing of it was asked for but a start.
+pub(super) fn command(options: &cli::Provide) -> Result<Option<ExitCode>> {
+    let control = Control::new(&options.dir);
+    if let Some(mode) = options.compute {
+        files::private_folder(&options.dir)?;
+        control.send(Command::Compute(mode.into()), unix_ms())?;
+    }
+    let command = match (options.pause, options.resume, options.finish) {
+        (Some(minutes), ..) => {
+            let duration = (minutes > 0).then(|| Duration::from_secs(u64::from(minutes).saturating_mul(60)));
+            Command::Pause { duration }
+        }
+        (_, true, _) => Command::Resume,
+        (.., true) => Command::Finish,
+        _ if options.status => return status(&options.dir).map(Some),
+        _ => return Ok(None),
+    };
+    let folder = &options.dir;
+    if !folder.is_dir() {
+        return Err(eyre!("there is no provider in {}: give the folder of a provider with --dir", folder.display()));
+    }
+    let wishes = control.send(command, unix_ms())?;
+    say(&words(&wishes));
+    Ok(Some(ExitCode::SUCCESS))
+}
+
+fn words(wishes: &Wishes) -> String {
+    match (wishes.pause, wishes.finish) {
+        (Some(pause), _) => match pause.until_unix_ms {
+            Some(until) => format!(
+                "Paused for {} min; `keystead provide --resume` ends it.",
+                until.saturating_sub(pause.made_unix_ms) / 60_000
+            ),
+            None => "Paused until `keystead provide --resume`.".to_owned(),
+        },
+        (None, true) => "No new orders; the provider stops when the open ones are over.".to_owned(),
+        (None, false) => "Works as the preferences say.".to_owned(),
+    }
+}
+
+fn status(folder: &Path) -> Result<ExitCode> {
+    let path: PathBuf = folder.join(STATUS_FILE);
+    let Some(text) = files::read(&path)? else {
+        return Err(eyre!("{} has no status: start the provider with this folder first", folder.display()));
+    };
+    say(text.trim_end());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unix_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+impl From<OwnerMode> for Mode {
+    fn from(mode: OwnerMode) -> Self {
+        match mode {
+            OwnerMode::Always => Self::Always,
+            OwnerMode::Auto => Self::Auto,
+            OwnerMode::Never => Self::Never,
+        }
+    }
+}

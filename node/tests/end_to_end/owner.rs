@@ -1,0 +1,74 @@
+//! The owner of a provider's machine: pausing, going on, finishing, while a job runs.
+
+use crate::{
+    market::{SMALL, in_the_middle, job, order},
+    network::{KEYSTEAD, Network, wait_until},
+    parties::{MARKET, Provider, balance, text},
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::{Duration, Instant},
+};
+
+/// What the owner types in another terminal.
+fn say(folder: &Path, words: &[&str]) -> Output {
+    Command::new(KEYSTEAD).args(["provide", "--dir"]).arg(folder).args(words).output().unwrap()
+}
+
+fn status(folder: &Path) -> Value {
+    let output = say(folder, &["--status"]);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
+#[test]
+fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_kept() {
+    let network = Network::start(4);
+    let folder = network.directory.join("provider");
+    let mut provider = Provider::start(&network, &folder);
+    assert_eq!(status(&folder)["cpu"]["run"], true);
+    let out = network.directory.join("result");
+    let (mut customer, log) = in_the_middle(&network, &out, &[]);
+    assert_eq!(provider.workers().len(), 1);
+
+    let paused = say(&folder, &["--pause"]);
+    let since = Instant::now();
+    assert!(paused.status.success(), "{}", text(&paused));
+    wait_until("the worker is gone", || provider.workers().is_empty().then_some(()));
+    assert!(since.elapsed() < Duration::from_secs(1), "the owner waited {:?}", since.elapsed());
+    provider.wait_for("run paused for the owner");
+    let said = status(&folder);
+    assert_eq!(said["cpu"]["run"], false);
+    assert!(said["headline"].as_str().unwrap().starts_with("paused: "), "{said}");
+    assert!(customer.try_wait().unwrap().is_none(), "the order waits");
+
+    // Meanwhile no other order is taken, and the customer is told why.
+    let second =
+        order(&network, SMALL, &network.directory.join("second")).args(["--reach-seconds", "2"]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1), "{}", text(&second));
+    assert!(text(&second).contains("cancelled"), "{}", text(&second));
+
+    assert!(say(&folder, &["--resume"]).status.success());
+    let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(log).unwrap());
+    assert_eq!(job(&out)["status"], "accepted");
+    provider.wait_for("order paid");
+
+    assert!(say(&folder, &["--finish"]).status.success());
+    provider.wait_for("Stopped. No order is open.");
+    assert_eq!(balance(&network, MARKET), 0);
+}
+
+#[test]
+fn commands_to_a_folder_without_a_provider_say_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for words in [&["--pause"][..], &["--resume"], &["--finish"], &["--status"]] {
+        let output = say(&folder.path().join("none"), words);
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(text(&output).contains("provider"), "{}", text(&output));
+    }
+    let both = say(folder.path(), &["--pause", "--resume"]);
+    assert_eq!(both.status.code(), Some(2), "{}", text(&both));
+}

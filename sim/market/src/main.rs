@@ -1,0 +1,103 @@
+//! Simulates the compute market and prints what came out: `keystead-sim-market [--seed N] [--providers N] [--hours H] [--scale N] [--json FILE]`.
+//!
+//! # Design
+//! Two halves. [`world`] has many honest providers who come and go; [`attacks`] plays every cheat of the attack table many times. Both take
+//! their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come from its `economics` and from the
+//! textbook. A run is a function of its arguments.
+//!
+//! # Not here
+//! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Prices: units cost 1.
+
+// Figures for people: nothing here enters a price, a verdict or a hash of the product.
+#![allow(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_arithmetic,
+    clippy::arithmetic_side_effects,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+mod attacks;
+mod random;
+mod report;
+mod seats;
+mod world;
+
+use std::process::ExitCode;
+
+/// What was asked for.
+struct Options {
+    seed: u64,
+    providers: u32,
+    hours: f64,
+    scale: u64,
+    json: Option<String>,
+}
+
+const USAGE: &str = "\
+usage: keystead-sim-market [--seed N] [--providers N] [--hours H] [--scale N] [--json FILE]
+  --seed N        of everything random (default 20261128)
+  --providers N   machines that offer work, 1 to 1000000 (default 100000)
+  --hours H       simulated hours, above 0 to 48 (default 1)
+  --scale N       multiplies the trials of each attack, 1 to 1000 (default 10)
+  --json FILE     also write the results there";
+
+fn main() -> ExitCode {
+    let options = match options(std::env::args().skip(1)) {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("{problem}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let world = world::run(world::Scenario::new(options.seed, options.providers, options.hours));
+    let churned = world::Scenario {
+        session_hours: 0.4,
+        away_hours: 0.2,
+        ..world::Scenario::new(options.seed, options.providers, options.hours)
+    };
+    let churn = world::run(churned);
+    let attacks = attacks::all(options.seed, options.scale);
+    let report = report::Report {
+        seed: options.seed,
+        providers: options.providers,
+        hours: options.hours,
+        world,
+        churn,
+        attacks,
+    };
+    println!("{}", report.markdown());
+    if let Some(path) = options.json
+        && let Err(error) = std::fs::write(&path, report.json())
+    {
+        eprintln!("cannot write {path}: {error}");
+        return ExitCode::FAILURE;
+    }
+    if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options { seed: 20_261_128, providers: 100_000, hours: 1.0, scale: 10, json: None };
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+        let bad = || format!("{name}: {value:?} is not a number in its range");
+        match name.as_str() {
+            "--seed" => options.seed = value.parse().map_err(|_| bad())?,
+            "--providers" => options.providers = in_range(&value, 1, 1_000_000).ok_or_else(bad)?,
+            "--scale" => options.scale = in_range(&value, 1, 1_000).map(u64::from).ok_or_else(bad)?,
+            "--hours" => {
+                let hours = value.parse::<f64>().ok().filter(|hours| *hours > 0.0 && *hours <= 48.0);
+                options.hours = hours.ok_or_else(bad)?;
+            }
+            "--json" => options.json = Some(value),
+            _ => return Err(format!("unknown option {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn in_range(text: &str, least: u32, most: u32) -> Option<u32> {
+    text.parse().ok().filter(|number| (least..=most).contains(number))
+}

@@ -1,0 +1,550 @@
+//! The market with many honest providers who come and go: what the audit costs, how long people wait, and that nothing is lost or paid twice.
+//!
+//! # Design
+//! One queue of events in simulated milliseconds. Windows of 64 units arrive as a Poisson process that keeps most online machines busy; each
+//! goes to the fastest of eight idle providers drawn at random. A provider's session is Weibull with shape 0.6: most are short, some last for
+//! days. Of those who leave in the middle of a window most drain (the owner came back: what is done is committed and paid, the rest is
+//! issued again), the others vanish (all of it is issued again after the lease's heartbeat). A straggler's window is issued a second time; who
+//! commits first is paid. Every committed window is audited by the rules of `keystead_audit`, with checkers that may be offline, find nothing,
+//! or be broken themselves.
+//!
+//! # Not here
+//! Cheats (`attacks`): here every wrong verdict would be a false one.
+
+use crate::{
+    random::Random,
+    seats::{Ended, Ring, Seats, Unit},
+};
+use keystead_audit::draw::effective_rate_ppm;
+use serde::Serialize;
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+};
+
+const UNITS: u32 = 64;
+const RATE_PPM: u32 = 30_000;
+/// Commitment to draw: two blocks and the beacon; draw to close: commitments, reveals and the closing call, of a few blocks each.
+const DRAW_MS: u64 = 900;
+const REVEAL_MS: u64 = 2_000;
+/// A lease without a heartbeat ends after this.
+const HEARTBEAT_MS: u64 = 10_000;
+const HOUR_MS: f64 = 3_600_000.0;
+
+/// What is simulated.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Scenario {
+    pub(crate) seed: u64,
+    pub(crate) providers: u32,
+    pub(crate) hours: f64,
+    /// The share of online time that is asked for.
+    pub(crate) load: f64,
+    /// The chance that a provider leaves within a window, over all windows, comes out as a result; this is the mean session, hours.
+    pub(crate) session_hours: f64,
+    pub(crate) away_hours: f64,
+    /// Of those who leave within a window.
+    pub(crate) vanish: f64,
+    pub(crate) straggle: f64,
+    /// A checker's machine finds nothing, or shows a right unit as wrong.
+    pub(crate) nothing: f64,
+    pub(crate) flip: f64,
+}
+
+impl Scenario {
+    pub(crate) const fn new(seed: u64, providers: u32, hours: f64) -> Self {
+        Self {
+            seed,
+            providers,
+            hours,
+            load: 0.7,
+            session_hours: 2.0,
+            away_hours: 1.0,
+            vanish: 0.3,
+            straggle: 0.01,
+            nothing: 0.003,
+            flip: 0.000_1,
+        }
+    }
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Outcome {
+    pub(crate) events: u64,
+    pub(crate) windows_ordered: u64,
+    pub(crate) windows_complete: u64,
+    /// Units of complete windows.
+    pub(crate) units_paid: u64,
+    pub(crate) units_paid_twice: u64,
+    pub(crate) units_lost: u64,
+    /// Units computed, also in vain.
+    pub(crate) units_run: u64,
+    pub(crate) leases: u64,
+    pub(crate) leases_drained: u64,
+    pub(crate) leases_vanished: u64,
+    pub(crate) leases_straggled: u64,
+    /// Of leases, those whose provider left before the end.
+    pub(crate) churn: f64,
+    pub(crate) units_drawn: u64,
+    pub(crate) checks_run: u64,
+    pub(crate) seats_offline: u64,
+    pub(crate) inconclusive: u64,
+    /// Honest providers slashed.
+    pub(crate) false_slashes: u64,
+    /// Checkers whose broken machine accused an honest provider, and lost.
+    pub(crate) broken_checkers: u64,
+    /// Checks per unit paid, all windows.
+    pub(crate) overhead: f64,
+    /// The same, of providers with at least 1,000 verified units.
+    pub(crate) overhead_settled: f64,
+    pub(crate) wait_ms_p50: u64,
+    pub(crate) wait_ms_p95: u64,
+    /// From a window's commitment until its pay may be claimed.
+    pub(crate) hold_ms_p50: u64,
+    pub(crate) hold_ms_p95: u64,
+    /// From a window's order to its last unit, over what the chosen provider needs alone.
+    pub(crate) stretch_p50: f64,
+    pub(crate) stretch_p95: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Arrive,
+    /// Of a lease, by its number.
+    Commit(u32),
+    Overdue(u32),
+    Heartbeat(u32),
+    Leave(u32),
+    Return(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Provider {
+    online: bool,
+    unit_ms: u32,
+    verified: u64,
+    /// The lease in progress.
+    lease: Option<u32>,
+    /// Place in the list of idle providers.
+    idle_at: Option<u32>,
+    /// Windows paid; a bond is there from the fourth on.
+    windows: u32,
+}
+
+/// What a customer ordered: which of its units are paid.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    ordered_ms: u64,
+    started: bool,
+    /// A bit for each unit.
+    paid: u64,
+    /// Bits of units that nobody works on.
+    open: u64,
+    alone_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    window: u32,
+    provider: u32,
+    units: u64,
+    begun_ms: u64,
+    unit_ms: u32,
+    over: bool,
+}
+
+struct World {
+    scenario: Scenario,
+    random: Random,
+    now_ms: u64,
+    events: BinaryHeap<Reverse<(u64, u64, Kind)>>,
+    /// Breaks ties in the order of scheduling, so that a run is a function of its seed.
+    scheduled: u64,
+    providers: Vec<Provider>,
+    idle: Vec<u32>,
+    windows: Vec<Window>,
+    leases: Vec<Lease>,
+    waiting: VecDeque<u32>,
+    seats: Seats,
+    outcome: Outcome,
+    waits: Vec<u64>,
+    holds: Vec<u64>,
+    stretches: Vec<f64>,
+    settled: (u64, u64),
+}
+
+/// Runs a scenario. A function of its argument.
+pub(crate) fn run(scenario: Scenario) -> Outcome {
+    let mut world = World::new(scenario);
+    // LOSSY: hours of simulated time.
+    let end_ms = (scenario.hours * HOUR_MS) as u64;
+    while let Some(Reverse((at, _, kind))) = world.events.pop() {
+        // After the end nothing new is ordered; what was ordered is brought to its end.
+        if at > end_ms && (kind == Kind::Arrive || world.outcome.windows_complete == world.outcome.windows_ordered) {
+            if kind == Kind::Arrive {
+                continue;
+            }
+            break;
+        }
+        world.now_ms = at;
+        world.outcome.events = world.outcome.events.saturating_add(1);
+        world.happen(kind);
+    }
+    world.finish()
+}
+
+const fn millis(value: f64) -> u64 {
+    // LOSSY: simulated times are far below 2^53 ms.
+    value.max(1.0) as u64
+}
+
+impl World {
+    fn new(scenario: Scenario) -> Self {
+        let mut random = Random::new(scenario.seed);
+        let provider = |random: &mut Random| Provider {
+            online: false,
+            unit_ms: u32::try_from(millis(random.log_normal(15_000.0, 0.5).clamp(2_000.0, 60_000.0)))
+                .unwrap_or(u32::MAX),
+            // Half of them have been there for long.
+            verified: if random.chance(0.5) { 1_000 } else { 0 },
+            lease: None,
+            idle_at: None,
+            windows: 0,
+        };
+        let providers = (0..scenario.providers).map(|_| provider(&mut random)).collect();
+        let seats = Seats {
+            count: (scenario.providers / 10).max(64),
+            colluding: 0,
+            checkers: 1,
+            flip: scenario.flip,
+            nothing: scenario.nothing,
+            power: 1.0,
+        };
+        let mut world = Self {
+            scenario,
+            random,
+            now_ms: 0,
+            events: BinaryHeap::new(),
+            scheduled: 0,
+            providers,
+            idle: Vec::new(),
+            windows: Vec::new(),
+            leases: Vec::new(),
+            waiting: VecDeque::new(),
+            seats,
+            outcome: Outcome::default(),
+            waits: Vec::new(),
+            holds: Vec::new(),
+            stretches: Vec::new(),
+            settled: (0, 0),
+        };
+        let online = scenario.session_hours / (scenario.session_hours + scenario.away_hours);
+        for provider in 0..scenario.providers {
+            if world.random.chance(online) {
+                world.come(provider);
+            } else {
+                let away = world.random.exponential(scenario.away_hours * HOUR_MS);
+                world.at(millis(away), Kind::Return(provider));
+            }
+        }
+        world.at(1, Kind::Arrive);
+        world
+    }
+
+    fn at(&mut self, after_ms: u64, kind: Kind) {
+        self.scheduled = self.scheduled.saturating_add(1);
+        self.events.push(Reverse((self.now_ms.saturating_add(after_ms), self.scheduled, kind)));
+    }
+
+    fn happen(&mut self, kind: Kind) {
+        match kind {
+            Kind::Arrive => self.arrive(),
+            Kind::Commit(lease) => self.commit(lease),
+            Kind::Overdue(lease) => self.overdue(lease),
+            Kind::Heartbeat(lease) => self.heartbeat(lease),
+            Kind::Leave(provider) => self.leave(provider),
+            Kind::Return(provider) => self.come(provider),
+        }
+    }
+
+    fn arrive(&mut self) {
+        let scenario = self.scenario;
+        let online = scenario.session_hours / (scenario.session_hours + scenario.away_hours);
+        // Mean of the clamped log-normal is near 16.9 s; one window needs 64 of them.
+        let capacity = f64::from(scenario.providers) * online / (16_900.0 * f64::from(UNITS));
+        let next = self.random.exponential(1.0 / (capacity * scenario.load));
+        self.at(millis(next), Kind::Arrive);
+        let window = u32::try_from(self.windows.len()).unwrap_or(u32::MAX);
+        self.windows.push(Window { ordered_ms: self.now_ms, started: false, paid: 0, open: u64::MAX, alone_ms: 0 });
+        self.outcome.windows_ordered = self.outcome.windows_ordered.saturating_add(1);
+        self.waiting.push_back(window);
+        self.assign();
+    }
+
+    /// Gives waiting windows to idle providers.
+    fn assign(&mut self) {
+        while !self.waiting.is_empty() {
+            let Some(provider) = self.choose() else { return };
+            let Some(window) = self.waiting.pop_front() else { return };
+            let Some(entry) = self.windows.get_mut(window as usize) else { continue };
+            let units = core::mem::take(&mut entry.open);
+            if units == 0 {
+                continue;
+            }
+            let unit_ms = self.providers[provider as usize].unit_ms;
+            if !entry.started {
+                entry.started = true;
+                entry.alone_ms = u64::from(unit_ms).saturating_mul(u64::from(UNITS));
+                self.waits.push(self.now_ms.saturating_sub(entry.ordered_ms));
+            }
+            self.lease(window, provider, units, unit_ms);
+        }
+    }
+
+    fn lease(&mut self, window: u32, provider: u32, units: u64, unit_ms: u32) {
+        self.unlist(provider);
+        let straggles = self.random.chance(self.scenario.straggle);
+        let slow_ms = if straggles { unit_ms.saturating_mul(8) } else { unit_ms };
+        let number = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
+        self.leases.push(Lease { window, provider, units, begun_ms: self.now_ms, unit_ms: slow_ms, over: false });
+        self.providers[provider as usize].lease = Some(number);
+        self.outcome.leases = self.outcome.leases.saturating_add(1);
+        self.outcome.leases_straggled = self.outcome.leases_straggled.saturating_add(u64::from(straggles));
+        let count = u64::from(units.count_ones());
+        self.at(count.saturating_mul(u64::from(slow_ms)), Kind::Commit(number));
+        self.at(count.saturating_mul(u64::from(unit_ms)).saturating_mul(3), Kind::Overdue(number));
+    }
+
+    /// The fastest of eight idle providers, drawn with repetition.
+    fn choose(&mut self) -> Option<u32> {
+        let count = u32::try_from(self.idle.len()).unwrap_or(u32::MAX);
+        let Self { random, idle, providers, .. } = self;
+        let draws = (0..8).filter_map(|_| idle.get(random.below(count) as usize).copied());
+        draws.min_by_key(|&one| providers[one as usize].unit_ms)
+    }
+
+    fn list(&mut self, provider: u32) {
+        self.providers[provider as usize].idle_at = u32::try_from(self.idle.len()).ok();
+        self.idle.push(provider);
+    }
+
+    fn unlist(&mut self, provider: u32) {
+        if let Some(at) = self.providers[provider as usize].idle_at.take() {
+            self.idle.swap_remove(at as usize);
+            if let Some(&moved) = self.idle.get(at as usize) {
+                self.providers[moved as usize].idle_at = Some(at);
+            }
+        }
+    }
+
+    fn come(&mut self, provider: u32) {
+        self.providers[provider as usize].online = true;
+        self.list(provider);
+        // Shape 0.6: the mean is 1.504 scales.
+        let stay = self.random.weibull(0.6, self.scenario.session_hours * HOUR_MS / 1.504_6);
+        self.at(millis(stay), Kind::Leave(provider));
+        self.assign();
+    }
+
+    fn leave(&mut self, provider: u32) {
+        self.providers[provider as usize].online = false;
+        self.unlist(provider);
+        let away = self.random.exponential(self.scenario.away_hours * HOUR_MS);
+        self.at(millis(away), Kind::Return(provider));
+        let Some(number) = self.providers[provider as usize].lease.take() else { return };
+        let lease = self.leases[number as usize];
+        if lease.over {
+            return;
+        }
+        self.leases[number as usize].over = true;
+        let done = self.done(&lease);
+        self.outcome.units_run = self.outcome.units_run.saturating_add(u64::from(done.count_ones()));
+        if self.random.chance(self.scenario.vanish) {
+            self.outcome.leases_vanished = self.outcome.leases_vanished.saturating_add(1);
+            self.at(HEARTBEAT_MS, Kind::Heartbeat(number));
+        } else {
+            self.outcome.leases_drained = self.outcome.leases_drained.saturating_add(1);
+            self.settle(&lease, done);
+            self.again(lease.window, lease.units & !done);
+        }
+    }
+
+    /// The units that a lease has finished by now, lowest first.
+    fn done(&self, lease: &Lease) -> u64 {
+        let elapsed = self.now_ms.saturating_sub(lease.begun_ms);
+        let mut count = elapsed.checked_div(u64::from(lease.unit_ms)).unwrap_or_default();
+        let mut done = 0;
+        for bit in (0..UNITS).map(|unit| 1_u64 << unit).filter(|bit| lease.units & bit != 0) {
+            if count == 0 {
+                break;
+            }
+            count = count.saturating_sub(1);
+            done |= bit;
+        }
+        done
+    }
+
+    fn heartbeat(&mut self, number: u32) {
+        let lease = self.leases[number as usize];
+        self.again(lease.window, lease.units);
+    }
+
+    /// A straggler keeps working; whoever commits a unit first is paid for it.
+    fn overdue(&mut self, number: u32) {
+        let lease = self.leases[number as usize];
+        if !lease.over {
+            self.again(lease.window, lease.units);
+        }
+    }
+
+    /// Units are issued again, but those that are paid.
+    fn again(&mut self, window: u32, units: u64) {
+        let entry = &mut self.windows[window as usize];
+        let missing = units & !entry.paid;
+        if missing != 0 {
+            entry.open |= missing;
+            self.waiting.push_front(window);
+            self.assign();
+        }
+    }
+
+    fn commit(&mut self, number: u32) {
+        let lease = self.leases[number as usize];
+        if lease.over {
+            return;
+        }
+        self.leases[number as usize].over = true;
+        let provider = &mut self.providers[lease.provider as usize];
+        provider.lease = None;
+        if provider.online {
+            self.list(lease.provider);
+        }
+        self.outcome.units_run = self.outcome.units_run.saturating_add(u64::from(lease.units.count_ones()));
+        self.settle(&lease, lease.units);
+        self.assign();
+    }
+
+    /// A commitment to these units: audit, pay what nobody was paid for.
+    fn settle(&mut self, lease: &Lease, units: u64) {
+        if units == 0 {
+            return;
+        }
+        let entry = &mut self.windows[lease.window as usize];
+        let fresh = units & !entry.paid;
+        // What was paid before is the straggler's loss; were it paid again, this would count it.
+        let before = entry.paid.count_ones();
+        entry.paid |= fresh;
+        let gained = entry.paid.count_ones().saturating_sub(before);
+        let twice = u64::from(fresh.count_ones().abs_diff(gained));
+        let complete = entry.paid == u64::MAX && fresh != 0;
+        let (ordered_ms, alone_ms) = (entry.ordered_ms, entry.alone_ms);
+        let outcome = &mut self.outcome;
+        outcome.units_paid = outcome.units_paid.saturating_add(u64::from(gained));
+        outcome.units_paid_twice = outcome.units_paid_twice.saturating_add(twice);
+        if complete {
+            outcome.windows_complete = outcome.windows_complete.saturating_add(1);
+            self.stretches.push(self.now_ms.saturating_sub(ordered_ms) as f64 / alone_ms.max(1) as f64);
+        }
+        self.audit(lease, fresh);
+    }
+
+    fn audit(&mut self, lease: &Lease, units: u64) {
+        if units == 0 {
+            return;
+        }
+        let provider = self.providers[lease.provider as usize];
+        let (settled, bonded) = (provider.verified >= 1_000, provider.verified >= 1_000 || provider.windows >= 3);
+        let rate = effective_rate_ppm(RATE_PPM, provider.verified, bonded);
+        // A commitment is audited under its own number.
+        let window = self.scheduled;
+        let draw = Seats::draw(self.scenario.seed, window);
+        let (mut checks, mut slowest) = (0_u64, 0_u64);
+        let mut faulted = false;
+        for unit in (0..UNITS).filter(|&unit| units & (1 << unit) != 0) {
+            if !draw.draws(unit, rate) {
+                continue;
+            }
+            self.outcome.units_drawn = self.outcome.units_drawn.saturating_add(1);
+            // The checker on duty may be away; then a reserve answers in the second half of the time.
+            let away = self.random.chance(0.15);
+            self.outcome.seats_offline = self.outcome.seats_offline.saturating_add(u64::from(away));
+            let checker_ms = u64::from(provider.unit_ms).saturating_mul(if away { 3 } else { 1 });
+            let audited = self.seats.audit(draw, unit, Unit::Right, true, Ring::Covers, &mut self.random);
+            checks = checks.saturating_add(u64::from(audited.runs));
+            slowest = slowest.max(checker_ms);
+            let outcome = &mut self.outcome;
+            match audited.ended {
+                Ended::Verified => {}
+                Ended::Unchecked => outcome.inconclusive = outcome.inconclusive.saturating_add(1),
+                Ended::AccuserLost => outcome.broken_checkers = outcome.broken_checkers.saturating_add(1),
+                Ended::Convicted | Ended::Unpaid => {
+                    outcome.false_slashes = outcome.false_slashes.saturating_add(1);
+                    faulted = true;
+                }
+            }
+        }
+        self.outcome.checks_run = self.outcome.checks_run.saturating_add(checks);
+        if settled {
+            self.settled.0 = self.settled.0.saturating_add(checks);
+            self.settled.1 = self.settled.1.saturating_add(u64::from(units.count_ones()));
+        }
+        self.holds.push(DRAW_MS.saturating_add(slowest).saturating_add(REVEAL_MS));
+        let provider = &mut self.providers[lease.provider as usize];
+        provider.verified = if faulted { 0 } else { provider.verified.saturating_add(u64::from(units.count_ones())) };
+        provider.windows = provider.windows.saturating_add(1);
+    }
+
+    fn finish(mut self) -> Outcome {
+        let outcome = &mut self.outcome;
+        let ratio = |part: u64, whole: u64| part as f64 / whole.max(1) as f64;
+        outcome.units_lost = self.windows.iter().map(|window| u64::from(window.paid.count_zeros())).sum();
+        outcome.churn = ratio(outcome.leases_drained.saturating_add(outcome.leases_vanished), outcome.leases);
+        outcome.overhead = ratio(outcome.checks_run, outcome.units_paid);
+        outcome.overhead_settled = ratio(self.settled.0, self.settled.1);
+        [outcome.wait_ms_p50, outcome.wait_ms_p95] = quantiles(&mut self.waits);
+        [outcome.hold_ms_p50, outcome.hold_ms_p95] = quantiles(&mut self.holds);
+        self.stretches.sort_by(f64::total_cmp);
+        let at = |part: usize| self.stretches.get(self.stretches.len().saturating_mul(part) / 100).copied();
+        [outcome.stretch_p50, outcome.stretch_p95] = [50, 95].map(|part| at(part).unwrap_or_default());
+        self.outcome
+    }
+}
+
+fn quantiles(values: &mut [u64]) -> [u64; 2] {
+    values.sort_unstable();
+    [50, 95].map(|part| values.get(values.len().saturating_mul(part) / 100).copied().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_heavy_churn_nothing_is_lost_and_nothing_paid_twice() {
+        let scenario = Scenario { session_hours: 0.4, away_hours: 0.2, ..Scenario::new(1, 2_000, 3.0) };
+        let outcome = run(scenario);
+        assert!(outcome.churn >= 0.3, "{outcome:?}");
+        assert_eq!((outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes), (0, 0, 0), "{outcome:?}");
+        assert_eq!(outcome.units_paid, outcome.windows_ordered * u64::from(UNITS));
+        assert!(outcome.windows_ordered > 1_000);
+    }
+
+    #[test]
+    fn the_audit_of_settled_providers_costs_what_the_rate_says() {
+        let outcome = run(Scenario::new(2, 5_000, 2.0));
+        assert!((0.028..0.034).contains(&outcome.overhead_settled), "{outcome:?}");
+        assert!(outcome.overhead > outcome.overhead_settled, "newcomers are checked more");
+        // 15 % of duties fall on machines that are away.
+        let away = outcome.seats_offline as f64 / outcome.units_drawn as f64;
+        assert!((0.13..0.17).contains(&away));
+    }
+
+    #[test]
+    fn the_same_scenario_gives_the_same_world() {
+        let text = |seed| serde_json::to_string(&run(Scenario::new(seed, 500, 1.0))).unwrap_or_default();
+        assert_eq!(text(3), text(3));
+        assert_ne!(text(3), text(4));
+    }
+}

@@ -53,7 +53,7 @@ fn bytes(floats: &[f32]) -> Vec<u8> {
 }
 
 /// A number with its significand rounded to this many bits (11 is half precision and TF32, 8 is bfloat16).
-fn rounded(number: f32, bits: u32) -> f32 {
+const fn rounded(number: f32, bits: u32) -> f32 {
     let cut = 24 - bits;
     let half = 1 << (cut - 1);
     f32::from_bits((number.to_bits() + half) & !((1 << cut) - 1))

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_precision_loss, reason = "tests")]
 #![allow(missing_docs, clippy::float_cmp, reason = "tests")]
 
-use keystead_job::{Class, Runtime};
+use keystead_job::{Checker, Class, JobSpec, Runtime, blob_hash, hash_list, spec::Draft};
 use keystead_kernel::{Dispatch, Kernel, Profile};
 use keystead_recipes::{InputFile, Inputs, Plan, all, find};
 use std::{fs, path::Path};
@@ -85,6 +85,35 @@ fn every_wgsl_program_is_admitted_and_runs_inside_of_its_declared_loops() {
             }
             // The product: the same sums in the same order, each rounded once.
             _ => assert!(far(&got, &expected, 1e-5, 1e-5) == 0.0, "{}", side.name()),
+        }
+    }
+}
+
+#[test]
+fn every_small_job_is_a_valid_job_spec_within_the_recipes_limits() {
+    for side in all().iter().filter(|side| side.recipe().unwrap().runtime == Runtime::Wgsl1) {
+        let (recipe, plan) = (side.recipe().unwrap(), small(side.name()));
+        assert!((1..=recipe.limits.segments_max).contains(&plan.segment_count), "{}", side.name());
+        let checker = recipe.checker.as_ref().zip(side.checker());
+        let names: Vec<_> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
+        let spec = JobSpec::new(Draft {
+            recipe: recipe.name.clone(),
+            runtime: recipe.runtime,
+            class: recipe.class,
+            program_hash: blob_hash(side.program()),
+            common_hash: blob_hash(&plan.common),
+            units_hash: hash_list(&names),
+            unit_count: u32::try_from(names.len()).unwrap(),
+            segment_count: plan.segment_count,
+            limits: plan.limits,
+            checker: checker
+                .map(|(declared, program)| Checker { program_hash: blob_hash(program), fuel_max: declared.fuel_max }),
+            tolerance: recipe.tolerance.as_ref().map(keystead_job::recipe::Agreement::tolerance),
+        });
+        assert!(spec.is_ok(), "{}: {:?}", side.name(), spec.err());
+        if plan.segment_count > 1 {
+            // What one segment writes is what the next one reads.
+            assert_eq!(plan.limits.output_bytes_max, plan.units.first().unwrap().len() as u64, "{}", side.name());
         }
     }
 }

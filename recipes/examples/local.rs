@@ -4,10 +4,20 @@
 //! `cargo run -p keystead-recipes --example local -- RECIPE --out FOLDER [--input NAME=FILE]... [--set NAME=VALUE]...`
 #![allow(clippy::print_stdout, reason = "a command line program")]
 
-use keystead_recipes::{Inputs, find};
+use keystead_recipes::{CustomerSide, Inputs, find};
 use std::{env, error::Error, fs, path::PathBuf, thread, time::Instant};
 
 type Settings = Vec<(String, String)>;
+
+/// All segments of a unit, one after another.
+fn chain(
+    side: &dyn CustomerSide,
+    common: &[u8],
+    unit: &[u8],
+    segments: u32,
+) -> Result<Vec<u8>, keystead_recipes::Error> {
+    (0..segments).try_fold(unit.to_vec(), |state, _| side.reference(common, &state))
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = env::args().skip(1);
@@ -32,13 +42,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let plan = side.plan(&inputs, &parameters)?;
     println!("{name}: {} units, {} bytes in common, {:?}", plan.units.len(), plan.common.len(), plan.limits);
 
-    let common = plan.common.as_slice();
+    let (common, segments) = (plan.common.as_slice(), plan.segment_count);
     let begin = Instant::now();
     let workers = thread::available_parallelism()?.get();
     let mut outputs = Vec::with_capacity(plan.units.len());
     for units in plan.units.chunks(workers) {
         let results: Vec<_> = thread::scope(|scope| {
-            let running: Vec<_> = units.iter().map(|unit| scope.spawn(move || side.reference(common, unit))).collect();
+            let running: Vec<_> =
+                units.iter().map(|unit| scope.spawn(move || chain(side, common, unit, segments))).collect();
             running.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
         });
         for result in results {

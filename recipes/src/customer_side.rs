@@ -1,6 +1,14 @@
 //! What every recipe offers to the customer's program, and the list of the recipes there are.
 
-use crate::{Error, Inputs, align::Align, value_at_risk::ValueAtRisk};
+use crate::{
+    Error, Inputs,
+    align::{Align, AlignWgsl},
+    matmul::Matmul,
+    nbody::Nbody,
+    render::Render,
+    sha256_search::Sha256Search,
+    value_at_risk::ValueAtRisk,
+};
 use core::fmt::Debug;
 use keystead_job::{Limits, Recipe, parameter::Parameters};
 
@@ -58,7 +66,7 @@ pub trait CustomerSide: Debug + Send + Sync {
     fn plan(&self, inputs: &Inputs, parameters: &Parameters) -> Result<Plan, Error>;
 
     /// The output of one segment of one unit, computed on this CPU: equal to the kernel's output bit by bit, or within the manifest's
-    /// tolerance if it has one. Takes about the kernel's time on one core.
+    /// tolerance if it has one, or right by the checker if it has that. Takes about the kernel's time on one core.
     ///
     /// # Errors
     /// [`Error::Blob`] if a blob is not one that [`CustomerSide::plan`] makes; the kernel refuses the same blobs.
@@ -76,7 +84,7 @@ pub trait CustomerSide: Debug + Send + Sync {
 /// Every recipe of this build, by name.
 #[must_use]
 pub const fn all() -> &'static [&'static dyn CustomerSide] {
-    &[&Align, &ValueAtRisk]
+    &[&Align, &AlignWgsl, &Matmul, &Nbody, &Render, &Sha256Search, &ValueAtRisk]
 }
 
 /// The recipe of this name.
@@ -92,7 +100,7 @@ mod tests {
 
     #[test]
     fn every_manifest_is_valid_and_names_its_own_program() {
-        assert_eq!(all().len(), 2);
+        assert_eq!(all().len(), 7);
         for side in all() {
             let recipe = side.recipe().unwrap();
             assert_eq!(recipe.name.as_str(), side.name());
@@ -100,6 +108,8 @@ mod tests {
             let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(side.name());
             assert_eq!(std::fs::read(folder.join(&recipe.program)).unwrap(), side.program());
             assert!(folder.join("README.md").is_file());
+            let checker = recipe.checker.as_ref().map(|checker| std::fs::read(folder.join(&checker.program)).unwrap());
+            assert_eq!(checker.as_deref(), side.checker());
         }
         assert!(find("no-such-recipe").is_none());
     }

@@ -56,6 +56,12 @@ impl Inputs {
         self
     }
 
+    /// The file given for an optional input.
+    #[must_use]
+    pub fn optional(&self, name: &str) -> Option<&InputFile> {
+        self.0.get(name)
+    }
+
     /// The file given for an input.
     ///
     /// # Errors

@@ -16,6 +16,12 @@ pub mod align;
 mod customer_side;
 mod error;
 mod inputs;
+pub mod matmul;
+pub mod nbody;
+mod npy;
+pub mod render;
+mod settings;
+pub mod sha256_search;
 pub mod value_at_risk;
 mod words;
 

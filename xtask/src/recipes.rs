@@ -1,4 +1,4 @@
-//! The recipes' outside checks: real input from packages, results compared with parasail and numpy.
+//! The recipes' outside checks: real input from packages, results compared with independent software.
 
 use crate::{
     process::{build_workspace, run as run_command, target, tee},
@@ -16,21 +16,39 @@ struct Check {
     recipe: &'static str,
     /// Name of the input and file among the fetched ones.
     inputs: &'static [(&'static str, &'static str)],
+    /// The same with files of the tree.
+    own: &'static [(&'static str, &'static str)],
     /// Part of the output folder's name.
     label: &'static str,
 }
 
 /// What every run checks.
 const USUAL: &[Check] = &[
-    Check { recipe: "align", inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")], label: "insulin" },
-    Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], label: "luxc" },
-    Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], label: "stocks" },
+    Check {
+        recipe: "align",
+        inputs: &[("queries", "insulin.faa"), ("targets", "insulin.faa")],
+        own: &[],
+        label: "insulin",
+    },
+    Check { recipe: "align", inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")], own: &[], label: "luxc" },
+    Check {
+        recipe: "align-wgsl",
+        inputs: &[("queries", "LuxC.faa"), ("targets", "LuxC.faa")],
+        own: &[],
+        label: "luxc",
+    },
+    Check { recipe: "matmul", inputs: &[], own: &[], label: "invented" },
+    Check { recipe: "nbody", inputs: &[], own: &[], label: "figure-8" },
+    Check { recipe: "render", inputs: &[], own: &[("scene", "recipes/render/scenes/furnace.json")], label: "furnace" },
+    Check { recipe: "sha256-search", inputs: &[], own: &[], label: "text" },
+    Check { recipe: "value-at-risk", inputs: &[("prices", "stocks.csv")], own: &[], label: "stocks" },
 ];
 
 /// What takes minutes: a whole proteome.
 const LONG: &[Check] = &[Check {
     recipe: "align",
     inputs: &[("queries", "LuxC.faa"), ("targets", "938293.PRJEB85.HG003687.faa")],
+    own: &[],
     label: "proteome",
 }];
 
@@ -59,11 +77,13 @@ pub(crate) fn run(root: &Path, long: bool) -> Result<Tally> {
     for check in USUAL.iter().chain(if long { LONG } else { &[] }) {
         tally.add(Tally::step(judge(root, &python, &local, check)?));
     }
-    let rebuilt = tee(Command::new("bash").arg("recipes/align/build.sh").arg("--check").current_dir(root))?;
-    tally.add(Tally::step(rebuilt.success));
-    tally
-        .skipped
-        .extend(rebuilt.lines.iter().filter_map(|line| line.trim().strip_prefix("skipped: ")).map(str::to_owned));
+    for script in ["recipes/align/build.sh", "recipes/matmul/build.sh"] {
+        let rebuilt = tee(Command::new("bash").arg(script).arg("--check").current_dir(root))?;
+        tally.add(Tally::step(rebuilt.success));
+        tally
+            .skipped
+            .extend(rebuilt.lines.iter().filter_map(|line| line.trim().strip_prefix("skipped: ")).map(str::to_owned));
+    }
     Ok(tally)
 }
 
@@ -73,13 +93,19 @@ fn judge(root: &Path, python: &Path, local: &Path, check: &Check) -> Result<bool
     let mut compute = Command::new(local);
     compute.arg(check.recipe).arg("--out").arg(&out).current_dir(root);
     let mut outside = Command::new(python);
-    outside.arg(root.join("recipes").join(check.recipe).join("check.py"));
-    for (name, file) in check.inputs {
-        let path = inputs(root).join(file);
+    let judge = if check.recipe == "align-wgsl" { "align" } else { check.recipe };
+    outside.arg(root.join("recipes").join(judge).join("check.py"));
+    let fetched = check.inputs.iter().map(|(name, file)| (name, inputs(root).join(file)));
+    let own = check.own.iter().map(|(name, file)| (name, root.join(file)));
+    for (name, path) in fetched.chain(own) {
         compute.arg("--input").arg(format!("{name}={}", path.display()));
         outside.arg(format!("--{name}")).arg(path);
     }
-    outside.arg("--result").arg(if check.recipe == "align" { out.join("alignments.tsv") } else { out });
+    if check.recipe == "align-wgsl" {
+        // Its default, as it traces what it reports on the customer's machine.
+        outside.args(["--score-min", "50"]);
+    }
+    outside.arg("--result").arg(if judge == "align" { out.join("alignments.tsv") } else { out });
     run_command(&mut compute)?;
     Ok(tee(&mut outside)?.success)
 }

@@ -13,6 +13,8 @@ typedef long long i64;
 #define EXPORT(name) __attribute__((export_name(#name), visibility("default")))
 
 enum { LETTERS = 24, PAGE_BYTES = 65536, COMMON_HEAD_BYTES = 596, UNIT_HEAD_BYTES = 12, RECORD_WORDS = 6 };
+// Format 1: alignments. Format 2: only scores and ends, in slots, as the WGSL program of ../../align-wgsl writes them.
+enum { ALIGNMENTS = 1, ENDS = 2, ENDS_HEAD_BYTES = 600, END_WORDS = 3, SLOTS_MAX = 65535, ENDS_TARGET_MAX = 3072, ENDS_SCORE_MAX = 21 };
 enum { BAD_COMMON = -1, BAD_UNIT = -2, OUT_OF_MEMORY = -3 };
 enum { SEQUENCE_LENGTH_MAX = 65535 };
 #define CELLS_MAX (1ull << 27)
@@ -68,20 +70,23 @@ static u32 longest(const Sequences *all, u32 first, u32 count) {
   return most;
 }
 
-// Reads offsets and residues that must fill the blob exactly. Returns 1 if well formed.
-static int read_sequences(Sequences *all, u32 count, const u8 *at, u64 bytes) {
+// Reads offsets and residues that must fill the blob exactly, in format 2 with zeros up to a multiple of 4 bytes. Returns 1 if well formed.
+static int read_sequences(Sequences *all, u32 format, u32 count, const u8 *at, u64 bytes) {
   u64 head = 4 * ((u64)count + 1);
   if (bytes < head) return 0;
   all->count = count;
   all->offsets = at;
   all->residues = at + head;
-  if (offset(all, 0) != 0 || offset(all, count) != bytes - head) return 0;
+  const u64 residues = offset(all, count), filled = format == ENDS ? (residues + 3) & ~3ull : residues;
+  if (offset(all, 0) != 0 || filled != bytes - head) return 0;
   for (u32 i = 0; i < count; i++) {
     u32 begin = offset(all, i), end = offset(all, i + 1);
     if (end <= begin || end - begin > SEQUENCE_LENGTH_MAX) return 0;
   }
-  for (u64 i = 0; i < bytes - head; i++)
+  for (u64 i = 0; i < residues; i++)
     if (all->residues[i] >= LETTERS) return 0;
+  for (u64 i = residues; i < filled; i++)
+    if (all->residues[i] != 0) return 0;
   return 1;
 }
 
@@ -234,24 +239,55 @@ static int align_pair(const Scheme *scheme, const u8 *query, u32 query_len, cons
   return 0;
 }
 
+// Format 2: score, query end and target end of each pair in a slot of its own; unused slots stay zero.
+static i64 write_ends(const Scheme *scheme, const Sequences *queries, const Sequences *targets, u32 first, u32 count, u32 slots) {
+  u32 *slot = (u32 *)take(4ull * END_WORDS * slots);
+  if (slot == 0) return OUT_OF_MEMORY;
+  const u64 bytes = 4ull * END_WORDS * slots, at = (u32)slot;
+  for (u32 q = 0; q < queries->count; q++)
+    for (u32 t = first; t < first + count; t++) {
+      const Best best = fill_scores(scheme, queries->residues + offset(queries, q), length(queries, q), targets->residues + offset(targets, t),
+                                    length(targets, t));
+      slot[0] = (u32)best.score;
+      slot[1] = best.query_end;
+      slot[2] = best.target_end;
+      slot += END_WORDS;
+    }
+  return (i64)(at << 32 | bytes);
+}
+
 EXPORT(run) i64 run(const u8 *common, u32 common_len, const u8 *unit, u32 unit_len) {
   Sequences queries, targets;
-  if (common_len < COMMON_HEAD_BYTES || word(common) != 1) return BAD_COMMON;
+  if (common_len < COMMON_HEAD_BYTES) return BAD_COMMON;
+  const u32 format = word(common), head = format == ENDS ? ENDS_HEAD_BYTES : COMMON_HEAD_BYTES;
+  if ((format != ALIGNMENTS && format != ENDS) || common_len < head) return BAD_COMMON;
   const u32 open = word(common + 4), extend = word(common + 8), score_min = word(common + 12);
   if (open < 1 || open > 1000 || extend > open || score_min < 1 || score_min > 1000000) return BAD_COMMON;
   const Scheme scheme = {(i32)open, (i32)extend, (i32)score_min, (const i8 *)common + 16};
-  if (!read_sequences(&targets, word(common + 592), common + COMMON_HEAD_BYTES, common_len - COMMON_HEAD_BYTES)) return BAD_COMMON;
+  const u32 slots = format == ENDS ? word(common + 596) : 0;
+  if (format == ENDS) {
+    if (slots < 1 || slots > SLOTS_MAX) return BAD_COMMON;
+    for (u32 i = 0; i < LETTERS * LETTERS; i++)
+      if (scheme.scores[i] > ENDS_SCORE_MAX) return BAD_COMMON;
+  }
+  if (!read_sequences(&targets, format, word(common + 592), common + head, common_len - head)) return BAD_COMMON;
 
   if (unit_len < UNIT_HEAD_BYTES) return BAD_UNIT;
   const u32 first = word(unit + 4), count = word(unit + 8);
   if ((u64)first + count > targets.count) return BAD_UNIT;
-  if (!read_sequences(&queries, word(unit), unit + UNIT_HEAD_BYTES, unit_len - UNIT_HEAD_BYTES)) return BAD_UNIT;
+  if (!read_sequences(&queries, format, word(unit), unit + UNIT_HEAD_BYTES, unit_len - UNIT_HEAD_BYTES)) return BAD_UNIT;
 
   const u64 query_len_max = longest(&queries, 0, queries.count), target_len_max = longest(&targets, first, count);
   if (query_len_max * target_len_max > CELLS_MAX) return BAD_UNIT;
-  const u32 rows_at = take(8 * target_len_max), trace_at = take(query_len_max * target_len_max);
-  if (rows_at == 0 || trace_at == 0 || !reserve(1)) return OUT_OF_MEMORY;
+  const u32 rows_at = take(8 * target_len_max);
+  if (rows_at == 0) return OUT_OF_MEMORY;
   rows = (i32 *)rows_at;
+  if (format == ENDS) {
+    if (target_len_max > ENDS_TARGET_MAX || (u64)queries.count * count > slots) return BAD_UNIT;
+    return write_ends(&scheme, &queries, &targets, first, count, slots);
+  }
+  const u32 trace_at = take(query_len_max * target_len_max);
+  if (trace_at == 0 || !reserve(1)) return OUT_OF_MEMORY;
   trace = (u8 *)trace_at;
   for (u32 q = 0; q < queries.count; q++)
     for (u32 t = first; t < first + count; t++) {

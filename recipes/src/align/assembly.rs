@@ -13,7 +13,7 @@ use super::{
     fasta::Sequence,
     plan::Block,
 };
-use crate::{Error, words::words};
+use crate::{Error, settings::count, words::words};
 use core::fmt::Write as _;
 
 const HEADER: &str = "query\ttarget\tscore\tquery_begin\tquery_end\tquery_length\ttarget_begin\ttarget_end\ttarget_length\tcolumns\tidentities\tcigar\n";
@@ -26,25 +26,28 @@ pub(super) struct Pairs<'a> {
     pub(super) targets: &'a [Sequence],
 }
 
-/// The table of all alignments in the order of the blocks. `outputs[i]` belongs to `blocks[i]`.
-pub(super) fn table(pairs: &Pairs<'_>, blocks: &[Block], outputs: &[Vec<u8>]) -> Result<String, Error> {
-    if outputs.len() != blocks.len() {
-        return Err(Error::OutputCount { got: outputs.len(), expected: blocks.len() });
-    }
+/// An alignment to report: indices of query and target, and the record.
+pub(super) type Row = (usize, usize, Record);
+
+/// The checked alignments of all outputs. `outputs[i]` belongs to `blocks[i]`.
+pub(super) fn rows(pairs: &Pairs<'_>, blocks: &[Block], outputs: &[Vec<u8>]) -> Result<Vec<Row>, Error> {
+    count(outputs.len(), blocks.len())?;
     let mut rows = Vec::new();
     for (unit, (block, output)) in blocks.iter().zip(outputs).enumerate() {
         unit_rows(pairs, block, output, &mut rows).map_err(|what| Error::Output { unit, what })?;
     }
-    // Blocks may cut a query's targets; the table is by query, then target, whatever the block size was.
+    Ok(rows)
+}
+
+/// The table of alignments. Blocks may cut a query's targets; the table is by query, then target, whatever the block size was.
+pub(super) fn table(pairs: &Pairs<'_>, mut rows: Vec<Row>) -> String {
     rows.sort_by_key(|(query, target, _)| (*query, *target));
     let mut text = HEADER.to_owned();
     for (query, target, record) in rows {
         write_row(&mut text, &pairs.queries[query], &pairs.targets[target], &record);
     }
-    Ok(text)
+    text
 }
-
-type Row = (usize, usize, Record);
 
 fn unit_rows(pairs: &Pairs<'_>, block: &Block, output: &[u8], rows: &mut Vec<Row>) -> Result<(), String> {
     let words = words(output).ok_or_else(|| format!("length is not a multiple of 4: {}", output.len()))?;
@@ -207,14 +210,15 @@ mod tests {
         let blocks = [Block { queries: 0..1, targets: 0..1 }];
         let mut output = Vec::new();
         good().encode_into(&mut output);
-        let text = table(&pairs, &blocks, &[output.clone()]).unwrap();
+        let rows = |outputs: &[Vec<u8>]| rows(&pairs, &blocks, outputs);
+        let text = table(&pairs, rows(&[output.clone()]).unwrap());
         assert_eq!(text.lines().nth(1), Some("q\tt\t31\t1\t10\t10\t1\t9\t9\t10\t9\t4=1I5="));
-        assert_eq!(table(&pairs, &blocks, &[]), Err(Error::OutputCount { got: 0, expected: 1 }));
+        assert_eq!(rows(&[]), Err(Error::OutputCount { got: 0, expected: 1 }));
         for length in 0..output.len() {
             let cut = vec![output[..length].to_vec()];
-            assert!(matches!(table(&pairs, &blocks, &cut), Err(Error::Output { unit: 0, .. })), "{length}");
+            assert!(matches!(rows(&cut), Err(Error::Output { unit: 0, .. })), "{length}");
         }
         output.extend([0; 4]);
-        assert!(matches!(table(&pairs, &blocks, &[output]), Err(Error::Output { unit: 0, .. })));
+        assert!(matches!(rows(&[output]), Err(Error::Output { unit: 0, .. })));
     }
 }

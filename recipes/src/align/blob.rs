@@ -6,10 +6,18 @@ use crate::{
     words::{push, word},
 };
 
-/// Version of the layouts, first word of the common input.
-const FORMAT: u32 = 1;
-/// Bytes before the target offsets.
+/// First word of the common input: the output is alignments.
+const ALIGNMENTS: u32 = 1;
+/// First word of the common input: the output is scores and ends, a slot for each pair, and residues are filled up to whole words.
+const ENDS: u32 = 2;
+/// Bytes before the target offsets; with slots, their number stands between.
 const COMMON_HEAD_BYTES: usize = 596;
+/// Most slots: workgroups in one dimension.
+pub(super) const SLOTS_MAX: u32 = 65_535;
+/// Longest target where only ends are asked for: the WGSL program keeps a row of it in workgroup memory.
+pub(super) const ENDS_TARGET_MAX: usize = 3_072;
+/// Greatest entry of a matrix there, so that a score fits into 16 bits.
+const ENDS_SCORE_MAX: i8 = 21;
 const UNIT_HEAD_BYTES: usize = 12;
 const MATRIX_AT: usize = 16;
 const TARGET_COUNT_AT: usize = 592;
@@ -31,6 +39,8 @@ pub(super) struct Scheme {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Common<'a> {
     pub(super) scheme: Scheme,
+    /// Pairs that an output has room for, if only scores and ends are asked for.
+    pub(super) slots: Option<u32>,
     pub(super) targets: Vec<&'a [u8]>,
 }
 
@@ -58,13 +68,19 @@ impl Common<'_> {
     /// The blob's bytes. Targets are at most 65,535 residues each and 128 MiB together: the plan has checked that.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        push(&mut bytes, FORMAT);
+        push(&mut bytes, if self.slots.is_some() { ENDS } else { ALIGNMENTS });
         for value in [self.scheme.gap_open, self.scheme.gap_extend, self.scheme.score_min] {
             push(&mut bytes, value.cast_unsigned());
         }
         bytes.extend(self.scheme.matrix.iter().flatten().map(|score| score.cast_unsigned()));
         push(&mut bytes, count(self.targets.len()));
+        if let Some(slots) = self.slots {
+            push(&mut bytes, slots);
+        }
         push_sequences(&mut bytes, &self.targets);
+        if self.slots.is_some() {
+            fill_up(&mut bytes);
+        }
         bytes
     }
 }
@@ -75,9 +91,15 @@ impl<'a> Common<'a> {
         let wrong = |what| Error::Blob { blob: "common", what };
         let (head, rest) = bytes.split_at_checked(COMMON_HEAD_BYTES).ok_or_else(|| wrong("too short"))?;
         let at = |at| word(head, at).ok_or_else(|| wrong("too short"));
-        if at(0)? != FORMAT {
-            return Err(wrong("unknown format"));
-        }
+        let format = at(0)?;
+        let (slots, rest) = match format {
+            ALIGNMENTS => (None, rest),
+            ENDS => {
+                let (slots, rest) = rest.split_first_chunk::<4>().ok_or_else(|| wrong("too short"))?;
+                (Some(u32::from_le_bytes(*slots)), rest)
+            }
+            _ => return Err(wrong("unknown format")),
+        };
         let (open, extend, score_min) = (at(4)?, at(8)?, at(12)?);
         if !(1..=1_000).contains(&open) || extend > open || !(1..=1_000_000).contains(&score_min) {
             return Err(wrong("penalty or score out of range"));
@@ -86,18 +108,31 @@ impl<'a> Common<'a> {
         for (to, from) in matrix.iter_mut().flatten().zip(&head[MATRIX_AT..TARGET_COUNT_AT]) {
             *to = from.cast_signed();
         }
+        if slots.is_some_and(|slots| !(1..=SLOTS_MAX).contains(&slots)) {
+            return Err(wrong("number of slots out of range"));
+        }
+        if slots.is_some() && matrix.as_flattened().iter().any(|&score| score > ENDS_SCORE_MAX) {
+            return Err(wrong("matrix entry too large"));
+        }
         let scheme = Scheme {
             gap_open: open.cast_signed(),
             gap_extend: extend.cast_signed(),
             score_min: score_min.cast_signed(),
             matrix,
         };
-        let targets = read_sequences(at(TARGET_COUNT_AT)?, rest).ok_or_else(|| wrong("bad target sequences"))?;
-        Ok(Self { scheme, targets })
+        let targets = read_sequences(at(TARGET_COUNT_AT)?, slots.is_some(), rest);
+        Ok(Self { scheme, slots, targets: targets.ok_or_else(|| wrong("bad target sequences"))? })
     }
 }
 
 impl Unit<'_> {
+    /// The blob's bytes, filled up to whole words, as the common input with slots is.
+    pub(super) fn encode_in_words(&self) -> Vec<u8> {
+        let mut bytes = self.encode();
+        fill_up(&mut bytes);
+        bytes
+    }
+
     /// The blob's bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -111,16 +146,17 @@ impl Unit<'_> {
 
 impl<'a> Unit<'a> {
     /// Reads a blob with exactly the checks of the kernel.
-    pub(super) fn decode(bytes: &'a [u8], target_total: usize) -> Result<Self, Error> {
+    pub(super) fn decode(bytes: &'a [u8], common: &Common<'_>) -> Result<Self, Error> {
         let wrong = |what| Error::Blob { blob: "unit", what };
         let (head, rest) = bytes.split_at_checked(UNIT_HEAD_BYTES).ok_or_else(|| wrong("too short"))?;
         let at = |at| word(head, at).ok_or_else(|| wrong("too short"));
         let (target_first, target_count) = (at(4)?, at(8)?);
         let end = u64::from(target_first).saturating_add(u64::from(target_count));
-        if usize::try_from(end).map_or(true, |end| end > target_total) {
+        if usize::try_from(end).map_or(true, |end| end > common.targets.len()) {
             return Err(wrong("targets out of range"));
         }
-        let queries = read_sequences(at(0)?, rest).ok_or_else(|| wrong("bad query sequences"))?;
+        let queries = read_sequences(at(0)?, common.slots.is_some(), rest);
+        let queries = queries.ok_or_else(|| wrong("bad query sequences"))?;
         Ok(Self { target_first, target_count, queries })
     }
 }
@@ -161,12 +197,20 @@ fn push_sequences(bytes: &mut Vec<u8>, sequences: &[&[u8]]) {
     }
 }
 
-fn read_sequences(count: u32, bytes: &[u8]) -> Option<Vec<&[u8]>> {
+fn fill_up(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+fn read_sequences(count: u32, in_words: bool, bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let table_bytes = usize::try_from(count).ok()?.checked_add(1)?.checked_mul(4)?;
     let (table, residues) = bytes.split_at_checked(table_bytes)?;
     let offsets: Vec<usize> =
         crate::words::words(table)?.into_iter().map(|offset| usize::try_from(offset).ok()).collect::<Option<_>>()?;
-    let whole = offsets.first() == Some(&0) && offsets.last() == Some(&residues.len());
+    let end = *offsets.last()?;
+    let (residues, rest) = residues.split_at_checked(end)?;
+    let filled = if in_words { end.next_multiple_of(4) } else { end };
+    let whole = offsets.first() == Some(&0) && filled.checked_sub(end) == Some(rest.len());
+    let whole = whole && rest.iter().all(|&byte| byte == 0);
     if !whole || residues.iter().any(|&code| code >= 24) {
         return None;
     }
@@ -187,16 +231,36 @@ mod tests {
 
     #[test]
     fn blobs_round_trip_and_every_truncation_is_refused() {
-        let common = Common { scheme: SCHEME, targets: vec![&[1, 2, 3], &[23]] };
-        let bytes = common.encode();
-        assert_eq!(Common::decode(&bytes).unwrap(), common);
-        assert!((0..bytes.len()).all(|length| Common::decode(&bytes[..length]).is_err()));
-        let unit = Unit { target_first: 1, target_count: 1, queries: vec![&[4], &[5, 6]] };
-        let bytes = unit.encode();
-        assert_eq!(Unit::decode(&bytes, 2).unwrap(), unit);
-        assert!(Unit::decode(&bytes, 1).is_err());
-        assert!((0..bytes.len()).all(|length| Unit::decode(&bytes[..length], 2).is_err()));
-        assert!(Unit::decode(&[bytes.as_slice(), &[0]].concat(), 2).is_err());
+        for slots in [None, Some(1), Some(SLOTS_MAX)] {
+            let common = Common { scheme: SCHEME, slots, targets: vec![&[1, 2, 3], &[23, 2]] };
+            let bytes = common.encode();
+            assert_eq!(Common::decode(&bytes).unwrap(), common);
+            assert!((0..bytes.len()).all(|length| Common::decode(&bytes[..length]).is_err()));
+            assert!(Common::decode(&[bytes.as_slice(), &[0; 4]].concat()).is_err());
+            let fewer = Common { targets: vec![&[1]], ..common.clone() };
+            let unit = Unit { target_first: 1, target_count: 1, queries: vec![&[4], &[5, 6]] };
+            let bytes = if slots.is_some() { unit.encode_in_words() } else { unit.encode() };
+            assert_eq!(Unit::decode(&bytes, &common).unwrap(), unit);
+            assert!(Unit::decode(&bytes, &fewer).is_err());
+            assert!((0..bytes.len()).all(|length| Unit::decode(&bytes[..length], &common).is_err()));
+            assert!(Unit::decode(&[bytes.as_slice(), &[0]].concat(), &common).is_err());
+        }
+    }
+
+    #[test]
+    fn slots_scores_and_fillings_outside_their_ranges_are_refused() {
+        let with = |slots, scheme| Common { scheme, slots: Some(slots), targets: vec![&[1, 2, 3]] }.encode();
+        for slots in [0, SLOTS_MAX + 1] {
+            assert!(Common::decode(&with(slots, SCHEME)).is_err());
+        }
+        let mut matrix = BLOSUM62;
+        matrix[3][4] = 21;
+        assert!(Common::decode(&with(1, Scheme { matrix, ..SCHEME })).is_ok());
+        matrix[3][4] = 22;
+        assert!(Common::decode(&with(1, Scheme { matrix, ..SCHEME })).is_err());
+        let mut filled = with(1, SCHEME);
+        *filled.last_mut().unwrap() = 1;
+        assert!(Common::decode(&filled).is_err());
     }
 
     #[test]

@@ -5,10 +5,10 @@
 )]
 
 use super::{
-    blob::{Common, Record, Scheme, Unit},
+    blob::{Common, ENDS_TARGET_MAX, Record, Scheme, Unit},
     fasta::LENGTH_MAX,
 };
-use crate::Error;
+use crate::{Error, words::push};
 
 /// Most cells of one pair: the kernel marks each with a byte, and 128 MiB is what the recipe's memory limit leaves for that.
 pub(super) const CELLS_MAX: u64 = 1 << 27;
@@ -33,39 +33,64 @@ struct Mark {
     deletion_extends: bool,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Best {
-    score: i32,
-    query_end: usize,
-    target_end: usize,
+/// The best cell: its score, and the ends there, one past the last residue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Best {
+    pub(super) score: i32,
+    pub(super) query_end: usize,
+    pub(super) target_end: usize,
 }
 
 /// The output of one unit.
 pub(super) fn run(common: &[u8], unit: &[u8]) -> Result<Vec<u8>, Error> {
     let common = Common::decode(common)?;
-    let unit = Unit::decode(unit, common.targets.len())?;
+    let unit = Unit::decode(unit, &common)?;
     // Inside: `decode` has compared the range with the number of targets.
     let first = usize::try_from(unit.target_first).unwrap_or(usize::MAX);
     let count = usize::try_from(unit.target_count).unwrap_or(usize::MAX);
-    let mut bytes = Vec::new();
-    for query in &unit.queries {
-        for target in common.targets.iter().skip(first).take(count) {
-            if cells(query, target) > CELLS_MAX {
-                return Err(Error::Blob { blob: "unit", what: "pair with too many cells" });
-            }
-            align(&common.scheme, query, target).encode_into(&mut bytes);
-        }
+    let targets = common.targets.get(first..first.saturating_add(count)).unwrap_or_default();
+    let longest = |all: &[&[u8]]| all.iter().map(|one| one.len()).max().unwrap_or(0);
+    if wide(longest(&unit.queries)).saturating_mul(wide(longest(targets))) > CELLS_MAX {
+        return Err(Error::Blob { blob: "unit", what: "pair with too many cells" });
     }
+    let pairs = unit.queries.iter().flat_map(|query| targets.iter().map(move |target| (*query, *target)));
+    let mut bytes = Vec::new();
+    let Some(slots) = common.slots else {
+        pairs.for_each(|(query, target)| align(&common.scheme, query, target).encode_into(&mut bytes));
+        return Ok(bytes);
+    };
+    let slots = usize::try_from(slots).unwrap_or(usize::MAX);
+    if longest(targets) > ENDS_TARGET_MAX || unit.queries.len().saturating_mul(targets.len()) > slots {
+        return Err(Error::Blob { blob: "unit", what: "target too long or more pairs than slots" });
+    }
+    for (query, target) in pairs {
+        let best = ends(&common.scheme, query, target);
+        push(&mut bytes, best.score.cast_unsigned());
+        push(&mut bytes, position(best.query_end));
+        push(&mut bytes, position(best.target_end));
+    }
+    bytes.resize(12 * slots, 0);
     Ok(bytes)
 }
 
-/// Size of a pair's matrix.
-pub(super) fn cells(query: &[u8], target: &[u8]) -> u64 {
-    u64::try_from(query.len().saturating_mul(target.len())).unwrap_or(u64::MAX)
+fn wide(size: usize) -> u64 {
+    u64::try_from(size).unwrap_or(u64::MAX)
 }
 
-fn align(scheme: &Scheme, query: &[u8], target: &[u8]) -> Record {
-    let (best, marks) = fill(scheme, query, target);
+/// LOSSY: a position in a sequence is at most [`LENGTH_MAX`].
+fn position(position: usize) -> u32 {
+    u32::try_from(position.min(LENGTH_MAX)).unwrap_or(u32::MAX)
+}
+
+/// Only where the best alignment of a pair ends, and its score.
+fn ends(scheme: &Scheme, query: &[u8], target: &[u8]) -> Best {
+    fill(scheme, query, target, |_| ())
+}
+
+/// The best alignment of a pair; only the score if that is below the least.
+pub(super) fn align(scheme: &Scheme, query: &[u8], target: &[u8]) -> Record {
+    let mut marks = Vec::with_capacity(query.len() * target.len());
+    let best = fill(scheme, query, target, |mark| marks.push(mark));
     if best.score < scheme.score_min {
         return Record { score: best.score.cast_unsigned(), ..Record::default() };
     }
@@ -74,11 +99,10 @@ fn align(scheme: &Scheme, query: &[u8], target: &[u8]) -> Record {
 
 /// Fills the matrix row by row. Ties: a value prefers diagonal, then insertion, then deletion; a gap prefers extending over opening;
 /// the best cell is the one with the least target end, among these the one reached first.
-fn fill(scheme: &Scheme, query: &[u8], target: &[u8]) -> (Best, Vec<Mark>) {
+fn fill(scheme: &Scheme, query: &[u8], target: &[u8], mut keep: impl FnMut(Mark)) -> Best {
     let mut above = vec![0; target.len()];
     let mut insertions = vec![NEVER; target.len()];
     let mut best = Best::default();
-    let mut marks = Vec::with_capacity(query.len() * target.len());
     for (row, &query_code) in query.iter().enumerate() {
         let (mut diagonal, mut left, mut deletion) = (0, 0, NEVER);
         for (column, &target_code) in target.iter().enumerate() {
@@ -96,7 +120,7 @@ fn fill(scheme: &Scheme, query: &[u8], target: &[u8]) -> (Best, Vec<Mark>) {
                 _ if value == insertion => From::Insertion,
                 _ => From::Deletion,
             };
-            marks.push(Mark {
+            keep(Mark {
                 from,
                 insertion_extends: insertion_extend >= insertion_open,
                 deletion_extends: deletion_extend >= deletion_open,
@@ -107,7 +131,7 @@ fn fill(scheme: &Scheme, query: &[u8], target: &[u8]) -> (Best, Vec<Mark>) {
             }
         }
     }
-    (best, marks)
+    best
 }
 
 /// Walks back from the best cell to where the score began.
@@ -140,13 +164,12 @@ fn walk(query: &[u8], target: &[u8], best: Best, marks: &[Mark]) -> Record {
         }
     }
     operations.reverse();
-    let at = |position: usize| u32::try_from(position.min(LENGTH_MAX)).unwrap_or(u32::MAX);
     Record {
         score: best.score.cast_unsigned(),
-        query_begin: at(row),
-        query_end: at(best.query_end),
-        target_begin: at(column),
-        target_end: at(best.target_end),
+        query_begin: position(row),
+        query_end: position(best.query_end),
+        target_begin: position(column),
+        target_end: position(best.target_end),
         operations,
     }
 }

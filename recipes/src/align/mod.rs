@@ -13,5 +13,7 @@ mod fasta;
 mod gotoh;
 mod plan;
 mod scoring;
+mod wgsl;
 
 pub use plan::Align;
+pub use wgsl::AlignWgsl;

@@ -39,14 +39,23 @@ pub(super) struct Block {
 /// What a block costs at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Cost {
+    pairs: u64,
     cells: u64,
     output_bytes: u64,
+}
+
+/// What a unit may cost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) cells_max: u64,
+    pub(super) pairs_max: u64,
 }
 
 impl Cost {
     fn of_pair(query: usize, target: usize) -> Self {
         let (query, target) = (wide(query), wide(target));
         Self {
+            pairs: 1,
             cells: query.saturating_mul(target).saturating_add(PAIR_OVERHEAD_CELLS),
             // Six words, and at most one operation for each residue.
             output_bytes: query.saturating_add(target).saturating_add(6).saturating_mul(4),
@@ -58,6 +67,7 @@ impl Cost {
         let (query, targets) = (wide(query), wide(targets));
         let output_words = query.saturating_add(6).saturating_mul(targets).saturating_add(residues);
         Self {
+            pairs: targets,
             cells: query.saturating_mul(residues).saturating_add(PAIR_OVERHEAD_CELLS.saturating_mul(targets)),
             output_bytes: output_words.saturating_mul(4),
         }
@@ -65,13 +75,14 @@ impl Cost {
 
     const fn plus(self, other: Self) -> Self {
         Self {
+            pairs: self.pairs.saturating_add(other.pairs),
             cells: self.cells.saturating_add(other.cells),
             output_bytes: self.output_bytes.saturating_add(other.output_bytes),
         }
     }
 
-    const fn fits(self, cells_max: u64) -> bool {
-        self.cells <= cells_max && self.output_bytes <= OUTPUT_BYTES_TARGET
+    const fn fits(self, bounds: Bounds) -> bool {
+        self.cells <= bounds.cells_max && self.pairs <= bounds.pairs_max && self.output_bytes <= OUTPUT_BYTES_TARGET
     }
 }
 
@@ -80,21 +91,22 @@ fn wide(size: usize) -> u64 {
 }
 
 /// Everything that plan and assembly both derive from files and parameters.
-struct Work {
-    queries: Vec<Sequence>,
-    targets: Vec<Sequence>,
-    scheme: Scheme,
-    blocks: Vec<Block>,
+pub(super) struct Work {
+    pub(super) queries: Vec<Sequence>,
+    pub(super) targets: Vec<Sequence>,
+    pub(super) scheme: Scheme,
+    pub(super) blocks: Vec<Block>,
 }
 
 impl Work {
-    fn new(inputs: &Inputs, parameters: &Parameters) -> Result<Self, Error> {
+    /// Reads and cuts; a unit has at most `pairs_max` pairs.
+    pub(super) fn new(inputs: &Inputs, parameters: &Parameters, pairs_max: u64) -> Result<Self, Error> {
         let scheme = scheme(parameters)?;
         let queries = fasta::read(inputs.file("queries")?)?;
         let targets = fasta::read(inputs.file("targets")?)?;
         check_size(&queries, &targets)?;
         let cells_max = u64::try_from(integer(parameters, "cells-per-unit")?).unwrap_or(0);
-        let blocks = blocks(&queries, &targets, cells_max);
+        let blocks = blocks(&queries, &targets, Bounds { cells_max, pairs_max });
         if blocks.len() > usize::try_from(UNIT_COUNT_MAX).unwrap_or(usize::MAX) {
             return Err(Error::TooLarge {
                 what: "units",
@@ -104,6 +116,13 @@ impl Work {
             });
         }
         Ok(Self { queries, targets, scheme, blocks })
+    }
+
+    /// The unit input of a block.
+    pub(super) fn unit(&self, block: &Block) -> Unit<'_> {
+        let range = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        let queries = self.queries[block.queries.clone()].iter().map(|query| query.residues.as_slice()).collect();
+        Unit { target_first: range(block.targets.start), target_count: range(block.targets.len()), queries }
     }
 }
 
@@ -146,7 +165,7 @@ fn check_size(queries: &[Sequence], targets: &[Sequence]) -> Result<(), Error> {
 
 /// Blocks that cover every pair once. Whole queries against all targets are put together while they fit; a query that does not fit
 /// alone is cut by targets.
-fn blocks(queries: &[Sequence], targets: &[Sequence], cells_max: u64) -> Vec<Block> {
+fn blocks(queries: &[Sequence], targets: &[Sequence], bounds: Bounds) -> Vec<Block> {
     let residues = targets.iter().map(|target| wide(target.residues.len())).sum();
     let mut blocks = Vec::new();
     let mut open: Option<(Range<usize>, Cost)> = None;
@@ -154,13 +173,13 @@ fn blocks(queries: &[Sequence], targets: &[Sequence], cells_max: u64) -> Vec<Blo
         let next = index.saturating_add(1);
         let cost = Cost::of_query(query.residues.len(), targets.len(), residues);
         open = match open {
-            Some((range, sum)) if sum.plus(cost).fits(cells_max) => Some((range.start..next, sum.plus(cost))),
+            Some((range, sum)) if sum.plus(cost).fits(bounds) => Some((range.start..next, sum.plus(cost))),
             before => {
                 blocks.extend(before.map(|(queries, _)| Block { queries, targets: 0..targets.len() }));
-                if cost.fits(cells_max) {
+                if cost.fits(bounds) {
                     Some((index..next, cost))
                 } else {
-                    cut_by_targets(index, query, targets, cells_max, &mut blocks);
+                    cut_by_targets(index, query, targets, bounds, &mut blocks);
                     None
                 }
             }
@@ -170,12 +189,12 @@ fn blocks(queries: &[Sequence], targets: &[Sequence], cells_max: u64) -> Vec<Blo
     blocks
 }
 
-fn cut_by_targets(index: usize, query: &Sequence, targets: &[Sequence], cells_max: u64, blocks: &mut Vec<Block>) {
+fn cut_by_targets(index: usize, query: &Sequence, targets: &[Sequence], bounds: Bounds, blocks: &mut Vec<Block>) {
     let queries = index..index.saturating_add(1);
     let (mut start, mut sum) = (0, Cost::default());
     for (at, target) in targets.iter().enumerate() {
         let cost = Cost::of_pair(query.residues.len(), target.residues.len());
-        if at > start && !sum.plus(cost).fits(cells_max) {
+        if at > start && !sum.plus(cost).fits(bounds) {
             blocks.push(Block { queries: queries.clone(), targets: start..at });
             (start, sum) = (at, Cost::default());
         }
@@ -229,16 +248,10 @@ impl CustomerSide for Align {
     }
 
     fn plan(&self, inputs: &Inputs, parameters: &Parameters) -> Result<Plan, Error> {
-        let work = Work::new(inputs, parameters)?;
+        let work = Work::new(inputs, parameters, PAIRS_MAX)?;
         let targets = work.targets.iter().map(|target| target.residues.as_slice()).collect();
-        let common = Common { scheme: work.scheme, targets }.encode();
-        let unit = |block: &Block| {
-            let range = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
-            let queries = work.queries[block.queries.clone()].iter().map(|query| query.residues.as_slice()).collect();
-            Unit { target_first: range(block.targets.start), target_count: range(block.targets.len()), queries }
-                .encode()
-        };
-        let units: Vec<Vec<u8>> = work.blocks.iter().map(unit).collect();
+        let common = Common { scheme: work.scheme, slots: None, targets }.encode();
+        let units: Vec<Vec<u8>> = work.blocks.iter().map(|block| work.unit(block).encode()).collect();
         let mut limits = self.recipe()?.limits([0; 3]);
         let needs = needs(&work, &common, &units);
         if needs.memory_bytes > limits.memory_bytes_max {
@@ -265,9 +278,9 @@ impl CustomerSide for Align {
         parameters: &Parameters,
         outputs: &[Vec<u8>],
     ) -> Result<Vec<ResultFile>, Error> {
-        let work = Work::new(inputs, parameters)?;
+        let work = Work::new(inputs, parameters, PAIRS_MAX)?;
         let pairs = Pairs { scheme: &work.scheme, queries: &work.queries, targets: &work.targets };
-        let text = assembly::table(&pairs, &work.blocks, outputs)?;
+        let text = assembly::table(&pairs, assembly::rows(&pairs, &work.blocks, outputs)?);
         Ok(vec![ResultFile { name: "alignments.tsv".to_owned(), bytes: text.into_bytes() }])
     }
 }
@@ -347,10 +360,12 @@ mod tests {
             queries in prop::collection::vec(1..3_000_usize, 1..12),
             targets in prop::collection::vec(1..3_000_usize, 1..12),
             cells_max in 1_000..20_000_000_u64,
+            pairs_max in 1..200_u64,
         ) {
             let (queries, targets) = (sequences(&queries), sequences(&targets));
             let mut seen = vec![0; queries.len() * targets.len()];
-            for block in blocks(&queries, &targets, cells_max) {
+            let bounds = Bounds { cells_max, pairs_max };
+            for block in blocks(&queries, &targets, bounds) {
                 let mut cost = Cost::default();
                 for q in block.queries.clone() {
                     for t in block.targets.clone() {
@@ -358,7 +373,7 @@ mod tests {
                         cost = cost.plus(Cost::of_pair(queries[q].residues.len(), targets[t].residues.len()));
                     }
                 }
-                prop_assert!(cost.fits(cells_max) || block.queries.len() * block.targets.len() == 1);
+                prop_assert!(cost.fits(bounds) || block.queries.len() * block.targets.len() == 1);
             }
             prop_assert!(seen.iter().all(|count| *count == 1));
         }

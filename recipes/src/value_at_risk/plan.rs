@@ -7,7 +7,10 @@ use super::{
     prices::{self, History},
     report::{self, Losses, Subject},
 };
-use crate::{CustomerSide, Error, Inputs, Plan, ResultFile};
+use crate::{
+    CustomerSide, Error, Inputs, Plan, ResultFile,
+    settings::{integer, text},
+};
 use keystead_job::parameter::Parameters;
 
 /// Invocations of a workgroup, as in the kernel.
@@ -29,22 +32,6 @@ struct Work {
     seed: u64,
     unit_paths: u32,
     unit_count: u32,
-}
-
-/// A whole number inside a range; recipe.toml has the same ranges, but parameters are plain data.
-fn integer<T: TryFrom<i64>>(
-    parameters: &Parameters,
-    name: &'static str,
-    range: core::ops::RangeInclusive<i64>,
-) -> Result<T, Error> {
-    let got = parameters.integer(name);
-    let value = got.filter(|value| range.contains(value)).and_then(|value| T::try_from(value).ok());
-    let what = || format!("must be {} to {}, got {got:?}", range.start(), range.end());
-    value.ok_or_else(|| Error::Setting { name, what: what() })
-}
-
-fn text<'a>(parameters: &'a Parameters, name: &'static str) -> Result<&'a str, Error> {
-    parameters.text(name).ok_or_else(|| Error::Setting { name, what: "a text is needed".to_owned() })
 }
 
 fn drift(parameters: &Parameters) -> Result<Drift, Error> {

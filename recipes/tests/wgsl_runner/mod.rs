@@ -71,3 +71,14 @@ impl Kernel {
         readback.get_mapped_range(..).unwrap().to_vec()
     }
 }
+
+/// The kernel of a recipe, or a loud skip where no adapter is.
+#[allow(dead_code, reason = "one module for several test binaries")]
+pub(crate) fn kernel_of(side: &dyn keystead_recipes::CustomerSide) -> Option<Kernel> {
+    let kernel = Kernel::new(core::str::from_utf8(side.program()).unwrap());
+    match &kernel {
+        Some(kernel) => eprintln!("adapter: {}", kernel.adapter),
+        None => eprintln!("skipped: no Vulkan, Metal or DX12 adapter (apt-get install mesa-vulkan-drivers libvulkan1)"),
+    }
+    kernel
+}

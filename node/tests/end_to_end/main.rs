@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod beacon;
+mod classes;
 mod crash;
 mod customer;
 mod db;

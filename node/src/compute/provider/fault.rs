@@ -3,11 +3,11 @@
 //! # Design
 //! One unit of every order is altered, drawn from a seed and the job's hash: whoever repeats the order meets the same fault. The
 //! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Of a job of class
-//! tolerance it is a bit of the first number's exponent, since the smallest is within every tolerance. Of a unit with several segments
+//! tolerance it is a bit of the first number's exponent, since the smallest is within every tolerance; so it is of a self-checking job. Of a unit with several segments
 //! each is altered.
 
 use alloy_primitives::keccak256;
-use keystead_job::JobSpec;
+use keystead_job::{Class, JobSpec};
 
 /// Which unit of a job comes out wrong.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +26,11 @@ impl Fault {
             return None;
         }
         let mut wrong = output.to_vec();
-        // The last byte of a little-endian number has its sign and most of its exponent.
-        let (at, bit) = spec.tolerance.map_or((0, 1), |tolerance| (tolerance.element.bytes().saturating_sub(1), 0x40));
+        // The last byte of a little-endian number has its sign and most of its exponent. What a checker program takes for wrong is its own
+        // matter; those that there are read numbers of four bytes.
+        let number = spec.tolerance.map(|tolerance| tolerance.element.bytes());
+        let number = number.or_else(|| (spec.class == Class::SelfChecking).then_some(4));
+        let (at, bit) = number.map_or((0, 1), |bytes| (bytes.saturating_sub(1), 0x40));
         match wrong.get_mut(at) {
             Some(byte) => *byte ^= bit,
             None => wrong.push(0),

@@ -118,6 +118,23 @@ pub(crate) mod meta {
     }
 }
 
+/// Removes what a process left that was killed while fjall made its first files: the version file comes last, and without it fjall makes
+/// all of them again and stumbles over the journal. A folder with any table in it is left alone.
+fn clear_unborn(dir: &Path) -> Result<(), Error> {
+    let has_tables = match std::fs::read_dir(dir.join("keyspaces")) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(error.into()),
+    };
+    if has_tables || dir.join("version").try_exists()? {
+        return Ok(());
+    }
+    match std::fs::remove_file(dir.join("0.jnl")) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
 /// What a folder of tables should hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Expect {
@@ -136,8 +153,9 @@ impl Tables {
     /// table without its main file for one that was never finished, delete it, and create it again. A panic of fjall
     /// inside a lock of its own would end the process; so the one file that can cause it is checked first.
     pub(crate) fn open(dir: &Path, cache_bytes: u64, expect: Expect) -> Result<Self, Error> {
-        if expect == Expect::All {
-            check_files(dir)?;
+        match expect {
+            Expect::All => check_files(dir)?,
+            Expect::Anything => clear_unborn(dir)?,
         }
         let open = || -> Result<Self, Error> {
             let database = Database::builder(dir)
@@ -577,5 +595,41 @@ impl Base {
             let value = record::decode_slot(&bytes).ok_or_else(|| malformed(&table, &key))?;
             Ok((B256::from_slice(slot), value))
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_killed_while_the_first_files_are_made_leaves_nothing_that_stops_the_next() {
+        // In the order in which fjall makes them; each prefix is what a kill can leave.
+        let makings: [fn(&Path); 4] = [
+            |dir| std::fs::create_dir_all(dir).unwrap(),
+            |dir| drop(std::fs::File::create(dir.join("lock")).unwrap()),
+            |dir| std::fs::create_dir(dir.join("keyspaces")).unwrap(),
+            |dir| std::fs::write(dir.join("0.jnl"), [0; 64]).unwrap(),
+        ];
+        for count in 0..=makings.len() {
+            let parent = tempfile::tempdir().unwrap();
+            let dir = parent.path().join("tables");
+            makings.iter().take(count).for_each(|make| make(&dir));
+            let tables = Tables::open(&dir, 0, Expect::Anything).unwrap();
+            tables.meta.insert("key", "value").unwrap();
+            drop(tables);
+            let again = Tables::open(&dir, 0, Expect::All).unwrap();
+            assert_eq!(again.meta("key").unwrap().unwrap(), b"value", "after {count} steps");
+        }
+    }
+
+    #[test]
+    fn a_journal_without_its_version_file_beside_tables_is_not_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        drop(Tables::open(parent.path(), 0, Expect::Anything).unwrap());
+        std::fs::remove_file(parent.path().join("version")).unwrap();
+        assert!(Tables::open(parent.path(), 0, Expect::Anything).is_err());
+        assert!(parent.path().join("0.jnl").exists());
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! # Design
 //! One unit of every order is altered, drawn from a seed and the job's hash: whoever repeats the order meets the same fault. The
-//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Of a job of class
-//! tolerance it is a bit of the first number's exponent, since the smallest is within every tolerance; so it is of a self-checking job. Of a unit with several segments
-//! each is altered.
+//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Where outputs are numbers
+//! that may differ a little (classes tolerance and self-checking), it is a bit of the exponent, of the first number and of all in the
+//! second half, since a few wrong ones are allowed. Of a unit with several segments each is altered.
 
 use alloy_primitives::keccak256;
 use keystead_job::{Class, JobSpec};
@@ -26,14 +26,21 @@ impl Fault {
             return None;
         }
         let mut wrong = output.to_vec();
-        // The last byte of a little-endian number has its sign and most of its exponent. What a checker program takes for wrong is its own
-        // matter; those that there are read numbers of four bytes.
+        // Checker programs that there are read numbers of four bytes.
         let number = spec.tolerance.map(|tolerance| tolerance.element.bytes());
         let number = number.or_else(|| (spec.class == Class::SelfChecking).then_some(4));
-        let (at, bit) = number.map_or((0, 1), |bytes| (bytes.saturating_sub(1), 0x40));
-        match wrong.get_mut(at) {
-            Some(byte) => *byte ^= bit,
-            None => wrong.push(0),
+        match number {
+            Some(bytes) => {
+                let half = wrong.len() / 2;
+                // The last byte of a little-endian number has its sign and most of its exponent.
+                let last = wrong.iter_mut().enumerate().skip(bytes.saturating_sub(1)).step_by(bytes);
+                let some = last.filter(|(at, _)| *at < bytes || *at >= half);
+                some.for_each(|(_, byte)| *byte ^= 0x40);
+            }
+            None => wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1),
+        }
+        if wrong == output {
+            wrong.push(0);
         }
         Some(wrong)
     }

@@ -39,9 +39,6 @@ pub enum Error {
     /// A rule of the class is broken.
     #[error(transparent)]
     Rule(#[from] Rule),
-    /// More than a driver's compiler should be asked for.
-    #[error(transparent)]
-    Bound(#[from] Bound),
 }
 
 /// A kernel that naga has validated and that obeys the rules of its [`Profile`].
@@ -75,8 +72,16 @@ impl Kernel {
         if profile == Profile::Exact {
             profile::check_words(source, &module)?;
         }
-        bounds::check(&module)?;
         Ok(Self { module, info })
+    }
+
+    /// Whether a driver's compiler may be asked for this kernel: memory of an invocation, nesting, size with every call in its place. A job
+    /// that breaks a bound is refused on every machine, also where it would be interpreted.
+    ///
+    /// # Errors
+    /// [`Bound`], the first that is broken.
+    pub fn bounds(&self) -> Result<(), Bound> {
+        bounds::check(&self.module)
     }
 
     /// The module for a driver, with the loop counter: above `loop_iterations_max` entries into loop bodies an invocation sets a bit of the

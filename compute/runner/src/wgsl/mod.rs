@@ -108,10 +108,12 @@ impl Prepared for Program {
 fn admitted(program: &[u8], class: Class) -> Result<Kernel, Failure> {
     // Only equal hashes need integers; every other class has its own way to compare.
     let profile = if class == Class::Exact { Profile::Exact } else { Profile::Float };
-    Kernel::admit(program, profile).map_err(|error| match error {
+    let kernel = Kernel::admit(program, profile).map_err(|error| match error {
         Error::TooLarge { got, max } => Failure::LimitHit { which: Limit::ProgramBytes, limit: max, got: Some(got) },
         other => Failure::kernel(other),
-    })
+    })?;
+    kernel.bounds().map_err(Failure::kernel)?;
+    Ok(kernel)
 }
 
 fn engine_name(found: &[device::Found]) -> String {

@@ -56,8 +56,11 @@ impl Owner {
     /// Starts watching. The first decision is there when this returns.
     pub(super) fn watch(folder: &Path, graphics: bool) -> Result<Self> {
         let preferences = folder.join(PREFERENCES_FILE);
-        if !preferences.exists() {
-            files::replace(&preferences, template(&Preferences::default()).as_bytes())?;
+        if !preferences.exists()
+            && let Err(error) = files::replace(&preferences, template(&Preferences::default()).as_bytes())
+        {
+            // A full disk, for one: the defaults hold without the file.
+            tracing::warn!(error = format!("{error:#}"), "cannot write the owner's preferences, the defaults hold");
         }
         let workers: Arc<Mutex<Vec<u32>>> = Arc::default();
         let dedicated = Arc::new(AtomicBool::new(false));

@@ -65,6 +65,12 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     say("Self-test:");
     let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
+    let owner = Owner::watch(&options.dir, capability.graphics())?;
+    say(&format!(
+        "  owner     {} (preferences: {})",
+        owner.headline(),
+        options.dir.join(owner::PREFERENCES_FILE).display()
+    ));
     let endpoint = endpoint(options).await?;
     register(options, &market, &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
@@ -73,12 +79,6 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let owner = Owner::watch(&options.dir, capability.graphics())?;
-    say(&format!(
-        "  owner     {} (preferences: {})",
-        owner.headline(),
-        options.dir.join(owner::PREFERENCES_FILE).display()
-    ));
     let book = Book::new(market, Arc::clone(&store), records, command, capability, owner, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,11 @@
-//! What follows from the findings of a round, and how a slash is divided: the rules of `contracts/src/Audit.sol`, as functions.
+//! What follows from the findings of a round, and how a slash is divided, as functions; the market's simulation plays by them.
 //!
 //! # Invariants
-//! An *inconclusive* finding never costs a provider anything. Nobody is convicted on one hardware class alone. Spec: specs/0008-audit.md §7
-//! to §9, §11.
+//! An *inconclusive* finding never costs a provider anything. Nobody is convicted on one hardware class alone.
+//!
+//! # Not here
+//! The last word: that is `contracts/src/{Audit,Referee}.sol` (specs/0008-audit.md §7 to §9, §11), which has one panel of seven referees so far,
+//! convicts for a check that was committed (here: revealed) and not opened, and asks that accusers of class exact found the same value.
 
 use alloy_primitives::{B256, U256};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Keeps `specs/vectors/sample.json` and the draw in step: `KEYSTEAD_WRITE_VECTORS=1 cargo test -p keystead-audit` writes the file, every other run
-//! compares the code with it.
+//! compares the code with it. Also compares the draws of an audit with `specs/vectors/audit.json`, which the contract's tests write.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // A test: a panic is a failure.
 
-use keystead_audit::{SampleRule, Seed, sample::draw};
+use keystead_audit::{Draw, SampleRule, Seed, draw::SLOTS, sample::draw};
 use keystead_job::{B256, blob_hash};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -46,4 +46,50 @@ fn the_committed_samples_are_what_the_code_draws() {
     let read: Vectors = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     assert_eq!(read, made, "an intended change of the format: run again with KEYSTEAD_WRITE_VECTORS=1");
     assert!(read.samples.iter().any(|vector| vector.sample.len() > 20), "the vectors cover a large sample");
+}
+
+/// What `contracts/test/AuditVectors.t.sol` wrote: its names are the Solidity test's.
+#[derive(Deserialize)]
+struct ContractDraws {
+    window_id: B256,
+    randomness: B256,
+    units: u32,
+    segments: u32,
+    places: u32,
+    rounds: Vec<ContractRound>,
+}
+
+#[derive(Deserialize)]
+struct ContractRound {
+    round: u8,
+    seed: B256,
+    slots_of_unit_5: Vec<u32>,
+    drawn_at_30000_ppm: Option<Vec<u32>>,
+    their_segments_at_30000_ppm: Option<Vec<u32>>,
+    drawn_at_100000_ppm: Option<Vec<u32>>,
+    their_segments_at_100000_ppm: Option<Vec<u32>>,
+}
+
+#[test]
+fn the_contract_and_this_package_draw_the_same_units_segments_and_seats() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors/audit.json");
+    let draws: ContractDraws = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(draws.rounds.len(), 3);
+    for round in &draws.rounds {
+        let draw = Draw::new(draws.randomness, draws.window_id, round.round);
+        assert_eq!(draw.seed(), round.seed);
+        let seats: Vec<u32> = (0..SLOTS).map(|slot| draw.seat(5, slot, draws.places).unwrap()).collect();
+        assert_eq!(seats, round.slots_of_unit_5, "round {}", round.round);
+    }
+    let first = &draws.rounds[0];
+    let draw = Draw::new(draws.randomness, draws.window_id, 0);
+    for (rate_ppm, drawn, segments) in [
+        (30_000, &first.drawn_at_30000_ppm, &first.their_segments_at_30000_ppm),
+        (100_000, &first.drawn_at_100000_ppm, &first.their_segments_at_100000_ppm),
+    ] {
+        let units: Vec<u32> = draw.units(draws.units, rate_ppm).collect();
+        assert_eq!(Some(&units), drawn.as_ref());
+        let of_units: Vec<u32> = units.iter().map(|&unit| draw.segment(unit, draws.segments)).collect();
+        assert_eq!(Some(&of_units), segments.as_ref());
+    }
 }

@@ -163,16 +163,16 @@ fn a_group_without_the_processor_controller_reports_that_it_has_no_weight() {
     tree.write("sys/fs/cgroup/cgroup.controllers", "memory\n");
     tree.write("sys/fs/cgroup/a/cgroup.procs", "");
     tree.write("proc/self/cgroup", "0::/a\n");
-    let group = Group::create(&tree.root, "work").unwrap();
+    let group = Group::create(&tree.root, "worker").unwrap();
     let expected = [(Measure::GroupWeight, Outcome::Unavailable), (Measure::GroupIdle, Outcome::Unavailable)];
     assert_eq!(group.report.outcomes, expected);
     drop(group);
-    tree.write("sys/fs/cgroup/a/work/cpu.weight", "100\n");
-    tree.write("sys/fs/cgroup/a/work/cgroup.procs", "");
-    let group = Group::create(&tree.root, "work").unwrap();
+    tree.write("sys/fs/cgroup/a/worker/cpu.weight", "100\n");
+    tree.write("sys/fs/cgroup/a/worker/cgroup.procs", "");
+    let group = Group::create(&tree.root, "worker").unwrap();
     assert!(group.report.obtained(Measure::GroupWeight) && !group.report.obtained(Measure::GroupIdle));
     group.add(42).unwrap();
-    assert_eq!(fs::read_to_string(tree.folder.path().join("sys/fs/cgroup/a/work/cgroup.procs")).unwrap(), "42");
+    assert_eq!(fs::read_to_string(tree.folder.path().join("sys/fs/cgroup/a/worker/cgroup.procs")).unwrap(), "42");
 }
 
 /// Where this account may make control groups (here as root, on a desktop below its own session) the kernel's freezer is used for real.

@@ -63,6 +63,8 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
+    /// Write the file by which the system starts the provider: systemd, launchd or the task scheduler of Windows.
+    Service(Service),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
     /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
@@ -71,6 +73,8 @@ pub(crate) enum Command {
     /// command line is wrong. 3: undecided: the order is not over and the same command goes on with it, or the result could not be
     /// checked on this machine.
     Run(Run),
+    /// Say what an account earned, paid and still has to get, so that it adds up to the wei.
+    Statement(Statement),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]
     Worker(Worker),
@@ -321,6 +325,25 @@ pub(crate) struct Verify {
     pub(crate) json: bool,
 }
 
+/// Options of `keystead statement`.
+#[derive(Args, Debug)]
+pub(crate) struct Statement {
+    /// Whose money.
+    pub(crate) account: keystead_types::Address,
+    /// JSON-RPC address of a node. It is believed: certificates prove single orders.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    /// First block [default: the first there is, or a million blocks before the last].
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) from_block: Option<u64>,
+    /// Last block [default: the newest].
+    #[arg(long, value_name = "BLOCK")]
+    pub(crate) to_block: Option<u64>,
+    /// Print everything as JSON, amounts in wei.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Which key pays and is paid.
 #[derive(Args, Debug)]
 pub(crate) struct WalletOptions {
@@ -387,6 +410,42 @@ pub(crate) struct Provide {
     /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
+}
+
+/// Options of `keystead service`.
+#[derive(Args, Debug)]
+pub(crate) struct Service {
+    /// Who starts it [default: what this system has, for this account].
+    #[arg(long = "for", value_name = "SYSTEM")]
+    pub(crate) system: Option<ServiceSystem>,
+    /// Account that it runs as; for `systemd` only.
+    #[arg(long, value_name = "NAME", default_value = "keystead")]
+    pub(crate) account: String,
+    /// Most memory of the provider and its workers, in MiB; systemd only [default: what `owner.toml` says].
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(256..=16_777_216))]
+    pub(crate) memory: Option<u64>,
+    /// Write the file to its place instead of printing it. A file that is there and differs is kept, unless `--force` is given.
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Replace a file that differs.
+    #[arg(long, requires = "install")]
+    pub(crate) force: bool,
+    /// What `keystead provide` is started with, for instance `--dir /home/me/keystead --rpc http://node:8545`.
+    #[arg(last = true, required = true, value_name = "OPTIONS OF PROVIDE")]
+    pub(crate) provide: Vec<String>,
+}
+
+/// What starts a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ServiceSystem {
+    /// A unit of this account's systemd: sees the owner's desktop, needs no rights.
+    SystemdUser,
+    /// A unit of the machine's systemd, under an account of its own: for servers.
+    Systemd,
+    /// An agent of this account's launchd (macOS).
+    Launchd,
+    /// A task that starts when this account logs in (Windows).
+    Windows,
 }
 
 /// Whether a provider's work may run.

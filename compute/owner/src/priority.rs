@@ -47,6 +47,8 @@ pub enum Measure {
     GroupWeight,
     /// The idle class for the worker's control group.
     GroupIdle,
+    /// So many processors and no more.
+    Processors,
 }
 
 /// What came of a measure.
@@ -144,6 +146,27 @@ pub fn lower(_root: &Root, process: u32) -> Report {
 pub fn lower(_root: &Root, _process: u32) -> Report {
     let all = [Measure::Nice, Measure::IdleClass, Measure::DiskIdle, Measure::Autogroup];
     Report { outcomes: all.map(|measure| (measure, Outcome::Unavailable)).to_vec() }
+}
+
+/// Lets a worker use so many of the processors that this program may use, at least one: all its threads, and through them all that it will have. To be
+/// called again when the number changes.
+#[cfg(target_os = "linux")]
+pub fn confine(root: &Root, process: u32, threads: u32) -> Report {
+    let count = usize::try_from(threads).unwrap_or(usize::MAX);
+    let taken = std::cell::Cell::new(0);
+    let set = each_thread(root, process, |thread| {
+        taken.set(crate::system::set_processors(thread, count)?);
+        Ok(())
+    });
+    let mut report = Report::default();
+    report.add(Measure::Processors, set.and_then(|()| Ok(crate::system::processors(process)? == taken.get())));
+    report
+}
+
+/// Elsewhere the number of processors is left to the system.
+#[cfg(not(target_os = "linux"))]
+pub fn confine(_root: &Root, _process: u32, _threads: u32) -> Report {
+    Report { outcomes: vec![(Measure::Processors, Outcome::Unavailable)] }
 }
 
 /// Applies a measure to all threads, until a pass finds none that is new.

@@ -128,6 +128,45 @@ pub(crate) fn is_disk_idle(id: u32) -> io::Result<bool> {
     if value == -1 { Err(io::Error::last_os_error()) } else { Ok(value >> 13 == 3) }
 }
 
+/// Lets a process or thread use the last `count` of the processors that this process may use, at least one; how many these are.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn set_processors(id: u32, count: usize) -> io::Result<usize> {
+    let id = libc::pid_t::try_from(id).map_err(io::Error::other)?;
+    let own = affinity(0)?;
+    // SAFETY: zero is a valid value of this plain C struct: the empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    let size = usize::try_from(libc::CPU_SETSIZE).map_err(io::Error::other)?;
+    // SAFETY: the number is below the size of the set, and the pointer is to a live local.
+    let mine = (0..size).rev().filter(|&cpu| unsafe { libc::CPU_ISSET(cpu, &own) });
+    let mut taken = 0_usize;
+    for cpu in mine.take(count.max(1)) {
+        // SAFETY: as above.
+        unsafe { libc::CPU_SET(cpu, &mut set) };
+        taken = taken.saturating_add(1);
+    }
+    // SAFETY: the pointer is to a live local of the size that is said.
+    check(unsafe { libc::sched_setaffinity(id, size_of::<libc::cpu_set_t>(), &raw const set) })?;
+    Ok(taken)
+}
+
+/// How many processors a process or thread may use.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(crate) fn processors(id: u32) -> io::Result<usize> {
+    let set = affinity(libc::pid_t::try_from(id).map_err(io::Error::other)?)?;
+    // SAFETY: the pointer is to a live local.
+    let count = unsafe { libc::CPU_COUNT(&set) };
+    usize::try_from(count).map_err(io::Error::other)
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn affinity(id: libc::pid_t) -> io::Result<libc::cpu_set_t> {
+    // SAFETY: zero is a valid value of this plain C struct.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a live local of the size that is said.
+    check(unsafe { libc::sched_getaffinity(id, size_of::<libc::cpu_set_t>(), &raw mut set) })?;
+    Ok(set)
+}
+
 /// Stops (or lets go on) every process of a group. The group's number must be larger than 1: 0 and 1 would mean others.
 #[cfg(unix)]
 pub(crate) fn signal_group(group: u32, signal: Signal) -> io::Result<()> {

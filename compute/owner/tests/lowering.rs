@@ -5,7 +5,7 @@
 mod tree;
 
 use keystead_owner::{
-    priority::{Freezer, Group, Means, Measure, Outcome, lower, prepare},
+    priority::{Freezer, Group, Means, Measure, Outcome, confine, lower, prepare},
     probe::Root,
 };
 use std::{
@@ -200,4 +200,29 @@ fn the_kernel_freezes_a_group_where_it_lets_us() {
         !fs::exists(format!("/sys/fs/cgroup/{name}")).unwrap()
             && !fs::exists(format!("/sys/fs/cgroup/unified/{name}")).unwrap()
     );
+}
+
+/// `Cpus_allowed_list` of /proc, as a count.
+fn processors(id: u32) -> usize {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let range = |range: &str| match range.split_once('-') {
+        Some((first, last)) => last.parse::<usize>().unwrap() - first.parse::<usize>().unwrap() + 1,
+        None => 1,
+    };
+    list.split(',').map(range).sum()
+}
+
+#[test]
+fn a_child_is_confined_to_so_many_processors_and_gets_them_back() {
+    let root = Root::new("/");
+    let child = Busy::start();
+    let all = processors(std::process::id());
+    for (asked, got) in [(1, 1), (0, 1), (u32::MAX, all)] {
+        let report = confine(&root, child.id(), asked);
+        assert!(report.obtained(Measure::Processors), "{report}");
+        assert_eq!(processors(child.id()), got, "{asked}");
+    }
+    let gone = confine(&root, u32::MAX / 2, 1);
+    assert!(matches!(gone.outcomes[..], [(Measure::Processors, Outcome::Refused(_))]), "{gone}");
 }

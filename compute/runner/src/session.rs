@@ -73,12 +73,14 @@ const fn within(which: Limit, got: usize, limit: u64) -> Result<(), Failure> {
 #[derive(Clone, Debug)]
 pub struct Stop {
     asked: Arc<watch::Sender<Option<&'static str>>>,
+    frozen: Arc<watch::Sender<bool>>,
     deadline: Option<Instant>,
 }
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { asked: Arc::new(watch::Sender::new(None)), deadline: None }
+        let (asked, frozen) = (Arc::new(watch::Sender::new(None)), Arc::new(watch::Sender::new(false)));
+        Self { asked, frozen, deadline: None }
     }
 }
 
@@ -98,6 +100,12 @@ impl Stop {
     /// Asks everything that holds a clone to stop now; running units are killed and fail as `Aborted`.
     pub fn stop(&self, why: &'static str) {
         self.asked.send_replace(Some(why));
+    }
+
+    /// Says that the workers of all holders stand still now, or go on: time in which they stand still does not count as a unit's wall time. It does
+    /// count for the deadline of the whole job.
+    pub fn set_frozen(&self, frozen: bool) {
+        self.frozen.send_replace(frozen);
     }
 
     async fn stopped(&self) -> Failure {
@@ -211,7 +219,7 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             aborted = self.stop.stopped() => Err(aborted),
-            outcome = run_unit(&mut worker, &self.job.spec, request, unit, answer_bytes_max) => outcome,
+            outcome = run_unit(&mut worker, &self.job.spec, request, unit, answer_bytes_max, &self.stop) => outcome,
         };
         if outcome.as_ref().map_or_else(Failure::leaves_worker_usable, |_| true) {
             self.worker = Some(worker);
@@ -251,12 +259,13 @@ async fn run_unit(
     request: &Request,
     unit: &[u8],
     answer_bytes_max: u64,
+    stop: &Stop,
 ) -> Result<Done, Failure> {
     sent(worker.send(request, &[unit])).await?;
     // LOSSY: an output has at most 64 MiB by the job spec's bounds, its words with their indices twice as much.
     #[allow(clippy::cast_possible_truncation)]
     let output_max = answer_bytes_max as u32;
-    match timed(spec.limits.wall_ms_max, Limit::WallMs, worker.receive(output_max)).await? {
+    match awake(spec.limits.wall_ms_max, stop, worker.receive(output_max)).await? {
         (Reply::Done(usage), output) => Ok(Done { output, usage }),
         (other, _) => Err(unexpected(&other)),
     }
@@ -270,6 +279,28 @@ async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), 
 async fn timed<T>(ms: u64, which: Limit, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let late = Failure::LimitHit { which, limit: ms, got: None };
     tokio::time::timeout(Duration::from_millis(ms), answer).await.unwrap_or(Err(late))
+}
+
+/// As [`timed`], for a unit's wall time, in which the time that its worker stands still does not count.
+async fn awake<T>(ms: u64, stop: &Stop, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let mut frozen = stop.frozen.subscribe();
+    let mut left = Duration::from_millis(ms);
+    tokio::pin!(answer);
+    loop {
+        let (stands, since) = (*frozen.borrow_and_update(), Instant::now());
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            () = tokio::time::sleep(left), if !stands => {
+                return Err(Failure::LimitHit { which: Limit::WallMs, limit: ms, got: None });
+            }
+            // The sender lives in `stop`.
+            _ = frozen.changed() => {}
+        }
+        if !stands {
+            left = left.saturating_sub(since.elapsed());
+        }
+    }
 }
 
 fn unexpected(reply: &Reply) -> Failure {
@@ -291,5 +322,34 @@ pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> R
             Ok(SelfTest { isolation, memory_bytes_max: command.memory_bytes_max(), ..*report })
         }
         other => Err(unexpected(&other)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn time_in_which_a_worker_stands_still_does_not_count_as_wall_time() {
+        let stop = Stop::new();
+        let sleeps = |ms| async move {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
+            Ok(())
+        };
+        let late = Err(Failure::LimitHit { which: Limit::WallMs, limit: 100, got: None });
+        assert_eq!(awake(100, &stop, sleeps(90)).await, Ok(()));
+        assert_eq!(awake(100, &stop, sleeps(110)).await, late);
+        // Frozen from 60 to 560 and from 580 to 680: 100 ms of work have passed at 700.
+        for (answer, expected) in [(690, Ok(())), (710, late)] {
+            let begin = Instant::now();
+            let owner = async {
+                for (at, frozen) in [(60, true), (560, false), (580, true), (680, false)] {
+                    tokio::time::sleep_until(begin + Duration::from_millis(at)).await;
+                    stop.set_frozen(frozen);
+                }
+            };
+            let (outcome, ()) = tokio::join!(awake(100, &stop, sleeps(answer)), owner);
+            assert_eq!(outcome, expected, "{answer}");
+        }
     }
 }

@@ -16,8 +16,10 @@ mod init;
 mod node;
 mod provide;
 mod run;
+mod service;
 #[cfg(feature = "validator")]
 mod snapshot;
+mod statement;
 mod verify;
 mod worker;
 
@@ -53,7 +55,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Snapshot(command) => snapshot::run(&command),
         Command::Verify(options) => verify::run(&options),
         Command::Provide(options) => provide::run(&options),
+        Command::Service(options) => service::run(&options),
         Command::Run(options) => run::run(&options),
+        Command::Statement(options) => statement::run(&options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),

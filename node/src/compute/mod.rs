@@ -21,4 +21,5 @@ pub(crate) mod lifecycle;
 pub(crate) mod market;
 pub(crate) mod provider;
 pub(crate) mod revert;
+pub(crate) mod statement;
 pub(crate) mod wallet;

@@ -2,7 +2,7 @@
 
 use crate::{
     network::{KEYSTEAD, Network, number, wait_until},
-    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, text, verify},
+    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, statement, text, verify},
 };
 use serde_json::{Value, json};
 use std::{
@@ -65,6 +65,17 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     assert_eq!(balance(&network, account(1)), before[1] + escrow - fees(&network, account(1), since));
     assert_eq!(balance(&network, MARKET), 0, "every wei left the market");
 
+    // Both parties' statements add up, and say what was paid.
+    for (party, kind, amount) in [(1, "market-withdrawal", "inWei"), (2, "escrow", "outWei")] {
+        let statement = statement(&network, account(party));
+        assert_eq!((&statement["unexplainedInWei"], &statement["unexplainedOutWei"]), (&json!("0"), &json!("0")));
+        let lines = statement["lines"].as_array().unwrap();
+        let line = lines.iter().find(|line| line["kind"] == kind).unwrap();
+        assert_eq!(line[amount], escrow.to_string(), "{line}");
+        let fees = lines.iter().filter(|line| line["kind"] == "fee");
+        let fees: u128 = fees.map(|line| line["outWei"].as_str().unwrap().parse::<u128>().unwrap()).sum();
+        assert_eq!(fees, crate::parties::fees(&network, account(party), 0));
+    }
     let proved = verify(&network, &out);
     assert_eq!(proved.status.code(), Some(0), "{}", text(&proved));
     assert!(text(&proved).contains("order 1 of the market is accepted"), "{}", text(&proved));

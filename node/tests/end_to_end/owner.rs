@@ -61,6 +61,39 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     assert_eq!(balance(&network, MARKET), 0);
 }
 
+/// Whether a process stands still, as the kernel says; nothing if it has ended.
+fn stands_still(process: u32) -> Option<bool> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    Some(stat.rsplit_once(')')?.1.trim_start().starts_with('T'))
+}
+
+#[test]
+fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
+    let network = Network::start(4);
+    let folder = network.directory.join("provider");
+    fs::create_dir_all(&folder).unwrap();
+    let shares = "cpu_time_percent = 40\ncores_percent = 50\n";
+    fs::write(folder.join("owner.toml"), format!("[in_use]\n{shares}\n[not_in_use]\n{shares}")).unwrap();
+    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    assert_eq!(status(&folder)["cpu"]["time_percent"], 40);
+    let out = network.directory.join("result");
+    let (mut customer, log) = in_the_middle(&network, &out, &[]);
+    for still in [true, false, true] {
+        wait_until("the worker stands still, and goes on", || {
+            provider.workers().into_iter().find(|worker| stands_still(*worker) == Some(still))
+        });
+    }
+    wait_until("the worker is confined to one half of the processors", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", provider.workers().first()?)).ok()?;
+        let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?.trim().to_owned();
+        // The list of a single processor has neither ranges nor commas.
+        (std::thread::available_parallelism().unwrap().get() > 2 || list.parse::<u32>().is_ok()).then_some(())
+    });
+    let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(log).unwrap());
+    provider.wait_for("order paid");
+}
+
 #[test]
 fn commands_to_a_folder_without_a_provider_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();

@@ -193,6 +193,13 @@ pub(crate) fn all_fees(network: &Network, since: u64) -> BTreeMap<String, u128> 
     sums
 }
 
+/// `keystead statement --json` of an account.
+pub(crate) fn statement(network: &Network, account: &str) -> Value {
+    let mut command = Command::new(KEYSTEAD);
+    let output = command.args(["statement", account, "--json", "--rpc", &network.url(0)]).output().unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
+}
+
 pub(crate) fn verify(network: &Network, out: &Path) -> Output {
     let certificate = out.join("certificate.json");
     Command::new(KEYSTEAD)

@@ -252,6 +252,7 @@ impl Course {
                     ended = self.work(book, stop.clone()) => Some(ended),
                     // Dropping the work kills its worker.
                     () = book.owner.until_forbidden(self.spec.runtime) => None,
+                    never = book.owner.pace(self.spec.runtime, &stop) => match never {},
                 };
                 book.owner.worker(None);
                 match ended {
@@ -277,7 +278,8 @@ impl Course {
             Ok(session) => session,
             Err(failure) => return self.failed(book, failure, None).map(|()| None),
         };
-        book.owner.worker(session.worker_pid());
+        let mut worker = session.worker_pid();
+        book.owner.worker(worker);
         let (mut saved, mut deaths) = (Instant::now(), 0_u32);
         while let Some((unit, name)) = self.next_run() {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
@@ -285,6 +287,11 @@ impl Course {
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
                 outcome = session.run(&input).await;
+            }
+            if session.worker_pid() != worker {
+                // One that died was replaced.
+                worker = session.worker_pid();
+                book.owner.worker(worker);
             }
             match outcome {
                 Ok(done) => self.finished(book, unit, &done.output)?,

@@ -14,14 +14,16 @@ use eyre::{Context as _, Result, eyre};
 use keystead_job::Runtime;
 use keystead_owner::{
     control::{Command, Control},
-    decide::{Cpu, Decision, Gpu, Mode, Wishes},
+    decide::{Cpu, Decision, Gpu, Mode, Wishes, throttle},
     preferences::{Preferences, template},
-    priority,
+    priority::{self, Freezer},
     probe::Root,
     report,
     watch::{self, Bell, Facts, MachineClock, MachineProbe, Watcher},
 };
+use keystead_runner::Stop;
 use std::{
+    convert::Infallible,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::{
@@ -29,7 +31,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch as channel;
 
@@ -111,6 +113,43 @@ impl Owner {
         let _ = self.decisions.clone().wait_for(|decision| decision.finish).await;
     }
 
+    /// Share of the time in which a job of this runtime may work, percent.
+    fn time_percent(&self, runtime: Runtime) -> u8 {
+        match (&*self.decisions.borrow(), self.graphics && runtime == Runtime::Wgsl1) {
+            (Decision { gpu: Gpu::Run { time_percent, .. }, .. }, true) => *time_percent,
+            (Decision { cpu: Cpu::Run { time_percent, .. }, .. }, false) => *time_percent,
+            // Then the work ends anyway.
+            _ => 100,
+        }
+    }
+
+    /// Keeps the worker to its share of processors and of time, as long as it is awaited: it stands still for a part of each second.
+    pub(super) async fn pace(&self, runtime: Runtime, stop: &Stop) -> Infallible {
+        let mut decisions = self.decisions.clone();
+        let mut pace = Pace { stop, frozen: None };
+        let begin = Instant::now();
+        let mut confined = None;
+        loop {
+            let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).first().copied();
+            let threads = match decisions.borrow_and_update().cpu {
+                Cpu::Run { threads, .. } => Some(threads),
+                Cpu::Pause => None,
+            };
+            if let (Some(process), Some(threads)) = (worker, threads)
+                && confined != Some((process, threads))
+                && !self.dedicated.load(Ordering::Relaxed)
+            {
+                confined = Some((process, threads));
+                let report = priority::confine(&Root::new("/"), process, threads);
+                tracing::debug!(process, threads, %report, "worker confined to its processors");
+            }
+            let steady_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let (works, change) = throttle(self.time_percent(runtime), steady_ms);
+            pace.keep(worker, works).await;
+            let _ = tokio::time::timeout(change, decisions.changed()).await;
+        }
+    }
+
     /// Why no order is taken now, if none is.
     pub(super) fn refusal(&self) -> Option<String> {
         let decision = self.decisions.borrow();
@@ -131,6 +170,47 @@ impl Owner {
         if !self.dedicated.load(Ordering::Relaxed) {
             tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
         }
+    }
+}
+
+/// A worker that works for a part of the time. What stands still goes on when this is dropped.
+struct Pace<'a> {
+    stop: &'a Stop,
+    frozen: Option<u32>,
+}
+
+impl Pace<'_> {
+    async fn keep(&mut self, worker: Option<u32>, works: bool) {
+        if self.frozen.is_some() && (works || self.frozen != worker) {
+            self.go_on();
+        }
+        if works || self.frozen.is_some() {
+            return;
+        }
+        let Some(process) = worker else { return };
+        // From here on it goes on when this is dropped, also in the middle of the next line.
+        self.frozen = Some(process);
+        self.stop.set_frozen(true);
+        let freezing = tokio::task::spawn_blocking(move || Freezer::new(Root::new("/"), process, None).freeze());
+        match freezing.await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::debug!(process, %error, "a worker cannot be kept to its share of the time"),
+            Err(error) => tracing::debug!(process, %error, "freezing a worker was given up"),
+        }
+    }
+
+    fn go_on(&mut self) {
+        if let Some(process) = self.frozen.take() {
+            // The worker may have ended.
+            let _ = Freezer::new(Root::new("/"), process, None).thaw();
+        }
+        self.stop.set_frozen(false);
+    }
+}
+
+impl Drop for Pace<'_> {
+    fn drop(&mut self) {
+        self.go_on();
     }
 }
 

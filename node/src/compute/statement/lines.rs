@@ -185,7 +185,7 @@ fn spent(to: Option<Address>, logs: &[Log]) -> (Kind, Option<String>) {
         Some(CHANNEL_ADDRESS) => {
             let opened = logs.iter().find_map(|log| log.read::<Channel::ChannelOpened>(CHANNEL_ADDRESS));
             let topped = logs.iter().find_map(|log| log.read::<Channel::ToppedUp>(CHANNEL_ADDRESS));
-            let channel = opened.map(|event| event.channelId).or(topped.map(|event| event.channelId));
+            let channel = opened.map(|event| event.channelId).or_else(|| topped.map(|event| event.channelId));
             (Kind::ChannelDeposit, channel.map(|channel| format!("channel {channel}")))
         }
         other => (Kind::Transfer, other.map(|other| other.to_string())),

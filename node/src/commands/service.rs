@@ -10,9 +10,7 @@ use crate::{
 };
 use clap::Parser as _;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_owner::service::{
-    Description, launchd, systemd_system, systemd_user, windows_task, windows_task_bytes,
-};
+use keystead_owner::service::{Description, launchd, systemd_system, systemd_user, windows_task, windows_task_bytes};
 use std::{
     env, fs,
     io::{self, Write as _},
@@ -104,7 +102,8 @@ fn here() -> Result<ServiceSystem> {
 
 /// Where the file belongs.
 fn place(system: ServiceSystem, folder: &Path) -> Result<PathBuf> {
-    let home = || env::home_dir().ok_or_else(|| eyre!("this account has no home folder: print the file without --install"));
+    let home =
+        || env::home_dir().ok_or_else(|| eyre!("this account has no home folder: print the file without --install"));
     Ok(match system {
         ServiceSystem::SystemdUser => match env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty()) {
             Some(config) => PathBuf::from(config).join("systemd/user/keystead-provide.service"),
@@ -173,7 +172,9 @@ mod tests {
     #[test]
     fn options_that_provide_refuses_are_refused_here() {
         assert_eq!(provide(&words("--dir x --price 7")).unwrap().price, 7);
-        for (line, told) in [("--price 7", "--dir"), ("--dir x --nonsense", "--nonsense"), ("--dir x --pause", "--pause")] {
+        for (line, told) in
+            [("--price 7", "--dir"), ("--dir x --nonsense", "--nonsense"), ("--dir x --pause", "--pause")]
+        {
             let error = provide(&words(line)).unwrap_err().to_string();
             assert!(error.contains(told), "{line}: {error}");
         }

@@ -223,7 +223,13 @@ mod tests {
     }
 
     /// One transaction in block 9 with its receipt; what it did to me, as (kind, in, out).
-    fn did(from: Address, to: Option<Address>, value: u64, status: u64, logs: &[serde_json::Value]) -> Vec<(Kind, u64, u64)> {
+    fn did(
+        from: Address,
+        to: Option<Address>,
+        value: u64,
+        status: u64,
+        logs: &[serde_json::Value],
+    ) -> Vec<(Kind, u64, u64)> {
         let hash = B256::repeat_byte(7);
         let transaction = json!({"hash": hash, "from": from, "to": to, "value": U256::from(value)});
         let block = json!({"number": "0x9", "timestamp": "0x64", "transactions": [transaction]});

@@ -16,13 +16,13 @@ use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use eyre::{Context as _, Result, ensure, eyre};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use keystead_contracts::{
     AUDIT_ADDRESS, BOND_ADDRESS, CHANNEL_ADDRESS, MARKET_ADDRESS,
     bindings::{audit::Audit, bond::Bond, channel::Channel, market::Market},
 };
 use lines::{Block, Line, Receipt};
 use serde::Serialize;
-use indicatif::{ProgressBar, ProgressDrawTarget};
 use serde_json::json;
 use std::{io::IsTerminal as _, process::ExitCode};
 
@@ -89,11 +89,16 @@ async fn read(client: &Client, account: Address, from_block: u64, to_block: u64)
     let mut lines = Vec::new();
     let mut blocks = stream::iter(from_block..=to_block).map(|number| block(client, number)).buffered(AT_ONCE);
     let total = to_block.saturating_sub(from_block).saturating_add(1);
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(total), target).with_message("blocks read");
     while let Some((block, receipts)) = blocks.try_next().await? {
         lines.extend(lines::of(account, &block, &receipts));
-        ensure!(lines.len() <= LINES_MAX, "more than {LINES_MAX} lines up to block {}: take fewer blocks", block.number);
+        ensure!(
+            lines.len() <= LINES_MAX,
+            "more than {LINES_MAX} lines up to block {}: take fewer blocks",
+            block.number
+        );
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -113,13 +118,7 @@ async fn block(client: &Client, number: u64) -> Result<(Block, Vec<Receipt>)> {
 }
 
 impl Account {
-    async fn new(
-        client: &Client,
-        account: Address,
-        from_block: u64,
-        to_block: u64,
-        lines: Vec<Line>,
-    ) -> Result<Self> {
+    async fn new(client: &Client, account: Address, from_block: u64, to_block: u64, lines: Vec<Line>) -> Result<Self> {
         // Block 0 has no transactions: what it begins with is what it ends with.
         let opening = balance(client, account, from_block.saturating_sub(1)).await?;
         let closing = balance(client, account, to_block).await?;
@@ -161,7 +160,8 @@ impl Held {
 
 async fn balance(client: &Client, account: Address, block: u64) -> Result<U256> {
     let answer = client.call("eth_getBalance", json!([account, format!("{block:#x}")])).await;
-    let answer = answer.wrap_err("the node does not keep states that old: ask one with `--history archive`, or take later blocks")?;
+    let answer = answer
+        .wrap_err("the node does not keep states that old: ask one with `--history archive`, or take later blocks")?;
     serde_json::from_value(answer).wrap_err("the balance is not a quantity")
 }
 

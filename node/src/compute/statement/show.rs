@@ -20,18 +20,19 @@ pub(super) fn table(statement: &Account) -> Result<()> {
 }
 
 fn text(statement: &Account) -> String {
-    let mut out = vec![format!(
-        "Account {}, blocks {} to {}",
-        statement.account, statement.from_block, statement.to_block
-    )];
+    let mut out =
+        vec![format!("Account {}, blocks {} to {}", statement.account, statement.from_block, statement.to_block)];
     let hidden = statement.lines.len().saturating_sub(LINES_SHOWN);
     if hidden > 0 {
         out.push(format!("  {hidden} older lines are not shown: --json has all"));
     }
     for line in statement.lines.iter().skip(hidden) {
-        let amount = if line.in_wei.is_zero() { format!("-{}", kst(line.out_wei)) } else { format!("+{}", kst(line.in_wei)) };
+        let amount =
+            if line.in_wei.is_zero() { format!("-{}", kst(line.out_wei)) } else { format!("+{}", kst(line.in_wei)) };
         let about = line.about.as_deref().unwrap_or_default();
-        out.push(format!("  block {:>8}  {amount:>30}  {} {about}", line.block, line.kind.words()).trim_end().to_owned());
+        out.push(
+            format!("  block {:>8}  {amount:>30}  {} {about}", line.block, line.kind.words()).trim_end().to_owned(),
+        );
     }
     let row = |sign: &str, amount: U256, words: &str| format!("{:>32}  {words}", format!("{sign}{}", kst(amount)));
     out.push(String::new());

@@ -25,6 +25,7 @@ const CONTRACTS = [
   { name: "Audit", source: "src/Audit.sol", genesis: true },
   { name: "Referee", source: "src/Referee.sol", genesis: true },
   { name: "Channel", source: "src/Channel.sol", genesis: true },
+  { name: "Touchstone", source: "src/Touchstone.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },
   { name: "BenchToken", source: "test/fixtures/BenchToken.sol", genesis: false },
   { name: "Token", source: "test/fixtures/Token.sol", genesis: false },

@@ -71,6 +71,15 @@ pub mod channel {
     }
 }
 
+/// When a machine answered a challenge. See `contracts/src/ITouchstone.sol`.
+pub mod touchstone {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Touchstone,
+        "artifacts/Touchstone.json"
+    }
+}
+
 /// A stored number, for end-to-end tests. See `contracts/test/fixtures/Counter.sol`.
 pub mod counter {
     alloy_sol_types::sol! {

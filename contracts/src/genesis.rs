@@ -7,6 +7,7 @@
 
 use crate::bindings::{
     audit::Audit, beacon::Beacon, bond::Bond, channel::Channel, market::Market, providers::Providers, referee::Referee,
+    touchstone::Touchstone,
 };
 use alloy_primitives::{Address, Bytes, address};
 
@@ -28,6 +29,9 @@ pub const AUDIT_ADDRESS: Address = address!("4b535400000000000000000000000000000
 /// Address of the payment channels. Spec: specs/0009-channel.md section 2.
 pub const CHANNEL_ADDRESS: Address = address!("4b53540000000000000000000000000000000006");
 
+/// Address of the touchstone. Spec: specs/0010-capability.md section 6.5.
+pub const TOUCHSTONE_ADDRESS: Address = address!("4b53540000000000000000000000000000000007");
+
 /// Address of the referee's code. Spec: specs/0008-audit.md section 2.
 pub const REFEREE_ADDRESS: Address = address!("4b53540000000000000000000000000000000008");
 
@@ -44,7 +48,7 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 7] {
+pub fn contracts() -> [Contract; 8] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
@@ -52,6 +56,7 @@ pub fn contracts() -> [Contract; 7] {
         Contract { name: "Bond", address: BOND_ADDRESS, code: Bond::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Audit", address: AUDIT_ADDRESS, code: Audit::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Channel", address: CHANNEL_ADDRESS, code: Channel::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Touchstone", address: TOUCHSTONE_ADDRESS, code: Touchstone::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Referee", address: REFEREE_ADDRESS, code: Referee::DEPLOYED_BYTECODE.clone() },
     ]
 }
@@ -73,6 +78,7 @@ mod tests {
             include_str!("../artifacts/Bond.json"),
             include_str!("../artifacts/Audit.json"),
             include_str!("../artifacts/Channel.json"),
+            include_str!("../artifacts/Touchstone.json"),
             include_str!("../artifacts/Referee.json"),
         ];
         assert_eq!(artifacts.len(), contracts().len());
@@ -88,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_contracts_know_each_other_by_their_addresses() {
-        let [providers, market, beacon, bond, audit, channel, referee] = contracts();
+        let [providers, market, beacon, bond, audit, channel, touchstone, referee] = contracts();
         let calls = |from: &Contract, to: &Contract| {
             let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
             from.code.windows(needle.len()).any(|window| window == needle)
@@ -97,7 +103,7 @@ mod tests {
         assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
         assert!(calls(&audit, &beacon));
         assert!(calls(&bond, &market) && calls(&bond, &audit));
-        assert!(calls(&referee, &bond));
+        assert!(calls(&referee, &bond) && calls(&touchstone, &beacon));
         assert!(calls(&channel, &audit) && calls(&audit, &channel));
     }
 

@@ -8,6 +8,7 @@ import {Channel} from "../src/Channel.sol";
 import {Market} from "../src/Market.sol";
 import {Providers} from "../src/Providers.sol";
 import {Referee} from "../src/Referee.sol";
+import {Touchstone} from "../src/Touchstone.sol";
 import {Test} from "./Test.sol";
 
 /// @title What these tests ran is what genesis deploys
@@ -21,6 +22,7 @@ contract ArtifactsTest is Test {
         _same("artifacts/Audit.json", type(Audit).runtimeCode, type(Audit).creationCode);
         _same("artifacts/Channel.json", type(Channel).runtimeCode, type(Channel).creationCode);
         _same("artifacts/Referee.json", type(Referee).runtimeCode, type(Referee).creationCode);
+        _same("artifacts/Touchstone.json", type(Touchstone).runtimeCode, type(Touchstone).creationCode);
     }
 
     function _same(string memory path, bytes memory runtime, bytes memory creation) private view {

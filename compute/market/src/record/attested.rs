@@ -11,6 +11,8 @@ use alloy_rlp::{Encodable, RlpDecodable, RlpEncodable};
 use serde::{Deserialize, Serialize};
 
 const DOMAIN: &[u8] = b"keystead/proved/v1";
+/// Statements in one record: three checkers for each of 33 devices.
+pub const STATEMENTS_MAX: usize = 99;
 
 /// What was measured, when, by whom; without a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]
@@ -156,4 +158,28 @@ impl Attested {
         let signer = signature.recover_address_from_prehash(&self.statement.signing_hash(trust.chain_id));
         if signer.is_ok_and(|signer| signer == checker) { Ok(Proved(self.statement)) } else { Err(wrong) }
     }
+}
+
+/// What enough checkers agree on: for each device the lowest of the bands that distinct checkers stated about its newest challenge, if there are at
+/// least `quorum` of them. With fewer statements a device has proved nothing.
+#[must_use]
+pub fn agreed(proved: &[Proved], quorum: usize) -> Vec<Proved> {
+    let mut agreed: Vec<Proved> = Vec::new();
+    let mut devices: Vec<u8> = proved.iter().map(|proved| proved.0.device).collect();
+    devices.sort_unstable();
+    devices.dedup();
+    for device in devices {
+        let of_device = || proved.iter().map(Proved::statement).filter(move |statement| statement.device == device);
+        let Some(newest) = of_device().max_by_key(|statement| statement.height) else { continue };
+        let same: Vec<&Statement> = of_device().filter(|statement| statement.challenge == newest.challenge).collect();
+        let mut checkers: Vec<Address> = same.iter().map(|statement| statement.checker).collect();
+        checkers.sort_unstable();
+        checkers.dedup();
+        if checkers.len() < quorum.max(1) {
+            continue;
+        }
+        let bands = same.iter().fold(newest.bands, |bands, statement| bands.lower(statement.bands));
+        agreed.push(Proved(Statement { bands, ..*newest }));
+    }
+    agreed
 }

@@ -23,10 +23,10 @@ use sets::Kernel;
 
 /// The only version of the format.
 pub const VERSION: u16 = 1;
-/// Longest encoding accepted, bytes: a full machine with 32 adapters and all measurements has less than half.
+/// Longest encoding accepted, bytes: a full machine with 32 adapters and all measurements has less.
 pub const ENCODED_BYTES_MAX: usize = 32_768;
-/// Measurements in one record: one for each device.
-pub const ATTESTED_MAX: usize = 33;
+/// Measurements in one record: three checkers' for each device.
+pub const ATTESTED_MAX: usize = attested::STATEMENTS_MAX;
 const HASH_DOMAIN: &[u8] = b"keystead/capability/v1";
 
 /// Why bytes are no capability record. The provider was wrong; nothing to retry.
@@ -123,6 +123,14 @@ pub enum Error {
         /// The price given, smallest units.
         got: U256,
     },
+    /// Measurements of two rounds: devices that were measured one after the other may be one.
+    #[error("measurements of one record are of different heights: got={got} first={expected}")]
+    OtherRound {
+        /// A height.
+        got: u64,
+        /// The height of the first.
+        expected: u64,
+    },
     /// A measurement of a device that the record does not have.
     #[error("measurement of a device that is not there: device={device} devices={devices}")]
     NoSuchDevice {
@@ -143,7 +151,7 @@ pub struct Draft {
     pub issued_height: u64,
     /// What the provider says.
     pub claimed: Claimed,
-    /// What others measured, strictly ascending by device: at most [`ATTESTED_MAX`].
+    /// What others measured, strictly ascending by device and checker, all at one height: at most [`ATTESTED_MAX`].
     pub attested: Vec<Attested>,
 }
 
@@ -170,8 +178,12 @@ impl Record {
         draft.claimed.check()?;
         text::count("attested", draft.attested.len(), 0, ATTESTED_MAX)?;
         let devices = draft.claimed.adapters.len().saturating_add(1);
+        let expected = draft.attested.first().map(|entry| entry.statement.height).unwrap_or_default();
         for entry in &draft.attested {
-            let Statement { provider, device, .. } = entry.statement;
+            let Statement { provider, device, height: got, .. } = entry.statement;
+            if got != expected {
+                return Err(Error::OtherRound { got, expected });
+            }
             if usize::from(device) >= devices {
                 return Err(Error::NoSuchDevice { device, devices });
             }
@@ -179,7 +191,7 @@ impl Record {
                 return Err(Error::OtherAccount { got: provider, expected: draft.provider });
             }
         }
-        text::ascending("attested", draft.attested.iter().map(|entry| entry.statement.device))?;
+        text::ascending("attested", draft.attested.iter().map(|entry| (entry.statement.device, entry.statement.checker)))?;
         let record = Self(draft);
         let got_bytes = record.encode().len();
         if got_bytes > ENCODED_BYTES_MAX { Err(Error::TooLong { got_bytes }) } else { Ok(record) }
@@ -242,7 +254,7 @@ impl Record {
         hash_of(&self.encode())
     }
 
-    /// The measurements that this reader believes; the others are left out.
+    /// The measurements that this reader believes; the others are left out. One checker alone may lie: [`attested::agreed`] joins them.
     #[must_use]
     pub fn proved(&self, trust: Trust<'_>) -> Vec<Proved> {
         self.attested.iter().filter_map(|entry| entry.prove(self.provider, trust).ok()).collect()

@@ -7,18 +7,26 @@
 //! matrix, a third value, some rows opened. All devices of an owner are challenged by one value, so none can answer for another in time.
 //! Spec: specs/0010-capability.md §6.
 //!
+//! [`round`] is one owner's proof with all its devices: what holds it together, who checks it, and what it proves. [`due`] says when the next one
+//! is.
+//!
 //! # Not here
-//! Who sends what when, the WGSL kernel, and signatures of checkers.
+//! Who sends what when (`node`), kernels of devices (`keystead-runner`), and signatures of checkers.
 
 pub mod arithmetic;
 pub mod challenge;
+pub mod due;
 pub mod prover;
+pub mod round;
 mod tree;
 pub mod verify;
 
 #[cfg(test)]
+mod round_tests;
+#[cfg(test)]
 mod tests;
 
 pub use challenge::{Challenge, Shape};
-pub use prover::{Answer, Prover};
+pub use prover::{Answer, Commitment, Prover};
+pub use round::{Facts, Published, Recorded};
 pub use verify::{Committed, Error, Times, Verified, prove_all, read_answer, verify};

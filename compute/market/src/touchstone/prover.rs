@@ -1,7 +1,7 @@
 //! The reference prover: the chain on the processor, word for word what a kernel must give.
 
 use super::{
-    arithmetic::{dot, mix, seeded_row, to_bytes},
+    arithmetic::{Key, dot, mix, seeded_row, to_bytes},
     challenge::Challenge,
     tree::Tree,
 };
@@ -53,18 +53,81 @@ impl Answer {
 /// Row-major words of one matrix.
 pub type Matrix = Vec<u32>;
 
-/// A prover that holds everything that it was asked to hold.
-pub struct Prover {
+/// What a prover committed to: a tree over the rows of all products. It holds no row, so a device may hold them.
+pub struct Commitment {
     challenge: Challenge,
-    /// The results of the products; the seeded matrix is not kept.
-    pub(super) matrices: Vec<Matrix>,
     tree: Tree,
 }
 
-impl core::fmt::Debug for Prover {
+impl core::fmt::Debug for Commitment {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Prover").field("challenge", &self.challenge).finish_non_exhaustive()
+        f.debug_struct("Commitment").field("challenge", &self.challenge).finish_non_exhaustive()
     }
+}
+
+impl Commitment {
+    /// Takes the contents of the leaves in order: `blake3` of each row of each product. `None` unless there is one for each row.
+    #[must_use]
+    pub fn new(challenge: Challenge, contents: &[B256]) -> Option<Self> {
+        let whole = contents.len() == challenge.shape.rows() as usize;
+        whole.then(|| Self { challenge, tree: Tree::new(contents) })
+    }
+
+    /// The challenge.
+    #[must_use]
+    pub const fn challenge(&self) -> &Challenge {
+        &self.challenge
+    }
+
+    /// The first commitment.
+    #[must_use]
+    pub fn root(&self) -> B256 {
+        self.tree.root()
+    }
+
+    /// Key of the vectors that a later beacon value gives.
+    #[must_use]
+    pub fn vector_key(&self, beacon: B256) -> Key {
+        self.challenge.vector_key(self.root(), beacon)
+    }
+
+    /// Indices of the rows that the third beacon value draws, ascending: what the holder must give to [`Self::open`].
+    #[must_use]
+    pub fn drawn_rows(&self, vectors_root: B256, beacon: B256) -> Vec<u32> {
+        let drawn = self.challenge.draw(self.root(), vectors_root, beacon);
+        needed(&drawn, self.challenge.shape.side()).0.into_iter().collect()
+    }
+
+    /// Opens what the third beacon value draws. `row` gives the words of a row by its index; where it gives none, the answer will be refused.
+    #[must_use]
+    pub fn open<'a>(&self, vectors: &[Vec<u32>], beacon: B256, row: impl Fn(u32) -> Option<&'a [u32]>) -> Answer {
+        let tree = vectors_tree(vectors);
+        let drawn = self.challenge.draw(self.root(), tree.root(), beacon);
+        let (rows, links) = needed(&drawn, self.challenge.shape.side());
+        let row = |index: u32| {
+            let bytes = to_bytes(row(index).unwrap_or_default()).into();
+            OpenedRow { index, bytes, path: self.tree.path(index) }
+        };
+        let vector = |link: u32| {
+            let words = vectors.get(link as usize).map(Vec::as_slice).unwrap_or_default();
+            OpenedVector { link, bytes: to_bytes(words).into(), path: tree.path(link) }
+        };
+        Answer { rows: rows.into_iter().map(row).collect(), vectors: links.into_iter().map(vector).collect() }
+    }
+}
+
+/// The second commitment: the root of the tree over the vectors.
+#[must_use]
+pub fn vectors_root(vectors: &[Vec<u32>]) -> B256 {
+    vectors_tree(vectors).root()
+}
+
+/// A prover that holds everything that it was asked to hold.
+#[derive(Debug)]
+pub struct Prover {
+    commitment: Commitment,
+    /// The results of the products; the seeded matrix is not kept.
+    pub(super) matrices: Vec<Matrix>,
 }
 
 /// The seeded matrix.
@@ -107,59 +170,50 @@ impl Prover {
         let side = challenge.shape.side() as usize;
         let rows = matrices.iter().flat_map(|matrix| matrix.chunks_exact(side));
         let tree = Tree::new(&rows.map(|row| blob_hash(&to_bytes(row))).collect::<Vec<_>>());
-        Self { challenge, matrices, tree }
+        Self { commitment: Commitment { challenge, tree }, matrices }
     }
 
     /// The first commitment.
     #[must_use]
     pub fn root(&self) -> B256 {
-        self.tree.root()
+        self.commitment.root()
     }
 
     /// The mixed matrix that a product squares.
     fn factor(&self, link: usize) -> Matrix {
         match link.checked_sub(1).and_then(|before| self.matrices.get(before)) {
             Some(matrix) => matrix.iter().copied().map(mix).collect(),
-            None => seeded(&self.challenge),
+            None => seeded(&self.commitment.challenge),
         }
     }
 
     /// The products with the vectors that a later beacon value gives: of the seeded matrix and of every result, mixed.
     #[must_use]
     pub fn vectors(&self, beacon: B256) -> Vec<Vec<u32>> {
-        let side = self.challenge.shape.side();
-        let key = self.challenge.vector_key(self.root(), beacon);
+        let shape = self.commitment.challenge.shape;
+        let side = shape.side();
+        let key = self.commitment.vector_key(beacon);
         let product = |link: u32| {
             let vector = seeded_row(&key, link, side);
             self.factor(link as usize).chunks_exact(side as usize).map(|row| dot(row, &vector)).collect()
         };
-        (0..=self.challenge.shape.links()).map(product).collect()
+        (0..=shape.links()).map(product).collect()
     }
 
     /// The second commitment.
     #[must_use]
     pub fn vectors_root(vectors: &[Vec<u32>]) -> B256 {
-        vectors_tree(vectors).root()
+        vectors_root(vectors)
     }
 
     /// Opens what the third beacon value draws.
     #[must_use]
     pub fn open(&self, vectors: &[Vec<u32>], beacon: B256) -> Answer {
-        let side = self.challenge.shape.side();
-        let tree = vectors_tree(vectors);
-        let drawn = self.challenge.draw(self.root(), tree.root(), beacon);
-        let (rows, links) = needed(&drawn, side);
-        let row = |index: u32| {
-            let matrix = index.checked_div(side).unwrap_or(0) as usize;
-            let row = index.checked_rem(side).unwrap_or(0) as usize;
-            let words = self.matrices.get(matrix).and_then(|matrix| matrix.chunks_exact(side as usize).nth(row));
-            OpenedRow { index, bytes: to_bytes(words.unwrap_or_default()).into(), path: self.tree.path(index) }
-        };
-        let vector = |link: u32| {
-            let words = vectors.get(link as usize).map(Vec::as_slice).unwrap_or_default();
-            OpenedVector { link, bytes: to_bytes(words).into(), path: tree.path(link) }
-        };
-        Answer { rows: rows.into_iter().map(row).collect(), vectors: links.into_iter().map(vector).collect() }
+        let side = self.commitment.challenge.shape.side();
+        self.commitment.open(vectors, beacon, |index| {
+            let matrix = self.matrices.get(index.checked_div(side)? as usize)?;
+            matrix.chunks_exact(side as usize).nth(index.checked_rem(side)? as usize)
+        })
     }
 }
 

@@ -8,7 +8,7 @@
 //! bytes, and kills the process at the deadline, on a stop, or when it is dropped. The child side ([`worker_main`]) first takes from itself
 //! what it does not need, layer by layer, and says what it could ([`Isolation`], docs/sandbox.md): it has no environment, no folder, no keys, no network and no files
 //! but three pipes and, for `wgsl/1`, a graphics driver. It leaves when its input ends, so it cannot outlive its parent. One worker
-//! serves the units of one job and no other.
+//! serves the units of one job and no other. A [`Touchstone`] is the same for the proof of hardware, whose programs are our own.
 //!
 //! # Invariants
 //! - Job code is parsed, compiled and run only in the child.
@@ -29,6 +29,7 @@ mod report;
 mod runtime;
 mod sandbox;
 mod session;
+mod touchstone;
 #[cfg(feature = "wasm")]
 mod wasm;
 #[cfg(feature = "wasm")]
@@ -45,6 +46,7 @@ pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};
 pub use sandbox::hide_memory;
 pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
+pub use touchstone::{Task, Touchstone};
 pub use worker::{confine, worker_main};
 
 /// The subcommand under which the binary becomes a worker; its only argument is the runtime's name (`wasm/1`, `wgsl/1`).

@@ -1,14 +1,19 @@
 //! What parent and worker say to each other, one message a frame.
 //!
 //! # Protocol
-//! The worker says [`Reply::Ready`], then answers one [`Request`] at a time, in order. `Begin` may come once: a second job needs a second
-//! process.
+//! The worker says [`Reply::Ready`], then answers one [`Request`] at a time, in order. `Begin` or `TouchstoneBegin` may come once: a second job needs
+//! a second process.
 
-use crate::{failure::Failure, isolation::LayerReport, report::SelfTest};
+use crate::{
+    failure::Failure,
+    isolation::LayerReport,
+    report::SelfTest,
+    touchstone::{Range, Task},
+};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 2;
+pub(crate) const PROTOCOL: u16 = 3;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +33,19 @@ pub(crate) enum Request {
     Unit,
     /// Run some workgroups of a unit on the reference. Payload: the unit input. The answer's payload: pairs of index and word, see [`Words`].
     Workgroups(Vec<[u32; 3]>),
+    /// Prepare the proof of hardware on one device.
+    TouchstoneBegin(Task),
+    /// Compute some products of it. The answer's payload: the hashes of their rows; none once all were given.
+    TouchstoneStep,
+    /// Multiply matrices with vectors. The answer's payload: the words.
+    TouchstoneVectors {
+        /// Key of the vectors.
+        key: [u32; 8],
+        /// Which matrices.
+        range: Range,
+    },
+    /// Give rows. The answer's payload: their words, in this order.
+    TouchstoneRows(Vec<u32>),
 }
 
 /// On what a job runs.
@@ -51,12 +69,12 @@ pub(crate) enum Reply {
     },
     /// Answer to `Probe`.
     SelfTest(Box<SelfTest>),
-    /// Answer to `Begin`.
+    /// Answer to `Begin` and `TouchstoneBegin`.
     Begun {
-        /// The engine with its version and configuration.
+        /// The engine with its version and configuration, or the device.
         engine: String,
     },
-    /// Answer to `Unit`. Payload: the output.
+    /// Answer to `Unit`, and to what follows a `TouchstoneBegin`. Payload: the output.
     Done(Usage),
     /// Answer to any request.
     Failed(Failure),

@@ -108,7 +108,7 @@ impl Stop {
         self.frozen.send_replace(frozen);
     }
 
-    async fn stopped(&self) -> Failure {
+    pub(crate) async fn stopped(&self) -> Failure {
         let mut asked = self.asked.subscribe();
         let asked = asked.wait_for(Option::is_some);
         let late = async {
@@ -271,12 +271,12 @@ async fn run_unit(
     }
 }
 
-async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub(crate) async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let late = || Failure::provider(format_args!("the worker does not read: waited_ms={TRANSFER_MS_MAX}"));
     tokio::time::timeout(Duration::from_millis(TRANSFER_MS_MAX), sending).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn timed<T>(ms: u64, which: Limit, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) async fn timed<T>(ms: u64, which: Limit, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let late = Failure::LimitHit { which, limit: ms, got: None };
     tokio::time::timeout(Duration::from_millis(ms), answer).await.unwrap_or(Err(late))
 }
@@ -303,7 +303,7 @@ async fn awake<T>(ms: u64, stop: &Stop, answer: impl Future<Output = Result<T, F
     }
 }
 
-fn unexpected(reply: &Reply) -> Failure {
+pub(crate) fn unexpected(reply: &Reply) -> Failure {
     Failure::provider(format_args!("the worker answered out of turn: {reply:?}"))
 }
 

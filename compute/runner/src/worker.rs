@@ -11,6 +11,7 @@ use crate::{
     message::{PROTOCOL, Reply, Request, Usage},
     runtime::{Prepared, Runtime, engine},
     sandbox::{self, Confinement},
+    touchstone::{Chain, Task, processor::Processor},
 };
 use keystead_job::JobSpec;
 use std::{ffi::OsString, io::Write, sync::mpsc, time::Instant};
@@ -123,22 +124,43 @@ fn serve(
             return;
         }
     };
-    let mut prepared = None;
+    let mut begun = Begun::Nothing;
     let mut reply = (Reply::Ready { protocol: PROTOCOL, layers }, Vec::new());
     while frame::write(&mut frames, &reply.0, &reply.1).is_ok() {
         let Ok((request, payload)) = requests.recv() else {
             return;
         };
-        reply = answer(&mut *engine, &mut prepared, cores, request, payload)
+        reply = answer(&mut *engine, &mut begun, cores, request, payload)
             .unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()));
     }
 }
 
-type Ready = (JobSpec, Box<dyn Prepared>);
+/// What this process works on: one thing in its life.
+enum Begun {
+    Nothing,
+    Job(JobSpec, Box<dyn Prepared>),
+    Touchstone(Box<dyn Chain>),
+}
+
+impl Begun {
+    fn job(&mut self) -> Result<(&JobSpec, &mut dyn Prepared), Failure> {
+        match self {
+            Self::Job(spec, job) => Ok((spec, &mut **job)),
+            _ => Err(Failure::provider("no job was begun")),
+        }
+    }
+
+    fn touchstone(&mut self) -> Result<&mut dyn Chain, Failure> {
+        match self {
+            Self::Touchstone(chain) => Ok(&mut **chain),
+            _ => Err(Failure::provider("no challenge was begun")),
+        }
+    }
+}
 
 fn answer(
     engine: &mut dyn Runtime,
-    prepared: &mut Option<Ready>,
+    begun: &mut Begun,
     cores: u64,
     request: Request,
     mut payload: Vec<u8>,
@@ -146,9 +168,7 @@ fn answer(
     match request {
         Request::Probe => Ok((Reply::SelfTest(Box::new(engine.probe()?)), Vec::new())),
         Request::Begin { spec, program_bytes, engine: on } => {
-            if prepared.is_some() {
-                return Err(Failure::provider("a worker serves one job only"));
-            }
+            only_once(begun)?;
             let spec = JobSpec::decode(&spec).map_err(Failure::provider)?;
             if program_bytes as usize > payload.len() {
                 return Err(Failure::provider("the program is longer than the frame"));
@@ -156,13 +176,11 @@ fn answer(
             let common = payload.split_off(program_bytes as usize);
             let job = engine.prepare(&spec, &payload, common, on)?;
             let engine = job.engine();
-            *prepared = Some((spec, job));
+            *begun = Begun::Job(spec, job);
             Ok((Reply::Begun { engine }, Vec::new()))
         }
         Request::Unit => {
-            let Some((spec, job)) = prepared else {
-                return Err(Failure::provider("no job was begun"));
-            };
+            let (spec, job) = begun.job()?;
             backstop(spec, cores)?;
             let started = Instant::now();
             let mut done = job.run(&payload)?;
@@ -170,15 +188,55 @@ fn answer(
             Ok((Reply::Done(done.usage), done.output))
         }
         Request::Workgroups(workgroups) => {
-            let Some((spec, job)) = prepared else {
-                return Err(Failure::provider("no job was begun"));
-            };
+            let (spec, job) = begun.job()?;
             backstop(spec, cores)?;
             let started = Instant::now();
             let words = job.run_workgroups(&payload, &workgroups)?;
             let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             Ok((Reply::Done(Usage { fuel: 0, wall_us }), words.encode()))
         }
+        Request::TouchstoneBegin(task) => {
+            only_once(begun)?;
+            let chain = chain(task)?;
+            let engine = chain.device();
+            *begun = Begun::Touchstone(chain);
+            Ok((Reply::Begun { engine }, Vec::new()))
+        }
+        Request::TouchstoneStep => {
+            let started = Instant::now();
+            touched(started, begun.touchstone()?.step()?)
+        }
+        Request::TouchstoneVectors { key, range } => {
+            let started = Instant::now();
+            touched(started, begun.touchstone()?.vectors(key, range)?)
+        }
+        Request::TouchstoneRows(rows) => {
+            let started = Instant::now();
+            touched(started, begun.touchstone()?.rows(&rows)?)
+        }
+    }
+}
+
+fn only_once(begun: &Begun) -> Result<(), Failure> {
+    match begun {
+        Begun::Nothing => Ok(()),
+        _ => Err(Failure::provider("a worker serves one job only")),
+    }
+}
+
+fn touched(started: Instant, bytes: Vec<u8>) -> Result<(Reply, Vec<u8>), Failure> {
+    let wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Ok((Reply::Done(Usage { fuel: 0, wall_us }), bytes))
+}
+
+/// The chain of a device: 0 is the processor, the others are adapters.
+fn chain(task: Task) -> Result<Box<dyn Chain>, Failure> {
+    match task.device.checked_sub(1) {
+        None => Ok(Box::new(Processor::new(task)?)),
+        #[cfg(feature = "wgsl")]
+        Some(adapter) => Ok(Box::new(crate::wgsl::Adapter::new(task, usize::from(adapter))?)),
+        #[cfg(not(feature = "wgsl"))]
+        Some(_) => Err(Failure::provider("this binary was built without runtime wgsl/1")),
     }
 }
 

@@ -9,6 +9,8 @@
 mod machine;
 #[path = "workers/process.rs"]
 mod process;
+#[path = "workers/touchstone.rs"]
+mod touchstone;
 #[path = "workers/wasm.rs"]
 mod wasm;
 #[path = "workers/wgsl.rs"]
@@ -38,7 +40,7 @@ fn main() -> ExitCode {
     let words: Vec<String> = arguments.filter_map(|word| word.into_string().ok()).collect();
     let filter = words.iter().find(|word| !word.starts_with('-'));
     let wanted = |name: &str| filter.is_none_or(|filter| name.contains(filter.as_str()));
-    let all = [wasm::TESTS, wgsl::TESTS, process::TESTS].concat();
+    let all = [wasm::TESTS, wgsl::TESTS, touchstone::TESTS, process::TESTS].concat();
     let chosen: Vec<Test> = all.into_iter().filter(|(name, _)| wanted(name)).collect();
     if words.iter().any(|word| word == "--list") {
         chosen.iter().for_each(|(name, _)| println!("{name}: test"));

@@ -88,9 +88,9 @@ impl Complaints {
 }
 
 /// A device with error handling.
-struct Gpu {
-    device: wgpu::Device,
-    queue: wgpu::Queue,
+pub(super) struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
     complaints: Complaints,
     binding_bytes_max: u64,
 }
@@ -99,8 +99,13 @@ impl Gpu {
     /// Opens the best adapter with the limits that the job declares, no more.
     fn open(found: &[Found], limits: Limits) -> Result<Self, Failure> {
         let best = found.first().ok_or_else(|| Failure::NoAdapter { why: "no adapter".to_owned() })?;
-        let has = best.adapter.limits();
         let wish = limits.memory_bytes_max.min(INPUT_BYTES_MAX).max(limits.output_bytes_max.saturating_add(WORD));
+        Self::open_one(best, wish)
+    }
+
+    /// Opens an adapter for bindings and buffers up to `wish` bytes, or as large as it has them.
+    pub(super) fn open_one(on: &Found, wish: u64) -> Result<Self, Failure> {
+        let has = on.adapter.limits();
         let binding_bytes_max = wish.min(has.max_storage_buffer_binding_size).min(has.max_buffer_size);
         let required_limits = wgpu::Limits {
             max_storage_buffers_per_shader_stage: 4,
@@ -116,8 +121,8 @@ impl Gpu {
             ..wgpu::Limits::downlevel_webgl2_defaults()
         };
         let descriptor = wgpu::DeviceDescriptor { required_limits, ..wgpu::DeviceDescriptor::default() };
-        let (device, queue) = pollster::block_on(best.adapter.request_device(&descriptor))
-            .map_err(|error| Failure::provider(format_args!("{}: {error}", best.summary())))?;
+        let (device, queue) = pollster::block_on(on.adapter.request_device(&descriptor))
+            .map_err(|error| Failure::provider(format_args!("{}: {error}", on.summary())))?;
         let complaints = Complaints::default();
         let lost = complaints.clone();
         device.set_device_lost_callback(move |reason, text| lost.add(format!("device lost: {reason:?} {text}")));
@@ -127,7 +132,7 @@ impl Gpu {
     }
 
     /// Runs something that talks to the driver; `blame` says whose fault a validation error is.
-    fn guarded<T>(&self, blame: fn(String) -> Failure, step: impl FnOnce() -> T) -> Result<T, Failure> {
+    pub(super) fn guarded<T>(&self, blame: fn(String) -> Failure, step: impl FnOnce() -> T) -> Result<T, Failure> {
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -152,7 +157,7 @@ impl Gpu {
         self.complaints.check()
     }
 
-    fn buffer(&self, bytes: u64, usage: BufferUsages) -> Result<wgpu::Buffer, Failure> {
+    pub(super) fn buffer(&self, bytes: u64, usage: BufferUsages) -> Result<wgpu::Buffer, Failure> {
         if bytes > self.binding_bytes_max {
             return Err(Failure::provider(format_args!(
                 "the device cannot bind so large a buffer: needed_bytes={bytes} available_bytes={}",
@@ -163,8 +168,33 @@ impl Gpu {
         self.guarded(Failure::provider, || self.device.create_buffer(&descriptor))
     }
 
+    /// Waits for what was submitted (the parent has the deadline), and gives the bytes of a buffer that can be read to `take`.
+    pub(super) fn read<T>(
+        &self,
+        readback: &wgpu::Buffer,
+        submitted: wgpu::SubmissionIndex,
+        take: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T, Failure> {
+        let (sender, mapped) = mpsc::channel();
+        readback.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver lives until the end of this function.
+            let _ = sender.send(result);
+        });
+        let wait = PollType::Wait { submission_index: Some(submitted), timeout: None };
+        self.device.poll(wait).map_err(Failure::driver)?;
+        self.complaints.check()?;
+        match mapped.try_recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Err(Failure::driver(error)),
+            Err(error) => return Err(Failure::driver(format_args!("the output was not mapped: {error}"))),
+        }
+        let taken = take(&readback.get_mapped_range(..).map_err(Failure::driver)?);
+        readback.unmap();
+        Ok(taken)
+    }
+
     /// A buffer with these bytes; an empty input becomes one zero word.
-    fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer, Failure> {
+    pub(super) fn filled(&self, bytes: &[u8]) -> Result<wgpu::Buffer, Failure> {
         let buffer = self.buffer(bound_bytes(bytes.len() as u64), BufferUsages::STORAGE | BufferUsages::COPY_DST)?;
         if !bytes.is_empty() {
             self.guarded(Failure::provider, || self.queue.write_buffer(&buffer, 0, bytes))?;
@@ -265,24 +295,8 @@ impl Kernel {
         self.gpu.queue.submit([encoder.finish()])
     }
 
-    /// Waits for the dispatch (the parent has the deadline) and copies the readback buffer.
     fn read(&self, submitted: wgpu::SubmissionIndex) -> Result<Vec<u8>, Failure> {
-        let (sender, mapped) = mpsc::channel();
-        self.readback.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver lives until the end of this function.
-            let _ = sender.send(result);
-        });
-        let wait = PollType::Wait { submission_index: Some(submitted), timeout: None };
-        self.gpu.device.poll(wait).map_err(Failure::driver)?;
-        self.gpu.complaints.check()?;
-        match mapped.try_recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(Failure::driver(error)),
-            Err(error) => return Err(Failure::driver(format_args!("the output was not mapped: {error}"))),
-        }
-        let bytes = self.readback.get_mapped_range(..).map_err(Failure::driver)?.to_vec();
-        self.readback.unmap();
-        Ok(bytes)
+        self.gpu.read(&self.readback, submitted, <[u8]>::to_vec)
     }
 }
 
@@ -317,7 +331,7 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 
-fn pipeline(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, module: naga::Module) -> wgpu::ComputePipeline {
+pub(super) fn pipeline(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, module: naga::Module) -> wgpu::ComputePipeline {
     let source = wgpu::ShaderSource::Naga(Cow::Owned(module));
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

@@ -276,7 +276,11 @@ pub(crate) async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> 
     tokio::time::timeout(Duration::from_millis(TRANSFER_MS_MAX), sending).await.unwrap_or_else(|_| Err(late()))
 }
 
-pub(crate) async fn timed<T>(ms: u64, which: Limit, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) async fn timed<T>(
+    ms: u64,
+    which: Limit,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let late = Failure::LimitHit { which, limit: ms, got: None };
     tokio::time::timeout(Duration::from_millis(ms), answer).await.unwrap_or(Err(late))
 }

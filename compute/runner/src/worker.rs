@@ -138,7 +138,7 @@ fn serve(
 /// What this process works on: one thing in its life.
 enum Begun {
     Nothing,
-    Job(JobSpec, Box<dyn Prepared>),
+    Job(Box<JobSpec>, Box<dyn Prepared>),
     Touchstone(Box<dyn Chain>),
 }
 
@@ -176,7 +176,7 @@ fn answer(
             let common = payload.split_off(program_bytes as usize);
             let job = engine.prepare(&spec, &payload, common, on)?;
             let engine = job.engine();
-            *begun = Begun::Job(spec, job);
+            *begun = Begun::Job(Box::new(spec), job);
             Ok((Reply::Begun { engine }, Vec::new()))
         }
         Request::Unit => {

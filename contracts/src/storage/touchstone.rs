@@ -73,7 +73,8 @@ mod tests {
         let layout = &artifact["storageLayout"];
         assert_eq!((&layout["storage"][0]["label"], &layout["storage"][0]["slot"]), (&"_entries".into(), &"0".into()));
         let types = layout["types"].as_object().unwrap();
-        let (_, entry) = types.iter().find(|(name, _)| name.contains("struct(Entry)_storage") && !name.contains("mapping")).unwrap();
+        let (_, entry) =
+            types.iter().find(|(name, _)| name.contains("struct(Entry)_storage") && !name.contains("mapping")).unwrap();
         let fields = [ROOT, VECTORS_ROOT, ROOT_BLOCK, ROOT_TIME, VECTORS_BLOCK, VECTORS_TIME];
         assert_eq!(entry["members"].as_array().unwrap().len(), fields.len());
         for (field, member) in fields.into_iter().zip(entry["members"].as_array().unwrap()) {

@@ -191,7 +191,10 @@ impl Record {
                 return Err(Error::OtherAccount { got: provider, expected: draft.provider });
             }
         }
-        text::ascending("attested", draft.attested.iter().map(|entry| (entry.statement.device, entry.statement.checker)))?;
+        text::ascending(
+            "attested",
+            draft.attested.iter().map(|entry| (entry.statement.device, entry.statement.checker)),
+        )?;
         let record = Self(draft);
         let got_bytes = record.encode().len();
         if got_bytes > ENCODED_BYTES_MAX { Err(Error::TooLong { got_bytes }) } else { Ok(record) }

@@ -74,7 +74,9 @@ pub enum Error {
         error: ShapeError,
     },
     /// The device filled less than four fifths of what is claimed for it.
-    #[error("device {device} fills too little of what is claimed: filled_bytes={filled_bytes} claimed_mib={claimed_mib}")]
+    #[error(
+        "device {device} fills too little of what is claimed: filled_bytes={filled_bytes} claimed_mib={claimed_mib}"
+    )]
     Memory {
         /// The device.
         device: u8,
@@ -268,7 +270,10 @@ pub fn check(published: &Published, facts: &Facts, checker: Address) -> Result<V
     for (challenge, device) in challenges.iter().zip(&published.devices) {
         let (got_bytes, max_bytes) = (device.answer.len(), answer_bytes_max(challenge));
         if got_bytes > max_bytes {
-            return Err(Error::Answer { device: device.device, error: verify::Error::TooLong { got_bytes, max_bytes } });
+            return Err(Error::Answer {
+                device: device.device,
+                error: verify::Error::TooLong { got_bytes, max_bytes },
+            });
         }
     }
     let vectors_height = vectors_height(facts.recorded.iter().map(|entry| entry.root_block)).unwrap_or(u64::MAX);

@@ -7,7 +7,7 @@
 )]
 
 use super::{
-    challenge::{Challenge, GRACE_MS, Round, Shape},
+    challenge::{Challenge, GRACE_MS, Round},
     due::{CheckerDraw, checkers, quorum},
     prover::{Prover, vectors_root},
     round::{
@@ -76,7 +76,9 @@ fn honest(height: u64, devices: &[PublishedDevice]) -> Honest {
 impl Honest {
     /// Makes vectors and openings of what the provers hold.
     fn answer(&mut self) {
-        for ((prover, entry), device) in self.provers.iter().zip(&mut self.facts.recorded).zip(&mut self.published.devices) {
+        for ((prover, entry), device) in
+            self.provers.iter().zip(&mut self.facts.recorded).zip(&mut self.published.devices)
+        {
             let vectors = prover.vectors(self.facts.vector_beacon);
             entry.vectors_root = vectors_root(&vectors);
             let mut bytes = Vec::new();
@@ -106,7 +108,10 @@ fn an_honest_round_proves_every_device_and_survives_its_encoding() {
     // 128^3 * 16 steps in 30 s are a million a second; 2.3 s for the vectors are less than a quarter of it.
     for statement in statements {
         assert_eq!((statement.provider, statement.height, statement.checker), (OWNER, 100, CHECKER));
-        assert_eq!(statement.bands.throughput.map(crate::band::Band::at_least), Some(1).filter(|_| statement.device == 0));
+        assert_eq!(
+            statement.bands.throughput.map(crate::band::Band::at_least),
+            Some(1).filter(|_| statement.device == 0)
+        );
         assert_eq!(statement.bands.memory.map(crate::band::Band::at_least), Some(1));
     }
     let bytes = honest.published.encode();
@@ -181,7 +186,10 @@ fn attack_precomputed_answer_of_another_challenge() {
     replayed.provers = earlier.provers;
     replayed.facts.recorded[0].root = replayed.provers[0].root();
     replayed.answer();
-    assert!(matches!(replayed.fault(), verify::Error::OtherRows { .. } | verify::Error::Vector { .. } | verify::Error::Product { .. }));
+    assert!(matches!(
+        replayed.fault(),
+        verify::Error::OtherRows { .. } | verify::Error::Vector { .. } | verify::Error::Product { .. }
+    ));
     // A root that was recorded before the challenge was known.
     let mut before = honest(100, &[device(1)]);
     before.facts.recorded[0].root_block = 100;
@@ -253,7 +261,8 @@ fn attack_statement_of_nobodys_seat_and_replay_of_an_old_one() {
     let drawn = checkers(OWNER, draw.places(9).map(|place| seated[place as usize]));
     assert_eq!(drawn.len(), 3);
     let stranger = seated.iter().find(|account| !drawn.contains(account)).copied().unwrap();
-    let trust = |oldest_s| Trust { chain_id: 1, checkers: &|account| drawn.contains(&account), oldest_s };
+    let among = |account: Address| drawn.contains(&account);
+    let trust = |oldest_s| Trust { chain_id: 1, checkers: &among, oldest_s };
     let entry = Attested { statement: *statement(1, 100, stranger, 40).statement(), signature: FixedBytes::ZERO };
     assert!(matches!(entry.prove(OWNER, trust(0)), Err(crate::record::NotProved::NotTrusted { .. })));
     let old = Attested { statement: *statement(1, 100, drawn[0], 40).statement(), signature: FixedBytes::ZERO };

@@ -43,7 +43,7 @@ impl Processor {
     pub(crate) fn new(task: Task) -> Result<Self, Failure> {
         task.check()?;
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = usize::from(task.threads).min(cores).min(THREADS_MAX).max(1);
+        let threads = usize::from(task.threads).min(cores).clamp(1, THREADS_MAX);
         let mut factor = room(task.matrix_words())?;
         let side = task.side as usize;
         in_bands(threads, side, &mut factor, |first, band| {
@@ -77,7 +77,7 @@ impl Processor {
         Ok(())
     }
 
-    fn left(&self) -> usize {
+    const fn left(&self) -> usize {
         (self.task.links as usize).saturating_sub(self.products.len())
     }
 }
@@ -139,9 +139,9 @@ impl Chain for Processor {
         for index in indices {
             let (link, row) = (index.checked_div(self.task.side), index.checked_rem(self.task.side));
             let product = link.and_then(|link| self.products.get(link as usize));
-            let words = product.zip(row).and_then(|(product, row)| {
-                product.chunks_exact(self.task.side as usize).nth(row as usize)
-            });
+            let words = product
+                .zip(row)
+                .and_then(|(product, row)| product.chunks_exact(self.task.side as usize).nth(row as usize));
             let words = words.ok_or_else(|| Failure::provider(format_args!("no such row: index={index}")))?;
             bytes.extend(words.iter().flat_map(|word| word.to_le_bytes()));
         }

@@ -113,7 +113,8 @@ impl Touchstone {
     pub async fn rows(&mut self, indices: &[u32]) -> Result<Vec<Vec<u32>>, Failure> {
         let (got, max) = (indices.len(), ROWS_ASKED_MAX);
         let count = u32::try_from(got).ok().filter(|_| got <= max);
-        let count = count.ok_or_else(|| Failure::provider(format_args!("too many rows at once: got={got} max={max}")))?;
+        let count =
+            count.ok_or_else(|| Failure::provider(format_args!("too many rows at once: got={got} max={max}")))?;
         let row_bytes = self.task.side.saturating_mul(4);
         let bytes = self.ask(&Request::TouchstoneRows(indices.to_vec()), row_bytes.saturating_mul(count)).await?;
         rows_of(&bytes, row_bytes, count)

@@ -331,7 +331,11 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 
-pub(super) fn pipeline(device: &wgpu::Device, layout: &wgpu::BindGroupLayout, module: naga::Module) -> wgpu::ComputePipeline {
+pub(super) fn pipeline(
+    device: &wgpu::Device,
+    layout: &wgpu::BindGroupLayout,
+    module: naga::Module,
+) -> wgpu::ComputePipeline {
     let source = wgpu::ShaderSource::Naga(Cow::Owned(module));
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor { label: None, source });
     let layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {

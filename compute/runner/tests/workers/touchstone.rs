@@ -1,13 +1,13 @@
 //! The proof of hardware in real workers: every device gives the words of the reference, and can be stopped at any moment.
 
 use crate::machine::{block_on, command};
+use alloy_primitives::{Address, B256};
 use keystead_market::touchstone::{
     Challenge, Commitment, Prover, Shape,
     arithmetic::to_bytes,
     challenge::{OPENED, Round},
     verify::{Committed, Times, verify},
 };
-use alloy_primitives::{Address, B256};
 use keystead_runner::{Failure, Stop, Task, Touchstone};
 use std::collections::BTreeMap;
 
@@ -84,8 +84,8 @@ fn the_processor_gives_the_words_of_the_reference_whatever_the_size_and_the_thre
 
 /// On a machine without a graphics driver there is nothing to compare; the kernels themselves are compared by the interpreter.
 fn has_adapter() -> bool {
-    let probing = keystead_runner::probe(&command(), keystead_job::Runtime::Wgsl1);
-    let test = block_on(probing).unwrap();
+    let command = command();
+    let test = block_on(keystead_runner::probe(&command, keystead_job::Runtime::Wgsl1)).unwrap();
     let has = !test.adapters.is_empty();
     if !has {
         println!("no adapter here: not tested");

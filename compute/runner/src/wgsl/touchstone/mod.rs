@@ -72,7 +72,20 @@ impl Adapter {
         let products = Vec::new();
         let running = None;
         let chain = Self {
-            task, name, gpu, layout, fill, mix, product, vector, side, factor, products, readbacks, running, threads,
+            task,
+            name,
+            gpu,
+            layout,
+            fill,
+            mix,
+            product,
+            vector,
+            side,
+            factor,
+            products,
+            readbacks,
+            running,
+            threads,
         };
         chain.seed()?;
         Ok(chain)
@@ -121,7 +134,7 @@ impl Adapter {
         Ok(())
     }
 
-    fn readback(&self, link: usize) -> &wgpu::Buffer {
+    const fn readback(&self, link: usize) -> &wgpu::Buffer {
         let [even, odd] = &self.readbacks;
         if link.is_multiple_of(2) { even } else { odd }
     }
@@ -219,7 +232,10 @@ impl Chain for Adapter {
         let side = self.task.side;
         let last = range.first.saturating_add(range.count);
         if last > self.task.links.saturating_add(1) || self.products.len() < self.task.links as usize {
-            return Err(Failure::provider(format_args!("no such vectors: last={last} products={}", self.products.len())));
+            return Err(Failure::provider(format_args!(
+                "no such vectors: last={last} products={}",
+                self.products.len()
+            )));
         }
         let row_bytes = u64::from(side).saturating_mul(WORD);
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_SRC;

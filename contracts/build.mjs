@@ -24,6 +24,7 @@ const CONTRACTS = [
   { name: "Bond", source: "src/Bond.sol", genesis: true },
   { name: "Audit", source: "src/Audit.sol", genesis: true },
   { name: "Referee", source: "src/Referee.sol", genesis: true },
+  { name: "Panels", source: "src/Panels.sol", genesis: true },
   { name: "Channel", source: "src/Channel.sol", genesis: true },
   { name: "Touchstone", source: "src/Touchstone.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {UNITS_MAX} from "./AuditParameters.sol";
+import {PANEL_ROUND, UNITS_MAX} from "./AuditParameters.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
@@ -13,7 +13,7 @@ import {IAudit} from "./IAudit.sol";
 /// @title The audit
 /// @notice See `IAudit`.
 /// @dev Balance invariant: this contract's balance is at least all credits, budgets, fees of checks that are not yet
-/// revealed or concluded, and bonds of parties, and exactly that unless value was forced in.
+/// revealed or concluded, and bonds of parties, and exactly that unless value was forced in. A ballot's fee is here until it is settled.
 contract Audit is AuditViews, ReentrancyGuardTransient {
     using SafeCast for uint256;
 
@@ -44,7 +44,7 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         if (key.unit >= w.units) revert UnitUnknown(key.windowId, key.unit);
         _touch(key.windowId, key.unit, key.round);
         Case storage c = _cases[key.windowId][key.unit];
-        if (c.round != key.round) revert WrongRound(key.windowId, key.unit, c.round);
+        if (c.round != key.round || key.round >= PANEL_ROUND) revert WrongRound(key.windowId, key.unit, c.round);
         if (key.round == 0) {
             if (w.convicted) revert WrongStatus(key.windowId, Status.Convicted);
             if (!_isDrawn(key.windowId, key.unit)) revert UnitNotDrawn(key.windowId, key.unit);
@@ -67,20 +67,12 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
     function reveal(Key calldata key, Finding finding, bytes32 own, bytes32 nonce) external {
         Window storage w = _openWindow(key.windowId);
         Case storage c = _checking(key.windowId, key.unit);
-        if (c.round != key.round) revert WrongRound(key.windowId, key.unit, c.round);
-        _requireReveal(key);
-        bool isExact = w.class == EXACT;
-        bool given = finding != Finding.Compare;
-        // Exact: the contract compares. Other classes: the finding is about what the provider opened, and only a
-        // tolerance can be missed without a wrong result.
-        bool refused = isExact ? given && finding != Finding.Inconclusive : !given || !c.opened;
-        if (refused || (finding == Finding.Unpaid && w.class != TOLERANCE)) {
-            revert FindingRefused(key.windowId, key.unit, finding);
-        }
-        bytes32 hash = _checkHash(key, isExact ? uint8(finding) : 0, own, nonce);
+        if (c.round != key.round || key.round >= PANEL_ROUND) revert WrongRound(key.windowId, key.unit, c.round);
+        _requireReveal(key.windowId, key.unit, key.round);
+        _requireFinding(key.windowId, key.unit, w, c, finding);
+        bytes32 hash = _checkHash(key, w.class == EXACT ? uint8(finding) : 0, own, nonce);
         _storeReveal(key, c, hash, finding, own);
-        // Referees are paid when it is known what the ruling is.
-        if (key.round != REFEREE_ROUND) _pay(msg.sender, w.feeWei);
+        _pay(msg.sender, w.feeWei);
     }
 
     /// @inheritdoc IAudit
@@ -170,6 +162,8 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         w.budgetWei = msg.value.toUint128();
         w.checkSeconds = terms.checkSeconds;
         w.revealSeconds = terms.revealSeconds;
+        // LOSSY: at most a day, which has 17 bits.
+        w.appealSeconds = uint24(terms.appealSeconds);
         w.segments = terms.segments;
         w.commitment = opening.commitment;
         w.named = terms.named;
@@ -214,12 +208,6 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         }
     }
 
-    function _requireReveal(Key calldata key) private view {
-        (uint256 checkBy,, uint256 revealBy) = _times(key.windowId, key.unit, key.round);
-        if (block.timestamp <= checkBy) revert TooEarly(checkBy, block.timestamp);
-        if (block.timestamp > revealBy) revert TooLate(revealBy, block.timestamp);
-    }
-
     /// @dev What a checker commits to. Spec: specs/0008-audit.md, section 7.
     function _checkHash(Key calldata key, uint8 finding, bytes32 own, bytes32 nonce) private view returns (bytes32) {
         bytes memory head = abi.encodePacked(key.windowId, key.unit, key.round, key.slot);
@@ -228,7 +216,7 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
 
     function _storeReveal(Key calldata key, Case storage c, bytes32 hash, Finding finding, bytes32 own) private {
         Check storage check = _checkAt(key.windowId, key.unit, key.round, key.slot);
-        uint48 bit = _bit(key.round, key.slot);
+        uint32 bit = _bit(key.round, key.slot);
         if (c.committed & bit == 0 || c.revealed & bit != 0 || check.account != msg.sender || check.word != hash) {
             revert RevealMismatch(key.windowId, key.unit, key.slot);
         }

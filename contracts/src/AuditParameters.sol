@@ -16,9 +16,20 @@ uint32 constant UNITS_MAX = 65_536;
 uint32 constant SEGMENTS_MAX = 65_536;
 uint8 constant SLOTS = 16;
 uint8 constant SECOND_CHECKERS = 2;
-uint8 constant REFEREES = 7;
-uint8 constant QUORUM = 5;
-uint40 constant APPEAL_SECONDS = 1 hours;
+/// @dev Bounds of the time to appeal.
+uint32 constant APPEAL_SECONDS_MIN = 60;
+uint32 constant APPEAL_SECONDS_MAX = 1 days;
+/// @dev Rounds 2, 3 and 4 are panels of 31, 63 and 127 slots: `2^(round + 3) - 1`.
+uint8 constant PANEL_ROUND = 2;
+uint8 constant LAST_ROUND = 4;
+/// @dev Fees that an accusation or an appeal puts down: one for each slot of the first panel.
+uint256 constant PANEL_FEES = 31;
+/// @dev Places looked at for one slot of a panel: the first that holds a seat which may vote.
+uint8 constant PLACES_TRIED = 8;
+/// @dev Most slots that one call commits.
+uint256 constant BALLOT_SLOTS_MAX = 32;
+/// @dev Checks that a deposit pays beyond 1.5 times those expected: one whole dispute up to its first panel.
+uint256 constant CHECKS_EXTRA = 40;
 /// @dev Time for each step of a search.
 uint40 constant BISECT_SECONDS = 10 minutes;
 /// @dev Halving 65,536 segments takes 16 questions; one more for the output.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {DRAW_BLOCKS, REDRAW_BLOCKS, REFEREES, SECOND_CHECKERS} from "./AuditParameters.sol";
+import {DRAW_BLOCKS, PANEL_ROUND, REDRAW_BLOCKS, SECOND_CHECKERS} from "./AuditParameters.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Draw} from "./Draw.sol";
 import {BEACON_ADDRESS, BOND_ADDRESS} from "./Genesis.sol";
@@ -10,7 +10,7 @@ import {IBeacon} from "./IBeacon.sol";
 import {IBond} from "./IBond.sol";
 
 /// @title What the audit stores
-/// @dev The base of `Audit` and `Referee`, which work on the same storage: layout, draws, times.
+/// @dev The base of `Audit`, `Referee` and `Panels`, which work on the same storage: layout, draws, times.
 /// Spec: specs/0008-audit.md, sections 3, 5 and 6.
 abstract contract AuditStore is IAuditTypes {
     using SafeCast for uint256;
@@ -20,8 +20,6 @@ abstract contract AuditStore is IAuditTypes {
 
     uint8 internal constant EXACT = 1;
     uint8 internal constant TOLERANCE = 3;
-    uint8 internal constant REFEREE_ROUND = 2;
-    uint8 internal constant REFEREE_ABILITY = 8;
 
     /// @dev Slot 0: the windows.
     mapping(bytes32 windowId => Window) internal _windows;
@@ -47,19 +45,36 @@ abstract contract AuditStore is IAuditTypes {
     /// @dev Slot 7: searches for the wrong segment.
     mapping(bytes32 windowId => mapping(uint256 unit => Search)) internal _searches;
 
+    /// @dev Slot 8: the panels, by `_roundKey`.
+    mapping(bytes32 windowId => mapping(uint256 key => Panel)) internal _panels;
+
+    /// @dev Slot 9: the ballots, by panel and account.
+    mapping(bytes32 windowId => mapping(uint256 key => mapping(address account => Ballot))) internal _ballots;
+
+    /// @dev Slot 10: what stands behind each value, by panel and value.
+    mapping(bytes32 windowId => mapping(uint256 key => mapping(bytes32 value => Support))) internal _support;
+
     function _feeWei(uint128 priceWeiPerUnit, uint32 feePpm) internal pure returns (uint256) {
         return uint256(priceWeiPerUnit) * feePpm / Draw.PPM;
     }
 
-    /// @dev How many checkers a round has.
+    /// @dev How many checkers round 0 or 1 has.
     function _wanted(Window storage w, uint8 round) internal view returns (uint256) {
-        if (round == 0) return w.checkers;
-        return round == REFEREE_ROUND ? REFEREES : SECOND_CHECKERS;
+        return round == 0 ? w.checkers : SECOND_CHECKERS;
     }
 
     /// @dev Round 0 is drawn once for all units, a later one for its unit alone.
+    function _roundKey(uint32 unit, uint8 round) internal pure returns (uint256) {
+        return round == 0 ? 0 : (uint256(unit) << 8) | round;
+    }
+
     function _round(bytes32 id, uint32 unit, uint8 round) internal view returns (Round storage) {
-        return _rounds[id][round == 0 ? 0 : (uint256(unit) << 8) | round];
+        return _rounds[id][_roundKey(unit, round)];
+    }
+
+    /// @dev Slots of the panel that a round is: 31, 63, 127.
+    function _panelSlots(uint8 round) internal pure returns (uint256) {
+        return (uint256(1) << (round + 3)) - 1;
     }
 
     function _checkKey(uint32 unit, uint8 round, uint8 j) internal pure returns (uint256) {
@@ -67,13 +82,13 @@ abstract contract AuditStore is IAuditTypes {
     }
 
     /// @dev The 16 bits of a round in a mask of slots.
-    function _slots(uint48 mask, uint8 round) internal pure returns (uint16) {
+    function _slots(uint32 mask, uint8 round) internal pure returns (uint16) {
         // LOSSY: 16 bits are meant.
         return uint16(mask >> (16 * round));
     }
 
-    function _bit(uint8 round, uint8 j) internal pure returns (uint48) {
-        return uint48(1) << (16 * round + j);
+    function _bit(uint8 round, uint8 j) internal pure returns (uint32) {
+        return uint32(1) << (16 * round + j);
     }
 
     function _seed(bytes32 id, uint32 unit, uint8 round) internal view returns (bytes32) {
@@ -162,10 +177,25 @@ abstract contract AuditStore is IAuditTypes {
         }
     }
 
-    /// @dev Sets a check's fee aside: from a party's bond in the referees' round if there is one, else from the budget.
+    /// @dev Class exact: the contract compares, unless it could not be run. Other classes: the finding is about what the
+    /// provider opened, and only a tolerance can be missed without a wrong result.
+    function _requireFinding(bytes32 id, uint32 unit, Window storage w, Case storage c, Finding finding) internal view {
+        bool given = finding != Finding.Compare;
+        bool refused = w.class == EXACT ? given && finding != Finding.Inconclusive : !given || !c.opened;
+        if (refused || (finding == Finding.Unpaid && w.class != TOLERANCE)) revert FindingRefused(id, unit, finding);
+    }
+
+    function _requireReveal(bytes32 id, uint32 unit, uint8 round) internal view {
+        (uint256 checkBy,, uint256 revealBy) = _times(id, unit, round);
+        if (block.timestamp <= checkBy) revert TooEarly(checkBy, block.timestamp);
+        if (block.timestamp > revealBy) revert TooLate(revealBy, block.timestamp);
+    }
+
+    /// @dev Sets a fee aside: from a party's bond on a panel if there is one, else from the budget.
     function _reserveFee(bytes32 id, Window storage w, Case storage c, uint8 round) internal {
         uint128 feeWei = w.feeWei;
-        if (round == REFEREE_ROUND && c.party != address(0)) {
+        if (round >= PANEL_ROUND && c.party != address(0)) {
+            if (c.partyWei < feeWei) revert BudgetSpent(id, c.partyWei, feeWei);
             c.partyWei -= uint256(feeWei).toUint96();
             return;
         }

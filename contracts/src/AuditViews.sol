@@ -2,11 +2,15 @@
 pragma solidity 0.8.37;
 
 import {
+    APPEAL_SECONDS_MAX,
+    APPEAL_SECONDS_MIN,
     BOND_UNITS_MIN,
     CHECKERS_MAX,
+    CHECKS_EXTRA,
     FEE_PPM_MAX,
     FEE_PPM_MIN,
     NAMED_MAX,
+    PANEL_ROUND,
     PHASE_SECONDS_MAX,
     PHASE_SECONDS_MIN,
     PROBATION_UNITS,
@@ -31,9 +35,10 @@ abstract contract AuditViews is IAudit, AuditStore {
         _within(4, terms.feePpm, FEE_PPM_MIN, FEE_PPM_MAX);
         _within(5, terms.checkSeconds, PHASE_SECONDS_MIN, PHASE_SECONDS_MAX);
         _within(6, terms.revealSeconds, PHASE_SECONDS_MIN, PHASE_SECONDS_MAX);
-        _within(7, terms.segments, 1, SEGMENTS_MAX);
+        _within(7, terms.appealSeconds, APPEAL_SECONDS_MIN, APPEAL_SECONDS_MAX);
+        _within(8, terms.segments, 1, SEGMENTS_MAX);
         bool maybeNone = terms.bondWei == 0 && terms.class != TOLERANCE;
-        if (!maybeNone) _within(8, terms.bondWei, BOND_UNITS_MIN * priceWeiPerUnit, type(uint128).max);
+        if (!maybeNone) _within(9, terms.bondWei, BOND_UNITS_MIN * priceWeiPerUnit, type(uint128).max);
     }
 
     /// @inheritdoc IAudit
@@ -45,7 +50,7 @@ abstract contract AuditViews is IAudit, AuditStore {
         uint256 rate = effectiveRatePpm(provider, terms.class, terms.bondWei, terms.ratePpm);
         // Below 2^48: no term of the product is above 2^20, 2^17 and 3.
         uint256 expected = uint256(units) * rate * terms.checkers;
-        uint256 checks = (3 * expected + 2 * Draw.PPM - 1) / (2 * Draw.PPM) + 10;
+        uint256 checks = (3 * expected + 2 * Draw.PPM - 1) / (2 * Draw.PPM) + CHECKS_EXTRA;
         return checks * _feeWei(priceWeiPerUnit, terms.feePpm);
     }
 
@@ -99,6 +104,7 @@ abstract contract AuditViews is IAudit, AuditStore {
         view
         returns (address account, bool eligible, bool onDuty)
     {
+        if (key.round >= PANEL_ROUND) revert WrongRound(key.windowId, key.unit, key.round);
         if (_round(key.windowId, key.unit, key.round).drawnAt == 0) {
             revert NotDrawnYet(key.windowId, _round(key.windowId, key.unit, key.round).drawHeight);
         }
@@ -193,8 +199,7 @@ abstract contract AuditViews is IAudit, AuditStore {
     /// @dev Apart from the slots below: is it a stranger, able, new to this unit, and of another hardware?
     function _mayCheck(Window storage w, Key calldata key, IBond.Seat memory held) private view returns (bool) {
         if (held.account == address(0) || held.account == w.provider || held.account == w.customer) return false;
-        uint8 needed = key.round == REFEREE_ROUND ? REFEREE_ABILITY : w.abilities;
-        if (held.abilities & needed != needed) return false;
+        if (held.abilities & w.abilities != w.abilities) return false;
         Case storage c = _cases[key.windowId][key.unit];
         if (held.account == c.party) return false;
         for (uint8 round = 0; round < key.round; ++round) {

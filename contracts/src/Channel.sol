@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
-import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {IERC5267} from "@openzeppelin/contracts/interfaces/IERC5267.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
@@ -10,6 +8,7 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {ExactTransfer} from "./ExactTransfer.sol";
 import {IChannel} from "./IChannel.sol";
 import {IWindows} from "./IWindows.sol";
 
@@ -20,7 +19,6 @@ import {IWindows} from "./IWindows.sol";
 /// deposit into credit. Every function that changes state holds the guard: a token that calls back can do nothing here.
 contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     using SafeCast for uint256;
-    using SafeERC20 for IERC20;
 
     /// @inheritdoc IChannel
     /// @dev A genesis address (specs/0009-channel.md, section 2).
@@ -344,12 +342,7 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         uint256 neededWei = token == address(0) ? amount : 0;
         if (msg.value != neededWei) revert ValueMismatch(msg.value, neededWei);
         if (token == address(0)) return;
-        uint256 balanceBefore = IERC20(token).balanceOf(address(this));
-        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
-        uint256 balanceAfter = IERC20(token).balanceOf(address(this));
-        if (balanceAfter < balanceBefore || balanceAfter - balanceBefore != amount) {
-            revert TransferInexact(token, balanceBefore, balanceAfter, amount);
-        }
+        ExactTransfer.take(token, amount);
     }
 
     /// @dev Money out. Clears the debt before it pays; what leaves is exactly the debt, so nobody else's money can.
@@ -362,11 +355,6 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
             Address.sendValue(payable(to), amount);
             return;
         }
-        uint256 balanceBefore = IERC20(token).balanceOf(address(this));
-        IERC20(token).safeTransfer(to, amount);
-        uint256 balanceAfter = IERC20(token).balanceOf(address(this));
-        if (balanceAfter > balanceBefore || balanceBefore - balanceAfter != amount) {
-            revert TransferInexact(token, balanceBefore, balanceAfter, amount);
-        }
+        ExactTransfer.send(token, to, amount);
     }
 }

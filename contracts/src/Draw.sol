@@ -35,4 +35,14 @@ library Draw {
         // LOSSY: the rest of a division by 32 bits fits 32 bits.
         return uint32(uint256(keccak256(abi.encodePacked(seedOfRound, uint8(2), unit, j))) % places);
     }
+
+    /// @dev Which of `places` places slot `j` of a unit's panel points to at the `attempt`-th try; `places` is not zero.
+    function panelPlace(bytes32 seedOfRound, uint32 unit, uint8 j, uint8 attempt, uint32 places)
+        internal
+        pure
+        returns (uint32)
+    {
+        // LOSSY: the rest of a division by 32 bits fits 32 bits.
+        return uint32(uint256(keccak256(abi.encodePacked(seedOfRound, uint8(3), unit, j, attempt))) % places);
+    }
 }

@@ -16,7 +16,8 @@ interface IAudit is IAuditTypes {
     /// @param priceWeiPerUnit Price of a unit, in wei.
     function checkTerms(Terms calldata terms, uint128 priceWeiPerUnit) external pure;
 
-    /// @notice What a customer deposits for checks: 1.5 times those expected, rounded up, and ten.
+    /// @notice What a customer deposits for checks: 1.5 times those expected, rounded up, and
+    /// `CHECKS_EXTRA`.
     /// @param provider Who did the work.
     /// @param units Units of the window.
     /// @param priceWeiPerUnit Price of a unit, in wei.
@@ -44,7 +45,7 @@ interface IAudit is IAuditTypes {
     /// @dev If the beacon no longer keeps it, another height draws.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     function touch(bytes32 windowId, uint32 unit, uint8 round) external;
 
     /// @notice Commit to a check.
@@ -93,7 +94,7 @@ interface IAudit is IAuditTypes {
     /// @notice A round as stored.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     function roundOf(bytes32 windowId, uint32 unit, uint8 round) external view returns (Round memory);
 
     /// @notice Whether a unit is drawn. Reverts with `NotDrawnYet`.
@@ -106,7 +107,7 @@ interface IAudit is IAuditTypes {
     /// @param unit Index of the unit in the window.
     function segmentOf(bytes32 windowId, uint32 unit) external view returns (uint32);
 
-    /// @notice Who holds a slot.
+    /// @notice Who holds a slot of round 0 or 1; of panels `IPanels.panelSlot` says it.
     /// @param key Which check.
     /// @param named The named checkers of a private job in order, else empty.
     /// @return account The account; zero if the place is empty.
@@ -120,7 +121,7 @@ interface IAudit is IAuditTypes {
     /// @notice Last seconds of a unit's round: to check, to open, to reveal.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     function times(bytes32 windowId, uint32 unit, uint8 round)
         external
         view

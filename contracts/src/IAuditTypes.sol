@@ -42,6 +42,7 @@ interface IAuditTypes {
     /// @param feePpm Fee of one check in parts per million of a unit's price, `FEE_PPM_MIN` to `FEE_PPM_MAX`.
     /// @param checkSeconds Time to check, `PHASE_SECONDS_MIN` to `PHASE_SECONDS_MAX`.
     /// @param revealSeconds Time to open and reveal, the same bounds.
+    /// @param appealSeconds Time to appeal, `APPEAL_SECONDS_MIN` to `APPEAL_SECONDS_MAX`.
     /// @param segments Segments of a unit, 1 to 65,536.
     /// @param bondWei Bond behind the window: zero (classes 1 and 2, every unit drawn) or at least
     /// `BOND_UNITS_MIN` times the price of a unit.
@@ -55,6 +56,7 @@ interface IAuditTypes {
         uint32 feePpm;
         uint32 checkSeconds;
         uint32 revealSeconds;
+        uint32 appealSeconds;
         uint32 segments;
         uint128 bondWei;
         bytes32 named;
@@ -95,6 +97,7 @@ interface IAuditTypes {
     /// @param pending Units that are being looked at.
     /// @param unpaid Units that were refunded.
     /// @param convicted Whether a unit was found wrong.
+    /// @param appealSeconds As in `Terms`.
     /// @param feeWei What a check earns.
     /// @param bondWei Bond locked behind it; zero after a conviction.
     /// @param budgetWei What is left for checks.
@@ -118,6 +121,7 @@ interface IAuditTypes {
         uint32 pending;
         uint32 unpaid;
         bool convicted;
+        uint24 appealSeconds;
         uint128 feeWei;
         uint128 bondWei;
         uint128 budgetWei;
@@ -147,11 +151,12 @@ interface IAuditTypes {
 
     /// @notice A unit that is or was looked at.
     /// @param stage See `Stage`.
-    /// @param round The round that runs or ran last: 0, 1, or 2 for the referees.
+    /// @param round The round that runs or ran last: 0, 1, or 2 to 4 for the panels.
     /// @param opened Whether the provider opened it.
     /// @param extended Whether the time to check is longer since an input was asked for.
-    /// @param committed Slots that committed, 16 bits per round.
-    /// @param revealed Slots that revealed, 16 bits per round.
+    /// @param committed Slots of rounds 0 and 1 that committed, 16 bits per round.
+    /// @param revealed Slots of rounds 0 and 1 that revealed, 16 bits per round.
+    /// @param appealed The stage that somebody appealed against; `None` if nobody did.
     /// @param appealBy Last second to appeal; zero if none runs.
     /// @param segment The segment of an accusation.
     /// @param askedAt When an input was asked for; zero if never.
@@ -165,8 +170,9 @@ interface IAuditTypes {
         uint8 round;
         bool opened;
         bool extended;
-        uint48 committed;
-        uint48 revealed;
+        uint32 committed;
+        uint32 revealed;
+        Stage appealed;
         uint40 appealBy;
         uint32 segment;
         uint40 askedAt;
@@ -187,6 +193,60 @@ interface IAuditTypes {
         Finding finding;
         uint16 hardware;
         bytes32 word;
+    }
+
+    /// @notice How a panel ended.
+    enum Ending {
+        Running, // 0: it runs, or never began
+        NoRuling, // 1: no two thirds found the same
+        Ruling, // 2: they did
+        Unopened // 3: the provider did not open the unit
+    }
+
+    /// @notice A panel of referees. A slot is a vote; an account votes with all its slots by one ballot.
+    /// @param taken The slots that committed, one bit each.
+    /// @param committed Ballots.
+    /// @param revealed Of these, those that were revealed.
+    /// @param unsure Of these, those that found nothing.
+    /// @param paid Of all, those that are paid; known at its end.
+    /// @param ending How it ended.
+    /// @param ruled Whether more than two thirds of all its slots found the same.
+    /// @param value What they found: of class exact their output, else the number of the finding.
+    struct Panel {
+        uint128 taken;
+        uint8 committed;
+        uint8 revealed;
+        uint8 unsure;
+        uint8 paid;
+        Ending ending;
+        bool ruled;
+        bytes32 value;
+    }
+
+    /// @notice What an account says on a panel.
+    /// @param slots Its slots, one bit each.
+    /// @param votes How many these are.
+    /// @param seats How many seats it had when it committed.
+    /// @param finding What it found; `Compare` before.
+    /// @param revealed Whether it was revealed.
+    /// @param settled Whether it was paid or fined.
+    /// @param word The salted commitment, and what it found after the reveal.
+    struct Ballot {
+        uint128 slots;
+        uint8 votes;
+        uint32 seats;
+        Finding finding;
+        bool revealed;
+        bool settled;
+        bytes32 word;
+    }
+
+    /// @notice What stands behind one value on a panel.
+    /// @param votes Slots.
+    /// @param ballots Accounts.
+    struct Support {
+        uint8 votes;
+        uint8 ballots;
     }
 
     /// @notice A search for the wrong segment.
@@ -260,28 +320,28 @@ interface IAuditTypes {
     /// @notice The randomness of a round is known; its times run from this block.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     /// @param randomness The beacon's randomness of the height.
     event Drawn(bytes32 indexed windowId, uint32 unit, uint8 round, bytes32 randomness);
 
     /// @notice The randomness of a round was lost before anybody used it; another height draws.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     /// @param drawHeight The height whose randomness draws.
     event Redrawn(bytes32 indexed windowId, uint32 unit, uint8 round, uint40 drawHeight);
 
     /// @notice A unit came into another round.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     /// @param drawHeight The height whose randomness draws.
     event RoundBegan(bytes32 indexed windowId, uint32 unit, uint8 round, uint40 drawHeight);
 
     /// @notice A checker committed.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     /// @param slot The slot, 0 to 15.
     /// @param account The account.
     event CheckCommitted(bytes32 indexed windowId, uint32 unit, uint8 round, uint8 slot, address indexed account);
@@ -297,7 +357,7 @@ interface IAuditTypes {
     /// @notice A checker revealed.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     /// @param slot The slot, 0 to 15.
     /// @param account The account.
     /// @param finding What it found.
@@ -311,6 +371,40 @@ interface IAuditTypes {
         Finding finding,
         bytes32 own
     );
+
+    /// @notice A referee committed with some of its slots.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 2 to 4: which panel.
+    /// @param account The account.
+    /// @param slots The slots of this call, one bit each.
+    event BallotCommitted(bytes32 indexed windowId, uint32 unit, uint8 round, address indexed account, uint128 slots);
+
+    /// @notice A referee revealed.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 2 to 4: which panel.
+    /// @param account The account.
+    /// @param finding What it found.
+    /// @param own Hash of its own output.
+    event BallotRevealed(
+        bytes32 indexed windowId, uint32 unit, uint8 round, address indexed account, Finding finding, bytes32 own
+    );
+
+    /// @notice A panel ended.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param round 2 to 4: which panel.
+    /// @param ending How.
+    /// @param ruling What it found; `Compare` without a ruling.
+    event PanelEnded(bytes32 indexed windowId, uint32 unit, uint8 round, Ending ending, Finding ruling);
+
+    /// @notice Somebody paid for further panels.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param payer Who.
+    /// @param amountWei How much, in wei.
+    event Funded(bytes32 indexed windowId, uint32 unit, address indexed payer, uint256 amountWei);
 
     /// @notice A unit came to another stage.
     /// @param windowId The window.
@@ -425,7 +519,7 @@ interface IAuditTypes {
     /// @notice The unit is in another round.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param round 0, 1, or 2 for the referees.
+    /// @param round 0, 1, or 2 to 4 for the panels.
     error WrongRound(bytes32 windowId, uint32 unit, uint8 round);
 
     /// @notice The unit is beyond the end.
@@ -446,7 +540,7 @@ interface IAuditTypes {
     /// @notice This slot is not the caller's, or not its turn.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param slot The slot, 0 to 15.
+    /// @param slot The slot.
     /// @param caller Who tried.
     error NotOnDuty(bytes32 windowId, uint32 unit, uint8 slot, address caller);
 
@@ -482,6 +576,24 @@ interface IAuditTypes {
     /// @param unit Index of the unit in the window.
     /// @param slot The slot, 0 to 15.
     error RevealMismatch(bytes32 windowId, uint32 unit, uint8 slot);
+
+    /// @notice The slots of one ballot are committed with one hash.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param account The account.
+    /// @param hash The hash that stands.
+    error BallotMismatch(bytes32 windowId, uint32 unit, address account, bytes32 hash);
+
+    /// @notice A call commits at least one slot and not more than this.
+    /// @param got How many were given.
+    /// @param max Most allowed.
+    error SlotsOutOfRange(uint256 got, uint256 max);
+
+    /// @notice There is no ballot to settle: none was committed, the panel runs, or it was settled already.
+    /// @param windowId The window.
+    /// @param unit Index of the unit in the window.
+    /// @param account The account.
+    error NothingToSettle(bytes32 windowId, uint32 unit, address account);
 
     /// @notice This finding cannot be given here.
     /// @param windowId The window.

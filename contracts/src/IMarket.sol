@@ -87,7 +87,7 @@ interface IMarket {
     /// @param stopped Slot 0, bits 224-231. Whether the customer stopped it after the lease.
     /// @param doneUnits Slot 0, bits 232-255. After a stop: how many units, from the first on, the provider committed to;
     /// zero means all.
-    /// @param priceWeiPerUnit Slot 1, bits 0-127. Escrow is `units * priceWeiPerUnit` wei, and the deposit for checks
+    /// @param priceWeiPerUnit Slot 1, bits 0-127. In the smallest units of the token, if there is one. Escrow is `units * priceWeiPerUnit` wei, and the deposit for checks
     /// until an audited order is committed.
     /// @param units Slot 1, bits 128-159.
     /// @param leaseSeconds Slot 1, bits 160-191.
@@ -98,9 +98,11 @@ interface IMarket {
     /// @param resultRoot Slot 4. Hash over the unit results without salt (specs/0003-job.md); zero before.
     /// @param evidenceHash Slot 5. Hash of the customer's evidence; zero unless rejected.
     /// @param customer Slot 6, bits 0-159.
+    /// @param tokenHigh Slot 6, bits 160-255. The first 12 bytes of the token's address; zero in KST.
     /// @param provider Slot 7, bits 0-159.
     /// @param paidUnits Slot 7, bits 160-191. Of a closed order that was audited, private or stopped: the units that were
     /// paid; else zero.
+    /// @param tokenLow Slot 7, bits 192-255. The last 8 bytes of the token's address.
     struct Order {
         Status status;
         Reason reason;
@@ -122,8 +124,10 @@ interface IMarket {
         bytes32 resultRoot;
         bytes32 evidenceHash;
         address customer;
+        uint96 tokenHigh;
         address provider;
         uint32 paidUnits;
+        uint64 tokenLow;
     }
 
     /// @notice How an account's leased orders ended. One slot.
@@ -266,6 +270,25 @@ interface IMarket {
     /// @param amountWei How much, in wei.
     event Withdrawn(address indexed account, address indexed to, uint256 amountWei);
 
+    /// @notice The order is paid in an ERC-20.
+    /// @param orderId Number of the order.
+    /// @param token The ERC-20.
+    event OrderInToken(uint256 indexed orderId, address indexed token);
+
+    /// @notice An order's escrow in a token became somebody's credit, as in `Credited`.
+    /// @param orderId Number of the order.
+    /// @param account Who can withdraw it.
+    /// @param token The ERC-20.
+    /// @param amount What it got, in the token's smallest units.
+    event TokenCredited(uint256 indexed orderId, address indexed account, address indexed token, uint256 amount);
+
+    /// @notice Credit in a token was paid out.
+    /// @param account Whose credit it was.
+    /// @param token The ERC-20.
+    /// @param to Who received it.
+    /// @param amount How much, in the token's smallest units.
+    event TokenWithdrawn(address indexed account, address indexed token, address indexed to, uint256 amount);
+
     /// @notice The order does not exist.
     /// @param orderId The number given.
     error OrderUnknown(uint256 orderId);
@@ -368,6 +391,18 @@ interface IMarket {
     /// @param account The caller.
     error RecipientZero(address account);
 
+    /// @notice An order in KST is worth its price: the value of a unit is stated for orders in a token alone.
+    /// @param valueWei The value given, in wei.
+    /// @param priceWei The price, in wei.
+    error ValueNotPrice(uint256 valueWei, uint256 priceWei);
+
+    /// @notice The token moved another amount than it was told: it keeps a fee, or it lies.
+    /// @param token The ERC-20.
+    /// @param balanceBefore This contract's balance before.
+    /// @param balanceAfter This contract's balance after.
+    /// @param amount What should have moved.
+    error TransferInexact(address token, uint256 balanceBefore, uint256 balanceAfter, uint256 amount);
+
     /// @notice The register of providers that this market asks.
     function PROVIDERS() external view returns (IProviders);
 
@@ -457,6 +492,28 @@ interface IMarket {
         payable
         returns (uint256 orderId);
 
+    /// @notice Order a job that is paid in an ERC-20 for which the market was approved. The provider's listed price is one
+    /// in KST and does not bind: that a token is taken says the provider's capability record, and its lease.
+    /// @dev As `placeOrder` with a price of 1 or more in the token's smallest units; no value is sent along. Also reverts
+    /// with what the token reverted with, or with `TransferInexact`.
+    /// @param token The ERC-20; zero means KST, as `placeOrder`.
+    /// @param terms What is ordered.
+    /// @return orderId Number of the new order.
+    function placeOrderIn(address token, Terms calldata terms) external payable returns (uint256 orderId);
+
+    /// @notice Order a job with an audit that is paid in an ERC-20. Fees, deposit and bond of an audit are in KST: the value
+    /// sent along is the deposit, and they follow from what a unit is worth.
+    /// @dev As `placeOrderIn` and `placeAudited`; also reverts with `ValueNotPrice`.
+    /// @param token The ERC-20; zero means KST.
+    /// @param valueWei What a unit is worth in KST, in wei; the price itself if the order is in KST.
+    /// @param terms As in `placeOrderIn`.
+    /// @param audit The terms of the audit, whose bounds are those for a price of `valueWei`.
+    /// @return orderId Number of the new order.
+    function placeAuditedIn(address token, uint128 valueWei, Terms calldata terms, IAuditTypes.Terms calldata audit)
+        external
+        payable
+        returns (uint256 orderId);
+
     /// @notice The customer stops a leased order. The provider has `STOP_SECONDS` to commit to what it has done.
     /// @dev Leased -> Leased; the deadline to deliver becomes `STOP_SECONDS` from now, if it is not nearer already.
     /// @param orderId Number of the order.
@@ -492,6 +549,17 @@ interface IMarket {
     /// @param to Who receives it.
     function withdrawTo(address payable to) external;
 
+    /// @notice Take all of the caller's credit in a token.
+    /// @dev Reverts with `NothingToWithdraw`, what the token reverted with, or `TransferInexact`.
+    /// @param token The ERC-20.
+    function withdrawToken(address token) external;
+
+    /// @notice Take all of the caller's credit in a token to another account.
+    /// @dev As `withdrawToken`, and `RecipientZero`.
+    /// @param token The ERC-20.
+    /// @param to Who receives it.
+    function withdrawTokenTo(address token, address to) external;
+
     /// @notice An order as it stands.
     /// @dev Reverts with `OrderUnknown`.
     /// @param orderId Number of the order.
@@ -512,6 +580,18 @@ interface IMarket {
     /// @param account The account.
     /// @return Its credit in wei.
     function credit(address account) external view returns (uint256);
+
+    /// @notice What an account can withdraw in a token.
+    /// @param account The account.
+    /// @param token The ERC-20.
+    /// @return Its credit in the token's smallest units.
+    function tokenCredit(address account, address token) external view returns (uint256);
+
+    /// @notice What an order is paid in, and what its audit takes a unit for.
+    /// @param orderId Number of the order.
+    /// @return token The ERC-20; zero means KST.
+    /// @return valueWei Of an order with an audit: what a unit is worth in KST, in wei; else zero.
+    function currencyOf(uint256 orderId) external view returns (address token, uint128 valueWei);
 
     /// @notice How an account's orders ended, as provider.
     /// @param account The account.

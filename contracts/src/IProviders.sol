@@ -6,8 +6,8 @@ pragma solidity 0.8.37;
 uint128 constant HIGHEST_PRICE_WEI_PER_UNIT = 1e24;
 
 /// @title The register of providers: who offers to compute, how to reach them and at what price
-/// @notice A provider lists a machine here before customers can order from it. Listing needs no stake; stake may be
-/// added at any time and leaves again after a fixed delay.
+/// @notice A provider lists a machine here before customers can order from it. Listing costs nothing, and no money is kept
+/// here: what stands behind a provider's work is in `Bond`.
 /// @dev Deployed at genesis as runtime code over empty storage: no constructor, no immutables, no owner.
 /// Spec: specs/0004-market.md, section 3.
 interface IProviders {
@@ -29,18 +29,13 @@ interface IProviders {
     }
 
     /// @notice A provider as stored.
-    /// @dev Six slots, in this order: nodeId; capabilityHash; price, times and flag; stakeWei and unstakingWei;
-    /// unstakeAt; endpoint. The layout is part of the proof format (specs/0004-market.md, section 6).
+    /// @dev Four slots, in this order: nodeId; capabilityHash; price, times and flag; endpoint. The layout is part of the proof format (specs/0004-market.md, section 6).
     /// @param nodeId As in `Offer`.
     /// @param capabilityHash As in `Offer`.
     /// @param priceWeiPerUnit As in `Offer`.
     /// @param registeredAt Unix time in seconds of the registration; zero means never registered.
     /// @param updatedAt Unix time in seconds of the last change of the offer or of the flag.
     /// @param offering Whether new orders are taken at the moment.
-    /// @param stakeWei Stake in wei, without what is on its way out.
-    /// @param unstakingWei Stake in wei that was asked back and is not yet paid out.
-    /// @param unstakeAt Unix time in seconds from which (inclusive) `unstakingWei` can be taken; zero when there is
-    /// none.
     /// @param endpoint As in `Offer`.
     struct Provider {
         bytes32 nodeId;
@@ -49,18 +44,17 @@ interface IProviders {
         uint40 registeredAt;
         uint40 updatedAt;
         bool offering;
-        uint128 stakeWei;
-        uint128 unstakingWei;
-        uint40 unstakeAt;
         string endpoint;
     }
 
     /// @notice A provider together with its account, as `page` returns it.
     /// @param account The provider's account.
     /// @param provider The stored record.
+    /// @param bondWei Its free bond in wei: what can be locked behind new work (`IBond`).
     struct Listing {
         address account;
         Provider provider;
+        uint128 bondWei;
     }
 
     /// @notice A provider listed itself and takes orders from now on.
@@ -99,25 +93,6 @@ interface IProviders {
     /// @param account The provider's account.
     event ProviderResumed(address indexed account);
 
-    /// @notice Stake came in.
-    /// @param account The provider's account.
-    /// @param amountWei What came in, in wei.
-    /// @param stakeWei The stake after it, in wei.
-    event StakeAdded(address indexed account, uint256 amountWei, uint256 stakeWei);
-
-    /// @notice Stake was asked back and waits out the delay.
-    /// @param account The provider's account.
-    /// @param amountWei What was asked back by this call, in wei.
-    /// @param unstakingWei All that now waits, in wei.
-    /// @param unstakeAt Unix time in seconds from which (inclusive) it can be taken.
-    event UnstakeRequested(address indexed account, uint256 amountWei, uint256 unstakingWei, uint40 unstakeAt);
-
-    /// @notice Stake that had waited out the delay was paid out.
-    /// @param account The provider's account.
-    /// @param to Who received it.
-    /// @param amountWei How much, in wei.
-    event Unstaked(address indexed account, address indexed to, uint256 amountWei);
-
     /// @notice This account is already listed; use `update`.
     /// @param account The caller.
     error AlreadyRegistered(address account);
@@ -146,48 +121,19 @@ interface IProviders {
     /// @param offering The flag as it is.
     error OfferingUnchanged(address account, bool offering);
 
-    /// @notice An amount of zero wei makes no sense here.
-    /// @param account The caller.
-    error AmountZero(address account);
-
-    /// @notice More stake is asked back than there is.
-    /// @param account The caller.
-    /// @param stakeWei What there is, in wei.
-    /// @param askedWei What was asked, in wei.
-    error StakeTooSmall(address account, uint256 stakeWei, uint256 askedWei);
-
-    /// @notice There is nothing on its way out.
-    /// @param account The caller.
-    error NothingUnstaking(address account);
-
-    /// @notice The delay has not passed yet.
-    /// @param account The caller.
-    /// @param unstakeAt Unix time in seconds from which (inclusive) the call succeeds.
-    /// @param timestamp Unix time in seconds of this block.
-    error UnstakeTooEarly(address account, uint256 unstakeAt, uint256 timestamp);
-
-    /// @notice Value cannot be sent to the zero address.
-    /// @param account The caller.
-    error RecipientZero(address account);
-
     /// @notice Highest price that can be listed or agreed, in wei per unit, inclusive.
     function PRICE_WEI_PER_UNIT_MAX() external view returns (uint128);
 
     /// @notice Longest endpoint text in bytes, inclusive.
     function ENDPOINT_BYTES_MAX() external view returns (uint256);
 
-    /// @notice Seconds between asking stake back and being able to take it.
-    /// @dev Longer than the longest life of an order, so that stake cannot leave before the work it stands for is
-    /// settled.
-    function UNSTAKE_DELAY_SECONDS() external view returns (uint40);
-
     /// @notice Most providers that one call of `page` returns.
     function PAGE_COUNT_MAX() external view returns (uint256);
 
-    /// @notice List the caller as a provider that takes orders; value sent along becomes stake.
+    /// @notice List the caller as a provider that takes orders.
     /// @dev Reverts with `AlreadyRegistered`, `NodeIdZero`, `EndpointTooLong` or `PriceOutOfRange`.
     /// @param offer What to publish.
-    function register(Offer calldata offer) external payable;
+    function register(Offer calldata offer) external;
 
     /// @notice Replace the caller's offer. Orders already placed keep their agreed price.
     /// @dev Reverts with `NotRegistered`, `NodeIdZero`, `EndpointTooLong` or `PriceOutOfRange`.
@@ -201,24 +147,6 @@ interface IProviders {
     /// @notice Take new orders again.
     /// @dev Reverts with `NotRegistered` or `OfferingUnchanged`.
     function resume() external;
-
-    /// @notice Add the value sent along to the caller's stake.
-    /// @dev Reverts with `NotRegistered` or `AmountZero`.
-    function addStake() external payable;
-
-    /// @notice Ask stake back. A second request joins the first and starts the delay anew for both.
-    /// @dev Reverts with `NotRegistered`, `AmountZero` or `StakeTooSmall`.
-    /// @param amountWei How much, in wei.
-    function requestUnstake(uint256 amountWei) external;
-
-    /// @notice Take the stake whose delay has passed.
-    /// @dev Reverts with `NothingUnstaking` or `UnstakeTooEarly`, or with what the receiver reverted with.
-    function unstake() external;
-
-    /// @notice Take the stake whose delay has passed to another account.
-    /// @dev As `unstake`, and `RecipientZero`.
-    /// @param to Who receives it.
-    function unstakeTo(address payable to) external;
 
     /// @notice The stored record of a provider.
     /// @dev Reverts with `NotRegistered`.

@@ -39,7 +39,7 @@ interface IReferee is IAuditTypes {
     /// @param nonce The salt.
     function revealCanary(bytes32 windowId, uint32 unit, bytes32 own, bytes32 nonce) external payable;
 
-    /// @notice Accuse a unit, or appeal, with a bond of `REFEREES` fees sent along: the referees decide.
+    /// @notice Accuse a unit, or appeal, with a bond of `PANEL_FEES` fees sent along: panels of referees decide.
     /// @dev Accuse: anybody, by the end of round 0, a unit that nobody accused yet. Appeal: the provider of a condemned
     /// unit, or a checker whose finding a cleared unit contradicts.
     /// @param windowId The window.

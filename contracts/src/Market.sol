@@ -5,6 +5,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {Draw} from "./Draw.sol";
+import {ExactTransfer} from "./ExactTransfer.sol";
 import {AUDIT_ADDRESS, BOND_ADDRESS} from "./Genesis.sol";
 import {IAudit} from "./IAudit.sol";
 import {IAuditTypes} from "./IAuditTypes.sol";
@@ -15,8 +16,9 @@ import {HIGHEST_PRICE_WEI_PER_UNIT, IProviders} from "./IProviders.sol";
 /// @title The market
 /// @notice See `IMarket`.
 /// @dev Balance invariant: this contract's balance is at least the escrow of all open orders plus all credits, and
-/// exactly that unless value was forced in. The deposit for checks is escrow until the commitment, then the audit's. Every order reaches one final status, and only `_close` turns escrow into
-/// credit.
+/// exactly that unless value was forced in; and so, per token, is its balance of each ERC-20. The deposit for checks is
+/// escrow until the commitment, then the audit's. Every order reaches one final status, and only `_close` turns escrow into
+/// credit. What moves a token holds the guard, so a token that calls back can move nothing.
 contract Market is IMarket, ReentrancyGuardTransient {
     using SafeCast for uint256;
 
@@ -51,6 +53,8 @@ contract Market is IMarket, ReentrancyGuardTransient {
     struct AuditEntry {
         IAuditTypes.Terms terms;
         uint128 depositWei;
+        // What a unit is worth in KST: the price of an order in KST.
+        uint128 valueWei;
     }
 
     /// @dev Slot 0: how many orders there are; the next one is number `_orderCount + 1`.
@@ -71,9 +75,17 @@ contract Market is IMarket, ReentrancyGuardTransient {
     /// @dev Slot 5: the audits of orders that have one.
     mapping(uint256 orderId => AuditEntry) private _audits;
 
+    /// @dev Slot 6: what each account can withdraw in each token.
+    mapping(address account => mapping(address token => uint256)) private _tokenCredits;
+
     /// @inheritdoc IMarket
     function placeOrder(Terms calldata terms) external payable returns (uint256 orderId) {
-        return _place(terms, UNITS_MAX, 0);
+        return _place(address(0), terms, UNITS_MAX, 0);
+    }
+
+    /// @inheritdoc IMarket
+    function placeOrderIn(address token, Terms calldata terms) external payable nonReentrant returns (uint256 orderId) {
+        return _place(token, terms, UNITS_MAX, 0);
     }
 
     /// @inheritdoc IMarket
@@ -82,11 +94,32 @@ contract Market is IMarket, ReentrancyGuardTransient {
         payable
         returns (uint256 orderId)
     {
-        AUDIT.checkTerms(audit, terms.priceWeiPerUnit);
-        uint256 depositWei = AUDIT.depositWei(terms.provider, terms.units, terms.priceWeiPerUnit, audit);
-        orderId = _place(terms, AUDITED_UNITS_MAX, depositWei);
+        return _placeAudited(address(0), terms.priceWeiPerUnit, terms, audit);
+    }
+
+    /// @inheritdoc IMarket
+    function placeAuditedIn(address token, uint128 valueWei, Terms calldata terms, IAuditTypes.Terms calldata audit)
+        external
+        payable
+        nonReentrant
+        returns (uint256 orderId)
+    {
+        if (token == address(0) && valueWei != terms.priceWeiPerUnit) {
+            revert ValueNotPrice(valueWei, terms.priceWeiPerUnit);
+        }
+        _checkPrice(valueWei, 1);
+        return _placeAudited(token, valueWei, terms, audit);
+    }
+
+    function _placeAudited(address token, uint128 valueWei, Terms calldata terms, IAuditTypes.Terms calldata audit)
+        private
+        returns (uint256 orderId)
+    {
+        AUDIT.checkTerms(audit, valueWei);
+        uint256 depositWei = AUDIT.depositWei(terms.provider, terms.units, valueWei, audit);
+        orderId = _place(token, terms, AUDITED_UNITS_MAX, depositWei);
         _orders[orderId].mode = audit.named == 0 ? Mode.Audited : Mode.Private;
-        _audits[orderId] = AuditEntry({terms: audit, depositWei: depositWei.toUint128()});
+        _audits[orderId] = AuditEntry({terms: audit, depositWei: depositWei.toUint128(), valueWei: valueWei});
         emit AuditOrdered(orderId, depositWei, audit);
     }
 
@@ -115,8 +148,11 @@ contract Market is IMarket, ReentrancyGuardTransient {
     }
 
     /// @dev `UNITS_MAX` or less, and what must be sent besides the price.
-    function _place(Terms calldata terms, uint32 unitsMax, uint256 depositWei) private returns (uint256 orderId) {
-        _checkTerms(terms, unitsMax, depositWei);
+    function _place(address token, Terms calldata terms, uint32 unitsMax, uint256 depositWei)
+        private
+        returns (uint256 orderId)
+    {
+        _checkTerms(token, terms, unitsMax, depositWei);
         orderId = ++_orderCount;
         uint40 nowSeconds = block.timestamp.toUint40();
         Order storage entry = _orders[orderId];
@@ -141,6 +177,12 @@ contract Market is IMarket, ReentrancyGuardTransient {
             terms.deliverSeconds,
             terms.checkSeconds
         );
+        if (token == address(0)) return orderId;
+        // LOSSY: the two parts of an address lie in what two words leave over.
+        entry.tokenHigh = uint96(uint160(token) >> 64);
+        entry.tokenLow = uint64(uint160(token));
+        emit OrderInToken(orderId, token);
+        ExactTransfer.take(token, _escrow(terms));
     }
 
     /// @inheritdoc IMarket
@@ -283,6 +325,17 @@ contract Market is IMarket, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
+    function withdrawToken(address token) external nonReentrant {
+        _withdrawToken(token, msg.sender);
+    }
+
+    /// @inheritdoc IMarket
+    function withdrawTokenTo(address token, address to) external nonReentrant {
+        if (to == address(0)) revert RecipientZero(msg.sender);
+        _withdrawToken(token, to);
+    }
+
+    /// @inheritdoc IMarket
     function order(uint256 orderId) external view returns (Order memory) {
         return _existing(orderId);
     }
@@ -308,6 +361,16 @@ contract Market is IMarket, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IMarket
+    function tokenCredit(address account, address token) external view returns (uint256) {
+        return _tokenCredits[account][token];
+    }
+
+    /// @inheritdoc IMarket
+    function currencyOf(uint256 orderId) external view returns (address token, uint128 valueWei) {
+        return (_token(_existing(orderId)), _audits[orderId].valueWei);
+    }
+
+    /// @inheritdoc IMarket
     function providerRecord(address account) external view returns (Record memory) {
         return _providerRecords[account];
     }
@@ -329,7 +392,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
         return Draw.windowId(address(this), orderId, 0);
     }
 
-    function _checkTerms(Terms calldata terms, uint32 unitsMax, uint256 depositWei) private view {
+    function _checkTerms(address token, Terms calldata terms, uint32 unitsMax, uint256 depositWei) private view {
         if (terms.jobHash == 0) revert JobHashZero(msg.sender);
         if (terms.units == 0 || terms.units > unitsMax) revert UnitsOutOfRange(terms.units, 1, unitsMax);
         _checkDuration(Phase.Lease, terms.leaseSeconds, LEASE_SECONDS_MAX);
@@ -337,11 +400,24 @@ contract Market is IMarket, ReentrancyGuardTransient {
         _checkDuration(Phase.Check, terms.checkSeconds, CHECK_SECONDS_MAX);
         (bool offering, uint128 listedWei) = PROVIDERS.quote(terms.provider);
         if (!offering) revert NotOffering(terms.provider);
-        if (terms.priceWeiPerUnit < listedWei || terms.priceWeiPerUnit > HIGHEST_PRICE_WEI_PER_UNIT) {
-            revert PriceOutOfRange(terms.priceWeiPerUnit, listedWei, HIGHEST_PRICE_WEI_PER_UNIT);
-        }
-        uint256 escrowWei = uint256(terms.units) * terms.priceWeiPerUnit + depositWei;
+        bool inKst = token == address(0);
+        _checkPrice(terms.priceWeiPerUnit, inKst ? listedWei : 1);
+        uint256 escrowWei = depositWei + (inKst ? _escrow(terms) : 0);
         if (msg.value != escrowWei) revert EscrowMismatch(msg.value, escrowWei);
+    }
+
+    function _checkPrice(uint128 priceWei, uint128 minWei) private pure {
+        if (priceWei < minWei || priceWei > HIGHEST_PRICE_WEI_PER_UNIT) {
+            revert PriceOutOfRange(priceWei, minWei, HIGHEST_PRICE_WEI_PER_UNIT);
+        }
+    }
+
+    function _escrow(Terms calldata terms) private pure returns (uint256) {
+        return uint256(terms.units) * terms.priceWeiPerUnit;
+    }
+
+    function _token(Order storage entry) private view returns (address) {
+        return address((uint160(entry.tokenHigh) << 64) | entry.tokenLow);
     }
 
     function _checkDuration(Phase phase, uint32 gotSeconds, uint32 maxSeconds) private pure {
@@ -421,7 +497,7 @@ contract Market is IMarket, ReentrancyGuardTransient {
                 jobHash: entry.jobHash,
                 commitment: commitment,
                 units: units,
-                priceWeiPerUnit: entry.priceWeiPerUnit,
+                priceWeiPerUnit: audit.valueWei,
                 terms: audit.terms
             })
         );
@@ -452,9 +528,14 @@ contract Market is IMarket, ReentrancyGuardTransient {
         entry.closedAt = block.timestamp.toUint40();
         bool audited = entry.mode != Mode.Own;
         if (audited || entry.stopped) entry.paidUnits = paidUnits;
-        if (audited && entry.committedAt == 0) restWei += _closeUnopened(orderId, entry);
-        if (paidWei != 0) _credit(orderId, entry.provider, paidWei);
-        if (restWei != 0) _credit(orderId, entry.customer, restWei);
+        uint256 depositWei = audited && entry.committedAt == 0 ? _closeUnopened(orderId, entry) : 0;
+        address token = _token(entry);
+        if (token == address(0)) {
+            (restWei, depositWei) = (restWei + depositWei, 0);
+        }
+        if (paidWei != 0) _credit(orderId, entry.provider, token, paidWei);
+        if (restWei != 0) _credit(orderId, entry.customer, token, restWei);
+        if (depositWei != 0) _credit(orderId, entry.customer, address(0), depositWei);
     }
 
     /// @dev No window was opened: the bond is free again, and the deposit goes back.
@@ -465,9 +546,14 @@ contract Market is IMarket, ReentrancyGuardTransient {
         return audit.depositWei;
     }
 
-    function _credit(uint256 orderId, address payee, uint256 amountWei) private {
-        _credits[payee] += amountWei;
-        emit Credited(orderId, payee, amountWei);
+    function _credit(uint256 orderId, address payee, address token, uint256 amount) private {
+        if (token != address(0)) {
+            _tokenCredits[payee][token] += amount;
+            emit TokenCredited(orderId, payee, token, amount);
+            return;
+        }
+        _credits[payee] += amount;
+        emit Credited(orderId, payee, amount);
     }
 
     /// @dev Clears the debt before it pays; the guard only keeps a receiver from nesting withdrawals.
@@ -477,5 +563,14 @@ contract Market is IMarket, ReentrancyGuardTransient {
         _credits[msg.sender] = 0;
         emit Withdrawn(msg.sender, to, amountWei);
         Address.sendValue(to, amountWei);
+    }
+
+    /// @dev Clears the debt before it pays.
+    function _withdrawToken(address token, address to) private {
+        uint256 amount = _tokenCredits[msg.sender][token];
+        if (amount == 0) revert NothingToWithdraw(msg.sender);
+        _tokenCredits[msg.sender][token] = 0;
+        emit TokenWithdrawn(msg.sender, token, to, amount);
+        ExactTransfer.send(token, to, amount);
     }
 }

@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
-import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {BOND_ADDRESS} from "./Genesis.sol";
+import {IBond} from "./IBond.sol";
 import {HIGHEST_PRICE_WEI_PER_UNIT, IProviders} from "./IProviders.sol";
 
 /// @title The register of providers
 /// @notice See `IProviders`.
-/// @dev Balance invariant: this contract's balance is at least the sum of all `stakeWei` and `unstakingWei`, and
-/// exactly that unless value was forced in.
-contract Providers is IProviders, ReentrancyGuardTransient {
+/// @dev It holds no money: what stands behind a provider's work is in `Bond`.
+contract Providers is IProviders {
     using SafeCast for uint256;
 
     /// @inheritdoc IProviders
@@ -22,10 +21,9 @@ contract Providers is IProviders, ReentrancyGuardTransient {
     uint256 public constant ENDPOINT_BYTES_MAX = 256;
 
     /// @inheritdoc IProviders
-    uint40 public constant UNSTAKE_DELAY_SECONDS = 14 days;
-
-    /// @inheritdoc IProviders
     uint256 public constant PAGE_COUNT_MAX = 64;
+
+    IBond private constant BOND = IBond(BOND_ADDRESS);
 
     /// @dev Slot 0: accounts in order of registration; entries are never removed or moved.
     address[] private _accounts;
@@ -34,7 +32,7 @@ contract Providers is IProviders, ReentrancyGuardTransient {
     mapping(address account => Provider) private _providers;
 
     /// @inheritdoc IProviders
-    function register(Offer calldata offer) external payable {
+    function register(Offer calldata offer) external {
         Provider storage entry = _providers[msg.sender];
         if (entry.registeredAt != 0) revert AlreadyRegistered(msg.sender);
         _store(entry, offer);
@@ -42,7 +40,6 @@ contract Providers is IProviders, ReentrancyGuardTransient {
         entry.offering = true;
         _accounts.push(msg.sender);
         emit ProviderRegistered(msg.sender, offer.nodeId, offer.capabilityHash, offer.priceWeiPerUnit, offer.endpoint);
-        if (msg.value != 0) _addStake(entry);
     }
 
     /// @inheritdoc IProviders
@@ -67,37 +64,6 @@ contract Providers is IProviders, ReentrancyGuardTransient {
         entry.offering = true;
         entry.updatedAt = block.timestamp.toUint40();
         emit ProviderResumed(msg.sender);
-    }
-
-    /// @inheritdoc IProviders
-    function addStake() external payable {
-        Provider storage entry = _registered(msg.sender);
-        if (msg.value == 0) revert AmountZero(msg.sender);
-        _addStake(entry);
-    }
-
-    /// @inheritdoc IProviders
-    function requestUnstake(uint256 amountWei) external {
-        Provider storage entry = _registered(msg.sender);
-        if (amountWei == 0) revert AmountZero(msg.sender);
-        if (amountWei > entry.stakeWei) revert StakeTooSmall(msg.sender, entry.stakeWei, amountWei);
-        uint128 amount = amountWei.toUint128();
-        uint40 unstakeAt = block.timestamp.toUint40() + UNSTAKE_DELAY_SECONDS;
-        entry.stakeWei -= amount;
-        entry.unstakingWei += amount;
-        entry.unstakeAt = unstakeAt;
-        emit UnstakeRequested(msg.sender, amountWei, entry.unstakingWei, unstakeAt);
-    }
-
-    /// @inheritdoc IProviders
-    function unstake() external nonReentrant {
-        _unstake(payable(msg.sender));
-    }
-
-    /// @inheritdoc IProviders
-    function unstakeTo(address payable to) external nonReentrant {
-        if (to == address(0)) revert RecipientZero(msg.sender);
-        _unstake(to);
     }
 
     /// @inheritdoc IProviders
@@ -129,7 +95,8 @@ contract Providers is IProviders, ReentrancyGuardTransient {
         listings = new Listing[](count);
         for (uint256 i = 0; i < count; ++i) {
             address account = _accounts[first + i];
-            listings[i] = Listing({account: account, provider: _providers[account]});
+            uint128 bondWei = BOND.accountOf(account).freeWei;
+            listings[i] = Listing({account: account, provider: _providers[account], bondWei: bondWei});
         }
     }
 
@@ -150,24 +117,5 @@ contract Providers is IProviders, ReentrancyGuardTransient {
         entry.priceWeiPerUnit = offer.priceWeiPerUnit;
         entry.endpoint = offer.endpoint;
         entry.updatedAt = block.timestamp.toUint40();
-    }
-
-    function _addStake(Provider storage entry) private {
-        uint128 stakeWei = entry.stakeWei + msg.value.toUint128();
-        entry.stakeWei = stakeWei;
-        emit StakeAdded(msg.sender, msg.value, stakeWei);
-    }
-
-    /// @dev Clears the debt before it pays; the guard only keeps a receiver from nesting withdrawals.
-    function _unstake(address payable to) private {
-        Provider storage entry = _providers[msg.sender];
-        uint256 amountWei = entry.unstakingWei;
-        if (amountWei == 0) revert NothingUnstaking(msg.sender);
-        uint256 unstakeAt = entry.unstakeAt;
-        if (block.timestamp < unstakeAt) revert UnstakeTooEarly(msg.sender, unstakeAt, block.timestamp);
-        entry.unstakingWei = 0;
-        entry.unstakeAt = 0;
-        emit Unstaked(msg.sender, to, amountWei);
-        Address.sendValue(to, amountWei);
     }
 }

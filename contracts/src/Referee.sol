@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {ASKS_MAX, BISECT_SECONDS, KEY_BYTES_MAX, REFEREES, SEEKING} from "./AuditParameters.sol";
+import {ASKS_MAX, BISECT_SECONDS, KEY_BYTES_MAX, PANEL_FEES, PANEL_ROUND, SEEKING} from "./AuditParameters.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {AuditRounds} from "./AuditRounds.sol";
 import {Commitment} from "./Commitment.sol";
+import {PANELS_ADDRESS} from "./Genesis.sol";
 import {IReferee} from "./IReferee.sol";
 
 /// @title The referee
 /// @notice See `IReferee`.
-/// @dev Runs by `delegatecall` from `Audit` alone. At its own address every window is unknown, so that nothing can be
+/// @dev Runs by `delegatecall` from `Audit` alone, and hands what it does not know to `Panels`. At its own address every window is unknown, so that nothing can be
 /// done there, and value sent there comes back with the refusal.
 contract Referee is AuditRounds, IReferee {
     using SafeCast for uint256;
@@ -24,7 +25,7 @@ contract Referee is AuditRounds, IReferee {
         (uint256 checkBy, uint256 openBy,) = _times(windowId, unit, round);
         if (block.timestamp <= checkBy || checkBy == 0) revert TooEarly(checkBy, block.timestamp);
         if (block.timestamp > openBy) revert TooLate(openBy, block.timestamp);
-        uint32 segment = round == REFEREE_ROUND ? c.segment : _drawnSegment(windowId, unit);
+        uint32 segment = round >= PANEL_ROUND ? c.segment : _drawnSegment(windowId, unit);
         _requireProof(windowId, unit, w, proof, segment);
         bytes32 value = w.segments == 1 ? proof.result : proof.state;
         c.opened = true;
@@ -56,7 +57,10 @@ contract Referee is AuditRounds, IReferee {
             return;
         }
         if (stage != Stage.Checking || c.segment == SEEKING) revert WrongStage(windowId, unit, stage);
+        if (c.round >= PANEL_ROUND) _handOn();
         _touch(windowId, unit, c.round);
+        // The randomness was lost: another height draws, and nothing is over yet.
+        if (_round(windowId, unit, c.round).drawnAt == 0) return;
         if (c.round == 0 && _slots(c.committed, 0) == 0 && c.party != address(0) && !_isDrawn(windowId, unit)) {
             _toReferees(windowId, unit, c);
             return;
@@ -87,7 +91,7 @@ contract Referee is AuditRounds, IReferee {
         Window storage w = _openWindow(windowId);
         if (msg.sender != w.customer) revert NotCustomer(windowId, msg.sender);
         Case storage c = _cases[windowId][unit];
-        if (c.round == REFEREE_ROUND) revert WrongRound(windowId, unit, c.round);
+        if (c.round >= PANEL_ROUND) revert WrongRound(windowId, unit, c.round);
         if (c.stage == Stage.None || c.stage == Stage.Wrong) revert WrongStage(windowId, unit, c.stage);
         (,, uint256 revealBy) = _times(windowId, unit, 0);
         if (block.timestamp <= revealBy || revealBy == 0) revert TooEarly(revealBy, block.timestamp);
@@ -101,7 +105,7 @@ contract Referee is AuditRounds, IReferee {
     function challenge(bytes32 windowId, uint32 unit, uint32 segment) external payable {
         Window storage w = _openWindow(windowId);
         if (unit >= w.units) revert UnitUnknown(windowId, unit);
-        uint256 neededWei = uint256(REFEREES) * w.feeWei;
+        uint256 neededWei = PANEL_FEES * w.feeWei;
         if (msg.value != neededWei) revert ValueMismatch(msg.value, neededWei);
         if (w.named != 0 || w.convicted) revert WrongStatus(windowId, w.convicted ? Status.Convicted : w.status);
         Case storage c = _cases[windowId][unit];
@@ -169,12 +173,35 @@ contract Referee is AuditRounds, IReferee {
         }
     }
 
+    receive() external payable {
+        revert ValueMismatch(msg.value, 0);
+    }
+
+    /// @dev Everything else is the panels', on the audit's storage. See `IPanels`.
+    fallback() external payable {
+        _handOn();
+    }
+
+    /// @dev Hands the call on, and its answer back: it does not return here.
+    function _handOn() private {
+        address target = PANELS_ADDRESS;
+        assembly ("memory-safe") {
+            let data := mload(0x40)
+            calldatacopy(data, 0, calldatasize())
+            let ok := delegatecall(gas(), target, data, calldatasize(), 0, 0)
+            returndatacopy(data, 0, returndatasize())
+            if iszero(ok) { revert(data, returndatasize()) }
+            return(data, returndatasize())
+        }
+    }
+
     function _appeal(bytes32 id, uint32 unit, Window storage w, Case storage c) private {
         if (block.timestamp > c.appealBy) revert TooLate(c.appealBy, block.timestamp);
         bool rightful = c.stage == Stage.Condemned ? msg.sender == w.provider : _isAccuser(id, unit, c);
         if (!rightful) revert NotOnDuty(id, unit, 0, msg.sender);
         // An accuser who had put a bond gets it back: the appeal's pays the referees.
         _returnBond(c);
+        c.appealed = c.stage;
         c.stage = Stage.Checking;
         c.appealBy = 0;
         _beginReferees(id, unit, c);

@@ -62,6 +62,15 @@ pub mod referee {
     }
 }
 
+/// The panels of referees: the rest of the referee, called at the audit's address. See `contracts/src/IPanels.sol`.
+pub mod panels {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        Panels,
+        "artifacts/Panels.json"
+    }
+}
+
 /// Payment channels. See `contracts/src/IChannel.sol`.
 pub mod channel {
     alloy_sol_types::sol! {

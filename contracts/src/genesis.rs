@@ -6,8 +6,8 @@
 //! address that a key or a deployment can reach.
 
 use crate::bindings::{
-    audit::Audit, beacon::Beacon, bond::Bond, channel::Channel, market::Market, providers::Providers, referee::Referee,
-    touchstone::Touchstone,
+    audit::Audit, beacon::Beacon, bond::Bond, channel::Channel, market::Market, panels::Panels, providers::Providers,
+    referee::Referee, touchstone::Touchstone,
 };
 use alloy_primitives::{Address, Bytes, address};
 
@@ -23,7 +23,7 @@ pub const BEACON_ADDRESS: Address = address!("4b53540000000000000000000000000000
 /// Address of the bond. Spec: specs/0008-audit.md section 2.
 pub const BOND_ADDRESS: Address = address!("4b53540000000000000000000000000000000004");
 
-/// Address of the audit; the referee's functions are called here too. Spec: specs/0008-audit.md section 2.
+/// Address of the audit; the functions of the referee and of the panels are called here too. Spec: specs/0008-audit.md section 2.
 pub const AUDIT_ADDRESS: Address = address!("4b53540000000000000000000000000000000005");
 
 /// Address of the payment channels. Spec: specs/0009-channel.md section 2.
@@ -34,6 +34,9 @@ pub const TOUCHSTONE_ADDRESS: Address = address!("4b5354000000000000000000000000
 
 /// Address of the referee's code. Spec: specs/0008-audit.md section 2.
 pub const REFEREE_ADDRESS: Address = address!("4b53540000000000000000000000000000000008");
+
+/// Address of the panels' code. Spec: specs/0008-audit.md section 2.
+pub const PANELS_ADDRESS: Address = address!("4b5354000000000000000000000000000000000a");
 
 /// One contract of the genesis state: account nonce 1 (EIP-161), no balance, no storage.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +51,7 @@ pub struct Contract {
 
 /// The contracts of the genesis state, in order of their addresses.
 #[must_use]
-pub fn contracts() -> [Contract; 8] {
+pub fn contracts() -> [Contract; 9] {
     [
         Contract { name: "Providers", address: PROVIDERS_ADDRESS, code: Providers::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Market", address: MARKET_ADDRESS, code: Market::DEPLOYED_BYTECODE.clone() },
@@ -58,6 +61,7 @@ pub fn contracts() -> [Contract; 8] {
         Contract { name: "Channel", address: CHANNEL_ADDRESS, code: Channel::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Touchstone", address: TOUCHSTONE_ADDRESS, code: Touchstone::DEPLOYED_BYTECODE.clone() },
         Contract { name: "Referee", address: REFEREE_ADDRESS, code: Referee::DEPLOYED_BYTECODE.clone() },
+        Contract { name: "Panels", address: PANELS_ADDRESS, code: Panels::DEPLOYED_BYTECODE.clone() },
     ]
 }
 
@@ -80,6 +84,7 @@ mod tests {
             include_str!("../artifacts/Channel.json"),
             include_str!("../artifacts/Touchstone.json"),
             include_str!("../artifacts/Referee.json"),
+            include_str!("../artifacts/Panels.json"),
         ];
         assert_eq!(artifacts.len(), contracts().len());
         for (contract, text) in contracts().iter().zip(artifacts) {
@@ -94,25 +99,27 @@ mod tests {
 
     #[test]
     fn the_contracts_know_each_other_by_their_addresses() {
-        let [providers, market, beacon, bond, audit, channel, touchstone, referee] = contracts();
+        let [providers, market, beacon, bond, audit, channel, touchstone, referee, panels] = contracts();
         let calls = |from: &Contract, to: &Contract| {
             let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
             from.code.windows(needle.len()).any(|window| window == needle)
         };
-        assert!(calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
+        assert!(calls(&providers, &bond) && calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
         assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
         assert!(calls(&audit, &beacon));
         assert!(calls(&bond, &market) && calls(&bond, &audit));
-        assert!(calls(&referee, &bond) && calls(&touchstone, &beacon));
+        assert!(calls(&referee, &bond) && calls(&referee, &panels) && calls(&panels, &bond));
+        assert!(calls(&touchstone, &beacon));
         assert!(calls(&channel, &audit) && calls(&audit, &channel));
     }
 
     #[test]
-    fn the_referee_lays_its_storage_out_as_the_audit_on_which_it_runs() {
+    fn referee_and_panels_lay_their_storage_out_as_the_audit_on_which_they_run() {
         let layout = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["storageLayout"].clone();
         let audit = layout(include_str!("../artifacts/Audit.json"));
         assert_eq!(audit, layout(include_str!("../artifacts/Referee.json")));
-        assert_eq!(audit["storage"].as_array().unwrap().len(), 8);
+        assert_eq!(audit, layout(include_str!("../artifacts/Panels.json")));
+        assert_eq!(audit["storage"].as_array().unwrap().len(), 11);
     }
 
     #[test]

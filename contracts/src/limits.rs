@@ -21,8 +21,14 @@ pub const DELIVER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Longest check window after the delivery; at least one second, whole seconds.
 pub const CHECK_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 
-/// Time between asking stake back and being able to take it: longer than any order lives.
-pub const UNSTAKE_DELAY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+/// Time between asking bond back and being able to take it: longer than any order or window lives.
+pub const LEAVE_DELAY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Fees that an accusation or an appeal puts down: one for each slot of the first panel. Spec: specs/0008-audit.md section 9.
+pub const PANEL_FEES: u32 = 31;
+
+/// Most slots of a panel that one call commits.
+pub const BALLOT_SLOTS_MAX: usize = 32;
 
 /// Longest endpoint text of a provider in bytes.
 pub const ENDPOINT_BYTES_MAX: usize = 256;
@@ -55,7 +61,7 @@ mod tests {
         assert_eq!(limits["lease_seconds_max"], LEASE_MAX.as_secs());
         assert_eq!(limits["deliver_seconds_max"], DELIVER_MAX.as_secs());
         assert_eq!(limits["check_seconds_max"], CHECK_MAX.as_secs());
-        assert_eq!(limits["unstake_delay_seconds"], UNSTAKE_DELAY.as_secs());
+        assert_eq!(limits["leave_delay_seconds"], LEAVE_DELAY.as_secs());
         assert_eq!(limits["endpoint_bytes_max"], ENDPOINT_BYTES_MAX);
         assert_eq!(limits["page_count_max"], PAGE_COUNT_MAX);
         assert_eq!(limits["price_wei_per_unit_max"], PRICE_WEI_PER_UNIT_MAX.to_string());

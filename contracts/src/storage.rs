@@ -22,6 +22,6 @@ pub mod touchstone;
 
 pub use beacon::{BEACON_NEWEST_SLOT, BEACON_RING, beacon_slot};
 pub use error::Error;
-pub use order::{Mode, ORDER_COUNT_SLOT, OrderSlots, Payee, Progress, Reason, Record, Status, Terms};
-pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot};
-pub use provider::{OfferState, PROVIDER_COUNT_SLOT, ProviderSlots, Stake};
+pub use order::{Mode, ORDER_COUNT_SLOT, OrderSlots, Parties, Progress, Reason, Record, Status, Terms};
+pub use order::{credit_slot, customer_record_slot, decode_address, provider_record_slot, token_credit_slot};
+pub use provider::{OfferState, PROVIDER_COUNT_SLOT, ProviderSlots};

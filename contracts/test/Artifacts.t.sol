@@ -6,6 +6,7 @@ import {Beacon} from "../src/Beacon.sol";
 import {Bond} from "../src/Bond.sol";
 import {Channel} from "../src/Channel.sol";
 import {Market} from "../src/Market.sol";
+import {Panels} from "../src/Panels.sol";
 import {Providers} from "../src/Providers.sol";
 import {Referee} from "../src/Referee.sol";
 import {Touchstone} from "../src/Touchstone.sol";
@@ -23,6 +24,7 @@ contract ArtifactsTest is Test {
         _same("artifacts/Channel.json", type(Channel).runtimeCode, type(Channel).creationCode);
         _same("artifacts/Referee.json", type(Referee).runtimeCode, type(Referee).creationCode);
         _same("artifacts/Touchstone.json", type(Touchstone).runtimeCode, type(Touchstone).creationCode);
+        _same("artifacts/Panels.json", type(Panels).runtimeCode, type(Panels).creationCode);
     }
 
     function _same(string memory path, bytes memory runtime, bytes memory creation) private view {

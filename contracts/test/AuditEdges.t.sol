@@ -11,7 +11,7 @@ import {AuditFixture} from "./AuditFixture.sol";
 /// @title Both sides of every time, who may do what, and hostile input
 contract AuditEdgesTest is AuditFixture {
     function test_terms_have_bounds_on_both_sides() public {
-        for (uint8 term = 0; term < 9; ++term) {
+        for (uint8 term = 0; term < 10; ++term) {
             (uint256 min, uint256 max) = _bounds(term);
             audit.checkTerms(_with(term, min), PRICE_WEI);
             audit.checkTerms(_with(term, max), PRICE_WEI);
@@ -193,7 +193,7 @@ contract AuditEdgesTest is AuditFixture {
         _round(job, 0, 2, _right(0, 0));
         _is(job, 0, IAuditTypes.Stage.Wrong);
         vm.assertEq(_bondOf(accuser), SEAT_WEI + BOND_WEI / 2);
-        vm.assertEq(audit.credit(accuser), 8 * uint256(FEE_WEI));
+        vm.assertEq(audit.credit(accuser), 32 * uint256(FEE_WEI));
     }
 
     function test_an_accuser_that_could_not_appeal_in_a_convicted_window_loses_nothing() public {
@@ -297,7 +297,7 @@ contract AuditEdgesTest is AuditFixture {
         vm.warp(by + 1);
         uint256 budget = audit.windowOf(job.id).budgetWei;
         referee.endSearch(job.id, 1);
-        vm.assertEq(audit.windowOf(job.id).budgetWei, budget + 7 * uint256(FEE_WEI));
+        vm.assertEq(audit.windowOf(job.id).budgetWei, budget + 31 * uint256(FEE_WEI));
         job = _honest(terms, 2);
         _challenge(ACCUSER, job, 1, type(uint32).max);
         vm.prank(ACCUSER);
@@ -510,12 +510,12 @@ contract AuditEdgesTest is AuditFixture {
         IAuditTypes.Terms memory terms = _bonded();
         terms.checkers = 5;
         Job memory job = _honest(terms, 4);
-        // 4 units of 5 checkers at 100 % are 20 checks; paid for are 30 and ten.
-        vm.assertEq(audit.windowOf(job.id).budgetWei, 40 * uint256(FEE_WEI));
+        // 4 units of 5 checkers at 100 % are 20 checks; paid for are 30 and 40.
+        vm.assertEq(audit.windowOf(job.id).budgetWei, 70 * uint256(FEE_WEI));
         for (uint32 unit = 0; unit < 4; ++unit) {
             _commitAll(job, unit, 0, 0, _right(unit, 0));
         }
-        vm.assertEq(audit.windowOf(job.id).budgetWei, 20 * uint256(FEE_WEI));
+        vm.assertEq(audit.windowOf(job.id).budgetWei, 50 * uint256(FEE_WEI));
         for (uint32 unit = 0; unit < 4; ++unit) {
             if (unit == 0) _afterCheck(job, 0, 0);
             _open(job, unit, 0);
@@ -525,56 +525,12 @@ contract AuditEdgesTest is AuditFixture {
             referee.conclude(job.id, unit);
         }
         _closeAndSettle(job);
-        vm.assertEq(audit.credit(CUSTOMER), 40 * uint256(FEE_WEI));
-    }
-
-    function test_a_spent_budget_checks_no_further_unit_and_everything_still_ends() public {
-        Job memory job = _honest(_bonded(), 2);
-        vm.assertEq(audit.windowOf(job.id).budgetWei, 13 * uint256(FEE_WEI));
-        // Both units are slandered at once, and nobody comes to the second round: eight checks each.
-        for (uint32 unit = 0; unit < 2; ++unit) {
-            _commitAll(job, unit, 0, 0, keccak256("slander"));
-        }
-        _afterCheck(job, 0, 0);
-        for (uint32 unit = 0; unit < 2; ++unit) {
-            _open(job, unit, 0);
-            _revealAll(job, unit, 0, 0xffff & uint16(audit.caseOf(job.id, unit).committed), 0, keccak256("slander"));
-        }
-        _afterReveal(job, 0, 0);
-        for (uint8 round = 0; round < 2; ++round) {
-            for (uint32 unit = 0; unit < 2; ++unit) {
-                if (round == 1) _drawRound(job, unit, 1);
-            }
-            if (round == 1) _afterReveal(job, 1, 1);
-            for (uint32 unit = 0; unit < 2; ++unit) {
-                referee.conclude(job.id, unit);
-            }
-        }
-        _drawRound(job, 0, 2);
-        _drawRound(job, 1, 2);
-        _commitAll(job, 0, 2, 0, _right(0, 0));
-        uint256 leftWei = audit.windowOf(job.id).budgetWei;
-        vm.assertEq(leftWei, 4 * uint256(FEE_WEI));
-        uint8 from;
-        for (uint256 i = 0; i < 5; ++i) {
-            (bool found, uint8 j, address account) = _duty(job, 1, 2, from);
-            vm.assertTrue(found, "there are referees");
-            from = j + 1;
-            if (i == 4) vm.expectRevert(abi.encodeWithSelector(IAuditTypes.BudgetSpent.selector, job.id, 0, FEE_WEI));
-            vm.prank(account);
-            audit.commitCheck(_key(job, 1, 2, j), 0, _nobody);
-        }
-        vm.warp(block.timestamp + 1000);
-        referee.conclude(job.id, 0);
-        referee.conclude(job.id, 1);
-        _is(job, 1, IAuditTypes.Stage.Unchecked);
-        _closeAndSettle(job);
-        vm.assertEq(market.credit(PROVIDER), 2 * uint256(PRICE_WEI));
+        vm.assertEq(audit.credit(CUSTOMER), 70 * uint256(FEE_WEI));
     }
 
     function test_an_accusation_needs_its_exact_bond_and_comes_once() public {
         Job memory job = _honest(_bonded(), 2);
-        uint256 neededWei = 7 * uint256(FEE_WEI);
+        uint256 neededWei = 31 * uint256(FEE_WEI);
         vm.expectRevert(abi.encodeWithSelector(IAuditTypes.ValueMismatch.selector, neededWei - 1, neededWei));
         vm.prank(ACCUSER);
         referee.challenge{value: neededWei - 1}(job.id, 0, 0);
@@ -627,7 +583,8 @@ contract AuditEdgesTest is AuditFixture {
         if (term == 3) return (30_000, 1_000_000);
         if (term == 4) return (250_000, 2_000_000);
         if (term == 5 || term == 6) return (10, 86_400);
-        if (term == 7) return (1, 65_536);
+        if (term == 7) return (60, 86_400);
+        if (term == 8) return (1, 65_536);
         return (100 * uint256(PRICE_WEI), type(uint128).max);
     }
 
@@ -640,8 +597,9 @@ contract AuditEdgesTest is AuditFixture {
         if (term == 4) terms.feePpm = uint32(value);
         if (term == 5) terms.checkSeconds = uint32(value);
         if (term == 6) terms.revealSeconds = uint32(value);
-        if (term == 7) terms.segments = uint32(value);
-        if (term == 8) terms.bondWei = uint128(value);
+        if (term == 7) terms.appealSeconds = uint32(value);
+        if (term == 8) terms.segments = uint32(value);
+        if (term == 9) terms.bondWei = uint128(value);
     }
 
     function _refusedTerm(uint8 term, uint256 value, uint256 min, uint256 max) private {

@@ -229,14 +229,106 @@ abstract contract AuditFixture is MarketFixture {
         vm.warp(revealBy + 1);
     }
 
+    /// @dev Who holds slots of a panel, each account once, and its slots as bits.
+    function _referees(Job memory job, uint32 unit, uint8 round)
+        internal
+        view
+        returns (address[] memory accounts, uint128[] memory masks)
+    {
+        uint256 size = (uint256(1) << (round + 3)) - 1;
+        accounts = new address[](size);
+        masks = new uint128[](size);
+        uint256 count;
+        for (uint8 j = 0; j < size; ++j) {
+            address holder = panels.panelSlot(job.id, unit, round, j);
+            if (holder == address(0)) continue;
+            uint256 k = 0;
+            while (k < count && accounts[k] != holder) ++k;
+            if (k == count) accounts[count++] = holder;
+            masks[k] |= uint128(1) << j;
+        }
+        assembly ("memory-safe") {
+            mstore(accounts, count)
+            mstore(masks, count)
+        }
+    }
+
+    function _list(uint128 mask) internal pure returns (uint8[] memory slots) {
+        slots = new uint8[](127);
+        uint256 count;
+        for (uint8 j = 0; j < 127; ++j) {
+            if (mask & (uint128(1) << j) != 0) slots[count++] = j;
+        }
+        assembly ("memory-safe") {
+            mstore(slots, count)
+        }
+    }
+
+    function _votes(uint128 mask) internal pure returns (uint256 count) {
+        return _list(mask).length;
+    }
+
+    /// @dev What an account's ballot commits to.
+    function _ballotHash(Job memory job, uint32 unit, uint8 round, address account, uint8 finding, bytes32 own)
+        internal
+        view
+        returns (bytes32)
+    {
+        uint8 early = _isExact(job) ? finding : 0;
+        bytes32 nonce = keccak256(abi.encodePacked("nonce", account));
+        return keccak256(abi.encodePacked(job.id, unit, round, account, early, own, nonce));
+    }
+
+    function _commitBallot(
+        Job memory job,
+        uint32 unit,
+        uint8 round,
+        address account,
+        uint128 mask,
+        uint8 finding,
+        bytes32 own
+    ) internal {
+        bytes32 hash = _ballotHash(job, unit, round, account, finding, own);
+        vm.prank(account);
+        panels.commitBallot(job.id, unit, round, _list(mask), hash);
+    }
+
+    function _revealBallot(Job memory job, uint32 unit, uint8 round, address account, uint8 finding, bytes32 own)
+        internal
+    {
+        bytes32 nonce = keccak256(abi.encodePacked("nonce", account));
+        vm.prank(account);
+        panels.revealBallot(job.id, unit, round, IAuditTypes.Finding(finding), own, nonce);
+    }
+
+    /// @dev One whole panel on which everybody finds the same.
+    function _panel(Job memory job, uint32 unit, uint8 round, bytes32 own) private {
+        _drawRound(job, unit, round);
+        (address[] memory accounts, uint128[] memory masks) = _referees(job, unit, round);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            _commitBallot(job, unit, round, accounts[i], masks[i], 0, own);
+        }
+        _afterCheck(job, unit, round);
+        if (!audit.caseOf(job.id, unit).opened) _open(job, unit, audit.caseOf(job.id, unit).segment);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            _revealBallot(job, unit, round, accounts[i], 0, own);
+        }
+        _afterReveal(job, unit, round);
+        referee.conclude(job.id, unit);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            panels.settleBallot(job.id, unit, round, accounts[i]);
+        }
+    }
+
     /// @dev One whole round of class exact in which everybody on duty finds the same.
     function _round(Job memory job, uint32 unit, uint8 round, bytes32 own) internal {
+        if (round >= 2) return _panel(job, unit, round, own);
         if (round != 0) _drawRound(job, unit, round);
         uint16 mask = _commitAll(job, unit, round, 0, own);
         vm.assertTrue(mask != 0, "somebody is on duty");
         _afterCheck(job, unit, round);
         IAuditTypes.Case memory c = audit.caseOf(job.id, unit);
-        if (!c.opened) _open(job, unit, round == 2 ? c.segment : audit.segmentOf(job.id, unit));
+        if (!c.opened) _open(job, unit, audit.segmentOf(job.id, unit));
         _revealAll(job, unit, round, mask, 0, own);
         _afterReveal(job, unit, round);
         referee.conclude(job.id, unit);
@@ -271,6 +363,6 @@ abstract contract AuditFixture is MarketFixture {
 
     function _challenge(address party, Job memory job, uint32 unit, uint32 segment) internal {
         vm.prank(party);
-        referee.challenge{value: 7 * uint256(FEE_WEI)}(job.id, unit, segment);
+        referee.challenge{value: 31 * uint256(FEE_WEI)}(job.id, unit, segment);
     }
 }

@@ -49,8 +49,8 @@ contract AuditVectorsTest is Test {
         json = string.concat(json, '  "window_id": "', vm.toString(id), '",\n');
         json = string.concat(json, '  "randomness": "', vm.toString(randomness), '",\n');
         json = string.concat(json, '  "units": 256,\n  "segments": 100,\n  "places": 37,\n  "rounds": [\n');
-        for (uint8 round = 0; round < 3; ++round) {
-            json = string.concat(json, _round(Draw.seed(randomness, id, round), round), round < 2 ? ",\n" : "\n");
+        for (uint8 round = 0; round < 5; ++round) {
+            json = string.concat(json, _round(Draw.seed(randomness, id, round), round), round < 4 ? ",\n" : "\n");
         }
         return string.concat(json, "  ]\n}\n");
     }
@@ -61,11 +61,28 @@ contract AuditVectorsTest is Test {
         if (round == 0) {
             json = string.concat(json, _drawn(seed, 30_000), _drawn(seed, 100_000));
         }
+        if (round >= 2) return string.concat(json, _panel(seed, round), "    }");
         json = string.concat(json, '      "slots_of_unit_5": [');
         for (uint8 j = 0; j < 16; ++j) {
             json = string.concat(json, j == 0 ? "" : ", ", vm.toString(uint256(Draw.place(seed, 5, j, PLACES))));
         }
         return string.concat(json, "]\n    }");
+    }
+
+    /// @dev The first two places of every slot of a panel.
+    function _panel(bytes32 seed, uint8 round) private pure returns (string memory) {
+        string memory first = "";
+        string memory second = "";
+        uint256 size = (uint256(1) << (round + 3)) - 1;
+        for (uint8 j = 0; j < size; ++j) {
+            string memory comma = j == 0 ? "" : ", ";
+            first = string.concat(first, comma, vm.toString(uint256(Draw.panelPlace(seed, 5, j, 0, PLACES))));
+            second = string.concat(second, comma, vm.toString(uint256(Draw.panelPlace(seed, 5, j, 1, PLACES))));
+        }
+        return
+            string.concat(
+                '      "panel_of_unit_5": [', first, '],\n      "second_places_of_its_slots": [', second, "]\n"
+            );
     }
 
     function _drawn(bytes32 seed, uint32 rate) private pure returns (string memory json) {

@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import {IAuditTypes} from "../src/IAuditTypes.sol";
 import {IMarket} from "../src/IMarket.sol";
 import {AuditFixture} from "./AuditFixture.sol";
+import {WildToken} from "./ChannelTokens.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
 /// @title The gas of every call, as whole transactions
@@ -23,6 +24,24 @@ contract GasTest is MarketFixture {
             vm.prank(PROVIDER);
             market.withdraw();
             _note(string.concat("withdraw", suffix));
+        }
+    }
+
+    function test_gas_of_an_orders_life_in_a_token() public {
+        WildToken token = new WildToken();
+        token.mint(CUSTOMER, 4 * ESCROW_WEI);
+        for (uint256 round = 0; round < 2; ++round) {
+            string memory suffix = round == 0 ? ", a token (first)" : ", a token";
+            vm.prank(CUSTOMER);
+            uint256 orderId = market.placeOrderIn(address(token), _terms());
+            _note(string.concat("placeOrderIn", suffix));
+            _do(Action.Lease, orderId);
+            _do(Action.Commit, orderId);
+            _do(Action.Deliver, orderId);
+            _measure(Action.Accept, orderId, "accept", suffix);
+            vm.prank(PROVIDER);
+            market.withdrawToken(address(token));
+            _note(string.concat("withdrawToken", suffix));
         }
     }
 
@@ -56,16 +75,6 @@ contract GasTest is MarketFixture {
         vm.prank(PROVIDER);
         providers.resume();
         _noteRegister("resume");
-        vm.prank(PROVIDER);
-        providers.addStake{value: 2 ether}();
-        _noteRegister("addStake (first)");
-        vm.prank(PROVIDER);
-        providers.requestUnstake(1 ether);
-        _noteRegister("requestUnstake (first)");
-        vm.warp(block.timestamp + providers.UNSTAKE_DELAY_SECONDS());
-        vm.prank(PROVIDER);
-        providers.unstake();
-        _noteRegister("unstake");
     }
 
     function _measure(Action action, uint256 orderId, string memory name, string memory suffix) private {
@@ -102,6 +111,34 @@ contract AuditGasTest is AuditFixture {
         _noteAudit("close");
         market.settle(job.orderId);
         _noteAudit("market settle, after the audit");
+    }
+
+    function test_gas_of_a_panel() public {
+        _sit(address(0xB16), 64, 1, 15);
+        Job memory job = _honest(_bonded(), 2);
+        _challenge(ACCUSER, job, 0, 0);
+        _noteAudit("challenge");
+        _round(job, 0, 0, _right(0, 0));
+        _drawRound(job, 0, 2);
+        (address[] memory accounts, uint128[] memory masks) = _referees(job, 0, 2);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            _commitBallot(job, 0, 2, accounts[i], masks[i], 0, _right(0, 0));
+            uint256 votes = _votes(masks[i]);
+            if (votes == 1) _noteAudit("commitBallot, one slot");
+            if (accounts[i] == address(0xB16)) {
+                _noteAudit(string.concat("commitBallot, ", vm.toString(votes), " slots"));
+            }
+        }
+        _afterCheck(job, 0, 2);
+        for (uint256 i = 0; i < accounts.length; ++i) {
+            _revealBallot(job, 0, 2, accounts[i], 0, _right(0, 0));
+            _noteAudit(i == 0 ? "revealBallot (first)" : "revealBallot");
+        }
+        _afterReveal(job, 0, 2);
+        referee.conclude(job.id, 0);
+        _noteAudit("conclude, a panel");
+        panels.settleBallot(job.id, 0, 2, accounts[0]);
+        _noteAudit("settleBallot (first)");
     }
 
     function test_gas_of_seats() public {

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../src/IMarket.sol";
 import {IProviders} from "../src/IProviders.sol";
+import {WildToken} from "./ChannelTokens.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
 /// @title Random customers, providers and strangers, with a second bookkeeping beside the contracts
@@ -13,9 +14,8 @@ contract Handler is MarketFixture {
     mapping(uint256 orderId => IMarket.Order) private _model;
     mapping(uint256 orderId => uint256) public closings;
     mapping(address account => uint256) public credits;
-    mapping(address account => uint256) public stakes;
-    mapping(address account => uint256) public unstaking;
-    mapping(address account => uint256) public unstakeAt;
+    mapping(address account => uint256) public tokenCredits;
+    WildToken public token = new WildToken();
     mapping(address account => bool) public paused;
     mapping(address account => uint256) public endings;
     address[] private _actors;
@@ -27,6 +27,7 @@ contract Handler is MarketFixture {
         _actors = actors;
         for (uint256 i = 0; i < actors.length; ++i) {
             totalWei += actors[i].balance;
+            token.mint(actors[i], 1e30);
         }
     }
 
@@ -40,21 +41,13 @@ contract Handler is MarketFixture {
         return _actors[seed % _actors.length];
     }
 
-    /// @dev Mostly seconds; one in eight times the time that stake needs.
+    /// @dev Mostly seconds; one in eight times two weeks.
     function wait(uint256 seed) external {
         vm.warp(block.timestamp + (seed % 8 == 7 ? 14 days : seed % 6));
     }
 
     function place(uint256 customerSeed, uint256 providerSeed, uint256 termsSeed, uint256 valueSeed) external {
-        IMarket.Terms memory terms = IMarket.Terms({
-            provider: actor(providerSeed),
-            jobHash: keccak256(abi.encode(termsSeed)),
-            units: uint32(1 + termsSeed % 1000),
-            priceWeiPerUnit: uint128(LISTED_WEI - 1 + termsSeed % 7),
-            leaseSeconds: uint32(1 + termsSeed % 9),
-            deliverSeconds: uint32(1 + (termsSeed >> 8) % 9),
-            checkSeconds: uint32(1 + (termsSeed >> 16) % 9)
-        });
+        IMarket.Terms memory terms = _someTerms(providerSeed, termsSeed);
         uint256 escrowWei = uint256(terms.units) * terms.priceWeiPerUnit;
         // One in eight orders carries a wrong value.
         uint256 valueWei = valueSeed % 8 == 0 ? valueSeed % (2 * escrowWei) : escrowWei;
@@ -65,7 +58,42 @@ contract Handler is MarketFixture {
             address(market).call{value: valueWei}(abi.encodeCall(IMarket.placeOrder, (terms)));
         _agree(ok, expected, "placeOrder");
         if (!ok) return;
+        _note(terms, customer, abi.decode(returned, (uint256)));
+    }
+
+    /// @dev Prices in a token have no floor, and the token may keep a fee at times.
+    function placeIn(uint256 customerSeed, uint256 providerSeed, uint256 termsSeed, uint256 mannerSeed) external {
+        IMarket.Terms memory terms = _someTerms(providerSeed, termsSeed);
+        terms.priceWeiPerUnit = uint128(termsSeed % 5);
+        bool keeps = mannerSeed % 6 == 0;
+        token.behave(keeps ? WildToken.Manner.FeeIn : WildToken.Manner.Good);
+        bool expected = !keeps && terms.priceWeiPerUnit != 0 && !paused[terms.provider];
+        address customer = actor(customerSeed);
+        vm.prank(customer);
+        (bool ok, bytes memory returned) =
+            address(market).call(abi.encodeCall(IMarket.placeOrderIn, (address(token), terms)));
+        token.behave(WildToken.Manner.Good);
+        _agree(ok, expected, "placeOrderIn");
+        if (!ok) return;
         uint256 orderId = abi.decode(returned, (uint256));
+        _note(terms, customer, orderId);
+        _model[orderId].tokenHigh = uint96(uint160(address(token)) >> 64);
+        _model[orderId].tokenLow = uint64(uint160(address(token)));
+    }
+
+    function withdrawToken(uint256 seed, uint256 toSeed) external {
+        address account = actor(seed);
+        address to = actor(toSeed);
+        uint256 before = token.balanceOf(to);
+        uint256 owed = tokenCredits[account];
+        vm.prank(account);
+        (bool ok,) = address(market).call(abi.encodeCall(IMarket.withdrawTokenTo, (address(token), to)));
+        _agree(ok, owed != 0, "withdrawTokenTo");
+        tokenCredits[account] = 0;
+        vm.assertEq(token.balanceOf(to), before + owed);
+    }
+
+    function _note(IMarket.Terms memory terms, address customer, uint256 orderId) private {
         vm.assertEq(orderId, market.orderCount());
         IMarket.Order storage entry = _model[orderId];
         entry.status = IMarket.Status.Ordered;
@@ -78,6 +106,18 @@ contract Handler is MarketFixture {
         entry.jobHash = terms.jobHash;
         entry.customer = customer;
         entry.provider = terms.provider;
+    }
+
+    function _someTerms(uint256 providerSeed, uint256 termsSeed) private view returns (IMarket.Terms memory) {
+        return IMarket.Terms({
+            provider: actor(providerSeed),
+            jobHash: keccak256(abi.encode(termsSeed)),
+            units: uint32(1 + termsSeed % 1000),
+            priceWeiPerUnit: uint128(LISTED_WEI - 1 + termsSeed % 7),
+            leaseSeconds: uint32(1 + termsSeed % 9),
+            deliverSeconds: uint32(1 + (termsSeed >> 8) % 9),
+            checkSeconds: uint32(1 + (termsSeed >> 16) % 9)
+        });
     }
 
     /// @dev A random action on a random order by a random account.
@@ -132,40 +172,6 @@ contract Handler is MarketFixture {
         paused[account] = !offering;
     }
 
-    function addStake(uint256 seed, uint256 amountSeed) external {
-        address account = actor(seed);
-        uint256 amountWei = amountSeed % 1 ether;
-        vm.prank(account);
-        (bool ok,) = address(providers).call{value: amountWei}(abi.encodeCall(IProviders.addStake, ()));
-        _agree(ok, amountWei != 0, "addStake");
-        stakes[account] += amountWei;
-    }
-
-    function requestUnstake(uint256 seed, uint256 amountSeed) external {
-        address account = actor(seed);
-        uint256 amountWei = amountSeed % (stakes[account] + 2);
-        bool expected = amountWei != 0 && amountWei <= stakes[account];
-        vm.prank(account);
-        (bool ok,) = address(providers).call(abi.encodeCall(IProviders.requestUnstake, (amountWei)));
-        _agree(ok, expected, "requestUnstake");
-        if (!ok) return;
-        stakes[account] -= amountWei;
-        unstaking[account] += amountWei;
-        unstakeAt[account] = block.timestamp + 14 days;
-    }
-
-    function unstake(uint256 seed) external {
-        address account = actor(seed);
-        uint256 before = account.balance;
-        bool expected = unstaking[account] != 0 && block.timestamp >= unstakeAt[account];
-        vm.prank(account);
-        (bool ok,) = address(providers).call(abi.encodeCall(IProviders.unstake, ()));
-        _agree(ok, expected, "unstake");
-        if (!ok) return;
-        vm.assertEq(account.balance, before + unstaking[account]);
-        unstaking[account] = 0;
-    }
-
     function modelled(uint256 orderId) external view returns (IMarket.Order memory) {
         return _model[orderId];
     }
@@ -202,7 +208,10 @@ contract Handler is MarketFixture {
                 entry.evidenceHash = EVIDENCE;
             }
             bool pays = to == IMarket.Status.Accepted || to == IMarket.Status.Settled;
-            credits[pays ? entry.provider : entry.customer] += uint256(entry.units) * entry.priceWeiPerUnit;
+            address payee = pays ? entry.provider : entry.customer;
+            uint256 escrow = uint256(entry.units) * entry.priceWeiPerUnit;
+            if (entry.tokenLow == 0) credits[payee] += escrow;
+            else tokenCredits[payee] += escrow;
             if (from != IMarket.Status.Ordered) ++endings[entry.provider];
             ++closings[orderId];
         }

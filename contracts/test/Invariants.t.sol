@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IMarket} from "../src/IMarket.sol";
-import {IProviders} from "../src/IProviders.sol";
 import {Handler} from "./Handler.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
@@ -32,17 +31,16 @@ contract InvariantsTest is MarketFixture {
 
     /// @dev Tells the test runner what to call: these functions of the handler, and nothing else.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](10);
+        bytes4[] memory selectors = new bytes4[](9);
         selectors[0] = Handler.wait.selector;
         selectors[1] = Handler.place.selector;
         selectors[2] = Handler.act.selector;
         selectors[3] = Handler.advance.selector;
         selectors[4] = Handler.withdraw.selector;
         selectors[5] = Handler.setOffering.selector;
-        selectors[6] = Handler.addStake.selector;
-        selectors[7] = Handler.requestUnstake.selector;
-        selectors[8] = Handler.unstake.selector;
-        selectors[9] = Handler.work.selector;
+        selectors[6] = Handler.work.selector;
+        selectors[7] = Handler.placeIn.selector;
+        selectors[8] = Handler.withdrawToken.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(_handler), selectors: selectors});
     }
@@ -54,35 +52,32 @@ contract InvariantsTest is MarketFixture {
 
     function invariant_the_market_holds_exactly_the_open_escrows_and_the_credits() public view {
         uint256 owedWei;
+        uint256 owed;
         uint256 count = market.orderCount();
         for (uint256 id = 1; id <= count; ++id) {
             IMarket.Order memory entry = market.order(id);
-            if (entry.closedAt == 0) owedWei += uint256(entry.units) * entry.priceWeiPerUnit;
+            if (entry.closedAt != 0) continue;
+            uint256 escrow = uint256(entry.units) * entry.priceWeiPerUnit;
+            if (entry.tokenLow == 0) owedWei += escrow;
+            else owed += escrow;
         }
         for (uint256 i = 0; i < ACTORS; ++i) {
             owedWei += market.credit(_handler.actor(i));
+            owed += market.tokenCredit(_handler.actor(i), address(_handler.token()));
         }
         vm.assertEq(address(market).balance, owedWei);
-    }
-
-    function invariant_the_register_holds_exactly_the_stakes() public view {
-        uint256 owedWei;
-        for (uint256 i = 0; i < ACTORS; ++i) {
-            address account = _handler.actor(i);
-            IProviders.Provider memory entry = providers.provider(account);
-            vm.assertEq(entry.stakeWei, _handler.stakes(account));
-            vm.assertEq(entry.unstakingWei, _handler.unstaking(account));
-            owedWei += uint256(entry.stakeWei) + entry.unstakingWei;
-        }
-        vm.assertEq(address(providers).balance, owedWei);
+        vm.assertEq(_handler.token().balanceOf(address(market)), owed);
     }
 
     function invariant_no_wei_appears_or_vanishes() public view {
         uint256 foundWei = address(market).balance + address(providers).balance;
+        uint256 found = _handler.token().balanceOf(address(market));
         for (uint256 i = 0; i < ACTORS; ++i) {
             foundWei += _handler.actor(i).balance;
+            found += _handler.token().balanceOf(_handler.actor(i));
         }
         vm.assertEq(foundWei, _handler.totalWei());
+        vm.assertEq(found, ACTORS * 1e30);
     }
 
     function invariant_every_order_is_as_the_model_and_pays_once_if_closed() public view {
@@ -101,6 +96,7 @@ contract InvariantsTest is MarketFixture {
         for (uint256 i = 0; i < ACTORS; ++i) {
             address account = _handler.actor(i);
             vm.assertEq(market.credit(account), _handler.credits(account));
+            vm.assertEq(market.tokenCredit(account, address(_handler.token())), _handler.tokenCredits(account));
             vm.assertEq(_sum(market.providerRecord(account)), _handler.endings(account));
             asProvider += _sum(market.providerRecord(account));
             asCustomer += _sum(market.customerRecord(account));
@@ -109,7 +105,7 @@ contract InvariantsTest is MarketFixture {
     }
 
     /// @dev After every run: when all deadlines have passed, a stranger can close every order, everybody can take what
-    /// is theirs, and both contracts are empty. Nothing is stuck and nothing is left over.
+    /// is theirs, and the market is empty. Nothing is stuck and nothing is left over.
     function afterInvariant() external {
         vm.warp(block.timestamp + 12 days);
         uint256 count = market.orderCount();
@@ -120,25 +116,18 @@ contract InvariantsTest is MarketFixture {
         }
         for (uint256 i = 0; i < ACTORS; ++i) {
             address account = _handler.actor(i);
-            uint256 stakeWei = providers.provider(account).stakeWei;
-            if (stakeWei != 0) {
-                vm.prank(account);
-                providers.requestUnstake(stakeWei);
-            }
             if (market.credit(account) != 0) {
                 vm.prank(account);
                 market.withdraw();
             }
-        }
-        vm.warp(block.timestamp + 14 days);
-        for (uint256 i = 0; i < ACTORS; ++i) {
-            address account = _handler.actor(i);
-            if (providers.provider(account).unstakingWei == 0) continue;
-            vm.prank(account);
-            providers.unstake();
+            address token = address(_handler.token());
+            if (market.tokenCredit(account, token) != 0) {
+                vm.prank(account);
+                market.withdrawToken(token);
+            }
         }
         vm.assertEq(address(market).balance, 0);
-        vm.assertEq(address(providers).balance, 0);
+        vm.assertEq(_handler.token().balanceOf(address(market)), 0);
     }
 
     function _digest(IMarket.Order memory entry) private pure returns (bytes32) {

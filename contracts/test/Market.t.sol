@@ -324,10 +324,10 @@ contract MarketTest is MarketFixture {
         vm.assertEq(address(market.PROVIDERS()), address(providers));
     }
 
-    function test_stake_cannot_leave_within_the_longest_life_of_an_order() public view {
+    function test_bond_cannot_leave_within_the_longest_life_of_an_order() public view {
         uint256 lifeSeconds =
             uint256(market.LEASE_SECONDS_MAX()) + market.DELIVER_SECONDS_MAX() + market.CHECK_SECONDS_MAX();
-        vm.assertTrue(providers.UNSTAKE_DELAY_SECONDS() > lifeSeconds, "the delay is longer");
+        vm.assertTrue(bond.LEAVE_DELAY_SECONDS() > lifeSeconds, "the delay is longer");
     }
 
     function _credits(uint256 orderId, address account) private {

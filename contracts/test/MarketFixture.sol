@@ -3,14 +3,16 @@ pragma solidity 0.8.37;
 
 import {Audit} from "../src/Audit.sol";
 import {Bond} from "../src/Bond.sol";
-import {AUDIT_ADDRESS, BEACON_ADDRESS, BOND_ADDRESS, REFEREE_ADDRESS} from "../src/Genesis.sol";
+import {AUDIT_ADDRESS, BEACON_ADDRESS, BOND_ADDRESS, PANELS_ADDRESS, REFEREE_ADDRESS} from "../src/Genesis.sol";
 import {IAudit} from "../src/IAudit.sol";
 import {IAuditTypes} from "../src/IAuditTypes.sol";
 import {IBond} from "../src/IBond.sol";
 import {IMarket} from "../src/IMarket.sol";
+import {IPanels} from "../src/IPanels.sol";
 import {IReferee} from "../src/IReferee.sol";
 import {IProviders} from "../src/IProviders.sol";
 import {Market} from "../src/Market.sol";
+import {Panels} from "../src/Panels.sol";
 import {Providers} from "../src/Providers.sol";
 import {Referee} from "../src/Referee.sol";
 import {MockBeacon} from "./MockBeacon.sol";
@@ -38,6 +40,7 @@ abstract contract MarketFixture is Test {
     IBond internal constant bond = IBond(BOND_ADDRESS);
     IAudit internal constant audit = IAudit(AUDIT_ADDRESS);
     IReferee internal constant referee = IReferee(AUDIT_ADDRESS);
+    IPanels internal constant panels = IPanels(AUDIT_ADDRESS);
 
     address internal constant CHECKER = address(0xC4EC);
     address internal constant CUSTOMER = address(0xC0FFEE);
@@ -67,6 +70,7 @@ abstract contract MarketFixture is Test {
         vm.etch(BOND_ADDRESS, type(Bond).runtimeCode);
         vm.etch(AUDIT_ADDRESS, type(Audit).runtimeCode);
         vm.etch(REFEREE_ADDRESS, type(Referee).runtimeCode);
+        vm.etch(PANELS_ADDRESS, type(Panels).runtimeCode);
         // No committee signs here: see `MockBeacon`.
         vm.etch(BEACON_ADDRESS, type(MockBeacon).runtimeCode);
         vm.deal(CUSTOMER, 1e36);
@@ -195,6 +199,7 @@ abstract contract MarketFixture is Test {
             feePpm: 1_000_000,
             checkSeconds: 100,
             revealSeconds: 60,
+            appealSeconds: 3600,
             segments: 1,
             bondWei: 0,
             named: 0,

@@ -4,13 +4,10 @@ pragma solidity 0.8.37;
 import {IProviders} from "../src/IProviders.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
-/// @title The register: listing, changing, pausing, stake in and out
+/// @title The register: listing, changing, pausing
 contract ProvidersTest is MarketFixture {
-    uint256 private _delay;
-
     function setUp() public override {
         super.setUp();
-        _delay = providers.UNSTAKE_DELAY_SECONDS();
         vm.deal(STRANGER, 100 ether);
     }
 
@@ -30,7 +27,6 @@ contract ProvidersTest is MarketFixture {
         vm.assertEq(entry.registeredAt, START);
         vm.assertEq(entry.updatedAt, START);
         vm.assertEq(entry.offering, true);
-        vm.assertEq(uint256(entry.stakeWei) + entry.unstakingWei + entry.unstakeAt, 0);
         (bool offering, uint128 priceWei) = providers.quote(STRANGER);
         vm.assertEq(offering, true);
         vm.assertEq(priceWei, LISTED_WEI);
@@ -39,13 +35,13 @@ contract ProvidersTest is MarketFixture {
         vm.assertEq(providers.providerAt(1), STRANGER);
     }
 
-    function test_value_sent_with_the_registration_becomes_stake() public {
-        vm.expectEmit(address(providers));
-        emit IProviders.StakeAdded(STRANGER, 3 ether, 3 ether);
+    function test_the_register_takes_no_money() public {
         vm.prank(STRANGER);
-        providers.register{value: 3 ether}(_offer());
-        vm.assertEq(providers.provider(STRANGER).stakeWei, 3 ether);
-        vm.assertEq(address(providers).balance, 3 ether);
+        (bool ok,) = address(providers).call{value: 1}(abi.encodeCall(IProviders.register, (_offer())));
+        vm.assertTrue(!ok, "no value with a registration");
+        vm.prank(STRANGER);
+        (ok,) = address(providers).call{value: 1}("");
+        vm.assertTrue(!ok, "nor without one");
     }
 
     function test_an_account_registers_once() public {
@@ -93,8 +89,6 @@ contract ProvidersTest is MarketFixture {
 
     function test_an_update_replaces_the_offer_and_nothing_else() public {
         vm.prank(PROVIDER);
-        providers.addStake{value: 1 ether}();
-        vm.prank(PROVIDER);
         providers.pause();
         IProviders.Offer memory offer =
             IProviders.Offer({nodeId: keccak256("n2"), capabilityHash: 0, priceWeiPerUnit: 9, endpoint: "[::1]:1"});
@@ -111,7 +105,6 @@ contract ProvidersTest is MarketFixture {
         vm.assertEq(entry.registeredAt, START);
         vm.assertEq(entry.updatedAt, START + 100);
         vm.assertEq(entry.offering, false);
-        vm.assertEq(entry.stakeWei, 1 ether);
         vm.assertEq(providers.providerCount(), 1);
     }
 
@@ -144,12 +137,10 @@ contract ProvidersTest is MarketFixture {
 
     function test_who_is_not_listed_can_do_nothing_but_register() public {
         bytes memory expected = abi.encodeWithSelector(IProviders.NotRegistered.selector, STRANGER);
-        bytes[] memory calls = new bytes[](5);
+        bytes[] memory calls = new bytes[](3);
         calls[0] = abi.encodeCall(IProviders.update, (_offer()));
         calls[1] = abi.encodeCall(IProviders.pause, ());
         calls[2] = abi.encodeCall(IProviders.resume, ());
-        calls[3] = abi.encodeCall(IProviders.addStake, ());
-        calls[4] = abi.encodeCall(IProviders.requestUnstake, (1));
         for (uint256 i = 0; i < calls.length; ++i) {
             vm.prank(STRANGER);
             (bool ok, bytes memory returned) = address(providers).call(calls[i]);
@@ -161,91 +152,6 @@ contract ProvidersTest is MarketFixture {
         (bool offering, uint128 priceWei) = providers.quote(STRANGER);
         vm.assertEq(offering, false);
         vm.assertEq(priceWei, 0);
-    }
-
-    function test_stake_is_never_nothing() public {
-        bytes memory expected = abi.encodeWithSelector(IProviders.AmountZero.selector, PROVIDER);
-        vm.prank(PROVIDER);
-        vm.expectRevert(expected);
-        providers.addStake();
-        vm.prank(PROVIDER);
-        vm.expectRevert(expected);
-        providers.requestUnstake(0);
-    }
-
-    function test_no_more_stake_leaves_than_there_is() public {
-        _stake(5 ether);
-        vm.prank(PROVIDER);
-        vm.expectRevert(abi.encodeWithSelector(IProviders.StakeTooSmall.selector, PROVIDER, 5 ether, 5 ether + 1));
-        providers.requestUnstake(5 ether + 1);
-        vm.prank(PROVIDER);
-        vm.expectRevert(abi.encodeWithSelector(IProviders.StakeTooSmall.selector, PROVIDER, 5 ether, type(uint256).max));
-        providers.requestUnstake(type(uint256).max);
-        vm.prank(PROVIDER);
-        providers.requestUnstake(5 ether);
-        vm.assertEq(providers.provider(PROVIDER).stakeWei, 0);
-        vm.assertEq(providers.provider(PROVIDER).unstakingWei, 5 ether);
-    }
-
-    function test_stake_leaves_after_the_delay_and_not_a_second_earlier() public {
-        _stake(5 ether);
-        uint256 before = PROVIDER.balance;
-        uint256 unstakeAt = START + _delay;
-        vm.expectEmit(address(providers));
-        emit IProviders.UnstakeRequested(PROVIDER, 2 ether, 2 ether, uint40(unstakeAt));
-        vm.prank(PROVIDER);
-        providers.requestUnstake(2 ether);
-
-        vm.warp(unstakeAt - 1);
-        vm.prank(PROVIDER);
-        vm.expectRevert(abi.encodeWithSelector(IProviders.UnstakeTooEarly.selector, PROVIDER, unstakeAt, unstakeAt - 1));
-        providers.unstake();
-
-        vm.warp(unstakeAt);
-        vm.expectEmit(address(providers));
-        emit IProviders.Unstaked(PROVIDER, PROVIDER, 2 ether);
-        vm.prank(PROVIDER);
-        providers.unstake();
-        vm.assertEq(PROVIDER.balance, before + 2 ether);
-        vm.assertEq(providers.provider(PROVIDER).stakeWei, 3 ether);
-        vm.assertEq(providers.provider(PROVIDER).unstakingWei, 0);
-        vm.assertEq(providers.provider(PROVIDER).unstakeAt, 0);
-
-        vm.prank(PROVIDER);
-        vm.expectRevert(abi.encodeWithSelector(IProviders.NothingUnstaking.selector, PROVIDER));
-        providers.unstake();
-    }
-
-    function test_a_second_request_joins_the_first_and_starts_the_delay_anew() public {
-        _stake(5 ether);
-        vm.prank(PROVIDER);
-        providers.requestUnstake(2 ether);
-        vm.warp(START + _delay - 1);
-        vm.prank(PROVIDER);
-        providers.requestUnstake(1 ether);
-        vm.warp(START + _delay);
-        vm.prank(PROVIDER);
-        vm.expectRevert(
-            abi.encodeWithSelector(
-                IProviders.UnstakeTooEarly.selector, PROVIDER, START + 2 * _delay - 1, START + _delay
-            )
-        );
-        providers.unstake();
-        vm.warp(START + 2 * _delay - 1);
-        vm.prank(PROVIDER);
-        providers.unstakeTo(payable(STRANGER));
-        vm.assertEq(STRANGER.balance, 103 ether);
-        vm.assertEq(address(providers).balance, 2 ether);
-    }
-
-    function test_stake_is_not_sent_to_nobody() public {
-        _stake(1 ether);
-        vm.prank(PROVIDER);
-        providers.requestUnstake(1 ether);
-        vm.warp(START + _delay);
-        vm.prank(PROVIDER);
-        vm.expectRevert(abi.encodeWithSelector(IProviders.RecipientZero.selector, PROVIDER));
-        providers.unstakeTo(payable(address(0)));
     }
 
     function test_pages_list_every_provider_once_in_order() public {
@@ -273,29 +179,19 @@ contract ProvidersTest is MarketFixture {
         vm.assertEq(seen, total);
     }
 
+    function test_a_page_says_what_bond_is_free_behind_new_work() public {
+        vm.assertEq(providers.page(0, 1)[0].bondWei, 0);
+        vm.prank(PROVIDER);
+        bond.deposit{value: 5 ether}();
+        vm.assertEq(providers.page(0, 1)[0].bondWei, 5 ether);
+        vm.prank(PROVIDER);
+        bond.requestLeave(2 ether);
+        vm.assertEq(providers.page(0, 1)[0].bondWei, 3 ether);
+    }
+
     function test_an_index_past_the_end_is_refused() public {
         vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x32));
         providers.providerAt(1);
-    }
-
-    function testFuzz_stake_in_is_stake_out(uint256 inSeed, uint256 outSeed) public {
-        uint256 inWei = _within(inSeed, 1, 1e36);
-        uint256 outWei = _within(outSeed, 1, inWei);
-        uint256 before = PROVIDER.balance;
-        _stake(inWei);
-        vm.prank(PROVIDER);
-        providers.requestUnstake(outWei);
-        vm.warp(START + _delay);
-        vm.prank(PROVIDER);
-        providers.unstake();
-        vm.assertEq(PROVIDER.balance, before - inWei + outWei);
-        vm.assertEq(providers.provider(PROVIDER).stakeWei, inWei - outWei);
-        vm.assertEq(address(providers).balance, inWei - outWei);
-    }
-
-    function _stake(uint256 amountWei) private {
-        vm.prank(PROVIDER);
-        providers.addStake{value: amountWei}();
     }
 
     function _offerRefused(IProviders.Offer memory offer, bytes memory expected, address newcomer) private {

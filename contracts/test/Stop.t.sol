@@ -185,8 +185,8 @@ contract StopTest is AuditFixture {
         order.units = 1;
         IAuditTypes.Terms memory terms = _auditTerms();
         uint256 depositWei = audit.depositWei(PROVIDER, 1, LISTED_WEI, terms);
-        // Two checks for the one drawn unit, and ten.
-        vm.assertEq(depositWei, 12 * uint256(LISTED_WEI));
+        // Two checks for the one drawn unit, and forty.
+        vm.assertEq(depositWei, 42 * uint256(LISTED_WEI));
         vm.expectRevert(abi.encodeWithSelector(IMarket.EscrowMismatch.selector, LISTED_WEI, LISTED_WEI + depositWei));
         vm.prank(CUSTOMER);
         market.placeAudited{value: LISTED_WEI}(order, terms);

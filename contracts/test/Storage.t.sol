@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {IMarket} from "../src/IMarket.sol";
 import {IProviders} from "../src/IProviders.sol";
+import {WildToken} from "./ChannelTokens.sol";
 import {MarketFixture} from "./MarketFixture.sol";
 
 /// @title The storage words of a real order, as the vector that Rust and TypeScript read
@@ -47,10 +48,6 @@ contract StorageTest is MarketFixture {
         vm.warp(START + 120);
         vm.prank(CUSTOMER);
         market.reject(2, IMarket.Reason.Malformed, EVIDENCE);
-        vm.prank(PROVIDER);
-        providers.addStake{value: 5 ether}();
-        vm.prank(PROVIDER);
-        providers.requestUnstake(2 ether);
 
         string memory json =
             '{\n  "about": "storage words after the scenario of contracts/test/Storage.t.sol; specs/0004-market.md section 6",\n';
@@ -68,7 +65,7 @@ contract StorageTest is MarketFixture {
         json = string.concat(json, _word(address(market), "credit_of_customer", _mapSlot(CUSTOMER, 2), ",\n"));
         json = string.concat(json, _word(address(market), "record_of_provider", _mapSlot(PROVIDER, 3), ",\n"));
         json = string.concat(json, _word(address(market), "record_of_customer", _mapSlot(CUSTOMER, 4), "\n"));
-        return string.concat(json, "  },\n", _audited(), _register(), "}\n");
+        return string.concat(json, "  },\n", _audited(), _inToken(), _register(), "}\n");
     }
 
     /// @dev Order 3: audited, stopped by the customer, committed to two units, which were paid.
@@ -92,9 +89,25 @@ contract StorageTest is MarketFixture {
         return string.concat(json, _word(address(market), "provider", _orderSlot(orderId, 7), "\n"), "  },\n");
     }
 
+    /// @dev Order 4, paid in a token; declined, so that its customer has credit in it.
+    function _inToken() private returns (string memory json) {
+        address token = address(new WildToken());
+        WildToken(token).mint(CUSTOMER, ESCROW_WEI);
+        vm.prank(CUSTOMER);
+        uint256 orderId = market.placeOrderIn(token, _terms());
+        _do(Action.Decline, orderId);
+        json = '  "in_token": {\n';
+        json = string.concat(json, _number("order_id", orderId));
+        json = string.concat(json, _pair("    ", "token", vm.toString(token), ",\n"));
+        json = string.concat(json, _word(address(market), "customer", _orderSlot(orderId, 6), ",\n"));
+        json = string.concat(json, _word(address(market), "provider", _orderSlot(orderId, 7), ",\n"));
+        bytes32 slot = keccak256(abi.encode(token, keccak256(abi.encode(CUSTOMER, uint256(6)))));
+        return string.concat(json, _word(address(market), "credit_of_customer", slot, "\n"), "  },\n");
+    }
+
     function _register() private view returns (string memory json) {
         json = string.concat('  "providers": {\n', _pair("    ", "address", vm.toString(address(providers)), ",\n"));
-        string[5] memory names = ["node_id", "capability_hash", "offer", "stake", "unstake_at"];
+        string[3] memory names = ["node_id", "capability_hash", "offer"];
         for (uint256 i = 0; i < names.length; ++i) {
             bytes32 slot = bytes32(uint256(_mapSlot(PROVIDER, 1)) + i);
             json = string.concat(json, _word(address(providers), names[i], slot, ",\n"));
@@ -108,7 +121,7 @@ contract StorageTest is MarketFixture {
         json = string.concat(json, _number("lease_seconds_max", market.LEASE_SECONDS_MAX()));
         json = string.concat(json, _number("deliver_seconds_max", market.DELIVER_SECONDS_MAX()));
         json = string.concat(json, _number("check_seconds_max", market.CHECK_SECONDS_MAX()));
-        json = string.concat(json, _number("unstake_delay_seconds", providers.UNSTAKE_DELAY_SECONDS()));
+        json = string.concat(json, _number("leave_delay_seconds", bond.LEAVE_DELAY_SECONDS()));
         json = string.concat(json, _number("endpoint_bytes_max", providers.ENDPOINT_BYTES_MAX()));
         json = string.concat(json, _number("page_count_max", providers.PAGE_COUNT_MAX()));
         string memory price = vm.toString(providers.PRICE_WEI_PER_UNIT_MAX());

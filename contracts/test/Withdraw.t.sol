@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Errors} from "@openzeppelin/contracts/utils/Errors.sol";
+import {IBond} from "../src/IBond.sol";
 import {IMarket} from "../src/IMarket.sol";
 import {IProviders} from "../src/IProviders.sol";
 import {MarketFixture} from "./MarketFixture.sol";
@@ -189,16 +190,15 @@ contract WithdrawTest is MarketFixture {
         vm.assertEq(address(market).balance, ESCROW_WEI);
     }
 
-    function test_a_nested_unstake_is_refused() public {
-        _attacker.run{value: 0}(address(providers), abi.encodeCall(IProviders.pause, ()));
+    function test_a_nested_withdrawal_of_bond_is_refused() public {
         vm.deal(address(this), 4 ether);
-        _attacker.run{value: 4 ether}(address(providers), abi.encodeCall(IProviders.addStake, ()));
+        _attacker.run{value: 4 ether}(address(bond), abi.encodeCall(IBond.deposit, ()));
         vm.prank(PROVIDER);
-        providers.addStake{value: 4 ether}();
-        _attacker.run(address(providers), abi.encodeCall(IProviders.requestUnstake, (4 ether)));
-        vm.warp(block.timestamp + providers.UNSTAKE_DELAY_SECONDS());
-        _attacker.arm(address(providers), abi.encodeCall(IProviders.unstake, ()), true);
-        _attacker.run(address(providers), abi.encodeCall(IProviders.unstake, ()));
+        bond.deposit{value: 4 ether}();
+        _attacker.run(address(bond), abi.encodeCall(IBond.requestLeave, (4 ether)));
+        vm.warp(block.timestamp + bond.LEAVE_DELAY_SECONDS());
+        _attacker.arm(address(bond), abi.encodeCall(IBond.withdraw, ()), true);
+        _attacker.run(address(bond), abi.encodeCall(IBond.withdraw, ()));
         vm.assertEq(_attacker.attempts(), 1);
         vm.assertEq(_attacker.successes(), 0);
         vm.assertEq(
@@ -206,7 +206,7 @@ contract WithdrawTest is MarketFixture {
             abi.encodeWithSelector(ReentrancyGuardTransient.ReentrancyGuardReentrantCall.selector)
         );
         vm.assertEq(address(_attacker).balance, 14 ether);
-        vm.assertEq(address(providers).balance, 4 ether);
+        vm.assertEq(address(bond).balance, 4 ether);
     }
 
     /// @dev Brings one order of the attacker to its payout.

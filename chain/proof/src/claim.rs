@@ -351,7 +351,12 @@ fn write_order(order: &Order, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if *reason != crate::OrderReason::None {
         write!(f, " ({reason}, evidence {})", order.evidence_hash)?;
     }
-    write!(f, ": job {}, {units} units at {price_wei_per_unit} wei, ", order.job_hash)?;
+    write!(f, ": job {}, {units} units at {price_wei_per_unit} ", order.job_hash)?;
+    if order.is_in_kst() {
+        write!(f, "wei, ")?;
+    } else {
+        write!(f, "smallest units of the token {:#x}, ", order.token)?;
+    }
     write!(f, "customer {customer:#x}, provider {provider:#x}, ")?;
     write!(f, "commitment {}, result root {}", order.commitment, order.result_root)?;
     if order.stopped {

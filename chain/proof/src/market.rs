@@ -50,7 +50,9 @@ mod place {
     pub(super) const EVIDENCE_HASH: usize = 5;
     pub(super) const CUSTOMER: Place = Place { word: 6, low: 0, bits: 160 };
     pub(super) const PROVIDER: Place = Place { word: 7, low: 0, bits: 160 };
+    pub(super) const TOKEN_HIGH: Place = Place { word: 6, low: 160, bits: 96 };
     pub(super) const PAID_UNITS: Place = Place { word: 7, low: 160, bits: 32 };
+    pub(super) const TOKEN_LOW: Place = Place { word: 7, low: 192, bits: 64 };
 }
 
 /// Declares an enumeration of the contract with the names that bundles use.
@@ -185,7 +187,7 @@ pub struct Order {
     pub deliver_seconds: u32,
     /// Seconds to reject after the delivery.
     pub check_seconds: u32,
-    /// Price of one unit in wei.
+    /// Price of one unit in wei, or in the smallest units of the token.
     pub price_wei_per_unit: u128,
     /// Hash of the job's specification.
     pub job_hash: B256,
@@ -207,6 +209,8 @@ pub struct Order {
     pub done_units: u32,
     /// Of a closed order that was audited, private or stopped: units that were paid.
     pub paid_units: u32,
+    /// The ERC-20 of price and escrow; zero means KST.
+    pub token: Address,
 }
 
 /// Words that the market cannot have written.
@@ -219,12 +223,6 @@ pub enum OrderError {
         field: &'static str,
         /// The number in storage.
         number: u64,
-    },
-    /// A bit is set that the layout leaves unused.
-    #[error("word {word} of the order has bits outside the layout")]
-    Stray {
-        /// Which of the eight words.
-        word: usize,
     },
 }
 
@@ -249,13 +247,14 @@ impl Order {
     /// # Errors
     /// [`OrderError`] if the words are not an order of this layout.
     pub fn from_words(number: u64, words: &[U256; ORDER_SLOTS]) -> Result<Self, OrderError> {
-        let mut words = Words { left: *words };
+        let words = Words { words: *words };
         let status = words.number(&place::STATUS);
         let reason = words.number(&place::REASON);
         let mode = words.number(&place::MODE);
         let stopped = words.number(&place::STOPPED);
         let known = |index: u64| usize::try_from(index).unwrap_or(usize::MAX);
-        let order = Self {
+        let token = words.take(&place::TOKEN_HIGH).wrapping_shl(64) | words.take(&place::TOKEN_LOW);
+        Ok(Self {
             number,
             status: OrderStatus::from_number(known(status))
                 .ok_or(OrderError::Unknown { field: "status", number: status })?,
@@ -285,14 +284,17 @@ impl Order {
             },
             done_units: words.small(&place::DONE_UNITS),
             paid_units: words.small(&place::PAID_UNITS),
-        };
-        match words.left.iter().position(|word| !word.is_zero()) {
-            Some(word) => Err(OrderError::Stray { word }),
-            None => Ok(order),
-        }
+            token: Address::from_word(B256::from(token)),
+        })
     }
 
-    /// Escrow of the order in wei. It cannot overflow: 32 by 128 bits.
+    /// Whether the order is paid in KST.
+    #[must_use]
+    pub fn is_in_kst(&self) -> bool {
+        self.token.is_zero()
+    }
+
+    /// Escrow of the order in wei, or in the smallest units of its token. It cannot overflow: 32 by 128 bits.
     #[must_use]
     pub fn escrow_wei(&self) -> U256 {
         U256::from(self.units).saturating_mul(U256::from(self.price_wei_per_unit))
@@ -324,6 +326,13 @@ impl Order {
         order.provider = fields.address("provider")?;
         if fields.has("mode") {
             order.read_audit(fields)?;
+        }
+        if fields.has("token") {
+            order.token = fields.address("token")?;
+            // One order has one claim.
+            if order.is_in_kst() {
+                return Err(ParseError::Form { field: "token", want: "absent in an order in KST" });
+            }
         }
         Ok(order)
     }
@@ -374,6 +383,9 @@ impl Order {
             out.number("doneUnits", self.done_units.into());
             out.number("paidUnits", self.paid_units.into());
         }
+        if !self.is_in_kst() {
+            out.bytes("token", self.token.as_slice());
+        }
     }
 
     /// Name, this value and the other's of the first field that differs.
@@ -402,6 +414,7 @@ impl Order {
                 ("stopped", u8::from(order.stopped).to_string()),
                 ("doneUnits", order.done_units.to_string()),
                 ("paidUnits", order.paid_units.to_string()),
+                ("token", format!("{:#x}", order.token)),
             ]
         };
         let pairs = fields(self).into_iter().zip(fields(other));
@@ -409,33 +422,31 @@ impl Order {
     }
 }
 
-/// The words of an order; what is taken is cleared, so that stray bits show at the end.
+/// The words of an order; every bit of them has a meaning.
 struct Words {
-    left: [U256; ORDER_SLOTS],
+    words: [U256; ORDER_SLOTS],
 }
 
 impl Words {
-    fn take(&mut self, place: &Place) -> U256 {
-        let Some(word) = self.left.get_mut(place.word) else { return U256::ZERO };
+    fn take(&self, place: &Place) -> U256 {
+        let Some(word) = self.words.get(place.word) else { return U256::ZERO };
         let ones = U256::MAX.wrapping_shr(256usize.saturating_sub(place.bits));
-        let value = word.wrapping_shr(place.low) & ones;
-        *word ^= value.wrapping_shl(place.low);
-        value
+        word.wrapping_shr(place.low) & ones
     }
 
-    fn number(&mut self, place: &Place) -> u64 {
+    fn number(&self, place: &Place) -> u64 {
         self.take(place).saturating_to()
     }
 
-    fn small(&mut self, place: &Place) -> u32 {
+    fn small(&self, place: &Place) -> u32 {
         self.take(place).saturating_to()
     }
 
-    fn whole(&mut self, word: usize) -> B256 {
+    fn whole(&self, word: usize) -> B256 {
         B256::from(self.take(&Place { word, low: 0, bits: 256 }))
     }
 
-    fn address(&mut self, place: &Place) -> Address {
+    fn address(&self, place: &Place) -> Address {
         Address::from_word(B256::from(self.take(place)))
     }
 }
@@ -492,7 +503,12 @@ mod tests {
             ("stopped", place::STOPPED),
             ("doneUnits", place::DONE_UNITS),
             ("paidUnits", place::PAID_UNITS),
+            ("tokenHigh", place::TOKEN_HIGH),
+            ("tokenLow", place::TOKEN_LOW),
         ];
+        // Nothing is left over: no bit could be set behind a verifier's back.
+        let bits: usize = ours.iter().map(|(_, place)| place.bits).sum();
+        assert_eq!(bits, ORDER_SLOTS * 256);
         let members = order["members"].as_array().unwrap();
         assert_eq!(members.len(), ours.len());
         for (name, place) in ours {
@@ -518,10 +534,13 @@ mod tests {
         assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "stopped", number: 2 }));
         words[0] = U256::from(6u64 << 8);
         assert_eq!(Order::from_words(9, &words), Err(OrderError::Unknown { field: "reason", number: 6 }));
-        for (word, bit) in [(6, 160), (6, 255), (7, 192), (7, 255)] {
+        // The two parts of a token's address: bytes 11 and 0, 19 and 12.
+        for (word, bit, byte, value) in [(6, 160, 11, 1), (6, 255, 0, 0x80), (7, 192, 19, 1), (7, 255, 12, 0x80)] {
             words = [U256::ZERO; ORDER_SLOTS];
             words[word] = U256::ONE << bit;
-            assert_eq!(Order::from_words(9, &words), Err(OrderError::Stray { word }));
+            let mut token = Address::ZERO;
+            token[byte] = value;
+            assert_eq!(Order::from_words(9, &words).unwrap(), Order { number: 9, token, ..Order::default() });
         }
     }
 

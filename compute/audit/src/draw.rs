@@ -15,6 +15,9 @@ const DOMAIN: &[u8] = b"keystead/audit/v1";
 const UNIT: u8 = 0;
 const SEGMENT: u8 = 1;
 const SLOT: u8 = 2;
+const PANEL: u8 = 3;
+/// Places looked at for one slot of a panel: the first that holds a seat which may vote has the slot.
+pub const PLACES_TRIED: u8 = 8;
 
 /// The randomness of one round of a window's audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +65,25 @@ impl Draw {
         return segment as u32;
     }
 
-    /// The seat behind a slot; `None` if there are no seats. Whether it is eligible is for the caller to say.
+    /// The place that a slot of a unit's panel points to at the `attempt`-th try; `None` if there are no places.
+    #[must_use]
+    pub fn panel_place(&self, unit: u32, slot: u8, attempt: u8, places: u32) -> Option<u32> {
+        let number = U256::from_be_bytes(self.hash(PANEL, unit, &[slot, attempt]).0);
+        u32::try_from(number.checked_rem(U256::from(places))?).ok()
+    }
+
+    /// Who has a slot of a unit's panel: what `holder` says of the first of its places for which it says something.
+    pub fn panel_holder<T>(
+        &self,
+        unit: u32,
+        slot: u8,
+        places: u32,
+        mut holder: impl FnMut(u32) -> Option<T>,
+    ) -> Option<T> {
+        (0..PLACES_TRIED).find_map(|attempt| holder(self.panel_place(unit, slot, attempt, places)?))
+    }
+
+    /// The seat behind a slot of round 0 or 1; `None` if there are no seats. Whether it is eligible is for the caller to say.
     #[must_use]
     pub fn seat(&self, unit: u32, slot: u8, seat_count: u32) -> Option<u32> {
         let number = U256::from_be_bytes(self.hash(SLOT, unit, &[slot]).0);
@@ -148,6 +169,18 @@ mod tests {
         assert_eq!(draw(3).segment(9, 1), 0);
         assert_eq!(draw(3).segment(9, 0), 0);
         assert_eq!(draw(3).seat(9, 0, 0), None);
+    }
+
+    #[test]
+    fn a_panels_slot_passes_over_places_without_a_vote_and_stays_empty_if_there_is_none() {
+        // A third of the places may vote: (2/3)^8 = 3.9 % of the slots find nobody; five sigma are 3 %.
+        let may = |place: u32| (place % 3 == 0).then_some(place);
+        let held: Vec<u32> = (0..1_000).filter_map(|unit| draw(4).panel_holder(unit, 7, 300, may)).collect();
+        assert!((929..=991).contains(&held.len()), "{}", held.len());
+        assert!(held.iter().all(|place| place % 3 == 0));
+        assert_eq!(draw(4).panel_holder(1, 7, 300, |_| None::<u32>), None);
+        assert_eq!(draw(4).panel_holder(1, 7, 0, Some), None);
+        assert_eq!(draw(4).panel_holder(1, 7, 300, Some), draw(4).panel_place(1, 7, 0, 300));
     }
 
     #[test]

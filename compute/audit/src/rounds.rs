@@ -4,15 +4,17 @@
 //! An *inconclusive* finding never costs a provider anything. Nobody is convicted on one hardware class alone.
 //!
 //! # Not here
-//! The last word: that is `contracts/src/{Audit,Referee}.sol` (specs/0008-audit.md §7 to §9, §11), which has one panel of seven referees so far,
-//! convicts for a check that was committed (here: revealed) and not opened, and asks that accusers of class exact found the same value.
+//! The last word: that is `contracts/src/{Audit,Referee,Panels}.sol` (specs/0008-audit.md §7 to §9, §11), which convicts for a check that was
+//! committed (here: revealed) and not opened, and asks that accusers of class exact found the same value.
 
 use alloy_primitives::{B256, U256};
 use std::collections::BTreeMap;
 
-/// Referees of the first panel, and of those that follow while there is no ruling. The first is so large that a third of all seats,
-/// colluding, gives a false ruling in 6 of 100,000 panels (binomial); of seven it would be 45 of 1,000.
+/// Slots of the first panel, and of those that follow while there is no ruling; one slot is one vote. The first is so large that a third
+/// of all seats, colluding, gives a false ruling in 7 of 100,000 panels; of seven it would be 45 of 1,000 (`tests/panels.rs`).
 pub const PANELS: [usize; 3] = [31, 63, 127];
+/// The round that the first panel is.
+pub const PANEL_ROUND: u8 = 2;
 /// Largest share of a slash that leaves as a bounty, parts per million: else convicting oneself would be a way out.
 pub const BOUNTY_PPM_MAX: u32 = 500_000;
 
@@ -73,14 +75,15 @@ pub const fn second_round(findings: [Finding; 2]) -> Conclusion {
     }
 }
 
-/// How many of a panel must find the same: more than two thirds.
+/// How many slots of a panel must find the same: more than two thirds of all, whether they voted or not.
 #[must_use]
 pub const fn quorum(panel: usize) -> usize {
-    // A panel has at most 127 members, or all seats there are.
+    // A panel has at most 127 slots.
     (panel.saturating_mul(2) / 3).saturating_add(1)
 }
 
-/// What more than two thirds of a panel found; `None` if there is no such value. A referee that found nothing gives `None`.
+/// What more than two thirds of a panel's slots found; `None` if there is no such value. A slot without a vote, or whose referee found
+/// nothing, gives `None`.
 #[must_use]
 pub fn ruling(found: &[Option<B256>]) -> Option<B256> {
     let quorum = quorum(found.len());

@@ -2,7 +2,12 @@
 //! compares the code with it. Also compares the draws of an audit with `specs/vectors/audit.json`, which the contract's tests write.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // A test: a panic is a failure.
 
-use keystead_audit::{Draw, SampleRule, Seed, draw::SLOTS, sample::draw};
+use keystead_audit::{
+    Draw, SampleRule, Seed,
+    draw::SLOTS,
+    rounds::{PANEL_ROUND, PANELS},
+    sample::draw,
+};
 use keystead_job::{B256, blob_hash};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -63,7 +68,9 @@ struct ContractDraws {
 struct ContractRound {
     round: u8,
     seed: B256,
-    slots_of_unit_5: Vec<u32>,
+    slots_of_unit_5: Option<Vec<u32>>,
+    panel_of_unit_5: Option<Vec<u32>>,
+    second_places_of_its_slots: Option<Vec<u32>>,
     drawn_at_30000_ppm: Option<Vec<u32>>,
     their_segments_at_30000_ppm: Option<Vec<u32>>,
     drawn_at_100000_ppm: Option<Vec<u32>>,
@@ -74,12 +81,23 @@ struct ContractRound {
 fn the_contract_and_this_package_draw_the_same_units_segments_and_seats() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/vectors/audit.json");
     let draws: ContractDraws = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    assert_eq!(draws.rounds.len(), 3);
+    assert_eq!(draws.rounds.len(), usize::from(PANEL_ROUND) + PANELS.len());
     for round in &draws.rounds {
         let draw = Draw::new(draws.randomness, draws.window_id, round.round);
         assert_eq!(draw.seed(), round.seed);
         let seats: Vec<u32> = (0..SLOTS).map(|slot| draw.seat(5, slot, draws.places).unwrap()).collect();
-        assert_eq!(seats, round.slots_of_unit_5, "round {}", round.round);
+        let panel = usize::from(round.round).checked_sub(usize::from(PANEL_ROUND));
+        let Some(panel) = panel.map(|number| u8::try_from(PANELS[number]).unwrap()) else {
+            assert_eq!(Some(seats), round.slots_of_unit_5, "round {}", round.round);
+            continue;
+        };
+        let places = |attempt| {
+            let place = |slot| draw.panel_place(5, slot, attempt, draws.places).unwrap();
+            Some((0..panel).map(place).collect::<Vec<u32>>())
+        };
+        assert_eq!(places(0), round.panel_of_unit_5, "round {}", round.round);
+        assert_eq!(places(1), round.second_places_of_its_slots, "round {}", round.round);
+        assert_eq!(round.slots_of_unit_5, None);
     }
     let first = &draws.rounds[0];
     let draw = Draw::new(draws.randomness, draws.window_id, 0);

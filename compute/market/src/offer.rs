@@ -53,20 +53,20 @@ pub struct Listed {
     pub price_wei_per_unit: u128,
     /// Whether it takes orders.
     pub offering: bool,
-    /// Stake, wei, without what is on its way out.
+    /// Free bond, wei: what can be locked behind new work.
     pub stake_wei: u128,
 }
 
 impl From<&IProviders::Listing> for Listed {
     fn from(listing: &IProviders::Listing) -> Self {
-        let IProviders::Listing { account, provider } = listing;
+        let IProviders::Listing { account, provider, bondWei: bond_wei } = listing;
         Self {
             account: *account,
             node_id: provider.nodeId,
             capability_hash: provider.capabilityHash,
             price_wei_per_unit: provider.priceWeiPerUnit,
             offering: provider.offering,
-            stake_wei: provider.stakeWei,
+            stake_wei: *bond_wei,
         }
     }
 }
@@ -99,7 +99,7 @@ pub struct Offer {
     pub node_id: B256,
     /// Whether orders are taken.
     pub offering: bool,
-    /// Stake, wei.
+    /// Free bond, wei.
     pub stake_wei: u128,
     /// Least price of a unit, smallest units of the currency.
     pub per_unit_min: u128,

@@ -12,6 +12,7 @@ const ORDERS_MAPPING: U256 = U256::from_limbs([1, 0, 0, 0]);
 const CREDITS_MAPPING: U256 = U256::from_limbs([2, 0, 0, 0]);
 const PROVIDER_RECORDS_MAPPING: U256 = U256::from_limbs([3, 0, 0, 0]);
 const CUSTOMER_RECORDS_MAPPING: U256 = U256::from_limbs([4, 0, 0, 0]);
+const TOKEN_CREDITS_MAPPING: U256 = U256::from_limbs([6, 0, 0, 0]);
 
 const STATUS: Field = Field::new("status", 0, 0, 1);
 const REASON: Field = Field::new("reason", 0, 1, 1);
@@ -33,8 +34,10 @@ const COMMITMENT: Field = Field::new("commitment", 3, 0, 32);
 const RESULT_ROOT: Field = Field::new("resultRoot", 4, 0, 32);
 const EVIDENCE_HASH: Field = Field::new("evidenceHash", 5, 0, 32);
 const CUSTOMER: Field = Field::new("customer", 6, 0, 20);
+const TOKEN_HIGH: Field = Field::new("tokenHigh", 6, 20, 12);
 const PROVIDER: Field = Field::new("provider", 7, 0, 20);
 const PAID_UNITS: Field = Field::new("paidUnits", 7, 20, 4);
+const TOKEN_LOW: Field = Field::new("tokenLow", 7, 24, 8);
 
 const ACCEPTED: Field = Field::new("accepted", 0, 0, 6);
 const SETTLED: Field = Field::new("settled", 0, 6, 6);
@@ -70,7 +73,7 @@ pub enum Status {
     Cancelled = 10,
     /// Final: the provider gave up after the lease, the customer is refunded.
     Abandoned = 11,
-    /// Final: the audit closed; the provider is paid for the units that [`Payee::paid_units`] says, the customer refunded the rest.
+    /// Final: the audit closed; the provider is paid for the units that [`Parties::paid_units`] says, the customer refunded the rest.
     Audited = 12,
     /// Final: the audit found a unit wrong, the customer is refunded.
     Convicted = 13,
@@ -204,9 +207,9 @@ pub struct OrderSlots {
     pub result_root: B256,
     /// The evidence hash, as it is; zero unless rejected.
     pub evidence_hash: B256,
-    /// The customer: decode with [`super::decode_address`].
+    /// The customer and a part of the token: decode with [`Parties::decode`].
     pub customer: B256,
-    /// The provider and what it was paid for: decode with [`Payee::decode`].
+    /// The provider, what it was paid for, and the rest of the token: decode with [`Parties::decode`].
     pub provider: B256,
 }
 
@@ -315,7 +318,7 @@ impl Progress {
 /// The second word of an order: what was agreed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// Agreed price in wei per unit.
+    /// Agreed price per unit in wei, or in the smallest units of the order's token.
     pub price_wei_per_unit: U256,
     /// Number of units.
     pub units: u32,
@@ -399,28 +402,46 @@ pub fn customer_record_slot(account: Address) -> B256 {
     nth(slot_of_account(account, CUSTOMER_RECORDS_MAPPING), 0)
 }
 
-/// The last word of an order: who works, and what it was paid for.
+/// The last two words of an order: who pays and who works, what was paid, and in which currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Payee {
+pub struct Parties {
+    /// The customer.
+    pub customer: Address,
     /// The provider.
     pub provider: Address,
     /// Of a closed order that was audited, private or stopped: the units that were paid; else zero.
     pub paid_units: u32,
+    /// The ERC-20 of price and escrow; `None` means KST.
+    pub token: Option<Address>,
 }
 
-impl Payee {
-    /// Decodes a (proved) word of [`OrderSlots::provider`].
-    ///
-    /// # Errors
-    /// [`Error::UnusedBits`]: the market did not write this word.
-    pub fn decode(word: B256) -> Result<Self, Error> {
-        require_unused(word, 8, "provider")?;
-        let (_, account) = word.split_at(12);
-        Ok(Self { provider: Address::from_slice(account), paid_units: PAID_UNITS.read_u32(word) })
+impl Parties {
+    /// Decodes the (proved) words of [`OrderSlots::customer`] and [`OrderSlots::provider`]. All words are valid.
+    #[must_use]
+    pub fn decode(customer: B256, provider: B256) -> Self {
+        let (high, payer) = customer.split_at(12);
+        let (low, payee) = provider.split_at(12);
+        let mut token = [0; 20];
+        for (to, from) in token.iter_mut().zip(high.iter().chain(low)) {
+            *to = *from;
+        }
+        let token = Address::from(token);
+        Self {
+            customer: Address::from_slice(payer),
+            provider: Address::from_slice(payee),
+            paid_units: PAID_UNITS.read_u32(provider),
+            token: (!token.is_zero()).then_some(token),
+        }
     }
 }
 
-/// The account in an order's `customer` word.
+/// Slot of what an account can withdraw in an ERC-20 (a plain `uint256` in its smallest units).
+#[must_use]
+pub fn token_credit_slot(account: Address, token: Address) -> B256 {
+    nth(slot_of_account(token, slot_of_account(account, TOKEN_CREDITS_MAPPING)), 0)
+}
+
+/// The account in a word that holds nothing else.
 ///
 /// # Errors
 /// [`Error::UnusedBits`] if the upper 12 bytes are not zero.
@@ -483,8 +504,10 @@ mod tests {
             RESULT_ROOT,
             EVIDENCE_HASH,
             CUSTOMER,
+            TOKEN_HIGH,
             PROVIDER,
             PAID_UNITS,
+            TOKEN_LOW,
         ];
         assert_eq!(layout::table(&order), layout::members(&artifact(), "Order"));
         let record = [ACCEPTED, SETTLED, REJECTED, EXPIRED, ABANDONED];
@@ -499,6 +522,7 @@ mod tests {
             ("_credits", CREDITS_MAPPING),
             ("_providerRecords", PROVIDER_RECORDS_MAPPING),
             ("_customerRecords", CUSTOMER_RECORDS_MAPPING),
+            ("_tokenCredits", TOKEN_CREDITS_MAPPING),
         ];
         for (label, slot) in variables {
             assert_eq!(U256::from(layout::variable(&artifact(), label)), slot, "{label}");
@@ -549,10 +573,26 @@ mod tests {
         assert_eq!(entry(&vector, "commitment").1, keccak256("commitment"));
         assert_eq!(entry(&vector, "result_root").1, keccak256("result root"));
         assert_eq!(entry(&vector, "evidence_hash").1, keccak256("evidence"));
-        for name in ["customer", "provider"] {
-            let account: Address = vector[name].as_str().unwrap().parse().unwrap();
-            assert_eq!(decode_address(entry(&vector, name).1).unwrap(), account);
-        }
+        let parties = Parties::decode(entry(&vector, "customer").1, entry(&vector, "provider").1);
+        let account = |name: &str| vector[name].as_str().unwrap().parse::<Address>().unwrap();
+        let expected =
+            Parties { customer: account("customer"), provider: account("provider"), paid_units: 0, token: None };
+        assert_eq!(parties, expected);
+    }
+
+    #[test]
+    fn an_order_in_a_token_says_which() {
+        let vector = vector();
+        let text = |name: &str, part: &str| vector["in_token"][name][part].as_str().unwrap().parse::<B256>().unwrap();
+        let slots = OrderSlots::of(U256::from(vector["in_token"]["order_id"].as_u64().unwrap()));
+        assert_eq!((text("customer", "slot"), text("provider", "slot")), (slots.customer, slots.provider));
+        let token = vector["in_token"]["token"].as_str().unwrap().parse::<Address>().unwrap();
+        let customer = vector["customer"].as_str().unwrap().parse::<Address>().unwrap();
+        let parties = Parties::decode(text("customer", "word"), text("provider", "word"));
+        assert_eq!((parties.token, parties.customer, parties.paid_units), (Some(token), customer, 0));
+        assert_eq!(text("credit_of_customer", "slot"), token_credit_slot(customer, token));
+        let escrow = Terms::decode(entry(&vector, "terms").1).escrow_wei();
+        assert_eq!(U256::from_be_bytes(text("credit_of_customer", "word").0), escrow);
     }
 
     #[test]
@@ -563,7 +603,8 @@ mod tests {
         assert_eq!((progress.status, progress.mode), (Status::Audited, Mode::Audited));
         assert_eq!((progress.is_stopped, progress.done_units), (true, 2));
         let provider = vector["provider"].as_str().unwrap().parse::<Address>().unwrap();
-        assert_eq!(Payee::decode(word("provider")), Ok(Payee { provider, paid_units: 2 }));
+        let parties = Parties::decode(B256::ZERO, word("provider"));
+        assert_eq!((parties.provider, parties.paid_units, parties.token), (provider, 2, None));
     }
 
     #[test]
@@ -606,11 +647,6 @@ mod tests {
         word[3] = 1;
         word[4] = 3;
         assert_eq!(Progress::decode(word), Err(Error::ModeUnknown { got: 3 }));
-        for byte in 0..8 {
-            let mut word = B256::ZERO;
-            word[byte] = 1;
-            assert_eq!(Payee::decode(word), Err(Error::UnusedBits { slot_name: "provider", word }));
-        }
         for byte in 0..2 {
             let mut word = B256::ZERO;
             word[byte] = 0x80;

@@ -16,9 +16,6 @@ const PRICE_WEI_PER_UNIT: Field = Field::new("priceWeiPerUnit", 2, 0, 16);
 const REGISTERED_AT: Field = Field::new("registeredAt", 2, 16, 5);
 const UPDATED_AT: Field = Field::new("updatedAt", 2, 21, 5);
 const OFFERING: Field = Field::new("offering", 2, 26, 1);
-const STAKE_WEI: Field = Field::new("stakeWei", 3, 0, 16);
-const UNSTAKING_WEI: Field = Field::new("unstakingWei", 3, 16, 16);
-const UNSTAKE_AT: Field = Field::new("unstakeAt", 4, 0, 5);
 
 /// The storage keys of a provider, without its endpoint text, which is not needed in proofs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +26,6 @@ pub struct ProviderSlots {
     pub capability_hash: B256,
     /// Price, times and flag: decode with [`OfferState::decode`].
     pub offer: B256,
-    /// Stake: decode with [`Stake::decode`].
-    pub stake: B256,
-    /// Unix seconds from which the stake on its way out can be taken, as a plain number; zero when there is none.
-    pub unstake_at: B256,
 }
 
 impl ProviderSlots {
@@ -44,8 +37,6 @@ impl ProviderSlots {
             node_id: nth(base, NODE_ID.slot),
             capability_hash: nth(base, CAPABILITY_HASH.slot),
             offer: nth(base, PRICE_WEI_PER_UNIT.slot),
-            stake: nth(base, STAKE_WEI.slot),
-            unstake_at: nth(base, UNSTAKE_AT.slot),
         }
     }
 }
@@ -83,23 +74,6 @@ impl OfferState {
     }
 }
 
-/// The fourth word of a provider: its stake. Every word is valid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stake {
-    /// Stake in wei, without what is on its way out.
-    pub staked_wei: U256,
-    /// Stake in wei that was asked back and is not yet paid out.
-    pub unstaking_wei: U256,
-}
-
-impl Stake {
-    /// Decodes a (proved) word of [`ProviderSlots::stake`].
-    #[must_use]
-    pub fn decode(word: B256) -> Self {
-        Self { staked_wei: U256::from(STAKE_WEI.read(word)), unstaking_wei: U256::from(UNSTAKING_WEI.read(word)) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     // Tests may stop at the first surprise.
@@ -120,14 +94,11 @@ mod tests {
             REGISTERED_AT,
             UPDATED_AT,
             OFFERING,
-            STAKE_WEI,
-            UNSTAKING_WEI,
-            UNSTAKE_AT,
         ];
         let members = layout::members(&artifact, "Provider");
         let (endpoint, words) = members.split_last().unwrap();
         assert_eq!(layout::table(&table), words);
-        assert_eq!(*endpoint, ("endpoint".to_owned(), 5, 0, 32));
+        assert_eq!(*endpoint, ("endpoint".to_owned(), 3, 0, 32));
         assert_eq!(layout::variable(&artifact, "_accounts"), 0);
         assert_eq!(U256::from(layout::variable(&artifact, "_providers")), PROVIDERS_MAPPING);
     }
@@ -153,11 +124,6 @@ mod tests {
                 is_offering: true,
             })
         );
-        let ether = U256::from(10).pow(U256::from(18));
-        let stake = Stake::decode(word("stake", slots.stake));
-        assert_eq!(stake, Stake { staked_wei: U256::from(3) * ether, unstaking_wei: U256::from(2) * ether });
-        let unstake_at = U256::from_be_bytes(word("unstake_at", slots.unstake_at).0);
-        assert_eq!(unstake_at, U256::from(1_800_000_120 + crate::limits::UNSTAKE_DELAY.as_secs()));
         assert_eq!(word("provider_count", PROVIDER_COUNT_SLOT), B256::with_last_byte(1));
     }
 

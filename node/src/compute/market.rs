@@ -33,7 +33,10 @@ pub(crate) struct Order {
     pub(crate) commitment: B256,
     pub(crate) result_root: B256,
     pub(crate) units: u32,
+    /// In wei, or in the smallest units of the token.
     pub(crate) escrow_wei: U256,
+    /// The ERC-20 that it is paid in; `None` means KST.
+    pub(crate) token: Option<Address>,
 }
 
 impl Order {
@@ -80,6 +83,7 @@ impl Market {
             result_root: order.resultRoot,
             units: order.units,
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
+            token: token_of(&order),
         })
     }
 
@@ -234,6 +238,12 @@ impl Market {
         let claim = json!({"kind": "job-result", "order": id, "block": format!("{block:#x}")});
         Ok(self.account.client().call("keystead_getProof", json!([claim])).await?.to_string())
     }
+}
+
+/// The two parts of the token's address lie in what two words of the order leave over.
+fn token_of(order: &IMarket::Order) -> Option<Address> {
+    let token = (U256::from(order.tokenHigh) << 64) | U256::from(order.tokenLow);
+    (!token.is_zero()).then(|| Address::from_word(B256::from(token)))
 }
 
 fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {

@@ -255,18 +255,30 @@ fn ring_row(seed: u64, scale: u64, (colluding_ppm, checkers): (u32, u32)) -> Row
     let none = (0..k).fold(1.0, |p, drawn| {
         p * (f64::from(plan.seats.colluding) - f64::from(drawn)) / (f64::from(SEATS) - f64::from(drawn))
     });
-    let formula = f64::from(RATE_PPM) / f64::from(PPM) * (1.0 - none) * escalated(colluding);
+    let formula = f64::from(RATE_PPM) / f64::from(PPM) * (1.0 - none) * escalated(colluding, Unruled::Pays);
     Row::new("provider = checker", variant, count, formula, gain, honest(UNITS))
 }
 
-/// The chance that a wrong unit which one honest checker accused is convicted or refused pay: all paths but a panel that the ring rules.
-fn escalated(colluding: f64) -> f64 {
+/// For whom the end of a case is that no panel rules: the unit is paid, and nobody is slashed.
+enum Unruled {
+    /// For who made a wrong unit.
+    Pays,
+    /// For who accused a right one.
+    Fails,
+}
+
+/// The chance that the ring does not get its way about a unit, of whose round 0 the other side was: all paths but a panel that the ring
+/// rules, or on which nobody rules if that serves it.
+fn escalated(colluding: f64, unruled: Unruled) -> f64 {
     use keystead_audit::rounds::{PANELS, quorum};
     let (mut lost, mut open) = (0.0, 1.0);
     for panel in PANELS {
         let (ring, honest) = (tail(panel, quorum(panel), colluding), tail(panel, quorum(panel), 1.0 - colluding));
         lost += open * ring;
         open *= 1.0 - ring - honest;
+    }
+    if matches!(unruled, Unruled::Pays) {
+        lost += open;
     }
     let both_wrong = (1.0 - colluding).powi(2);
     1.0 - (1.0 - both_wrong) * lost
@@ -396,7 +408,7 @@ fn framing_row(seed: u64, scale: u64) -> Row {
     }
     let share = f64::from(seats.colluding) / f64::from(SEATS);
     // The same paths as for a wrong unit, with the sides exchanged: anything but two honest answers goes to the panels.
-    let formula = escalated(share);
+    let formula = escalated(share, Unruled::Fails);
     let variant = "a third of the seats accuses everybody; accusations that fail".to_owned();
     Row::new("griefing by appeals, accusations", variant, count, formula, gain / windows as f64, 0.0)
 }

@@ -118,7 +118,8 @@ impl Seats {
                 return if ruling == wrong { Ended::Convicted } else { Ended::AccuserLost };
             }
         }
-        Ended::Unpaid
+        // Nobody was found wrong: the case ends without a loser, and the unit is paid.
+        Ended::Unchecked
     }
 
     fn finding(&self, seat: u32, unit: Unit, ring: Ring, random: &mut Random) -> Finding {

@@ -2,7 +2,7 @@
 
 import { toHex } from './bytes.js';
 import { list, text, fixed, wrong, type Fields } from './json.js';
-import { ORDER_SLOTS, readOrder, type Order } from './market.js';
+import { isInKst, ORDER_SLOTS, readOrder, type Order } from './market.js';
 import { NODES_MAX } from './trie.js';
 
 /** Value of the field `format`. */
@@ -228,7 +228,9 @@ function describeOrder(order: Order): string {
   const reason = order.reason === 'none' ? '' : ` (${order.reason}, evidence ${order.evidenceHash})`;
   return (
     `order ${order.order} of the market is ${order.status}${reason}: job ${order.jobHash}, ` +
-    `${order.units} units at ${order.priceWeiPerUnit} wei, customer ${order.customer}, provider ${order.provider}, ` +
+    `${order.units} units at ${order.priceWeiPerUnit} ` +
+    (isInKst(order) ? 'wei' : `smallest units of the token ${order.token}`) +
+    `, customer ${order.customer}, provider ${order.provider}, ` +
     `commitment ${order.commitment}, result root ${order.resultRoot}`
   );
 }

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import file from '../../../specs/vectors/market-storage.json';
 import { toHex } from './bytes.js';
-import { MARKET_ADDRESS, orderFromWords, orderSlots } from './market.js';
+import { isInKst, MARKET_ADDRESS, orderFromWords, orderSlots } from './market.js';
 import { resultRoot } from './outputs.js';
 
 const { market } = file;
@@ -51,11 +51,16 @@ test('a mode or a stop that this version does not know is no order', () => {
   }
 });
 
-test('a word with a bit outside the layout is no order', () => {
-  for (const [word, bit] of [[6, 160], [6, 255], [7, 192], [7, 255]] as const) {
-    const words = Array.from({ length: 8 }, (_, index) => (index === word ? 1n << BigInt(bit) : 0n));
-    expect(() => orderFromWords(1n, words)).toThrow('bits outside the layout');
-  }
+test('an order in a token says which', () => {
+  const paid = file.in_token;
+  const words = Array.from({ length: 8 }, () => 0n);
+  words[6] = BigInt(paid.customer.word);
+  words[7] = BigInt(paid.provider.word);
+  const order = orderFromWords(BigInt(paid.order_id), words);
+  expect(order).toMatchObject({ token: paid.token.toLowerCase(), customer: file.customer.toLowerCase(), paidUnits: 0n });
+  expect(isInKst(order)).toBe(false);
+  const plain = orderFromWords(BigInt(file.order_id), entries.map(({ word }) => BigInt(word)));
+  expect(isInKst(plain)).toBe(true);
 });
 
 test('a result root changes with every output and their order', () => {

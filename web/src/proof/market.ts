@@ -59,6 +59,8 @@ export interface Order {
   doneUnits: bigint;
   /** Of a closed order that was audited, private or stopped: units that were paid. */
   paidUnits: bigint;
+  /** The ERC-20 of price and escrow; twenty zero bytes mean KST. */
+  token: string;
 }
 
 /** The numbers packed into words: name, word, lowest bit, width in bits. */
@@ -95,8 +97,10 @@ const AUDIT_NUMBERS = [
 /** Names of an order's fields, in the order of the spec. */
 const FIELDS: readonly (keyof Order)[] = [
   'status', 'reason', ...NUMBERS.map(([name]) => name), ...STRINGS.map(([name]) => name), 'mode',
-  ...AUDIT_NUMBERS.map(([name]) => name),
+  ...AUDIT_NUMBERS.map(([name]) => name), 'token',
 ];
+
+const NO_TOKEN = toHex(new Uint8Array(20));
 
 /** True if the market knows no way out of this status, so that a proof of it never grows old. */
 export function isFinal(status: OrderStatus): boolean {
@@ -111,12 +115,8 @@ export function orderSlots(order: bigint): Uint8Array[] {
 
 /** Reads an order from its eight storage words, in slot order. */
 export function orderFromWords(order: bigint, words: readonly bigint[]): Order {
-  const left = [...words];
-  const take = (word: number, low: number, bits: number): bigint => {
-    const value = BigInt.asUintN(bits, (left[word] ?? 0n) >> BigInt(low));
-    left[word] = (left[word] ?? 0n) ^ (value << BigInt(low));
-    return value;
-  };
+  const take = (word: number, low: number, bits: number): bigint =>
+    BigInt.asUintN(bits, (words[word] ?? 0n) >> BigInt(low));
   const name = <T>(field: string, names: readonly T[], low: number): T => {
     const number = take(0, low, 8);
     const found = names[Number(number)];
@@ -134,9 +134,9 @@ export function orderFromWords(order: bigint, words: readonly bigint[]): Order {
   const audits = AUDIT_NUMBERS.map(([field, word, low, bits]) => [field, take(word, low, bits)] as const);
   const stopped = audits[0]?.[1] ?? 0n;
   if (stopped > 1n) throw new Refused(`unknown stopped: number=${stopped}`);
-  const stray = left.findIndex((word) => word !== 0n);
-  if (stray >= 0) throw new Refused(`word ${stray} of the order has bits outside the layout`);
-  return { order, status, reason, mode, ...Object.fromEntries([...numbers, ...strings, ...audits]) };
+  // The two parts of the token's address lie in what two words leave over.
+  const token = toHex(toWord((take(6, 160, 96) << 64n) | take(7, 192, 64)).subarray(12));
+  return { order, status, reason, mode, token, ...Object.fromEntries([...numbers, ...strings, ...audits]) };
 }
 
 /** Reads the fields of a claim about an order. */
@@ -152,7 +152,15 @@ export function readOrder(fields: Fields): Order {
   const strings = STRINGS.map(([field, , bytes]) => [field, fields.hex(field, bytes)]);
   const plain = { mode: 'own', stopped: 0n, doneUnits: 0n, paidUnits: 0n } as const;
   const audit = fields.has('mode') ? readAudit(fields, name('mode', ORDER_MODES)) : plain;
-  return { order, status, reason, ...audit, ...Object.fromEntries([...numbers, ...strings]) };
+  const token = fields.has('token') ? fields.hex('token', 20) : NO_TOKEN;
+  // One order has one claim.
+  if (fields.has('token') && token === NO_TOKEN) return wrong('token', 'absent in an order in KST');
+  return { order, status, reason, token, ...audit, ...Object.fromEntries([...numbers, ...strings]) };
+}
+
+/** Whether an order is paid in KST. */
+export function isInKst(order: Order): boolean {
+  return order.token === NO_TOKEN;
 }
 
 /** One order has one claim: the fields are there only if one of them says something. */

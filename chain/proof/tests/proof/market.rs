@@ -30,6 +30,21 @@ fn slots_and_words_are_those_of_the_contract() {
 }
 
 #[test]
+fn an_order_in_a_token_says_which() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/vectors/market-storage.json");
+    let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let paid = &file["in_token"];
+    let word = |name: &str| U256::from_be_bytes(paid[name]["word"].as_str().unwrap().parse::<B256>().unwrap().0);
+    let mut words = [U256::ZERO; 8];
+    (words[6], words[7]) = (word("customer"), word("provider"));
+    let order = Order::from_words(paid["order_id"].as_u64().unwrap(), &words).unwrap();
+    let party = |value: &Value| value.as_str().unwrap().parse::<Address>().unwrap();
+    assert_eq!(order.token, party(&paid["token"]));
+    assert!(!order.is_in_kst());
+    assert_eq!((order.customer, order.provider), (party(&file["customer"]), party(&file["provider"])));
+}
+
+#[test]
 fn an_audited_order_says_what_was_paid() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../specs/vectors/market-storage.json");
     let file: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();

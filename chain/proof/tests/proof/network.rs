@@ -88,6 +88,16 @@ impl World {
         world
     }
 
+    /// The same with order 13, which is order 7 paid in a token.
+    pub(crate) fn with_token() -> Self {
+        let mut world = Self::sample();
+        let paid = Order { token: address(77), ..order(7) };
+        for (slot, word) in order_slots(13).into_iter().zip(words(&paid)) {
+            world.put(MARKET_ADDRESS, slot.into(), word);
+        }
+        world
+    }
+
     fn contract(&mut self, address: Address) {
         let account = Account { nonce: 1, balance: U256::from(7), code_hash: keccak256(address) };
         self.accounts.insert(address, account);
@@ -234,7 +244,9 @@ pub(crate) fn words(order: &Order) -> [U256; 8] {
     let roots = [order.job_hash, order.commitment, order.result_root, order.evidence_hash]
         .map(|root| U256::from_be_bytes(root.0));
     let mut parties = [order.customer, order.provider].map(|party| U256::from_be_bytes(party.into_word().0));
-    parties[1] |= U256::from(order.paid_units) << 160;
+    let token = U256::from_be_bytes(order.token.into_word().0);
+    parties[0] |= (token >> 64) << 160;
+    parties[1] |= (U256::from(order.paid_units) << 160) | (token << 192);
     [head, terms, roots[0], roots[1], roots[2], roots[3], parties[0], parties[1]]
 }
 

@@ -211,12 +211,9 @@ fn listed(record: &Record) -> Listed {
         registeredAt: alloy_primitives::aliases::U40::from(1),
         updatedAt: alloy_primitives::aliases::U40::from(1),
         offering: true,
-        stakeWei: 77,
-        unstakingWei: 0,
-        unstakeAt: alloy_primitives::aliases::U40::ZERO,
         endpoint: String::new(),
     };
-    Listed::from(&IProviders::Listing { account: PROVIDER, provider })
+    Listed::from(&IProviders::Listing { account: PROVIDER, provider, bondWei: 77 })
 }
 
 #[test]

@@ -58,6 +58,11 @@ impl Authorise for Door {
             Ok(_) => return no(RefusalCode::WrongJob, "the job has another hash or number of units than the order"),
             Err(error) => return no(RefusalCode::WrongJob, &error.to_string()),
         };
+        // The register's price is one in KST: what another token is worth, its owner did not say.
+        if let Some(token) = order.token {
+            let reason = format!("this provider is paid in KST, the order in the token {token}: order again in KST");
+            return no(RefusalCode::Unsupported, &reason);
+        }
         if order.status() == Status::Ordered
             && let Err(reason) = self.book.capability.admit(&spec)
         {

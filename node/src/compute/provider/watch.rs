@@ -56,6 +56,11 @@ async fn look(book: &Book, place: &mut Place) -> Result<()> {
     while place.next <= head {
         let last = head.min(place.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
         for placed in book.market.placed_with_me(place.next, last).await? {
+            // Its price is one in that token, which this node does not take.
+            if book.market.order(placed.orderId).await?.token.is_some() {
+                tracing::info!(order = %placed.orderId, customer = %placed.customer, "order placed here in a token, not taken");
+                continue;
+            }
             let escrow = U256::from(placed.priceWeiPerUnit).saturating_mul(U256::from(placed.units));
             tracing::info!(
                 order = %placed.orderId,

@@ -104,7 +104,9 @@ mod tests {
             let needle = [&[0x73][..], to.address.as_slice()].concat(); // PUSH20
             from.code.windows(needle.len()).any(|window| window == needle)
         };
-        assert!(calls(&providers, &bond) && calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit));
+        assert!(
+            calls(&providers, &bond) && calls(&market, &providers) && calls(&market, &bond) && calls(&market, &audit)
+        );
         assert!(calls(&audit, &market) && calls(&audit, &bond) && calls(&audit, &referee));
         assert!(calls(&audit, &beacon));
         assert!(calls(&bond, &market) && calls(&bond, &audit));

@@ -87,14 +87,7 @@ mod tests {
     #[test]
     fn every_field_lies_where_the_compiler_put_it() {
         let artifact: Value = serde_json::from_str(include_str!("../../artifacts/Providers.json")).unwrap();
-        let table = [
-            NODE_ID,
-            CAPABILITY_HASH,
-            PRICE_WEI_PER_UNIT,
-            REGISTERED_AT,
-            UPDATED_AT,
-            OFFERING,
-        ];
+        let table = [NODE_ID, CAPABILITY_HASH, PRICE_WEI_PER_UNIT, REGISTERED_AT, UPDATED_AT, OFFERING];
         let members = layout::members(&artifact, "Provider");
         let (endpoint, words) = members.split_last().unwrap();
         assert_eq!(layout::table(&table), words);

@@ -291,6 +291,58 @@ contract AttacksTest is AuditFixture {
         vm.assertEq(market.credit(PROVIDER), 2 * uint256(PRICE_WEI));
     }
 
+    function test_a_third_of_all_seats_colludes() public {
+        // Eight of 24 seats stand for a cheat, and then against an honest provider; the accuser pays for every panel.
+        Job memory job = _cheat(_bonded(), 2);
+        _ringPlays(job, _junk(0, 0));
+        vm.assertTrue(_stage(job, 0) != IAuditTypes.Stage.Verified, "a cheat is not cleared");
+        uint256 before = _bondOf(PROVIDER);
+        job = _honest(_bonded(), 2);
+        _ringPlays(job, keccak256("slander"));
+        vm.assertTrue(_stage(job, 0) != IAuditTypes.Stage.Wrong, "an honest one is not convicted");
+        vm.assertEq(_bondOf(PROVIDER), before);
+    }
+
+    /// @dev Nobody checks the unit; it is accused and comes before panels, of which the ring's accounts say `lie`.
+    function _ringPlays(Job memory job, bytes32 lie) private {
+        _challenge(ACCUSER, job, 0, 0);
+        _afterReveal(job, 0, 0);
+        referee.conclude(job.id, 0);
+        for (uint8 round = 2; round < 5 && _stage(job, 0) == IAuditTypes.Stage.Checking; ++round) {
+            if (round != 4) {
+                vm.prank(ACCUSER);
+                panels.fund{value: ((uint256(1) << (round + 4)) - 1) * uint256(FEE_WEI)}(job.id, 0);
+            }
+            _drawRound(job, 0, round);
+            (address[] memory accounts, uint128[] memory masks) = _referees(job, 0, round);
+            for (uint256 i = 0; i < accounts.length; ++i) {
+                bytes32 own = uint160(accounts[i]) - 0xCC00 < 8 ? lie : _right(0, 0);
+                _commitBallot(job, 0, round, accounts[i], masks[i], 0, own);
+            }
+            _afterCheck(job, 0, round);
+            if (!audit.caseOf(job.id, 0).opened) _open(job, 0, 0);
+            for (uint256 i = 0; i < accounts.length; ++i) {
+                _revealBallot(job, 0, round, accounts[i], 0, uint160(accounts[i]) - 0xCC00 < 8 ? lie : _right(0, 0));
+            }
+            _afterReveal(job, 0, round);
+            referee.conclude(job.id, 0);
+        }
+    }
+
+    function test_win_an_appeal_by_poverty() public {
+        // The ring is silent, so that no panel rules; the cheat that was condemned pays for no further panel.
+        Job memory job = _cheat(_bonded(), 2);
+        _round(job, 0, 0, _right(0, 0));
+        _round(job, 0, 1, _right(0, 0));
+        uint256 before = _bondOf(PROVIDER);
+        _challenge(PROVIDER, job, 0, 0);
+        _drawRound(job, 0, 2);
+        _afterReveal(job, 0, 2);
+        referee.conclude(job.id, 0);
+        _is(job, 0, IAuditTypes.Stage.Wrong);
+        vm.assertEq(before - _bondOf(PROVIDER), BOND_WEI);
+    }
+
     function test_self_dealing_for_reputation() public {
         _verify(64);
         _verify(64);

@@ -174,10 +174,10 @@ mod tests {
     #[test]
     fn a_panels_slot_passes_over_places_without_a_vote_and_stays_empty_if_there_is_none() {
         // A third of the places may vote: (2/3)^8 = 3.9 % of the slots find nobody; five sigma are 3 %.
-        let may = |place: u32| (place % 3 == 0).then_some(place);
+        let may = |place: u32| place.is_multiple_of(3).then_some(place);
         let held: Vec<u32> = (0..1_000).filter_map(|unit| draw(4).panel_holder(unit, 7, 300, may)).collect();
         assert!((929..=991).contains(&held.len()), "{}", held.len());
-        assert!(held.iter().all(|place| place % 3 == 0));
+        assert!(held.iter().all(|place| place.is_multiple_of(3)));
         assert_eq!(draw(4).panel_holder(1, 7, 300, |_| None::<u32>), None);
         assert_eq!(draw(4).panel_holder(1, 7, 0, Some), None);
         assert_eq!(draw(4).panel_holder(1, 7, 300, Some), draw(4).panel_place(1, 7, 0, 300));

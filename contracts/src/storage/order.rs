@@ -419,16 +419,11 @@ impl Parties {
     /// Decodes the (proved) words of [`OrderSlots::customer`] and [`OrderSlots::provider`]. All words are valid.
     #[must_use]
     pub fn decode(customer: B256, provider: B256) -> Self {
-        let (high, payer) = customer.split_at(12);
-        let (low, payee) = provider.split_at(12);
-        let mut token = [0; 20];
-        for (to, from) in token.iter_mut().zip(high.iter().chain(low)) {
-            *to = *from;
-        }
-        let token = Address::from(token);
+        let token = U256::from(TOKEN_HIGH.read(customer)).wrapping_shl(64) | U256::from(TOKEN_LOW.read(provider));
+        let token = Address::from_word(B256::from(token));
         Self {
-            customer: Address::from_slice(payer),
-            provider: Address::from_slice(payee),
+            customer: Address::from_word(customer),
+            provider: Address::from_word(provider),
             paid_units: PAID_UNITS.read_u32(provider),
             token: (!token.is_zero()).then_some(token),
         }

@@ -242,7 +242,7 @@ impl Market {
 
 /// The two parts of the token's address lie in what two words of the order leave over.
 fn token_of(order: &IMarket::Order) -> Option<Address> {
-    let token = (U256::from(order.tokenHigh) << 64) | U256::from(order.tokenLow);
+    let token = U256::from(order.tokenHigh).wrapping_shl(64) | U256::from(order.tokenLow);
     (!token.is_zero()).then(|| Address::from_word(B256::from(token)))
 }
 

@@ -235,7 +235,7 @@ fn precision_row(seed: u64, scale: u64, power: f64) -> Row {
         "junk, cheaper precision, smaller model",
         variant,
         count,
-        power * escalated(1.0 - power),
+        power * escalated(1.0 - power, Unruled::Pays),
         gain,
         honest(UNITS),
     )

@@ -226,7 +226,7 @@ interface IAuditTypes {
     /// @notice What an account says on a panel.
     /// @param slots Its slots, one bit each.
     /// @param votes How many these are.
-    /// @param seats How many seats it had when it committed.
+    /// @param seats How many seats its bond made when it committed: what was seated and what was leaving.
     /// @param finding What it found; `Compare` before.
     /// @param revealed Whether it was revealed.
     /// @param settled Whether it was paid or fined.

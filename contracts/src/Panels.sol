@@ -33,7 +33,9 @@ contract Panels is AuditEnds, IPanels {
             _reserveFee(windowId, w, c, round);
             ++p.committed;
             b.word = hash;
-            b.seats = BOND.accountOf(msg.sender).seats;
+            // What it gave up in this epoch votes still, and its bond is on its way out.
+            IBond.Account memory account = BOND.accountOf(msg.sender);
+            b.seats = ((uint256(account.seatedWei) + account.leavingWei) / CONTRADICTED_WEI).toUint32();
         } else if (b.word != hash) {
             revert BallotMismatch(windowId, unit, msg.sender, b.word);
         }

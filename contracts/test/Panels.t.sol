@@ -324,6 +324,27 @@ contract PanelsTest is AuditFixture {
         vm.assertEq(before - _bondOf(accounts[big]), votes * SEAT_WEI / 10);
     }
 
+    function test_a_referee_that_gives_its_seats_up_before_it_lies_loses_as_much() public {
+        _sit(address(0xB16), 64, 1, 15);
+        Job memory job = _accused();
+        (address[] memory accounts, uint128[] memory masks) = _referees(job, 0, 2);
+        uint256 big = 0;
+        while (accounts[big] != address(0xB16)) ++big;
+        uint32[] memory positions = new uint32[](64);
+        for (uint32 i = 0; i < 64; ++i) {
+            positions[i] = uint32(CHECKERS) + i;
+        }
+        vm.prank(accounts[big]);
+        bond.unseat(positions);
+        vm.assertEq(bond.accountOf(accounts[big]).seats, 0);
+        _commitBallot(job, 0, 2, accounts[big], masks[big], 0, keccak256("lie"));
+        _afterReveal(job, 0, 2);
+        referee.conclude(job.id, 0);
+        uint256 before = _bondOf(accounts[big]);
+        panels.settleBallot(job.id, 0, 2, accounts[big]);
+        vm.assertEq(before - _bondOf(accounts[big]), _votes(masks[big]) * SEAT_WEI / 10);
+    }
+
     function test_a_provider_that_does_not_open_before_a_panel_is_convicted_and_its_referees_are_paid() public {
         IAuditTypes.Terms memory terms = _bonded();
         terms.segments = 4;

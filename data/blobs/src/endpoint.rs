@@ -158,17 +158,22 @@ impl Endpoint {
 
     /// Dials a peer and proves its identity, within the handshake's time limit.
     pub(crate) async fn connect(&self, address: &Address) -> Result<Connection, SessionError> {
+        self.connect_as(address, ALPN).await
+    }
+
+    /// The same for another protocol.
+    pub(crate) async fn connect_as(&self, address: &Address, alpn: &'static [u8]) -> Result<Connection, SessionError> {
         let sockets = address.sockets().iter().copied().map(TransportAddr::Ip);
         let peer = EndpointAddr::from_parts(address.id().inner(), sockets);
-        let connect = async { self.inner.connect(peer, ALPN).await.map_err(|error| unreachable(&error)) };
+        let connect = async { self.inner.connect(peer, alpn).await.map_err(|error| unreachable(&error)) };
         // The transport's own future is large; it is kept off the callers' stacks.
         within("connection", self.limits.handshake_timeout, Box::pin(connect)).await
     }
 
-    /// Begins to accept [`ALPN`]; incoming connections are the caller's from now on.
-    pub(crate) fn accept_incoming(&self) -> &iroh::Endpoint {
+    /// Begins to accept [`ALPN`] and what else is named; incoming connections are the caller's from now on.
+    pub(crate) fn accept_incoming(&self, besides: &[&'static [u8]]) -> &iroh::Endpoint {
         self.refuser.set(None);
-        self.inner.set_alpns(vec![ALPN.to_vec()]);
+        self.inner.set_alpns([ALPN].iter().chain(besides).map(|alpn| alpn.to_vec()).collect());
         &self.inner
     }
 

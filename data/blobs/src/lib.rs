@@ -4,7 +4,7 @@
 //! [`BlobStore`] keeps bytes by name. [`Endpoint`] is this machine's socket and identity in the network (QUIC by iroh,
 //! without relay, discovery or port mapping). [`serve`] is the provider: it asks an injected [`Authorise`] whether an
 //! order is its own and gives the session to a [`Handler`]. [`Session`] is the customer. Either side fetches blobs from
-//! the other and verifies every 64 KiB before it keeps them. [`seal`] encrypts a blob for a machine that only stores it.
+//! the other and verifies every 64 KiB before it keeps them. [`Inquiry`] asks a provider what it offers, outside of any order. [`seal`] encrypts a blob for a machine that only stores it.
 //!
 //! Spec: specs/0005-transfer.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
 //!
@@ -18,6 +18,7 @@ mod customer;
 mod endpoint;
 mod error;
 pub mod hash;
+mod inquiry;
 mod limits;
 mod outline;
 mod provider;
@@ -31,12 +32,13 @@ pub use customer::{Event, Inputs, Session};
 pub use endpoint::{Config, Endpoint, SecretKey};
 pub use error::{SessionError, Unavailable, Violation};
 pub use hash::Hash;
+pub use inquiry::{Availability, INQUIRY_ALPN, Inform, Inquiries, Inquiry, QUESTIONS_MAX, RECORD_BYTES_MAX, State};
 pub use limits::{
     ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX,
     WINDOW_BYTES,
 };
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
-pub use provider::{Authorise, Ended, Handler, Job, Server, serve};
+pub use provider::{Acceptor, Authorise, Ended, Guest, Handler, Job, Server, serve, serve_with};
 pub use store::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, MemoryStore, StoreError};
 pub use transfer::{Fetched, Sent, Want};
 pub use wire::{Delivery, Failure, FailureCode, Hello, Parties, Progress, Reason, Refusal, RefusalCode, hello_digest};

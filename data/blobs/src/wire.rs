@@ -177,6 +177,8 @@ macro_rules! codes {
     };
 }
 
+pub(crate) use codes;
+
 codes! {
     /// Why a provider does not take a session.
     RefusalCode {
@@ -215,9 +217,40 @@ codes! {
     }
 }
 
+impl RefusalCode {
+    /// The word for machines; it never changes its meaning.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotAssigned => "not-assigned",
+            Self::NotTheCustomer => "not-the-customer",
+            Self::WrongJob => "wrong-job",
+            Self::Unsupported => "unsupported",
+            Self::Busy => "busy",
+            Self::ChainUnavailable => "chain-unavailable",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl FailureCode {
+    /// The word for machines; it never changes its meaning.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Program => "program",
+            Self::Unit => "unit",
+            Self::Deadline => "deadline",
+            Self::Stopped => "stopped",
+            Self::Internal => "internal",
+        }
+    }
+}
+
 /// A provider's no to a hello.
 #[derive(Clone, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable, thiserror::Error)]
-#[error("{code} ({reason})")]
+#[error("{}: {code} ({reason})", code.name())]
 pub struct Refusal {
     /// For programs.
     pub code: RefusalCode,
@@ -235,7 +268,7 @@ impl Refusal {
 
 /// A provider's report that a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{code} ({reason}){}", UnitText(*unit))]
+#[error("{}: {code} ({reason}){}", code.name(), UnitText(*unit))]
 pub struct Failure {
     /// For programs.
     pub code: FailureCode,
@@ -367,19 +400,24 @@ mod kind {
 /// The body of messages without fields.
 const EMPTY_LIST: u8 = 0xc0;
 
-fn encode(kind: u8, body: &dyn Encodable) -> Vec<u8> {
+pub(crate) fn encode(kind: u8, body: &dyn Encodable) -> Vec<u8> {
     let mut out = vec![kind];
     body.encode(&mut out);
     out
 }
 
-fn decode<T: Decodable>(what: &'static str, mut body: &[u8]) -> Result<T, Violation> {
+/// A message without fields.
+pub(crate) fn empty(kind: u8) -> Vec<u8> {
+    vec![kind, EMPTY_LIST]
+}
+
+pub(crate) fn decode<T: Decodable>(what: &'static str, mut body: &[u8]) -> Result<T, Violation> {
     let value = T::decode(&mut body).map_err(|_| Violation::Malformed { what })?;
     if body.is_empty() { Ok(value) } else { Err(Violation::Malformed { what }) }
 }
 
 /// Splits a message and checks its length.
-fn split(message: &[u8]) -> Result<(u8, &[u8]), Violation> {
+pub(crate) fn split(message: &[u8]) -> Result<(u8, &[u8]), Violation> {
     if message.len() > MESSAGE_BYTES_MAX {
         return Err(Violation::MessageTooLarge { got_bytes: size(message), max_bytes: size_max() });
     }
@@ -395,7 +433,7 @@ pub(crate) fn size_max() -> u32 {
     u32::try_from(MESSAGE_BYTES_MAX).unwrap_or(u32::MAX)
 }
 
-fn decode_empty(what: &'static str, body: &[u8]) -> Result<(), Violation> {
+pub(crate) fn decode_empty(what: &'static str, body: &[u8]) -> Result<(), Violation> {
     if body == [EMPTY_LIST] { Ok(()) } else { Err(Violation::Malformed { what }) }
 }
 

@@ -13,17 +13,20 @@
 mod job;
 mod server;
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
 
 use alloy_primitives::U256;
+use iroh::endpoint::Connection;
 
 pub use self::{
     job::Job,
-    server::{Server, serve},
+    server::{Server, serve, serve_with},
 };
 use crate::{
     address::NodeId,
+    admission::{Admission, Ticket},
     error::SessionError,
+    limits::Limits,
     wire::{Failure, Hello, Refusal},
 };
 
@@ -63,6 +66,26 @@ pub trait Handler: Send + Sync + 'static {
             Err(error) => tracing::info!(?customer, ?order, %error, "session ended"),
         }
     }
+}
+
+/// Takes the connections of another protocol on the same endpoint.
+pub trait Acceptor: Send + Sync + 'static {
+    /// The protocol's name in the TLS handshake.
+    fn alpn(&self) -> &'static [u8];
+
+    /// Conducts one connection to its end. Dropped when the server stops.
+    fn accept(&self, guest: Guest) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+/// A connection whose handshake proved the peer's node id; nothing was read from it yet.
+#[derive(Debug)]
+pub struct Guest {
+    pub(crate) connection: Connection,
+    pub(crate) customer: NodeId,
+    pub(crate) limits: Limits,
+    /// Its place among the unfinished handshakes, to be given back when it becomes a session.
+    pub(crate) handshake: Ticket,
+    pub(crate) admission: Admission,
 }
 
 /// How a connection ended.

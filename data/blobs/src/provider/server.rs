@@ -12,7 +12,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Authorise, Ended, Handler, Job};
+use super::{Acceptor, Authorise, Ended, Guest, Handler, Job};
 use crate::{
     address::NodeId,
     admission::{Admission, Ticket},
@@ -70,10 +70,23 @@ pub fn serve<A: Authorise, H: Handler>(
     authorise: A,
     handler: H,
 ) -> Server {
+    serve_with(endpoint, store, authorise, handler, Vec::new())
+}
+
+/// As [`serve`], and gives connections of other protocols to who takes them. All count together against the endpoint's limits.
+pub fn serve_with<A: Authorise, H: Handler>(
+    endpoint: &Endpoint,
+    store: Arc<dyn BlobStore>,
+    authorise: A,
+    handler: H,
+    acceptors: Vec<Arc<dyn Acceptor>>,
+) -> Server {
     let limits = *endpoint.limits();
     let admission = Admission::new(limits);
     let (stop, stopped) = watch::channel(false);
+    let alpns: Vec<&'static [u8]> = acceptors.iter().map(|acceptor| acceptor.alpn()).collect();
     let shared = Shared {
+        acceptors,
         store,
         authorise,
         handler,
@@ -82,13 +95,14 @@ pub fn serve<A: Authorise, H: Handler>(
         orders: Mutex::default(),
         stopped: stopped.clone(),
     };
-    endpoint.accept_incoming();
+    endpoint.accept_incoming(&alpns);
     let task = tokio::spawn(accept(endpoint.clone(), Arc::new(shared), stopped));
     Server { stop, admission, task }
 }
 
 /// What all sessions of a server share.
 struct Shared<A, H> {
+    acceptors: Vec<Arc<dyn Acceptor>>,
     store: Arc<dyn BlobStore>,
     authorise: A,
     handler: H,
@@ -110,7 +124,8 @@ async fn accept<A: Authorise, H: Handler>(
     shared: Arc<Shared<A, H>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let transport = endpoint.accept_incoming();
+    let alpns: Vec<&'static [u8]> = shared.acceptors.iter().map(|acceptor| acceptor.alpn()).collect();
+    let transport = endpoint.accept_incoming(&alpns);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -172,7 +187,22 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     async fn conduct(&self, incoming: Incoming, ticket: Ticket) {
         let mut ended = Ended { customer: None, order: None, outcome: Ok(()) };
         let mut stopped = self.stopped.clone();
-        let greeting = self.greet(incoming, &mut ended);
+        let connection = tokio::select! {
+            connection = Box::pin(self.shake_hands(incoming)) => connection,
+            _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
+        };
+        let connection = match connection {
+            Ok(connection) => connection,
+            Err(error) => {
+                drop(ticket);
+                ended.outcome = Err(error);
+                return self.handler.ended(ended);
+            }
+        };
+        if let Some(acceptor) = self.acceptors.iter().find(|acceptor| acceptor.alpn() == connection.alpn()) {
+            return self.give(&**acceptor, connection, ticket).await;
+        }
+        let greeting = self.greet(connection, &mut ended);
         let greeted = tokio::select! {
             greeted = Box::pin(greeting) => greeted,
             _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
@@ -192,13 +222,33 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         self.handler.ended(ended);
     }
 
-    /// Handshake, hello and decision. Whatever goes wrong, the connection is closed.
-    async fn greet(&self, incoming: Incoming, ended: &mut Ended) -> Result<(Greeted, Ticket), SessionError> {
+    async fn shake_hands(&self, incoming: Incoming) -> Result<Connection, SessionError> {
         let handshake = async {
             let accepting = incoming.accept().map_err(|error| lost(&error))?;
             accepting.await.map_err(|error| not_accepted(&error))
         };
-        let connection = within("handshake", self.limits.handshake_timeout, handshake).await?;
+        within("handshake", self.limits.handshake_timeout, handshake).await
+    }
+
+    /// A connection of another protocol, until it ends or the server stops.
+    async fn give(&self, acceptor: &dyn Acceptor, connection: Connection, handshake: Ticket) {
+        let customer = NodeId::new(connection.remote_id());
+        let (limits, admission) = (self.limits, self.admission.clone());
+        let guest = Guest { connection: connection.clone(), customer, limits, handshake, admission };
+        let mut stopped = self.stopped.clone();
+        let stop = async {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            // Before the conversation is dropped, which would close without a reason.
+            close(&connection, Close::ShuttingDown);
+        };
+        tokio::select! {
+            () = acceptor.accept(guest) => {}
+            () = stop => {}
+        }
+    }
+
+    /// Hello and decision. Whatever goes wrong, the connection is closed.
+    async fn greet(&self, connection: Connection, ended: &mut Ended) -> Result<(Greeted, Ticket), SessionError> {
         let customer = NodeId::new(connection.remote_id());
         ended.customer = Some(customer);
         let result = self.hear(connection.clone(), customer, ended).await;

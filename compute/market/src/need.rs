@@ -221,6 +221,37 @@ pub enum Lane {
     Probation,
 }
 
+/// Invocations of a workgroup, as work is counted: the spec does not hold what the program says.
+const GROUP: u64 = 64;
+/// A million operations.
+const MEGA: u64 = 1_000_000;
+
+/// What a job spec allows one unit to do, millions of operations: the work by which a unit is priced, the same for everybody who has the spec.
+/// Spec: specs/0010-capability.md §3.4.
+#[must_use]
+pub fn work_mop(spec: &JobSpec) -> u64 {
+    let limits = &spec.limits;
+    let operations = match spec.runtime {
+        Runtime::Wasm1 => limits.fuel_max,
+        Runtime::Wgsl1 => {
+            let groups =
+                limits.workgroups.iter().fold(1u64, |product, count| product.saturating_mul(u64::from(*count)));
+            groups.saturating_mul(GROUP).saturating_mul(u64::from(limits.loop_iterations_max))
+        }
+    };
+    operations.saturating_mul(u64::from(spec.segment_count)).div_ceil(MEGA).clamp(1, WORK_MOP_MAX)
+}
+
+/// The kind of work of a job's units.
+#[must_use]
+pub fn kernel_of(spec: &JobSpec) -> Kernel {
+    match (spec.runtime, spec.class) {
+        (Runtime::Wasm1, _) => Kernel::Wasm,
+        (Runtime::Wgsl1, Class::Exact) => Kernel::Integer,
+        (Runtime::Wgsl1, _) => Kernel::Float,
+    }
+}
+
 impl Need {
     /// The need of a job spec with safe defaults: any hardware of the runtime, KST, a process of its own, the spec's limits, one hour for
     /// a unit at the longest, probation allowed. `work_mop` is the recipe's estimate of one unit.
@@ -307,4 +338,77 @@ impl Need {
 fn range(name: &'static str, got: impl Into<u128>, min: u128, max: u128) -> Result<(), Error> {
     let got = got.into();
     if got < min || got > max { Err(Error::OutOfRange { name, got, min, max }) } else { Ok(()) }
+}
+
+// A test: a panic is a failure, and numbers are small.
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use keystead_job::{
+        Limits,
+        spec::{Draft, RecipeName},
+    };
+
+    fn spec(change: impl FnOnce(&mut Draft)) -> JobSpec {
+        let limits = Limits {
+            wall_ms_max: 1,
+            fuel_max: 1_000_000,
+            memory_bytes_max: 65_536,
+            output_bytes_max: 4,
+            loop_iterations_max: 0,
+            workgroups: [0; 3],
+        };
+        let mut draft = Draft {
+            recipe: RecipeName::new("r").unwrap(),
+            runtime: Runtime::Wasm1,
+            class: Class::Exact,
+            program_hash: B256::ZERO,
+            common_hash: B256::ZERO,
+            units_hash: B256::ZERO,
+            unit_count: 3,
+            segment_count: 1,
+            limits,
+            checker: None,
+            tolerance: None,
+        };
+        change(&mut draft);
+        JobSpec::new(draft).unwrap()
+    }
+
+    fn wgsl(draft: &mut Draft) {
+        draft.runtime = Runtime::Wgsl1;
+        draft.limits.fuel_max = 0;
+        draft.limits.loop_iterations_max = 1_000;
+        draft.limits.workgroups = [5, 5, 1];
+    }
+
+    #[test]
+    fn work_is_what_the_spec_allows_rounded_up_and_never_nothing() {
+        assert_eq!(work_mop(&spec(|_| ())), 1);
+        assert_eq!(work_mop(&spec(|draft| draft.limits.fuel_max = 1)), 1);
+        assert_eq!(work_mop(&spec(|draft| draft.limits.fuel_max = 1_000_001)), 2);
+        assert_eq!(work_mop(&spec(|draft| draft.segment_count = 7)), 7);
+        // 25 groups of 64 invocations, a thousand iterations each.
+        assert_eq!(work_mop(&spec(wgsl)), 2);
+        let most = spec(|draft| {
+            wgsl(draft);
+            draft.unit_count = 1;
+            draft.segment_count = 65_536;
+            draft.limits.loop_iterations_max = 32_768;
+            draft.limits.workgroups = [65_535; 3];
+        });
+        assert_eq!(work_mop(&most), WORK_MOP_MAX);
+    }
+
+    #[test]
+    fn the_kind_of_work_follows_from_runtime_and_class() {
+        assert_eq!(kernel_of(&spec(|_| ())), Kernel::Wasm);
+        assert_eq!(kernel_of(&spec(wgsl)), Kernel::Integer);
+        let opaque = |draft: &mut Draft| {
+            wgsl(draft);
+            draft.class = Class::Opaque;
+        };
+        assert_eq!(kernel_of(&spec(opaque)), Kernel::Float);
+    }
 }

@@ -81,6 +81,13 @@ pub struct History {
 }
 
 impl History {
+    /// What a reader believes of public counts: they can make a provider look worse than a newcomer, never better. An owner who trades with itself
+    /// gains what a new account gains, which is nothing. Spec: specs/0010-capability.md §8.
+    #[must_use]
+    pub const fn believed(self) -> Self {
+        if self.completed >= self.failed { Self { completed: 0, failed: 0 } } else { self }
+    }
+
     /// Probability of failure in 2^-20, with a prior of one success and one failure.
     #[must_use]
     pub fn failure_q20(self) -> u32 {
@@ -276,4 +283,27 @@ fn adapters(record: &Record) -> Vec<Offer> {
         }
     };
     numbered.map(offer).collect()
+}
+
+// A test: a panic is a failure, and numbers are small.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The row "self-dealing for reputation" of the attack table: a thousand orders with oneself count as none.
+    #[test]
+    fn self_dealing_for_reputation_gains_nothing() {
+        let newcomer = History::default().failure_q20();
+        let dealer = History { completed: 1_000, failed: 0 };
+        assert!(dealer.failure_q20() < newcomer, "unfiltered it would gain");
+        assert_eq!(dealer.believed().failure_q20(), newcomer);
+        // It does not wash away failures below the standing of a newcomer either, beyond what a new account would give.
+        let washed = History { completed: 1_000, failed: 10 };
+        assert_eq!(washed.believed().failure_q20(), newcomer);
+        let bad = History { completed: 3, failed: 9 };
+        assert_eq!(bad.believed(), bad);
+        assert!(bad.believed().failure_q20() > newcomer);
+        let even = History { completed: 5, failed: 5 };
+        assert_eq!(even.believed(), History::default());
+    }
 }

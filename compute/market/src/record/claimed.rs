@@ -35,7 +35,7 @@ pub const PRICE_PER_MOP_MAX: u64 = u64::MAX / 2;
 /// Characters of a name.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Words of software that runs kernels on the processor; a GPU of such a name is refused. A liar takes another name: the proof catches it.
-const SOFTWARE_NAMES: [&str; 5] = ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "basic render"];
+pub const SOFTWARE_NAMES: [&str; 5] = ["llvmpipe", "lavapipe", "swiftshader", "softpipe", "basic render"];
 
 /// All claims of one record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, RlpEncodable, RlpDecodable)]

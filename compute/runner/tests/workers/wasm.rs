@@ -1,8 +1,8 @@
 //! `wasm/1` in real workers.
 
-use crate::machine::{block_on, is_gone, job, open, run_one, until};
+use crate::machine::{block_on, command, is_gone, job, open, run_one, until};
 use keystead_job::{Limits, Runtime};
-use keystead_runner::{Failure, Fault, Job, Limit};
+use keystead_runner::{Failure, Fault, Job, Limit, Work, measure};
 use std::time::{Duration, Instant};
 
 crate::tests![
@@ -26,6 +26,7 @@ crate::tests![
     an_endless_loop_is_killed_at_the_deadline_and_the_next_unit_works,
     large_inputs_and_outputs_pass_whole,
     a_table_beyond_the_limit_is_refused,
+    the_speed_is_measured_in_a_worker_and_is_that_of_a_machine,
 ];
 
 pub(crate) const LIMITS: Limits = Limits {
@@ -349,4 +350,12 @@ fn a_table_beyond_the_limit_is_refused() {
     assert!(matches!(&failure, Failure::KernelRejected { why } if why.contains("table")), "{failure:?}");
     let two = run_one(wasm(&module("(table 1 funcref) (table 1 funcref)", ECHO), b"", |_| ()), b"x").unwrap_err();
     assert!(matches!(&two, Failure::KernelRejected { why } if why.contains("table")), "{two:?}");
+}
+
+fn the_speed_is_measured_in_a_worker_and_is_that_of_a_machine() {
+    let speeds = block_on(measure(&command(), Runtime::Wasm1)).unwrap();
+    eprintln!("speeds: {speeds:?}");
+    assert_eq!(speeds.iter().map(|speed| speed.work).collect::<Vec<_>>(), [Work::Wasm]);
+    // Compiled code makes hundreds of millions of instructions a second on anything, and no processor a million million.
+    assert!((20..1_000_000).contains(&speeds[0].mop_per_s), "{speeds:?}");
 }

@@ -3,7 +3,7 @@
 use crate::machine::{block_on, command, is_gone, job, kill, open, run_one, ticks, until};
 use keystead_job::{Limits, Runtime};
 use keystead_runner::{
-    DeviceKind, Failure, Fault, Job, Limit, Loops, SelfTest, Session, Stop, WorkerCommand, admit, probe,
+    DeviceKind, Failure, Fault, Job, Limit, Loops, SelfTest, Session, Stop, Work, WorkerCommand, admit, measure, probe,
 };
 use std::{sync::OnceLock, time::Instant};
 
@@ -25,6 +25,7 @@ crate::tests![
     a_machine_without_an_adapter_interprets_and_says_so,
     the_reference_runs_sampled_workgroups_and_finds_a_forged_word,
     a_barrier_that_not_all_reach_is_the_jobs_fault_on_the_reference,
+    the_speed_of_every_kind_of_work_is_measured,
 ];
 
 const LIMITS: Limits = Limits {
@@ -407,4 +408,14 @@ fn a_barrier_that_not_all_reach_is_the_jobs_fault_on_the_reference() {
     });
     assert!(matches!(&failure, Failure::Trapped { why } if why.contains("barrier")), "{failure:?}");
     assert_eq!(failure.fault(), Fault::Job);
+}
+
+fn the_speed_of_every_kind_of_work_is_measured() {
+    if machine().is_none() {
+        return;
+    }
+    let speeds = block_on(measure(&command(), Runtime::Wgsl1)).unwrap();
+    eprintln!("speeds: {speeds:?}");
+    assert_eq!(speeds.iter().map(|speed| speed.work).collect::<Vec<_>>(), [Work::Integer, Work::Float, Work::Memory]);
+    assert!(speeds.iter().all(|speed| (10..1_000_000_000).contains(&speed.mop_per_s)), "{speeds:?}");
 }

@@ -1,8 +1,10 @@
 //! What a person can type.
 
 mod bench;
+mod market;
 
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
+pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
@@ -79,6 +81,13 @@ pub(crate) enum Command {
     Run(Run),
     /// Say what an account earned, paid and still has to get, so that it adds up to the wei.
     Statement(Statement),
+    /// Say which providers would take a job, for how much, and why the others would not: for each filter how many fall, and the cheapest change that
+    /// brings one in. Orders nothing.
+    ///
+    /// Exit code 0: somebody would take it. 1: nobody, or the question makes no sense.
+    WhyNot(WhyNot),
+    /// List all providers: what each claims, what others proved of it, what it costs, whether it takes orders.
+    Offers(Offers),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]
     Worker(Worker),
@@ -376,6 +385,8 @@ pub(crate) struct Provide {
     /// Price of one unit, in wei (1 KST = 10^18 wei).
     #[arg(long, value_name = "WEI", default_value_t = 1_000_000_000_000_000)]
     pub(crate) price: u128,
+    #[command(flatten)]
+    pub(crate) claims: Claims,
     /// UDP address to listen on for customers. Port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub(crate) listen: SocketAddr,
@@ -485,12 +496,14 @@ pub(crate) struct Run {
     pub(crate) dir: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
-    /// Order from this provider only [default: the cheapest that takes orders].
+    /// Order from this provider only [default: the one that costs least, all in all].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) provider: Option<keystead_types::Address>,
     /// Most to pay for the whole job, in wei.
     #[arg(long, value_name = "WEI")]
     pub(crate) max_price: Option<keystead_types::U256>,
+    #[command(flatten)]
+    pub(crate) demands: Demands,
     /// Providers to order from, one after the other, until one of them does the job; the money comes back before each next order.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) attempts: u32,

@@ -29,8 +29,8 @@ mod report;
 mod runtime;
 mod sandbox;
 mod session;
-mod touchstone;
 mod speed;
+mod touchstone;
 #[cfg(feature = "wasm")]
 mod wasm;
 #[cfg(feature = "wasm")]
@@ -47,8 +47,8 @@ pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};
 pub use sandbox::hide_memory;
 pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
-pub use touchstone::{Task, Touchstone};
 pub use speed::{Speed, Work, measure};
+pub use touchstone::{Task, Touchstone};
 pub use worker::{confine, worker_main};
 
 /// The subcommand under which the binary becomes a worker; its only argument is the runtime's name (`wasm/1`, `wgsl/1`).

@@ -21,6 +21,7 @@ mod service;
 mod snapshot;
 mod statement;
 mod verify;
+mod why_not;
 mod worker;
 
 use crate::cli::{Bench, Cli, Command, LogFormat};
@@ -58,6 +59,8 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Service(options) => service::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Statement(options) => statement::run(&options),
+        Command::WhyNot(options) => why_not::run(&options),
+        Command::Offers(options) => why_not::run_offers(&options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),

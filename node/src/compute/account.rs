@@ -235,6 +235,11 @@ impl Account {
         serde_json::from_value(hash).wrap_err("the node does not say which block its chain begins with")
     }
 
+    /// Most that a gas of a transaction signed now costs, wei.
+    pub(crate) async fn fee_per_gas_max(&self) -> Result<u128> {
+        Ok(self.fees().await?.max_fee_per_gas)
+    }
+
     /// Fails with [`Poor`], unless the account has `needed_wei`.
     pub(crate) async fn afford(&self, needed_wei: U256) -> Result<()> {
         let balance_wei = self.balance().await?;

@@ -1,21 +1,27 @@
 //! The register of providers and the market, as calls of one account.
 
-use crate::compute::{
-    account::{Account, Log, Receipt, Signed},
-    lifecycle::Stand,
+use crate::{
+    client::Client,
+    compute::{
+        account::{Account, Log, Receipt, Signed},
+        lifecycle::Stand,
+    },
 };
 use alloy_primitives::{Address, B256, U256};
+use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, eyre};
 use keystead_contracts::{
-    MARKET_ADDRESS, PROVIDERS_ADDRESS,
+    BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
     bindings::{
+        bond::Bond,
         market::{IMarket, Market as MarketCalls},
         providers::{IProviders, Providers},
     },
     limits::PAGE_COUNT_MAX,
     storage::{Reason, Status},
 };
+use keystead_market::offer::History;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -43,6 +49,11 @@ impl Order {
     pub(crate) const fn status(&self) -> Status {
         self.stand.status
     }
+
+    /// What one unit is paid.
+    pub(crate) fn price_wei_per_unit(&self) -> U256 {
+        self.escrow_wei.checked_div(U256::from(self.units)).unwrap_or_default()
+    }
 }
 
 /// A provider that takes orders. The endpoint is hostile text.
@@ -50,7 +61,10 @@ impl Order {
 pub(crate) struct Offer {
     pub(crate) account: Address,
     pub(crate) node_id: B256,
+    /// Of its capability record; zero if it has none.
+    pub(crate) capability_hash: B256,
     pub(crate) price_wei_per_unit: u128,
+    pub(crate) stake_wei: u128,
     pub(crate) endpoint: String,
     pub(crate) offering: bool,
 }
@@ -62,6 +76,12 @@ pub(crate) struct Market {
 }
 
 impl Market {
+    /// For questions only: a key that nobody keeps.
+    pub(crate) async fn to_read(rpc: &str) -> Result<Self> {
+        let account = Account::open(Client::new(rpc)?, PrivateKeySigner::random()).await?;
+        Ok(Self { account: Arc::new(account) })
+    }
+
     pub(crate) async fn order(&self, id: U256) -> Result<Order> {
         let order = self.account.read(MARKET_ADDRESS, &MarketCalls::orderCall { orderId: id }).await?;
         let status = Status::try_from(order.status).wrap_err("the market answers with an unknown status")?;
@@ -222,6 +242,8 @@ impl Market {
             offers.extend(page.into_iter().map(|listing| Offer {
                 account: listing.account,
                 node_id: listing.provider.nodeId,
+                capability_hash: listing.provider.capabilityHash,
+                stake_wei: listing.provider.stakeWei,
                 price_wei_per_unit: listing.provider.priceWeiPerUnit,
                 endpoint: listing.provider.endpoint,
                 offering: listing.provider.offering,
@@ -231,6 +253,22 @@ impl Market {
             }
         }
         Ok(offers)
+    }
+
+    /// How many seats an account holds as a checker.
+    pub(crate) async fn seats_of(&self, account: Address) -> Result<u32> {
+        Ok(self.account.read(BOND_ADDRESS, &Bond::accountOfCall { account }).await?.seats)
+    }
+
+    /// How the leased orders of a provider ended, in public counts.
+    pub(crate) async fn history_of(&self, account: Address) -> Result<History> {
+        let record = self.account.read(MARKET_ADDRESS, &MarketCalls::providerRecordCall { account }).await?;
+        let sum =
+            |counts: &[u64]| u32::try_from(counts.iter().copied().fold(0, u64::saturating_add)).unwrap_or(u32::MAX);
+        Ok(History {
+            completed: sum(&[record.accepted.to(), record.settled.to()]),
+            failed: sum(&[record.rejected.to(), record.expired.to(), record.abandoned.to()]),
+        })
     }
 
     /// The bundle that proves an order's state at a block, as JSON text.

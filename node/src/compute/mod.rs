@@ -19,6 +19,7 @@ pub(crate) mod customer;
 pub(crate) mod files;
 pub(crate) mod lifecycle;
 pub(crate) mod market;
+pub(crate) mod matching;
 pub(crate) mod provider;
 pub(crate) mod revert;
 pub(crate) mod statement;

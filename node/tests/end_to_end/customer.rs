@@ -55,9 +55,11 @@ fn arguments(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Vec<
         }
         format!("--input={name}={}", path.display())
     };
-    let plain = ["run", "align", "--dev-account", "2", "--set", "cells-per-unit=1000000", "--rpc", rpc, "--out"];
+    // Equal prices, and only they count: the lowest account is the first.
+    let plain = ["run", "align", "--dev-account", "2", "--set", "cells-per-unit=1000000", "--rpc", rpc];
+    let choice = ["--value-of-time", "0", "--patience-ms", "20000", "--out"];
     let files = [out.display().to_string(), file("queries", size.0), file("targets", size.1)];
-    plain.map(str::to_owned).into_iter().chain(files).collect()
+    plain.into_iter().chain(choice).map(str::to_owned).chain(files).collect()
 }
 
 /// A customer in the background, with what it said. It is killed with the test.
@@ -197,6 +199,20 @@ fn stored(out: &Path, pointer: &str) -> bool {
     serde_json::from_str::<Value>(&text).is_ok_and(|state| state.pointer(pointer).is_some_and(|value| !value.is_null()))
 }
 
+/// Starts an order in the background; once its transaction is stored, its provider and others stop. So they answered when the customer planned, and are
+/// gone when it comes.
+fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str], stop: &[&Provider]) -> Customer {
+    let mut customer = Customer::start(network, run(network, SMALL, out).args(more));
+    let start = Instant::now();
+    while !stored(out, "/attempt/transaction") {
+        assert!(customer.child.try_wait().unwrap().is_none(), "{}", customer.text());
+        assert!(start.elapsed() < PATIENCE, "waited in vain: {}", customer.text());
+        thread::sleep(Duration::from_millis(1));
+    }
+    stop.iter().for_each(|provider| provider.signal("STOP"));
+    customer
+}
+
 /// Starts again and again, and kills at each moment in turn; what was hit. A moment may pass unseen: then nothing is killed for it.
 fn killed_at(network: &Network, out: &Path, more: &[&str], moments: &[Moment]) -> Vec<&'static str> {
     let mut hit = Vec::new();
@@ -257,9 +273,9 @@ fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result()
     let network = Network::start(4);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (gone, _working) = (start("gone", 1), start("working", 3));
-    gone.signal("STOP");
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
+    stopped_after_the_plan(&network, &out, &["--reach-seconds", "1"], &[&gone]).kill();
     let moments: [Moment; 3] = [
         ("the first order has its number", |out| stored(out, "/attempt/order")),
         ("it is about to be cancelled", |out| stored(out, "/attempt/why")),
@@ -493,7 +509,7 @@ fn a_stored_order_is_placed_once_whether_its_transaction_was_sent_lost_or_overta
 }
 
 /// Sends a call from a test account and waits until it is in a block.
-fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
+pub(crate) fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
     let phrase = "test test test test test test test test test test test junk";
     let account = MnemonicBuilder::<English>::default().phrase(phrase).index(u32::try_from(from).unwrap()).unwrap();
     let signer: PrivateKeySigner = account.build().unwrap();
@@ -521,26 +537,30 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     let network = Network::start(4);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (gone, unwilling) = (start("gone", 1), start("unwilling", 3));
-    gone.signal("STOP");
-    unwilling.signal("STOP");
-    let out = network.directory.join("nobody");
     let reach = ["--reach-seconds", "2"];
 
-    // Named, or the last one: it ends as it did, with the reason.
+    // The last one, or named: it ends as it did, with the reason.
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
-    let said = ends(run(&network, SMALL, &out).args(reach).args(["--provider", account(1)]), 1);
-    assert!(said.contains("Order 1 is cancelled: the provider could not be reached for 2.0 s"), "{said}");
-    assert!(!said.contains("another provider"), "{said}");
     let out = network.directory.join("one");
-    let said = ends(run(&network, SMALL, &out).args(reach).args(["--attempts", "1"]), 1);
-    assert!(said.contains("Order 2 is cancelled") && !said.contains("another provider"), "{said}");
+    let last = [&reach[..], &["--attempts", "1"]].concat();
+    let (code, said) = stopped_after_the_plan(&network, &out, &last, &[&gone, &unwilling]).end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("Order 1 is cancelled") && !said.contains("another provider"), "{said}");
+    let out = network.directory.join("nobody");
+    let said = ends(run(&network, SMALL, &out).args(reach).args(["--provider", account(1)]), 1);
+    assert!(said.contains("Order 2 is cancelled: the provider could not be reached for 2.0 s"), "{said}");
+    assert!(!said.contains("another provider"), "{said}");
+    // Nobody answers, so nothing is ordered.
+    let said = ends(run(&network, SMALL, &network.directory.join("silent")).args(reach), 1);
+    assert!(said.contains("silent: 2 fall") && orders(&network) == 2, "{said}");
     assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since), "all of it came back");
 
-    let mut working = start("working", 4);
+    [&gone, &unwilling].iter().for_each(|provider| provider.signal("CONT"));
+    let mut working = start("working", 5);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
-    let mut customer = Customer::start(&network, run(&network, SMALL, &out).args(["--reach-seconds", "4"]));
+    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "4"], &[&gone, &unwilling]);
     customer.wait_for("Order 4 placed");
     let decline = Market::declineCall { orderId: U256::from(4) };
     send(&network, 3, MARKET, &decline.abi_encode());
@@ -550,7 +570,7 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     let escrow = assert_finished(&network, &out);
     assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
     let job = json_file(&out.join("job.json"));
-    assert!(job["provider"].as_str().unwrap().eq_ignore_ascii_case(account(4)));
+    assert!(job["provider"].as_str().unwrap().eq_ignore_ascii_case(account(5)));
     let failed: Vec<_> = job["failed"].as_array().unwrap().iter().map(|failed| failed["status"].clone()).collect();
     assert_eq!(failed, ["cancelled", "declined"], "{job}");
     assert_eq!(balance(&network, MARKET), 0);
@@ -561,10 +581,11 @@ fn when_nobody_is_left_the_list_says_who_was_tried_and_why_each_failed() {
     let network = Network::start(4);
     let providers = [1, 3]
         .map(|number| Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &[]));
-    providers.iter().for_each(|provider| provider.signal("STOP"));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
-    let said = ends(run(&network, SMALL, &out).args(["--reach-seconds", "1"]), 1);
+    let stop: Vec<&Provider> = providers.iter().collect();
+    let (code, said) = stopped_after_the_plan(&network, &out, &["--reach-seconds", "1"], &stop).end();
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("No further provider: no other provider takes orders"), "{said}");
     for (number, order) in [(1, 1), (3, 2)] {
         assert!(said.contains(&format!("{}: order {order} is cancelled: ", account(number))), "{said}");

@@ -34,6 +34,7 @@ mod import;
 mod liar;
 mod lies;
 mod market;
+mod matching;
 mod network;
 mod overload;
 mod owner;

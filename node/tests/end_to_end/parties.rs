@@ -46,15 +46,26 @@ impl Provider {
 
     /// Starts with another test account and more options.
     pub(crate) fn start_as(network: &Network, folder: &Path, account: usize, more: &[&str]) -> Self {
-        Self::spawn(Command::new(KEYSTEAD), network, folder, account, more)
+        Self::start_at(network, folder, account, PRICE, more)
+    }
+
+    /// The same at another price, wei a unit.
+    pub(crate) fn start_at(network: &Network, folder: &Path, account: usize, price: u128, more: &[&str]) -> Self {
+        Self::spawn(Command::new(KEYSTEAD), network, folder, (account, price), more)
     }
 
     /// As `start_as`, with a disk on which no file can have more than so many KiB.
     pub(crate) fn start_with_full_disk(network: &Network, folder: &Path, account: usize, kib: u64) -> Self {
-        Self::spawn(with_full_disk(kib), network, folder, account, &[])
+        Self::spawn(with_full_disk(kib), network, folder, (account, PRICE), &[])
     }
 
-    fn spawn(mut keystead: Command, network: &Network, folder: &Path, account: usize, more: &[&str]) -> Self {
+    fn spawn(
+        mut keystead: Command,
+        network: &Network,
+        folder: &Path,
+        (account, price): (usize, u128),
+        more: &[&str],
+    ) -> Self {
         fs::create_dir_all(folder).unwrap();
         let log = folder.join("log.txt");
         let file = File::create(&log).unwrap();
@@ -66,7 +77,7 @@ impl Provider {
                 "--dev-account",
                 &account.to_string(),
                 "--price",
-                &PRICE.to_string(),
+                &price.to_string(),
             ])
             .args(["--rpc", &network.url(0), "--dir"])
             .arg(folder)

@@ -1,12 +1,34 @@
-//! Which provider gets the order: the cheapest that can be reached, or the one that was named.
+//! Which provider gets the order: the one that costs least, all in all, of those that fit and answer; or the one that was named.
+//!
+//! # Design
+//! What is known of the offers is read once and kept ([`Offers`]): after an order that failed, the next provider comes from the same plan. It is read anew if
+//! nobody was tried since: then the market refused the order because somebody changed its offer.
 
-use crate::compute::{
-    amount::kst,
-    market::{Market, Offer},
+use super::plan::Prepared;
+use crate::{
+    cli::Demands,
+    compute::{
+        amount::kst,
+        market::Market,
+        matching::{
+            absent::Absent,
+            explain::Explanation,
+            gather::{Gathered, Patience, gather},
+            live::{self, Silence},
+            need::{Asked, OWN_CHECK},
+        },
+    },
 };
 use alloy_primitives::{Address, U256};
 use eyre::Result;
 use keystead_blobs::Address as Endpoint;
+use keystead_market::{FirmPrice, Match, Need, Unit, quote::Terms};
+use tokio::sync::Mutex;
+
+/// Gas of an order, of its acceptance or rejection, and of taking a refund, with what estimates are rounded up by.
+const GAS_MAX: u64 = 450_000;
+/// Blocks for which the price is held: the order is sent at once, and a node that is behind still takes it.
+const VALID_BLOCKS: u64 = 100;
 
 /// Whom to order from, at which price.
 #[derive(Clone, Debug)]
@@ -16,16 +38,30 @@ pub(super) struct Choice {
     pub(super) endpoint: Endpoint,
     /// Units times price.
     pub(super) total_wei: U256,
+    /// The firm price for a person, line by line; empty for an order that was placed already.
+    pub(super) lines: Vec<String>,
 }
 
 /// What the customer wants.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wish<'a> {
-    pub(super) units: u32,
+    pub(super) prepared: &'a Prepared,
+    pub(super) demands: &'a Demands,
     pub(super) provider: Option<Address>,
     pub(super) total_wei_max: Option<U256>,
     /// Providers that had their chance.
     pub(super) tried: &'a [Address],
+}
+
+/// What is known of the offers for one job, from the first time that somebody asks.
+#[derive(Debug, Default)]
+pub(super) struct Offers(Mutex<Option<Read>>);
+
+#[derive(Debug)]
+struct Read {
+    gathered: Gathered,
+    /// Who was tried when this was last asked.
+    tried: usize,
 }
 
 /// Why there is nobody to order from.
@@ -45,13 +81,29 @@ pub(super) enum Nobody {
         /// What it published. Hostile text.
         endpoint: String,
     },
+    /// The named provider does not take it now.
+    #[error("provider {account} {why}: choose another or none")]
+    Unwilling {
+        /// Who.
+        account: Address,
+        /// Its reason.
+        why: String,
+    },
     /// Nobody takes orders.
     #[error("no provider takes orders on this network: start one with `keystead provide`, or try later")]
     None,
     /// Nobody but those that were tried.
-    #[error("no other provider takes orders on this network")]
+    #[error("no other provider takes orders on this network that fits the job")]
     NoOther,
-    /// The cheapest is too dear.
+    /// Nobody fits.
+    #[error("no provider takes orders for this job{}:\n{explanation}", if *too_dear { ", or the price is above --max-price" } else { "" })]
+    NoMatch {
+        /// Some fall because of the price alone.
+        too_dear: bool,
+        /// Who falls where, and what would bring one in.
+        explanation: String,
+    },
+    /// The named one is too dear.
     #[error(
         "the price is above --max-price: {units} units at {} cost {}, the limit is {}",
         kst(*unit_wei),
@@ -70,110 +122,123 @@ pub(super) enum Nobody {
     },
 }
 
-/// Asks the register. The outer error is the node's.
+/// Plans over what is known. The outer error is the node's.
 pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Choice, Nobody>> {
-    Ok(pick(market.offers().await?, wish))
-}
-
-/// Of several equally cheap ones the longest registered is taken.
-fn pick(offers: Vec<Offer>, wish: Wish<'_>) -> Result<Choice, Nobody> {
-    let choice = match wish.provider {
-        Some(account) => {
-            let offer = offers.into_iter().find(|offer| offer.account == account);
-            let offer = offer.ok_or(Nobody::Unregistered(account))?;
-            if !offer.offering {
-                return Err(Nobody::Paused(account));
-            }
-            readable(&offer, wish.units).ok_or(Nobody::Endpoint { account, endpoint: offer.endpoint })?
-        }
-        None => {
-            let open = offers.iter().filter(|offer| offer.offering && !wish.tried.contains(&offer.account));
-            let reachable = open.filter_map(|offer| readable(offer, wish.units));
-            let nobody = if wish.tried.is_empty() { Nobody::None } else { Nobody::NoOther };
-            reachable.min_by_key(|choice| choice.price_wei_per_unit).ok_or(nobody)?
-        }
+    let mut kept = wish.prepared.offers.0.lock().await;
+    let fresh = kept.take().filter(|read| read.tried < wish.tried.len());
+    let gathered = match fresh {
+        Some(read) => read.gathered,
+        None => gather(market, wish.demands.records.as_deref(), wish.patience(), wish.provider).await?,
     };
-    match wish.total_wei_max {
-        Some(limit_wei) if choice.total_wei > limit_wei => Err(Nobody::TooDear {
-            units: wish.units,
-            unit_wei: U256::from(choice.price_wei_per_unit),
-            total_wei: choice.total_wei,
-            limit_wei,
-        }),
-        _ => Ok(choice),
+    let read = kept.insert(Read { gathered, tried: wish.tried.len() });
+    match wish.provider {
+        Some(account) => named(market, &mut read.gathered, wish, account).await,
+        None => best(market, &mut read.gathered, wish).await,
     }
 }
 
-/// A usable offer: its endpoint is an address, of the node that the register names.
-fn readable(offer: &Offer, units: u32) -> Option<Choice> {
-    let endpoint: Endpoint = offer.endpoint.parse().ok()?;
-    (endpoint.id().as_bytes() == &offer.node_id.0).then(|| Choice {
-        account: offer.account,
-        price_wei_per_unit: offer.price_wei_per_unit,
+impl Wish<'_> {
+    fn need(&self) -> Need {
+        let prepared = self.prepared;
+        let asked = Asked {
+            spec: &prepared.spec,
+            input_bytes: prepared.input_bytes(),
+            demands: self.demands,
+            total_wei_max: self.total_wei_max,
+            tried: self.tried,
+        };
+        asked.need(OWN_CHECK)
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::ORDER.or(self.demands.patience_ms)
+    }
+
+    const fn silence(&self) -> Silence {
+        // A name is trust enough to try it.
+        if self.demands.unanswered || self.provider.is_some() { Silence::IsTaken } else { Silence::LeavesOut }
+    }
+}
+
+async fn best(market: &Market, gathered: &mut Gathered, wish: Wish<'_>) -> Result<Result<Choice, Nobody>> {
+    if gathered.known.providers.is_empty() {
+        return Ok(Err(Nobody::None));
+    }
+    let need = wish.need();
+    let plan = live::plan(gathered, market, &need, wish.patience(), wish.silence()).await?;
+    match plan.best.first() {
+        Some(fit) => Ok(Ok(choice(market, gathered, &need, fit).await?)),
+        None if !wish.tried.is_empty() => Ok(Err(Nobody::NoOther)),
+        None => {
+            let explanation = Explanation::of(&gathered.known, &need, &plan)?;
+            Ok(Err(Nobody::NoMatch { too_dear: explanation.too_dear(), explanation: explanation.words() }))
+        }
+    }
+}
+
+/// The named provider: what it says of itself counts, what it does not say does not keep it out.
+async fn named(
+    market: &Market,
+    gathered: &mut Gathered,
+    wish: Wish<'_>,
+    account: Address,
+) -> Result<Result<Choice, Nobody>> {
+    let Some(provider) = gathered.known.providers.get(&account) else {
+        return Ok(Err(Nobody::Unregistered(account)));
+    };
+    let (endpoint, published) = (provider.endpoint.clone(), provider.entry.endpoint.clone());
+    let (record, listed) = (provider.record.clone(), provider.entry.price_wei_per_unit);
+    let Some(endpoint) = endpoint else {
+        return Ok(Err(match record {
+            Err(Absent::Paused) => Nobody::Paused(account),
+            _ => Nobody::Endpoint { account, endpoint: published },
+        }));
+    };
+    let absent = match record {
+        Ok(_) => {
+            let answer = best(market, gathered, wish).await?;
+            let refused = matches!(answer, Err(Nobody::NoMatch { .. })).then(|| refusal(gathered, account)).flatten();
+            return Ok(refused.map_or(answer, Err));
+        }
+        Err(Absent::Paused) => return Ok(Err(Nobody::Paused(account))),
+        Err(Absent::WrongRecord(_)) => return Ok(Err(refusal(gathered, account).unwrap_or(Nobody::None))),
+        Err(absent) => absent,
+    };
+    let units = wish.prepared.spec.unit_count;
+    let (unit_wei, total_wei) = (U256::from(listed), U256::from(listed).saturating_mul(U256::from(units)));
+    if let Some(limit_wei) = wish.total_wei_max.filter(|limit| total_wei > *limit) {
+        return Ok(Err(Nobody::TooDear { units, unit_wei, total_wei, limit_wei }));
+    }
+    let lines = vec![format!("  Nothing is known of its machine, it {absent}.")];
+    Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, lines }))
+}
+
+/// What the named provider answered, if that is why it does not take the job.
+fn refusal(gathered: &Gathered, account: Address) -> Option<Nobody> {
+    let absent = gathered.known.providers.get(&account)?.record.as_ref().err()?;
+    Some(Nobody::Unwilling { account, why: absent.to_string() })
+}
+
+/// The offer as a choice, with its firm price.
+async fn choice(market: &Market, gathered: &Gathered, need: &Need, fit: &Match) -> Result<Choice> {
+    let account = fit.key.provider;
+    let endpoint = gathered.known.providers.get(&account).and_then(|provider| provider.endpoint.clone());
+    // An offer is in the table only if its provider has an endpoint.
+    let endpoint = endpoint.ok_or_else(|| eyre::eyre!("provider {account} has no endpoint"))?;
+    let terms = Terms {
+        per_gib: U256::ZERO,
+        gas_max: GAS_MAX,
+        fee_per_gas_max_wei: market.account.fee_per_gas_max().await?,
+        height: market.account.head().await?.0,
+        valid_blocks: VALID_BLOCKS,
+    };
+    let firm = FirmPrice::new(need, fit, &terms);
+    Ok(Choice {
+        account,
+        // No price is above what the market takes, 10^24.
+        price_wei_per_unit: fit.price_per_unit.saturating_to(),
         endpoint,
-        total_wei: U256::from(offer.price_wei_per_unit).saturating_mul(U256::from(units)),
+        total_wei: fit.price_per_unit.saturating_mul(U256::from(need.units)),
+        lines: firm.words(&Unit::kst()).lines().map(str::to_owned).collect(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use alloy_primitives::B256;
-    use keystead_blobs::SecretKey;
-
-    fn offer(number: u8, price: u128) -> Offer {
-        let node = SecretKey::from_bytes(&[number; 32]).id();
-        Offer {
-            account: Address::repeat_byte(number),
-            node_id: B256::from(*node.as_bytes()),
-            price_wei_per_unit: price,
-            endpoint: format!("{node}@127.0.0.1:1000"),
-            offering: true,
-        }
-    }
-
-    const ANY: Wish<'_> = Wish { units: 3, provider: None, total_wei_max: None, tried: &[] };
-
-    #[test]
-    fn the_cheapest_that_can_be_reached_is_chosen() {
-        let paused = Offer { offering: false, ..offer(1, 1) };
-        let liar = Offer { node_id: B256::repeat_byte(9), ..offer(2, 2) };
-        let mute = Offer { endpoint: "somewhere".to_owned(), ..offer(3, 3) };
-        let choice = pick(vec![paused, liar, mute, offer(4, 7), offer(5, 5), offer(6, 5)], ANY).unwrap();
-        assert_eq!(choice.account, Address::repeat_byte(5));
-        assert_eq!(choice.total_wei, U256::from(15));
-        assert!(pick(Vec::new(), ANY).unwrap_err().to_string().contains("no provider"));
-    }
-
-    #[test]
-    fn a_named_provider_is_taken_or_its_fault_named() {
-        let named = |number| Wish { provider: Some(Address::repeat_byte(number)), ..ANY };
-        let offers = || vec![offer(1, 1), offer(2, 9), Offer { offering: false, ..offer(3, 1) }];
-        assert_eq!(pick(offers(), named(2)).unwrap().account, Address::repeat_byte(2));
-        assert!(pick(offers(), named(3)).unwrap_err().to_string().contains("no orders at the moment"));
-        assert!(pick(offers(), named(4)).unwrap_err().to_string().contains("not registered"));
-    }
-
-    #[test]
-    fn a_price_at_the_limit_is_paid_and_one_wei_more_is_not() {
-        let limit = |wei| Wish { total_wei_max: Some(U256::from(wei)), ..ANY };
-        assert!(pick(vec![offer(1, 5)], limit(15_u64)).is_ok());
-        assert!(pick(vec![offer(1, 5)], limit(14_u64)).unwrap_err().to_string().contains("--max-price"));
-    }
-
-    #[test]
-    fn the_next_one_is_the_cheapest_that_was_not_tried() {
-        let offers = || vec![offer(1, 5), offer(2, 3), offer(3, 4), Offer { offering: false, ..offer(4, 1) }];
-        let mut tried = Vec::new();
-        for expected in [2, 3, 1] {
-            let choice = pick(offers(), Wish { tried: &tried, ..ANY }).unwrap();
-            assert_eq!(choice.account, Address::repeat_byte(expected));
-            tried.push(choice.account);
-        }
-        assert_eq!(pick(offers(), Wish { tried: &tried, ..ANY }).unwrap_err(), Nobody::NoOther);
-        // The limit holds for the next one too.
-        let limit = Wish { tried: &tried[..1], total_wei_max: Some(U256::from(11)), ..ANY };
-        assert!(matches!(pick(offers(), limit), Err(Nobody::TooDear { .. })));
-    }
 }

@@ -25,5 +25,7 @@ mod state;
 mod stop;
 mod talk;
 mod terms;
+mod why_not;
 
 pub(crate) use setup::run;
+pub(crate) use why_not::run as why_not;

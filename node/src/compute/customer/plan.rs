@@ -1,5 +1,6 @@
 //! From a recipe's name and files to a job: its spec, and every blob that a provider may ask for.
 
+use super::choose::Offers;
 use crate::cli;
 use eyre::{Context as _, Result, bail, eyre};
 use keystead_job::{
@@ -20,19 +21,48 @@ pub(super) struct Prepared {
     pub(super) units: Vec<Vec<u8>>,
     /// Names of the unit inputs, in unit order.
     pub(super) unit_names: Vec<B256>,
+    /// What is known of who would take it.
+    pub(super) offers: Offers,
+}
+
+impl Prepared {
+    /// Bytes that a provider fetches before it begins.
+    pub(super) fn input_bytes(&self) -> u64 {
+        let sizes = self.units.iter().map(Vec::len).chain([self.common.len(), self.side.program().len()]);
+        sizes.fold(0, |sum: u64, size| sum.saturating_add(size as u64))
+    }
+}
+
+/// What a person wants done.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Work<'a> {
+    pub(super) recipe: &'a str,
+    pub(super) input: &'a [(String, String)],
+    pub(super) set: &'a [(String, String)],
+}
+
+impl<'a> From<&'a cli::Run> for Work<'a> {
+    fn from(options: &'a cli::Run) -> Self {
+        Self { recipe: &options.recipe, input: &options.input, set: &options.set }
+    }
+}
+
+/// The recipe of this name.
+pub(super) fn recipe(name: &str) -> Result<&'static dyn CustomerSide> {
+    find(name).ok_or_else(|| {
+        let known: Vec<&str> = all().iter().map(|side| side.name()).collect();
+        eyre!("there is no recipe {name:?}; this program has: {}", known.join(", "))
+    })
 }
 
 /// Reads the files and makes the job; touches neither network nor money.
-pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
-    let Some(side) = find(&options.recipe) else {
-        let known: Vec<&str> = all().iter().map(|side| side.name()).collect();
-        bail!("there is no recipe {:?}; this program has: {}", options.recipe, known.join(", "));
-    };
+pub(super) fn prepare(work: Work<'_>) -> Result<Prepared> {
+    let side = recipe(work.recipe)?;
     let recipe = side.recipe()?;
     let files: Vec<(String, PathBuf)> =
-        options.input.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect();
+        work.input.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect();
     let inputs = Inputs::read(&recipe, &files)?;
-    let parameters = recipe.parameters(&options.set)?;
+    let parameters = recipe.parameters(work.set)?;
     let plan = side.plan(&inputs, &parameters)?;
     if matches!(recipe.class, Class::Statistical | Class::Opaque) {
         bail!("recipe {} is of class {}; this version cannot check such results", side.name(), recipe.class);
@@ -55,5 +85,6 @@ pub(super) fn prepare(options: &cli::Run) -> Result<Prepared> {
         tolerance: recipe.tolerance.as_ref().map(Agreement::tolerance),
     })
     .wrap_err("the recipe made a job that no provider would take")?;
-    Ok(Prepared { side, recipe, inputs, parameters, spec, common: plan.common, units: plan.units, unit_names })
+    let (common, units, offers) = (plan.common, plan.units, Offers::default());
+    Ok(Prepared { side, recipe, inputs, parameters, spec, common, units, unit_names, offers })
 }

@@ -33,7 +33,7 @@ const TRIES: u32 = 20;
 
 /// `keystead run`.
 pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
-    let prepared = prepare(options)?;
+    let prepared = prepare(options.into())?;
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
     match work(options, &prepared, &folder, stored).await {
@@ -89,9 +89,13 @@ async fn connect(options: &Run) -> Result<Account> {
     Ok(account)
 }
 
-pub(super) fn wish<'a>(options: &Run, prepared: &Prepared, tried: &'a [alloy_primitives::Address]) -> Wish<'a> {
+pub(super) const fn wish<'a>(
+    options: &'a Run,
+    prepared: &'a Prepared,
+    tried: &'a [alloy_primitives::Address],
+) -> Wish<'a> {
     let (provider, total_wei_max) = (options.provider, options.max_price);
-    Wish { units: prepared.spec.unit_count, provider, total_wei_max, tried }
+    Wish { prepared, demands: &options.demands, provider, total_wei_max, tried }
 }
 
 /// An order that nothing is known to speak against, signed and not sent.
@@ -114,13 +118,14 @@ pub(super) fn rule(options: &Run) -> SampleRule {
 
 /// The price, before anything is paid.
 pub(super) fn price(prepared: &Prepared, choice: &Choice) -> String {
-    format!(
+    let line = format!(
         "Price: {} ({} units x {}), from provider {}",
         kst(choice.total_wei),
         prepared.spec.unit_count,
         kst(U256::from(choice.price_wei_per_unit)),
         choice.account
-    )
+    );
+    [vec![line], choice.lines.clone()].concat().join("\n")
 }
 
 /// Asks again while the node cannot be reached, for a bounded time; every other error is an answer.

@@ -3,6 +3,7 @@
 use super::{
     course::Course,
     fault::Fault,
+    offering::Offering,
     owner::Owner,
     record::{Record, Records},
     self_test::Capability,
@@ -46,6 +47,7 @@ pub(super) enum NotTaken {
 #[derive(Debug)]
 pub(super) struct Book {
     pub(super) market: Market,
+    pub(super) offering: Offering,
     pub(super) store: Arc<dyn BlobStore>,
     pub(super) records: Records,
     pub(super) command: WorkerCommand,
@@ -65,7 +67,7 @@ pub(super) struct Book {
 
 impl Book {
     pub(super) fn new(
-        market: Market,
+        offering: Offering,
         store: Arc<dyn BlobStore>,
         records: Records,
         command: WorkerCommand,
@@ -74,7 +76,8 @@ impl Book {
         fault: Option<Fault>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            market,
+            market: offering.market.clone(),
+            offering,
             store,
             records,
             command,
@@ -111,7 +114,7 @@ impl Book {
         if let Some(course) = self.course(order) {
             return Ok(course);
         }
-        if self.courses().len() >= COURSES_MAX {
+        if self.is_full() {
             return Err(NotTaken::Busy);
         }
         if *self.stopping.borrow() {
@@ -132,6 +135,19 @@ impl Book {
         while !self.open_orders().is_empty() {
             tokio::time::sleep(FINISH_POLL).await;
         }
+    }
+
+    /// Whether no further order has a place.
+    pub(super) fn is_full(&self) -> bool {
+        self.courses().len() >= COURSES_MAX
+    }
+
+    /// Open orders whose work is not done, each with the segments that are.
+    pub(super) fn unfinished(&self) -> Vec<(JobSpec, u32)> {
+        let courses = self.courses();
+        let stages = courses.values().map(|course| (course, course.stage.borrow().clone()));
+        let open = stages.filter(|(_, stage)| stage.committed.is_none() && stage.failed.is_none());
+        open.map(|(course, stage)| (course.spec.clone(), stage.done)).collect()
     }
 
     /// Every open order.

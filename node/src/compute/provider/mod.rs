@@ -4,6 +4,7 @@
 //! Every order that a customer came for has one [`course::Course`]: a task that asks the chain where the order stands and does the next
 //! step of [`crate::compute::lifecycle`], whether or not the customer is connected. Sessions ([`session`]) only attach to it: they bring
 //! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped.
+//! What the machine is and costs stands in its capability record ([`claims`], [`offering`]), which anybody is given who asks ([`desk`]).
 //!
 //! # Invariants
 //! - Nothing is leased before its inputs are here and verified.
@@ -11,8 +12,11 @@
 //! - One job runs at a time, in one worker process, which ends with this process.
 
 mod book;
+mod claims;
 mod course;
+mod desk;
 mod fault;
+mod offering;
 mod owner;
 mod record;
 mod self_test;

@@ -1,27 +1,26 @@
 //! What this machine can run, found by running it.
 
 use crate::compute::files;
-use alloy_primitives::{B256, keccak256};
 use eyre::{Context as _, Result, ensure};
 use keystead_job::{JobSpec, Runtime};
-use keystead_runner::{DeviceKind, SelfTest, WorkerCommand, admit, probe};
+use keystead_runner::{DeviceKind, SelfTest, Speed, Work, WorkerCommand, admit, measure, probe};
 use std::path::Path;
 
 /// The runtimes that this machine passed.
 #[derive(Clone, Debug)]
 pub(super) struct Capability {
     pub(super) tests: Vec<SelfTest>,
-    /// keccak256 of the JSON file.
-    pub(super) hash: B256,
+    /// How fast it is at each kind of work of these.
+    pub(super) speeds: Vec<Speed>,
 }
 
 impl Capability {
-    /// Tests every runtime, prints a table, keeps the passed ones in `file`.
+    /// Tests every runtime and measures how fast it is, prints a table, keeps the passed tests in `file`.
     ///
     /// # Errors
     /// No runtime passed.
     pub(super) async fn measure(command: &WorkerCommand, file: &Path) -> Result<Self> {
-        let mut tests = Vec::new();
+        let (mut tests, mut speeds) = (Vec::new(), Vec::new());
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
@@ -31,10 +30,18 @@ impl Capability {
                         test.engine
                     ));
                 }
+                Ok(test) if !test.known_answer => show(&test),
                 Ok(test) => {
                     show(&test);
-                    if test.known_answer {
-                        tests.push(test);
+                    match measure(command, runtime).await {
+                        Ok(measured) => {
+                            say(&format!("          {}", words(&measured)));
+                            speeds.extend(measured);
+                            tests.push(test);
+                        }
+                        Err(failure) => {
+                            say(&format!("  {runtime}  not offered: its speed was not measured: {failure}"))
+                        }
                     }
                 }
                 Err(failure) => say(&format!("  {runtime}  not offered: {failure}")),
@@ -46,7 +53,17 @@ impl Capability {
         );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
-        Ok(Self { tests, hash: keccak256(&json) })
+        Ok(Self { tests, speeds })
+    }
+
+    /// The test of a runtime, if it passed.
+    pub(super) fn test(&self, runtime: Runtime) -> Option<&SelfTest> {
+        self.tests.iter().find(|test| test.runtime == runtime)
+    }
+
+    /// Memory that one job may declare, bytes; `None` where the system does not say.
+    pub(super) fn memory_bytes(&self) -> Option<u64> {
+        self.tests.iter().map(|test| test.memory_bytes_max).filter(|bytes| *bytes < u64::MAX).min()
     }
 
     /// Whether `wgsl/1` runs on a graphics card, not on the processor.
@@ -57,7 +74,7 @@ impl Capability {
 
     /// Whether this machine takes a job; the reason if not.
     pub(super) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
-        match self.tests.iter().find(|test| test.runtime == spec.runtime) {
+        match self.test(spec.runtime) {
             Some(test) => admit(spec, test).map_err(|refusal| refusal.to_string()),
             None => Err(format!("runtime not offered: {}", spec.runtime)),
         }
@@ -74,6 +91,20 @@ fn show(test: &SelfTest) {
     for line in test.isolation.to_string().lines() {
         say(&format!("          {line}"));
     }
+}
+
+/// Speeds for a person.
+fn words(speeds: &[Speed]) -> String {
+    let word = |speed: &Speed| {
+        let (name, unit) = match speed.work {
+            Work::Wasm => ("wasm", "million fuel"),
+            Work::Integer => ("integer", "million operations"),
+            Work::Float => ("float", "million operations"),
+            Work::Memory => ("memory", "MB"),
+        };
+        format!("{name} {} {unit} a second", speed.mop_per_s)
+    };
+    format!("speed: {}", speeds.iter().map(word).collect::<Vec<_>>().join(", "))
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

@@ -5,6 +5,7 @@ use super::{
     course::Course,
     record::{Cause, Failed},
 };
+use crate::compute::amount::kst;
 use alloy_primitives::{Address, B256, Signature};
 use eyre::Result;
 use keystead_blobs::{
@@ -67,6 +68,11 @@ impl Authorise for Door {
             && let Err(reason) = self.book.capability.admit(&spec)
         {
             return no(RefusalCode::Unsupported, &reason);
+        }
+        let listed = self.book.offering.price_of(&spec);
+        if order.status() == Status::Ordered && order.price_wei_per_unit() < listed {
+            let got = kst(order.price_wei_per_unit());
+            return no(RefusalCode::Unsupported, &format!("a unit of this job costs {} here, not {got}", kst(listed)));
         }
         if self.book.course(hello.order).is_none() && order.status() != Status::Ordered {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");

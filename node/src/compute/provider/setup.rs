@@ -2,7 +2,10 @@
 
 use super::{
     book::Book,
+    claims::claims,
+    desk::Desk,
     fault::Fault,
+    offering::{Offering, Reached},
     owner::{self, Owner},
     record::Records,
     self_test::{Capability, say},
@@ -18,9 +21,11 @@ use crate::{
 use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
-    BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Limits, SecretKey, serve,
+    BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, SecretKey,
+    serve_with,
 };
-use keystead_contracts::{bindings::providers::IProviders, limits::PRICE_WEI_PER_UNIT_MAX};
+use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
+use keystead_owner::probe::{Machine, Root};
 use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -72,14 +77,14 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         options.dir.join(owner::PREFERENCES_FILE).display()
     ));
     let endpoint = endpoint(options).await?;
-    register(options, &market, &endpoint, &capability).await?;
+    let offering = offering(options, market, &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
     let fault = options.fault_seed.map(Fault::new);
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let book = Book::new(market, Arc::clone(&store), records, command, capability, owner, fault);
+    let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, fault);
     serve_until_stopped(options, &book, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -117,36 +122,14 @@ fn node_key(path: &Path) -> Result<SecretKey> {
     Ok(key)
 }
 
-/// Makes the register say what this process offers; costs nothing if it says so already.
-async fn register(options: &Provide, market: &Market, endpoint: &Endpoint, capability: &Capability) -> Result<()> {
+/// What this machine offers, not yet registered.
+async fn offering(options: &Provide, market: Market, endpoint: &Endpoint, capability: &Capability) -> Result<Offering> {
     let address = endpoint.address().wrap_err("name an address that customers can dial: --advertise IP:PORT")?;
-    let offer = IProviders::Offer {
-        nodeId: endpoint.id().as_bytes().into(),
-        capabilityHash: capability.hash,
-        priceWeiPerUnit: options.price,
-        endpoint: address.to_string(),
-    };
-    match market.my_entry().await? {
-        None => {
-            market.register(offer).await?;
-        }
-        Some(entry) => {
-            let same = entry.nodeId == offer.nodeId
-                && entry.capabilityHash == offer.capabilityHash
-                && entry.priceWeiPerUnit == offer.priceWeiPerUnit
-                && entry.endpoint == offer.endpoint;
-            if !same {
-                market.update(offer).await?;
-            }
-            if !entry.offering {
-                market.resume().await?;
-            }
-        }
-    }
-    say(&format!("Provider {} takes orders at {} a unit", market.account.address(), kst(U256::from(options.price))));
-    say(&format!("  endpoint  {address}"));
-    say("Stop with Ctrl-C.");
-    Ok(())
+    let reached = Reached { node: endpoint.id(), address: address.to_string() };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let cores = u16::try_from(cores).unwrap_or(u16::MAX);
+    let claimed = claims(options, capability, &Machine::read(&Root::new("/")), cores)?;
+    Offering::open(market, &options.dir, reached, options.price, claimed).await
 }
 
 async fn serve_until_stopped(
@@ -161,7 +144,11 @@ async fn serve_until_stopped(
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let door = Door { book: Arc::clone(book), node: endpoint.id() };
-    let server = serve(endpoint, store, door, Host { book: Arc::clone(book) });
+    let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
+    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, vec![Arc::new(desk)]);
+    // Only now, since whoever reads the register may come at once.
+    book.offering.announce().await?;
+    say("Stop with Ctrl-C.");
     let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
     tokio::select! {

@@ -1,0 +1,189 @@
+//! Options about offers: what a provider claims, what a customer demands.
+
+use super::parse_pair;
+use clap::Args;
+use keystead_market::record::sets::{Kind, Layer};
+use keystead_types::{Address, U256};
+use std::path::PathBuf;
+
+/// What the owner of a machine says of it, beside what is measured.
+#[derive(Args, Debug)]
+pub(crate) struct Claims {
+    /// Price of a million operations that a job allows a unit, in wei. A unit costs the higher of this and --price (specs/0010).
+    #[arg(long, value_name = "WEI", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=MOP_MAX))]
+    pub(crate) price_per_mop: u64,
+    /// Also state a price in an ERC-20 token, in its smallest units: of one unit, and if you like of a million operations. May be repeated.
+    #[arg(long, value_name = "TOKEN=UNIT[,MOP]", value_parser = parse_token_price)]
+    pub(crate) accept: Vec<TokenPrice>,
+    /// Country where this machine stands, two capital letters of ISO 3166-1; nobody checks it [default: not said].
+    #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true)]
+    pub(crate) country: String,
+    /// What fails together with this machine: a house, a rack; small letters, digits, points, dashes [default: not said].
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) zone: String,
+    /// Who runs this machine, the same on all of them: customers spread work and checks over operators [default: not said].
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    pub(crate) operator: String,
+    /// What arrives here from the network, in KiB a second. Customers believe 1,221 (10 Mbit/s) at most until they have seen more.
+    #[arg(long, value_name = "KIB", default_value_t = 1_221)]
+    pub(crate) down_kib_per_s: u32,
+    /// What leaves here to the network, in KiB a second.
+    #[arg(long, value_name = "KIB", default_value_t = 1_221)]
+    pub(crate) up_kib_per_s: u32,
+}
+
+/// Highest price of a million operations: that of a capability record.
+const MOP_MAX: u64 = keystead_market::record::claimed::PRICE_PER_MOP_MAX;
+
+/// A price in a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TokenPrice {
+    /// The token's contract.
+    pub(crate) token: Address,
+    /// Of one unit, smallest units.
+    pub(crate) per_unit: U256,
+    /// Of a million operations, smallest units.
+    pub(crate) per_mop: u64,
+}
+
+fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
+    let wrong = || {
+        "write TOKEN=UNIT or TOKEN=UNIT,MOP: the token's address, and whole numbers of its smallest units".to_owned()
+    };
+    let (token, prices) = text.split_once('=').ok_or_else(wrong)?;
+    let (per_unit, per_mop) = prices.split_once(',').unwrap_or((prices, "0"));
+    Ok(TokenPrice {
+        token: token.parse().map_err(|_| wrong())?,
+        per_unit: per_unit.parse().map_err(|_| wrong())?,
+        per_mop: per_mop.parse().ok().filter(|price| *price <= MOP_MAX).ok_or_else(wrong)?,
+    })
+}
+
+/// What a customer asks of a provider, and what waiting is worth.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Demands {
+    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter; or gpu, for the three
+    /// real ones. May be repeated [default: all but the interpreter].
+    #[arg(long, value_name = "SORT", value_parser = parse_hardware)]
+    pub(crate) hardware: Vec<Hardware>,
+    /// Take only providers whose workers have this layer: process, user-namespace, seccomp, landlock, rlimits, cgroup, no-network,
+    /// virtual-machine. May be repeated [default: process].
+    #[arg(long, value_name = "LAYER", value_parser = parse_layer)]
+    pub(crate) isolation: Vec<Layer>,
+    /// Take only providers that say that they stand in this country, two capital letters. May be repeated [default: any, also unknown].
+    #[arg(long, value_name = "CODE", value_parser = parse_country)]
+    pub(crate) country: Vec<[u8; 2]>,
+    /// Do not take machines of this operator. May be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) not_operator: Vec<String>,
+    /// Do not take this provider. May be repeated.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) not_provider: Vec<Address>,
+    /// Take only who would be done within so many seconds, at its claimed speed, even if the job needs all that its limits allow.
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) deadline: Option<u64>,
+    /// What a second of waiting is worth to you, in wei: a faster provider may cost more by that. 0: only the price counts.
+    #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.time_per_s,
+        value_parser = parse_value)]
+    pub(crate) value_of_time: u128,
+    /// What a gram of carbon dioxide is worth to you, in wei.
+    #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.carbon_per_g,
+        value_parser = parse_value)]
+    pub(crate) value_of_carbon: u128,
+    /// Take only devices that proved so many million operations a second (specs/0010 §6).
+    #[arg(long, value_name = "MOP", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) proved_speed: Option<u64>,
+    /// Take only devices that proved so much memory, in MiB.
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) proved_memory: Option<u64>,
+    /// Also take providers that do not answer now; the order is cancelled if they stay silent.
+    #[arg(long)]
+    pub(crate) unanswered: bool,
+    /// How long to wait for providers that have not answered when others have, in milliseconds [default: 1500 before an order, 900 for a question].
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub(crate) patience_ms: Option<u64>,
+    /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
+    #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]
+    pub(crate) records: Option<PathBuf>,
+}
+
+/// Hardware as a person names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hardware {
+    /// One sort.
+    Of(Kind),
+    /// Discrete, integrated or virtual.
+    Gpu,
+}
+
+fn parse_hardware(text: &str) -> Result<Hardware, String> {
+    if text == "gpu" {
+        return Ok(Hardware::Gpu);
+    }
+    let found = Kind::ALL.iter().find(|kind| kind.as_str() == text);
+    found
+        .map(|kind| Hardware::Of(*kind))
+        .ok_or_else(|| format!("write gpu, {}", names(Kind::ALL, |kind| kind.as_str())))
+}
+
+fn parse_layer(text: &str) -> Result<Layer, String> {
+    let found = Layer::ALL.iter().find(|layer| layer.as_str() == text).copied();
+    found.ok_or_else(|| format!("write {}", names(Layer::ALL, |layer| layer.as_str())))
+}
+
+fn names<T>(all: &[T], name: impl Fn(&T) -> &'static str) -> String {
+    let names: Vec<&str> = all.iter().map(name).collect();
+    names.join(", ")
+}
+
+fn parse_country(text: &str) -> Result<[u8; 2], String> {
+    let code: Option<[u8; 2]> = text.as_bytes().try_into().ok();
+    let code = code.filter(|code| code.iter().all(u8::is_ascii_uppercase));
+    code.ok_or_else(|| "write two capital letters, such as DE".to_owned())
+}
+
+fn parse_value(text: &str) -> Result<u128, String> {
+    let max = keystead_market::need::VALUE_MAX;
+    text.parse().ok().filter(|value| *value <= max).ok_or_else(|| format!("write a whole number of wei, at most {max}"))
+}
+
+/// Options of `keystead why-not`.
+#[derive(Args, Debug)]
+pub(crate) struct WhyNot {
+    /// The recipe; or the `job.json` of a result, for a job like that one.
+    pub(crate) job: String,
+    /// An input of the recipe, as NAME=FILE. Without any, the question is about one unit with all that the recipe's limits allow.
+    #[arg(long, value_name = "NAME=FILE", value_parser = parse_pair)]
+    pub(crate) input: Vec<(String, String)>,
+    /// A parameter of the recipe, as NAME=VALUE. May be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
+    pub(crate) set: Vec<(String, String)>,
+    /// JSON-RPC address of a node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    /// Ask about this provider only.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(crate) provider: Option<Address>,
+    /// Most to pay for the whole job, in wei.
+    #[arg(long, value_name = "WEI")]
+    pub(crate) max_price: Option<U256>,
+    #[command(flatten)]
+    pub(crate) demands: Demands,
+    /// Print the answer as JSON, with a code for every reason.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `keystead offers`.
+#[derive(Args, Debug)]
+pub(crate) struct Offers {
+    /// JSON-RPC address of a node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
+    #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]
+    pub(crate) records: Option<PathBuf>,
+    /// Print the list as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}

@@ -1,0 +1,255 @@
+//! Who would take a job and who would not, in words and as JSON: a code for every reason, and the cheapest change that brings an offer in.
+
+use super::{absent::Absent, known::Known};
+use alloy_primitives::{Address, B256};
+use keystead_market::{
+    Change, Currency, Filter, Match, Need, Plan, Relaxation, Unit, WhyNot,
+    need::{Error, TIME_US_MAX},
+    why_not::Fallen,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, fmt::Write as _};
+
+/// Providers that are named for one reason.
+const NAMED_MAX: usize = 8;
+/// Offers that are listed, best first.
+const BEST_MAX: usize = 8;
+const US: u64 = 1_000_000;
+
+/// Providers that are left out for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    words: &'static str,
+    count: usize,
+    /// Who, and what was heard of it.
+    named: Vec<(Address, String)>,
+}
+
+/// The explanation of one plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Explanation {
+    need: Need,
+    providers: usize,
+    left_out: BTreeMap<&'static str, LeftOut>,
+    why: WhyNot,
+    best: Vec<(Match, B256)>,
+}
+
+impl Explanation {
+    /// Explains the plan that was made for this need of what is known.
+    ///
+    /// # Errors
+    /// As the planner's.
+    pub(crate) fn of(known: &Known, need: &Need, plan: &Plan) -> Result<Self, Error> {
+        let mut left_out: BTreeMap<&'static str, LeftOut> = BTreeMap::new();
+        for provider in known.providers.values() {
+            let Err(absent) = &provider.record else { continue };
+            let entry = left_out.entry(absent.code()).or_insert_with(|| LeftOut::new(absent));
+            entry.count = entry.count.saturating_add(1);
+            if entry.named.len() < NAMED_MAX {
+                entry.named.push((provider.entry.account, absent.detail().to_owned()));
+            }
+        }
+        let hash = |fit: &Match| known.providers.get(&fit.key.provider).map(|one| one.entry.capability_hash);
+        let best = plan.best.iter().take(BEST_MAX).map(|fit| (fit.clone(), hash(fit).unwrap_or_default())).collect();
+        let why = known.why_not(need)?;
+        Ok(Self { need: need.clone(), providers: known.providers.len(), left_out, why, best })
+    }
+
+    /// Offers that fit.
+    pub(crate) const fn matched(&self) -> usize {
+        self.why.matched
+    }
+
+    /// Whether some offer falls only because of the price.
+    pub(crate) fn too_dear(&self) -> bool {
+        self.why.fallen.iter().any(|fallen| fallen.filter == Filter::Price && fallen.only > 0)
+    }
+
+    /// For a person.
+    pub(crate) fn words(&self) -> String {
+        let mut text = format!(
+            "{} of {} offers fit; {} providers in the register, {} of them without an offer that counts\n",
+            self.why.matched,
+            self.why.offers,
+            self.providers,
+            self.left_out.values().map(|one| one.count).sum::<usize>()
+        );
+        // Writing to a string does not fail.
+        for (code, LeftOut { words, count, named }) in &self.left_out {
+            let _ = writeln!(text, "  {code}: {count} fall: the provider {words}");
+            for (account, detail) in named.iter().filter(|(_, detail)| !detail.is_empty()) {
+                let _ = writeln!(text, "      {account}: {detail}");
+            }
+        }
+        for Fallen { filter, any, only, .. } in &self.why.fallen {
+            let _ =
+                writeln!(text, "  {}: {any} fall, {only} only here: the provider {}", filter.code(), filter.words());
+        }
+        for relaxation in self.why.singles.iter().chain(&self.why.pair) {
+            let _ = writeln!(text, "  {}", self.advice(relaxation));
+        }
+        for (fit, _) in &self.best {
+            let _ = writeln!(text, "  {}", self.fit(fit));
+        }
+        let unhelped = self.why.matched == 0 && self.why.singles.is_empty() && self.why.pair.is_none();
+        if unhelped && self.why.offers > 0 {
+            let _ =
+                writeln!(text, "  no change of one or two conditions brings in an offer: try later, or another recipe");
+        }
+        if self.why.offers == 0 {
+            let _ = writeln!(text, "  start a provider with `keystead provide`, or try later");
+        }
+        text.truncate(text.trim_end().len());
+        text
+    }
+
+    fn advice(&self, relaxation: &Relaxation) -> String {
+        let unit = unit_of(self.need.currency);
+        let changes: Vec<String> = relaxation.changes.iter().map(|change| change.words(&self.need, &unit)).collect();
+        let options: Vec<String> = relaxation.changes.iter().filter_map(|change| option(change, relaxation)).collect();
+        let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
+        let price = unit_of(relaxation.key.currency).show(relaxation.price);
+        format!("{}{options}: then {} takes it for {price}", changes.join(" and "), relaxation.key.provider)
+    }
+
+    fn fit(&self, fit: &Match) -> String {
+        let price = unit_of(self.need.currency).show(fit.price);
+        let seconds = fit.finish_us.div_ceil(US);
+        let done = if fit.finish_us >= TIME_US_MAX { "at some time".to_owned() } else { format!("within {seconds} s") };
+        format!(
+            "{} device {}: {price}, done {done} if every unit takes all that it may",
+            fit.key.provider, fit.key.device
+        )
+    }
+
+    /// For a program. Codes keep their meaning; words do not.
+    pub(crate) fn json(&self) -> Value {
+        let left_out = self.left_out.iter().map(|(code, LeftOut { words, count, named })| {
+            let named: Vec<Value> =
+                named.iter().map(|(account, detail)| json!({"provider": account, "detail": detail})).collect();
+            json!({"code": code, "words": words, "providers": count, "named": named})
+        });
+        let best: Vec<Value> =
+            self.best.iter().map(|(fit, record)| json!({"offer": fit, "capabilityHash": record})).collect();
+        json!({
+            "providers": self.providers,
+            "leftOut": left_out.collect::<Vec<_>>(),
+            "offers": self.why.offers,
+            "matched": self.why.matched,
+            "fallen": self.why.fallen,
+            "singles": self.relaxations(self.why.singles.iter()),
+            "pair": self.relaxations(self.why.pair.iter()).pop(),
+            "best": best,
+            "workMopPerUnit": self.need.work_mop,
+            "units": self.need.units,
+        })
+    }
+
+    fn relaxations<'a>(&self, all: impl Iterator<Item = &'a Relaxation>) -> Vec<Value> {
+        all.map(|relaxation| {
+            let options = relaxation.changes.iter().filter_map(|change| option(change, relaxation));
+            let options: Vec<String> = options.collect();
+            json!({"relaxation": relaxation, "words": self.advice(relaxation), "options": options})
+        })
+        .collect()
+    }
+}
+
+impl LeftOut {
+    const fn new(absent: &Absent) -> Self {
+        Self { words: absent.words(), count: 0, named: Vec::new() }
+    }
+}
+
+/// How amounts of a currency are written. A token's own decimals are its business: its smallest units are shown.
+pub(crate) fn unit_of(currency: Currency) -> Unit {
+    currency
+        .contract()
+        .map_or_else(Unit::kst, |contract| Unit { symbol: format!("smallest units of {contract}"), decimals: 0 })
+}
+
+/// The option of the command line that makes a change.
+fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
+    Some(match change {
+        Change::Hardware(kind) => format!("--hardware {kind}"),
+        Change::Memory(_) | Change::Binding(_) | Change::Loops(_) => {
+            "smaller units: see the recipe's parameters".to_owned()
+        }
+        Change::Isolation(_) => "fewer --isolation".to_owned(),
+        Change::Country(Some(code)) => format!("--country {code}"),
+        Change::Country(None) => "no --country".to_owned(),
+        Change::Admit { .. } => "fewer --not-operator, --not-provider".to_owned(),
+        Change::PriceCap(_) => format!("--max-price {}", relaxation.price),
+        Change::Deadline(us) if *us < TIME_US_MAX => format!("--deadline {}", us.div_ceil(US)),
+        Change::Deadline(_) => "no --deadline".to_owned(),
+        Change::Proved(_) => "lower --proved-speed, --proved-memory".to_owned(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compute::matching::known::{
+        Believed,
+        tests::{need, sighted, state},
+    };
+    use alloy_primitives::U256;
+    use keystead_blobs::Availability;
+    use keystead_market::record::sets::{Kind, Set};
+    use std::time::Duration;
+
+    fn explained(known: &Known, need: &Need) -> Explanation {
+        Explanation::of(known, need, &known.plan(need, 8).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn every_provider_counts_once_and_the_cheapest_change_is_named_with_its_option() {
+        let mut known = Known::new(
+            vec![sighted(1, 100, |_| ()), sighted(2, 200, |_| ()), sighted(3, 1, |_| ()), sighted(4, 1, |_| ())],
+            &Believed::default(),
+        );
+        known.leave_out(Address::repeat_byte(3), Absent::NotServed("it does not have it".to_owned()));
+        known.answered(Address::repeat_byte(4), state(Availability::Owner), Duration::from_millis(1));
+        let capped = Need { price_per_unit_max: Some(U256::from(50)), units: 3, ..need() };
+        let answer = explained(&known, &capped);
+        let words = answer.words();
+        assert!(answer.too_dear());
+        for part in [
+            "0 of 4 offers fit; 4 providers",
+            "record-not-available: 1 fall: the provider has a capability record that nobody gives",
+            "it does not have it",
+            "owner: 1 fall: the provider is kept from work by its owner",
+            "price: 4 fall, 2 only here",
+            "(--max-price 300): then 0x0101010101010101010101010101010101010101 takes it",
+        ] {
+            assert!(words.contains(part), "no {part:?} in: {words}");
+        }
+        let json = answer.json();
+        let codes: Vec<&str> =
+            json["leftOut"].as_array().unwrap().iter().map(|one| one["code"].as_str().unwrap()).collect();
+        assert_eq!(codes, ["owner", "record-not-available"]);
+        assert_eq!(json["singles"][0]["options"][0], "--max-price 300");
+        assert_eq!((json["matched"].as_u64(), json["offers"].as_u64()), (Some(0), Some(4)));
+    }
+
+    #[test]
+    fn what_fits_is_listed_best_first_and_a_gpu_is_missing_by_name() {
+        let known = Known::new(vec![sighted(1, 9, |_| ()), sighted(2, 5, |_| ())], &Believed::default());
+        let answer = explained(&known, &need());
+        assert_eq!(answer.matched(), 2);
+        assert_eq!(answer.json()["best"][0]["offer"]["key"]["provider"], json!(Address::repeat_byte(2)));
+        let mut gpu = crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1);
+        gpu.kinds = Set::of(&[Kind::Discrete]);
+        let words = explained(&known, &gpu).words();
+        assert!(words.contains("hardware: 4 fall") && words.contains("(--hardware cpu)"), "{words}");
+    }
+
+    #[test]
+    fn nobody_at_all_is_said_with_what_to_do() {
+        let words = explained(&Known::new(Vec::new(), &Believed::default()), &need()).words();
+        assert!(words.contains("0 of 0 offers fit") && words.contains("`keystead provide`"), "{words}");
+    }
+}

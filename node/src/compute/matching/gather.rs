@@ -1,0 +1,177 @@
+//! From the register to what is known of every provider: records from the own folder, else from the providers, many at once.
+
+use super::{
+    absent::Absent,
+    known::{Believed, Known, Sighted},
+    shelf::Shelf,
+};
+use crate::compute::market::{Market, Offer as Entry};
+use alloy_primitives::{Address as Account, B256};
+use eyre::{Context as _, Result};
+use keystead_blobs::{Address, Config, Endpoint, Inquiry, Limits, SecretKey};
+use keystead_market::Record;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// Providers that are asked for their record at once. Each sends at most 32 KiB, which are hashed before they are read.
+const ASKED_AT_ONCE: usize = 32;
+/// Checkers whose seats are looked up.
+const CHECKERS_MAX: usize = 64;
+
+/// How long providers may take to answer, all together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// If some have answered.
+    pub(crate) some: Duration,
+    /// If none has.
+    pub(crate) none: Duration,
+}
+
+impl Patience {
+    /// Before an order: nobody waits long for one who is silent, but a slow line is no reason to do without.
+    pub(crate) const ORDER: Self = Self { some: Duration::from_millis(1_500), none: Duration::from_secs(10) };
+    /// For a question: an answer within two seconds.
+    pub(crate) const QUESTION: Self = Self { some: Duration::from_millis(900), none: Duration::from_millis(900) };
+
+    /// As much as was asked for, if it was.
+    pub(crate) fn or(self, asked_ms: Option<u64>) -> Self {
+        asked_ms.map_or(self, |ms| {
+            let some = Duration::from_millis(ms);
+            Self { some, none: self.none.max(some) }
+        })
+    }
+}
+
+/// The socket from which providers are asked; it listens to nobody.
+pub(crate) async fn socket(entries: &[Sighted]) -> Result<Endpoint> {
+    let sockets: Vec<SocketAddr> =
+        entries.iter().filter_map(|entry| entry.endpoint.as_ref()).flat_map(Address::sockets).copied().collect();
+    let loopback = sockets.iter().all(|socket| socket.ip().is_loopback());
+    let v6 = !sockets.is_empty() && sockets.iter().all(SocketAddr::is_ipv6);
+    let bind: SocketAddr = match (loopback, v6) {
+        (true, true) => (Ipv6Addr::LOCALHOST, 0).into(),
+        (true, false) => (Ipv4Addr::LOCALHOST, 0).into(),
+        (false, true) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        (false, false) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    };
+    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits: Limits::default() };
+    Endpoint::bind(config).await.wrap_err("cannot open a socket to ask providers")
+}
+
+/// What is known, and the socket for further questions.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) known: Known,
+    pub(crate) socket: Endpoint,
+}
+
+/// Reads the register and gets every record that can be had. With `only`, that provider's.
+///
+/// # Errors
+/// The node's; those of providers are what is known of them.
+pub(crate) async fn gather(
+    market: &Market,
+    records: Option<&Path>,
+    patience: Patience,
+    only: Option<Account>,
+) -> Result<Gathered> {
+    let entries = market.offers().await?;
+    let wanted = |entry: &Entry| only.is_none_or(|account| account == entry.account);
+    let mut sighted: Vec<Sighted> = entries.into_iter().filter(wanted).map(Sighted::new).collect();
+    let shelf = Shelf::open(records);
+    for provider in &mut sighted {
+        let Sighted { entry, record, .. } = provider;
+        if *record == Err(Absent::NotAsked)
+            && let Some(known) = shelf.record(entry.account, entry.capability_hash)
+        {
+            *record = Ok(known);
+        }
+    }
+    let socket = socket(&sighted).await?;
+    fetch(&socket, &mut sighted, &shelf, patience).await;
+    shelf.tidy(&sighted.iter().map(|provider| provider.entry.capability_hash).collect());
+    let believed = believed(market, &sighted).await?;
+    Ok(Gathered { known: Known::new(sighted, &believed), socket })
+}
+
+/// A record to be had.
+struct Errand {
+    account: Account,
+    hash: B256,
+    address: Address,
+}
+
+/// Asks who was not known, the cheapest first, until all have answered or patience is over.
+async fn fetch(socket: &Endpoint, sighted: &mut [Sighted], shelf: &Shelf, patience: Patience) {
+    let mut unknown: Vec<&Sighted> =
+        sighted.iter().filter(|provider| provider.record == Err(Absent::NotAsked)).collect();
+    unknown.sort_by_key(|provider| provider.entry.price_wei_per_unit);
+    let mut some = sighted.iter().any(|provider| provider.record.is_ok());
+    let places = Arc::new(Semaphore::new(ASKED_AT_ONCE));
+    let mut asked = JoinSet::new();
+    for provider in unknown {
+        let Some(address) = provider.endpoint.clone() else { continue };
+        let errand = Errand { account: provider.entry.account, hash: provider.entry.capability_hash, address };
+        let (socket, places) = (socket.clone(), Arc::clone(&places));
+        asked.spawn(async move {
+            // The semaphore is never closed.
+            let _place = places.acquire().await;
+            (errand.account, record(&socket, &errand).await)
+        });
+    }
+    let start = Instant::now();
+    let mut found: BTreeMap<Account, Result<Record, Absent>> = BTreeMap::new();
+    loop {
+        let end = start.checked_add(if some { patience.some } else { patience.none }).unwrap_or(start);
+        tokio::select! {
+            answer = asked.join_next() => match answer {
+                Some(Ok((account, answer))) => {
+                    some |= answer.is_ok();
+                    found.insert(account, answer);
+                }
+                Some(Err(error)) => tracing::error!(%error, "a question ended abnormally"),
+                None => break,
+            },
+            () = sleep_until(end) => break,
+        }
+    }
+    for provider in sighted {
+        if let Some(answer) = found.remove(&provider.entry.account) {
+            answer.iter().for_each(|record| shelf.keep(record));
+            provider.record = answer;
+        }
+    }
+}
+
+/// One record from its provider. The bytes are hostile until they hash to what the register says.
+async fn record(socket: &Endpoint, errand: &Errand) -> Result<Record, Absent> {
+    let inquiry = Inquiry::open(socket, &errand.address).await.map_err(|error| Absent::not_served(&error))?;
+    let bytes = inquiry.record(errand.hash.0).await.map_err(|error| Absent::not_served(&error))?;
+    let bytes = bytes.ok_or_else(|| Absent::NotServed("it does not have it".to_owned()))?;
+    Record::listed(&bytes, errand.account, errand.hash).map_err(|error| Absent::WrongRecord(error.to_string()))
+}
+
+/// Which checkers hold a seat now, and what time it is.
+async fn believed(market: &Market, sighted: &[Sighted]) -> Result<Believed> {
+    let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
+    let named: BTreeSet<Account> =
+        records.flat_map(|record| &record.attested).map(|entry| entry.statement.checker).take(CHECKERS_MAX).collect();
+    let mut checkers = BTreeSet::new();
+    for checker in named {
+        if market.seats_of(checker).await? > 0 {
+            checkers.insert(checker);
+        }
+    }
+    let now_s = market.account.head().await?.1;
+    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s })
+}

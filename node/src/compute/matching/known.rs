@@ -1,0 +1,341 @@
+//! What is known of all providers: for each its record and offers, or why it is left out.
+
+use super::absent::Absent;
+use crate::compute::market::Offer as Entry;
+use alloy_primitives::{Address, B256};
+use keystead_blobs::{Address as Endpoint, State};
+use keystead_market::{
+    Currency, Listed, Need, Offer, Plan, Record, Table,
+    need::Error,
+    offer::History,
+    plan::plan,
+    record::{Proved, Trust},
+    table::CURRENCIES_MAX,
+    why_not::{WhyNot, why_not},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+/// A measurement that counts is not older than this, seconds: 30 days.
+const PROOF_AGE_S_MAX: u64 = 30 * 86_400;
+
+/// A provider of the register.
+#[derive(Clone, Debug)]
+pub(crate) struct Sighted {
+    /// What the register says. The endpoint is hostile text.
+    pub(crate) entry: Entry,
+    /// The endpoint, if it is one, and of the node that the register names.
+    pub(crate) endpoint: Option<Endpoint>,
+    /// Its record, or why it is left out.
+    pub(crate) record: Result<Record, Absent>,
+    /// What its record's checkers proved, as this reader believes.
+    pub(crate) proved: Vec<Proved>,
+    /// What it answered when it was asked, and the round trip.
+    pub(crate) answer: Option<(State, Duration)>,
+}
+
+impl Sighted {
+    /// A provider whose record is not known yet.
+    pub(super) fn new(entry: Entry) -> Self {
+        let endpoint: Option<Endpoint> = entry.endpoint.parse().ok();
+        let endpoint = endpoint.filter(|endpoint| endpoint.id().as_bytes() == &entry.node_id.0);
+        let absent = if !entry.offering {
+            Absent::Paused
+        } else if endpoint.is_none() {
+            Absent::Endpoint
+        } else if entry.capability_hash == B256::ZERO {
+            Absent::NoRecord
+        } else {
+            Absent::NotAsked
+        };
+        Self { entry, endpoint, record: Err(absent), proved: Vec::new(), answer: None }
+    }
+
+    const fn listed(&self) -> Listed {
+        Listed {
+            account: self.entry.account,
+            node_id: self.entry.node_id,
+            capability_hash: self.entry.capability_hash,
+            price_wei_per_unit: self.entry.price_wei_per_unit,
+            offering: self.entry.offering,
+            stake_wei: self.entry.stake_wei,
+        }
+    }
+}
+
+/// Which measurements are believed, and what time it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Believed {
+    pub(crate) chain_id: u64,
+    /// Checkers who hold a seat.
+    pub(crate) checkers: BTreeSet<Address>,
+    /// Unix seconds of the newest block.
+    pub(crate) now_s: u64,
+}
+
+/// All providers, and the planner's table of those that have offers.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) providers: BTreeMap<Address, Sighted>,
+    table: Table,
+    born: Instant,
+}
+
+impl Known {
+    /// Puts every offer of every record in a table. A record that the table cannot hold is a wrong one.
+    pub(crate) fn new(mut sighted: Vec<Sighted>, believed: &Believed) -> Self {
+        let mut currencies = BTreeSet::new();
+        let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
+        for price in records.flat_map(|record| &record.claimed.prices) {
+            if currencies.len() < CURRENCIES_MAX {
+                currencies.insert(price.currency);
+            }
+        }
+        let listed: Vec<Currency> = currencies.into_iter().collect();
+        let mut table = Table::new(&listed);
+        for provider in &mut sighted {
+            let Ok(record) = &provider.record else { continue };
+            let checkers = |checker: Address| believed.checkers.contains(&checker);
+            let oldest_s = believed.now_s.saturating_sub(PROOF_AGE_S_MAX);
+            provider.proved = record.proved(Trust { chain_id: believed.chain_id, checkers: &checkers, oldest_s });
+            let offers = Offer::all(&provider.listed(), record, &provider.proved, History::default());
+            if offers.is_empty() {
+                let why = "it states no runtime with a speed and a price that this program knows";
+                provider.record = Err(Absent::WrongRecord(why.to_owned()));
+                continue;
+            }
+            // A token beyond those that a table lists is not planned over.
+            let mut held = offers.iter().filter(|offer| listed.contains(&offer.key.currency));
+            if let Some(error) = held.find_map(|offer| table.join(offer).err()) {
+                table.leave_provider(provider.entry.account);
+                provider.record = Err(Absent::WrongRecord(error.to_string()));
+            }
+        }
+        let providers = sighted.into_iter().map(|provider| (provider.entry.account, provider)).collect();
+        Self { providers, table, born: Instant::now() }
+    }
+
+    /// Milliseconds of the table's clock, from 1.
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+
+    /// The best offers for a need.
+    pub(crate) fn plan(&self, need: &Need, count: usize) -> Result<Plan, Error> {
+        plan(&self.table, need, self.now_ms(), count)
+    }
+
+    /// Who fell where.
+    pub(crate) fn why_not(&self, need: &Need) -> Result<WhyNot, Error> {
+        why_not(&self.table, need, self.now_ms())
+    }
+
+    /// A provider is out, whatever its record says; its offers leave the table.
+    pub(crate) fn leave_out(&mut self, account: Address, why: Absent) {
+        self.table.leave_provider(account);
+        if let Some(provider) = self.providers.get_mut(&account) {
+            provider.record = Err(why);
+        }
+    }
+
+    /// What a provider answered.
+    pub(crate) fn answered(&mut self, account: Address, state: State, took: Duration) {
+        if let Some(absent) = Absent::of(&state) {
+            self.leave_out(account, absent);
+        }
+        let at_ms = self.now_ms();
+        let Some(provider) = self.providers.get_mut(&account) else { return };
+        if let Ok(record) = &provider.record {
+            let probe = |free_memory_bytes: u64| keystead_market::Probe {
+                at_ms,
+                rtt_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+                queue_us: state.queue_ms.saturating_mul(1_000),
+                free_memory_bytes,
+                blobs: Vec::new(),
+            };
+            self.table.probed(account, 0, &probe(state.memory_mib.saturating_mul(1 << 20)));
+            // The answer speaks of the machine's memory, not of a card's.
+            for (device, _) in (1u8..).zip(&record.claimed.adapters) {
+                self.table.probed(account, device, &probe(u64::MAX));
+            }
+        }
+        provider.answer = Some((state, took));
+    }
+
+    /// Public counts of a provider, believed as far as they can be.
+    pub(crate) fn set_history(&mut self, account: Address, history: History) {
+        self.table.set_history(account, history.believed());
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
+pub(crate) mod tests {
+    use super::*;
+    use alloy_primitives::U256;
+    use keystead_blobs::{Availability, Reason, SecretKey};
+    use keystead_job::{Class, Runtime};
+    use keystead_market::record::{
+        Adapter, Claimed, Draft,
+        claimed::{Device, Energy, Place, Price, Processor, RuntimeClaim, SoftwareKind, Speed},
+        sets::{EnergyMethod, Isa, Kernel, Kind, Layer, Set, Tier},
+    };
+
+    fn price(kernel: Kernel) -> Price {
+        Price { tier: Tier::Standard, currency: Currency::KST, kernel, per_mop: 0, per_unit_min: U256::from(1) }
+    }
+
+    /// The record of a small machine with software that runs kernels.
+    pub(crate) fn record(number: u8, change: impl FnOnce(&mut Draft)) -> Record {
+        let runtime = |name: &str| RuntimeClaim { name: name.to_owned(), engine: "engine 1".to_owned() };
+        let software = Adapter::Software {
+            kind: SoftwareKind::Cpu,
+            device: Device {
+                name: "llvmpipe".to_owned(),
+                driver: "mesa".to_owned(),
+                memory_mib: 4_096,
+                buffer_bytes_max: 1 << 31,
+                binding_bytes_max: 1 << 27,
+                loop_iterations_max: 32_768,
+                lanes: 1,
+                power_mw: 0,
+                speeds: vec![Speed { kernel: Kernel::Integer, mop_per_s: 100 }],
+            },
+        };
+        let mut draft = Draft {
+            provider: Address::repeat_byte(number),
+            issued_height: 1,
+            claimed: Claimed {
+                runtimes: vec![runtime("wasm/1"), runtime("wgsl/1")],
+                classes: Set::of(&[Class::Exact]),
+                processor: Processor {
+                    isa: Isa::X86V3,
+                    cores: 2,
+                    memory_mib: 4_096,
+                    lanes: 1,
+                    power_mw: 0,
+                    speeds: vec![Speed { kernel: Kernel::Wasm, mop_per_s: 1_000 }],
+                },
+                adapters: vec![software],
+                disk_mib: 1,
+                down_kib_per_s: 1_221,
+                up_kib_per_s: 1_221,
+                place: Place::default(),
+                isolation: Set::of(&[Layer::Process]),
+                prices: vec![price(Kernel::Wasm), price(Kernel::Integer)],
+                energy: Energy { method: EnergyMethod::Unknown, carbon_g_per_kwh: 0, source: String::new(), year: 0 },
+            },
+            attested: Vec::new(),
+        };
+        change(&mut draft);
+        Record::new(draft).unwrap()
+    }
+
+    /// A provider with that record, at this price.
+    pub(crate) fn sighted(number: u8, price_wei_per_unit: u128, change: impl FnOnce(&mut Draft)) -> Sighted {
+        let node = SecretKey::from_bytes(&[number; 32]).id();
+        let record = record(number, change);
+        let entry = Entry {
+            account: Address::repeat_byte(number),
+            node_id: B256::from(*node.as_bytes()),
+            capability_hash: record.hash(),
+            price_wei_per_unit,
+            stake_wei: 0,
+            endpoint: format!("{node}@127.0.0.1:1000"),
+            offering: true,
+        };
+        Sighted { record: Ok(record), ..Sighted::new(entry) }
+    }
+
+    pub(crate) fn state(availability: Availability) -> State {
+        State {
+            availability,
+            reason: Reason::new("why"),
+            lanes: 1,
+            lanes_free: 1,
+            waiting: 0,
+            queue_ms: 0,
+            memory_mib: 4_096,
+        }
+    }
+
+    /// A need for one small unit of `wasm/1`.
+    pub(crate) fn need() -> Need {
+        crate::compute::matching::need::tests::need(Runtime::Wasm1)
+    }
+
+    fn known(sighted: Vec<Sighted>) -> Known {
+        Known::new(sighted, &Believed::default())
+    }
+
+    #[test]
+    fn the_entry_of_the_register_decides_who_is_asked_at_all() {
+        let entry = |change: fn(&mut Entry)| {
+            let mut entry = sighted(1, 1, |_| ()).entry;
+            change(&mut entry);
+            Sighted::new(entry).record.unwrap_err()
+        };
+        assert_eq!(entry(|_| ()), Absent::NotAsked);
+        assert_eq!(entry(|entry| entry.offering = false), Absent::Paused);
+        assert_eq!(entry(|entry| entry.endpoint = "somewhere".to_owned()), Absent::Endpoint);
+        assert_eq!(entry(|entry| entry.node_id = B256::repeat_byte(1)), Absent::Endpoint);
+        assert_eq!(entry(|entry| entry.capability_hash = B256::ZERO), Absent::NoRecord);
+    }
+
+    #[test]
+    fn the_cheaper_of_two_equal_machines_is_the_best_and_a_cpu_adapter_is_no_gpu() {
+        let known = known(vec![sighted(1, 9, |_| ()), sighted(2, 5, |_| ())]);
+        let plan = known.plan(&need(), 8).unwrap();
+        assert_eq!((plan.offers, plan.matched), (4, 2));
+        assert_eq!(plan.best[0].key.provider, Address::repeat_byte(2));
+        assert_eq!(plan.best[0].price_per_unit, U256::from(5));
+        let mut gpu = crate::compute::matching::need::tests::need(Runtime::Wgsl1);
+        assert_eq!(known.plan(&gpu, 8).unwrap().matched, 2);
+        gpu.kinds = Set::of(&[Kind::Discrete, Kind::Integrated, Kind::Virtual]);
+        assert_eq!(known.plan(&gpu, 8).unwrap().matched, 0);
+    }
+
+    #[test]
+    fn who_answers_that_it_takes_nothing_or_nothing_at_all_leaves_the_table_with_the_reason() {
+        let mut known = known(vec![sighted(1, 1, |_| ()), sighted(2, 2, |_| ()), sighted(3, 3, |_| ())]);
+        let account = Address::repeat_byte;
+        known.answered(account(1), state(Availability::Owner), Duration::from_millis(1));
+        known.leave_out(account(2), Absent::Silent("no".to_owned()));
+        known.answered(account(3), state(Availability::Taking), Duration::from_millis(1));
+        let plan = known.plan(&need(), 8).unwrap();
+        assert_eq!(plan.best.iter().map(|fit| fit.key.provider).collect::<Vec<_>>(), [account(3)]);
+        let why = known.providers[&account(1)].record.as_ref().unwrap_err();
+        assert_eq!((why.code(), why.detail()), ("owner", "why"));
+        assert_eq!(known.providers[&account(2)].record.as_ref().unwrap_err().code(), "silent");
+    }
+
+    #[test]
+    fn what_an_answer_says_of_memory_and_queue_counts() {
+        let mut known = known(vec![sighted(1, 1, |_| ()), sighted(2, 1, |_| ())]);
+        let account = Address::repeat_byte;
+        let small = State { memory_mib: 1, ..state(Availability::Taking) };
+        known.answered(account(1), small, Duration::from_millis(1));
+        let slow = State { queue_ms: 5_000, ..state(Availability::Taking) };
+        known.answered(account(2), slow, Duration::from_millis(1));
+        let big = Need { memory_bytes: 2 << 20, ..need() };
+        let plan = known.plan(&big, 8).unwrap();
+        assert_eq!((plan.matched, plan.best[0].key.provider), (1, account(2)));
+        assert!(plan.best[0].queue_us == 5_000_000 && plan.best[0].finish_us > 5_000_000);
+    }
+
+    #[test]
+    fn bad_public_counts_make_a_provider_dearer_and_good_ones_make_it_no_cheaper() {
+        let mut known = known(vec![sighted(1, 10, |_| ()), sighted(2, 11, |_| ())]);
+        let best = |known: &Known| {
+            let need = Need { weights: keystead_market::need::Weights { time_per_s: 0, carbon_per_g: 0 }, ..need() };
+            known.plan(&need, 8).unwrap().best[0].key.provider
+        };
+        assert_eq!(best(&known), Address::repeat_byte(1));
+        known.set_history(Address::repeat_byte(2), History { completed: 10_000, failed: 0 });
+        assert_eq!(best(&known), Address::repeat_byte(1), "self-dealing gains nothing");
+        known.set_history(Address::repeat_byte(1), History { completed: 1, failed: 20 });
+        assert_eq!(best(&known), Address::repeat_byte(2));
+    }
+}

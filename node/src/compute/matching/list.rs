@@ -1,0 +1,209 @@
+//! `keystead offers`: every provider, with what it claims apart from what others proved.
+
+use super::{
+    explain::unit_of,
+    gather::{Gathered, Patience, gather},
+    known::Sighted,
+    live::{self, Silence},
+};
+use crate::{
+    cli::Offers,
+    compute::{amount::kst, market::Market},
+};
+use alloy_primitives::U256;
+use eyre::{Context as _, Result};
+use keystead_market::{
+    band::Band,
+    record::{Record, Statement, claimed::Speed},
+};
+use serde_json::{Value, json};
+use std::{fmt::Write as _, process::ExitCode};
+
+/// Providers that are asked whether they take orders now: the list is for people.
+const ASKED_MAX: usize = 64;
+
+/// Prints the list.
+pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
+    let market = Market::to_read(&options.rpc).await?;
+    let Gathered { mut known, socket } = gather(&market, options.records.as_deref(), Patience::QUESTION, None).await?;
+    let with_record = known.providers.values().filter(|one| one.record.is_ok() && one.entry.offering);
+    let asked: Vec<_> = with_record.map(|one| one.entry.account).take(ASKED_MAX).collect();
+    // Whoever is silent stays in the list, without an answer.
+    live::ask(&mut known, &socket, &asked, Patience::QUESTION, Silence::IsTaken).await;
+    if options.json {
+        let all: Vec<Value> = known.providers.values().map(to_json).collect();
+        say(&serde_json::to_string_pretty(&all).wrap_err("cannot write the list")?);
+    } else {
+        known.providers.values().for_each(|provider| say(words(provider).trim_end()));
+        say(&format!(
+            "{} providers. Claimed: what the provider says of itself. Proved: what checkers with a seat measured.",
+            known.providers.len()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn to_json(provider: &Sighted) -> Value {
+    let Sighted { entry, record, proved, answer, .. } = provider;
+    let left_out = record
+        .as_ref()
+        .err()
+        .map(|absent| json!({"code": absent.code(), "words": absent.words(), "detail": absent.detail()}));
+    let answer = answer.as_ref().map(|(state, took)| {
+        json!({
+            "availability": state.availability.name(),
+            "reason": state.reason.as_str(),
+            "lanes": state.lanes,
+            "lanesFree": state.lanes_free,
+            "waiting": state.waiting,
+            "queueMs": state.queue_ms,
+            "memoryMib": state.memory_mib,
+            "roundTripUs": u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        })
+    });
+    json!({
+        "provider": entry.account,
+        "offering": entry.offering,
+        "priceWeiPerUnit": entry.price_wei_per_unit.to_string(),
+        "stakeWei": entry.stake_wei.to_string(),
+        "capabilityHash": entry.capability_hash,
+        "leftOut": left_out,
+        "claimed": record.as_ref().ok().map(|record| &record.claimed),
+        "proved": proved.iter().map(|one| one.statement()).collect::<Vec<_>>(),
+        "answer": answer,
+    })
+}
+
+/// One provider for a person. A device is a line, with what is claimed before what is proved.
+fn words(provider: &Sighted) -> String {
+    let Sighted { entry, record, answer, .. } = provider;
+    let price = kst(U256::from(entry.price_wei_per_unit));
+    let mut text = format!("{}  {price} a unit", entry.account);
+    // Writing to a string does not fail.
+    let _ = match (record, answer) {
+        (Err(absent), _) => writeln!(text, "  [{}] {absent}", absent.code()),
+        (Ok(_), Some((state, took))) => {
+            let said = format!("{} waiting, round trip {} us", state.waiting, took.as_micros());
+            writeln!(text, "  takes orders ({said})")
+        }
+        (Ok(_), None) => writeln!(text, "  no answer now"),
+    };
+    let Ok(record) = record else { return text };
+    let place = &record.claimed.place;
+    let named = [("country", &place.country), ("zone", &place.zone), ("operator", &place.operator)];
+    let named: Vec<String> =
+        named.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}")).collect();
+    let layers: Vec<&str> = record.claimed.isolation.iter().map(|layer| layer.as_str()).collect();
+    let _ =
+        writeln!(text, "    claimed: {}", [named, vec![format!("isolation {}", layers.join(" "))]].concat().join(", "));
+    for (device, claimed) in devices(record) {
+        let proved = provider.proved.iter().map(|one| one.statement()).find(|one| usize::from(one.device) == device);
+        let _ = writeln!(
+            text,
+            "    device {device}  claimed: {claimed}  proved: {}",
+            proved.map_or_else(nothing, measured)
+        );
+    }
+    for price in &record.claimed.prices {
+        let unit = unit_of(price.currency);
+        let (least, per_mop) = (unit.show(price.per_unit_min), unit.show(U256::from(price.per_mop)));
+        let _ =
+            writeln!(text, "    price    {}: {least} a unit at least, {per_mop} a million operations", price.kernel);
+    }
+    text
+}
+
+fn devices(record: &Record) -> Vec<(usize, String)> {
+    let processor = &record.claimed.processor;
+    let own = format!(
+        "{}, {} cores, {} MiB, {}",
+        processor.isa,
+        processor.cores,
+        processor.memory_mib,
+        speeds(&processor.speeds)
+    );
+    let adapters = record.claimed.adapters.iter().map(|adapter| {
+        let device = adapter.device();
+        format!("{} ({}), {} MiB, {}", device.name, adapter.kind(), device.memory_mib, speeds(&device.speeds))
+    });
+    std::iter::once(own).chain(adapters).enumerate().collect()
+}
+
+fn speeds(speeds: &[Speed]) -> String {
+    let words: Vec<String> = speeds.iter().map(|speed| format!("{} {} Mop/s", speed.kernel, speed.mop_per_s)).collect();
+    words.join(", ")
+}
+
+fn nothing() -> String {
+    "nothing".to_owned()
+}
+
+fn measured(statement: &Statement) -> String {
+    let least = |name: &str, unit: &str, band: Option<Band>| {
+        band.map(|band| format!("{name} {} {unit} at least", band.at_least()))
+    };
+    let bands = &statement.bands;
+    let all = [
+        least("integer", "Mop/s", bands.throughput),
+        least("memory", "MiB", bands.memory),
+        least("bandwidth", "KiB/s", bands.bandwidth),
+    ];
+    let words: Vec<String> = all.into_iter().flatten().collect();
+    format!("{} (height {}, checker {})", words.join(", "), statement.height, statement.checker)
+}
+
+#[allow(clippy::print_stdout, reason = "the answer to the command")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compute::matching::{
+        absent::Absent,
+        known::{Believed, Known, tests::sighted},
+    };
+    use alloy_primitives::{Address, B256, FixedBytes};
+    use keystead_market::{band::Bands, record::Attested};
+
+    /// A statement in a record that nobody signed must not show as proved, whoever it names as its checker.
+    #[test]
+    fn a_statement_of_whom_nobody_trusts_is_claimed_by_nobody_and_proved_by_nobody() {
+        let forged = |draft: &mut keystead_market::record::Draft| {
+            draft.attested = vec![Attested {
+                statement: Statement {
+                    provider: draft.provider,
+                    device: 1,
+                    challenge: B256::ZERO,
+                    height: 1,
+                    time_s: 1_000,
+                    bands: Bands { throughput: Band::of(1_000_000), memory: None, bandwidth: None },
+                    checker: Address::repeat_byte(0x77),
+                },
+                signature: FixedBytes::ZERO,
+            }];
+        };
+        let believed =
+            Believed { chain_id: 1, checkers: [Address::repeat_byte(0x77)].into_iter().collect(), now_s: 1_000 };
+        let known = Known::new(vec![sighted(1, 5, forged)], &believed);
+        let provider = &known.providers[&Address::repeat_byte(1)];
+        assert!(provider.proved.is_empty());
+        let text = words(provider);
+        assert!(
+            text.contains("device 1  claimed: llvmpipe (cpu), 4096 MiB, integer 100 Mop/s  proved: nothing"),
+            "{text}"
+        );
+        assert_eq!(to_json(provider)["proved"], json!([]));
+    }
+
+    #[test]
+    fn who_is_left_out_is_in_the_list_with_the_code_of_the_reason() {
+        let mut known = Known::new(vec![sighted(1, 5, |_| ())], &Believed::default());
+        known.leave_out(Address::repeat_byte(1), Absent::WrongRecord("another hash".to_owned()));
+        let provider = &known.providers[&Address::repeat_byte(1)];
+        assert!(words(provider).contains("[record-wrong] gives another record than it registered: another hash"));
+        assert_eq!(to_json(provider)["leftOut"]["code"], "record-wrong");
+    }
+}

@@ -1,0 +1,120 @@
+//! Asks the best providers of a plan whether they take orders now, before anything is ordered.
+
+use super::{
+    absent::Absent,
+    gather::{Gathered, Patience},
+    known::Known,
+};
+use crate::compute::market::Market;
+use alloy_primitives::Address as Account;
+use eyre::Result;
+use keystead_blobs::{Address, Endpoint, Inquiry, SessionError, State};
+use keystead_market::{Need, Plan};
+use std::{collections::BTreeSet, time::Duration};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
+
+/// Providers that are asked at once: an answer costs a round trip, and more would only be asked in vain.
+const ASKED_AT_ONCE: usize = 8;
+/// Rounds of questions: if the best are all silent, the next ones are asked.
+const ROUNDS_MAX: usize = 4;
+/// Offers of a plan from which those to be asked are taken: a provider may have several.
+const LOOKED_AT: usize = 64;
+
+/// What becomes of who does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It is left out.
+    LeavesOut,
+    /// It stays, at what its record says.
+    IsTaken,
+}
+
+/// The plan for a need, in which the best have said that they take orders now.
+///
+/// # Errors
+/// The need breaks a bound of the planner, or the node does not answer.
+pub(crate) async fn plan(
+    gathered: &mut Gathered,
+    market: &Market,
+    need: &Need,
+    patience: Patience,
+    silence: Silence,
+) -> Result<Plan> {
+    let Gathered { known, socket } = gathered;
+    let mut asked: BTreeSet<Account> =
+        known.providers.values().filter(|one| one.answer.is_some()).map(|one| one.entry.account).collect();
+    for _ in 0..ROUNDS_MAX {
+        let plan = known.plan(need, LOOKED_AT)?;
+        let mut best: Vec<Account> = Vec::new();
+        for fit in &plan.best {
+            let provider = fit.key.provider;
+            if !best.contains(&provider) && best.len() < ASKED_AT_ONCE {
+                best.push(provider);
+            }
+        }
+        // Enough is known once the best one has answered, and is still the best.
+        let first_answered = best.first().is_none_or(|first| asked.contains(first));
+        best.retain(|provider| !asked.contains(provider));
+        if first_answered {
+            return Ok(plan);
+        }
+        asked.extend(&best);
+        ask(known, socket, &best, patience, silence).await;
+        for provider in best {
+            known.set_history(provider, market.history_of(provider).await?);
+        }
+    }
+    Ok(known.plan(need, LOOKED_AT)?)
+}
+
+/// Puts what they answer into what is known.
+pub(super) async fn ask(
+    known: &mut Known,
+    socket: &Endpoint,
+    providers: &[Account],
+    patience: Patience,
+    silence: Silence,
+) {
+    let mut asked = JoinSet::new();
+    for provider in providers {
+        let address = known.providers.get(provider).and_then(|one| one.endpoint.clone());
+        let (Some(address), socket, account) = (address, socket.clone(), *provider) else { continue };
+        asked.spawn(async move { (account, state(&socket, &address).await) });
+    }
+    let start = Instant::now();
+    let mut waiting: BTreeSet<Account> = providers.iter().copied().collect();
+    let mut some = false;
+    loop {
+        let end = start.checked_add(if some { patience.some } else { patience.none }).unwrap_or(start);
+        tokio::select! {
+            answer = asked.join_next() => match answer {
+                Some(Ok((account, Ok((state, took))))) => {
+                    some = true;
+                    waiting.remove(&account);
+                    known.answered(account, state, took);
+                }
+                Some(Ok((account, Err(error)))) => {
+                    waiting.remove(&account);
+                    if silence == Silence::LeavesOut {
+                        known.leave_out(account, Absent::Silent(error.to_string()));
+                    }
+                }
+                Some(Err(error)) => tracing::error!(%error, "a question ended abnormally"),
+                None => break,
+            },
+            () = sleep_until(end) => break,
+        }
+    }
+    if silence == Silence::LeavesOut {
+        for account in waiting {
+            known.leave_out(account, Absent::Silent("no answer in time".to_owned()));
+        }
+    }
+}
+
+async fn state(socket: &Endpoint, address: &Address) -> Result<(State, Duration), SessionError> {
+    Inquiry::open(socket, address).await?.state().await
+}

@@ -1,0 +1,189 @@
+//! What a job asks of a provider: from its spec and what its customer demands.
+
+use crate::cli::{Demands, Hardware};
+use alloy_primitives::{Address, U256};
+use keystead_job::{JobSpec, Runtime};
+use keystead_market::{
+    Need,
+    band::{Band, Bands},
+    need::{Checks, MOVED_BYTES_MAX, Probation, StakeRule, TIME_US_MAX, Weights, kernel_of, work_mop},
+    record::sets::{Kind, Layer, Set},
+};
+
+/// Microseconds of a second.
+const US: u64 = 1_000_000;
+/// No unit is checked at the customer's cost but by the customer itself.
+pub(crate) const OWN_CHECK: Checks = Checks { rate_ppm: 0, units_min: 0, fee_per_1024: 0 };
+/// Three that are hardware, whatever they are called.
+const GPUS: [Kind; 3] = [Kind::Discrete, Kind::Integrated, Kind::Virtual];
+
+/// A job about to be ordered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) spec: &'a JobSpec,
+    /// Bytes that go to the provider.
+    pub(crate) input_bytes: u64,
+    pub(crate) demands: &'a Demands,
+    /// Most to pay for all of it, wei.
+    pub(crate) total_wei_max: Option<U256>,
+    /// Providers that had their chance.
+    pub(crate) tried: &'a [Address],
+}
+
+impl Asked<'_> {
+    /// The need, paid in KST, with these checks.
+    pub(crate) fn need(&self, checks: Checks) -> Need {
+        let Self { spec, demands, .. } = self;
+        let need = Need::of(spec, kernel_of(spec), work_mop(spec));
+        let layers = demands.isolation.iter().fold(Set::of(&[Layer::Process]), |set, layer| set.with(*layer));
+        Need {
+            kinds: kinds(spec.runtime, &demands.hardware),
+            isolation: layers,
+            countries: demands.country.iter().copied().collect(),
+            operators_excluded: demands.not_operator.iter().cloned().collect(),
+            providers_excluded: demands.not_provider.iter().chain(self.tried).copied().collect(),
+            price_per_unit_max: self.total_wei_max.map(|total| cap(total, spec.unit_count, checks)),
+            deadline_us: demands.deadline.map_or(TIME_US_MAX, |seconds| seconds.saturating_mul(US).min(TIME_US_MAX)),
+            proved: Bands {
+                throughput: demands.proved_speed.and_then(Band::of),
+                memory: demands.proved_memory.and_then(Band::of),
+                bandwidth: None,
+            },
+            stake: StakeRule { min_wei: 0, probation: Probation::Allowed },
+            input_bytes: self.input_bytes.min(MOVED_BYTES_MAX),
+            weights: Weights { time_per_s: demands.value_of_time, carbon_per_g: demands.value_of_carbon },
+            checks,
+            ..need
+        }
+    }
+}
+
+fn kinds(runtime: Runtime, hardware: &[Hardware]) -> Set<Kind> {
+    if hardware.is_empty() {
+        // The interpreter is right and hundreds of times slower: only for who asks for it.
+        let usual = |kind: &Kind| *kind != Kind::Interpreter && (runtime != Runtime::Wasm1 || *kind == Kind::Processor);
+        return Kind::ALL.iter().copied().filter(usual).fold(Set::EMPTY, Set::with);
+    }
+    hardware.iter().fold(Set::EMPTY, |set, wanted| match wanted {
+        Hardware::Of(kind) => set.with(*kind),
+        Hardware::Gpu => GPUS.into_iter().fold(set, Set::with),
+    })
+}
+
+/// The highest price of a unit at which units and checks together cost no more than the total.
+fn cap(total: U256, units: u32, checks: Checks) -> U256 {
+    let checked = U256::from(checks.units(units));
+    let checks = checked.saturating_mul(U256::from(checks.fee_per_1024.saturating_add(1_024)));
+    let paid_q10 = U256::from(units).saturating_mul(U256::from(1_024)).saturating_add(checks);
+    total.saturating_mul(U256::from(1_024)).checked_div(paid_q10).unwrap_or_default()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
+pub(crate) mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use alloy_primitives::B256;
+    use clap::Parser as _;
+    use keystead_job::{
+        Class, Limits,
+        spec::{Draft, RecipeName},
+    };
+
+    pub(crate) fn spec(runtime: Runtime) -> JobSpec {
+        let wasm = runtime == Runtime::Wasm1;
+        JobSpec::new(Draft {
+            recipe: RecipeName::new("r").unwrap(),
+            runtime,
+            class: Class::Exact,
+            program_hash: B256::ZERO,
+            common_hash: B256::ZERO,
+            units_hash: B256::ZERO,
+            unit_count: 1,
+            segment_count: 1,
+            limits: Limits {
+                wall_ms_max: 1,
+                fuel_max: if wasm { 1_000_000 } else { 0 },
+                memory_bytes_max: 65_536,
+                output_bytes_max: 4,
+                loop_iterations_max: if wasm { 0 } else { 1_000 },
+                workgroups: if wasm { [0; 3] } else { [1; 3] },
+            },
+            checker: None,
+            tolerance: None,
+        })
+        .unwrap()
+    }
+
+    pub(crate) fn demands(more: &[&str]) -> Demands {
+        let words = ["keystead", "why-not", "align"];
+        match Cli::try_parse_from(words.iter().chain(more)).unwrap().command {
+            Command::WhyNot(options) => options.demands,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn need(runtime: Runtime) -> Need {
+        needed(runtime, &[], None)
+    }
+
+    fn needed(runtime: Runtime, more: &[&str], total: Option<u64>) -> Need {
+        let (spec, demands) = (spec(runtime), demands(more));
+        let total_wei_max = total.map(U256::from);
+        Asked { spec: &spec, input_bytes: 7, demands: &demands, total_wei_max, tried: &[] }.need(OWN_CHECK)
+    }
+
+    #[test]
+    fn a_gpu_that_is_asked_for_is_none_of_the_programs_on_a_processor() {
+        let gpu = needed(Runtime::Wgsl1, &["--hardware", "gpu"], None).kinds;
+        assert_eq!(gpu, Set::of(&GPUS));
+        let usual = need(Runtime::Wgsl1).kinds;
+        assert!(usual.has(Kind::Cpu) && !usual.has(Kind::Interpreter));
+        assert_eq!(need(Runtime::Wasm1).kinds, Set::of(&[Kind::Processor]));
+        let both = needed(Runtime::Wgsl1, &["--hardware", "discrete", "--hardware", "interpreter"], None).kinds;
+        assert_eq!(both, Set::of(&[Kind::Discrete, Kind::Interpreter]));
+    }
+
+    #[test]
+    fn options_become_demands_and_nonsense_is_refused_on_the_command_line() {
+        let need = needed(
+            Runtime::Wasm1,
+            &[
+                "--country",
+                "DE",
+                "--isolation",
+                "seccomp",
+                "--deadline",
+                "60",
+                "--not-operator",
+                "x",
+                "--value-of-time",
+                "9",
+            ],
+            Some(100),
+        );
+        assert_eq!(need.isolation, Set::of(&[Layer::Process, Layer::Seccomp]));
+        assert_eq!((need.deadline_us, need.weights.time_per_s, need.input_bytes), (60_000_000, 9, 7));
+        assert_eq!(need.price_per_unit_max, Some(U256::from(100)));
+        assert!(need.countries.contains(b"DE") && need.operators_excluded.contains("x"));
+        for wrong in [
+            ["--country", "de"],
+            ["--hardware", "fast"],
+            ["--isolation", "walls"],
+            ["--deadline", "0"],
+            ["--value-of-time", "-1"],
+            ["--value-of-time", "1000000000000000000000001"],
+        ] {
+            assert!(Cli::try_parse_from(["keystead", "why-not", "align"].iter().chain(&wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_cap_of_a_unit_keeps_units_and_checks_within_the_total() {
+        assert_eq!(cap(U256::from(30), 3, OWN_CHECK), U256::from(10));
+        assert_eq!(cap(U256::from(29), 3, OWN_CHECK), U256::from(9));
+        // Three units, all checked, a fifth on top: 6.6 units are paid.
+        assert_eq!(cap(U256::from(660), 3, Checks::START), U256::from(99));
+        assert_eq!(cap(U256::MAX, 1, OWN_CHECK), U256::MAX / U256::from(1_024));
+    }
+}

@@ -1,0 +1,217 @@
+//! Records of machines of several sorts.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use super::*;
+use crate::cli::{Cli, Command};
+use alloy_primitives::Address;
+use clap::Parser as _;
+use keystead_market::record::{Draft, Error, Record, sets::Kind};
+use keystead_owner::{Reading, probe::Root};
+use keystead_runner::{Device as Found, Isolation, LayerReport, Loops, Speed as Measured};
+
+const TOKEN: &str = "0x7070707070707070707070707070707070707070";
+
+fn options(more: &[&str]) -> Provide {
+    let words = ["keystead", "provide", "--dir", "x", "--price", "5000"];
+    match Cli::try_parse_from(words.iter().chain(more)).unwrap().command {
+        Command::Provide(options) => options,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn isolation_of(layers: &[Obtained]) -> Isolation {
+    let report = |layer: &Obtained| LayerReport { layer: *layer, obtained: true, note: String::new() };
+    Isolation { layers: layers.iter().map(report).collect() }
+}
+
+fn wasm() -> SelfTest {
+    SelfTest {
+        runtime: Runtime::Wasm1,
+        engine: "wasm/1 wasmtime-48.0.8 config-1 x86_64".to_owned(),
+        known_answer: true,
+        device: None,
+        adapters: Vec::new(),
+        took_ms: 1,
+        memory_bytes_max: 6 << 30,
+        isolation: isolation_of(&[Obtained::Seccomp, Obtained::Landlock, Obtained::NetworkNamespace]),
+    }
+}
+
+fn wgsl(name: &str, kind: DeviceKind, vendor_id: u32) -> SelfTest {
+    let device = Found {
+        name: name.to_owned(),
+        backend: "Vulkan".to_owned(),
+        kind,
+        driver: "NVIDIA".to_owned(),
+        driver_info: "550.54.14 (Ünicode)".to_owned(),
+        vendor_id,
+        device_id: 0x2704,
+        binding_bytes_max: 1 << 31,
+        buffer_bytes_max: 1 << 32,
+        workgroup_bytes_max: 16_384,
+        workgroup_invocations_max: 256,
+        max_loop_iterations: 70_000,
+        long_loops: Loops::Whole,
+        divergent_loops: Loops::Whole,
+    };
+    SelfTest {
+        runtime: Runtime::Wgsl1,
+        engine: "wgsl/1 wgpu-30.0.1 naga-30.0.1 a device with a very long name (Vulkan, driver 1.2.3, and more words)"
+            .to_owned(),
+        device: Some(device),
+        isolation: isolation_of(&[Obtained::Seccomp]),
+        ..wasm()
+    }
+}
+
+fn capability(tests: Vec<SelfTest>) -> Capability {
+    let speed = |work, mop_per_s| Measured { work, mop_per_s };
+    let all = [
+        (Runtime::Wasm1, speed(Work::Wasm, 900)),
+        (Runtime::Wgsl1, speed(Work::Integer, 5_000)),
+        (Runtime::Wgsl1, speed(Work::Float, 6_000)),
+        (Runtime::Wgsl1, speed(Work::Memory, 7_000)),
+    ];
+    let has = |runtime: Runtime| tests.iter().any(|test| test.runtime == runtime);
+    let speeds = all.into_iter().filter(|(runtime, _)| has(*runtime)).map(|(_, speed)| speed).collect();
+    Capability { tests, speeds }
+}
+
+fn bare() -> (tempfile::TempDir, Machine) {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Machine::read(&Root::new(folder.path()));
+    (folder, machine)
+}
+
+fn record(claimed: Claimed) -> Result<Record, Error> {
+    Record::new(Draft { provider: Address::ZERO, issued_height: 1, claimed, attested: Vec::new() })
+}
+
+fn of(tests: Vec<SelfTest>, more: &[&str]) -> Claimed {
+    let (_folder, machine) = bare();
+    claims(&options(more), &capability(tests), &machine, 4).unwrap()
+}
+
+#[test]
+fn a_card_is_a_gpu_and_every_claim_fits_a_record() {
+    let claimed =
+        of(vec![wgsl("Example RTX", DeviceKind::Discrete, 0x10de), wasm()], &["--country", "DE", "--zone", "house-1"]);
+    let record = record(claimed).unwrap();
+    let names: Vec<(&str, &str)> =
+        record.claimed.runtimes.iter().map(|runtime| (runtime.name.as_str(), runtime.engine.as_str())).collect();
+    assert_eq!(names, [("wasm/1", "wasm/1 wasmtime-48.0.8 config-1"), ("wgsl/1", "wgsl/1 wgpu-30.0.1 naga-30.0.1")]);
+    let adapter = &record.claimed.adapters[0];
+    assert_eq!(adapter.kind(), Kind::Discrete);
+    assert_eq!(adapter.device().driver, "nvidia-550.54.14-nicode");
+    assert_eq!(adapter.device().memory_mib, 4_096, "room for its largest buffer at least");
+    assert_eq!(record.claimed.processor.memory_mib, 6_144);
+    assert_eq!(record.claimed.isolation, Set::of(&[Layer::Process, Layer::Seccomp]), "what both have");
+    assert_eq!(record.claimed.prices.len(), 4);
+    assert_eq!(Record::decode(&record.encode()).unwrap(), record);
+}
+
+#[test]
+fn a_processor_is_never_sold_as_a_gpu_whatever_its_driver_says() {
+    let lavapipe = "llvmpipe (LLVM 15.0.6, 256 bits)";
+    for test in [
+        wgsl(lavapipe, DeviceKind::Cpu, 0x10005),
+        wgsl(lavapipe, DeviceKind::Discrete, 0x10005),
+        wgsl("Microsoft Basic Render Driver", DeviceKind::Virtual, 0x1414),
+        wgsl("somebody", DeviceKind::Other, 0x10de),
+        wgsl("a card without a maker", DeviceKind::Discrete, 0),
+    ] {
+        let record = record(of(vec![test.clone()], &[])).unwrap();
+        assert_eq!(record.claimed.adapters[0].kind(), Kind::Cpu, "{test:?}");
+    }
+    let interpreter = of(vec![wgsl("interpreter", DeviceKind::Reference, 0)], &[]);
+    assert_eq!(interpreter.adapters[0].kind(), Kind::Interpreter);
+}
+
+#[test]
+fn a_machine_with_one_runtime_states_speeds_and_prices_of_that_one() {
+    let claimed = of(vec![wasm()], &["--price-per-mop", "7", "--accept", &format!("{TOKEN}=3,2")]);
+    let record = record(claimed).unwrap();
+    assert!(record.claimed.adapters.is_empty());
+    let prices: Vec<(bool, Kernel, u64, U256)> = record
+        .claimed
+        .prices
+        .iter()
+        .map(|price| (price.currency == Currency::KST, price.kernel, price.per_mop, price.per_unit_min))
+        .collect();
+    let expected = [(true, Kernel::Wasm, 7, U256::from(5_000)), (false, Kernel::Wasm, 2, U256::from(3))];
+    assert_eq!(prices, expected);
+}
+
+#[test]
+fn too_many_or_repeated_tokens_and_wrong_places_are_refused_with_what_to_do() {
+    let (_folder, machine) = bare();
+    let refused =
+        |more: &[&str]| claims(&options(more), &capability(vec![wasm()]), &machine, 1).unwrap_err().to_string();
+    let twice = format!("{TOKEN}=1");
+    assert!(refused(&["--accept", &twice, "--accept", &twice]).contains("twice"));
+    let zero = format!("{}=1", Address::ZERO);
+    assert!(refused(&["--accept", &zero]).contains("zero address"));
+    let many: Vec<String> = (1..=16u8).map(|byte| format!("{}=1", Address::repeat_byte(byte))).collect();
+    let many: Vec<&str> = many.iter().flat_map(|token| ["--accept", token]).collect();
+    assert!(refused(&many).contains("less often"));
+    for wrong in [&["--country", "de"][..], &["--zone", "A B"], &["--operator", "ü"]] {
+        assert!(record(of(vec![wasm()], wrong)).is_err(), "{wrong:?}");
+    }
+    for wrong in ["0x12=1", "x", &format!("{TOKEN}=1,-1")] {
+        assert!(Cli::try_parse_from(["keystead", "provide", "--dir", "x", "--accept", wrong]).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn levels_of_instruction_sets_need_every_flag() {
+    let flags = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let second = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3";
+    let third = format!("{second} abm avx avx2 bmi1 bmi2 f16c fma movbe xsave");
+    let fourth = format!("{third} avx512f avx512bw avx512cd avx512dq avx512vl");
+    assert_eq!(isa("x86_64", &[]), Isa::X86V1);
+    assert_eq!(isa("x86_64", &flags(second)), Isa::X86V2);
+    assert_eq!(isa("x86_64", &flags(&third)), Isa::X86V3);
+    assert_eq!(isa("x86_64", &flags(&fourth)), Isa::X86V4);
+    assert_eq!(isa("x86_64", &flags(&fourth.replace(" fma", ""))), Isa::X86V2);
+    assert_eq!(isa("aarch64", &flags("fp asimd")), Isa::Arm64);
+    assert_eq!(isa("aarch64", &flags("fp sve")), Isa::Arm64Sve);
+    assert_eq!(isa("riscv64", &[]), Isa::Riscv64);
+}
+
+#[test]
+fn texts_become_what_a_record_takes() {
+    assert_eq!(printable(" a\u{202e}b ", "x"), "a?b");
+    assert_eq!(printable(" ", "x"), "x");
+    assert_eq!(printable(&"é".repeat(500), "x").len(), 64);
+    assert_eq!(tag("Mesa 22.3.6 (git-ABC)", "x"), "mesa-22.3.6-git-abc");
+    assert_eq!(tag("--", "x"), "x");
+    assert!(tag(&"a ".repeat(100), "x").len() <= 64);
+}
+
+#[test]
+fn a_speed_that_varies_a_little_is_the_old_one_and_a_new_driver_is_a_new_device() {
+    let old = of(vec![wgsl("card", DeviceKind::Discrete, 1), wasm()], &[]);
+    let mut new = old.clone();
+    new.processor.speeds[0].mop_per_s = 900 * 5 / 4;
+    assert_eq!(settled(new.clone(), &old), old);
+    new.processor.speeds[0].mop_per_s = 900 * 5 / 4 + 1;
+    assert_eq!(settled(new.clone(), &old), new);
+    new.processor.speeds[0].mop_per_s = 675;
+    assert_eq!(settled(new.clone(), &old), old);
+    new.processor.speeds[0].mop_per_s = 674;
+    assert_eq!(settled(new.clone(), &old), new);
+    assert!(same_devices(&new, &old));
+    let mut test = wgsl("card", DeviceKind::Discrete, 1);
+    test.device.as_mut().unwrap().driver_info = "551".to_owned();
+    let other = of(vec![test, wasm()], &[]);
+    assert!(!same_devices(&other, &old));
+    assert_eq!(settled(other.clone(), &old), other);
+}
+
+#[test]
+fn energy_is_counted_only_where_a_counter_can_be_read() {
+    let (_folder, mut machine) = bare();
+    assert_eq!(energy(&machine), EnergyMethod::Unknown);
+    machine.cards.push(Card { milliwatts: Reading::known(9, "test"), ..Card::default() });
+    assert_eq!(energy(&machine), EnergyMethod::Gpu);
+}

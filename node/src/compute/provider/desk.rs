@@ -1,0 +1,75 @@
+//! Answers strangers who ask what this machine offers and whether it takes orders now. Spec: specs/0005-transfer.md §7.
+
+use super::{book::Book, claims::LANES};
+use alloy_primitives::{B256, Bytes};
+use keystead_blobs::{Availability, Inform, Reason, State};
+use keystead_job::JobSpec;
+use keystead_market::{
+    need::{kernel_of, work_mop},
+    record::{Claimed, sets::Kernel},
+};
+use std::sync::Arc;
+
+/// Memory is told in these.
+const MIB: u64 = 1 << 20;
+
+/// The desk of a provider.
+pub(super) struct Desk {
+    pub(super) book: Arc<Book>,
+}
+
+impl Inform for Desk {
+    fn record(&self, name: [u8; 32]) -> Option<Bytes> {
+        self.book.offering.served(B256::from(name))
+    }
+
+    fn state(&self) -> State {
+        let book = &self.book;
+        let (availability, reason) = book.availability();
+        let claimed = book.offering.record().claimed.clone();
+        let open = book.unfinished();
+        let queue_ms = open.iter().map(|(spec, done)| left_ms(&claimed, spec, *done)).fold(0, u64::saturating_add);
+        let busy = book.machine.available_permits() == 0;
+        State {
+            availability,
+            reason: Reason::new(&reason),
+            lanes: LANES,
+            lanes_free: if busy { 0 } else { LANES },
+            waiting: u32::try_from(open.len()).unwrap_or(u32::MAX),
+            queue_ms,
+            memory_mib: book.capability.memory_bytes().map_or(claimed.processor.memory_mib, |bytes| bytes / MIB),
+        }
+    }
+}
+
+/// How long the rest of a job takes at the claimed speed, ms: at most, since limits count, not what is really used.
+fn left_ms(claimed: &Claimed, spec: &JobSpec, segments_done: u32) -> u64 {
+    let segments = u64::from(spec.unit_count).saturating_mul(u64::from(spec.segment_count));
+    let left = segments.saturating_sub(u64::from(segments_done));
+    let work = work_mop(spec).saturating_mul(u64::from(spec.unit_count)).saturating_mul(left);
+    let speed = speed(claimed, kernel_of(spec)).max(1);
+    let milliseconds = work.checked_div(segments.max(1)).unwrap_or(0).saturating_mul(1_000);
+    milliseconds.checked_div(speed).unwrap_or(0)
+}
+
+fn speed(claimed: &Claimed, kernel: Kernel) -> u64 {
+    let adapters = claimed.adapters.iter().flat_map(|adapter| &adapter.device().speeds);
+    let mut speeds = adapters.chain(&claimed.processor.speeds);
+    speeds.find(|speed| speed.kernel == kernel).map_or(1, |speed| speed.mop_per_s)
+}
+
+impl Book {
+    /// Whether orders are taken now; if not, why, as a code and a sentence.
+    fn availability(&self) -> (Availability, String) {
+        if *self.stopping.borrow() {
+            return (Availability::Stopping, "the provider is stopping".to_owned());
+        }
+        if let Some(reason) = self.owner.refusal() {
+            return (Availability::Owner, reason);
+        }
+        if self.is_full() {
+            return (Availability::Busy, super::book::NotTaken::Busy.to_string());
+        }
+        (Availability::Taking, String::new())
+    }
+}

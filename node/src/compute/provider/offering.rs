@@ -1,0 +1,191 @@
+//! This machine's offer: its capability record, and the register that says where it is and what it costs.
+//!
+//! # Design
+//! The record is one file in the provider's folder, kept from start to start: what did not change is not written anew, so a restart costs nothing. The
+//! register holds its hash; whoever asks is given the present record or the one before it, since the asker's block may be older than our update.
+//! Spec: specs/0010-capability.md §2, §8.
+//!
+//! # Invariants
+//! The bytes behind a registered hash are on the disk before the register says it.
+
+use super::{
+    claims::{same_devices, settled},
+    self_test::say,
+};
+use crate::compute::{amount::kst, files, market::Market};
+use alloy_primitives::{B256, Bytes, U256};
+use eyre::{Context as _, Result};
+use keystead_blobs::NodeId;
+use keystead_contracts::bindings::providers::IProviders;
+use keystead_job::JobSpec;
+use keystead_market::{
+    Currency, Record,
+    need::{kernel_of, work_mop},
+    record::{Attested, Claimed, Draft},
+};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The record as a person can read it.
+const RECORD_FILE: &str = "record.json";
+
+/// Where this machine is reached.
+#[derive(Clone, Debug)]
+pub(super) struct Reached {
+    pub(super) node: NodeId,
+    /// The endpoint as it is published.
+    pub(super) address: String,
+}
+
+/// The offer. One for each process.
+#[derive(Debug)]
+pub(super) struct Offering {
+    pub(super) market: Market,
+    reached: Reached,
+    price_wei_per_unit: u128,
+    path: PathBuf,
+    shown: Mutex<Shown>,
+    /// Held while the register is brought up to date.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    record: Record,
+    before: Option<(B256, Bytes)>,
+}
+
+impl Offering {
+    /// Makes the record from what is claimed now and from what the folder has of earlier starts.
+    ///
+    /// # Errors
+    /// A claim that no record can hold; it says which.
+    pub(super) async fn open(
+        market: Market,
+        folder: &Path,
+        reached: Reached,
+        price_wei_per_unit: u128,
+        claimed: Claimed,
+    ) -> Result<Self> {
+        let path = folder.join(RECORD_FILE);
+        let provider = market.account.address();
+        let old = stored(&path).filter(|old| old.provider == provider);
+        let draft = match &old {
+            Some(old) => {
+                let claimed = settled(claimed, &old.claimed);
+                let attested = if same_devices(&claimed, &old.claimed) { old.attested.clone() } else { Vec::new() };
+                Draft { provider, issued_height: old.issued_height, claimed, attested }
+            }
+            None => Draft { provider, issued_height: 0, claimed, attested: Vec::new() },
+        };
+        let mut record = Record::new(draft).wrap_err("this machine cannot be described in a capability record")?;
+        if old.as_ref() != Some(&record) {
+            record = reissued(record, market.account.head().await?.0)?;
+        }
+        let before = old.filter(|old| *old != record).map(|old| (old.hash(), Bytes::from(old.encode())));
+        let shown = Mutex::new(Shown { record, before });
+        Ok(Self { market, reached, price_wei_per_unit, path, shown, turn: tokio::sync::Mutex::default() })
+    }
+
+    /// The present record.
+    pub(super) fn record(&self) -> Record {
+        self.shown().record.clone()
+    }
+
+    /// The bytes behind a hash that this provider registered last, or before that.
+    pub(super) fn served(&self, name: B256) -> Option<Bytes> {
+        let shown = self.shown();
+        if shown.record.hash() == name {
+            return Some(shown.record.encode().into());
+        }
+        shown.before.as_ref().filter(|(before, _)| *before == name).map(|(_, bytes)| bytes.clone())
+    }
+
+    /// What a unit of this job costs here, wei. Spec: specs/0010-capability.md §3.4.
+    pub(super) fn price_of(&self, spec: &JobSpec) -> U256 {
+        let shown = self.shown();
+        let kernel = kernel_of(spec);
+        let mut prices = shown.record.claimed.prices.iter().filter(|price| price.currency == Currency::KST);
+        let per_mop = prices.find(|price| price.kernel == kernel).map_or(0, |price| price.per_mop);
+        let work = U256::from(per_mop).saturating_mul(U256::from(work_mop(spec)));
+        work.max(U256::from(self.price_wei_per_unit))
+    }
+
+    /// Makes the register say what this process offers, and that it takes orders; costs nothing if it says so already.
+    pub(super) async fn announce(&self) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        self.publish().await?;
+        if self.market.my_entry().await?.is_some_and(|entry| !entry.offering) {
+            self.market.resume().await?;
+        }
+        let price = kst(U256::from(self.price_wei_per_unit));
+        say(&format!("Provider {} takes orders at {price} a unit", self.market.account.address()));
+        say(&format!("  record    {} ({RECORD_FILE})", self.record().hash()));
+        say(&format!("  endpoint  {}", self.reached.address));
+        Ok(())
+    }
+
+    /// Puts other statements of checkers in the record, strictly ascending by device, and registers its new hash. Whether orders are taken does not
+    /// change.
+    ///
+    /// # Errors
+    /// Statements that the record cannot hold (another provider's, of a device that is not there): nothing changed. The chain: the new record is on the
+    /// disk, and is registered at the next call or start.
+    #[allow(dead_code, reason = "for the proof of hardware")]
+    pub(super) async fn replace_attested(&self, attested: Vec<Attested>) -> Result<()> {
+        let _turn = self.turn.lock().await;
+        let old = self.record();
+        if old.attested != attested {
+            let draft = Draft { attested, ..Draft::from(old.clone()) };
+            let record = Record::new(draft).wrap_err("the record cannot hold these statements")?;
+            let record = reissued(record, self.market.account.head().await?.0)?;
+            let mut shown = self.shown();
+            shown.before = Some((old.hash(), old.encode().into()));
+            shown.record = record;
+        }
+        self.publish().await
+    }
+
+    async fn publish(&self) -> Result<()> {
+        let record = self.record();
+        let json = serde_json::to_vec_pretty(&record).wrap_err("cannot write the record")?;
+        files::replace(&self.path, &json)?;
+        let offer = IProviders::Offer {
+            nodeId: self.reached.node.as_bytes().into(),
+            capabilityHash: record.hash(),
+            priceWeiPerUnit: self.price_wei_per_unit,
+            endpoint: self.reached.address.clone(),
+        };
+        match self.market.my_entry().await? {
+            None => drop(self.market.register(offer).await?),
+            Some(entry) => {
+                let same = entry.nodeId == offer.nodeId
+                    && entry.capabilityHash == offer.capabilityHash
+                    && entry.priceWeiPerUnit == offer.priceWeiPerUnit
+                    && entry.endpoint == offer.endpoint;
+                if !same {
+                    self.market.update(offer).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        // No code panics while it holds this lock.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The same content, written at this height.
+fn reissued(record: Record, issued_height: u64) -> Result<Record> {
+    Record::new(Draft { issued_height, ..Draft::from(record) }).wrap_err("the record cannot be written anew")
+}
+
+/// The record of an earlier start. A file that is none is as good as no file: a new one is made.
+fn stored(path: &Path) -> Option<Record> {
+    let text = files::read(path).ok().flatten()?;
+    serde_json::from_str(&text).inspect_err(|error| tracing::warn!(%error, "{} is not read", path.display())).ok()
+}

@@ -64,6 +64,7 @@ pub(crate) struct Offer {
     /// Of its capability record; zero if it has none.
     pub(crate) capability_hash: B256,
     pub(crate) price_wei_per_unit: u128,
+    /// Free bond.
     pub(crate) stake_wei: u128,
     pub(crate) endpoint: String,
     pub(crate) offering: bool,
@@ -243,7 +244,7 @@ impl Market {
                 account: listing.account,
                 node_id: listing.provider.nodeId,
                 capability_hash: listing.provider.capabilityHash,
-                stake_wei: listing.provider.stakeWei,
+                stake_wei: listing.bondWei,
                 price_wei_per_unit: listing.provider.priceWeiPerUnit,
                 endpoint: listing.provider.endpoint,
                 offering: listing.provider.offering,

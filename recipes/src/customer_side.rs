@@ -1,7 +1,7 @@
 //! What every recipe offers to the customer's program, and the list of the recipes there are.
 
 use crate::{
-    Error, Inputs,
+    Error, Inputs, Step,
     align::{Align, AlignWgsl},
     matmul::Matmul,
     nbody::Nbody,
@@ -37,16 +37,16 @@ pub struct ResultFile {
 /// The customer's side of one recipe. All methods are pure: no I/O, no clock, no randomness.
 pub trait CustomerSide: Debug + Send + Sync {
     /// The recipe's name: its folder, and `recipe` in the job spec.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// The text of recipe.toml.
-    fn manifest(&self) -> &'static str;
+    fn manifest(&self) -> &str;
 
     /// The program's bytes: a WebAssembly module or WGSL source, as the manifest's runtime says.
-    fn program(&self) -> &'static [u8];
+    fn program(&self) -> &[u8];
 
     /// The checker program's bytes, for a recipe of class *self-checking*.
-    fn checker(&self) -> Option<&'static [u8]> {
+    fn checker(&self) -> Option<&[u8]> {
         None
     }
 
@@ -56,6 +56,50 @@ pub trait CustomerSide: Debug + Send + Sync {
     /// [`Error::Manifest`] if the embedded manifest were wrong; the tests parse every one.
     fn recipe(&self) -> Result<Recipe, Error> {
         Ok(Recipe::parse(self.manifest())?)
+    }
+
+    /// Whether the recipe was not made with this program. Then an assembly that fails may be the recipe's fault, and says nothing against a
+    /// provider.
+    fn is_guest(&self) -> bool {
+        false
+    }
+
+    /// The run of the recipe's own planner, if it has one: its output goes to [`CustomerSide::planned`], and [`CustomerSide::plan`] is not used.
+    ///
+    /// # Errors
+    /// As [`CustomerSide::plan`].
+    fn planner(&self, _inputs: &Inputs, _parameters: &Parameters) -> Result<Option<Step>, Error> {
+        Ok(None)
+    }
+
+    /// Reads what the planner gave. The answer is hostile.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the planner's own words, [`Error::Step`] if it is no answer.
+    fn planned(&self, _answer: &[u8]) -> Result<Plan, Error> {
+        Err(Error::Step { what: "planner", why: "this recipe has none".to_owned() })
+    }
+
+    /// The run of the recipe's own assembler, if it has one: its output goes to [`CustomerSide::assembled`], and [`CustomerSide::assemble`]
+    /// is not used.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`].
+    fn assembler(
+        &self,
+        _inputs: &Inputs,
+        _parameters: &Parameters,
+        _outputs: &[Vec<u8>],
+    ) -> Result<Option<Step>, Error> {
+        Ok(None)
+    }
+
+    /// Reads what the assembler gave. The answer is hostile.
+    ///
+    /// # Errors
+    /// As [`CustomerSide::planned`].
+    fn assembled(&self, _answer: &[u8]) -> Result<Vec<ResultFile>, Error> {
+        Err(Error::Step { what: "assembler", why: "this recipe has none".to_owned() })
     }
 
     /// Turns files and parameters into the common input and the unit inputs. Files may be anything; `parameters` come from

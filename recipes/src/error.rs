@@ -113,6 +113,28 @@ pub enum Error {
         /// What to do.
         advice: &'static str,
     },
+    /// Manifest, parameters and files do not fit together.
+    #[error("{what}")]
+    Cut {
+        /// What does not fit.
+        what: String,
+    },
+    /// A program of the recipe says that it cannot work with this.
+    #[error("the recipe's {what} refuses: {why}")]
+    Refused {
+        /// `planner` or `assembler`.
+        what: &'static str,
+        /// Its own words, cleaned.
+        why: String,
+    },
+    /// A program of the recipe failed, or answered nonsense: the recipe's author was wrong.
+    #[error("the recipe's {what} failed: {why}; tell its author, `keystead recipe check` shows it")]
+    Step {
+        /// `planner` or `assembler`.
+        what: &'static str,
+        /// What happened.
+        why: String,
+    },
     /// A blob given to the reference is not one that the plan makes.
     #[error("malformed {blob} input: {what}")]
     Blob {

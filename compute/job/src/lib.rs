@@ -13,6 +13,7 @@
 
 pub mod check;
 pub mod commitment;
+pub mod layout;
 pub mod limits;
 mod merkle;
 pub mod parameter;

@@ -6,6 +6,7 @@
 
 use crate::{
     check::{self, Bound, Element, Tolerance},
+    layout::{self, Assembly, Cut, Golden, Items, ReferenceProgram},
     limits::{self, Limits},
     parameter::{self, Parameter, Parameters},
     spec::{self, Class, RecipeName, Runtime},
@@ -82,6 +83,21 @@ pub struct Manifest {
     /// For class *tolerance*, and for no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Agreement>,
+    /// How work is cut; without it the plan is code of this program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<Cut>,
+    /// What the program makes of an item.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<Items>,
+    /// What the outputs become; there if `plan` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assembly: Option<Assembly>,
+    /// A second way to the same outputs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<ReferenceProgram>,
+    /// A small job whose result is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub golden: Option<Golden>,
     /// What a person may set.
     #[serde(default)]
     pub parameters: Vec<Parameter>,
@@ -185,51 +201,22 @@ pub struct Recipe(Manifest);
 impl Recipe {
     /// Reads and checks the text of a recipe.toml, at most [`MANIFEST_BYTES_MAX`] bytes; the text may be hostile.
     pub fn parse(text: &str) -> Result<Self, Error> {
-        if text.len() > MANIFEST_BYTES_MAX {
-            return Err(Error::TooLong { got_bytes: text.len(), max_bytes: MANIFEST_BYTES_MAX });
-        }
-        Self::new(toml::from_str(text).map_err(|error| Error::Toml(error.to_string()))?)
+        Self::new(read(text)?)
     }
 
-    /// Checks every rule of specs/0003-job.md §8.
+    /// Checks every rule of specs/0003-job.md §8; the first that is broken is the error.
     pub fn new(manifest: Manifest) -> Result<Self, Error> {
-        let rule = |holds: bool, field, rule| if holds { Ok(()) } else { Err(Error::Field { field, rule }) };
-        rule(is_line(&manifest.title, 80), "title", "must be one line of 1 to 80 characters")?;
-        rule(is_line(&manifest.summary, 400), "summary", "must be one line of 1 to 400 characters")?;
-        rule(is_path(&manifest.program), "program", "must be a relative path of plain names inside the folder")?;
-        rule(manifest.parameters.len() <= PARAMETERS_MAX, "parameters", "may have at most 32 entries")?;
-        rule(manifest.inputs.len() <= INPUTS_MAX, "inputs", "may have at most 8 entries")?;
-        rule((1..=OUTPUTS_MAX).contains(&manifest.outputs.len()), "outputs", "must have 1 to 16 entries")?;
-        for parameter in &manifest.parameters {
-            parameter.check()?;
+        match manifest.faults().into_iter().next() {
+            Some(fault) => Err(fault),
+            None => Ok(Self(manifest)),
         }
-        rule(unique(manifest.parameters.iter().map(|p| &p.name)), "parameters", "must have different names")?;
-        for input in &manifest.inputs {
-            rule(parameter::is_name(&input.name), "inputs.name", "must match [a-z][a-z0-9-]{0,31}")?;
-            rule(is_line(&input.help, 400), "inputs.help", "must be one line of 1 to 400 characters")?;
-            let kinds = (1..=8).contains(&input.kinds.len()) && input.kinds.iter().all(|kind| is_kind(kind));
-            rule(kinds, "inputs.kinds", "must have 1 to 8 extensions of [a-z0-9]{1,16}")?;
-        }
-        rule(unique(manifest.inputs.iter().map(|i| &i.name)), "inputs", "must have different names")?;
-        for output in &manifest.outputs {
-            let plain = is_path(&output.file) && !output.file.contains('/');
-            rule(plain, "outputs.file", "must be a plain file name")?;
-            rule(is_line(&output.help, 400), "outputs.help", "must be one line of 1 to 400 characters")?;
-        }
-        rule(unique(manifest.outputs.iter().map(|o| &o.file)), "outputs", "must have different file names")?;
-        check_class(&manifest)?;
-        let recipe = Self(manifest);
-        recipe.limits(if recipe.runtime == Runtime::Wasm1 { [0; 3] } else { [1; 3] }).check(recipe.runtime)?;
-        Ok(recipe)
     }
 
     /// The limits for a job whose plan needs these workgroups (all 0 for `wasm/1`). A plan may lower them before the job spec is made.
     /// The workgroups are checked by [`crate::JobSpec::new`].
     #[must_use]
     pub const fn limits(&self, workgroups: [u32; 3]) -> Limits {
-        let Ceiling { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, segments_max: _ } =
-            self.0.limits;
-        Limits { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, workgroups }
+        self.0.ceiling(workgroups)
     }
 
     /// Reads what a person set, as (name, text) pairs.
@@ -243,6 +230,75 @@ impl Deref for Recipe {
 
     fn deref(&self) -> &Manifest {
         &self.0
+    }
+}
+
+/// Everything that is wrong with the text of a recipe.toml; empty if [`Recipe::parse`] takes it. A text that is no manifest at all has one fault.
+#[must_use]
+pub fn faults(text: &str) -> Vec<Error> {
+    match read(text) {
+        Ok(manifest) => manifest.faults(),
+        Err(error) => vec![error],
+    }
+}
+
+fn read(text: &str) -> Result<Manifest, Error> {
+    if text.len() > MANIFEST_BYTES_MAX {
+        return Err(Error::TooLong { got_bytes: text.len(), max_bytes: MANIFEST_BYTES_MAX });
+    }
+    toml::from_str(text).map_err(|error| Error::Toml(error.to_string()))
+}
+
+impl Manifest {
+    /// Every rule that is broken, in the order of the keys.
+    fn faults(&self) -> Vec<Error> {
+        let mut found = Vec::new();
+        self.text_faults(&mut found);
+        found.extend(self.parameters.iter().filter_map(|parameter| parameter.check().err()).map(Error::Parameter));
+        if let Err(error) = check_class(self) {
+            found.push(error);
+        }
+        let workgroups = if self.runtime == Runtime::Wasm1 { [0; 3] } else { [1; 3] };
+        if let Err(error) = self.ceiling(workgroups).check(self.runtime) {
+            found.push(error.into());
+        }
+        // Numbers and names of a plan rest on parameters and limits that hold.
+        layout::faults(self, &mut found);
+        found
+    }
+
+    fn text_faults(&self, found: &mut Vec<Error>) {
+        let mut rule = |holds: bool, field, rule| {
+            if !holds {
+                found.push(Error::Field { field, rule });
+            }
+        };
+        rule(is_line(&self.title, 80), "title", "must be one line of 1 to 80 characters");
+        rule(is_line(&self.summary, 400), "summary", "must be one line of 1 to 400 characters");
+        rule(is_path(&self.program), "program", "must be a relative path of plain names inside the folder");
+        rule(self.parameters.len() <= PARAMETERS_MAX, "parameters", "may have at most 32 entries");
+        rule(self.inputs.len() <= INPUTS_MAX, "inputs", "may have at most 8 entries");
+        rule((1..=OUTPUTS_MAX).contains(&self.outputs.len()), "outputs", "must have 1 to 16 entries");
+        rule(unique(self.parameters.iter().map(|p| &p.name)), "parameters", "must have different names");
+        for input in &self.inputs {
+            rule(parameter::is_name(&input.name), "inputs.name", "must match [a-z][a-z0-9-]{0,31}");
+            rule(is_line(&input.help, 400), "inputs.help", "must be one line of 1 to 400 characters");
+            let kinds = (1..=8).contains(&input.kinds.len()) && input.kinds.iter().all(|kind| is_kind(kind));
+            rule(kinds, "inputs.kinds", "must have 1 to 8 extensions of [a-z0-9]{1,16}");
+        }
+        rule(unique(self.inputs.iter().map(|i| &i.name)), "inputs", "must have different names");
+        for output in &self.outputs {
+            let plain = is_path(&output.file) && !output.file.contains('/');
+            rule(plain, "outputs.file", "must be a plain file name");
+            rule(is_line(&output.help, 400), "outputs.help", "must be one line of 1 to 400 characters");
+        }
+        rule(unique(self.outputs.iter().map(|o| &o.file)), "outputs", "must have different file names");
+    }
+
+    const fn ceiling(&self, workgroups: [u32; 3]) -> Limits {
+        let Ceiling { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, segments_max: _ } =
+            self.limits;
+        Limits { wall_ms_max, fuel_max, memory_bytes_max, output_bytes_max, loop_iterations_max, workgroups }
     }
 }
 
@@ -273,7 +329,7 @@ fn is_kind(kind: &str) -> bool {
 }
 
 /// A relative path of plain names: no `..`, no hidden names, no drive letters, no separators of other systems.
-fn is_path(path: &str) -> bool {
+pub(crate) fn is_path(path: &str) -> bool {
     let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
     let name = |part: &str| !part.is_empty() && !part.starts_with('.') && part.bytes().all(plain);
     path.len() <= 128 && path.split('/').all(name)

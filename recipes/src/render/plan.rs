@@ -8,7 +8,7 @@ use super::{
     scene::{Scene, Shot},
 };
 use crate::{
-    CustomerSide, Error, InputFile, Inputs, Plan, ResultFile,
+    CustomerSide, Error, InputFile, Inputs, Plan, ResultFile, png,
     settings::{count, integer},
 };
 use keystead_job::parameter::Parameters;
@@ -149,7 +149,7 @@ impl CustomerSide for Render {
         sums.truncate(3 * work.shot.width as usize * work.shot.height as usize);
         let samples = f64::from(work.shot.samples) * f64::from(work.segment_count);
         let pixels = picture::developed(sums.iter().map(|sum| f64::from(*sum) / samples), work.exposure);
-        let bytes = picture::png(work.shot.width, work.shot.height, &pixels);
+        let bytes = png::encode(work.shot.width, work.shot.height, &pixels);
         Ok(vec![ResultFile { name: "picture.png".to_owned(), bytes }])
     }
 }

@@ -36,9 +36,9 @@ pub enum Error {
     /// WGSL, but not valid: the message with line and place. Contains text of the source.
     #[error("{0}")]
     Invalid(String),
-    /// A rule of the class is broken.
-    #[error(transparent)]
-    Rule(#[from] Rule),
+    /// Rules of the class are broken: each once, at most 16.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Rules(Vec<Rule>),
 }
 
 /// A kernel that naga has validated and that obeys the rules of its [`Profile`].
@@ -68,11 +68,8 @@ impl Kernel {
         let info = Validator::new(ValidationFlags::all(), capabilities)
             .validate(&module)
             .map_err(|error| Error::Invalid(error.emit_to_string(source)))?;
-        profile::check(&module, &info, profile)?;
-        if profile == Profile::Exact {
-            profile::check_words(source, &module)?;
-        }
-        Ok(Self { module, info })
+        let broken = profile::check(&module, &info, profile, source);
+        if broken.is_empty() { Ok(Self { module, info }) } else { Err(Error::Rules(broken)) }
     }
 
     /// Whether a driver's compiler may be asked for this kernel: memory of an invocation, nesting, size with every call in its place. A job

@@ -1,4 +1,4 @@
-//! A false second vendor: every answer is one that WGSL permits, few are those of the reference. **Only for tests of tolerance.**
+//! A false second vendor: every answer is one that WGSL permits, few are those of the reference. **Only for trying a tolerance.**
 //!
 //! # Design
 //! A vendor's translator fuses and reorders (done when the code is written), its processor flushes subnormals and may round toward zero, its

@@ -85,40 +85,52 @@ pub enum Error {
     },
 }
 
-/// Checks every rule; the module must be valid and `info` its own.
-pub(crate) fn check(module: &Module, info: &ModuleInfo, profile: Profile) -> Result<(), Error> {
+/// Most broken rules that are named at once: a person mends one after the other.
+const NAMED_MAX: usize = 16;
+
+/// Every rule that is broken, at most [`NAMED_MAX`]; the module must be valid and `info` its own. Empty: the kernel is in its class.
+pub(crate) fn check(module: &Module, info: &ModuleInfo, profile: Profile, source: &str) -> Vec<Error> {
     let [entry] = module.entry_points.as_slice() else {
-        return Err(Error::EntryPoint);
+        return vec![Error::EntryPoint];
     };
     if entry.stage != ShaderStage::Compute || entry.name != "main" {
-        return Err(Error::EntryPoint);
+        return vec![Error::EntryPoint];
     }
+    let mut found = Vec::new();
+    let mut rule = |outcome: Result<(), Error>| {
+        let broken = outcome.err().filter(|error| found.len() < NAMED_MAX && !found.contains(error));
+        found.extend(broken);
+    };
     if !module.overrides.is_empty() || entry.workgroup_size_overrides.is_some() {
-        return Err(Error::Override);
+        rule(Err(Error::Override));
     }
     let invocations =
         entry.workgroup_size.iter().fold(1, |product: u64, &size| product.saturating_mul(u64::from(size)));
     if invocations > u64::from(WORKGROUP_INVOCATIONS_MAX) {
-        return Err(Error::WorkgroupSize { got: invocations });
+        rule(Err(Error::WorkgroupSize { got: invocations }));
     }
     for (_, variable) in module.global_variables.iter() {
-        check_global(module, variable, profile)?;
+        rule(check_global(module, variable, profile));
     }
-    check_workgroup_memory(module)?;
+    rule(check_workgroup_memory(module));
     for (_, ty) in module.types.iter() {
-        check_type(&ty.inner, profile, || ty.name.clone().unwrap_or_else(|| "a type".to_owned()))?;
+        rule(check_type(&ty.inner, profile, || ty.name.clone().unwrap_or_else(|| "a type".to_owned())));
     }
     for (handle, _) in module.global_expressions.iter() {
-        check_type(info[handle].inner_with(&module.types), profile, || "a constant".to_owned())?;
+        rule(check_type(info[handle].inner_with(&module.types), profile, || "a constant".to_owned()));
     }
     for (handle, function) in module.functions.iter() {
-        check_function(module, function, &info[handle], profile)?;
+        rule(check_function(module, function, &info[handle], profile));
     }
-    check_function(module, &entry.function, info.get_entry_point(0), profile)
+    rule(check_function(module, &entry.function, info.get_entry_point(0), profile));
+    if profile == Profile::Exact {
+        rule(check_words(source, module));
+    }
+    found
 }
 
 /// Finds floating-point literals and calls of floating-point functions, also inside constant expressions. Comments do not count.
-pub(crate) fn check_words(source: &str, module: &Module) -> Result<(), Error> {
+fn check_words(source: &str, module: &Module) -> Result<(), Error> {
     let declared = |word: &str| module.functions.iter().any(|(_, function)| function.name.as_deref() == Some(word));
     let mut rest = source;
     while let Some(first) = rest.chars().next() {

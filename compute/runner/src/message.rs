@@ -55,6 +55,11 @@ pub(crate) enum Engine {
     Best,
     /// `wgsl/1`: the interpreter, whatever adapters there are. `wasm/1`: the only engine, which is exact.
     Reference,
+    /// `wgsl/1`: the interpreter as a false vendor, chosen by the seed. `wasm/1`: the only engine.
+    OtherVendor {
+        /// Which vendor.
+        seed: u64,
+    },
 }
 
 /// From the worker.

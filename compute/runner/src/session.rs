@@ -157,6 +157,15 @@ impl Session {
         Self::open_on(command, job, stop, Engine::Reference).await
     }
 
+    /// As [`Self::open_reference`], as a second vendor's device might compute that rounds, fuses and reorders as WGSL permits. Only for trying a
+    /// tolerance before anything is ordered: its outputs are nobody's results.
+    ///
+    /// # Errors
+    /// As [`Self::open_reference`].
+    pub async fn open_other_vendor(command: WorkerCommand, job: Job, stop: Stop, seed: u64) -> Result<Self, Failure> {
+        Self::open_on(command, job, stop, Engine::OtherVendor { seed }).await
+    }
+
     async fn open_on(command: WorkerCommand, job: Job, stop: Stop, on: Engine) -> Result<Self, Failure> {
         job.check()?;
         let _memory = command.promise(job.spec.limits.memory_bytes_max)?;

@@ -80,11 +80,14 @@ impl Runtime for Wgsl {
         engine: Engine,
     ) -> Result<Box<dyn Prepared>, Failure> {
         let kernel = admitted(program, job.class)?;
+        if let Engine::OtherVendor { seed } = engine {
+            return Ok(Box::new(reference::Interpreted::other_vendor(&kernel, job.limits, &common, seed)?));
+        }
         let found = match (engine, device::adapters()) {
             (Engine::Reference, _) | (Engine::Best, Err(Failure::NoAdapter { .. })) => {
                 return Ok(Box::new(reference::Interpreted::new(&kernel, job.limits, &common)?));
             }
-            (Engine::Best, found) => found?,
+            (Engine::Best | Engine::OtherVendor { .. }, found) => found?,
         };
         let engine = engine_name(&found);
         let module = kernel.instrumented(job.limits.loop_iterations_max);

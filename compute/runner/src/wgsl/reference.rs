@@ -11,7 +11,11 @@ use crate::{
     },
 };
 use keystead_job::{Class, Limits, limits::INPUT_BYTES_MAX};
-use keystead_kernel::{Dispatch, Kernel, Program, execute::Error};
+use keystead_kernel::{
+    Dispatch, Kernel, Program,
+    execute::{Error, Sample},
+    perturbed::{Perturbation, PerturbedProgram},
+};
 
 /// The interpreter's own version: it rises when a result, a refusal or the meaning of its limits changes.
 const VERSION: u32 = 1;
@@ -25,18 +29,50 @@ pub(super) fn engine_name() -> String {
 
 /// A job on the interpreter.
 pub(super) struct Interpreted {
-    program: Program,
+    code: Code,
     limits: Limits,
     common: Vec<u32>,
 }
 
+/// Whose arithmetic it is.
+enum Code {
+    Reference(Program),
+    /// Boxed, as it is rare.
+    OtherVendor(Box<PerturbedProgram>, u64),
+}
+
+impl Code {
+    fn run(&self, dispatch: &Dispatch<'_>) -> Result<Vec<u32>, Error> {
+        match self {
+            Self::Reference(program) => program.run(dispatch),
+            Self::OtherVendor(program, _) => program.run(dispatch),
+        }
+    }
+
+    fn run_workgroups(&self, dispatch: &Dispatch<'_>, workgroups: &[[u32; 3]]) -> Result<Sample, Error> {
+        match self {
+            Self::Reference(program) => program.run_workgroups(dispatch, workgroups),
+            Self::OtherVendor(program, _) => program.run_workgroups(dispatch, workgroups),
+        }
+    }
+}
+
 impl Interpreted {
     pub(super) fn new(kernel: &Kernel, limits: Limits, common: &[u8]) -> Result<Self, Failure> {
+        // Another machine's driver may well run what is too large here.
+        Self::with_code(Code::Reference(kernel.program().map_err(Failure::provider)?), limits, common)
+    }
+
+    /// As a false vendor's device, for trying tolerances.
+    pub(super) fn other_vendor(kernel: &Kernel, limits: Limits, common: &[u8], seed: u64) -> Result<Self, Failure> {
+        let program = PerturbedProgram::new(kernel, Perturbation::all(seed)).map_err(Failure::provider)?;
+        Self::with_code(Code::OtherVendor(Box::new(program), seed), limits, common)
+    }
+
+    fn with_code(code: Code, limits: Limits, common: &[u8]) -> Result<Self, Failure> {
         whole_words("common input", common)?;
         declared_memory(limits, common.len() as u64, 0)?;
-        // Another machine's driver may well run what is too large here.
-        let program = kernel.program().map_err(Failure::provider)?;
-        Ok(Self { program, limits, common: words(common) })
+        Ok(Self { code, limits, common: words(common) })
     }
 
     /// Gives inputs and limits of a unit to `run`. There is no limit of steps: the parent process has the deadline.
@@ -61,17 +97,20 @@ impl Interpreted {
 
 impl Prepared for Interpreted {
     fn engine(&self) -> String {
-        engine_name()
+        match &self.code {
+            Code::Reference(_) => engine_name(),
+            Code::OtherVendor(_, seed) => format!("{} as false vendor {seed}", engine_name()),
+        }
     }
 
     fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
-        let output = self.with(unit, |dispatch| self.program.run(dispatch))?;
+        let output = self.with(unit, |dispatch| self.code.run(dispatch))?;
         let output = output.iter().flat_map(|word| word.to_le_bytes()).collect();
         Ok(Done { output, usage: Usage { fuel: 0, wall_us: 0 } })
     }
 
     fn run_workgroups(&mut self, unit: &[u8], workgroups: &[[u32; 3]]) -> Result<Words, Failure> {
-        let sample = self.with(unit, |dispatch| self.program.run_workgroups(dispatch, workgroups))?;
+        let sample = self.with(unit, |dispatch| self.code.run_workgroups(dispatch, workgroups))?;
         // LOSSY: an output has at most 2^24 words.
         #[allow(clippy::cast_possible_truncation)]
         let words = sample.comparable().map(|(at, word)| (at as u32, word)).collect();

@@ -2,9 +2,11 @@
 
 mod bench;
 mod market;
+mod recipe;
 
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
+pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
@@ -88,6 +90,9 @@ pub(crate) enum Command {
     WhyNot(WhyNot),
     /// List all providers: what each claims, what others proved of it, what it costs, whether it takes orders.
     Offers(Offers),
+    /// List, show, make and check recipes.
+    #[command(subcommand)]
+    Recipe(Recipe),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]
     Worker(Worker),
@@ -378,7 +383,7 @@ pub(crate) struct Provide {
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: PathBuf,
     /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
@@ -477,7 +482,7 @@ pub(crate) enum OwnerMode {
 /// Options of `keystead run`.
 #[derive(Args, Debug)]
 pub(crate) struct Run {
-    /// The recipe: what to compute.
+    /// The recipe: what to compute. A name of `keystead recipe list`, or a recipe's folder, such as `./my-recipe`.
     pub(crate) recipe: String,
     /// An input of the recipe, as NAME=FILE. Repeat it for every input.
     #[arg(long, value_name = "NAME=FILE", value_parser = parse_pair)]
@@ -489,7 +494,7 @@ pub(crate) struct Run {
     #[arg(long, value_name = "DIR", default_value = "result")]
     pub(crate) out: PathBuf,
     /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     /// Folder of the wallet; it is made on the first start.
     #[arg(long, value_name = "DIR")]

@@ -15,6 +15,7 @@ mod init;
 #[cfg(feature = "validator")]
 mod node;
 mod provide;
+mod recipe;
 mod run;
 mod service;
 #[cfg(feature = "validator")]
@@ -61,6 +62,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Statement(options) => statement::run(&options),
         Command::WhyNot(options) => why_not::run(&options),
         Command::Offers(options) => why_not::run_offers(&options),
+        Command::Recipe(command) => recipe::run(&command),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),

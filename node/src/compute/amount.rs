@@ -20,6 +20,18 @@ pub(crate) fn duration(duration: Duration) -> String {
     }
 }
 
+/// `4 MiB`, `1.5 GiB`, `12 bytes`: one digit behind the point, rounded down.
+pub(crate) fn bytes(bytes: u64) -> String {
+    for (unit, shift) in [("GiB", 30_u32), ("MiB", 20), ("KiB", 10)] {
+        let whole = bytes >> shift;
+        if whole > 0 {
+            let tenths = ((bytes >> shift.saturating_sub(10)) & 1_023).saturating_mul(10) >> 10;
+            return if tenths == 0 { format!("{whole} {unit}") } else { format!("{whole}.{tenths} {unit}") };
+        }
+    }
+    format!("{bytes} bytes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,6 +42,20 @@ mod tests {
         assert_eq!(kst(U256::from(1)), "0.000000000000000001 KST");
         assert_eq!(kst(U256::from(1_500_000_000_000_000_000_u64)), "1.5 KST");
         assert_eq!(kst(U256::from(10_000_000_000_000_000_000_u64)), "10 KST");
+    }
+
+    #[test]
+    fn sizes_have_one_digit_behind_the_point_at_most() {
+        for (size, text) in [
+            (0, "0 bytes"),
+            (1_023, "1023 bytes"),
+            (1_024, "1 KiB"),
+            (1_536, "1.5 KiB"),
+            (4 << 20, "4 MiB"),
+            (5 << 29, "2.5 GiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
     }
 
     #[test]

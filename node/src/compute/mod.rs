@@ -21,6 +21,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod provider;
+pub(crate) mod recipe;
 pub(crate) mod revert;
 pub(crate) mod statement;
 pub(crate) mod wallet;

@@ -40,6 +40,7 @@ mod overload;
 mod owner;
 mod parties;
 mod proofs;
+mod recipes;
 mod sender;
 mod snapshot;
 mod traffic;

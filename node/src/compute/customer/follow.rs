@@ -317,10 +317,17 @@ impl<'a> Following<'a> {
             let words = format!("the chain's result root is another: got={got} expected={expected}");
             (Finding::Wrong, Some((Reason::CommitmentMismatch, words)))
         };
-        let mut files = Vec::new();
-        match result::assemble(prepared, &outputs) {
+        let (mut files, mut doubt) = (Vec::new(), None);
+        match result::assemble(prepared, &outputs).await {
             Ok(_) if finding == Finding::Wrong => {}
             Ok(result) => files = folder.keep(&result).map_err(Trouble::Here)?,
+            // A recipe from a folder may be wrong itself: that is no evidence against a provider.
+            Err(error) if prepared.side.is_guest() => {
+                if finding == Finding::Right {
+                    finding = Finding::Unknown;
+                }
+                doubt = Some(format!("the recipe cannot read the outputs: {error}"));
+            }
             // What the program cannot have written is wrong, whatever the sample says.
             Err(error) => {
                 finding = Finding::Wrong;
@@ -330,7 +337,7 @@ impl<'a> Following<'a> {
         self.state.attempt.why = match (&objection, &report.verdict) {
             (Some((_, words)), _) => Some(words.clone()),
             (None, Verdict::Inconclusive(why)) => Some(why.to_string()),
-            (None, _) => None,
+            (None, _) => doubt,
         };
         let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
         self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));

@@ -27,5 +27,6 @@ mod talk;
 mod terms;
 mod why_not;
 
+pub(super) use plan::job_spec;
 pub(crate) use setup::run;
 pub(crate) use why_not::run as why_not;

@@ -1,12 +1,15 @@
 //! From a recipe's name and files to a job: its spec, and every blob that a provider may ask for.
 
 use super::choose::Offers;
-use crate::cli;
+use crate::{
+    cli,
+    compute::recipe::{open, run_step},
+};
 use eyre::{Context as _, Result, bail, eyre};
 use keystead_job::{
     B256, Checker, Class, JobSpec, Recipe, blob_hash, hash_list, parameter::Parameters, recipe::Agreement, spec::Draft,
 };
-use keystead_recipes::{CustomerSide, Inputs, all, find};
+use keystead_recipes::{CustomerSide, Inputs, Plan};
 use std::path::PathBuf;
 
 /// A job ready to be ordered.
@@ -47,44 +50,50 @@ impl<'a> From<&'a cli::Run> for Work<'a> {
     }
 }
 
-/// The recipe of this name.
-pub(super) fn recipe(name: &str) -> Result<&'static dyn CustomerSide> {
-    find(name).ok_or_else(|| {
-        let known: Vec<&str> = all().iter().map(|side| side.name()).collect();
-        eyre!("there is no recipe {name:?}; this program has: {}", known.join(", "))
-    })
-}
-
 /// Reads the files and makes the job; touches neither network nor money.
-pub(super) fn prepare(work: Work<'_>) -> Result<Prepared> {
-    let side = recipe(work.recipe)?;
+pub(super) async fn prepare(work: Work<'_>) -> Result<Prepared> {
+    let side = open(work.recipe)?;
     let recipe = side.recipe()?;
     let files: Vec<(String, PathBuf)> =
         work.input.iter().map(|(name, path)| (name.clone(), PathBuf::from(path))).collect();
     let inputs = Inputs::read(&recipe, &files)?;
     let parameters = recipe.parameters(work.set)?;
-    let plan = side.plan(&inputs, &parameters)?;
     if matches!(recipe.class, Class::Statistical | Class::Opaque) {
         bail!("recipe {} is of class {}; this version cannot check such results", side.name(), recipe.class);
     }
+    let plan = match side.planner(&inputs, &parameters)? {
+        Some(step) => side.planned(&run_step(&recipe, step).await?)?,
+        None => side.plan(&inputs, &parameters)?,
+    };
+    let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
+    let spec =
+        job_spec(side, &recipe, &plan, &unit_names).wrap_err("the recipe made a job that no provider would take")?;
+    let (common, units, offers) = (plan.common, plan.units, Offers::default());
+    Ok(Prepared { side, recipe, inputs, parameters, spec, common, units, unit_names, offers })
+}
+
+/// The job of a plan.
+pub(in crate::compute) fn job_spec(
+    side: &dyn CustomerSide,
+    recipe: &Recipe,
+    plan: &Plan,
+    unit_names: &[B256],
+) -> Result<JobSpec> {
     let checker = side.checker().zip(recipe.checker.as_ref());
     let checker =
         checker.map(|(program, declared)| Checker { program_hash: blob_hash(program), fuel_max: declared.fuel_max });
-    let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
     let spec = JobSpec::new(Draft {
         recipe: recipe.name.clone(),
         runtime: recipe.runtime,
         class: recipe.class,
         program_hash: blob_hash(side.program()),
         common_hash: blob_hash(&plan.common),
-        units_hash: hash_list(&unit_names),
-        unit_count: u32::try_from(plan.units.len()).map_err(|_| eyre!("too many units: {}", plan.units.len()))?,
+        units_hash: hash_list(unit_names),
+        unit_count: u32::try_from(unit_names.len()).map_err(|_| eyre!("too many units: {}", unit_names.len()))?,
         segment_count: plan.segment_count,
         limits: plan.limits,
         checker,
         tolerance: recipe.tolerance.as_ref().map(Agreement::tolerance),
-    })
-    .wrap_err("the recipe made a job that no provider would take")?;
-    let (common, units, offers) = (plan.common, plan.units, Offers::default());
-    Ok(Prepared { side, recipe, inputs, parameters, spec, common, units, unit_names, offers })
+    })?;
+    Ok(spec)
 }

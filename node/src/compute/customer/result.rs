@@ -4,6 +4,7 @@ use super::{plan::Prepared, state::State, talk::Arrived};
 use crate::compute::{
     files,
     market::{Market, Order},
+    recipe::run_step,
 };
 use eyre::{Context as _, Result};
 use keystead_blobs::{BlobStore, Hash};
@@ -29,11 +30,15 @@ pub(super) fn outputs(prepared: &Prepared, arrived: &Arrived, store: &dyn BlobSt
 }
 
 /// Turns outputs into the recipe's files, without writing them.
-pub(super) fn assemble(
+pub(super) async fn assemble(
     prepared: &Prepared,
     outputs: &[Vec<u8>],
 ) -> Result<Vec<keystead_recipes::ResultFile>, keystead_recipes::Error> {
-    prepared.side.assemble(&prepared.inputs, &prepared.parameters, outputs)
+    let Prepared { side, recipe, inputs, parameters, .. } = prepared;
+    match side.assembler(inputs, parameters, outputs)? {
+        Some(step) => side.assembled(&run_step(recipe, step).await?),
+        None => side.assemble(inputs, parameters, outputs),
+    }
 }
 
 /// Fetches the proof of the order's final state, and looks that it says so.

@@ -33,7 +33,7 @@ const TRIES: u32 = 20;
 
 /// `keystead run`.
 pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
-    let prepared = prepare(options.into())?;
+    let prepared = prepare(options.into()).await?;
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
     match work(options, &prepared, &folder, stored).await {

@@ -1,6 +1,6 @@
 //! `keystead why-not`: who would take a job, and why the others would not. Orders nothing and needs no wallet.
 
-use super::plan::{Work, prepare, recipe};
+use super::plan::{Work, prepare};
 use crate::{
     cli::WhyNot,
     compute::{
@@ -12,6 +12,7 @@ use crate::{
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
+        recipe::open,
     },
 };
 use eyre::{Context as _, Result, ensure, eyre};
@@ -33,7 +34,7 @@ struct Question {
 
 /// Answers the question.
 pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
-    let Question { spec, input_bytes } = question(options)?;
+    let Question { spec, input_bytes } = question(options).await?;
     let market = Market::to_read(&options.rpc).await?;
     let demands = &options.demands;
     let patience = Patience::QUESTION.or(demands.patience_ms);
@@ -55,7 +56,7 @@ pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
     Ok(if explanation.matched() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn question(options: &WhyNot) -> Result<Question> {
+async fn question(options: &WhyNot) -> Result<Question> {
     let path = Path::new(&options.job);
     if path.is_file() {
         let text = files::read(path)?.unwrap_or_default();
@@ -67,13 +68,13 @@ fn question(options: &WhyNot) -> Result<Question> {
     if options.input.is_empty() && options.set.is_empty() {
         return Ok(Question { spec: sketch(&options.job)?, input_bytes: 0 });
     }
-    let prepared = prepare(work)?;
+    let prepared = prepare(work).await?;
     Ok(Question { input_bytes: prepared.input_bytes(), spec: prepared.spec })
 }
 
 /// A job of one unit with all that the recipe's limits allow, and no input.
 fn sketch(name: &str) -> Result<JobSpec> {
-    let side = recipe(name)?;
+    let side = open(name)?;
     let recipe = side.recipe()?;
     let workgroups = if recipe.runtime == Runtime::Wasm1 { [0; 3] } else { [1; 3] };
     let checker = side.checker().zip(recipe.checker.as_ref());

@@ -9,6 +9,7 @@
 mod bench;
 mod contracts;
 mod demo;
+mod docs;
 mod lint;
 mod network;
 mod process;
@@ -33,6 +34,7 @@ cargo xtask TASK
   test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
   test --vectors      the outside vectors of Ethereum alone, with counts per suite
   ci                  the same as test
+  docs [NAME]         run every console block of the guides (whose name contains NAME) and compare what it prints
   lint                rustfmt and clippy, with and without the feature `validator`
   tidy                the tree's own rules: edges, sizes, names, module docs
   bench [--quick]     measure this machine and write docs/BENCHMARKS.md; --quick compares with the committed figures
@@ -76,6 +78,8 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["test" | "ci", "--all"] => test::run(&root, test::Scope::All, None),
         ["test" | "ci", "--vectors"] => vectors::run(&root),
         ["test", "--only", step] => test::run(&root, test::Scope::Usual, Some(step)),
+        ["docs"] => guides(&root, None),
+        ["docs", name] => guides(&root, Some(name)),
         ["lint"] => lint::run(&root).map(|()| ExitCode::SUCCESS),
         ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),
         ["bench"] => bench::run(&root, bench::Mode::Write).map(|()| ExitCode::SUCCESS),
@@ -96,4 +100,10 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),
     }
+}
+
+fn guides(root: &Path, only: Option<&str>) -> Result<ExitCode> {
+    let tally = docs::run(root, only)?;
+    println!("{tally}");
+    Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

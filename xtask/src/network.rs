@@ -24,6 +24,12 @@ pub(crate) fn build(root: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The network key in hex that `keystead init` wrote into a folder.
+pub(crate) fn network_key(directory: &Path) -> Result<String> {
+    let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(directory.join("network.json"))?)?;
+    Ok(file.get("network_key").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned())
+}
+
 /// Validators with quiet logs; killed when dropped.
 pub(crate) struct Network {
     pub(crate) rpc: Vec<SocketAddr>,
@@ -43,8 +49,7 @@ impl Network {
             .arg(&directory)
             .stdout(Stdio::null());
         run_command(&mut init)?;
-        let file: serde_json::Value = serde_json::from_str(&fs::read_to_string(directory.join("network.json"))?)?;
-        let network_key = file.get("network_key").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
+        let network_key = network_key(&directory)?;
         let mut network = Self { rpc: Vec::new(), validators: Vec::new(), network_key, _folder: folder };
         for index in 0..count {
             let folder = directory.join(format!("validator-{index}"));

@@ -1,7 +1,7 @@
 //! Everything that CI runs, with one line of counts at the end.
 
 use crate::{
-    bench, contracts, lint,
+    bench, contracts, docs, lint,
     process::{Printed, cargo, run as run_command, tee},
     recipes,
     tally::{Tally, count_before},
@@ -46,6 +46,7 @@ pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitC
     step("contracts: tests", &|| forge(root));
     step("verifier in TypeScript", &|| vitest(root));
     step("recipes: outside checks", &|| recipes::run(root, scope == Scope::All));
+    step("guides: every console block", &|| docs::run(root, None));
     step("rust", &|| rust(root, scope));
     step("bench: no figure got much worse", &|| Ok(Tally::step(report(bench::run(root, bench::Mode::Quick)))));
     let must_run = |reason: &str| vectors_must_run(root) && reason.starts_with(vectors::SKIP);

@@ -20,6 +20,7 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     let folder = tempfile::Builder::new().prefix("keystead-").tempdir()?;
     let network = folder.path().join("network");
     run_command(Command::new(&keystead).arg("init").arg("--out").arg(&network))?;
+    let key = network::network_key(&network)?;
     let mut validators = Vec::new();
     for index in 0..4 {
         let mut command = Command::new(&keystead);
@@ -30,6 +31,9 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     println!();
     println!("JSON-RPC: http://127.0.0.1:8545 (and 8546, 8547, 8548), chain id 19283");
     println!("try:      cast block-number --rpc-url http://127.0.0.1:8545");
+    println!("in another terminal, so that `keystead` is found and knows whom to trust:");
+    println!("  export PATH=\"{}:$PATH\"", keystead.parent().unwrap_or(root).display());
+    println!("  export KEYSTEAD_NETWORK_KEY={key}");
     println!("stop:     Ctrl-C; the network's folder is removed");
     ignore_interrupt();
     watch(&mut validators)

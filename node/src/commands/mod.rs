@@ -27,7 +27,7 @@ mod worker;
 
 use crate::cli::{Bench, Cli, Command, LogFormat};
 use eyre::{Context as _, Result};
-use std::process::ExitCode;
+use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
 /// Runs what was asked for; the code is the process's exit code.
@@ -79,7 +79,9 @@ fn start_logging(filter: &str, format: LogFormat) -> Result<()> {
         other => other.to_owned(),
     };
     let filter = EnvFilter::try_new(&filter).wrap_err_with(|| format!("--log is not a filter: {filter}"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Colours are for terminals: in a file they are noise.
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_target(false).init(),
         LogFormat::Json => builder.json().init(),

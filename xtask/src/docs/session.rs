@@ -92,11 +92,11 @@ impl Session {
     }
 
     fn signal_group(&self, signal: i32) {
-        let Ok(group) = i32::try_from(self.shell.id()) else { return };
+        let Some(group) = i32::try_from(self.shell.id()).ok().and_then(i32::checked_neg) else { return };
         // SAFETY: a signal to the group of our own child, which has not been waited for, so that its number is still its own.
         #[allow(unsafe_code, reason = "libc call")]
         unsafe {
-            libc::kill(-group, signal);
+            libc::kill(group, signal);
         }
     }
 }

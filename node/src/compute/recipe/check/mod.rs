@@ -186,7 +186,7 @@ async fn admitted(trial: &Trial<'_>, report: &mut Report) -> bool {
 }
 
 /// What to do about a failure of the recipe's own program.
-const fn next_step(failure: &Failure, recipe: &Recipe) -> &'static str {
+fn next_step(failure: &Failure, recipe: &Recipe) -> &'static str {
     match failure {
         Failure::KernelRejected { .. } => match recipe.runtime {
             Runtime::Wasm1 => "change the program at the place named; its rules stand in specs/0003-job.md §6",

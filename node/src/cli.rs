@@ -349,7 +349,7 @@ pub(crate) struct Statement {
     /// Whose money.
     pub(crate) account: keystead_types::Address,
     /// JSON-RPC address of a node. It is believed: certificates prove single orders.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     /// First block [default: the first there is, or a million blocks before the last].
     #[arg(long, value_name = "BLOCK")]

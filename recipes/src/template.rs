@@ -35,7 +35,7 @@ pub fn files(name: &RecipeName, runtime: Runtime, class: Class) -> Result<Vec<Re
         ("golden/roots.tsv".to_owned(), golden(single)),
     ];
     if class == Class::SelfChecking {
-        files.push(("kernel/checker.wat".to_owned(), CHECKER.to_owned()));
+        files.push(("kernel/checker.wat".to_owned(), checker(runtime)));
     }
     Ok(files.into_iter().map(|(name, text)| ResultFile { name, bytes: text.into_bytes() }).collect())
 }
@@ -65,6 +65,19 @@ fn program(runtime: Runtime, single: bool) -> String {
             true,
         ),
     }
+}
+
+/// An output must have its one right length too: what is behind the items is nobody's result.
+fn checker(runtime: Runtime) -> String {
+    let (length, words) = match runtime {
+        Runtime::Wasm1 => ("A word for each item.", "(local.get $left)"),
+        Runtime::Wgsl1 => (
+            "As many words as the largest unit of the job has items: the smaller of the parameters count and numbers-per-unit.",
+            "(i32.wrap_i64 (select (i64.load offset=8 (local.get $common)) (i64.load offset=16 (local.get $common))\n        \
+             (i64.lt_u (i64.load offset=8 (local.get $common)) (i64.load offset=16 (local.get $common)))))",
+        ),
+    };
+    CHECKER.replace("{length}", length).replace("{words}", words)
 }
 
 /// Another way to the same numbers.

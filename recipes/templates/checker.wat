@@ -35,17 +35,18 @@
 
   (func (export "run")
     (param $common i32) (param $common_len i32) (param $unit i32) (param $unit_len i32) (result i64)
-    (local $number i64) (local $left i32) (local $at i32) (local $end i32)
+    (local $number i64) (local $left i32) (local $at i32) (local $end i32) (local $words i32)
     ;; 32 bytes of seed, 4 of length, 16 of unit input.
     (if (i32.lt_u (local.get $unit_len) (i32.const 52)) (then (return (i64.const -1))))
     (local.set $number (i64.load offset=36 (local.get $unit)))
     (local.set $left (i32.load offset=44 (local.get $unit)))
     (local.set $at (i32.add (local.get $unit) (i32.const 52)))
     (local.set $end (i32.add (local.get $unit) (local.get $unit_len)))
-    ;; Whole words, and enough of them.
-    (if (i32.and (local.get $unit_len) (i32.const 3)) (then (return (call $verdict (i32.const 1)))))
-    (if (i32.gt_u (local.get $left) (i32.shr_u (i32.sub (local.get $end) (local.get $at)) (i32.const 2)))
+    ;; {length}
+    (local.set $words {words})
+    (if (i32.ne (i32.sub (local.get $end) (local.get $at)) (i32.shl (local.get $words) (i32.const 2)))
       (then (return (call $verdict (i32.const 1)))))
+    (if (i32.gt_u (local.get $left) (local.get $words)) (then (return (call $verdict (i32.const 1)))))
     (block $done
       (loop $items
         (br_if $done (i32.eq (local.get $at) (local.get $end)))

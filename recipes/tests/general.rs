@@ -119,6 +119,7 @@ fn the_checker_of_a_new_recipe_finds_every_changed_word_and_takes_what_is_right(
             }
             assert_eq!(verdict(&output[..output.len() - 1]), [1]);
             assert_eq!(verdict(&[]), [1]);
+            assert_eq!(verdict(&[&output[..], &[0; 4]].concat()), [1]);
         }
     }
 }

@@ -36,18 +36,20 @@ impl Report {
 
     /// The last line.
     pub(super) fn end(&self) {
-        say("", "", "");
         let Self { passed, failed, noted } = self;
-        say("", "", &format!("{passed} checks passed, {failed} failed, {noted} notes"));
+        print(&format!("\n{passed} checks passed, {failed} failed, {noted} notes"));
+    }
+}
+
+fn say(sign: &str, what: &str, text: &str) {
+    let mut lines = text.lines();
+    print(format!("{sign:<7} {what:<14} {}", lines.next().unwrap_or_default()).trim_end());
+    for line in lines {
+        print(&format!("{:<22} {line}", ""));
     }
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]
-fn say(sign: &str, what: &str, text: &str) {
-    let mut lines = text.lines();
-    let line = format!("{sign:<7} {what:<14} {}", lines.next().unwrap_or_default());
-    println!("{}", line.trim_end());
-    for line in lines {
-        println!("{:<22} {line}", "");
-    }
+fn print(line: &str) {
+    println!("{line}");
 }

@@ -78,7 +78,8 @@ impl Client {
 
     /// Sends a request that is JSON already; the answer as it came.
     pub(crate) async fn post_text(&self, body: String) -> Result<Vec<u8>> {
-        let unreachable = || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
+        let unreachable =
+            || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
         let request = self.http.post(&self.url).header("content-type", "application/json").body(body);
         let response = request.send().await.wrap_err_with(unreachable)?;
         let bytes = response.bytes().await.wrap_err_with(|| format!("{} did not answer", self.url))?;
@@ -86,7 +87,8 @@ impl Client {
     }
 
     async fn post(&self, body: &Value) -> Result<Value> {
-        let unreachable = || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
+        let unreachable =
+            || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
         let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(unreachable)?;
         response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.url))
     }

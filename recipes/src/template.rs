@@ -10,6 +10,7 @@ use keystead_job::{Class, Runtime, spec::RecipeName};
 
 const FRAME: &str = include_str!("../templates/frame.wat");
 const CHECKER: &str = include_str!("../templates/checker.wat");
+const MANIFEST: &str = include_str!("../templates/recipe.toml.txt");
 const README: &str = include_str!("../templates/README.md.txt");
 
 /// The golden result's job: two units, the second one short.
@@ -127,71 +128,19 @@ fn manifest(name: &RecipeName, runtime: Runtime, class: Class) -> String {
         }
         Class::Exact | Class::Statistical | Class::Opaque => "",
     };
-    format!(
-        r#"name = "{name}"
-title = "Square roots"
-summary = "{summary}"
-runtime = "{runtime}"
-class = "{class}"
-program = "{program}"
-{check}
-[limits]                         # what one unit may use: providers refuse what they do not have
-wall_ms_max = 60000
-{bound}
-memory_bytes_max = 16777216
-output_bytes_max = 4000000
-
-[plan]                           # how the work is cut into units
-units = "range"
-first = "first"                  # a number, or the name of a parameter
-count = "count"
-size = "numbers-per-unit"
-
-[items]
-output_bytes = 4                 # what the program writes for one number{workgroup}
-
-[assembly]                       # what the outputs become
-files = "table"
-index = "number"
-columns = [{{ name = "root", type = "{kind}" }}]
-
-[reference]                      # the same outputs in another way, for `keystead recipe check`
-program = "reference/reference.wat"
-fuel_max = 4000000000
-
-[golden]                         # a small job whose result is known
-folder = "golden"
-set = {{ first = "{GOLDEN_FIRST}", count = "{GOLDEN_COUNT}", numbers-per-unit = "{GOLDEN_SIZE}" }}
-
-[[parameters]]
-name = "first"
-type = "integer"
-default = 0
-min = 0
-max = 4000000000
-help = "First number."
-
-[[parameters]]
-name = "count"
-type = "integer"
-default = 1000000
-min = 1
-max = 100000000
-help = "How many numbers."
-
-[[parameters]]
-name = "numbers-per-unit"
-type = "integer"
-default = 100000
-min = 1
-max = 1000000
-help = "Numbers of a unit; it changes only how the work is cut."
-
-[[outputs]]
-file = "roots.tsv"
-help = "One line per number: the number and its root."
-"#
-    )
+    MANIFEST
+        .replace("{name}", name)
+        .replace("{summary}", summary)
+        .replace("{runtime}", runtime.as_str())
+        .replace("{class}", class.as_str())
+        .replace("{program}", program)
+        .replace("{check}", check)
+        .replace("{bound}", bound)
+        .replace("{workgroup}", workgroup)
+        .replace("{kind}", kind)
+        .replace("{GOLDEN_FIRST}", &GOLDEN_FIRST.to_string())
+        .replace("{GOLDEN_COUNT}", &GOLDEN_COUNT.to_string())
+        .replace("{GOLDEN_SIZE}", &GOLDEN_SIZE.to_string())
 }
 
 fn readme(name: &RecipeName, runtime: Runtime, class: Class) -> String {

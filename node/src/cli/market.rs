@@ -159,7 +159,7 @@ pub(crate) struct WhyNot {
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) set: Vec<(String, String)>,
     /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     /// Ask about this provider only.
     #[arg(long, value_name = "ADDRESS")]
@@ -178,7 +178,7 @@ pub(crate) struct WhyNot {
 #[derive(Args, Debug)]
 pub(crate) struct Offers {
     /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
     #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]

@@ -6,12 +6,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod attacks;
 mod bench;
 mod contracts;
 mod demo;
 mod docs;
 mod lint;
 mod network;
+mod parties;
 mod process;
 mod recipes;
 mod sim;
@@ -46,6 +48,10 @@ cargo xtask TASK
                       --quick with few, and without keeping the figures
   bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
                       are only printed
+  bench --market [--quick] [PART]
+                      measure the compute market (eleven minutes); PART: only the parts whose name contains it, of planner, voucher,
+                      overhead, audit, rest, start, units, owner, and vendors (10,000 real units, half an hour); --quick shows that
+                      they run, and keeps no figures
   sim                 simulate the compute market and write docs/SIMULATION.md (three minutes)
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
@@ -93,6 +99,14 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         }
         ["bench", "--state"] => bench::state(&root, bench::Size::Full).map(|()| ExitCode::SUCCESS),
         ["bench", "--state", "--quick"] => bench::state(&root, bench::Size::Quick).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market"] => bench::market(&root, bench::Mode::Write, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market", "--quick"] => bench::market(&root, bench::Mode::Quick, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market", "--quick", part] => {
+            bench::market(&root, bench::Mode::Quick, Some(part)).map(|()| ExitCode::SUCCESS)
+        }
+        ["bench", "--market", part] => {
+            bench::market(&root, bench::Mode::Write, Some(part)).map(|()| ExitCode::SUCCESS)
+        }
         ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["sim"] => sim::run(&root).map(|()| ExitCode::SUCCESS),

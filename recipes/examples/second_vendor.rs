@@ -19,15 +19,7 @@ mod vendors;
 mod wasm_runner;
 
 use keystead_audit::Judgement;
-use std::{
-    collections::VecDeque,
-    env,
-    error::Error,
-    process::ExitCode,
-    sync::Mutex,
-    thread,
-    time::Instant,
-};
+use std::{collections::VecDeque, env, error::Error, process::ExitCode, sync::Mutex, thread, time::Instant};
 use vendors::{CLUSTER, Count, EIGHT, PICTURE, PRODUCT, Work, cheats, honest, mixed};
 
 /// What is run, and its parts of a hundred of all units: by what a unit costs.
@@ -135,7 +127,10 @@ fn report(outcomes: &[Outcome], seed: u64, begin: Instant) -> ExitCode {
     let line = |work: &Work, who: &str, units: u64, count: &Count| {
         let Count { right, unpaid, wrong, inconclusive } = count;
         let all = count.all();
-        println!("| {}: {} | {who} | {units} | {all} | {right} | {unpaid} | {wrong} | {inconclusive} |", work.recipe, work.what);
+        println!(
+            "| {}: {} | {who} | {units} | {all} | {right} | {unpaid} | {wrong} | {inconclusive} |",
+            work.recipe, work.what
+        );
     };
     let (mut units, mut honest) = (0, Count::default());
     let (mut cheating, mut caught) = (0, 0);

@@ -53,6 +53,9 @@ cargo xtask TASK
                       overhead, audit, rest, start, units, owner, and vendors (10,000 real units, half an hour); --quick shows that
                       they run, and keeps no figures
   sim                 simulate the compute market and write docs/SIMULATION.md (three minutes)
+  sim --calibrate [--quick]
+                      run the same orders, kills and restarts by 24 real providers and by the simulation, and write how far it is
+                      off (a quarter of an hour); --quick shows that it works
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -104,12 +107,12 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["bench", "--market", "--quick", part] => {
             bench::market(&root, bench::Mode::Quick, Some(part)).map(|()| ExitCode::SUCCESS)
         }
-        ["bench", "--market", part] => {
-            bench::market(&root, bench::Mode::Write, Some(part)).map(|()| ExitCode::SUCCESS)
-        }
+        ["bench", "--market", part] => bench::market(&root, bench::Mode::Write, Some(part)).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["sim"] => sim::run(&root).map(|()| ExitCode::SUCCESS),
+        ["sim", "--calibrate"] => sim::calibrate(&root, sim::Length::Full).map(|()| ExitCode::SUCCESS),
+        ["sim", "--calibrate", "--quick"] => sim::calibrate(&root, sim::Length::Short).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

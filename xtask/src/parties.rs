@@ -109,6 +109,11 @@ impl Provider {
         })
     }
 
+    /// Whether it takes orders by now.
+    pub(crate) fn is_ready(&self) -> Result<bool> {
+        Ok(self.text()?.get(self.log_from..).unwrap_or_default().contains(READY))
+    }
+
     pub(crate) fn start(offer: &Offer<'_>, folder: &Path) -> Result<Self> {
         let mut provider = Self::spawn(offer, folder)?;
         provider.ready()?;
@@ -310,6 +315,33 @@ pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
     let ticks = [11, 12].map(|field| stat(process, field).and_then(|ticks| ticks.parse::<f64>().ok()));
     let [Some(user), Some(system)] = ticks else { bail!("process {process} has ended") };
     Ok((user + system) / TICKS_PER_SECOND)
+}
+
+/// Processor seconds that all processes of the machine have used so far.
+pub(crate) fn cpu_of_machine() -> Result<f64> {
+    let text = fs::read_to_string("/proc/stat").wrap_err("cannot read /proc/stat")?;
+    let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or_else(|| eyre!("odd /proc/stat"))?;
+    let ticks: Vec<f64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
+    // User, nice, system, idle, waiting for disks, interrupts (two kinds).
+    let used = [0, 1, 2, 5, 6].map(|field| ticks.get(field).copied().unwrap_or_default());
+    Ok(used.iter().sum::<f64>() / TICKS_PER_SECOND)
+}
+
+/// Proteins from a fixed generator, as FASTA.
+pub(crate) fn proteins(path: &Path, count: usize, residues: usize) -> Result<()> {
+    let mut state = 1_u64;
+    let mut text = String::new();
+    for index in 0..count {
+        text.push_str(&format!(">s{index}\n"));
+        for _ in 0..residues {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // LOSSY: below 20.
+            let letter = usize::try_from((state >> 33) % 20).unwrap_or_default();
+            text.push(b"ACDEFGHIKLMNPQRSTVWY".get(letter).copied().map_or('A', char::from));
+        }
+        text.push('\n');
+    }
+    Ok(fs::write(path, text)?)
 }
 
 /// Memory of a process in MiB (RSS).

@@ -179,7 +179,8 @@ impl Trial {
             unit_count: u32::try_from(plan.units.len()).unwrap(),
             segment_count: plan.segment_count,
             limits: plan.limits,
-            checker: declared.map(|(program, rule)| Checker { program_hash: blob_hash(program), fuel_max: rule.fuel_max }),
+            checker: declared
+                .map(|(program, rule)| Checker { program_hash: blob_hash(program), fuel_max: rule.fuel_max }),
             tolerance: recipe.tolerance.as_ref().map(Agreement::tolerance),
         });
         Self {

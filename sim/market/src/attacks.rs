@@ -366,7 +366,9 @@ fn self_dealing_row(seed: u64, scale: u64) -> Row {
     plan.rate_ppm = effective_rate_ppm(RATE_PPM, bought, true);
     let (count, gain) = stage.windows(&plan, 2_000 * scale);
     let formula = 1.0 - (1.0 - f64::from(RATE_PPM) / f64::from(PPM)).powi(64);
-    let variant = format!("10,000 right units bought from itself for {fees:.0} of fees and work, then a window of junk; windows convicted");
+    let variant = format!(
+        "10,000 right units bought from itself for {fees:.0} of fees and work, then a window of junk; windows convicted"
+    );
     Row::new("self-dealing for reputation", variant, count, formula, gain - fees, honest(UNITS))
 }
 

@@ -3,11 +3,10 @@
 use super::{Bench, Row, at};
 use crate::{
     network::Network,
-    parties::{Customer, Offer, Provider, cpu_seconds, memory_mib, ms, must_say},
+    parties::{Customer, Offer, Provider, cpu_seconds, memory_mib, ms, must_say, proteins},
 };
 use eyre::{Result, ensure};
 use std::{
-    fs,
     path::Path,
     process::Command,
     thread,
@@ -39,23 +38,6 @@ pub(super) fn order(bench: &Bench, url: &str, recipe: &str, account: usize, out:
     let mut command = Command::new(&bench.keystead);
     command.args(["run", recipe, "--rpc", url, "--dev-account", &account.to_string(), "--out"]).arg(out);
     command
-}
-
-/// Proteins from a fixed generator.
-pub(super) fn fasta(path: &Path, count: usize, residues: usize) -> Result<()> {
-    let mut state = 1_u64;
-    let mut text = String::new();
-    for index in 0..count {
-        text.push_str(&format!(">s{index}\n"));
-        for _ in 0..residues {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            // LOSSY: below 20.
-            let letter = usize::try_from((state >> 33) % 20).unwrap_or_default();
-            text.push(b"ACDEFGHIKLMNPQRSTVWY".get(letter).copied().map_or('A', char::from));
-        }
-        text.push('\n');
-    }
-    Ok(fs::write(path, text)?)
 }
 
 /// A provider that waits for orders, over a minute.
@@ -97,8 +79,8 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Row>> {
     let url = network.url(0)?;
     let provider = Provider::start(&always(bench, &url, 1), &folder.path().join("provider"))?;
     let (queries, targets) = (folder.path().join("q.faa"), folder.path().join("t.faa"));
-    fasta(&queries, 4, 300)?;
-    fasta(&targets, 8, 300)?;
+    proteins(&queries, 4, 300)?;
+    proteins(&targets, 8, 300)?;
     let files = [format!("--input=queries={}", queries.display()), format!("--input=targets={}", targets.display())];
     let wasm = |out: &Path| {
         let mut command = order(bench, &url, "align", 3, out);
@@ -180,6 +162,7 @@ pub(super) fn units(bench: &Bench) -> Result<Vec<Row>> {
         Row::new("committed units through one market", at(&committed, 0.5), "units/s")
             .spread(format!("runs {}; {what}", spread(&committed)))
             .goal(">= 1000"),
-        Row::new("units fetched, checked and accepted", at(&paid, 0.5), "units/s").spread(format!("runs {}", spread(&paid))),
+        Row::new("units fetched, checked and accepted", at(&paid, 0.5), "units/s")
+            .spread(format!("runs {}", spread(&paid))),
     ])
 }

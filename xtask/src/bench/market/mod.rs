@@ -5,7 +5,7 @@
 //! written at once. A part that is named is measured again alone.
 //!
 //! # Not here
-//! False slashes of simulated units: `cargo xtask sim`.
+//! Cheats and the formulas beside them: `cargo xtask sim`.
 
 mod live;
 mod owner;

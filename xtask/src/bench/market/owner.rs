@@ -8,11 +8,11 @@
 
 use super::{
     Bench, Row, at,
-    live::{INTERVAL_MS, PROVIDERS, fasta, order},
+    live::{INTERVAL_MS, PROVIDERS, order},
 };
 use crate::{
     network::Network,
-    parties::{Customer, Offer, Provider, gone, ms, now, signal, wait_for},
+    parties::{Customer, Offer, Provider, gone, is_alive, is_idle_class, ms, now, proteins, signal, wait_for},
 };
 use eyre::{Result, ensure, eyre};
 use std::{
@@ -59,7 +59,8 @@ impl Terminal {
 
     /// Somebody reads it now, or did an hour ago.
     fn read(&self, when: &str) -> Result<()> {
-        let touched = Command::new("touch").args(["--time=access", "--no-create", "--date", when]).arg(&self.path).status()?;
+        let touched =
+            Command::new("touch").args(["--time=access", "--no-create", "--date", when]).arg(&self.path).status()?;
         ensure!(touched.success(), "cannot set the access time of {}", self.path.display());
         Ok(())
     }
@@ -90,7 +91,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>> {
     }
     let count = yields.len();
     let row = Row::new("owner's input to the end of the worker, p50", at(&yields, 0.5), "ms")
-        .spread(format!("p95 {:.0}, max {:.0}, n={count} real providers with work", at(&yields, 0.95), at(&yields, 1.0)))
+        .spread(format!(
+            "p95 {:.0}, max {:.0}, n={count} real providers with work",
+            at(&yields, 0.95),
+            at(&yields, 1.0)
+        ))
         .goal("<= 1000")
         .less_is_better(true);
     Ok(vec![row, scene.foreground()?])
@@ -101,8 +106,8 @@ impl<'b> Scene<'b> {
         let folder = tempfile::Builder::new().prefix("keystead-owner-").tempdir()?;
         let terminal = Terminal::open(folder.path())?;
         let network = Network::start(&bench.keystead, 1, INTERVAL_MS)?;
-        fasta(&folder.path().join("q.faa"), SEQUENCES, 300)?;
-        fasta(&folder.path().join("t.faa"), SEQUENCES, 300)?;
+        proteins(&folder.path().join("q.faa"), SEQUENCES, 300)?;
+        proteins(&folder.path().join("t.faa"), SEQUENCES, 300)?;
         Ok(Self { bench, folder, network, terminal, customers: Vec::new() })
     }
 
@@ -182,8 +187,8 @@ impl<'b> Scene<'b> {
             slower.push((beside / alone - 1.0) * 100.0);
         }
         workers.iter().try_for_each(|worker| signal(*worker, "CONT"))?;
-        ensure!(workers.iter().all(|worker| crate::parties::is_alive(*worker)), "a worker ended meanwhile");
-        let idle = workers.iter().filter(|worker| crate::parties::is_idle_class(**worker)).count();
+        ensure!(workers.iter().all(|worker| is_alive(*worker)), "a worker ended meanwhile");
+        let idle = workers.iter().filter(|worker| is_idle_class(**worker)).count();
         let spread = format!(
             "{:.2} .. {:.2}, n={}; {} workers, {idle} of them in the kernel's idle class",
             at(&slower, 0.0),

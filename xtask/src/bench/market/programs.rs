@@ -57,14 +57,22 @@ pub(super) fn audit(bench: &Bench) -> Result<Vec<Row>> {
     let (units, slashes) = (number("unitsPaid")?, number("falseSlashes")?);
     ensure!(bench.many(1, 0) == 0 || units >= UNITS_MIN, "too few simulated units: {units}");
     let seed = &outcome["seed"];
-    let simulated = Row::new("audit overhead of providers from 1,000 verified units, simulated", number("overheadSettled")? * 100.0, "%")
-        .spread(format!("re-runs per unit paid; {providers} providers, {units} units, seed {seed}"))
-        .goal("<= 5")
-        .less_is_better(true);
-    let computed = Row::new("audit overhead of a provider's first 1,000 units, computed", computed(SETTLED_UNITS, 0.03) * 100.0, "%")
-        .spread("rule of specs/0008-audit.md section 5, p = 3 %, k = 1")
-        .goal("<= 5")
-        .less_is_better(true);
+    let simulated = Row::new(
+        "audit overhead of providers from 1,000 verified units, simulated",
+        number("overheadSettled")? * 100.0,
+        "%",
+    )
+    .spread(format!("re-runs per unit paid; {providers} providers, {units} units, seed {seed}"))
+    .goal("<= 5")
+    .less_is_better(true);
+    let computed = Row::new(
+        "audit overhead of a provider's first 1,000 units, computed",
+        computed(SETTLED_UNITS, 0.03) * 100.0,
+        "%",
+    )
+    .spread("rule of specs/0008-audit.md section 5, p = 3 %, k = 1")
+    .goal("<= 5")
+    .less_is_better(true);
     let slashed = Row::new("honest providers slashed, simulated", slashes, "providers")
         .spread(format!("of {units} honest units, seed {seed}"))
         .goal("0")

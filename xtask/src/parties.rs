@@ -271,7 +271,7 @@ fn parse_time(text: &str) -> Option<Micros> {
     let mut time = time.splitn(3, ':').map(str::parse::<u64>);
     let [hour, minute, second] = [time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?];
     let micros: u64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
-    let seconds = [days(year, month, day)?, hour, minute, second].iter().zip([86_400, 3_600, 60, 1]);
+    let seconds = [days(year, month, day)?, hour, minute, second].into_iter().zip([86_400, 3_600, 60, 1]);
     let seconds = seconds.map(|(count, each)| count.checked_mul(each)).sum::<Option<u64>>()?;
     seconds.checked_mul(1_000_000)?.checked_add(micros)
 }

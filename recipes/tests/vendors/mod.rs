@@ -291,7 +291,7 @@ impl Count {
         self.right + self.unpaid + self.wrong + self.inconclusive
     }
 
-    pub(crate) fn add(&mut self, judgement: &Judgement) {
+    pub(crate) const fn add(&mut self, judgement: &Judgement) {
         *match judgement {
             Judgement::Right => &mut self.right,
             Judgement::Unpaid(_) => &mut self.unpaid,

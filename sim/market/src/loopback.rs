@@ -171,7 +171,7 @@ pub(crate) fn predict(plan: &Plan, measured: &Measured) -> Result<Prediction, St
         let mut play = Play::new(plan, measured, plan.shape.seed ^ (number + 1).wrapping_mul(0x9e37_79b9));
         play.run();
         prediction.load += play.load / PLAYS as f64;
-        for order in &play.orders {
+        for order in core::mem::take(&mut play.orders) {
             match (order.runs_ms, order.ended_ms) {
                 (Some(runs), Some(ended)) => {
                     waits.push((runs - order.begun_ms) as f64);

@@ -72,6 +72,9 @@ pub(super) fn rest(bench: &Bench) -> Result<Vec<Row>> {
     ])
 }
 
+/// A runtime, how many orders of it, and how one is made for an output folder.
+type Kind<'k> = (&'k str, usize, &'k dyn Fn(&Path) -> Command);
+
 /// From the start of `keystead run` until its first unit runs, one order after the other.
 pub(super) fn start(bench: &Bench) -> Result<Vec<Row>> {
     let folder = tempfile::Builder::new().prefix("keystead-start-").tempdir()?;
@@ -92,8 +95,7 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Row>> {
         command.args(["--set", "nonces=16384", "--set", "nonces-per-unit=16384"]);
         command
     };
-    let kinds: [(&str, usize, &dyn Fn(&Path) -> Command); 2] =
-        [("wasm/1", bench.many(25, 2), &wasm), ("wgsl/1", bench.many(15, 1), &wgsl)];
+    let kinds: [Kind<'_>; 2] = [("wasm/1", bench.many(25, 2), &wasm), ("wgsl/1", bench.many(15, 1), &wgsl)];
     let mut rows = Vec::new();
     for (name, count, command) in kinds {
         let mut steps: [Vec<f64>; 4] = Default::default();

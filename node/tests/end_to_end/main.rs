@@ -9,7 +9,6 @@
     reason = "a test stops at the first surprise"
 )]
 
-mod bad_customers;
 mod bad_input;
 mod beacon;
 mod classes;

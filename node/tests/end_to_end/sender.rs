@@ -3,7 +3,7 @@
 use crate::network::{Network, wait_until};
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
+use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use serde_json::{Value, json};
@@ -57,11 +57,6 @@ impl Sender {
 
     pub(crate) const fn address(&self) -> Address {
         self.signer.address()
-    }
-
-    /// Signs a digest as wallets do: 65 bytes, the last one 27 or 28.
-    pub(crate) fn credential(&self, digest: B256) -> [u8; 65] {
-        self.signer.sign_hash_sync(&digest).unwrap().as_bytes()
     }
 
     /// Where its next transaction would create a contract.

@@ -25,7 +25,7 @@ use std::{
 };
 
 /// What the owner of the measured machine says: nothing while somebody is there, and no rule about other programs, or the benchmark would be one.
-const PREFERENCES: &str = "version = 1\n[in_use]\ncpu = false\nother_load_percent = 0\n[not_in_use]\nother_load_percent = 0\n\
+const PREFERENCES: &str = "version = 1\n[in_use]\ncpu = false\nother_load_percent = 0\n[not_in_use]\ncores_percent = 100\ncpu_time_percent = 100\nother_load_percent = 0\n\
     [presence]\nidle_minutes = 1\n";
 /// A worker begins within this after its provider is ready.
 const WORK_MAX: Duration = Duration::from_secs(60);

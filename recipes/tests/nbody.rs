@@ -63,7 +63,7 @@ fn reference(plan: &Plan) -> Vec<Vec<u8>> {
 #[test]
 fn golden_settings_give_the_committed_states_and_energies() {
     let plan = plan_of(&Inputs::default(), &GOLDEN).unwrap();
-    assert_eq!((plan.units.len(), plan.segment_count), (2, 4));
+    assert_eq!((plan.units.len(), plan.segment_count), (2, 14));
     let parameters = side().recipe().unwrap().parameters(&pairs(&GOLDEN)).unwrap();
     for file in side().assemble(&Inputs::default(), &parameters, &reference(&plan)).unwrap() {
         let path = folder().join("golden").join(&file.name);
@@ -104,7 +104,7 @@ fn shortcuts_are_beyond_the_wider_bound() {
     };
     let allowed = numbers(&right).len() * 20_000 / 1_000_000;
     for (name, cheat) in [
-        ("half of the steps", with(8, 500)),
+        ("half of the steps", with(8, 167)),
         ("no gravity", with(12, 0)),
         ("strong softening", with(16, 0.25_f32.to_bits())),
         ("the state unchanged", unit.clone()),

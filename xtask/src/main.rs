@@ -6,12 +6,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool talks to its user")]
 
+mod attacks;
 mod bench;
 mod contracts;
 mod demo;
 mod docs;
 mod lint;
 mod network;
+mod parties;
 mod process;
 mod recipes;
 mod sim;
@@ -46,7 +48,14 @@ cargo xtask TASK
                       --quick with few, and without keeping the figures
   bench --peer [NAME] measure throughput beside anvil, in turns (a quarter of an hour); scenarios whose name contains NAME
                       are only printed
+  bench --market [--quick] [PART]
+                      measure the compute market (eleven minutes); PART: only the parts whose name contains it, of planner, voucher,
+                      overhead, audit, rest, start, units, owner, and vendors (10,000 real units, half an hour); --quick shows that
+                      they run, and keeps no figures
   sim                 simulate the compute market and write docs/SIMULATION.md (three minutes)
+  sim --calibrate [--quick]
+                      run the same orders, kills and restarts by 24 real providers and by the simulation, and write how far it is
+                      off (a quarter of an hour); --quick shows that it works
   contracts [--check] build the Solidity artifacts, or check that the committed ones are what the sources give
 ";
 
@@ -93,9 +102,17 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         }
         ["bench", "--state"] => bench::state(&root, bench::Size::Full).map(|()| ExitCode::SUCCESS),
         ["bench", "--state", "--quick"] => bench::state(&root, bench::Size::Quick).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market"] => bench::market(&root, bench::Mode::Write, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market", "--quick"] => bench::market(&root, bench::Mode::Quick, None).map(|()| ExitCode::SUCCESS),
+        ["bench", "--market", "--quick", part] => {
+            bench::market(&root, bench::Mode::Quick, Some(part)).map(|()| ExitCode::SUCCESS)
+        }
+        ["bench", "--market", part] => bench::market(&root, bench::Mode::Write, Some(part)).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer"] => bench::peer(&root, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--peer", name] => bench::peer(&root, Some(name)).map(|()| ExitCode::SUCCESS),
         ["sim"] => sim::run(&root).map(|()| ExitCode::SUCCESS),
+        ["sim", "--calibrate"] => sim::calibrate(&root, sim::Length::Full).map(|()| ExitCode::SUCCESS),
+        ["sim", "--calibrate", "--quick"] => sim::calibrate(&root, sim::Length::Short).map(|()| ExitCode::SUCCESS),
         ["contracts"] => contracts::run(&root, contracts::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["contracts", "--check"] => contracts::run(&root, contracts::Mode::Check).map(|()| ExitCode::SUCCESS),
         other => bail!("unknown task `{}`: `cargo xtask help` lists the tasks", other.join(" ")),

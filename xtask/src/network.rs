@@ -41,10 +41,16 @@ pub(crate) struct Network {
 impl Network {
     /// Starts validators on free ports and waits for the first block.
     pub(crate) fn start(keystead: &Path, count: usize, interval_ms: u64) -> Result<Self> {
+        Self::start_funded(keystead, count, interval_ms, &[])
+    }
+
+    /// As [`Self::start`], with money for further accounts.
+    pub(crate) fn start_funded(keystead: &Path, count: usize, interval_ms: u64, fund: &[String]) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("keystead-").tempdir()?;
         let directory = folder.path().join("network");
         let mut init = Command::new(keystead);
         init.args(["init", "--p2p-port", "0", "--rpc-port", "0"])
+            .args(fund.iter().flat_map(|account| ["--fund", account]))
             .args(["--validators", &count.to_string(), "--interval", &interval_ms.to_string(), "--out"])
             .arg(&directory)
             .stdout(Stdio::null());

@@ -4,7 +4,10 @@
 //! The table of edges is that of the design: an edge that is not in it fails, whoever needs it changes the table and
 //! says why.
 
-use crate::process::{cargo, quiet};
+use crate::{
+    attacks,
+    process::{cargo, quiet},
+};
 use eyre::{Context as _, Result, bail, eyre};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
@@ -66,6 +69,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
     for path in tracked_files(root)? {
         check_file(root, &path, &mut findings)?;
     }
+    attacks::check(root, &mut findings)?;
     if findings.is_empty() {
         println!("tidy: clean");
         return Ok(());

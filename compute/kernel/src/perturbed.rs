@@ -6,7 +6,8 @@
 //! any order of workgroups. Integers, copies and bits are untouched. The bounds are those of WGSL's table of accuracy for `f32`.
 //!
 //! # Invariants
-//! No result has a larger error than the table allows: each bound here leaves room for the error of the function that it starts from.
+//! No result has a larger error than the table allows: each bound here leaves room for the error of the function that it starts from. The one
+//! exception is [`Perturbation::cheap`]: no vendor but a cheat, which computes with shorter numbers than WGSL asks for.
 
 use crate::{
     admit::Kernel,
@@ -33,19 +34,38 @@ pub struct Perturbation {
     pub truncate: bool,
     /// Division, roots and transcendental functions err.
     pub inaccurate: bool,
+    /// Bits of a significand, 2 to 24; 24 is single precision. Operands and results of every operation are rounded to it.
+    pub significand_bits: u32,
 }
+
+/// Bits of the significand of an `f32`, the hidden one included.
+const SIGNIFICAND_BITS: u32 = 24;
 
 impl Perturbation {
     /// A vendor with every freedom.
     #[must_use]
     pub const fn all(seed: u64) -> Self {
-        Self { seed, contract: true, reassociate: true, flush: true, truncate: true, inaccurate: true }
+        Self { contract: true, reassociate: true, flush: true, truncate: true, inaccurate: true, ..Self::none(seed) }
     }
 
     /// A vendor with none: the reference, through the same path.
     #[must_use]
     pub const fn none(seed: u64) -> Self {
-        Self { seed, contract: false, reassociate: false, flush: false, truncate: false, inaccurate: false }
+        Self {
+            seed,
+            contract: false,
+            reassociate: false,
+            flush: false,
+            truncate: false,
+            inaccurate: false,
+            significand_bits: SIGNIFICAND_BITS,
+        }
+    }
+
+    /// A cheat that saves work by shorter numbers: 11 bits are those of half precision and TF32, 8 those of bfloat16.
+    #[must_use]
+    pub const fn cheap(significand_bits: u32) -> Self {
+        Self { significand_bits, ..Self::none(0) }
     }
 }
 
@@ -101,7 +121,19 @@ enum Bound {
 impl Vendor {
     const fn flushed(self, word: u32) -> u32 {
         let subnormal = word & 0x7f80_0000 == 0;
-        if self.perturbation.flush && subnormal { word & 0x8000_0000 } else { word }
+        if self.perturbation.flush && subnormal { word & 0x8000_0000 } else { self.shortened(word) }
+    }
+
+    /// Rounded to the nearest number with so many bits, halves away from zero.
+    const fn shortened(self, word: u32) -> u32 {
+        let cut = SIGNIFICAND_BITS.saturating_sub(self.perturbation.significand_bits);
+        let is_number = word & 0x7f80_0000 != 0x7f80_0000;
+        if cut == 0 || cut >= SIGNIFICAND_BITS || !is_number {
+            return word;
+        }
+        // A carry goes into the exponent, as it should.
+        let unit = 1_u32 << cut;
+        word.wrapping_add(unit >> 1) & !unit.wrapping_sub(1)
     }
 
     /// A number that depends on the seed, the function and its operands.
@@ -338,6 +370,22 @@ mod tests {
             let right = f64::from(x) / f64::from(y);
             assert!((got - right).abs() <= 2.5 * ulp(right), "{x} / {y}: {got} {right}");
         }
+    }
+
+    #[test]
+    fn a_cheat_keeps_so_many_bits_and_is_off_by_half_of_the_last_at_most() {
+        let cheat = Vendor { perturbation: Perturbation::cheap(11) };
+        for (x, y) in numbers().zip(numbers().skip(5)) {
+            let word = cheat.two(Two::MultiplyF, x.to_bits(), y.to_bits());
+            assert_eq!(word & 0x1fff, 0, "11 of 24 bits are left");
+            let (x, y) = (f32::from_bits(cheat.shortened(x.to_bits())), f32::from_bits(cheat.shortened(y.to_bits())));
+            let (got, right) = (f64::from(f32::from_bits(word)), f64::from(x) * f64::from(y));
+            assert!((got - right).abs() <= 4_097.0 * ulp(right), "{x} * {y}: {got}");
+        }
+        for word in [f32::INFINITY.to_bits(), f32::NAN.to_bits(), 0, 0x8000_0000, 1.5f32.to_bits()] {
+            assert_eq!(cheat.shortened(word), word);
+        }
+        assert_eq!(vendor(1).shortened(0x3f80_0001), 0x3f80_0001, "a vendor keeps them all");
     }
 
     #[test]

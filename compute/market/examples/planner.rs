@@ -1,6 +1,7 @@
 //! Measures one plan, one explanation and one change of the table, beside a scan over whole offers in an array.
 //!
-//! `cargo run -p keystead-market --example planner [OFFERS..]`; one thread, processor time.
+//! `cargo run -p keystead-market --example planner [OFFERS..]`; one thread, processor time. Lines that begin with `row` are for
+//! `cargo xtask bench --market`.
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -36,8 +37,8 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
 }
 
-/// Median of the processor times of several turns of `repeated` runs each, for one run: the kernel counts in ticks of milliseconds.
-fn measured(turns: usize, repeated: u32, mut work: impl FnMut(usize)) -> Duration {
+/// Processor times of several turns of `repeated` runs each, for one run, in order: the kernel counts in ticks of milliseconds.
+fn measured(turns: usize, repeated: u32, mut work: impl FnMut(usize)) -> Vec<Duration> {
     let mut times: Vec<Duration> = (0..turns)
         .map(|turn| {
             let start = cpu_time();
@@ -48,7 +49,11 @@ fn measured(turns: usize, repeated: u32, mut work: impl FnMut(usize)) -> Duratio
         })
         .collect();
     times.sort();
-    times[turns / 2]
+    times
+}
+
+fn median(times: &[Duration]) -> Duration {
+    times[times.len() / 2]
 }
 
 /// What a job asks that asks little: about a third of the offers fit.
@@ -99,9 +104,19 @@ fn run(count: usize) {
     for (name, need) in [("open", open()), ("usual", usual())] {
         let repeated = (10_000_000 / count).clamp(1, 200) as u32;
         let mut matched = 0;
-        let plan =
-            measured(5, repeated, |_| matched = keystead_market::plan(&table, &need, NOW_MS, 32).unwrap().matched);
-        let naive = measured(3, 1, |_| {
+        let times =
+            measured(15, repeated, |_| matched = keystead_market::plan(&table, &need, NOW_MS, 32).unwrap().matched);
+        let plan = median(&times);
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "row\tplan of one job over {count} offers, {name}\t{:.3}\tms\t{:.3} .. {:.3}, n={}; {matched} match; one core, processor time\t{}\tless",
+            ms(plan),
+            ms(times[0]),
+            ms(times[times.len() - 1]),
+            times.len(),
+            if count == 100_000 { "<= 1" } else { "-" }
+        );
+        let naive = median(&measured(3, 1, |_| {
             let mut fits: Vec<_> = known
                 .iter()
                 .map(|known| (known.judge(&need), known.key()))
@@ -111,7 +126,7 @@ fn run(count: usize) {
             fits.sort();
             fits.truncate(32);
             assert!(fits.len() <= 32);
-        });
+        }));
         println!(
             "  {name}: {matched} match; plan {plan:?} ({:.1} ns an offer); naive {naive:?}, {:.0} times as long",
             plan.as_nanos() as f64 / count as f64,
@@ -119,16 +134,16 @@ fn run(count: usize) {
         );
     }
     let need = usual();
-    let why = measured(3, 1, |_| {
+    let why = median(&measured(3, 1, |_| {
         keystead_market::why_not(&table, &need, NOW_MS).unwrap();
-    });
+    }));
     println!("  usual, why not: {why:?} ({:.1} ns an offer)", why.as_nanos() as f64 / count as f64);
-    let change = measured(3, 1, |turn| {
+    let change = median(&measured(3, 1, |turn| {
         for seed in &seeds[..1_000] {
             let (mut offer, _) = offer_of(*seed, PROVIDERS);
             offer.per_unit_min += turn as u128;
             table.join(&offer).unwrap();
         }
-    });
+    }));
     println!("  a change of one offer: {:?}", change / 1_000);
 }

@@ -1,6 +1,7 @@
 //! Measures the check of a voucher: `cargo run -p keystead-payment --example verify [COUNT]`. Goal: at most 100 us each.
 //!
-//! On Linux it prints the processor's time too, which a loaded machine does not change much.
+//! On Linux it prints the processor's time too, which a loaded machine does not change much. The line that begins with `row` is for
+//! `cargo xtask bench --market`.
 // A measurement: it needs a clock, an argument and an answer.
 #![allow(clippy::disallowed_methods, clippy::print_stdout)]
 
@@ -48,9 +49,22 @@ fn main() -> Result<(), Box<dyn Error>> {
         })
         .collect::<Result<_, _>>()?;
     let (start, start_cpu) = (Instant::now(), on_cpu_ns());
+    let mut each_us = Vec::with_capacity(vouchers.len());
     for signed in &vouchers {
+        let one = Instant::now();
         signed.verify(&domain, signer)?;
+        each_us.push(one.elapsed().as_secs_f64() * 1e6);
     }
+    each_us.sort_by(f64::total_cmp);
+    let at = |percent: usize| {
+        each_us.get(each_us.len().saturating_mul(percent).checked_div(100).unwrap_or(0)).copied().unwrap_or_default()
+    };
+    println!(
+        "row\tverification of a voucher\t{:.1}\tus\tp95 {:.1}, p99 {:.1}, n={count}; one thread\t<= 100\tless",
+        at(50),
+        at(95),
+        at(99)
+    );
     let each = 1e6 / f64::from(count.max(1));
     let wall = start.elapsed().as_secs_f64() * each;
     println!("voucher::verify/count={count}  {wall:.1} us each (one thread; goal 100 us)");

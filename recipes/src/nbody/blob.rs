@@ -16,8 +16,9 @@ pub(super) const HEAD_BYTES: usize = 16;
 
 const FORMAT: u32 = 1;
 const LANES: u32 = 64;
-/// Steps of a segment, at most: a device's watchdog ends dispatches that take seconds.
-const SEGMENT_STEPS_MAX: u32 = 2_000;
+/// Steps of a segment, at most. Rounding toward zero, which WGSL permits, drifts with the square of the steps: after 2,000 of them an honest device was
+/// up to 4.8 times beyond the recipe's tolerance, after so many it keeps a third of it (`recipes/tests/second_vendor.rs`).
+const SEGMENT_STEPS_MAX: u32 = 480;
 
 /// One body in single precision.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -136,7 +137,7 @@ mod tests {
         assert_eq!(Common::decode(&bytes).unwrap(), common);
         assert!((0..bytes.len()).all(|length| Common::decode(&bytes[..length]).is_err()));
         for (at, word) in
-            [(0, 2_u32), (4, 0), (4, 513), (8, 0), (8, 2_001), (12, 0x7f80_0000), (16, 0xbf80_0000), (20, 0x7fc0_0000)]
+            [(0, 2_u32), (4, 0), (4, 513), (8, 0), (8, 481), (12, 0x7f80_0000), (16, 0xbf80_0000), (20, 0x7fc0_0000)]
         {
             let mut bad = bytes.clone();
             bad[at..at + 4].copy_from_slice(&word.to_le_bytes());
@@ -152,13 +153,13 @@ mod tests {
 
     #[test]
     fn the_longest_segment_stays_inside_of_the_loop_bound_and_one_step_more_does_not() {
-        for bodies in [40, 64, 65, 128, 300, 511, 512] {
+        for bodies in [70, 100, 128, 300, 511, 512] {
             let steps = steps_max(bodies, 32_768);
             assert!(
                 loop_iterations(bodies, steps) <= 32_768 && loop_iterations(bodies, steps + 1) > 32_768,
                 "{bodies}"
             );
         }
-        assert_eq!((steps_max(1, 32_768), steps_max(512, 32_768)), (2_000, 6));
+        assert_eq!((steps_max(1, 32_768), steps_max(512, 32_768)), (480, 6));
     }
 }

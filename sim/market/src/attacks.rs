@@ -194,6 +194,7 @@ pub(crate) fn all(seed: u64, scale: u64) -> Vec<Row> {
     rows.push(foreseen_row(seed, scale));
     rows.push(batch_row(seed, scale));
     rows.push(exit_row(seed, scale));
+    rows.push(self_dealing_row(seed, scale));
     rows.push(lazy_row(seed, scale));
     rows.push(self_conviction_row(seed, scale));
     rows.push(framing_row(seed, scale));
@@ -347,6 +348,28 @@ fn exit_row(seed: u64, scale: u64) -> Row {
     let formula = 1.0 - (1.0 - f64::from(rate_ppm) / f64::from(PPM)).powi(64);
     let variant = "10,000 units verified, then a window of junk; windows convicted".to_owned();
     Row::new("build trust, then leave", variant, count, formula, gain, honest(UNITS))
+}
+
+fn self_dealing_row(seed: u64, scale: u64) -> Row {
+    // It buys 10,000 right units from itself: the price comes back, the fees of the checks do not. Then the rate is at its floor and no lower, so the window
+    // of junk is caught as after any other work.
+    let mut stage = Stage::new(seed, "self-dealing");
+    let mut plan = Plan::junk(1.0);
+    let bought = 10_000_u64;
+    let draw = Seats::draw(stage.seed, 0);
+    let mut fees = 0.0;
+    for verified in 0..bought {
+        // LOSSY: below 10,000.
+        let unit = verified as u32;
+        fees += if draw.draws(unit, effective_rate_ppm(RATE_PPM, verified, true)) { FEE + WORK } else { WORK };
+    }
+    plan.rate_ppm = effective_rate_ppm(RATE_PPM, bought, true);
+    let (count, gain) = stage.windows(&plan, 2_000 * scale);
+    let formula = 1.0 - (1.0 - f64::from(RATE_PPM) / f64::from(PPM)).powi(64);
+    let variant = format!(
+        "10,000 right units bought from itself for {fees:.0} of fees and work, then a window of junk; windows convicted"
+    );
+    Row::new("self-dealing for reputation", variant, count, formula, gain - fees, honest(UNITS))
 }
 
 fn lazy_row(seed: u64, scale: u64) -> Row {

@@ -3,7 +3,7 @@
 //! # Design
 //! Two halves. [`world`] has many honest providers who come and go; [`attacks`] plays every cheat of the attack table many times. Both take
 //! their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come from its `economics` and from the
-//! textbook. A run is a function of its arguments.
+//! textbook. [`loopback`] is the market of one machine, for the comparison with real processes. A run is a function of its arguments.
 //!
 //! # Not here
 //! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Prices: units cost 1.
@@ -20,6 +20,7 @@
 )]
 
 mod attacks;
+mod loopback;
 mod random;
 mod report;
 mod seats;
@@ -42,10 +43,50 @@ usage: keystead-sim-market [--seed N] [--providers N] [--hours H] [--scale N] [-
   --providers N   machines that offer work, 1 to 1000000 (default 100000)
   --hours H       simulated hours, above 0 to 48 (default 1)
   --scale N       multiplies the trials of each attack, 1 to 1000 (default 10)
-  --json FILE     also write the results there";
+  --json FILE     also write the results there
+or:    keystead-sim-market plan FILE | predict FILE
+  what `cargo xtask sim --calibrate` asks: the plan of the shape in a JSON file; a prediction for the plan and the measured delays in one";
+
+/// What the two commands for calibration read.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    plan: loopback::Plan,
+    measured: loopback::Measured,
+}
+
+/// Answers `plan FILE` and `predict FILE` on standard output, in JSON; `None` for other arguments.
+fn calibration(arguments: &[String]) -> Option<Result<String, String>> {
+    let [command, path] = arguments else { return None };
+    let read = || std::fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
+    let odd = |error: serde_json::Error| format!("{path}: {error}");
+    match command.as_str() {
+        "plan" => Some(read().and_then(|text| {
+            let plan = loopback::plan(serde_json::from_str(&text).map_err(odd)?)?;
+            serde_json::to_string(&plan).map_err(odd)
+        })),
+        "predict" => Some(read().and_then(|text| {
+            let Question { plan, measured } = serde_json::from_str(&text).map_err(odd)?;
+            serde_json::to_string(&loopback::predict(&plan, &measured)?).map_err(odd)
+        })),
+        _ => None,
+    }
+}
 
 fn main() -> ExitCode {
-    let options = match options(std::env::args().skip(1)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match calibration(&arguments) {
+        Some(Ok(answer)) => {
+            println!("{answer}");
+            return ExitCode::SUCCESS;
+        }
+        Some(Err(problem)) => {
+            eprintln!("{problem}");
+            return ExitCode::from(2);
+        }
+        None => {}
+    }
+    let options = match options(arguments.into_iter()) {
         Ok(options) => options,
         Err(problem) => {
             eprintln!("{problem}\n{USAGE}");

@@ -7,8 +7,10 @@
 //! speed of the machine they come from.
 
 mod builds;
+mod market;
 mod page;
 mod peer;
+mod printed;
 mod speed;
 mod state;
 
@@ -108,6 +110,11 @@ pub(crate) fn peer(root: &Path, only: Option<&str>) -> Result<()> {
 /// Measures the state engine and the import.
 pub(crate) fn state(root: &Path, size: Size) -> Result<()> {
     state::run(root, size)
+}
+
+/// Measures the figures of the compute market: all parts, or those whose name contains `only`.
+pub(crate) fn market(root: &Path, mode: Mode, only: Option<&str>) -> Result<()> {
+    market::run(root, mode, only)
 }
 
 /// The programs that are measured, as the tests build them.

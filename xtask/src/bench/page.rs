@@ -23,13 +23,32 @@ pub(super) struct Row {
     unit: String,
     spread: String,
     goal: String,
+    /// What others publish about the same, with its source; empty if nothing is known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    beside: String,
     less_is_better: bool,
+    /// A count of bad events, or a difference: nothing is wrong with it if it is not positive.
+    #[serde(skip)]
+    may_be_zero: bool,
 }
 
 impl Row {
     pub(super) fn new(name: &str, value: f64, unit: &str) -> Self {
         let (name, unit) = (name.to_owned(), unit.to_owned());
-        Self { name, value, unit, spread: String::new(), goal: "-".to_owned(), less_is_better: false }
+        let (spread, goal, beside) = (String::new(), "-".to_owned(), String::new());
+        Self { name, value, unit, spread, goal, beside, less_is_better: false, may_be_zero: false }
+    }
+
+    pub(super) fn beside(self, beside: &str) -> Self {
+        Self { beside: beside.to_owned(), ..self }
+    }
+
+    pub(super) fn may_be_zero(self) -> Self {
+        Self { may_be_zero: true, ..self }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn spread(self, spread: impl Into<String>) -> Self {
@@ -103,7 +122,9 @@ impl Figures {
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
         let cores = thread::available_parallelism().map_or(0, usize::from);
         let machine = format!("{}, {cores} cores", model.trim_start_matches(['\t', ' ', ':']));
-        ensure!(rows.iter().all(|row| row.value > 0.0), "a figure is not positive");
+        for row in &rows {
+            ensure!(row.value.is_finite() && (row.value > 0.0 || row.may_be_zero), "not positive: {}", row.name);
+        }
         let group = Group { command: command.to_owned(), commit, date, machine, rounds_per_ms: speed, rows };
         self.groups.insert(name.to_owned(), group);
         Ok(())
@@ -118,9 +139,16 @@ impl Figures {
             let Group { command, commit, date, machine, rows, .. } = group;
             writeln!(page, "\n## {}{}\n", name[..1].to_uppercase(), &name[1..])?;
             writeln!(page, "`{command}`. Machine: {machine}. Date: {date}. Commit: {commit}.\n")?;
-            page.push_str("| figure | value | spread | goal |\n|---|---|---|---|\n");
+            let others = rows.iter().any(|row| !row.beside.is_empty());
+            let (head, line) = if others { (" published by others |", "---|") } else { ("", "") };
+            writeln!(page, "| figure | value | spread | goal |{head}\n|---|---|---|---|{line}")?;
             for row in rows {
-                writeln!(page, "| {} | {:.2} {} | {} | {} |", row.name, row.value, row.unit, row.spread, row.goal)?;
+                let beside = if others { format!(" {} |", row.beside) } else { String::new() };
+                writeln!(
+                    page,
+                    "| {} | {:.2} {} | {} | {} |{beside}",
+                    row.name, row.value, row.unit, row.spread, row.goal
+                )?;
             }
         }
         if let Ok(notes) = fs::read_to_string(root.join(NOTES)) {
@@ -195,6 +223,17 @@ mod tests {
         assert!(committed.compare("g", 500.0, &[time(200.0)]).is_ok());
         assert!(committed.compare("g", 500.0, &[time(201.0)]).is_err());
         assert!(committed.compare("g", 2_000.0, &[time(100.0)]).is_ok());
+    }
+
+    #[test]
+    fn a_count_may_be_zero_and_a_figure_that_was_not_measured_may_not() {
+        let root = crate::process::root().unwrap();
+        let mut figures = figures(Vec::new());
+        let mut set = |row: Row| figures.set(&root, "g", "c", 1.0, vec![row]);
+        assert!(set(Row::new("false slashes", 0.0, "units").may_be_zero()).is_ok());
+        assert!(set(Row::new("slower", -0.2, "%").may_be_zero()).is_ok());
+        assert!(set(rate(0.0)).is_err());
+        assert!(set(Row::new("slower", f64::NAN, "%").may_be_zero()).is_err());
     }
 
     #[test]

@@ -280,6 +280,7 @@ impl Course {
         };
         let mut worker = session.worker_pid();
         book.owner.worker(worker);
+        tracing::info!(order = %self.order, "run begins");
         let (mut saved, mut deaths) = (Instant::now(), 0_u32);
         while let Some((unit, name)) = self.next_run() {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;

@@ -1,0 +1,98 @@
+//! The list of attacks (docs/attacks.md): every row that must be there is, and every test that a row names exists.
+
+use eyre::{Context as _, Result};
+use std::{fs, path::Path};
+
+const PAGE: &str = "docs/attacks.md";
+/// The attacks that must have a row.
+const ROWS: [&str; 24] = [
+    "junk, cheaper precision, smaller model",
+    "copy another's result",
+    "predict the sample, grind",
+    "abort when drawn",
+    "one slash, big batch",
+    "build trust, then leave",
+    "lazy checker",
+    "provider = checker",
+    "self-conviction",
+    "bad program",
+    "withheld input",
+    "refused pay",
+    "wrong input hash",
+    "dust orders",
+    "order floods",
+    "customer gains from slashing",
+    "newcomers and Sybils in probation",
+    "chaos, other hardware",
+    "griefing by appeals, accusations",
+    "self-dealing for reputation",
+    "beacon partial for a height that is not final",
+    "beacon partial of another chain",
+    "beacon partial replayed",
+    "beacon partial withheld by f members",
+];
+
+/// Adds what is wrong with the list.
+pub(crate) fn check(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    let page = fs::read_to_string(root.join(PAGE)).wrap_err_with(|| format!("cannot read {PAGE}"))?;
+    findings.extend(faults(&page, |path| fs::read_to_string(root.join(path)).ok()));
+    Ok(())
+}
+
+fn faults(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let rows: Vec<Vec<&str>> = page
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
+        .collect();
+    let row = |name: &str| rows.iter().find(|cells| cells.first().is_some_and(|first| *first == name));
+    let mut faults = Vec::new();
+    for name in ROWS {
+        let Some(cells) = row(name) else {
+            faults.push(format!("{PAGE}: no row for the attack `{name}`"));
+            continue;
+        };
+        let tests: Vec<&str> = cells.get(2).copied().unwrap_or_default().split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            faults.push(format!("{PAGE}: the attack `{name}` has no test"));
+        }
+        faults.extend(tests.into_iter().filter_map(|test| missing(test, &read)));
+    }
+    faults
+}
+
+/// What is wrong with `FILE::NAME`, if anything is.
+fn missing(test: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let Some((path, name)) = test.split_once("::") else {
+        return Some(format!("{PAGE}: `{test}` is not FILE::NAME"));
+    };
+    let Some(text) = read(path) else { return Some(format!("{PAGE}: there is no file {path}")) };
+    // A test, or a row of the simulation.
+    let forms = [format!("fn {name}("), format!("function {name}("), format!("\"{name}\"")];
+    (!forms.iter().any(|form| text.contains(form))).then(|| format!("{PAGE}: {path} has no `{name}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_and_a_test_that_are_missing_are_found() {
+        let whole: String = ROWS.iter().map(|name| format!("| {name} | why | `a.rs::it_holds` |\n")).collect();
+        let read = |path: &str| (path == "a.rs").then(|| "fn it_holds() {} \"a row\"".to_owned());
+        assert_eq!(faults(&whole, read), Vec::<String>::new());
+        let less = whole.replacen("| lazy checker |", "| busy checker |", 1);
+        assert_eq!(faults(&less, read).len(), 1);
+        for (bad, why) in [
+            ("`a.rs::it_hold`", "has no"),
+            ("`b.rs::it_holds`", "no file"),
+            ("`a.rs`", "not FILE::NAME"),
+            ("none", "no test"),
+        ] {
+            let page = whole.replacen("`a.rs::it_holds`", bad, 1);
+            let found = faults(&page, read);
+            assert!(found.len() == 1 && found.iter().all(|fault| fault.contains(why)), "{bad}: {found:?}");
+        }
+        assert!(missing("a.rs::a row", read).is_none());
+    }
+}

@@ -1,0 +1,479 @@
+//! `cargo xtask sim --calibrate`: the same orders, kills and restarts by real processes on a real network and by the simulator, side by side.
+//!
+//! # Design
+//! Two phases on one network of four validators with 24 providers. First single orders, one after the other: what each step of them takes is what the
+//! simulator is given, and nothing else. Then the plan of `keystead-sim-market`: orders that arrive at random, providers that are wrong in one unit, and
+//! kills. The error of the simulator is that of the second phase.
+//!
+//! # Invariants
+//! No process outlives this task. A run that lost an order fails.
+
+use super::Length;
+use crate::{
+    network::Network,
+    parties::{Customer, Micros, Offer, Provider, Ran, cpu_of_machine, ms, must_say, now, proteins},
+    process::{build_workspace, quiet, show},
+};
+use eyre::{Context as _, Result, ensure, eyre};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Block interval, ms: the default.
+const INTERVAL_MS: u64 = 200;
+const VALIDATORS: usize = 4;
+/// The ten funded test accounts are the customers.
+const CUSTOMERS: u32 = 10;
+/// No order takes longer, kills and queues included.
+const ORDER_MAX: Duration = Duration::from_secs(300);
+/// How long the whole plan may take.
+const PLAN_MAX: Duration = Duration::from_secs(1_200);
+const POLL: Duration = Duration::from_millis(2);
+/// Residues of a sequence: a pair makes a unit of its own, as two pairs have more cells than a unit may.
+const RESIDUES: usize = 720;
+/// The machine's load without orders is measured over this.
+const STILL: Duration = Duration::from_secs(10);
+/// How far the prediction may be off: the goal.
+pub(super) const GOAL_PERCENT: f64 = 15.0;
+
+/// What is run. The words are those of `keystead-sim-market plan`.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shape {
+    seed: u64,
+    providers: u32,
+    faulty: u32,
+    orders: u32,
+    orders_per_second: f64,
+    kills: u32,
+    customers: u32,
+    units: u32,
+    sample: u32,
+}
+
+/// 24 providers; a quarter of them wrong, half of whose wrong units a sample holds.
+const FULL: Shape = Shape {
+    seed: 20_261_128,
+    providers: 24,
+    faulty: 8,
+    orders: 300,
+    orders_per_second: 0.8,
+    kills: 20,
+    customers: CUSTOMERS,
+    units: 96,
+    sample: 48,
+};
+/// Shows that it works.
+const QUICK: Shape = Shape { providers: 4, faulty: 1, orders: 12, kills: 2, ..FULL };
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Plan {
+    shape: Shape,
+    gap_ms: u64,
+    orders: Vec<Arrival>,
+    kills: Vec<Arrival>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Arrival {
+    at_ms: u64,
+    provider: usize,
+}
+
+/// What single orders took, ms each.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Measured {
+    cores: f64,
+    background_cores: f64,
+    order_cpu_ms: f64,
+    place: Vec<f64>,
+    lease: Vec<f64>,
+    open: Vec<f64>,
+    work: Vec<f64>,
+    commit: Vec<f64>,
+    deliver: Vec<f64>,
+    finish: Vec<f64>,
+    restart: Vec<f64>,
+}
+
+#[derive(Serialize)]
+struct Question<'q> {
+    plan: &'q Plan,
+    measured: &'q Measured,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Prediction {
+    plays: u64,
+    wait_p50: f64,
+    wait_p99: f64,
+    whole_p50: f64,
+    whole_p99: f64,
+    caught: f64,
+    lost: u64,
+    load: f64,
+}
+
+/// What the real run gave, ms.
+#[derive(Debug, Default)]
+struct Real {
+    waits: Vec<f64>,
+    wholes: Vec<f64>,
+    wrong: u32,
+    caught: u32,
+    load: f64,
+    kills: usize,
+}
+
+/// Runs everything; gives the section of the page.
+pub(super) fn run(root: &Path, length: Length) -> Result<String> {
+    let debug = build_workspace(root)?;
+    let (shape, singles) = match length {
+        Length::Full => (FULL, 30),
+        Length::Short => (QUICK, 3),
+    };
+    let simulator = debug.join("keystead-sim-market");
+    let folder = tempfile::Builder::new().prefix("keystead-calibrate-").tempdir()?;
+    let plan: Plan = ask(&simulator, "plan", folder.path(), &shape)?;
+    let mut stage = Stage::open(&debug.join("keystead"), folder.path().to_owned(), shape)?;
+    let measured = stage.measure(singles)?;
+    let real = stage.play(&plan)?;
+    drop(stage);
+    let prediction: Prediction =
+        ask(&simulator, "predict", folder.path(), &Question { plan: &plan, measured: &measured })?;
+    Ok(section(&plan, &measured, &real, &prediction))
+}
+
+/// A question to the simulator, and its answer.
+fn ask<A: for<'de> Deserialize<'de>>(
+    simulator: &Path,
+    command: &str,
+    folder: &Path,
+    question: &impl Serialize,
+) -> Result<A> {
+    let file = folder.join(format!("{command}.json"));
+    fs::write(&file, serde_json::to_vec(question)?)?;
+    let mut command = Command::new(simulator);
+    command.arg(file.file_stem().unwrap_or_default()).arg(&file);
+    println!("$ {}", show(&command));
+    let answer = quiet(&mut command).ok_or_else(|| eyre!("`{}` failed: run it to see why", show(&command)))?;
+    serde_json::from_str(&answer).wrap_err("the simulator's answer has another form")
+}
+
+/// A provider's place, and the process that runs in it now.
+struct Place {
+    folder: PathBuf,
+    account: String,
+    faulty: bool,
+    process: Option<Provider>,
+}
+
+struct Stage {
+    keystead: PathBuf,
+    folder: PathBuf,
+    shape: Shape,
+    network: Network,
+    places: Vec<Place>,
+}
+
+impl Stage {
+    /// The network, and all providers ready.
+    fn open(keystead: &Path, folder: PathBuf, shape: Shape) -> Result<Self> {
+        let accounts = wallets(keystead, &folder, shape.providers)?;
+        let network = Network::start_funded(keystead, VALIDATORS, INTERVAL_MS, &accounts)?;
+        let place = |(number, account): (u32, String)| Place {
+            folder: place_of(&folder, number),
+            account,
+            faulty: number < shape.faulty,
+            process: None,
+        };
+        let places = (0..).zip(accounts).map(place).collect();
+        let mut stage = Self { keystead: keystead.to_owned(), folder, shape, network, places };
+        proteins(&stage.folder.join("q.faa"), 1, RESIDUES)?;
+        proteins(&stage.folder.join("t.faa"), usize::try_from(shape.units)?, RESIDUES)?;
+        for number in 0..stage.places.len() {
+            stage.start(number)?;
+            stage.process(number)?.ready()?;
+        }
+        println!("{} providers take orders", stage.places.len());
+        Ok(stage)
+    }
+
+    fn place(&mut self, number: usize) -> Result<&mut Place> {
+        self.places.get_mut(number).ok_or_else(|| eyre!("no provider {number}"))
+    }
+
+    fn process(&mut self, number: usize) -> Result<&mut Provider> {
+        let process = self.place(number)?.process.as_mut();
+        process.ok_or_else(|| eyre!("provider {number} does not run"))
+    }
+
+    fn start(&mut self, number: usize) -> Result<()> {
+        let (url, keystead) = (self.network.url(0)?, self.keystead.clone());
+        let place = self.place(number)?;
+        let mut more = vec!["--compute".to_owned(), "always".to_owned()];
+        if place.faulty {
+            more.extend(["--fault-seed".to_owned(), number.to_string()]);
+        }
+        let offer = Offer { keystead: &keystead, url: &url, account: None, more };
+        place.process = Some(Provider::spawn(&offer, &place.folder)?);
+        Ok(())
+    }
+
+    /// An order of so many units for a provider, by one of the customers. Pairs that score low: their records are bare scores, whose error only the
+    /// sample can see.
+    fn order(&mut self, number: usize, customer: u32, name: &str) -> Result<Customer> {
+        let file = |name: &str| self.folder.join(format!("{name}.faa")).display().to_string();
+        let mut command = Command::new(&self.keystead);
+        command.args(["run", "align", "--set", "cells-per-unit=1000000", "--set", "score-min=1000000"]);
+        command.arg(format!("--input=queries={}", file("q"))).arg(format!("--input=targets={}", file("t")));
+        command.args(["--sample", &self.shape.sample.to_string(), "--rpc", &self.network.url(0)?]);
+        command.args(["--dev-account", &customer.to_string(), "--out"]).arg(self.folder.join(name));
+        let account = self.place(number)?.account.clone();
+        command.args(["--provider", &account]);
+        Customer::spawn(command)
+    }
+
+    /// Single orders, to providers in turn.
+    fn measure(&mut self, orders: u32) -> Result<Measured> {
+        let cores = thread::available_parallelism()?.get() as f64;
+        let mut measured = Measured { cores, ..Measured::default() };
+        // The measurement itself is a span of time.
+        let (before, start) = (cpu_of_machine()?, Instant::now());
+        thread::sleep(STILL);
+        measured.background_cores = (cpu_of_machine()? - before) / start.elapsed().as_secs_f64();
+        let (before, start) = (cpu_of_machine()?, Instant::now());
+        for number in 0..orders {
+            let provider = usize::try_from(number.checked_rem(self.shape.providers).unwrap_or_default())?;
+            let customer = self.order(provider, 0, &format!("single-{number}"))?;
+            let ran = customer.finish(ORDER_MAX)?;
+            let steps = self.steps(provider, &ran)?;
+            let lists = [
+                &mut measured.place,
+                &mut measured.lease,
+                &mut measured.open,
+                &mut measured.work,
+                &mut measured.commit,
+                &mut measured.deliver,
+                &mut measured.finish,
+            ];
+            lists.into_iter().zip(steps.windows(2)).for_each(|(list, pair)| {
+                if let [from, to] = pair {
+                    list.push(ms(*from, *to));
+                }
+            });
+        }
+        let used = cpu_of_machine()? - before - measured.background_cores * start.elapsed().as_secs_f64();
+        let work: f64 = measured.work.iter().sum();
+        measured.order_cpu_ms = ((used * 1_000.0 - work) / f64::from(orders)).max(0.0);
+        for number in 0..self.places.len().min(5) {
+            self.process(number)?.kill();
+            let begun = now();
+            self.start(number)?;
+            self.process(number)?.ready()?;
+            measured.restart.push(ms(begun, now()));
+        }
+        println!("measured: {}", serde_json::to_string(&measured)?);
+        Ok(measured)
+    }
+
+    /// The moments of an order: begun, placed, leased, runs, run finished, committed, delivered, ended.
+    fn steps(&mut self, provider: usize, ran: &Ran) -> Result<[Micros; 8]> {
+        let ((placed, order), log) = (ran.placed()?, self.process(provider)?.log()?);
+        let said = |words: &str| must_say(&log, words, order);
+        Ok([
+            ran.begun,
+            placed,
+            said("order leased")?,
+            said("run begins")?,
+            said("run finished")?,
+            said("result committed")?,
+            said("result delivered")?,
+            ran.ended,
+        ])
+    }
+
+    /// The plan by real processes.
+    fn play(&mut self, plan: &Plan) -> Result<Real> {
+        let mut real = Real::default();
+        let (begin, before) = (Instant::now(), cpu_of_machine()?);
+        let due = |at_ms: u64| begin.elapsed() >= Duration::from_millis(at_ms);
+        let (mut orders, mut kills) = (plan.orders.iter().enumerate().peekable(), plan.kills.iter().peekable());
+        let mut free: Vec<u32> = (0..self.shape.customers).collect();
+        let mut under_way: Vec<(usize, u32, Customer)> = Vec::new();
+        let mut away: Vec<(usize, Duration)> = Vec::new();
+        let mut ended: Vec<(usize, Ran)> = Vec::new();
+        while orders.peek().is_some() || !under_way.is_empty() {
+            ensure!(begin.elapsed() < PLAN_MAX, "the plan did not end within {PLAN_MAX:?}: {} orders did", ended.len());
+            while let Some(kill) = kills.next_if(|kill| due(kill.at_ms)) {
+                // One that is away already dies no second time.
+                if !away.iter().any(|(number, _)| *number == kill.provider)
+                    && self.process(kill.provider)?.is_ready()?
+                {
+                    self.process(kill.provider)?.kill();
+                    let gap = Duration::from_millis(plan.gap_ms);
+                    away.push((kill.provider, begin.elapsed().saturating_add(gap)));
+                    real.kills = real.kills.saturating_add(1);
+                }
+            }
+            if let Some(at) = away.iter().position(|(_, back)| begin.elapsed() >= *back) {
+                let (number, _) = away.swap_remove(at);
+                self.start(number)?;
+            }
+            if orders.peek().is_some_and(|(_, order)| due(order.at_ms))
+                && let Some(customer) = free.pop()
+                && let Some((number, order)) = orders.next()
+            {
+                let process = self.order(order.provider, customer, &format!("order-{number}"))?;
+                under_way.push((order.provider, customer, process));
+            }
+            if let Some(at) = first_ended(&mut under_way)? {
+                let (provider, customer, process) = under_way.swap_remove(at);
+                free.push(customer);
+                ended.push((provider, process.finish(ORDER_MAX)?));
+            }
+            thread::sleep(POLL);
+        }
+        real.load = (cpu_of_machine()? - before)
+            / begin.elapsed().as_secs_f64()
+            / thread::available_parallelism()?.get() as f64;
+        for (provider, ran) in &ended {
+            self.count(&mut real, *provider, ran)?;
+        }
+        Ok(real)
+    }
+
+    /// Adds an order that ended.
+    fn count(&mut self, real: &mut Real, provider: usize, ran: &Ran) -> Result<()> {
+        let (_, order) = ran.placed()?;
+        let log = self.process(provider)?.log()?;
+        real.waits.push(ms(ran.begun, must_say(&log, "run begins", order)?));
+        real.wholes.push(ms(ran.begun, ran.ended));
+        let faulty = self.place(provider)?.faulty;
+        let rejected = ran.text().contains("is rejected");
+        real.wrong = real.wrong.saturating_add(u32::from(faulty));
+        real.caught = real.caught.saturating_add(u32::from(faulty && rejected));
+        ensure!(ran.status.success() || (faulty && rejected), "an order was lost:\n{}", ran.text());
+        Ok(())
+    }
+}
+
+fn first_ended(under_way: &mut [(usize, u32, Customer)]) -> Result<Option<usize>> {
+    for (at, (_, _, process)) in under_way.iter_mut().enumerate() {
+        if process.has_ended()? {
+            return Ok(Some(at));
+        }
+    }
+    Ok(None)
+}
+
+fn place_of(folder: &Path, number: u32) -> PathBuf {
+    folder.join(format!("provider-{number}"))
+}
+
+/// Makes the wallets of the providers: each says its address when it finds that it has no money, on a network that is for nothing else.
+fn wallets(keystead: &Path, folder: &Path, providers: u32) -> Result<Vec<String>> {
+    let network = Network::start(keystead, 1, INTERVAL_MS)?;
+    let url = network.url(0)?;
+    let mut accounts = Vec::new();
+    for number in 0..providers {
+        let mut command = Command::new(keystead);
+        command.args(["provide", "--rpc", &url, "--dir"]).arg(place_of(folder, number));
+        let output = command.output().wrap_err_with(|| format!("cannot start `{}`", show(&command)))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let account = text.lines().find_map(|line| line.strip_prefix("A new wallet for this provider: "));
+        let account = account.and_then(|rest| rest.split(' ').next());
+        accounts.push(account.ok_or_else(|| eyre!("a provider made no wallet:\n{text}"))?.to_owned());
+    }
+    Ok(accounts)
+}
+
+/// A quantile as the simulator takes it.
+fn at(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let last = sorted.len().saturating_sub(1) as f64;
+    // LOSSY: an index of a short list.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let index = (last * share).round() as usize;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+/// How far a prediction is off, percent of what was measured.
+fn error(real: f64, predicted: f64) -> f64 {
+    (predicted - real) / real.max(f64::MIN_POSITIVE) * 100.0
+}
+
+fn section(plan: &Plan, measured: &Measured, real: &Real, prediction: &Prediction) -> String {
+    let Shape { seed, providers, faulty, orders, orders_per_second, units, sample, .. } = plan.shape;
+    let share = f64::from(real.caught) / f64::from(real.wrong.max(1));
+    let sigma = (prediction.caught * (1.0 - prediction.caught) / f64::from(real.wrong.max(1))).sqrt();
+    let rows = [
+        ("start of the command to the first unit, p50, ms", at(&real.waits, 0.5), prediction.wait_p50),
+        ("start of the command to the first unit, p99, ms", at(&real.waits, 0.99), prediction.wait_p99),
+        ("start of the command to its end, p50, ms", at(&real.wholes, 0.5), prediction.whole_p50),
+        ("start of the command to its end, p99, ms", at(&real.wholes, 0.99), prediction.whole_p99),
+        ("share of the processors in use, %", real.load * 100.0, prediction.load * 100.0),
+        ("wrong units caught, % of orders", share * 100.0, prediction.caught * 100.0),
+    ];
+    let mut text = format!(
+        "{orders} orders of {units} units at {orders_per_second} a second to {providers} real providers on {} cores, {faulty} of them wrong in one unit of every order, \
+         of which a sample of {sample} is run again; {} kills (kill -9, a second, a new start); {VALIDATORS} validators. Seed {seed}; the prediction is of {} plays. \
+         Orders lost: 0 and {}.\n\n",
+        measured.cores, real.kills, prediction.plays, prediction.lost
+    );
+    text.push_str("| | real | simulated | error |\n|---|---|---|---|\n");
+    for (name, real, predicted) in rows {
+        text.push_str(&format!("| {name} | {real:.1} | {predicted:.1} | {:+.1} % |\n", error(real, predicted)));
+    }
+    text.push_str(&format!(
+        "\nOf {} wrong orders, one sigma of the share caught is {:.1} points.\n",
+        real.wrong,
+        sigma * 100.0
+    ));
+    text.push_str(
+        "\nGiven to the simulator, of single orders on the idle network (p50, p95):\n\n| step | ms |\n|---|---|\n",
+    );
+    let steps = [
+        ("start of the command to the order's block", &measured.place),
+        ("to the lease's block", &measured.lease),
+        ("to the warm worker", &measured.open),
+        ("all units", &measured.work),
+        ("to the commitment's block", &measured.commit),
+        ("to the delivery's block", &measured.deliver),
+        ("fetch, check, accept", &measured.finish),
+        ("start of a provider", &measured.restart),
+    ];
+    for (name, list) in steps {
+        text.push_str(&format!("| {name} | {:.0}, {:.0} |\n", at(list, 0.5), at(list, 0.95)));
+    }
+    text.push_str(&format!(
+        "| processor time of an order beside its units | {:.0} |\n| processors in use without orders | {:.2} of {} |\n",
+        measured.order_cpu_ms, measured.background_cores, measured.cores
+    ));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_has_a_sign_and_quantiles_are_those_of_the_simulator() {
+        assert!((error(200.0, 230.0) - GOAL_PERCENT).abs() < 1e-9);
+        assert!((error(200.0, 170.0) + GOAL_PERCENT).abs() < 1e-9);
+        assert!(
+            (at(&[3.0, 1.0, 2.0], 0.5) - 2.0).abs() < f64::EPSILON
+                && (at(&[3.0, 1.0], 0.99) - 3.0).abs() < f64::EPSILON
+        );
+    }
+}

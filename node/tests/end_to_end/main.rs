@@ -43,5 +43,6 @@ mod proofs;
 mod recipes;
 mod sender;
 mod snapshot;
+mod touchstone;
 mod traffic;
 mod websocket;

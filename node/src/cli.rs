@@ -2,10 +2,12 @@
 
 mod bench;
 mod market;
+mod proof;
 mod recipe;
 
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
+pub(crate) use proof::{Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -73,6 +75,13 @@ pub(crate) enum Command {
     Provide(Provide),
     /// Write the file by which the system starts the provider: systemd, launchd or the task scheduler of Windows.
     Service(Service),
+    /// Show what this machine can prove about its hardware, or check what a provider has published.
+    ///
+    /// Each device fills its memory with a chain of matrix products and shows that the work was done and the words are there; see
+    /// specs/0010-capability.md. Without `--verify` nothing leaves this machine.
+    ///
+    /// Exit code 0: proved. 1: not proved, or it cannot be checked now.
+    Prove(Prove),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
     /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
@@ -401,6 +410,12 @@ pub(crate) struct Provide {
     /// Most bytes to keep of customers' inputs and outputs, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
     pub(crate) store: u64,
+    /// When to prove this machine's hardware to checkers whom the network draws: `auto` before the first order and whenever the network asks, if
+    /// there is anybody who could check it; `always`; `never`.
+    #[arg(long, value_name = "WHEN", default_value = "auto", overrides_with = "prove")]
+    pub(crate) prove: ProveWhen,
+    #[command(flatten)]
+    pub(crate) proving: Proving,
     /// Whether work may run: `auto` as the preferences in `owner.toml` say, `always` on a machine that is for nothing else, `never`. Kept in
     /// the folder [default: what was said last, `auto` at first].
     #[arg(long, value_name = "MODE")]

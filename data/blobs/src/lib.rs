@@ -22,6 +22,7 @@ mod inquiry;
 mod limits;
 mod outline;
 mod provider;
+mod question;
 pub mod seal;
 pub mod store;
 mod transfer;
@@ -34,11 +35,12 @@ pub use error::{SessionError, Unavailable, Violation};
 pub use hash::Hash;
 pub use inquiry::{Availability, INQUIRY_ALPN, Inform, Inquiries, Inquiry, QUESTIONS_MAX, RECORD_BYTES_MAX, State};
 pub use limits::{
-    ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX,
-    WINDOW_BYTES,
+    ALPN, ANSWER_BYTES_MAX, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, QUESTION_ALPN,
+    REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX, WINDOW_BYTES,
 };
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
 pub use provider::{Acceptor, Authorise, Ended, Guest, Handler, Job, Server, serve, serve_with};
+pub use question::{Answer, Question, Questions, ask};
 pub use store::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, MemoryStore, StoreError};
 pub use transfer::{Fetched, Sent, Want};
 pub use wire::{Delivery, Failure, FailureCode, Hello, Parties, Progress, Reason, Refusal, RefusalCode, hello_digest};

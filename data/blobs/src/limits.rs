@@ -7,12 +7,21 @@ use crate::store::BLOB_BYTES_MAX;
 /// Name of the session protocol in the TLS handshake. A change that is not understood by both sides is a new name.
 pub const ALPN: &[u8] = b"keystead/job/1";
 
+/// Name of the protocol of questions in the TLS handshake. Spec: specs/0005-transfer.md §9.
+pub const QUESTION_ALPN: &[u8] = b"keystead/ask/1";
+
 /// Largest message in bytes (inclusive), kind and body: a job specification with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Largest job specification in bytes (inclusive). Version 1 has under 1 KiB; bulk data are blobs.
 pub const JOB_BYTES_MAX: usize = 32 * 1024;
 /// Largest credential in bytes (inclusive): room for a contract account's signature, a wallet's has 65.
 pub const CREDENTIAL_BYTES_MAX: usize = 1024;
+/// Longest answer to a question in bytes (inclusive): a published proof of hardware with the largest rows.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Answers given at once: each may hold so many bytes in memory.
+pub(crate) const ANSWERS_MAX: usize = 4;
+/// From a standing connection to the end of the answer.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
 /// Longest reason text in bytes (inclusive): a sentence for a log line.
 pub const REASON_BYTES_MAX: usize = 256;
 /// Most blobs that one want may list. Bounds the message to 12 KiB; longer lists become several wants.

@@ -14,6 +14,7 @@ mod import;
 mod init;
 #[cfg(feature = "validator")]
 mod node;
+mod prove;
 mod provide;
 mod recipe;
 mod run;
@@ -58,6 +59,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Verify(options) => verify::run(&options),
         Command::Provide(options) => provide::run(&options),
         Command::Service(options) => service::run(&options),
+        Command::Prove(options) => prove::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Statement(options) => statement::run(&options),
         Command::WhyNot(options) => why_not::run(&options),

@@ -139,8 +139,17 @@ impl Account {
 
     /// Reads a contract at the newest block.
     pub(crate) async fn read<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return> {
+        self.read_of(to, call, json!("latest")).await
+    }
+
+    /// Reads a contract as it was after a block.
+    pub(crate) async fn read_at<C: SolCall>(&self, to: Address, call: &C, height: u64) -> Result<C::Return> {
+        self.read_of(to, call, json!(format!("{height:#x}"))).await
+    }
+
+    async fn read_of<C: SolCall>(&self, to: Address, call: &C, block: Value) -> Result<C::Return> {
         let request = json!({"from": self.address(), "to": to, "data": hex::encode_prefixed(call.abi_encode())});
-        let answer = self.client.call("eth_call", json!([request, "latest"])).await.map_err(explain)?;
+        let answer = self.client.call("eth_call", json!([request, block])).await.map_err(explain)?;
         let bytes: Bytes = serde_json::from_value(answer).wrap_err("the answer is not bytes")?;
         C::abi_decode_returns(&bytes).wrap_err_with(|| format!("{to} answered {} in another form", C::SIGNATURE))
     }

@@ -25,4 +25,5 @@ pub(crate) mod provider;
 pub(crate) mod recipe;
 pub(crate) mod revert;
 pub(crate) mod statement;
+pub(crate) mod touchstone;
 pub(crate) mod wallet;

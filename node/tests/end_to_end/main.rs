@@ -44,5 +44,6 @@ mod proofs;
 mod recipes;
 mod sender;
 mod snapshot;
+mod touchstone;
 mod traffic;
 mod websocket;

@@ -74,6 +74,9 @@ impl Provider {
                 "provide",
                 "--compute",
                 "always",
+                // Tests of the proof say otherwise; the last one counts.
+                "--prove",
+                "never",
                 "--dev-account",
                 &account.to_string(),
                 "--price",

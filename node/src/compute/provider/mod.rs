@@ -18,6 +18,7 @@ mod desk;
 mod fault;
 mod offering;
 mod owner;
+mod proving;
 mod record;
 mod self_test;
 mod session;

@@ -38,6 +38,8 @@ use tokio::sync::watch as channel;
 /// The owner's preferences, in the provider's folder.
 pub(super) const PREFERENCES_FILE: &str = "owner.toml";
 const STATUS_FILE: &str = "owner-status.json";
+/// Processes of ours that are remembered at once.
+const WORKERS_MAX: usize = 64;
 /// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
 const JITTER_MS_MAX: u64 = 20_000;
 
@@ -170,6 +172,26 @@ impl Owner {
         if !self.dedicated.load(Ordering::Relaxed) {
             tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
         }
+    }
+}
+
+impl Owner {
+    fn also(workers: &Mutex<Vec<u32>>, dedicated: &AtomicBool, process: u32) {
+        let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of earlier proofs are gone; a few numbers too many do no harm.
+        if workers.len() >= WORKERS_MAX {
+            workers.clear();
+        }
+        workers.push(process);
+        if !dedicated.load(Ordering::Relaxed) {
+            tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
+        }
+    }
+
+    /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
+    pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
+        let (workers, dedicated) = (Arc::clone(&self.workers), Arc::clone(&self.dedicated));
+        Arc::new(move |process| Self::also(&workers, &dedicated, process))
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     fault::Fault,
     offering::{Offering, Reached},
     owner::{self, Owner},
+    proving,
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
@@ -15,14 +16,21 @@ use super::{
 use crate::{
     cli::Provide,
     client::Client,
-    compute::{account::Account, amount::kst, files, market::Market, wallet},
+    compute::{
+        account::Account,
+        amount::kst,
+        files,
+        market::Market,
+        touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
+        wallet,
+    },
     digits::hex_array,
 };
 use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
-    BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, SecretKey,
-    serve_with,
+    Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits,
+    Questions, SecretKey, serve_with,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -77,6 +85,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         options.dir.join(owner::PREFERENCES_FILE).display()
     ));
     let endpoint = endpoint(options).await?;
+    let account = Arc::clone(&market.account);
+    let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
     let offering = offering(options, market, &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
@@ -85,7 +95,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, fault);
-    serve_until_stopped(options, &book, &endpoint, store).await?;
+    serve_until_stopped(options, &book, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -137,6 +147,7 @@ async fn serve_until_stopped(
     book: &Arc<Book>,
     endpoint: &Endpoint,
     store: Arc<dyn BlobStore>,
+    mut keeper: Keeper,
 ) -> Result<()> {
     let (head, _) = book.market.account.head().await?;
     let place = Place::open(&options.dir, head)?;
@@ -144,11 +155,25 @@ async fn serve_until_stopped(
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let door = Door { book: Arc::clone(book), node: endpoint.id() };
+    let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
-    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, vec![Arc::new(desk)]);
+    let questions = Questions::new(Arc::new(Answers { shelf: Arc::clone(&shelf) }));
+    let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions)];
+    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, beside);
+    // Orders that are under way have the machine; the proof comes after them.
+    if book.open_orders().is_empty() {
+        proving::first(&book.owner, &mut keeper).await;
+    }
     // Only now, since whoever reads the register may come at once.
     book.offering.announce().await?;
     say("Stop with Ctrl-C.");
+    let chain = Chain { account: Arc::clone(&book.market.account) };
+    let checker = Checker::open(chain, endpoint.clone(), &options.dir).await?;
+    let proofs = [
+        tokio::spawn(proving::keep(Arc::clone(book), keeper)),
+        tokio::spawn(proving::tell(Arc::clone(book), shelf)),
+        tokio::spawn(checker.run()),
+    ];
     let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
     tokio::select! {
@@ -158,6 +183,8 @@ async fn serve_until_stopped(
     }
     say("Stopping: no new orders.");
     let open = book.stop().await;
+    // The checker signs nothing that it has not finished checking.
+    proofs.iter().for_each(tokio::task::JoinHandle::abort);
     server.shutdown().await;
     endpoint.close().await;
     if !matches!(timeout(PAUSE_MAX, book.market.pause()).await, Ok(Ok(_))) {

@@ -1,0 +1,115 @@
+//! The provider's part in the proof of hardware: before it earns, while it earns, and for others who do.
+
+use super::{book::Book, owner::Owner, self_test::Capability};
+use crate::{
+    cli::Provide,
+    compute::{
+        account::Account,
+        touchstone::{
+            chain::Chain,
+            keeper::{Keeper, stated},
+            measure::{Workshop, found},
+            shelf::Shelf,
+            words,
+        },
+    },
+};
+use eyre::Result;
+use keystead_job::Runtime;
+use keystead_runner::{Stop, WorkerCommand};
+use std::sync::Arc;
+
+/// Opens what an earlier process of this folder published.
+pub(super) fn open(
+    options: &Provide,
+    account: Arc<Account>,
+    command: &WorkerCommand,
+    capability: &Capability,
+    at_work: Arc<dyn Fn(u32) + Send + Sync>,
+) -> Result<Keeper> {
+    let shelf = Shelf::open(&options.dir, account.address(), account.chain_id())?;
+    let workshop = Workshop { command: command.clone(), stop: Stop::new(), at_work };
+    let found = found(&capability.tests);
+    let chain = Chain { account };
+    Ok(Keeper::new(chain, workshop, found, options.prove, options.proving.clone(), Arc::new(shelf)))
+}
+
+/// The proof before the first order. What stops it is said; orders are taken without it then, in probation lanes.
+pub(super) async fn first(owner: &Owner, keeper: &mut Keeper) {
+    let proof = async {
+        keeper.first().await.unwrap_or_else(|error| tracing::warn!("no proof of hardware: {error:#}"));
+    };
+    tokio::select! {
+        () = proof => {}
+        () = owner.until_forbidden(Runtime::Wasm1) => tracing::info!("the owner comes first: the proof of hardware is made later"),
+        () = owner.until_forbidden(Runtime::Wgsl1) => tracing::info!("the owner comes first: the proof of hardware is made later"),
+    }
+}
+
+/// Proves whenever that is needed, until the process stops. The owner comes first, and a job that runs is not disturbed.
+pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
+    let mut stopping = book.stopping.subscribe();
+    let keeping = async {
+        loop {
+            let failed = match once(&book, &mut keeper).await {
+                Ok(()) => false,
+                Err(error) => {
+                    tracing::warn!("no proof of hardware: {error:#}");
+                    true
+                }
+            };
+            Keeper::rest(failed).await;
+        }
+    };
+    tokio::select! {
+        () = keeping => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+}
+
+async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
+    let Some(height) = keeper.needed().await? else { return Ok(()) };
+    let Ok(_machine) = book.machine.acquire().await else { return Ok(()) };
+    for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
+        book.owner.until_allowed(runtime).await;
+    }
+    tokio::select! {
+        // Dropping the proof kills its workers.
+        proved = keeper.prove(height) => proved,
+        () = book.owner.until_forbidden(Runtime::Wasm1) => Err(eyre::eyre!("the owner came back; it is tried again later")),
+        () = book.owner.until_forbidden(Runtime::Wgsl1) => Err(eyre::eyre!("the owner came back; it is tried again later")),
+    }
+}
+
+/// Says what is proved as soon as enough checkers have stated it, for each round anew, and puts it into the record.
+pub(super) async fn tell(book: Arc<Book>, shelf: Arc<Shelf>) {
+    let mut stopping = book.stopping.subscribe();
+    let telling = async {
+        let mut told = None;
+        let mut news = shelf.news();
+        loop {
+            let Ok(statements) = stated(&shelf).await else { return };
+            if told.as_ref() != Some(&statements) {
+                for proved in shelf.proved() {
+                    let statement = proved.statement();
+                    let (device, height) = (statement.device, statement.height);
+                    tracing::info!(device, height, "proved: {}", words::bands(statement.bands));
+                }
+                match book.offering.replace_attested(statements.clone()).await {
+                    Ok(()) => {
+                        tracing::info!(statements = statements.len(), "the capability record shows what is proved")
+                    }
+                    Err(error) => tracing::warn!("the capability record does not show what is proved: {error:#}"),
+                }
+                told = Some(statements);
+            }
+            if news.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = telling => {}
+        _ = stopping.wait_for(|stopping| *stopping) => {}
+    }
+}

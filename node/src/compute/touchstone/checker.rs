@@ -1,0 +1,197 @@
+//! The other side: an account with seats checks the proofs for which it was drawn, and signs what holds.
+//!
+//! # Design
+//! Vectors of others on the chain say that a round may be complete. The beacon says who checks it. One round at a time is fetched, checked and signed;
+//! what cannot be fetched is tried again for a while, since a provider publishes a few blocks after its vectors. Whatever does not hold gets no
+//! signature and no accusation.
+
+use super::{
+    answers::{bring, fetch},
+    chain::{Chain, Vectors},
+    words,
+};
+use crate::compute::files;
+use alloy_primitives::FixedBytes;
+use eyre::{Context as _, Result, ensure, eyre};
+use keystead_blobs::Endpoint;
+use keystead_market::{
+    record::{Attested, Proved},
+    touchstone::round::{check, rows_height},
+};
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// How often the chain is asked for new vectors.
+const POLL: Duration = Duration::from_secs(1);
+/// Blocks asked for at once.
+const BLOCKS_MAX: u64 = 1_000;
+/// Rounds that wait to be checked; more are forgotten, oldest first: a missing statement accuses nobody.
+const WAITING_MAX: usize = 256;
+/// How long a round is tried.
+const TRIED_MAX: Duration = Duration::from_secs(300);
+/// How long after a failed try the next one comes.
+const AGAIN: Duration = Duration::from_secs(3);
+/// Vectors older than this many blocks are not looked for after a pause: their randomness may be gone.
+const BEHIND_MAX: u64 = 4_096;
+
+/// The checker of one account.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    chain: Chain,
+    endpoint: Endpoint,
+    path: PathBuf,
+    next: u64,
+    waiting: VecDeque<Task>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    vectors: Vectors,
+    since: Instant,
+    not_before: Instant,
+}
+
+impl Checker {
+    /// Goes on where the last process of this folder stopped, or at the head.
+    pub(crate) async fn open(chain: Chain, endpoint: Endpoint, folder: &Path) -> Result<Self> {
+        let path = folder.join("next-proof-block");
+        let (head, _) = chain.account.head().await?;
+        let kept = files::read(&path)?.and_then(|text| text.trim().parse().ok());
+        let next = kept.unwrap_or(head).clamp(head.saturating_sub(BEHIND_MAX), head.saturating_add(1));
+        Ok(Self { chain, endpoint, path, next, waiting: VecDeque::new() })
+    }
+
+    /// Checks for ever. Costs one question a second while the account has no seat.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if let Err(error) = self.look().await {
+                tracing::debug!(error = format!("{error:#}"), "cannot look for proofs to check, trying again");
+            }
+            self.work().await;
+            sleep(POLL).await;
+        }
+    }
+
+    /// Notes the rounds for which this account was drawn.
+    async fn look(&mut self) -> Result<()> {
+        let seated = self.chain.is_seated().await?;
+        // The checkers are drawn by the randomness of the block after.
+        let known = self.chain.newest_random().await?.saturating_sub(1);
+        while self.next <= known {
+            let last = known.min(self.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+            let found = if seated { self.chain.vectors_recorded(self.next, last).await? } else { Vec::new() };
+            for vectors in found {
+                if self.is_drawn(vectors).await? {
+                    self.note(vectors);
+                }
+            }
+            self.next = last.saturating_add(1);
+            files::replace(&self.path, self.next.to_string().as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn is_drawn(&self, vectors: Vectors) -> Result<bool> {
+        let me = self.chain.account.address();
+        if vectors.provider == me {
+            return Ok(false);
+        }
+        Ok(self.chain.checkers(vectors.provider, vectors.block).await?.contains(&me))
+    }
+
+    fn note(&mut self, vectors: Vectors) {
+        // Several devices in one block are one round.
+        if self
+            .waiting
+            .iter()
+            .any(|task| (task.vectors.provider, task.vectors.block) == (vectors.provider, vectors.block))
+        {
+            return;
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            self.waiting.pop_front();
+        }
+        let now = Instant::now();
+        self.waiting.push_back(Task { vectors, since: now, not_before: now });
+    }
+
+    /// Tries every round that waits once.
+    async fn work(&mut self) {
+        for _ in 0..self.waiting.len() {
+            let Some(mut task) = self.waiting.pop_front() else { return };
+            if Instant::now() < task.not_before {
+                self.waiting.push_back(task);
+                continue;
+            }
+            let Vectors { provider, .. } = task.vectors;
+            match self.check(task.vectors).await {
+                Ok(Checked::Stated(proved, taken)) => {
+                    for one in &proved {
+                        let statement = one.statement();
+                        let shown = words::bands(statement.bands);
+                        tracing::info!(%provider, device = statement.device, height = statement.height, taken, "proof of hardware checked: {shown}");
+                    }
+                }
+                Ok(Checked::Superseded) => {}
+                Ok(Checked::Refused(why)) => {
+                    tracing::info!(%provider, "proof of hardware does not hold, nothing is signed: {why}");
+                }
+                Err(error) if task.since.elapsed() < TRIED_MAX => {
+                    tracing::debug!(%provider, error = format!("{error:#}"), "a proof cannot be checked yet");
+                    task.not_before = Instant::now().checked_add(AGAIN).unwrap_or(task.not_before);
+                    self.waiting.push_back(task);
+                }
+                Err(error) => {
+                    tracing::info!(%provider, error = format!("{error:#}"), "proof of hardware was not checked");
+                }
+            }
+        }
+    }
+
+    /// Checks one round. An error means: not now.
+    async fn check(&self, vectors: Vectors) -> Result<Checked> {
+        let Vectors { provider, block } = vectors;
+        let endpoint = self.chain.listing(provider).await?;
+        let address = endpoint.parse().map_err(|error| eyre!("the provider's endpoint is none: {error}"))?;
+        let (published, answer_ms) = fetch(&self.endpoint, &address).await?;
+        ensure!(published.provider == provider, "what is published there is of {}", published.provider);
+        let facts = self.chain.facts(&published, answer_ms).await?;
+        let rows = rows_height(facts.recorded.iter().map(|entry| entry.vectors_block));
+        match rows.and_then(|rows| rows.checked_sub(1)) {
+            Some(last) if last == block => {}
+            // The events of a round's other devices draw nobody, and an older round was replaced.
+            Some(last) if last > block => return Ok(Checked::Superseded),
+            last => return Err(eyre!("what is published there is older: last={last:?} expected={block}")),
+        }
+        let me = self.chain.account.address();
+        let checked = tokio::task::spawn_blocking(move || check(&published, &facts, me)).await?;
+        let proved = match checked {
+            Ok(proved) => proved,
+            Err(why) => return Ok(Checked::Refused(why.to_string())),
+        };
+        let statements = proved.iter().map(|proved| self.sign(proved)).collect::<Result<Vec<Attested>>>()?;
+        let taken = bring(&self.endpoint, &address, &statements).await?;
+        Ok(Checked::Stated(proved, taken))
+    }
+
+    fn sign(&self, proved: &Proved) -> Result<Attested> {
+        let account = &self.chain.account;
+        ensure!(proved.statement().checker == account.address(), "a statement of somebody else");
+        let signature = account.sign(proved.statement().signing_hash(account.chain_id())).wrap_err("cannot state")?;
+        Ok(Attested::new(proved, FixedBytes::from(signature)))
+    }
+}
+
+/// What became of a round.
+enum Checked {
+    /// It holds, and the provider took so many statements.
+    Stated(Vec<Proved>, u8),
+    /// Another event is the one that counts.
+    Superseded,
+    /// It does not hold.
+    Refused(String),
+}

@@ -1,0 +1,243 @@
+//! Keeps this provider's proof as the network wants it: before the first order, when due, when the hardware changed.
+//!
+//! # Design
+//! [`need`] says, as a pure function, whether a proof is needed now and for which height; the loop does it and asks again. A proof has the machine to
+//! itself like a job: work and proof never disturb each other's time. The owner comes first: on their return the workers end at once, and the round is
+//! begun anew later, at another height.
+
+use super::{
+    chain::Chain,
+    measure::{Device, Found, Workshop, measure},
+    round,
+    shelf::Shelf,
+    words,
+};
+use crate::cli::{ProveWhen, Proving};
+use eyre::{Context as _, Result};
+use keystead_market::{
+    record::Attested,
+    touchstone::due::{epoch_height, is_due, quorum},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{Instant, sleep};
+
+/// How often it is asked whether a proof is needed.
+pub(crate) const POLL: Duration = Duration::from_secs(2);
+/// How long after a round that failed the next one begins; each costs two transactions a device.
+pub(crate) const AGAIN: Duration = Duration::from_secs(60);
+/// Rounds tried one after the other before the first order is taken without a proof.
+const FIRST_TRIES: u32 = 3;
+
+/// What the decision needs to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stand {
+    pub(crate) when: ProveWhen,
+    /// Somebody who could check it has a seat.
+    pub(crate) checkers: bool,
+    /// The devices are those that proved last.
+    pub(crate) same_devices: bool,
+    /// Height of the last proof.
+    pub(crate) proved: Option<u64>,
+    /// Newest height whose randomness is known.
+    pub(crate) newest: u64,
+    /// First height of the present epoch, if the provider is due in it.
+    pub(crate) due: Option<u64>,
+    /// Highest due height that was dealt with, one way or the other.
+    pub(crate) dealt_with: Option<u64>,
+}
+
+/// The height at which a proof is needed now; `None` if none is.
+pub(crate) fn need(stand: &Stand) -> Option<u64> {
+    let Stand { when, checkers, same_devices, proved, newest, due, dealt_with } = *stand;
+    let wanted = match when {
+        ProveWhen::Never => false,
+        ProveWhen::Always => true,
+        ProveWhen::Auto => checkers,
+    };
+    if !wanted || newest == 0 {
+        return None;
+    }
+    match due {
+        // Another height than the due one would not count as this epoch's, so a missed one is not made up for.
+        Some(height) if dealt_with < Some(height) && proved < Some(height) => Some(height),
+        _ if proved.is_none() || !same_devices => Some(newest),
+        _ => None,
+    }
+}
+
+/// Everything that a proof takes.
+pub(crate) struct Keeper {
+    pub(crate) chain: Chain,
+    pub(crate) workshop: Workshop,
+    pub(crate) found: Vec<Found>,
+    pub(crate) when: ProveWhen,
+    pub(crate) proving: Proving,
+    pub(crate) shelf: Arc<Shelf>,
+    devices: Vec<Device>,
+    dealt_with: Option<u64>,
+}
+
+impl Keeper {
+    pub(crate) const fn new(
+        chain: Chain,
+        workshop: Workshop,
+        found: Vec<Found>,
+        when: ProveWhen,
+        proving: Proving,
+        shelf: Arc<Shelf>,
+    ) -> Self {
+        Self { chain, workshop, found, when, proving, shelf, devices: Vec::new(), dealt_with: None }
+    }
+
+    /// Whether a proof is needed now, and for which height.
+    pub(crate) async fn needed(&mut self) -> Result<Option<u64>> {
+        if self.when == ProveWhen::Never || !self.chain.has_touchstone().await? {
+            return Ok(None);
+        }
+        let newest = self.chain.newest_random().await?;
+        let epoch = epoch_height(newest);
+        let due = match epoch {
+            Some(height) if self.dealt_with < Some(height) => {
+                let randomness = self.chain.randomness(height).await?;
+                let me = self.chain.account.address();
+                let due = randomness.is_some_and(|randomness| is_due(me, randomness));
+                // A process that starts in the middle of an epoch is late for it.
+                let late = self.dealt_with.is_none();
+                if !due || late {
+                    self.dealt_with = Some(height);
+                }
+                due.then_some(height).filter(|_| !late)
+            }
+            _ => None,
+        };
+        // Until the first epoch has passed there is nothing to be late for.
+        self.dealt_with = self.dealt_with.or(Some(0));
+        let stand = Stand {
+            when: self.when,
+            checkers: self.when == ProveWhen::Always || self.chain.has_checkers().await?,
+            same_devices: self.same_devices(),
+            proved: self.shelf.height(),
+            newest,
+            due,
+            dealt_with: self.dealt_with,
+        };
+        Ok(need(&stand))
+    }
+
+    /// Whether what was found at this start is what proved last.
+    fn same_devices(&self) -> bool {
+        let found =
+            self.found.iter().map(|found| (found.number, found.name.as_str(), self.proving.memory_mib(found.number)));
+        found.eq(self.shelf.devices().iter().map(Device::identity))
+    }
+
+    /// Looks at every device for a moment: what each takes on.
+    pub(crate) async fn measure(&mut self) -> Result<()> {
+        let mut devices = Vec::new();
+        for found in &self.found {
+            devices.push(measure(&self.workshop, found, &self.proving).await?);
+        }
+        self.devices = devices;
+        Ok(())
+    }
+
+    /// Proves for a height, and publishes.
+    pub(crate) async fn prove(&mut self, height: u64) -> Result<()> {
+        let start = Instant::now();
+        if self.dealt_with < Some(height) && epoch_height(height) == Some(height) {
+            self.dealt_with = Some(height);
+        }
+        if self.devices.is_empty() {
+            self.measure().await?;
+        }
+        // A due height is given; another one should be as new as possible.
+        let newest = self.chain.newest_random().await?;
+        let height = if epoch_height(height) == Some(height) { height } else { newest };
+        for device in &self.devices {
+            let Device { number, name, memory_mib, mop_per_s, .. } = device;
+            tracing::info!(
+                device = number,
+                name,
+                height,
+                "proving hardware: {memory_mib} MiB at {}",
+                words::speed(*mop_per_s)
+            );
+        }
+        let finished = round::prove(&self.chain, &self.workshop, &self.devices, height).await?;
+        let checkers = self.chain.checkers(self.chain.account.address(), finished.vectors_block).await?;
+        let drawn = checkers.len();
+        self.shelf.publish(&self.chain, finished.published, self.devices.clone(), checkers).await?;
+        let seconds = start.elapsed().as_secs();
+        tracing::info!(height, seconds, checkers = drawn, "proof of hardware published");
+        Ok(())
+    }
+
+    /// The proof before the first order: tried a few times, since a machine that is busy now may be late.
+    pub(crate) async fn first(&mut self) -> Result<()> {
+        for _ in 0..FIRST_TRIES {
+            let Some(height) = self.needed().await? else { return Ok(()) };
+            match self.prove(height).await {
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::warn!("no proof of hardware: {error:#}"),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits a moment before the next look, longer after a failure.
+    pub(crate) async fn rest(failed: bool) {
+        sleep(if failed { AGAIN } else { POLL }).await;
+    }
+}
+
+/// Waits until enough drawn checkers have stated the last round; gives all statements. Never ends if they do not.
+pub(crate) async fn stated(shelf: &Shelf) -> Result<Vec<Attested>> {
+    let mut news = shelf.news();
+    loop {
+        let (statements, needed) = (shelf.statements(), quorum(shelf.checkers().len()));
+        let mut checkers: Vec<_> = statements.iter().map(|entry| entry.statement.checker).collect();
+        checkers.sort_unstable();
+        checkers.dedup();
+        if checkers.len() >= needed {
+            return Ok(statements);
+        }
+        news.changed().await.wrap_err("the shelf is gone")?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAND: Stand = Stand {
+        when: ProveWhen::Auto,
+        checkers: true,
+        same_devices: true,
+        proved: Some(100),
+        newest: 9_000,
+        due: None,
+        dealt_with: Some(4_096),
+    };
+
+    #[test]
+    fn a_provider_proves_before_it_earns_when_it_changes_and_when_it_is_due() {
+        assert_eq!(need(&STAND), None, "proved, unchanged, not due");
+        assert_eq!(need(&Stand { proved: None, ..STAND }), Some(9_000));
+        assert_eq!(need(&Stand { same_devices: false, ..STAND }), Some(9_000));
+        let due = Stand { due: Some(8_192), ..STAND };
+        assert_eq!(need(&due), Some(8_192));
+        assert_eq!(need(&Stand { proved: None, ..due }), Some(8_192), "one round for both");
+        assert_eq!(need(&Stand { dealt_with: Some(8_192), ..due }), None, "tried once");
+        assert_eq!(need(&Stand { proved: Some(8_192), ..due }), None, "done");
+        assert_eq!(need(&Stand { proved: Some(8_200), ..due }), None, "done later in the epoch");
+    }
+
+    #[test]
+    fn where_nobody_could_check_nobody_proves_unless_told_to() {
+        let nobody = Stand { checkers: false, proved: None, ..STAND };
+        assert_eq!(need(&nobody), None);
+        assert_eq!(need(&Stand { when: ProveWhen::Always, ..nobody }), Some(9_000));
+        assert_eq!(need(&Stand { when: ProveWhen::Never, checkers: true, ..nobody }), None);
+        assert_eq!(need(&Stand { newest: 0, when: ProveWhen::Always, ..nobody }), None, "no randomness yet");
+    }
+}

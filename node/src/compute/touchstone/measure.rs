@@ -1,0 +1,202 @@
+//! How large a challenge each device of this machine takes on, found by letting it work for a moment.
+//!
+//! # Design
+//! What is claimed must be reached again in the proof, on a device that is warm then: so the measured speed is claimed less a fifth. The side of the
+//! matrices is the one at which the memory is filled in about the time that was asked for: the work grows with side and memory.
+
+use crate::cli::Proving;
+use eyre::{Context as _, Result, eyre};
+use keystead_market::touchstone::{
+    Shape,
+    challenge::{LINKS_MAX, SIDE_MAX, SIDE_MIN},
+};
+use keystead_runner::{Failure, SelfTest, Stop, Task, Touchstone, WorkerCommand};
+use serde::{Deserialize, Serialize};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a device works to find its speed.
+const TRY: Duration = Duration::from_millis(400);
+/// Side of the first try.
+const FIRST_SIDE: u32 = 256;
+/// What is claimed of the measured speed, of five.
+const CLAIMED_FIFTHS: u64 = 4;
+
+/// What starts workers for proofs, and tells whom it concerns.
+#[derive(Clone)]
+pub(crate) struct Workshop {
+    pub(crate) command: WorkerCommand,
+    pub(crate) stop: Stop,
+    /// Gets the number of every process that begins to work.
+    pub(crate) at_work: Arc<dyn Fn(u32) + Send + Sync>,
+}
+
+impl Workshop {
+    /// Workers that nobody watches.
+    pub(crate) fn alone(command: WorkerCommand) -> Self {
+        Self { command, stop: Stop::new(), at_work: Arc::new(|_| ()) }
+    }
+
+    /// Starts a worker on a device.
+    pub(crate) async fn begin(&self, task: Task) -> Result<Touchstone, Failure> {
+        let touchstone = Touchstone::begin(&self.command, task, self.stop.clone()).await?;
+        (self.at_work)(touchstone.worker_pid());
+        Ok(touchstone)
+    }
+}
+
+/// A device and what it takes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Device {
+    /// 0 the processor, 1 the best adapter.
+    pub(crate) number: u8,
+    /// What it calls itself, with its driver.
+    pub(crate) name: String,
+    /// Memory to fill, MiB.
+    pub(crate) memory_mib: u64,
+    /// Claimed speed, millions of multiplications with addition a second.
+    pub(crate) mop_per_s: u64,
+    pub(crate) side: u32,
+    pub(crate) links: u32,
+    pub(crate) threads: u16,
+}
+
+impl Device {
+    /// Its shape, which was found within the bounds.
+    pub(crate) fn shape(&self) -> Result<Shape> {
+        Shape::new(self.side, self.links).wrap_err_with(|| format!("device {}", self.number))
+    }
+
+    /// What a restart compares: another name is another device or driver, and who lets a proof fill more wants to show more.
+    pub(crate) fn identity(&self) -> (u8, &str, u64) {
+        (self.number, &self.name, self.memory_mib)
+    }
+}
+
+/// The devices that take jobs, by the self-tests: the processor, and the adapter that runs `wgsl/1`.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) number: u8,
+    /// What it calls itself, with its driver.
+    pub(crate) name: String,
+    /// Largest matrix that can be bound, bytes.
+    pub(crate) binding_bytes_max: u64,
+}
+
+/// What the self-tests found.
+pub(crate) fn found(tests: &[SelfTest]) -> Vec<Found> {
+    let processor = Found { number: 0, name: format!("processor, {} threads", threads()), binding_bytes_max: u64::MAX };
+    let adapter = tests.iter().find_map(|test| test.device.as_ref().zip(test.adapters.first()));
+    let adapter = adapter.map(|(device, summary)| Found {
+        number: 1,
+        name: summary.clone(),
+        binding_bytes_max: device.binding_bytes_max.min(device.buffer_bytes_max),
+    });
+    [Some(processor), adapter].into_iter().flatten().collect()
+}
+
+/// Measures a device and fits its challenge.
+///
+/// # Errors
+/// The device does not work, or no challenge fits its binding.
+pub(crate) async fn measure(workshop: &Workshop, found: &Found, proving: &Proving) -> Result<Device> {
+    let memory_mib = proving.memory_mib(found.number);
+    let threads = threads();
+    let memory_bytes = memory_mib.saturating_mul(1 << 20);
+    let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
+    let first = bounds.nearest(u64::from(FIRST_SIDE))?;
+    let speed = try_out(workshop, found.number, first, threads).await?;
+    let words = (memory_bytes / 4).max(1);
+    let wanted = speed.saturating_mul(1_000_000).saturating_mul(proving.prove_seconds).checked_div(words);
+    let shape = bounds.nearest(wanted.unwrap_or_default())?;
+    let speed = try_out(workshop, found.number, shape, threads).await?;
+    let mop_per_s = (speed / 5).saturating_mul(CLAIMED_FIFTHS).max(1);
+    let (side, links) = (shape.side(), shape.links());
+    let name = found.name.clone();
+    Ok(Device { number: found.number, name, memory_mib, mop_per_s, side, links, threads })
+}
+
+/// All threads of the processor.
+fn threads() -> u16 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u16::try_from(cores).unwrap_or(u16::MAX)
+}
+
+struct Bounds {
+    memory_bytes: u64,
+    binding_bytes_max: u64,
+}
+
+impl Bounds {
+    /// The shape that fills four fifths of the memory with the largest side up to `wanted`, or with the next one that the format allows.
+    fn nearest(&self, wanted: u64) -> Result<Shape> {
+        let filled = self.memory_bytes.saturating_sub(self.memory_bytes / 5);
+        let matrix = |side: u32| u64::from(side).saturating_mul(u64::from(side)).saturating_mul(4);
+        let links = |side: u32| filled.div_ceil(matrix(side).max(1)).max(1);
+        let fits = |side: &u32| {
+            let most = self.binding_bytes_max.min(self.memory_bytes.max(matrix(SIDE_MIN)));
+            matrix(*side) <= most && links(*side) <= u64::from(LINKS_MAX)
+        };
+        let sides = (SIDE_MIN.ilog2()..=SIDE_MAX.ilog2()).map(|bit| 1u32.wrapping_shl(bit)).filter(fits);
+        let sides: Vec<u32> = sides.collect();
+        let below = sides.iter().rev().find(|side| u64::from(**side) <= wanted);
+        let side = below.or_else(|| sides.first()).copied().ok_or_else(|| {
+            eyre!("no challenge fills {} bytes with bindings of {} bytes", self.memory_bytes, self.binding_bytes_max)
+        })?;
+        let links = u32::try_from(links(side)).wrap_err("too many products")?;
+        Shape::new(side, links).wrap_err("no challenge has this size")
+    }
+}
+
+/// Lets a device work for a moment: millions of multiplications with addition a second.
+async fn try_out(workshop: &Workshop, number: u8, shape: Shape, threads: u16) -> Result<u64> {
+    let failed = || format!("device {number} does not prove anything");
+    let task = Task { device: number, key: [0x9e37_79b9; 8], side: shape.side(), links: shape.links(), threads };
+    let mut device = workshop.begin(task).await.wrap_err_with(failed)?;
+    // The first step compiles kernels and wakes threads: it is not counted, unless it is the only one.
+    let (mut start, mut rows, mut steps) = (Instant::now(), 0u64, 0u32);
+    while let Some(hashes) = device.step().await.wrap_err_with(failed)? {
+        rows = rows.saturating_add(hashes.len() as u64);
+        steps = steps.saturating_add(1);
+        let all = rows >= u64::from(shape.rows());
+        if steps == 1 && !all && start.elapsed() < TRY {
+            (start, rows) = (Instant::now(), 0);
+        } else if start.elapsed() >= TRY {
+            break;
+        }
+    }
+    let side = u64::from(shape.side());
+    let work = rows.saturating_mul(side).saturating_mul(side);
+    let took_us = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX).max(1);
+    // Operations a microsecond are millions a second.
+    Ok(work.checked_div(took_us).unwrap_or(0).max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn nearest(memory_bytes: u64, binding_bytes_max: u64, wanted: u64) -> (u32, u32) {
+        let shape = Bounds { memory_bytes, binding_bytes_max }.nearest(wanted).unwrap();
+        assert!(shape.memory_bytes() >= memory_bytes - memory_bytes / 5, "{shape:?}");
+        (shape.side(), shape.links())
+    }
+
+    #[test]
+    fn a_shape_fills_four_fifths_with_the_side_that_takes_the_time() {
+        let mib = 1 << 20;
+        assert_eq!(nearest(256 * mib, u64::MAX, 500), (256, 820));
+        assert_eq!(nearest(256 * mib, u64::MAX, 512), (512, 205));
+        // Less than four fifths fit in so few products of so small matrices: the next side.
+        assert_eq!(nearest(256 * mib, u64::MAX, 16), (64, 13_108));
+        // A matrix is no larger than the memory, nor than a binding.
+        assert_eq!(nearest(mib, u64::MAX, u64::MAX), (512, 1));
+        assert_eq!(nearest(256 * mib, mib, u64::MAX), (512, 205));
+        assert_eq!(nearest(24 << 30, u64::MAX, 3_000).0, 2_048);
+        assert!(Bounds { memory_bytes: mib, binding_bytes_max: 1_023 }.nearest(16).is_err());
+    }
+}

@@ -7,12 +7,19 @@ use crate::store::BLOB_BYTES_MAX;
 /// Name of the session protocol in the TLS handshake. A change that is not understood by both sides is a new name.
 pub const ALPN: &[u8] = b"keystead/job/1";
 
+/// Name of the checkers' protocol in the TLS handshake. Spec: specs/0005-transfer.md §8.
+pub const CHECK_ALPN: &[u8] = b"keystead/check/1";
+
 /// Largest message in bytes (inclusive), kind and body: a job specification with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Largest job specification in bytes (inclusive). Version 1 has under 1 KiB; bulk data are blobs.
 pub const JOB_BYTES_MAX: usize = 32 * 1024;
 /// Largest credential in bytes (inclusive): room for a contract account's signature, a wallet's has 65.
 pub const CREDENTIAL_BYTES_MAX: usize = 1024;
+/// Largest proof of the state before a segment in bytes (inclusive): two paths of 16 hashes, ABI-encoded, have under 2 KiB.
+pub const BEFORE_BYTES_MAX: usize = 4 * 1024;
+/// Longest session of a checker: it fetches one unit's blobs and goes.
+pub(crate) const CHECK_SESSION_MAX: Duration = Duration::from_secs(600);
 /// Longest reason text in bytes (inclusive): a sentence for a log line.
 pub const REASON_BYTES_MAX: usize = 256;
 /// Most blobs that one want may list. Bounds the message to 12 KiB; longer lists become several wants.

@@ -15,7 +15,7 @@ use keystead_contracts::{
     BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
     bindings::{
         bond::Bond,
-        market::{IMarket, Market as MarketCalls},
+        market::{IAuditTypes, IMarket, Market as MarketCalls},
         providers::{IProviders, Providers},
     },
     limits::PAGE_COUNT_MAX,
@@ -43,6 +43,8 @@ pub(crate) struct Order {
     pub(crate) escrow_wei: U256,
     /// The ERC-20 that it is paid in; `None` means KST.
     pub(crate) token: Option<Address>,
+    /// Its result is checked by drawn or named checkers, and `deliver` is followed by the end of a window.
+    pub(crate) audited: bool,
 }
 
 impl Order {
@@ -105,7 +107,17 @@ impl Market {
             units: order.units,
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
             token: token_of(&order),
+            audited: order.mode != 0,
         })
+    }
+
+    /// The terms of an order's audit; `None` if it has none.
+    pub(crate) async fn audit_terms(&self, order: &Order) -> Result<Option<IAuditTypes::Terms>> {
+        if !order.audited {
+            return Ok(None);
+        }
+        let call = MarketCalls::auditOfCall { orderId: order.id };
+        Ok(Some(self.account.read(MARKET_ADDRESS, &call).await?.terms))
     }
 
     /// Signs an order with its exact escrow, without sending it.

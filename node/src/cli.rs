@@ -82,6 +82,8 @@ pub(crate) enum Command {
     ///
     /// Exit code 0: proved. 1: not proved, or it cannot be checked now.
     Prove(Prove),
+    /// Show or change what stands behind this account's work: bond for audited orders, and seats from which checkers are drawn.
+    Bond(Bond),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
     /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
@@ -442,6 +444,13 @@ pub(crate) struct Provide {
     /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_reads: Vec<PathBuf>,
+    /// Do not check other providers' work, although this account has seats (`keystead bond seat`). Who has none never checks.
+    #[arg(long)]
+    pub(crate) no_check: bool,
+    /// Put so much of what this provider earns into its bond, in percent: so one begins without money, and takes audited orders and
+    /// seats later. The first 100 KST become a seat.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    pub(crate) bond_from_earnings: u8,
     /// Deliver one wrong unit in every order, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
@@ -481,6 +490,64 @@ pub(crate) enum ServiceSystem {
     Launchd,
     /// A task that starts when this account logs in (Windows).
     Windows,
+}
+
+/// Options of `keystead bond`.
+#[derive(Args, Debug)]
+pub(crate) struct Bond {
+    /// Folder of the provider (`keystead provide --dir`): its wallet, and what its machine can do.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// JSON-RPC address of a node.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
+    pub(crate) rpc: String,
+    #[command(flatten)]
+    pub(crate) wallet: WalletOptions,
+    #[command(subcommand)]
+    pub(crate) call: BondCall,
+}
+
+/// What to do with a bond. Amounts are in KST, such as `250` or `0.5`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BondCall {
+    /// Print it.
+    Show,
+    /// Deposit KST of the wallet. It is free to be locked behind audited orders, or to be seated.
+    Deposit {
+        /// How much, in KST.
+        #[arg(value_name = "KST", value_parser = parse_kst)]
+        amount: keystead_types::U256,
+    },
+    /// Turn 100 KST of free bond a seat into seats. Each is a chance to be drawn as a checker, from the next epoch (256 blocks) on;
+    /// `keystead provide` checks and earns the fees. A check that was begun and not finished costs 10 KST, a wrong one 100 KST.
+    Seat {
+        /// How many.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
+        count: u32,
+        /// State another hardware class than that of the self-test.
+        #[arg(long, value_name = "CLASS", hide = true)]
+        hardware: Option<u16>,
+    },
+    /// Give seats up from the next epoch on. Their bond can be taken after 14 days.
+    Unseat {
+        /// How many.
+        #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
+        count: u32,
+    },
+    /// Ask free bond back. It can be taken after 14 days; a second request starts the time anew.
+    Leave {
+        /// How much, in KST.
+        #[arg(value_name = "KST", value_parser = parse_kst)]
+        amount: keystead_types::U256,
+    },
+    /// Take what has waited 14 days into the wallet.
+    Withdraw,
+}
+
+fn parse_kst(text: &str) -> Result<keystead_types::U256, String> {
+    let wrong = || format!("{text} is no amount of KST, such as 250 or 0.5");
+    let amount = alloy_primitives::utils::parse_ether(text).map_err(|_| wrong())?;
+    if amount.is_zero() || text.starts_with('-') { Err(wrong()) } else { Ok(amount) }
 }
 
 /// Whether a provider's work may run.

@@ -27,7 +27,7 @@ use crate::{
     address::{Address, NodeId},
     connection::{unreachable, within},
     error::{SessionError, Unavailable},
-    limits::{ALPN, Limits, STREAMS_MAX, WINDOW_BYTES},
+    limits::{ALPN, CHECK_ALPN, Limits, STREAMS_MAX, WINDOW_BYTES},
 };
 
 /// The Ed25519 secret behind a node id. The caller persists it; printing it shows no secret.
@@ -170,10 +170,10 @@ impl Endpoint {
         within("connection", self.limits.handshake_timeout, Box::pin(connect)).await
     }
 
-    /// Begins to accept [`ALPN`] and what else is named; incoming connections are the caller's from now on.
+    /// Begins to accept [`ALPN`], [`CHECK_ALPN`] and what else is named; incoming connections are the caller's from now on.
     pub(crate) fn accept_incoming(&self, besides: &[&'static [u8]]) -> &iroh::Endpoint {
         self.refuser.set(None);
-        self.inner.set_alpns([ALPN].iter().chain(besides).map(|alpn| alpn.to_vec()).collect());
+        self.inner.set_alpns([ALPN, CHECK_ALPN].iter().chain(besides).map(|alpn| alpn.to_vec()).collect());
         &self.inner
     }
 

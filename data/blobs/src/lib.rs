@@ -6,6 +6,8 @@
 //! order is its own and gives the session to a [`Handler`]. [`Session`] is the customer. Either side fetches blobs from
 //! the other and verifies every 64 KiB before it keeps them. [`Inquiry`] asks a provider what it offers, outside of any order. [`seal`] encrypts a blob for a machine that only stores it.
 //!
+//! A drawn checker fetches one unit's blobs with a [`CheckSession`] ([`Authorise::on_duty`] decides).
+//!
 //! Spec: specs/0005-transfer.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
 //!
 //! # Not here
@@ -13,6 +15,7 @@
 
 mod address;
 mod admission;
+mod check;
 mod connection;
 mod customer;
 mod endpoint;
@@ -29,13 +32,14 @@ mod transfer;
 mod wire;
 
 pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, NodeId, SOCKETS_MAX};
+pub use check::{CheckHello, CheckSession, Duty, Offer, check_digest};
 pub use customer::{Event, Inputs, Session};
 pub use endpoint::{Config, Endpoint, SecretKey};
 pub use error::{SessionError, Unavailable, Violation};
 pub use hash::Hash;
 pub use inquiry::{Availability, INQUIRY_ALPN, Inform, Inquiries, Inquiry, QUESTIONS_MAX, RECORD_BYTES_MAX, State};
 pub use limits::{
-    ALPN, ANSWER_BYTES_MAX, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, QUESTION_ALPN,
+    ALPN, ANSWER_BYTES_MAX, BEFORE_BYTES_MAX, CHECK_ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, QUESTION_ALPN,
     REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX, WINDOW_BYTES,
 };
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};

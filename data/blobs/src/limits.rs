@@ -9,6 +9,8 @@ pub const ALPN: &[u8] = b"keystead/job/1";
 
 /// Name of the protocol of questions in the TLS handshake. Spec: specs/0005-transfer.md §9.
 pub const QUESTION_ALPN: &[u8] = b"keystead/ask/1";
+/// Name of the checkers' protocol in the TLS handshake. Spec: specs/0005-transfer.md §8.
+pub const CHECK_ALPN: &[u8] = b"keystead/check/1";
 
 /// Largest message in bytes (inclusive), kind and body: a job specification with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -22,6 +24,10 @@ pub const ANSWER_BYTES_MAX: usize = 64 << 20;
 pub(crate) const ANSWERS_MAX: usize = 4;
 /// From a standing connection to the end of the answer.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(120);
+/// Largest proof of the state before a segment in bytes (inclusive): two paths of 16 hashes, ABI-encoded, have under 2 KiB.
+pub const BEFORE_BYTES_MAX: usize = 4 * 1024;
+/// Longest session of a checker: it fetches one unit's blobs and goes.
+pub(crate) const CHECK_SESSION_MAX: Duration = Duration::from_secs(600);
 /// Longest reason text in bytes (inclusive): a sentence for a log line.
 pub const REASON_BYTES_MAX: usize = 256;
 /// Most blobs that one want may list. Bounds the message to 12 KiB; longer lists become several wants.

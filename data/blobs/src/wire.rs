@@ -382,19 +382,21 @@ impl Item {
     }
 }
 
-/// Kind bytes. Those of one side begin at 0x01, of the other at 0x11, wants at 0x21.
-mod kind {
+/// Kind bytes. Those of one side begin at 0x01, of the other at 0x11, wants at 0x21, checkers' messages at 0x51.
+pub(crate) mod kind {
     pub(super) const HELLO: u8 = 0x01;
     pub(super) const CANCEL: u8 = 0x02;
     pub(super) const RECEIVED: u8 = 0x03;
     pub(super) const ACCEPTED: u8 = 0x11;
-    pub(super) const REFUSED: u8 = 0x12;
+    pub(crate) const REFUSED: u8 = 0x12;
     pub(super) const WANTS: u8 = 0x13;
     pub(super) const PROGRESS: u8 = 0x14;
     pub(super) const COMMITTED: u8 = 0x15;
     pub(super) const DELIVERED: u8 = 0x16;
     pub(super) const FAILED: u8 = 0x17;
     pub(super) const WANT: u8 = 0x21;
+    pub(crate) const ON_DUTY: u8 = 0x51;
+    pub(crate) const DUTY: u8 = 0x52;
 }
 
 /// The body of messages without fields.

@@ -1,6 +1,7 @@
 //! One module per subcommand.
 
 mod bench;
+mod bond;
 mod completions;
 #[cfg(feature = "validator")]
 mod db;
@@ -60,6 +61,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Provide(options) => provide::run(&options),
         Command::Service(options) => service::run(&options),
         Command::Prove(options) => prove::run(&options),
+        Command::Bond(options) => bond::run(&options),
         Command::Run(options) => run::run(&options),
         Command::Statement(options) => statement::run(&options),
         Command::WhyNot(options) => why_not::run(&options),

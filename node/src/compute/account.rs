@@ -52,6 +52,10 @@ pub(crate) struct Log {
     pub(crate) address: Address,
     pub(crate) topics: Vec<B256>,
     pub(crate) data: Bytes,
+    #[serde(rename = "transactionHash")]
+    pub(crate) transaction_hash: B256,
+    #[serde(rename = "blockNumber", deserialize_with = "hex_quantity")]
+    pub(crate) block_number: u64,
 }
 
 impl Receipt {
@@ -168,6 +172,25 @@ impl Account {
         let hash = sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
         let receipt = self.included(hash).await?;
         drop(turn);
+        self.succeeded(to, call, receipt).await
+    }
+
+    /// As [`Self::send`], but the account's next call need not wait until this one is in a block: for calls that do not build on each other.
+    pub(crate) async fn send_beside<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Receipt> {
+        let turn = self.turn.lock().await;
+        let sent = async {
+            let signed = self.sign_call(to, call, value).await?;
+            self.broadcast(&signed.raw).await?;
+            Ok::<B256, eyre::Report>(signed.hash)
+        };
+        let hash = sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
+        // The node counts it among the pending ones, so the next call takes the next nonce.
+        drop(turn);
+        let receipt = self.included(hash).await?;
+        self.succeeded(to, call, receipt).await
+    }
+
+    async fn succeeded<C: SolCall>(&self, to: Address, call: &C, receipt: Receipt) -> Result<Receipt> {
         if !receipt.succeeded() {
             // Another call came first; asking again says why.
             self.read(to, call)
@@ -176,6 +199,18 @@ impl Account {
             bail!("{} failed in block {}", C::SIGNATURE, receipt.block_number);
         }
         Ok(receipt)
+    }
+
+    /// Events of a contract in blocks `first..=last` with these topics, oldest first.
+    pub(crate) async fn logs(&self, of: Address, first: u64, last: u64, topics: Value) -> Result<Vec<Log>> {
+        let filter = json!({
+            "address": of,
+            "fromBlock": format!("{first:#x}"),
+            "toBlock": format!("{last:#x}"),
+            "topics": topics,
+        });
+        let logs = self.client.call("eth_getLogs", json!([filter])).await?;
+        serde_json::from_value(logs).wrap_err("the node answers with something else than logs")
     }
 
     /// Signs a call with the account's next nonce, without sending it.

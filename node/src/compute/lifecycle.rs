@@ -94,6 +94,12 @@ pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep
     }
 }
 
+/// Whether a step of the provider must wait until the window of its audited order is closed: nothing is paid before, and an order that is over
+/// leaves units to be opened.
+pub(crate) const fn waits_for_window(step: ProviderStep) -> bool {
+    matches!(step, ProviderStep::Settle | ProviderStep::TakePayout | ProviderStep::Close)
+}
+
 /// What a check found, without its evidence.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -393,6 +399,17 @@ mod tests {
         }
         assert_eq!(customer(Status::Accepted, 0, Known::default()), CustomerStep::Close);
         assert_eq!(provider(Status::None, 0, OUTPUTS), ProviderStep::Close);
+    }
+
+    #[test]
+    fn an_order_that_is_over_waits_for_its_window_and_one_under_way_goes_on() {
+        for status in [Status::Audited, Status::Convicted, Status::Rejected, Status::Expired] {
+            assert!(waits_for_window(provider(status, 0, OUTPUTS)), "{status:?}");
+        }
+        assert!(waits_for_window(provider(Status::Delivered, NOW - 1, OUTPUTS)), "nothing is settled before it");
+        for (status, due) in [(Status::Committed, NOW), (Status::Delivered, NOW)] {
+            assert!(!waits_for_window(provider(status, due, OUTPUTS)), "{status:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use keystead_contracts::{
     BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
     bindings::{
         bond::Bond,
-        market::{IMarket, Market as MarketCalls},
+        market::{IAuditTypes, IMarket, Market as MarketCalls},
         providers::{IProviders, Providers},
     },
     limits::PAGE_COUNT_MAX,
@@ -48,6 +48,8 @@ pub(crate) struct Order {
     pub(crate) paid_units: u32,
     /// The customer stopped it.
     pub(crate) is_stopped: bool,
+    /// Its result is checked by drawn or named checkers, and `deliver` is followed by the end of a window.
+    pub(crate) audited: bool,
 }
 
 impl Order {
@@ -122,7 +124,17 @@ impl Market {
             token: token_of(&order),
             paid_units: order.paidUnits,
             is_stopped: order.stopped,
+            audited: order.mode != 0,
         })
+    }
+
+    /// The terms of an order's audit; `None` if it has none.
+    pub(crate) async fn audit_terms(&self, order: &Order) -> Result<Option<IAuditTypes::Terms>> {
+        if !order.audited {
+            return Ok(None);
+        }
+        let call = MarketCalls::auditOfCall { orderId: order.id };
+        Ok(Some(self.account.read(MARKET_ADDRESS, &call).await?.terms))
     }
 
     /// Signs an order with its exact escrow, without sending it; with an audit, and its deposit, if it has a plan for one.

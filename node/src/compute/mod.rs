@@ -4,6 +4,7 @@
 //! ```text
 //! customer: plan -> order -> send inputs -> receive -> check -> accept or reject -> certificate
 //! provider: offer -> hear the customer -> fetch inputs -> lease -> run -> commit -> deliver -> be paid
+//! checker:  be drawn -> fetch from the provider -> run -> commit -> reveal -> be paid
 //! ```
 //! The chain is the only memory that both sides believe. [`lifecycle`] says, as a pure function of what the chain holds and what this side
 //! has, what to do next; the loops in [`provider`] and [`customer`] do it and ask again. So a restart, a lost connection and a late
@@ -16,14 +17,18 @@
 pub(crate) mod account;
 pub(crate) mod amount;
 pub(crate) mod audits;
+pub(crate) mod bond;
+pub(crate) mod checker;
 pub(crate) mod customer;
 pub(crate) mod files;
 pub(crate) mod lifecycle;
 pub(crate) mod market;
 pub(crate) mod matching;
+pub(crate) mod opening;
 pub(crate) mod provider;
 pub(crate) mod recipe;
 pub(crate) mod revert;
 pub(crate) mod statement;
 pub(crate) mod touchstone;
 pub(crate) mod wallet;
+pub(crate) mod windows;

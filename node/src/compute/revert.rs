@@ -5,7 +5,10 @@ use alloy_primitives::U256;
 use alloy_sol_types::{Revert, SolError as _, SolInterface as _};
 use eyre::Report;
 use keystead_contracts::{
-    bindings::{market::Market::MarketErrors, providers::Providers::ProvidersErrors},
+    bindings::{
+        audit::Audit::AuditErrors, bond::Bond::BondErrors, market::Market::MarketErrors,
+        providers::Providers::ProvidersErrors,
+    },
     storage::Status,
 };
 
@@ -26,6 +29,12 @@ pub(crate) fn sentence(data: &[u8]) -> Option<String> {
     }
     if let Ok(error) = ProvidersErrors::abi_decode(data) {
         return Some(providers(&error));
+    }
+    if let Ok(error) = BondErrors::abi_decode(data) {
+        return Some(bond(&error));
+    }
+    if let Ok(error) = AuditErrors::abi_decode(data) {
+        return Some(audit(&error));
     }
     Revert::abi_decode(data).ok().map(|revert| revert.reason)
 }
@@ -54,6 +63,41 @@ fn market(error: &MarketErrors) -> String {
             format!("an order has {} to {} units, this one has {}", e.min, e.max, e.units)
         }
         other => format!("the market refused: {other:?}"),
+    }
+}
+
+fn bond(error: &BondErrors) -> String {
+    match error {
+        BondErrors::FreeTooSmall(e) => format!(
+            "{} has a free bond of {}, this needs {}: deposit more with `keystead bond deposit`",
+            e.account,
+            kst(e.freeWei),
+            kst(e.askedWei)
+        ),
+        BondErrors::NothingLeaving(e) => {
+            format!("{} has asked nothing back: `keystead bond leave` and `unseat` do", e.account)
+        }
+        BondErrors::LeaveTooEarly(e) => {
+            format!("bond can be taken 14 days after it was asked back: from={} now={}", e.leaveAt, e.timestamp)
+        }
+        other => format!("the bond refused: {other:?}"),
+    }
+}
+
+fn audit(error: &AuditErrors) -> String {
+    match error {
+        AuditErrors::TooLate(e) => {
+            format!("too late for this step of the audit: deadline={} now={}", e.deadline, e.timestamp)
+        }
+        AuditErrors::TooEarly(e) => {
+            format!("too early for this step of the audit: after={} now={}", e.deadline, e.timestamp)
+        }
+        AuditErrors::NotOnDuty(e) => format!("{} is not on duty for unit {} in slot {}", e.caller, e.unit, e.slot),
+        AuditErrors::SlotTaken(e) => format!("enough checkers have committed to unit {}", e.unit),
+        AuditErrors::BudgetSpent(e) => {
+            format!("the deposit for checks is used up: left {}, a check earns {}", kst(e.leftWei), kst(e.feeWei))
+        }
+        other => format!("the audit refused: {other:?}"),
     }
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod audited;
+mod audits;
 mod bad_input;
 mod beacon;
 mod classes;

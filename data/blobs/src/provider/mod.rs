@@ -25,9 +25,10 @@ pub use self::{
 use crate::{
     address::NodeId,
     admission::{Admission, Ticket},
+    check::{CheckHello, Offer},
     error::SessionError,
     limits::Limits,
-    wire::{Failure, Hello, Refusal},
+    wire::{Failure, Hello, Refusal, RefusalCode},
 };
 
 /// Decides whether a session may begin.
@@ -43,6 +44,17 @@ pub trait Authorise: Send + Sync + 'static {
     /// # Errors
     /// The refusal, which is sent to the peer as it is.
     fn authorise(&self, customer: NodeId, hello: &Hello) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// What a checker may fetch: only if the chain says that the account which signed [`crate::check_digest`] is on duty for this check, or has
+    /// committed to it. Called within [`crate::Limits::hello_timeout`]; `checker` is proved by the connection, everything in `hello` is
+    /// hostile. Refuses everybody unless it is overridden.
+    ///
+    /// # Errors
+    /// The refusal, which is sent to the peer as it is.
+    fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> impl Future<Output = Result<Offer, Refusal>> + Send {
+        let _ = (checker, hello);
+        async { Err(Refusal::new(RefusalCode::NotAssigned, "no checkers are served here")) }
+    }
 }
 
 /// Runs jobs in the sessions that were authorised.

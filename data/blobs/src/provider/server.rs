@@ -16,10 +16,11 @@ use super::{Acceptor, Authorise, Ended, Guest, Handler, Job};
 use crate::{
     address::NodeId,
     admission::{Admission, Ticket},
-    connection::{Close, close, lost, not_accepted, read_message, within},
+    check::{Answer, CheckHello, Offer},
+    connection::{Close, close, lost, not_accepted, read_message, within, write_message},
     endpoint::Endpoint,
     error::{SessionError, Unavailable, Violation},
-    limits::Limits,
+    limits::{CHECK_ALPN, CHECK_SESSION_MAX, Limits},
     store::BlobStore,
     transfer::{Offered, Responder, Sent},
     wire::{Failure, FromCustomer, FromProvider, Hello, Refusal, RefusalCode},
@@ -182,6 +183,12 @@ struct Greeted {
     messages: RecvStream,
 }
 
+/// Who came in.
+enum Greeting {
+    Customer(Greeted, Ticket),
+    Checker { connection: Connection, offer: Offer, place: Ticket },
+}
+
 impl<A: Authorise, H: Handler> Shared<A, H> {
     /// One connection from its first packet to its end.
     async fn conduct(&self, incoming: Incoming, ticket: Ticket) {
@@ -208,9 +215,15 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
             _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
         };
         ended.outcome = match greeted {
-            Ok((greeted, place)) => {
+            Ok(Greeting::Customer(greeted, place)) => {
                 drop(ticket);
                 let outcome = Box::pin(self.session(greeted)).await;
+                drop(place);
+                outcome
+            }
+            Ok(Greeting::Checker { connection, offer, place }) => {
+                drop(ticket);
+                let outcome = self.serve_checker(&connection, offer).await;
                 drop(place);
                 outcome
             }
@@ -248,14 +261,71 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     }
 
     /// Hello and decision. Whatever goes wrong, the connection is closed.
-    async fn greet(&self, connection: Connection, ended: &mut Ended) -> Result<(Greeted, Ticket), SessionError> {
+    async fn greet(&self, connection: Connection, ended: &mut Ended) -> Result<Greeting, SessionError> {
         let customer = NodeId::new(connection.remote_id());
         ended.customer = Some(customer);
-        let result = self.hear(connection.clone(), customer, ended).await;
+        let result = if connection.alpn() == CHECK_ALPN {
+            self.hear_checker(&connection, customer).await
+        } else {
+            let heard = self.hear(connection.clone(), customer, ended).await;
+            heard.map(|(greeted, place)| Greeting::Customer(greeted, place))
+        };
         if let Err(error) = &result {
             close(&connection, Close::after(error));
         }
         result
+    }
+
+    /// Reads a checker's hello and decides. Spec: specs/0005-transfer.md §8.
+    async fn hear_checker(&self, connection: &Connection, checker: NodeId) -> Result<Greeting, SessionError> {
+        let limit = self.limits.hello_timeout;
+        let read = async {
+            let (control, mut messages) = connection.accept_bi().await.map_err(|error| lost(&error))?;
+            let message = read_message(&mut messages, limit).await?;
+            let hello = CheckHello::decode(&message.ok_or(Violation::TooFewBytes { what: "on duty" })?)?;
+            Ok((control, hello))
+        };
+        let (mut control, hello) = within("on duty", limit, read).await?;
+        let decide = async { Ok(self.authorise.on_duty(checker, &hello).await) };
+        let decided = within("decision", limit, decide)
+            .await
+            .unwrap_or_else(|_: SessionError| Err(Refusal::new(RefusalCode::Internal, "the decision took too long")));
+        let admitted = decided.and_then(|offer| {
+            let place = self.admission.session(checker);
+            place.map(|place| (offer, place)).ok_or_else(|| Refusal::new(RefusalCode::Busy, "too many sessions"))
+        });
+        let answer = match &admitted {
+            Ok((offer, _)) => Answer::Duty(offer.duty.clone()),
+            Err(refusal) => Answer::Refused(refusal.clone()),
+        };
+        write_message(&mut control, &answer.encode(), self.limits.stall_timeout).await?;
+        let _ = control.finish();
+        match admitted {
+            Ok((offer, place)) => Ok(Greeting::Checker { connection: connection.clone(), offer, place }),
+            Err(refusal) => {
+                // Closing now could overtake the message; the checker closes when it has read it.
+                let _ = tokio::time::timeout(limit, connection.closed()).await;
+                Err(SessionError::Refused(refusal))
+            }
+        }
+    }
+
+    /// Answers a checker's wants until it goes.
+    async fn serve_checker(&self, connection: &Connection, offer: Offer) -> Result<(), SessionError> {
+        let (sent, _) = watch::channel(Sent::default());
+        let offered = Offered::new(offer.blobs);
+        let responder = Responder { store: Arc::clone(&self.store), offered, limits: self.limits, sent };
+        let mut stopped = self.stopped.clone();
+        let error = tokio::select! {
+            error = responder.run(connection) => error,
+            _ = stopped.wait_for(|stopped| *stopped) => Unavailable::ShuttingDown.into(),
+            () = tokio::time::sleep(CHECK_SESSION_MAX) => {
+                Unavailable::TimedOut { what: "session of a checker", limit: CHECK_SESSION_MAX }.into()
+            }
+        };
+        let gone = connection.close_reason().is_some_and(|reason| Close::of(&reason) == Some(Close::Done));
+        close(connection, Close::after(&error));
+        if gone { Ok(()) } else { Err(error) }
     }
 
     /// Reads the hello and decides.

@@ -8,8 +8,13 @@ use super::{
     record::{Record, Records},
     self_test::Capability,
 };
-use crate::compute::market::Market;
-use alloy_primitives::{Address, U256};
+use crate::compute::{
+    amount::kst,
+    bond::{Bonds, SEAT_WEI},
+    market::Market,
+    windows::{Windows, window_of},
+};
+use alloy_primitives::{Address, B256, U256};
 use eyre::Result;
 use keystead_blobs::{BlobStore, Hash};
 use keystead_job::JobSpec;
@@ -43,22 +48,37 @@ pub(super) enum NotTaken {
     Fault(String),
 }
 
+/// What a person wished of this provider.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Conduct {
+    /// Wrong on purpose.
+    pub(super) fault: Option<Fault>,
+    /// Share of what is earned that goes into the bond, percent.
+    pub(super) bonded_percent: u8,
+}
+
 /// The shared state of all courses.
 #[derive(Debug)]
-pub(super) struct Book {
-    pub(super) market: Market,
+pub(crate) struct Book {
+    pub(crate) market: Market,
     pub(super) offering: Offering,
     pub(super) store: Arc<dyn BlobStore>,
     pub(super) records: Records,
-    pub(super) command: WorkerCommand,
-    pub(super) capability: Capability,
-    pub(super) owner: Owner,
+    pub(crate) command: WorkerCommand,
+    pub(crate) capability: Capability,
+    pub(crate) owner: Owner,
+    pub(super) windows: Windows,
+    bonds: Bonds,
+    /// Share of what is earned that goes into the bond, percent.
+    bonded_percent: u8,
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
     /// One job at a time has the machine.
     pub(super) machine: Semaphore,
+    /// Held while a unit or a check runs: they take turns.
+    pub(crate) processor: Semaphore,
     /// True once the process is asked to stop.
-    pub(super) stopping: watch::Sender<bool>,
+    pub(crate) stopping: watch::Sender<bool>,
     courses: Mutex<BTreeMap<U256, Arc<Course>>>,
     /// Held while blobs are named or deleted, see [`Self::shelf`].
     shelf: Mutex<()>,
@@ -73,9 +93,14 @@ impl Book {
         command: WorkerCommand,
         capability: Capability,
         owner: Owner,
-        fault: Option<Fault>,
+        conduct: Conduct,
     ) -> Arc<Self> {
+        let account = &offering.market.account;
+        let (windows, bonds) = (Windows { account: Arc::clone(account) }, Bonds { account: Arc::clone(account) });
         Arc::new(Self {
+            windows,
+            bonds,
+            bonded_percent: conduct.bonded_percent,
             market: offering.market.clone(),
             offering,
             store,
@@ -83,8 +108,9 @@ impl Book {
             command,
             capability,
             owner,
-            fault,
+            fault: conduct.fault,
             machine: Semaphore::new(1),
+            processor: Semaphore::new(1),
             stopping: watch::Sender::new(false),
             courses: Mutex::default(),
             shelf: Mutex::default(),
@@ -127,6 +153,45 @@ impl Book {
 
     pub(super) fn course(&self, order: U256) -> Option<Arc<Course>> {
         self.courses().get(&order).cloned()
+    }
+
+    /// The course of the order whose window this is.
+    pub(super) fn course_of(&self, window: B256) -> Option<Arc<Course>> {
+        let courses = self.courses();
+        courses.iter().find(|(order, _)| window_of(**order) == window).map(|(_, course)| Arc::clone(course))
+    }
+
+    /// What this account can lock behind an order now, wei.
+    pub(super) async fn free_bond_wei(&self) -> Result<U256> {
+        self.bonds.free_wei().await
+    }
+
+    /// Puts the owner's share of an income into the bond, and the first seat's worth of it into a seat. What fails is said and left: the income
+    /// itself is safe.
+    pub(crate) async fn save_from_earnings(&self, income_wei: U256) {
+        if let Err(error) = self.try_save(income_wei).await {
+            tracing::warn!(error = format!("{error:#}"), "a share of the income did not go into the bond");
+        }
+    }
+
+    async fn try_save(&self, income_wei: U256) -> Result<()> {
+        let percent = U256::from(self.bonded_percent);
+        let share = income_wei.saturating_mul(percent).checked_div(U256::from(100)).unwrap_or_default();
+        if share.is_zero() {
+            return Ok(());
+        }
+        self.bonds.deposit(share).await?;
+        let found = self.bonds.account_of(self.market.account.address()).await?;
+        tracing::info!(
+            bonded = kst(share),
+            free = kst(U256::from(found.freeWei)),
+            "a share of the income went into the bond"
+        );
+        if found.seats == 0 && U256::from(found.freeWei) >= SEAT_WEI {
+            self.bonds.seat(1, self.capability.standing()).await?;
+            tracing::info!("the first seat was taken: from the next epoch on this machine is drawn as a checker");
+        }
+        Ok(())
     }
 
     /// Returns when the owner wants this program to end and no order is open.

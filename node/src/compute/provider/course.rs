@@ -3,16 +3,17 @@
 use super::{
     book::Book,
     record::{Cause, Failed, Record},
+    window::Attendance,
 };
 use crate::compute::{
     amount::kst,
-    lifecycle::{Held, ProviderStep, provider_step},
+    lifecycle::{Held, ProviderStep, provider_step, waits_for_window},
     market::Order,
 };
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::Hash;
-use keystead_job::{JobSpec, commitment::Tree, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
+use keystead_job::{JobSpec, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
 use keystead_runner::{Failure, Fault, Job, Session, Stop};
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -26,6 +27,8 @@ const POLL: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(2);
 /// A run saves its state at most this often: what is lost is computed again, equal.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// What a second run of one segment may take beside its own time.
+const RERUN_EXTRA: Duration = Duration::from_secs(60);
 /// A worker that dies is replaced this often in one run; then the fault is taken to stay.
 const DEATHS_MAX: u32 = 3;
 
@@ -49,6 +52,8 @@ pub(super) struct Course {
     /// Unit inputs that are being fetched.
     coming: Mutex<Vec<B256>>,
     pub(super) stage: watch::Sender<Stage>,
+    /// Of an audited order.
+    pub(super) attendance: tokio::sync::Mutex<Attendance>,
     /// Rings when a session changed the record.
     bell: tokio::sync::Notify,
 }
@@ -59,7 +64,8 @@ impl Course {
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
-        Ok(Self { order, spec, record, coming, stage, bell: tokio::sync::Notify::new() })
+        let attendance = tokio::sync::Mutex::default();
+        Ok(Self { order, spec, record, coming, stage, attendance, bell: tokio::sync::Notify::new() })
     }
 
     pub(super) fn record(&self) -> Record {
@@ -147,6 +153,11 @@ impl Course {
         let id = self.order;
         let step = self.step(book).await;
         let outcome = match step {
+            // The window goes on without its order: who does not open a unit is convicted.
+            Ok((step, order)) if self.is_attended(step, book, &order).await => {
+                sleep(POLL).await;
+                Ok(())
+            }
             Ok((ProviderStep::TakePayout | ProviderStep::Close, order)) => {
                 self.conclude(book, &order).await?;
                 book.close(id);
@@ -159,6 +170,28 @@ impl Course {
             sleep(RETRY).await;
         }
         outcome.map(|()| false)
+    }
+
+    /// Whether the order's end must wait for its window's. Attends to the window as well; what fails there is tried again.
+    async fn is_attended(&self, step: ProviderStep, book: &Book, order: &Order) -> bool {
+        if !order.audited || order.commitment.is_zero() {
+            return false;
+        }
+        let over = self.attend(book).await.unwrap_or_else(|error| {
+            tracing::debug!(order = %self.order, error = format!("{error:#}"), "window: trying again");
+            false
+        });
+        !over && waits_for_window(step)
+    }
+
+    /// Whether the bond for an order's audit is no longer there; then the order is declined.
+    async fn cannot_bond(&self, book: &Book, order: &Order) -> Result<bool> {
+        let Some(terms) = book.market.audit_terms(order).await? else { return Ok(false) };
+        let Some(reason) = super::window::refusal(&terms, order.units, book.free_bond_wei().await?) else {
+            return Ok(false);
+        };
+        self.fail(book, Failed { cause: Cause::Terms, unit: None, reason });
+        Ok(true)
     }
 
     async fn step(&self, book: &Book) -> Result<(ProviderStep, Order)> {
@@ -174,6 +207,7 @@ impl Course {
                 // The bell only shortens the wait.
                 let _ = tokio::time::timeout(POLL, self.bell.notified()).await;
             }
+            ProviderStep::Lease if self.cannot_bond(book, order).await? => {}
             ProviderStep::Lease => {
                 book.market.lease(id).await?;
                 tracing::info!(order = %id, units = order.units, escrow = kst(order.escrow_wei), "order leased");
@@ -213,6 +247,7 @@ impl Course {
     async fn conclude(&self, book: &Book, order: &Order) -> Result<()> {
         if order.status().is_paid() {
             let paid = book.market.withdraw().await?;
+            book.save_from_earnings(paid).await;
             tracing::info!(order = %order.id, paid = kst(order.escrow_wei), withdrawn = kst(paid), "order paid");
         } else {
             tracing::info!(order = %order.id, status = ?order.status(), "order closed without payment");
@@ -230,11 +265,7 @@ impl Course {
     }
 
     fn commitment(&self) -> Result<B256> {
-        let record = self.record();
-        let outputs = record.all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
-        let traces = record.traces()?;
-        let results = if traces.is_empty() { outputs } else { traces.iter().map(Trace::result).collect() };
-        Ok(Tree::new(&record.secret(), &results)?.root())
+        Ok(self.record().work()?.tree()?.root())
     }
 
     /// Runs the units that have no output yet.
@@ -284,6 +315,8 @@ impl Course {
         let (mut saved, mut deaths) = (Instant::now(), 0_u32);
         while let Some((unit, name)) = self.next_run() {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
+            // Checks wait for the end of a unit, and the next unit for the end of a check.
+            let turn = book.processor.acquire().await.wrap_err("the machine is no longer shared")?;
             let mut outcome = session.run(&input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
@@ -294,6 +327,7 @@ impl Course {
                 worker = session.worker_pid();
                 book.owner.worker(worker);
             }
+            drop(turn);
             match outcome {
                 Ok(done) => self.finished(book, unit, &done.output)?,
                 Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
@@ -314,6 +348,31 @@ impl Course {
         let state = record.states.get(unit).and_then(|states| states.last());
         let name = state.or_else(|| record.inputs.get(unit))?;
         Some((u32::try_from(unit).ok()?, *name))
+    }
+
+    /// Runs one segment of a finished unit again, on what it read then: does this machine still say the same? The run is not begun yet.
+    pub(super) fn run_again(
+        &self,
+        book: &Book,
+        unit: u32,
+        segment: u32,
+    ) -> Result<impl Future<Output = Result<bool, Failure>> + Send + use<>> {
+        let (read, wrote) = {
+            let record = self.locked();
+            let states = record.states.get(unit as usize);
+            let state = |segment: u32| states.and_then(|states| states.get(segment as usize)).copied();
+            let begin = segment.checked_sub(1).and_then(state).or_else(|| record.inputs.get(unit as usize).copied());
+            let output = record.outputs.get(unit as usize).copied().flatten();
+            (begin, state(segment).or(output))
+        };
+        let (read, wrote) = read.zip(wrote).ok_or_else(|| eyre!("unit {unit} is not finished"))?;
+        let input = block_in_place(|| book.store.get(Hash::from(read), INPUT_BYTES_MAX))?;
+        let limit = Duration::from_millis(self.spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
+        let (command, job, stop) = (book.command.clone(), self.job(book)?, Stop::after(limit));
+        Ok(async move {
+            let outcome = Session::open(command, job, stop).await?.run(&input).await?;
+            Ok(keystead_job::blob_hash(&outcome.output) == wrote)
+        })
     }
 
     fn job(&self, book: &Book) -> Result<Job> {

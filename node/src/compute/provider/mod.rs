@@ -3,7 +3,8 @@
 //! # Design
 //! Every order that a customer came for has one [`course::Course`]: a task that asks the chain where the order stands and does the next
 //! step of [`crate::compute::lifecycle`], whether or not the customer is connected. Sessions ([`session`]) only attach to it: they bring
-//! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped.
+//! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped. The window of an
+//! audited order is attended to ([`window`]) until it is closed, whatever becomes of the order: who does not open a unit is convicted.
 //! What the machine is and costs stands in its capability record ([`claims`], [`offering`]), which anybody is given who asks ([`desk`]).
 //!
 //! # Invariants
@@ -24,5 +25,11 @@ mod self_test;
 mod session;
 mod setup;
 mod watch;
+mod window;
 
+pub(crate) use book::Book;
+pub(crate) use self_test::Capability;
 pub(crate) use setup::run;
+
+/// The checker's folder in the provider's.
+const CHECKER_FOLDER: &str = "checker";

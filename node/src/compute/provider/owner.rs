@@ -8,7 +8,7 @@
 use super::self_test::say;
 use crate::{
     cli::{self, OwnerMode},
-    compute::files,
+    compute::{checker, files},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_job::Runtime;
@@ -45,9 +45,10 @@ const JITTER_MS_MAX: u64 = 20_000;
 
 /// Watches until it is dropped.
 #[derive(Debug)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     decisions: channel::Receiver<Decision>,
-    workers: Arc<Mutex<Vec<u32>>>,
+    /// Of an order, and of a check.
+    workers: Arc<Mutex<[Option<u32>; 2]>>,
     /// The machine is dedicated to this work: nothing is lowered.
     dedicated: Arc<AtomicBool>,
     /// Whether jobs of `wgsl/1` run on a graphics card, not on the processor.
@@ -66,12 +67,12 @@ impl Owner {
             // A full disk, for one: the defaults hold without the file.
             tracing::warn!(error = format!("{error:#}"), "cannot write the owner's preferences, the defaults hold");
         }
-        let workers: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let workers: Arc<Mutex<[Option<u32>; 2]>> = Arc::default();
         let dedicated = Arc::new(AtomicBool::new(false));
         let own = Arc::clone(&workers);
         let facts = move || {
-            let mut own_processes = own.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            own_processes.push(process::id());
+            let workers = *own.lock().unwrap_or_else(PoisonError::into_inner);
+            let own_processes = workers.into_iter().flatten().chain([process::id()]).collect();
             Facts { own_processes, ..Facts::default() }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
@@ -100,13 +101,13 @@ impl Owner {
     }
 
     /// Waits until a job of this runtime may run.
-    pub(super) async fn until_allowed(&self, runtime: Runtime) {
+    pub(crate) async fn until_allowed(&self, runtime: Runtime) {
         // The watcher lives as long as this.
         let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, runtime)).await;
     }
 
     /// Waits until it may not.
-    pub(super) async fn until_forbidden(&self, runtime: Runtime) {
+    pub(crate) async fn until_forbidden(&self, runtime: Runtime) {
         let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, runtime)).await;
     }
 
@@ -163,13 +164,23 @@ impl Owner {
         report::headline(&self.decisions.borrow())
     }
 
-    /// Tells apart our own load from other programs', and keeps a worker out of the owner's way. `None` when there is none any more.
+    /// Tells apart our own load from other programs', and keeps an order's worker out of the owner's way. `None` when there is none any more.
     pub(super) fn worker(&self, process: Option<u32>) {
-        let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.clear();
-        let Some(process) = process else { return };
-        workers.push(process);
-        if !self.dedicated.load(Ordering::Relaxed) {
+        self.put(0, process);
+    }
+
+    /// As [`Self::worker`], for the worker of a check.
+    pub(crate) fn checker(&self, process: Option<u32>) {
+        self.put(1, process);
+    }
+
+    fn put(&self, place: usize, process: Option<u32>) {
+        if let Some(worker) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
+            *worker = process;
+        }
+        if let Some(process) = process
+            && !self.dedicated.load(Ordering::Relaxed)
+        {
             tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
         }
     }
@@ -301,7 +312,17 @@ fn status(folder: &Path) -> Result<ExitCode> {
     let Some(text) = files::read(&path)? else {
         return Err(eyre!("{} has no status: start the provider with this folder first", folder.display()));
     };
-    say(text.trim_end());
+    match checker::status(&folder.join(super::CHECKER_FOLDER))? {
+        Some(checks) => {
+            let mut whole: serde_json::Value =
+                serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
+            if let Some(fields) = whole.as_object_mut() {
+                fields.insert("checker".to_owned(), checks);
+            }
+            say(&serde_json::to_string_pretty(&whole)?);
+        }
+        None => say(text.trim_end()),
+    }
     Ok(ExitCode::SUCCESS)
 }
 

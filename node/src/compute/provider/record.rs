@@ -1,8 +1,8 @@
 //! What a provider must not forget about an order: one file, replaced atomically.
 
-use crate::compute::files;
+use crate::compute::{files, opening::Work};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{FailureCode, Hash};
 use keystead_job::{
     JobSpec,
@@ -55,6 +55,8 @@ pub(super) enum Cause {
     Program,
     Unit,
     Cancelled,
+    /// The terms of the audit cannot be kept.
+    Terms,
     Machine,
 }
 
@@ -64,7 +66,7 @@ impl Cause {
             Self::Program => FailureCode::Program,
             Self::Unit => FailureCode::Unit,
             Self::Cancelled => FailureCode::Stopped,
-            Self::Machine => FailureCode::Internal,
+            Self::Terms | Self::Machine => FailureCode::Internal,
         }
     }
 }
@@ -123,10 +125,22 @@ impl Record {
         Some((result_names(&outputs, &traces), traces))
     }
 
+    /// What the commitment is made of.
+    ///
+    /// # Errors
+    /// An output is missing.
+    pub(super) fn work(&self) -> Result<Work> {
+        let outputs = self.all_outputs().ok_or_else(|| eyre!("outputs are missing"))?;
+        Ok(Work { secret: self.secret(), outputs, traces: self.traces()? })
+    }
+
     /// Every blob that this order needs.
     pub(super) fn blobs(&self) -> Vec<Hash> {
         let spec = JobSpec::decode(&self.job);
-        let shared = spec.iter().flat_map(|spec| [spec.program_hash, spec.common_hash, spec.units_hash]);
+        let shared = spec.iter().flat_map(|spec| {
+            let checker = spec.checker.map(|checker| checker.program_hash);
+            [spec.program_hash, spec.common_hash, spec.units_hash].into_iter().chain(checker)
+        });
         let results = self.result().map(|(names, _)| names).unwrap_or_default();
         let root = (!results.is_empty()).then(|| keystead_job::hash_list(&results));
         let made = self.outputs.iter().flatten().chain(self.states.iter().flatten()).copied();

@@ -1,14 +1,15 @@
 //! What this machine can run, found by running it.
 
-use crate::compute::files;
-use eyre::{Context as _, Result, ensure};
+use crate::compute::{bond::Standing, files};
+use alloy_primitives::keccak256;
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
 use keystead_runner::{DeviceKind, SelfTest, Speed, Work, WorkerCommand, admit, measure, probe};
 use std::path::Path;
 
 /// The runtimes that this machine passed.
 #[derive(Clone, Debug)]
-pub(super) struct Capability {
+pub(crate) struct Capability {
     pub(super) tests: Vec<SelfTest>,
     /// How fast it is at each kind of work of these.
     pub(super) speeds: Vec<Speed>,
@@ -66,6 +67,42 @@ impl Capability {
         self.tests.iter().map(|test| test.memory_bytes_max).filter(|bytes| *bytes < u64::MAX).min()
     }
 
+    /// What the last self-test of a provider's folder found.
+    ///
+    /// # Errors
+    /// There was none.
+    pub(crate) fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join("self-test.json");
+        let text = files::read(&path)?.ok_or_else(|| {
+            eyre!("{} has no self-test: start `keystead provide` with this folder once", folder.display())
+        })?;
+        let tests = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
+        Ok(Self { tests, speeds: Vec::new() })
+    }
+
+    /// What a seat states about this machine. Spec: specs/0008-audit.md §4.
+    pub(crate) fn standing(&self) -> Standing {
+        let test = |runtime| self.tests.iter().find(|test| test.runtime == runtime && test.known_answer);
+        let mut abilities = 0;
+        if test(Runtime::Wasm1).is_some() {
+            // Whoever runs `wasm/1` has a processor, and with it the reference of both runtimes.
+            abilities |= 1 | 8;
+        }
+        let device = test(Runtime::Wgsl1).and_then(|test| test.device.as_ref());
+        if device.is_some() {
+            abilities |= 2 | 4;
+        }
+        let (vendor, name) = match device {
+            Some(device) if !matches!(device.kind, DeviceKind::Cpu | DeviceKind::Reference) => {
+                (device.vendor_id, device.driver.as_str())
+            }
+            _ => (0, std::env::consts::ARCH),
+        };
+        let class = keccak256([b"keystead/seat-hardware/v1", &vendor.to_be_bytes()[..], name.as_bytes()].concat());
+        let hardware = class.first_chunk().map_or(0, |head| u16::from_be_bytes(*head));
+        Standing { hardware, abilities }
+    }
+
     /// Whether `wgsl/1` runs on a graphics card, not on the processor.
     pub(super) fn graphics(&self) -> bool {
         let kinds = self.tests.iter().filter_map(|test| test.device.as_ref().map(|device| device.kind));
@@ -73,7 +110,7 @@ impl Capability {
     }
 
     /// Whether this machine takes a job; the reason if not.
-    pub(super) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
+    pub(crate) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
         match self.test(spec.runtime) {
             Some(test) => admit(spec, test).map_err(|refusal| refusal.to_string()),
             None => Err(format!("runtime not offered: {}", spec.runtime)),

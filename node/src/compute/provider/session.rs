@@ -4,16 +4,21 @@ use super::{
     book::{Book, NotTaken},
     course::Course,
     record::{Cause, Failed},
+    window,
 };
-use crate::compute::amount::kst;
-use alloy_primitives::{Address, B256, Signature};
+use crate::compute::{
+    amount::kst,
+    checker::source::{self, Material, signer},
+    market::Order,
+};
+use alloy_primitives::B256;
 use eyre::Result;
 use keystead_blobs::{
-    Authorise, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Parties, Progress, Refusal,
-    RefusalCode, SessionError, Want, hash, hello_digest,
+    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
+    Progress, Refusal, RefusalCode, SessionError, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
-use keystead_job::{B256 as Name, JobSpec, limits::INPUT_BYTES_MAX, trace::Trace};
+use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
 use std::{collections::BTreeSet, sync::Arc};
 use tokio::task::block_in_place;
 
@@ -83,7 +88,15 @@ impl Authorise for Door {
             return no(RefusalCode::Busy, &reason);
         }
         match self.book.open(hello.order, order.customer, &spec) {
-            Ok(_) => Ok(()),
+            Ok(course) => {
+                // Declined on the chain, and the customer hears why when it looks at the session.
+                if order.status() == Status::Ordered
+                    && let Some(reason) = self.unkept(&order).await
+                {
+                    course.fail(&self.book, Failed { cause: Cause::Terms, unit: None, reason });
+                }
+                Ok(())
+            }
             Err(busy @ NotTaken::Busy) => no(RefusalCode::Busy, &busy.to_string()),
             Err(NotTaken::Fault(reason)) => {
                 tracing::warn!(reason, "an order was not taken");
@@ -91,15 +104,37 @@ impl Authorise for Door {
             }
         }
     }
+
+    async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
+        let Some(course) = self.book.course_of(hello.window) else {
+            return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
+        };
+        let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+        let record = course.record();
+        let work = record.work().ok();
+        source::offer(&admitted, &Material { spec: &course.spec, inputs: &record.inputs, work: work.as_ref() })
+    }
 }
 
-/// Who signed; `None` if nobody can have.
-fn signer(credential: &[u8], digest: B256) -> Option<Address> {
-    let credential: &[u8; 65] = credential.try_into().ok()?;
-    if !matches!(credential.last(), Some(27 | 28)) {
-        return None;
+impl Door {
+    /// Why the terms of an order's audit cannot be kept, if they cannot.
+    async fn unkept(&self, order: &Order) -> Option<String> {
+        let terms = self.book.market.audit_terms(order).await;
+        let terms = match terms {
+            Ok(terms) => terms?,
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot read the terms of an order's audit");
+                return Some("the provider cannot read the terms of the order's audit".to_owned());
+            }
+        };
+        match self.book.free_bond_wei().await {
+            Ok(free_wei) => window::refusal(&terms, order.units, free_wei),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot read this account's bond");
+                Some("the provider cannot read its own bond".to_owned())
+            }
+        }
     }
-    Signature::from_raw_array(credential).ok()?.recover_address_from_prehash(&digest).ok()
 }
 
 /// Conducts sessions.
@@ -163,7 +198,9 @@ impl Host {
             (spec.common_hash, INPUT_BYTES_MAX),
             (spec.units_hash, list_bytes),
         ];
-        job.fetch(wants(first), &mut |_| {}).await.map_err(told)?;
+        // Checkers of an audited order get the checker program here.
+        let checker = spec.checker.map(|checker| (checker.program_hash, Runtime::Wasm1.program_bytes_max()));
+        job.fetch(wants(first.into_iter().chain(checker)), &mut |_| {}).await.map_err(told)?;
         let list = block_in_place(|| self.book.store.get(Hash::from(spec.units_hash), list_bytes));
         let list = list.map_err(|error| Failure::from(SessionError::from(error)))?;
         let names = hash::parse_list(&list, spec.unit_count as usize)

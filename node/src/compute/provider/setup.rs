@@ -1,7 +1,8 @@
 //! The provider's process from its first line to its last.
 
 use super::{
-    book::Book,
+    CHECKER_FOLDER,
+    book::{Book, Conduct},
     claims::claims,
     desk::Desk,
     fault::Fault,
@@ -19,6 +20,7 @@ use crate::{
     compute::{
         account::Account,
         amount::kst,
+        checker::{Agent, Means},
         files,
         market::Market,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
@@ -38,11 +40,14 @@ use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
+    task::JoinHandle,
     time::timeout,
 };
 
 /// How long the last transaction (no more orders) may take when the process stops.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How long the checks may take to come to rest.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// `keystead provide`.
 pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
@@ -94,7 +99,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, fault);
+    let conduct = Conduct { fault, bonded_percent: options.bond_from_earnings };
+    let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     serve_until_stopped(options, &book, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
 }
@@ -154,6 +160,7 @@ async fn serve_until_stopped(
     book.resume()?;
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
+    let checking = checker(options, book, endpoint).await?;
     let door = Door { book: Arc::clone(book), node: endpoint.id() };
     let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
@@ -191,8 +198,24 @@ async fn serve_until_stopped(
         tracing::warn!("the register still lists this provider: new orders will expire until it starts again");
     }
     let _ = watching.await;
+    if let Some(checking) = checking {
+        let _ = timeout(END_MAX, checking).await;
+    }
     remains(book, &open).await;
     Ok(())
+}
+
+/// Checks other providers' work beside this one's own, if the owner did not say no.
+async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Result<Option<JoinHandle<()>>> {
+    if options.no_check {
+        return Ok(None);
+    }
+    let folder = options.dir.join(CHECKER_FOLDER);
+    files::private_folder(&folder)?;
+    // A part of what customers may fill; a check has one unit's blobs.
+    let bytes_max = options.store.saturating_mul(1 << 20) / 4;
+    let agent = Agent::open(Means { book, endpoint, folder: &folder, bytes_max }).await?;
+    Ok(Some(tokio::spawn(agent.follow())))
 }
 
 /// Says what is unfinished and until when it can be finished.

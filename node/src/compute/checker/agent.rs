@@ -1,0 +1,426 @@
+//! Follows the audit's events and finds the checks that fall on this account's seats; owns their tasks.
+
+use super::{
+    course::Course,
+    record::{Awaited, Folder, Journal, Record, Seen},
+    shelf::Shelf,
+};
+use crate::compute::{
+    account::Log,
+    amount::kst,
+    bond::Bonds,
+    files,
+    provider::Book,
+    windows::{CHECK_ROUNDS, SLOTS, Which, Window, Windows, event},
+};
+use alloy_primitives::{Address, U256, keccak256};
+use alloy_sol_types::SolEvent as _;
+use eyre::{Context as _, Result};
+use keystead_audit::Draw;
+use keystead_blobs::Endpoint;
+use keystead_contracts::bindings::{audit::Audit, referee::Referee};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    task::{JoinSet, block_in_place},
+    time::sleep,
+};
+
+/// How often the chain is asked.
+const POLL: Duration = Duration::from_millis(700);
+/// How often an account without a seat looks whether it has one.
+const SEATLESS_POLL: Duration = Duration::from_secs(5);
+/// Blocks asked for at once.
+const BLOCKS_MAX: u64 = 1_000;
+/// Checks at once: each is a task that asks the chain. What is drawn beyond is left to reserves.
+const CHECKS_MAX: usize = 256;
+/// Windows and draws that are remembered; the oldest go first.
+const WINDOWS_MAX: usize = 16_384;
+/// A new folder looks back so far: what the beacon keeps.
+const LOOK_BACK_BLOCKS: u64 = 8_192;
+/// Checkers of round 1 (specs/0008-audit.md §8).
+const SECOND_CHECKERS: u32 = 2;
+const STATUS_FILE: &str = "status.json";
+
+/// What a checker needs beside what it shares with the provider.
+pub(crate) struct Means<'a> {
+    pub(crate) book: &'a Arc<Book>,
+    pub(crate) endpoint: &'a Endpoint,
+    /// Its folder.
+    pub(crate) folder: &'a Path,
+    /// Most bytes of inputs to keep.
+    pub(crate) bytes_max: u64,
+}
+
+/// The checker of one account.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    pub(super) book: Arc<Book>,
+    pub(super) windows: Windows,
+    pub(super) endpoint: Endpoint,
+    pub(super) folder: Folder,
+    pub(super) shelf: Shelf,
+    bonds: Bonds,
+    status: PathBuf,
+    journal: Mutex<Journal>,
+    courses: Mutex<BTreeMap<Which, Arc<Course>>>,
+    tasks: Mutex<JoinSet<()>>,
+    counts: Mutex<Counts>,
+    /// There may be fees to take.
+    fees_wait: AtomicBool,
+}
+
+/// What this process has done, for `--status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    seats: u32,
+    open: usize,
+    revealed: u64,
+    earned_wei: U256,
+    /// The status file says so.
+    told: bool,
+}
+
+impl Agent {
+    /// Opens the folder. Nothing is done until [`Self::follow`].
+    pub(crate) async fn open(means: Means<'_>) -> Result<Arc<Self>> {
+        let account = Arc::clone(&means.book.market.account);
+        let windows = Windows { account: Arc::clone(&account) };
+        let folder = Folder::open(means.folder)?;
+        let (head, _) = account.head().await?;
+        let journal = match folder.journal()? {
+            // A height above the head's belongs to another network, whose folder was reused.
+            Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
+            _ => Journal { next_block: head.saturating_sub(LOOK_BACK_BLOCKS), ..Journal::default() },
+        };
+        Ok(Arc::new(Self {
+            book: Arc::clone(means.book),
+            windows,
+            endpoint: means.endpoint.clone(),
+            folder,
+            shelf: Shelf::open(&means.folder.join("blobs"), means.bytes_max)?,
+            bonds: Bonds { account },
+            status: means.folder.join(STATUS_FILE),
+            journal: Mutex::new(journal),
+            courses: Mutex::default(),
+            tasks: Mutex::default(),
+            counts: Mutex::default(),
+            fees_wait: AtomicBool::new(true),
+        }))
+    }
+
+    pub(super) fn me(&self) -> Address {
+        self.windows.account.address()
+    }
+
+    /// The list of named checkers, where this account is the only one.
+    pub(super) fn named(&self, named: bool) -> Vec<Address> {
+        if named { vec![self.me()] } else { Vec::new() }
+    }
+
+    /// Checkers that a round wants.
+    pub(super) fn wanted(&self, window: &Window, round: u8) -> u32 {
+        if round == 0 { u32::from(window.checkers) } else { SECOND_CHECKERS }
+    }
+
+    /// Takes up every check that was under way, and follows the chain until the process stops.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        let mut stopping = self.book.stopping.subscribe();
+        let followed = async {
+            match self.folder.all() {
+                Ok(records) => records.into_iter().for_each(|record| {
+                    let Which { window, unit, round, .. } = record.which;
+                    tracing::info!(%window, unit, round, "check taken up again");
+                    self.begin(record);
+                }),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "checks under way cannot be read"),
+            }
+            loop {
+                let pause = self.tick().await.unwrap_or_else(|error| {
+                    tracing::warn!(error = format!("{error:#}"), "cannot follow the audits, trying again");
+                    POLL
+                });
+                sleep(pause).await;
+            }
+        };
+        tokio::select! {
+            () = followed => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+        let mut tasks = std::mem::take(&mut *self.tasks());
+        while tasks.join_next().await.is_some() {}
+    }
+
+    /// One look at the chain; how long to wait for the next.
+    async fn tick(self: &Arc<Self>) -> Result<Duration> {
+        let (head, _) = self.windows.account.head().await?;
+        let seats = self.bonds.account_of(self.me()).await?.seats;
+        self.tell(seats);
+        // A private job may name an account that has no seat, so the events are followed by everybody; without a seat more seldom.
+        while self.journal().next_block <= head {
+            self.read_blocks(head).await?;
+        }
+        let due: Vec<Awaited> = self.journal().draws.iter().filter(|draw| draw.height <= head).copied().collect();
+        for draw in due {
+            if self.draw(draw, head).await? {
+                let mut journal = self.journal();
+                journal.draws.retain(|other| *other != draw);
+                self.folder.save_journal(&mut journal)?;
+            }
+        }
+        self.take_fees().await?;
+        Ok(if seats == 0 { SEATLESS_POLL } else { POLL })
+    }
+
+    /// Reads the events of the next blocks into the journal.
+    async fn read_blocks(&self, head: u64) -> Result<()> {
+        let first = self.journal().next_block;
+        let last = head.min(first.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+        let kinds = [
+            Audit::WindowOpened::SIGNATURE_HASH,
+            Audit::RoundBegan::SIGNATURE_HASH,
+            Audit::Redrawn::SIGNATURE_HASH,
+            Audit::WindowClosed::SIGNATURE_HASH,
+        ];
+        let logs = self.windows.logs(first, last, json!([kinds])).await?;
+        // A new folder looks for its account's seats from the beginning.
+        let seated = if self.journal().version == 0 { 0 } else { first };
+        let places = self.bonds.seated(self.me(), seated, last).await?;
+        let mut journal = self.journal();
+        journal.places.extend(places);
+        logs.iter().for_each(|log| note(&mut journal, log));
+        while journal.windows.len() > WINDOWS_MAX {
+            let oldest = journal.windows.iter().min_by_key(|(_, seen)| seen.from_block).map(|(window, _)| *window);
+            let Some(oldest) = oldest else { break };
+            journal.windows.remove(&oldest);
+        }
+        journal.next_block = last.saturating_add(1);
+        self.folder.save_journal(&mut journal)
+    }
+
+    /// Finds this account's checks in a draw; false if the randomness is not there yet.
+    async fn draw(self: &Arc<Self>, draw: Awaited, head: u64) -> Result<bool> {
+        let Awaited { window: id, unit, round, height } = draw;
+        let Some(seen) = self.journal().windows.get(&id).copied() else { return Ok(true) };
+        let window = self.windows.window(id).await?;
+        if !window.exists || window.over {
+            return Ok(true);
+        }
+        if window.provider == self.me() || window.customer == self.me() || round >= CHECK_ROUNDS {
+            return Ok(true);
+        }
+        let drawn = self.windows.round(id, unit, round).await?;
+        let randomness =
+            if drawn.drawn_at == 0 { self.windows.randomness(height).await? } else { Some(drawn.randomness) };
+        let Some(randomness) = randomness else {
+            // What the beacon no longer keeps is drawn anew, which its event tells.
+            return Ok(head > height.saturating_add(LOOK_BACK_BLOCKS));
+        };
+        let named = !window.named.is_zero();
+        if named && window.named != keccak256(self.me()) {
+            return Ok(true);
+        }
+        let lot = Draw::new(randomness, id, round);
+        let found = block_in_place(|| {
+            let places = self.journal().places.clone();
+            let mine = |unit: u32, slot: u8| {
+                named || lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place))
+            };
+            let slots = if named { 1 } else { SLOTS };
+            let first = |unit: u32| (0..slots).find(|slot| mine(unit, *slot)).map(|slot| (unit, slot));
+            let units: Vec<u32> =
+                if round == 0 { lot.units(window.units, window.rate_ppm).collect() } else { vec![unit] };
+            units.into_iter().filter_map(first).collect::<Vec<_>>()
+        });
+        for (unit, slot) in found {
+            self.take(Record::new(Which { window: id, unit, round, slot }, seen, named))?;
+        }
+        Ok(true)
+    }
+
+    /// Begins a check, if there is room for it.
+    fn take(self: &Arc<Self>, record: Record) -> Result<()> {
+        let Which { window, unit, round, slot } = record.which;
+        if self.courses().contains_key(&record.which) {
+            return Ok(());
+        }
+        if self.courses().len() >= CHECKS_MAX {
+            tracing::warn!(%window, unit, round, "too many checks at once, this one is left to a reserve: max={CHECKS_MAX}");
+            return Ok(());
+        }
+        tracing::info!(%window, unit, round, slot, "a seat of this account is drawn");
+        self.folder.save(&record)?;
+        self.begin(record);
+        Ok(())
+    }
+
+    fn begin(self: &Arc<Self>, record: Record) {
+        let which = record.which;
+        let course = Arc::new(Course::new(record));
+        self.courses().insert(which, Arc::clone(&course));
+        let agent = Arc::clone(self);
+        self.tasks().spawn(async move { course.drive(&agent).await });
+    }
+
+    /// A check is over: forgets it, and takes the fees when it was the last one.
+    pub(super) fn over(&self, which: Which) {
+        self.courses().remove(&which);
+        self.shelf.release(which);
+        if let Err(error) = self.folder.forget(which) {
+            tracing::warn!(error = format!("{error:#}"), "a check that is over stays on disk");
+        }
+    }
+
+    /// A check was paid.
+    pub(super) fn earned(&self, amount_wei: U256) {
+        let mut counts = self.counts();
+        counts.revealed = counts.revealed.saturating_add(1);
+        counts.told = false;
+        counts.earned_wei = counts.earned_wei.saturating_add(amount_wei);
+        self.fees_wait.store(true, Ordering::Relaxed);
+    }
+
+    /// Fees wait in the contract; they are taken when no check is under way, so that one call takes many.
+    async fn take_fees(&self) -> Result<()> {
+        if self.courses().is_empty() && self.fees_wait.swap(false, Ordering::Relaxed) {
+            let taken = self.windows.withdraw().await.inspect_err(|_| self.fees_wait.store(true, Ordering::Relaxed))?;
+            if !taken.is_zero() {
+                tracing::info!(withdrawn = kst(taken), "fees of checks withdrawn");
+                self.book.save_from_earnings(taken).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the status file, if something changed.
+    fn tell(&self, seats: u32) {
+        let open = self.courses().len();
+        let counts = {
+            let mut counts = self.counts();
+            if counts.told && (counts.seats, counts.open) == (seats, open) {
+                return;
+            }
+            *counts = Counts { seats, open, told: true, ..*counts };
+            *counts
+        };
+        let status = json!({
+            "seats": counts.seats,
+            "openChecks": counts.open,
+            "revealed": counts.revealed,
+            "earnedWei": counts.earned_wei.to_string(),
+        });
+        if let Err(error) = files::replace(&self.status, status.to_string().as_bytes()) {
+            tracing::debug!(error = format!("{error:#}"), "cannot write the checker's status");
+        }
+    }
+
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        // No code panics while it holds these locks.
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn courses(&self) -> MutexGuard<'_, BTreeMap<Which, Arc<Course>>> {
+        self.courses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The status of the checker in a provider's folder; `None` if there is none.
+pub(crate) fn status(folder: &Path) -> Result<Option<serde_json::Value>> {
+    let path = folder.join(STATUS_FILE);
+    let Some(text) = files::read(&path)? else { return Ok(None) };
+    serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display())).map(Some)
+}
+
+/// What an event changes in the journal.
+fn note(journal: &mut Journal, log: &Log) {
+    let awaited = |window, unit, round, height: u64| Awaited { window, unit, round, height };
+    if let Some(opened) = event::<Audit::WindowOpened>(log) {
+        let seen = Seen { job_hash: opened.jobHash, from_block: log.block_number };
+        journal.windows.insert(opened.windowId, seen);
+        journal.draws.push(awaited(opened.windowId, 0, 0, opened.drawHeight.to()));
+    } else if let Some(began) = event::<Referee::RoundBegan>(log) {
+        journal.draws.push(awaited(began.windowId, began.unit, began.round, began.drawHeight.to()));
+    } else if let Some(again) = event::<Audit::Redrawn>(log) {
+        // Round 0 is one draw for all units, whichever was asked about.
+        let unit = if again.round == 0 { 0 } else { again.unit };
+        let same = |draw: &Awaited| draw.window == again.windowId && draw.round == again.round && draw.unit == unit;
+        journal.draws.retain(|draw| !same(draw));
+        journal.draws.push(awaited(again.windowId, unit, again.round, again.drawHeight.to()));
+    } else if let Some(closed) = event::<Audit::WindowClosed>(log) {
+        journal.windows.remove(&closed.windowId);
+        journal.draws.retain(|draw| draw.window != closed.windowId);
+    }
+    let beyond = journal.draws.len().saturating_sub(WINDOWS_MAX);
+    journal.draws.drain(..beyond);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use alloy_primitives::{B256, Uint};
+    use keystead_contracts::AUDIT_ADDRESS;
+
+    fn log<E: alloy_sol_types::SolEvent>(event: &E) -> Log {
+        let data = event.encode_log_data();
+        Log {
+            address: AUDIT_ADDRESS,
+            topics: data.topics().to_vec(),
+            data: data.data,
+            transaction_hash: B256::ZERO,
+            block_number: 7,
+        }
+    }
+
+    fn opened(window: u8, height: u64) -> Log {
+        log(&Audit::WindowOpened {
+            windowId: B256::repeat_byte(window),
+            source: Address::ZERO,
+            number: U256::from(1),
+            window: 0,
+            provider: Address::ZERO,
+            customer: Address::ZERO,
+            jobHash: B256::repeat_byte(9),
+            commitment: B256::ZERO,
+            units: 1,
+            ratePpm: 1,
+            drawHeight: Uint::from(height),
+        })
+    }
+
+    #[test]
+    fn the_journal_remembers_draws_until_they_are_due_and_windows_until_they_close() {
+        let mut journal = Journal::default();
+        note(&mut journal, &opened(1, 9));
+        note(&mut journal, &opened(2, 11));
+        let (window, unit) = (B256::repeat_byte(1), 4);
+        note(&mut journal, &log(&Referee::RoundBegan { windowId: window, unit, round: 1, drawHeight: Uint::from(20) }));
+        let draws: Vec<_> = journal.draws.iter().map(|draw| (draw.unit, draw.round, draw.height)).collect();
+        assert_eq!(draws, [(0, 0, 9), (0, 0, 11), (4, 1, 20)]);
+        // Round 0 is drawn anew for all units, whichever was touched.
+        note(&mut journal, &log(&Audit::Redrawn { windowId: window, unit: 3, round: 0, drawHeight: Uint::from(30) }));
+        assert!(journal.draws.contains(&Awaited { window, unit: 0, round: 0, height: 30 }));
+        assert!(!journal.draws.contains(&Awaited { window, unit: 0, round: 0, height: 9 }));
+        note(&mut journal, &log(&Audit::WindowClosed { windowId: window, convicted: false, paidUnits: 1 }));
+        assert_eq!((journal.windows.len(), journal.draws.len()), (1, 1));
+        // Events of other contracts say nothing.
+        note(&mut journal, &Log { address: Address::ZERO, ..opened(3, 9) });
+        assert_eq!(journal.windows.len(), 1);
+    }
+}

@@ -1,0 +1,293 @@
+//! The course of one check: a task that asks the chain where the check stands and does the next step, until it is over.
+
+use super::{
+    agent::Agent,
+    record::{Prepared, Record},
+    step::{Asked, End, Held, Kind, MARGIN_SECONDS, Rank, Sight, Step, check_step},
+    work::{Errand, Unready},
+};
+use crate::compute::{
+    account::{Log, Receipt},
+    amount::kst,
+    windows::{Case, Times, Which, Window, event},
+};
+use alloy_primitives::{Address, U256};
+use eyre::{Result, eyre};
+use keystead_contracts::bindings::audit::Audit;
+use keystead_job::Class;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// The chain is asked at least so often: others act, too.
+const WAIT_MAX: Duration = Duration::from_secs(4);
+const WAIT_MIN: Duration = Duration::from_millis(300);
+/// How long after something failed it is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// One check.
+#[derive(Debug)]
+pub(super) struct Course {
+    which: Which,
+    record: Mutex<Record>,
+    tried: Mutex<Tried>,
+}
+
+/// What is known of this process's attempts; forgotten with it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tried {
+    unserved: bool,
+    unfit: bool,
+}
+
+/// What one look at the chain gave.
+struct Look {
+    window: Window,
+    case: Case,
+    sight: Sight,
+    kind: Kind,
+    now: u64,
+}
+
+impl Course {
+    pub(super) fn new(record: Record) -> Self {
+        Self { which: record.which, record: Mutex::new(record), tried: Mutex::default() }
+    }
+
+    /// Runs until the check is over or the process stops.
+    pub(super) async fn drive(&self, agent: &Agent) {
+        let mut stopping = agent.book.stopping.subscribe();
+        let steps = async {
+            loop {
+                match self.advance(agent).await {
+                    Ok(Some(end)) => return end,
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::debug!(which = ?self.which, error = format!("{error:#}"), "check: trying again");
+                        sleep(RETRY).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            end = steps => {
+                let Which { window, unit, round, .. } = self.which;
+                tracing::info!(%window, unit, round, "check {}", end.words());
+                agent.over(self.which);
+            }
+            // Dropping a run kills its worker; the file says how to go on.
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
+    }
+
+    async fn advance(&self, agent: &Agent) -> Result<Option<End>> {
+        let look = self.look(agent).await?;
+        let step = check_step(look.kind, &look.sight, self.held(), look.now);
+        match step {
+            Step::Done(end) => return Ok(Some(end)),
+            Step::Wait(until) => {
+                let wait = Duration::from_secs(until.saturating_sub(look.now));
+                sleep(wait.clamp(WAIT_MIN, WAIT_MAX)).await;
+            }
+            Step::Prepare | Step::PrepareNothing => self.prepare(agent, &look, step).await?,
+            Step::Judge => self.judge(agent, &look).await?,
+            step => self.say(agent, &look, step).await?,
+        }
+        Ok(None)
+    }
+
+    /// What is to be said on the chain.
+    async fn say(&self, agent: &Agent, look: &Look, step: Step) -> Result<()> {
+        let (windows, which) = (&agent.windows, self.which);
+        let Which { window, unit, round, .. } = which;
+        let exact = look.kind.exact;
+        match step {
+            Step::Touch => drop(windows.touch(window, unit, look.case.round).await?),
+            Step::AskInput => {
+                windows.ask_input(which).await?;
+                tracing::warn!(%window, unit, "nobody served the input: asked the customer for it on the chain");
+            }
+            Step::Withhold => drop(windows.withhold(window, unit).await?),
+            Step::Commit => {
+                let record = self.record();
+                let prepared = record.prepared.ok_or_else(|| eyre!("nothing is prepared"))?;
+                let hash = which.commitment(agent.me(), prepared.sealed(exact));
+                windows.commit(which, hash, agent.named(record.named)).await?;
+                tracing::info!(%window, unit, round, fee = kst(look.window.fee_wei), "check committed");
+            }
+            Step::Reveal => {
+                let record = self.record();
+                let prepared = record.prepared.ok_or_else(|| eyre!("nothing was prepared"))?;
+                let finding = record.finding(exact);
+                let receipt = windows.reveal(which, finding, prepared.sealed(exact)).await?;
+                let earned = credited(&receipt, agent.me());
+                agent.earned(earned);
+                tracing::info!(%window, unit, round, ?finding, earned = kst(earned), "check revealed");
+            }
+            Step::Conclude => {
+                windows.conclude(window, unit).await?;
+                tracing::info!(%window, unit, "unit concluded");
+            }
+            Step::Close => {
+                windows.close(window).await?;
+                tracing::info!(%window, "window closed");
+            }
+            Step::Prepare | Step::PrepareNothing | Step::Judge | Step::Wait(_) | Step::Done(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, agent: &Agent, look: &Look, step: Step) -> Result<()> {
+        let record = self.record();
+        let left = look.sight.times.check_by.saturating_sub(look.now).saturating_sub(MARGIN_SECONDS);
+        let errand = errand(agent, &record, look, left);
+        let own = if step == Step::PrepareNothing { Ok(None) } else { errand.prepare().await };
+        let own = match own {
+            Ok(own) => own,
+            Err(unready) => return self.unready(unready).await,
+        };
+        let prepared = Prepared::new(own)?;
+        let record = {
+            let mut record = self.locked();
+            record.prepared = Some(prepared);
+            record.clone()
+        };
+        // On the disk before anything is said: a check that cannot be revealed costs its bond.
+        agent.folder.save(&record).inspect_err(|_| self.locked().prepared = None)
+    }
+
+    async fn judge(&self, agent: &Agent, look: &Look) -> Result<()> {
+        let record = self.record();
+        let left = look.sight.times.reveal_by.saturating_sub(look.now).saturating_sub(MARGIN_SECONDS);
+        let finding = match errand(agent, &record, look, left).judge().await {
+            Ok(finding) => finding,
+            // The rule reveals *inconclusive* when the time ends.
+            Err(unready) => return self.unready(unready).await,
+        };
+        let record = {
+            let mut record = self.locked();
+            record.judged = Some(finding);
+            record.clone()
+        };
+        agent.folder.save(&record)
+    }
+
+    /// Remembers why there is nothing yet, so that the rule can choose another way.
+    async fn unready(&self, unready: Unready) -> Result<()> {
+        let Which { window, unit, .. } = self.which;
+        match unready {
+            Unready::Fault(error) => return Err(error),
+            Unready::Unserved(reason) => {
+                tracing::info!(%window, unit, reason, "a check's input is not here yet");
+                self.tried().unserved = true;
+            }
+            Unready::Unfit(reason) => {
+                tracing::warn!(%window, unit, reason, "a check cannot be run here");
+                self.tried().unfit = true;
+            }
+        }
+        sleep(RETRY).await;
+        Ok(())
+    }
+
+    async fn look(&self, agent: &Agent) -> Result<Look> {
+        let (windows, which) = (&agent.windows, self.which);
+        let (_, now) = windows.account.head().await?;
+        let window = windows.window(which.window).await?;
+        let case = windows.case(which.window, which.unit).await?;
+        let times = windows.times(which.window, which.unit, which.round).await?;
+        let now_times =
+            if case.round == which.round { times } else { windows.times(which.window, which.unit, case.round).await? };
+        let revealed = case.has_revealed(which.round, which.slot);
+        let (holder, word) = windows.check(which).await?;
+        let exact = window.class == Class::Exact as u8;
+        let ours = self.record().prepared.map(|prepared| which.commitment(agent.me(), prepared.sealed(exact)));
+        // A commitment that this folder cannot open is another process's, with the same key: it is left to it.
+        let committed = holder == agent.me() && (revealed || ours == Some(word));
+        let rank = if committed { Rank::OnDuty } else { self.rank(agent, times, holder).await? };
+        let close_after = self.close_after(agent, &window).await?;
+        let hand_by = case.asked_at.saturating_add(window.check_seconds / 2);
+        let sight = Sight {
+            over: window.over || !window.exists,
+            convicted: window.convicted,
+            pending: window.pending,
+            close_after,
+            stage: case.stage,
+            round: case.round,
+            opened: case.opened,
+            committed,
+            revealed,
+            full: case.committed(which.round) >= agent.wanted(&window, which.round),
+            rank,
+            times,
+            now_times,
+            check_seconds: window.check_seconds,
+            appeal_by: case.appeal_by,
+            asked: match (case.asked_at, case.handed) {
+                (0, _) => Asked::No,
+                (_, false) => Asked::Until(hand_by),
+                (_, true) => Asked::Handed,
+            },
+        };
+        let kind = Kind { round: which.round, exact, stagger_seconds: u64::from(which.slot % 4) };
+        Ok(Look { window, case, sight, kind, now })
+    }
+
+    async fn rank(&self, agent: &Agent, times: Times, holder: Address) -> Result<Rank> {
+        // Asking who holds a slot of a round that is not drawn is refused.
+        if !times.is_drawn() || holder == agent.me() && self.record().prepared.is_some() {
+            return Ok(Rank::None);
+        }
+        let named = agent.named(self.record().named);
+        let slot = agent.windows.slot(self.which, named).await?;
+        Ok(match slot {
+            slot if slot.account != agent.me() || !slot.eligible => Rank::None,
+            slot if slot.on_duty => Rank::OnDuty,
+            _ => Rank::Reserve,
+        })
+    }
+
+    async fn close_after(&self, agent: &Agent, window: &Window) -> Result<u64> {
+        let first = agent.windows.round(self.which.window, 0, 0).await?;
+        let phases =
+            window.check_seconds.saturating_add(window.reveal_seconds).saturating_add(window.reveal_seconds / 2);
+        Ok(first.drawn_at.saturating_add(phases))
+    }
+
+    fn held(&self) -> Held {
+        let record = self.locked();
+        let tried = *self.tried();
+        Held {
+            prepared: record.prepared.is_some(),
+            unserved: tried.unserved,
+            judged: record.judged.is_some(),
+            unfit: tried.unfit && record.prepared.is_none(),
+        }
+    }
+
+    fn record(&self) -> Record {
+        self.locked().clone()
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Record> {
+        // No code panics while it holds these locks.
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tried(&self) -> MutexGuard<'_, Tried> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn errand<'a>(agent: &'a Agent, record: &'a Record, look: &'a Look, left_seconds: u64) -> Errand<'a> {
+    let left = Duration::from_secs(left_seconds);
+    Errand { agent, record, window: &look.window, case: &look.case, left }
+}
+
+/// What a transaction credited to an account.
+fn credited(receipt: &Receipt, account: Address) -> U256 {
+    let amount = |log: &Log| event::<Audit::Credited>(log).filter(|event| event.account == account);
+    receipt.logs.iter().filter_map(amount).map(|event| event.amountWei).fold(U256::ZERO, U256::saturating_add)
+}

@@ -1,0 +1,24 @@
+//! The checker: follows the windows of audits, runs again what its seats are drawn for, says what it found, is paid for each check.
+//!
+//! # Design
+//! [`agent`] follows the chain's events and finds by [`keystead_audit::draw`] which checks fall on this account's seats. Each is a
+//! [`course::Course`]: a task that asks the chain where the check stands and does the next step of [`step`]. [`work`] fetches and runs;
+//! [`source`] is the other end, at the provider and the customer. A check is one file ([`record`]), written before anything is said on the chain.
+//!
+//! # Invariants
+//! - A check commits once and reveals what it committed, through every crash; what this machine could not find out is *inconclusive*, never *wrong*.
+//! - Checks and orders take turns on the machine, unit by unit; the owner's preferences hold for both.
+//! - Who has not committed can stop at any time and loses nothing.
+//!
+//! # Not here
+//! Rounds of referees. What may be claimed about hardware (specs/0010-capability.md).
+
+mod agent;
+mod course;
+mod record;
+mod shelf;
+pub(crate) mod source;
+mod step;
+mod work;
+
+pub(crate) use agent::{Agent, Means, status};

@@ -1,0 +1,232 @@
+//! What a checker must not forget: one file for each check, and one for how far it has followed the chain.
+//!
+//! # Invariants
+//! What is committed is written first and never changed: whoever comes back after a crash reveals exactly what it committed, or nothing.
+
+use crate::compute::{
+    files,
+    windows::{Finding, Sealed, Which},
+};
+use alloy_primitives::B256;
+use eyre::{Context as _, Result, ensure};
+use rand::{TryRngCore as _, rngs::OsRng};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Version of both file formats.
+const VERSION: u32 = 1;
+
+/// A check's file.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Record {
+    version: u32,
+    pub(super) which: Which,
+    /// The window's job.
+    pub(super) job_hash: B256,
+    /// A block not after the window's.
+    pub(super) from_block: u64,
+    /// This account alone is named by a private job.
+    pub(super) named: bool,
+    /// What was or will be committed.
+    pub(super) prepared: Option<Prepared>,
+    /// What the comparison with the opened value said.
+    pub(super) judged: Option<Finding>,
+}
+
+/// What stands in the commitment.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Prepared {
+    /// Hash of this machine's own output.
+    pub(super) own: B256,
+    nonce: B256,
+    /// There is none: the program trapped, or met a limit, or nobody served the input.
+    pub(super) nothing: bool,
+}
+
+impl Prepared {
+    /// `own` is `None` if nothing could be found out.
+    pub(super) fn new(own: Option<B256>) -> Result<Self> {
+        let mut nonce = [0; 32];
+        OsRng.try_fill_bytes(&mut nonce).wrap_err("the system gives no randomness")?;
+        Ok(Self { own: own.unwrap_or_default(), nonce: B256::from(nonce), nothing: own.is_none() })
+    }
+
+    /// What is hashed.
+    pub(super) const fn sealed(&self, exact: bool) -> Sealed {
+        let finding = if exact && self.nothing { Finding::Inconclusive as u8 } else { 0 };
+        Sealed { finding, own: self.own, nonce: self.nonce }
+    }
+}
+
+impl Record {
+    pub(super) const fn new(which: Which, seen: Seen, named: bool) -> Self {
+        let Seen { job_hash, from_block } = seen;
+        Self { version: VERSION, which, job_hash, from_block, named, prepared: None, judged: None }
+    }
+
+    /// What is revealed: for class exact the contract compares; for the others what was judged, or nothing.
+    pub(super) fn finding(&self, exact: bool) -> Finding {
+        let nothing = self.prepared.is_none_or(|prepared| prepared.nothing);
+        match (exact, nothing) {
+            (true, false) => Finding::Compare,
+            (false, false) => self.judged.unwrap_or(Finding::Inconclusive),
+            (_, true) => Finding::Inconclusive,
+        }
+    }
+}
+
+/// How far the chain has been followed, and what is to be looked at again.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Journal {
+    pub(super) version: u32,
+    /// The first block that was not looked at.
+    pub(super) next_block: u64,
+    /// Places of the list of seats that this account has or had.
+    pub(super) places: BTreeSet<u32>,
+    /// Open windows.
+    pub(super) windows: BTreeMap<B256, Seen>,
+    /// Draws whose height was not reached.
+    pub(super) draws: Vec<Awaited>,
+}
+
+/// What only a window's first event says.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Seen {
+    pub(super) job_hash: B256,
+    pub(super) from_block: u64,
+}
+
+/// A draw to come.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Awaited {
+    pub(super) window: B256,
+    /// Zero in round 0, whose draw is for all units.
+    pub(super) unit: u32,
+    pub(super) round: u8,
+    pub(super) height: u64,
+}
+
+/// The folder of both.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    folder: PathBuf,
+}
+
+impl Folder {
+    pub(super) fn open(folder: &Path) -> Result<Self> {
+        files::private_folder(&folder.join("checks"))?;
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    fn journal_path(&self) -> PathBuf {
+        self.folder.join("journal.json")
+    }
+
+    fn path(&self, which: Which) -> PathBuf {
+        let Which { window, unit, round, slot } = which;
+        self.folder.join("checks").join(format!("{window}-{unit}-{round}-{slot}.json"))
+    }
+
+    /// `None` if this folder never followed the chain.
+    pub(super) fn journal(&self) -> Result<Option<Journal>> {
+        let path = self.journal_path();
+        let Some(text) = files::read(&path)? else { return Ok(None) };
+        let journal: Journal =
+            serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+        current(&path, journal.version)?;
+        Ok(Some(journal))
+    }
+
+    pub(super) fn save_journal(&self, journal: &mut Journal) -> Result<()> {
+        journal.version = VERSION;
+        files::replace(&self.journal_path(), &serde_json::to_vec(journal)?)
+    }
+
+    pub(super) fn save(&self, record: &Record) -> Result<()> {
+        files::replace(&self.path(record.which), &serde_json::to_vec(record)?)
+    }
+
+    /// The check is over.
+    pub(super) fn forget(&self, which: Which) -> Result<()> {
+        let path = self.path(which);
+        fs::remove_file(&path).wrap_err_with(|| format!("cannot remove {}", path.display()))
+    }
+
+    /// Every check that is not over, in no order.
+    pub(super) fn all(&self) -> Result<Vec<Record>> {
+        let folder = self.folder.join("checks");
+        let mut records = Vec::new();
+        for entry in fs::read_dir(&folder).wrap_err_with(|| format!("cannot read {}", folder.display()))? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let text = files::read(&path)?.unwrap_or_default();
+            let record: Record =
+                serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+            current(&path, record.version)?;
+            records.push(record);
+        }
+        Ok(records)
+    }
+}
+
+fn current(path: &Path, version: u32) -> Result<()> {
+    ensure!(version == VERSION, "{} has version {version}, this program reads {VERSION}", path.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use alloy_primitives::Address;
+
+    const WHICH: Which = Which { window: B256::ZERO, unit: 1, round: 0, slot: 2 };
+    const SEEN: Seen = Seen { job_hash: B256::ZERO, from_block: 9 };
+
+    #[test]
+    fn a_check_survives_the_disk_with_what_it_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Folder::open(folder.path()).unwrap();
+        let mut record = Record::new(WHICH, SEEN, false);
+        record.prepared = Some(Prepared::new(Some(B256::repeat_byte(5))).unwrap());
+        kept.save(&record).unwrap();
+        let again = kept.all().unwrap().remove(0);
+        let hash = |record: &Record| record.which.commitment(Address::ZERO, record.prepared.unwrap().sealed(true));
+        assert_eq!(hash(&again), hash(&record));
+        assert_ne!(hash(&again), record.which.commitment(Address::ZERO, Prepared::new(None).unwrap().sealed(true)));
+        kept.forget(WHICH).unwrap();
+        assert!(kept.all().unwrap().is_empty());
+        assert!(kept.journal().unwrap().is_none());
+        let mut journal = Journal { next_block: 7, places: [3].into(), ..Journal::default() };
+        kept.save_journal(&mut journal).unwrap();
+        assert_eq!(kept.journal().unwrap().unwrap().next_block, 7);
+    }
+
+    #[test]
+    fn what_was_not_found_out_is_never_revealed_as_anything_else() {
+        let record = |own: Option<B256>, judged| {
+            let prepared = Some(Prepared::new(own).unwrap());
+            Record { prepared, judged, ..Record::new(WHICH, SEEN, false) }
+        };
+        let own = Some(B256::repeat_byte(5));
+        assert_eq!(record(own, None).finding(true), Finding::Compare);
+        assert_eq!(record(None, None).finding(true), Finding::Inconclusive);
+        assert_eq!(record(own, Some(Finding::Wrong)).finding(false), Finding::Wrong);
+        assert_eq!(record(own, None).finding(false), Finding::Inconclusive);
+        assert_eq!(record(None, Some(Finding::Wrong)).finding(false), Finding::Inconclusive);
+        assert_eq!(Record::new(WHICH, SEEN, false).finding(true), Finding::Inconclusive);
+        assert_eq!(record(None, None).prepared.unwrap().sealed(true).finding, 4);
+        assert_eq!(record(None, None).prepared.unwrap().sealed(false).finding, 0);
+    }
+}

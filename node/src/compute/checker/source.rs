@@ -1,0 +1,131 @@
+//! Who is on duty, and what a source gives to whom: the other end of a checker's conversation, for the provider and for the customer.
+//!
+//! # Invariants
+//! Nothing is said to anybody whose account the chain does not put on duty for this very check. What the provider did not open stays closed.
+//!
+//! Spec: specs/0005-transfer.md §8.
+
+use crate::{
+    client::RpcFailure,
+    compute::{
+        opening::Work,
+        windows::{Case, Which, Window, Windows},
+    },
+};
+use alloy_primitives::{Address, B256, Signature};
+use eyre::Result;
+use keystead_blobs::{CheckHello, Duty, Hash, NodeId, Offer, Parties, Refusal, RefusalCode, check_digest};
+use keystead_job::JobSpec;
+
+/// A check for which somebody may fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Admitted {
+    pub(crate) which: Which,
+    /// The segment to be run.
+    segment: u32,
+    /// The provider opened it.
+    opened: bool,
+}
+
+/// What a source has of a window's job.
+#[derive(Debug)]
+pub(crate) struct Material<'a> {
+    pub(crate) spec: &'a JobSpec,
+    /// Names of the unit inputs.
+    pub(crate) inputs: &'a [B256],
+    /// The finished run; a customer has it after the delivery only.
+    pub(crate) work: Option<&'a Work>,
+}
+
+/// Who signed; `None` if nobody can have.
+pub(crate) fn signer(credential: &[u8], digest: B256) -> Option<Address> {
+    let credential: &[u8; 65] = credential.try_into().ok()?;
+    if !matches!(credential.last(), Some(27 | 28)) {
+        return None;
+    }
+    Signature::from_raw_array(credential).ok()?.recover_address_from_prehash(&digest).ok()
+}
+
+/// Whether the chain puts whoever signed on duty.
+///
+/// # Errors
+/// The refusal for the checker.
+pub(crate) async fn admit(
+    windows: &Windows,
+    hello: &CheckHello,
+    checker: NodeId,
+    source: NodeId,
+) -> Result<Admitted, Refusal> {
+    let which = Which { window: hello.window, unit: hello.unit, round: hello.round, slot: hello.slot };
+    let digest = check_digest(hello, Parties { customer: checker, provider: source });
+    let no = |reason: &str| Refusal::new(RefusalCode::NotAssigned, reason);
+    let account = signer(&hello.credential, digest).ok_or_else(|| no("the credential is nobody's signature"))?;
+    let window = windows.window(which.window).await.map_err(unavailable)?;
+    if !window.exists || window.over || which.unit >= window.units {
+        return Err(no("there is no such unit in an open window"));
+    }
+    let (case, segment) = on_duty(windows, &window, which, account).await?;
+    Ok(Admitted { which, segment, opened: case.opened })
+}
+
+async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Address) -> Result<(Case, u32), Refusal> {
+    let no = |reason: &str| Refusal::new(RefusalCode::NotAssigned, reason);
+    let times = windows.times(which.window, which.unit, which.round).await.map_err(unavailable)?;
+    if !times.is_drawn() {
+        return Err(Refusal::new(RefusalCode::ChainUnavailable, "the round is not drawn yet"));
+    }
+    let case = windows.case(which.window, which.unit).await.map_err(unavailable)?;
+    let (committed, _) = windows.check(which).await.map_err(unavailable)?;
+    if committed != account {
+        // A private job's checkers have no seats; one that names a single checker is told by its address alone.
+        let named = if window.named.is_zero() { Vec::new() } else { vec![account] };
+        let slot = windows.slot(which, named).await.map_err(unavailable)?;
+        let (_, now) = windows.account.head().await.map_err(unavailable)?;
+        let half = times.check_by.saturating_sub(window.check_seconds / 2);
+        if slot.account != account || !slot.eligible || case.round != which.round {
+            return Err(no("this account is not on duty for that check"));
+        }
+        if !slot.on_duty && now < half {
+            return Err(no("this account is a reserve: come back in the second half of the time to check"));
+        }
+    }
+    let segment = windows.segment_of(which.window, which.unit, &case).await.map_err(unavailable)?;
+    Ok((case, segment))
+}
+
+fn unavailable(error: eyre::Report) -> Refusal {
+    // A contract's refusal is an answer about this check, not a fault of the node.
+    if error.downcast_ref::<RpcFailure>().is_some_and(|failure| failure.data.is_some()) {
+        return Refusal::new(RefusalCode::NotAssigned, "the audit knows no such check");
+    }
+    tracing::debug!(error = format!("{error:#}"), "cannot ask the chain about a checker");
+    Refusal::new(RefusalCode::ChainUnavailable, "this source's node does not answer")
+}
+
+/// What a checker may have.
+///
+/// # Errors
+/// The refusal for the checker.
+pub(crate) fn offer(admitted: &Admitted, material: &Material<'_>) -> Result<Offer, Refusal> {
+    let internal = |reason: &str| Refusal::new(RefusalCode::Internal, reason);
+    let Admitted { which, segment, opened } = *admitted;
+    let spec = material.spec;
+    let unit = which.unit as usize;
+    let input = material.inputs.get(unit).ok_or_else(|| internal("the unit's input is not here"))?;
+    let mut names = vec![spec.program_hash, spec.common_hash, spec.units_hash, *input];
+    names.extend(spec.checker.map(|checker| checker.program_hash));
+    let mut before = Vec::new();
+    if let Some(work) = material.work {
+        let states = work.traces.get(unit).map(keystead_job::trace::Trace::states).unwrap_or_default();
+        let begins = segment.checked_sub(1).and_then(|before| states.get(before as usize));
+        names.extend(begins);
+        if opened {
+            names.extend(states.get(segment as usize));
+            names.extend(work.outputs.get(unit));
+        } else if begins.is_some() {
+            before = work.before(which.unit, segment).map_err(|error| internal(&error.to_string()))?;
+        }
+    }
+    let duty = Duty { job: spec.encode().into(), before: before.into() };
+    Ok(Offer { duty, blobs: names.into_iter().map(Hash::from).collect() })
+}

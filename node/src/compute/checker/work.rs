@@ -1,0 +1,426 @@
+//! Fetches what one check needs and runs it: from the source's first word to this machine's own finding.
+//!
+//! # Design
+//! Sources are asked in turn: the provider at its registered address, then the customer's node if it was named on the chain. Nothing that a source says
+//! is believed: the job has its hash in the window's event, blobs have their names, the state before a segment has its proof or the chain's word.
+//!
+//! # Invariants
+//! What this machine could not run to its end is [`Unready`] or nothing, never a finding against the provider. What comes out wrong after the
+//! opening runs twice before it is said.
+
+use super::{agent::Agent, record::Record};
+use crate::compute::{
+    opening::{Place, state_before},
+    windows::{Case, Finding, Opened, Window},
+};
+use alloy_primitives::{B256, keccak256};
+use eyre::{Result, ensure, eyre};
+use keystead_audit::{Answer, Draw, Judgement, Task, judge};
+use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Hash, Parties, Want, check_digest, hash};
+use keystead_job::{Class, JobSpec, limits::INPUT_BYTES_MAX};
+use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use std::{sync::Arc, time::Duration};
+use tokio::task::block_in_place;
+
+/// A worker that dies is replaced this often in one check; then the fault is taken to stay.
+const DEATHS_MAX: u32 = 3;
+/// Bytes of one name in a list.
+const NAME_BYTES: u64 = 32;
+/// First byte of the preimage that stands for an error code instead of an output. Spec: specs/0008-audit.md §7.
+const NO_OUTPUT: u8 = 5;
+
+/// Why there is nothing to commit to yet.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unready {
+    /// No source gave what is needed. Another try may help.
+    #[error("nobody serves it: {0}")]
+    Unserved(String),
+    /// This machine cannot run it.
+    #[error("{0}")]
+    Unfit(String),
+    /// The chain or the disk.
+    #[error(transparent)]
+    Fault(#[from] eyre::Report),
+}
+
+/// What a check is about, read once for one attempt.
+#[derive(Debug)]
+pub(super) struct Errand<'a> {
+    pub(super) agent: &'a Agent,
+    pub(super) record: &'a Record,
+    pub(super) window: &'a Window,
+    pub(super) case: &'a Case,
+    /// Time that is left.
+    pub(super) left: Duration,
+}
+
+/// What was fetched.
+struct Gathered {
+    spec: JobSpec,
+    segment: u32,
+    /// Of the job, or of its checker for class self-checking.
+    program: Vec<u8>,
+    common: Vec<u8>,
+    /// The unit's input.
+    unit: Vec<u8>,
+    /// What the drawn segment begins with.
+    begin: Vec<u8>,
+}
+
+/// How a run ended that ended by itself.
+enum Outcome {
+    Output(Vec<u8>),
+    /// The program's own error code.
+    Error(i64),
+    /// It trapped, or met a limit of the job.
+    Nothing(String),
+}
+
+impl Errand<'_> {
+    const fn is_exact(&self) -> bool {
+        self.window.class == Class::Exact as u8
+    }
+
+    /// This machine's own output's name, as it is committed to; `None` if nothing can be found out.
+    pub(super) async fn prepare(&self) -> Result<Option<B256>, Unready> {
+        let opened = self.opened().await?;
+        let gathered = self.gather(opened).await?;
+        if gathered.spec.class == Class::SelfChecking {
+            return Ok(Some(B256::ZERO));
+        }
+        let own = self.own(&gathered).await?;
+        // The provider's value stands on the chain in a later round: a machine that is about to contradict it makes sure of itself.
+        if self.is_exact()
+            && opened.is_some_and(|opened| own != Some(opened.value))
+            && self.own(&gathered).await? != own
+        {
+            return Err(Unready::Unfit("this machine gave two different outputs for one input".to_owned()));
+        }
+        Ok(own)
+    }
+
+    async fn own(&self, gathered: &Gathered) -> Result<Option<B256>, Unready> {
+        Ok(match self.run(gathered.job(), &gathered.begin).await? {
+            Outcome::Output(bytes) => {
+                let name = block_in_place(|| self.agent.shelf.put(&bytes)).map_err(eyre::Report::from)?;
+                Some(B256::from(name))
+            }
+            Outcome::Error(code) => Some(no_output(code)),
+            Outcome::Nothing(why) => {
+                tracing::info!(window = %self.record.which.window, unit = self.record.which.unit, why, "nothing can be found out");
+                None
+            }
+        })
+    }
+
+    /// What this machine says about the opened value, for classes that are judged after the opening.
+    pub(super) async fn judge(&self) -> Result<Finding, Unready> {
+        let opened = self.opened().await?.ok_or_else(|| eyre!("the opening is not in the log yet"))?;
+        let gathered = self.gather(Some(opened)).await?;
+        let first = self.judged(&gathered, opened).await?;
+        if first != Finding::Wrong {
+            return Ok(first);
+        }
+        let second = self.judged(&gathered, opened).await?;
+        Ok(if second == Finding::Wrong { Finding::Wrong } else { Finding::Inconclusive })
+    }
+
+    async fn judged(&self, gathered: &Gathered, opened: Opened) -> Result<Finding, Unready> {
+        let (spec, unit) = (&gathered.spec, self.record.which.unit);
+        let claimed = self.claimed(spec, opened).await?;
+        let delivered = || block_in_place(|| self.agent.shelf.get(claimed, spec.limits.output_bytes_max));
+        let (task, input) = if spec.class == Class::SelfChecking {
+            let seed = self.seed().await?;
+            let output = delivered().map_err(|error| Unready::Unserved(error.to_string()))?;
+            let input = judge::checker_input(seed, &gathered.unit, &output);
+            (
+                Task::Checker { unit, seed },
+                input.ok_or_else(|| Unready::Unfit("the unit input is too long".to_owned()))?,
+            )
+        } else {
+            (Task::Rerun { unit, segment: gathered.segment }, gathered.begin.clone())
+        };
+        let answer = match self.run(gathered.job(), &input).await? {
+            Outcome::Output(bytes) => {
+                let delivered = if spec.tolerance.is_some() && keystead_job::blob_hash(&bytes) != claimed {
+                    Some(delivered().map_err(|error| Unready::Unserved(error.to_string()))?)
+                } else {
+                    None
+                };
+                Answer::Output { bytes, delivered }
+            }
+            Outcome::Error(code) => Answer::JobError(code),
+            Outcome::Nothing(why) => Answer::NotRun(why),
+        };
+        Ok(match judge::judge(spec, task, claimed, answer) {
+            Judgement::Right => Finding::Right,
+            Judgement::Unpaid(_) => Finding::Unpaid,
+            Judgement::Wrong(evidence) => {
+                tracing::warn!(window = %self.record.which.window, unit, %evidence, "a unit is wrong");
+                Finding::Wrong
+            }
+            Judgement::Inconclusive(why) => {
+                tracing::info!(window = %self.record.which.window, unit, why, "inconclusive");
+                Finding::Inconclusive
+            }
+        })
+    }
+
+    /// The name of what is compared: a checker program looks at the whole output, a re-run at its segment.
+    async fn claimed(&self, spec: &JobSpec, opened: Opened) -> Result<B256, Unready> {
+        if spec.class == Class::SelfChecking && spec.segment_count > 1 {
+            return Ok(self.agent.windows.opened_output(opened).await?);
+        }
+        Ok(opened.value)
+    }
+
+    /// The round's seed, which a checker program gets. Spec: specs/0008-audit.md §7.
+    async fn seed(&self) -> Result<[u8; 32], Unready> {
+        let which = self.record.which;
+        let round = self.agent.windows.round(which.window, which.unit, which.round).await?;
+        Ok(Draw::new(round.randomness, which.window, which.round).seed().0)
+    }
+
+    async fn opened(&self) -> Result<Option<Opened>, Unready> {
+        if !self.case.opened {
+            return Ok(None);
+        }
+        let which = self.record.which;
+        let opened = self.agent.windows.opened(which.window, which.unit, self.record.from_block).await?;
+        Ok(opened.filter(|opened| opened.value == self.case.value))
+    }
+
+    /// Asks the sources in turn.
+    async fn gather(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
+        let which = self.record.which;
+        let mut said = Vec::new();
+        let provider = self.agent.book.market.endpoint_of(self.window.provider).await?;
+        let handed = if self.case.handed {
+            self.agent.windows.handed(which.window, which.unit, self.record.from_block).await?
+        } else {
+            None
+        };
+        for text in [Some(provider), handed].into_iter().flatten() {
+            let address = match text.parse::<Address>() {
+                Ok(address) => address,
+                Err(error) => {
+                    said.push(error.to_string());
+                    continue;
+                }
+            };
+            match self.gather_from(&address, opened).await {
+                Err(Unready::Unserved(reason)) => said.push(reason),
+                other => return other,
+            }
+        }
+        Err(Unready::Unserved(said.join("; ")))
+    }
+
+    async fn gather_from(&self, source: &Address, opened: Option<Opened>) -> Result<Gathered, Unready> {
+        let agent = self.agent;
+        let which = self.record.which;
+        let mut hello = CheckHello {
+            window: which.window,
+            unit: which.unit,
+            round: which.round,
+            slot: which.slot,
+            credential: alloy_primitives::Bytes::new(),
+        };
+        let parties = Parties { customer: agent.endpoint.id(), provider: source.id() };
+        hello.credential = agent.book.market.account.sign(check_digest(&hello, parties))?.to_vec().into();
+        let unserved = |error: &dyn std::fmt::Display| Unready::Unserved(error.to_string());
+        let session = CheckSession::open(&agent.endpoint, source, &hello).await.map_err(|error| unserved(&error))?;
+        let spec = JobSpec::decode(&session.duty().job).map_err(|error| unserved(&error))?;
+        self.require_ordered(&spec).map_err(|error| unserved(&error))?;
+        let segment = agent.windows.segment_of(which.window, which.unit, self.case).await?;
+        let before = match (segment, opened) {
+            (0, _) => None,
+            (_, Some(opened)) => Some(opened.before),
+            (_, None) => {
+                let window = self.window;
+                let (units, segments, unit) = (window.units, window.segments, which.unit);
+                let place = Place { commitment: window.commitment, units, segments, unit, segment };
+                Some(state_before(&session.duty().before, place).map_err(|error| unserved(&error))?)
+            }
+        };
+        self.require_fit(&spec)?;
+        let fetch = Fetch { errand: self, session: &session, spec: &spec };
+        let (unit, program, common) = fetch.inputs().await?;
+        let begin = match before {
+            Some(state) if spec.class != Class::SelfChecking => fetch.one(state, spec.limits.output_bytes_max).await?,
+            _ => unit.clone(),
+        };
+        if let Some(opened) = opened
+            && spec.class != Class::Exact
+        {
+            let claimed = self.claimed(&spec, opened).await?;
+            // What this machine has itself need not be fetched.
+            fetch.keep([claimed], spec.limits.output_bytes_max).await?;
+        }
+        Ok(Gathered { spec, segment, program, common, unit, begin })
+    }
+
+    /// Whether a job is the window's.
+    fn require_ordered(&self, spec: &JobSpec) -> Result<()> {
+        let (window, unit) = (self.window, self.record.which.unit);
+        let got = spec.hash();
+        ensure!(got == self.record.job_hash, "the job is another: got={got} expected={}", self.record.job_hash);
+        ensure!(
+            spec.class as u8 == window.class && spec.segment_count == window.segments && unit < spec.unit_count,
+            "the window's terms do not fit its job: class={} segments={} units={}",
+            window.class,
+            window.segments,
+            window.units
+        );
+        Ok(())
+    }
+
+    fn require_fit(&self, spec: &JobSpec) -> Result<(), Unready> {
+        let run = if spec.class == Class::SelfChecking { spec.checker_job() } else { Some(spec.clone()) };
+        let run = run.ok_or_else(|| Unready::Unfit("the job has no checker program".to_owned()))?;
+        self.agent.book.capability.admit(&run).map_err(Unready::Unfit)
+    }
+
+    /// Runs one input on this machine, in its turn and while the owner allows it.
+    async fn run(&self, job: Result<Job, Unready>, input: &[u8]) -> Result<Outcome, Unready> {
+        let (job, book) = (job?, &self.agent.book);
+        let runtime = job.spec.runtime;
+        let stop = Stop::after(self.left);
+        let working = async {
+            loop {
+                book.owner.until_allowed(runtime).await;
+                let turn = book.processor.acquire().await;
+                let _turn = turn.map_err(|_| Unready::Unfit("the machine is no longer shared".to_owned()))?;
+                let ended = tokio::select! {
+                    ended = self.attempt(&job, input, &stop) => Some(ended),
+                    // Dropping the attempt kills its worker.
+                    () = book.owner.until_forbidden(runtime) => None,
+                };
+                book.owner.checker(None);
+                if let Some(ended) = ended {
+                    return ended;
+                }
+            }
+        };
+        let late = || Unready::Unfit("the run did not end in the time for it".to_owned());
+        tokio::time::timeout(self.left, Box::pin(working)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn attempt(&self, job: &Job, input: &[u8], stop: &Stop) -> Result<Outcome, Unready> {
+        let book = &self.agent.book;
+        let opened = Session::open(book.command.clone(), job.clone(), stop.clone()).await;
+        let mut session = match opened {
+            Ok(session) => session,
+            Err(failure) => return ended(failure),
+        };
+        book.owner.checker(session.worker_pid());
+        let mut outcome = session.run(input).await;
+        for _ in 0..DEATHS_MAX {
+            if !matches!(outcome, Err(Failure::WorkerDied { .. })) {
+                break;
+            }
+            outcome = session.run(input).await;
+        }
+        match outcome {
+            Ok(done) => Ok(Outcome::Output(done.output)),
+            Err(failure) => ended(failure),
+        }
+    }
+}
+
+/// A failure of the job's own is an outcome; one of this machine's makes it unfit.
+fn ended(failure: Failure) -> Result<Outcome, Unready> {
+    match (failure.fault(), failure) {
+        (_, Failure::JobError { code }) => Ok(Outcome::Error(code)),
+        (Fault::Job, failure) => Ok(Outcome::Nothing(failure.to_string())),
+        (_, failure) => Err(Unready::Unfit(failure.to_string())),
+    }
+}
+
+/// What stands for the output of a program that ended with an error code: the same for everybody who ran it.
+pub(super) fn no_output(code: i64) -> B256 {
+    keccak256([&[NO_OUTPUT][..], &code.to_be_bytes()].concat())
+}
+
+impl Gathered {
+    fn job(&self) -> Result<Job, Unready> {
+        let spec =
+            if self.spec.class == Class::SelfChecking { self.spec.checker_job() } else { Some(self.spec.clone()) };
+        let spec = spec.ok_or_else(|| Unready::Unfit("the job has no checker program".to_owned()))?;
+        Ok(Job { spec, program: self.program.clone().into(), common: self.common.clone().into() })
+    }
+}
+
+/// One session's blobs.
+struct Fetch<'a> {
+    errand: &'a Errand<'a>,
+    session: &'a CheckSession,
+    spec: &'a JobSpec,
+}
+
+impl Fetch<'_> {
+    /// The unit's input, the program to run, the common input.
+    async fn inputs(&self) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Unready> {
+        let spec = self.spec;
+        let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
+        let list = self.one(spec.units_hash, list_bytes).await?;
+        let names = hash::parse_list(&list, spec.unit_count as usize);
+        let names = names.map_err(|error| Unready::Unserved(error.to_string()))?;
+        let name = names.get(self.errand.record.which.unit as usize).copied();
+        let name = name.ok_or_else(|| Unready::Unserved("the list of units is short".to_owned()))?;
+        let unit = self.one(B256::from(name), INPUT_BYTES_MAX).await?;
+        let (program, bytes_max) = match spec.checker {
+            Some(checker) => (checker.program_hash, keystead_job::Runtime::Wasm1.program_bytes_max()),
+            None => (spec.program_hash, spec.runtime.program_bytes_max()),
+        };
+        let program = self.one(program, bytes_max).await?;
+        let common = self.one(spec.common_hash, INPUT_BYTES_MAX).await?;
+        Ok((unit, program, common))
+    }
+
+    async fn one(&self, name: B256, bytes_max: u64) -> Result<Vec<u8>, Unready> {
+        self.keep([name], bytes_max).await?;
+        let bytes = block_in_place(|| self.errand.agent.shelf.get(name, bytes_max));
+        bytes.map_err(|error| Unready::Unserved(error.to_string()))
+    }
+
+    /// Fetches what is not here, and keeps it while the check lasts.
+    async fn keep<const N: usize>(&self, names: [B256; N], bytes_max: u64) -> Result<(), Unready> {
+        let agent = self.errand.agent;
+        let wants: Vec<Want> = names.into_iter().map(|name| Want { hash: Hash::from(name), bytes_max }).collect();
+        agent.shelf.hold(self.errand.record.which, wants.iter().map(|want| want.hash));
+        let store: &Arc<dyn BlobStore> = &agent.shelf.store;
+        self.session.fetch(store, wants).await.map_err(|error| Unready::Unserved(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn error_codes_stand_for_themselves_and_are_no_outputs() {
+        assert_ne!(no_output(-1), no_output(-2));
+        let preimage = [5, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert_eq!(no_output(-1), keccak256(preimage));
+    }
+
+    #[test]
+    fn only_what_the_program_did_itself_is_an_outcome() {
+        let limit = |which| Failure::LimitHit { which, limit: 1, got: None };
+        assert!(matches!(ended(Failure::JobError { code: -7 }), Ok(Outcome::Error(-7))));
+        assert!(matches!(ended(Failure::Trapped { why: String::new() }), Ok(Outcome::Nothing(_))));
+        assert!(matches!(ended(limit(keystead_runner::Limit::Fuel)), Ok(Outcome::Nothing(_))));
+        let here = [
+            limit(keystead_runner::Limit::WallMs),
+            Failure::WorkerDied { status: String::new(), stderr: String::new() },
+            Failure::NoAdapter { why: String::new() },
+            Failure::DriverRejected { why: String::new() },
+            Failure::ProviderFault { why: String::new() },
+            Failure::Aborted { why: String::new() },
+        ];
+        for failure in here {
+            assert!(matches!(ended(failure), Err(Unready::Unfit(_))));
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! The provider's side of an audit: opens in time what has a check, answers, appeals, concludes and closes.
+//!
+//! # Design
+//! [`unit_step`] says what a unit needs now, as a pure function of the chain; [`Course::attend`] is called again and again until the window is
+//! closed. Units without a check cost nothing: they are known from the window's events alone.
+//!
+//! # Invariants
+//! Every unit with a committed check is opened, also if the order has ended otherwise: one that is not opened costs the whole bond.
+//!
+//! Spec: specs/0008-audit.md §7 to §11.
+
+use super::{book::Book, course::Course};
+use crate::compute::{
+    amount::kst,
+    opening::{Shown, Work},
+    windows::{Case, SEEKING, Stage, Times, Window, event, window_of},
+};
+use alloy_primitives::{B256, U256};
+use alloy_sol_types::SolEvent as _;
+use eyre::Result;
+use futures::future::join_all;
+use keystead_contracts::bindings::{audit::Audit, market::IAuditTypes, referee::Referee};
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Openings and conclusions that are sent at once.
+const SENT_MAX: usize = 16;
+/// Blocks of events asked for at once.
+const BLOCKS_MAX: u64 = 1_000;
+/// What one transaction may take, seconds: the time to open must have room for all that may be drawn.
+const SENT_SECONDS: u64 = 3;
+/// Units are opened in the first half of the time to reveal, which is long enough for a few of them at least.
+const REVEAL_SECONDS_MIN: u32 = 20;
+/// An accuser that keeps silent is looked at so often.
+const SEARCH_POLL_SECONDS: u64 = 30;
+
+/// What is remembered between two looks at a window.
+#[derive(Debug, Default)]
+pub(super) struct Attendance {
+    /// First block whose events were not read; zero at first.
+    next_block: u64,
+    /// Units that somebody looks at, and the second from which they need attention again.
+    units: BTreeMap<u32, u64>,
+    /// Condemned units that run again here.
+    again: Arc<Mutex<BTreeMap<u32, Again>>>,
+    over: bool,
+}
+
+/// What a second run of a condemned unit said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    NotYet,
+    Runs,
+    /// This machine says the same as before.
+    Same,
+    Differs,
+}
+
+/// What a unit needs of its provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum UnitStep {
+    /// Call `touch` for its round.
+    Touch,
+    Open,
+    /// Run it again here: was it right all the same?
+    Rerun,
+    /// Call `challenge`: the referees decide.
+    Appeal,
+    Conclude,
+    Withhold,
+    EndSearch,
+    /// Nothing before this second.
+    Wait(u64),
+    /// Nothing any more.
+    Over,
+}
+
+/// The rule. `again` is what this machine's own second run of a condemned unit said.
+fn unit_step(case: &Case, times: Times, check_seconds: u64, again: Again, now: u64) -> UnitStep {
+    let after = |by: u64, step| if now > by { step } else { UnitStep::Wait(by.saturating_add(1)) };
+    match case.stage {
+        stage if stage.is_final() => UnitStep::Over,
+        Stage::Condemned if now.saturating_add(SENT_SECONDS) <= case.appeal_by && again != Again::Differs => {
+            match again {
+                Again::Same => UnitStep::Appeal,
+                Again::Runs => UnitStep::Wait(now.saturating_add(1)),
+                _ => UnitStep::Rerun,
+            }
+        }
+        Stage::Condemned | Stage::Cleared => after(case.appeal_by, UnitStep::Conclude),
+        Stage::None => UnitStep::Wait(now.saturating_add(1)),
+        _ if !times.is_drawn() => UnitStep::Touch,
+        _ if now <= times.check_by => UnitStep::Wait(times.check_by.saturating_add(1)),
+        // Also while somebody searches: the round's own times run on.
+        _ if !case.opened && case.committed(case.round) > 0 && now <= times.open_by => UnitStep::Open,
+        _ if case.segment == SEEKING => after(times.open_by, UnitStep::EndSearch),
+        // Nobody answered for the input: that decides alone.
+        _ if case.round == 0 && case.asked_at != 0 && !case.handed => {
+            after(case.asked_at.saturating_add(check_seconds / 2), UnitStep::Withhold)
+        }
+        _ => after(times.reveal_by, UnitStep::Conclude),
+    }
+}
+
+/// Why an audit's terms cannot be kept by this provider, if they cannot.
+pub(super) fn refusal(terms: &IAuditTypes::Terms, units: u32, free_wei: U256) -> Option<String> {
+    let needed_wei = U256::from(terms.bondWei);
+    if needed_wei > free_wei {
+        return Some(format!(
+            "the order asks for a bond of {}, this provider has {} free",
+            kst(needed_wei),
+            kst(free_wei)
+        ));
+    }
+    if terms.revealSeconds < REVEAL_SECONDS_MIN {
+        return Some(format!(
+            "time to open is too short: revealSeconds={} min={REVEAL_SECONDS_MIN}",
+            terms.revealSeconds
+        ));
+    }
+    // The rate may be whole in probation; each block takes many openings, but blocks come about every second.
+    let batches = u64::from(units).div_ceil(SENT_MAX as u64);
+    let needed = batches.saturating_mul(SENT_SECONDS);
+    let open_seconds = u64::from(terms.revealSeconds / 2);
+    (needed > open_seconds).then(|| {
+        format!(
+            "time to open {units} units is too short: revealSeconds={} min={}",
+            terms.revealSeconds,
+            needed.saturating_mul(2)
+        )
+    })
+}
+
+impl Course {
+    /// Does what the order's window needs now; true once it is closed.
+    pub(super) async fn attend(&self, book: &Book) -> Result<bool> {
+        let mut attendance = self.attendance.lock().await;
+        if attendance.over {
+            return Ok(true);
+        }
+        let id = window_of(self.record().order);
+        let window = book.windows.window(id).await?;
+        attendance.over = !window.exists || window.over;
+        if attendance.over {
+            return Ok(true);
+        }
+        let round = book.windows.round(id, 0, 0).await?;
+        if round.drawn_at == 0 {
+            // Times run from the first use of the randomness, so the provider uses it at once.
+            if book.windows.randomness(round.draw_height).await?.is_some() {
+                book.windows.touch(id, 0, 0).await?;
+            }
+            return Ok(false);
+        }
+        self.read_events(book, id, round.draw_height, &mut attendance).await?;
+        let (_, now) = book.windows.account.head().await?;
+        self.attend_units(book, id, &window, &mut attendance, now).await?;
+        let phases =
+            window.check_seconds.saturating_add(window.reveal_seconds).saturating_add(window.reveal_seconds / 2);
+        if window.pending == 0 && now > round.drawn_at.saturating_add(phases) {
+            book.windows.close(id).await?;
+            let closed = book.windows.window(id).await?;
+            tracing::info!(order = %self.record().order, convicted = closed.convicted, "window closed");
+        }
+        Ok(false)
+    }
+
+    /// Notes which units somebody looks at, and answers searches.
+    async fn read_events(&self, book: &Book, id: B256, from: u64, attendance: &mut Attendance) -> Result<()> {
+        let (head, _) = book.windows.account.head().await?;
+        // Nothing can be said about a unit before its window's draw.
+        attendance.next_block = attendance.next_block.max(from);
+        while attendance.next_block <= head {
+            let last = head.min(attendance.next_block.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+            let kinds = [
+                Audit::CheckCommitted::SIGNATURE_HASH,
+                Audit::InputAsked::SIGNATURE_HASH,
+                Referee::Challenged::SIGNATURE_HASH,
+                Referee::RoundBegan::SIGNATURE_HASH,
+                Referee::StateAsked::SIGNATURE_HASH,
+            ];
+            let logs = book.windows.logs(attendance.next_block, last, json!([kinds, id])).await?;
+            for log in &logs {
+                if let Some(asked) = event::<Referee::StateAsked>(log) {
+                    self.answer(book, id, asked.unit, asked.segment).await;
+                }
+                let unit = event::<Audit::CheckCommitted>(log)
+                    .map(|event| event.unit)
+                    .or_else(|| event::<Audit::InputAsked>(log).map(|event| event.unit))
+                    .or_else(|| event::<Referee::Challenged>(log).map(|event| event.unit))
+                    .or_else(|| event::<Referee::RoundBegan>(log).map(|event| event.unit));
+                attendance.units.extend(unit.map(|unit| (unit, 0)));
+            }
+            attendance.next_block = last.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// A question that was answered already, or is late, is refused by the contract, which costs nothing.
+    async fn answer(&self, book: &Book, id: B256, unit: u32, segment: u32) {
+        let answered = async {
+            let proof = self.record().work()?.proof(unit, segment, Shown::Both)?;
+            book.windows.answer(id, unit, proof).await
+        };
+        match answered.await {
+            Ok(_) => tracing::info!(order = %self.record().order, unit, segment, "state opened for an accuser"),
+            Err(error) => tracing::debug!(error = format!("{error:#}"), unit, segment, "question not answered"),
+        }
+    }
+
+    async fn attend_units(
+        &self,
+        book: &Book,
+        id: B256,
+        window: &Window,
+        attendance: &mut Attendance,
+        now: u64,
+    ) -> Result<()> {
+        let due: Vec<u32> = attendance.units.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| *unit).collect();
+        let work = self.record().work()?;
+        for units in due.chunks(SENT_MAX) {
+            let again = Arc::clone(&attendance.again);
+            let look = |unit: &u32| Look { id, window, unit: *unit, again: &again, now };
+            let attended = units.iter().map(|unit| self.attend_unit(book, &work, look(unit)));
+            for (unit, next) in units.iter().zip(join_all(attended).await) {
+                match next {
+                    Ok(Some(at)) => _ = attendance.units.insert(*unit, at),
+                    Ok(None) => _ = attendance.units.remove(unit),
+                    Err(error) => tracing::debug!(error = format!("{error:#}"), unit, "unit: trying again"),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One unit; when to look again, `None` if never.
+    async fn attend_unit(&self, book: &Book, work: &Work, look: Look<'_>) -> Result<Option<u64>> {
+        let Look { id, window, unit, again, now } = look;
+        let (windows, order) = (&book.windows, self.record().order);
+        let case = windows.case(id, unit).await?;
+        let times = windows.times(id, unit, case.round).await?;
+        match unit_step(&case, times, window.check_seconds, said(again, unit), now) {
+            UnitStep::Over => return Ok(None),
+            UnitStep::Wait(until) => return Ok(Some(until)),
+            UnitStep::Touch => drop(windows.touch(id, unit, case.round).await?),
+            UnitStep::Open => {
+                let segment = windows.segment_of(id, unit, &case).await?;
+                windows.open_unit(id, unit, work.proof(unit, segment, Shown::Both)?).await?;
+                tracing::info!(%order, unit, "unit opened");
+            }
+            UnitStep::Rerun => {
+                let segment = windows.segment_of(id, unit, &case).await?;
+                let run = self.run_again(book, unit, segment)?;
+                tracing::warn!(%order, unit, "a unit was condemned: running it again");
+                // Apart from the window's other units, whose times run on.
+                let again = Arc::clone(again);
+                let note = move |said| {
+                    again.lock().unwrap_or_else(PoisonError::into_inner).insert(unit, said);
+                };
+                note(Again::Runs);
+                tokio::spawn(async move {
+                    let same = run.await;
+                    tracing::warn!(%order, unit, ?same, "the condemned unit ran again");
+                    note(match same {
+                        Ok(true) => Again::Same,
+                        Ok(false) => Again::Differs,
+                        Err(_) => Again::NotYet,
+                    });
+                });
+                return Ok(Some(now.saturating_add(1)));
+            }
+            UnitStep::Appeal => {
+                windows.appeal(id, unit, window.fee_wei).await?;
+                tracing::warn!(%order, unit, "appealed: the referees decide");
+            }
+            UnitStep::Withhold => drop(windows.withhold(id, unit).await?),
+            UnitStep::EndSearch => {
+                // Refused until a step of the search is late.
+                if let Err(error) = windows.end_search(id, unit).await {
+                    tracing::debug!(error = format!("{error:#}"), unit, "the search goes on");
+                }
+                return Ok(Some(now.saturating_add(SEARCH_POLL_SECONDS)));
+            }
+            UnitStep::Conclude => {
+                windows.conclude(id, unit).await?;
+                let stage = windows.case(id, unit).await?.stage;
+                tracing::info!(%order, unit, ?stage, "unit concluded");
+            }
+        }
+        Ok(Some(0))
+    }
+}
+
+/// One look at one unit.
+struct Look<'a> {
+    id: B256,
+    window: &'a Window,
+    unit: u32,
+    again: &'a Arc<Mutex<BTreeMap<u32, Again>>>,
+    now: u64,
+}
+
+fn said(again: &Mutex<BTreeMap<u32, Again>>, unit: u32) -> Again {
+    again.lock().unwrap_or_else(PoisonError::into_inner).get(&unit).copied().unwrap_or(Again::NotYet)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+
+    const NOW: u64 = 10_000;
+    const TIMES: Times = Times { check_by: NOW + 100, open_by: NOW + 130, reveal_by: NOW + 160 };
+
+    fn step(case: &Case, second: u64) -> UnitStep {
+        unit_step(case, TIMES, 100, Again::NotYet, NOW + second)
+    }
+
+    #[test]
+    fn a_unit_with_a_check_is_opened_in_its_time_and_concluded_after_it() {
+        let case = Case::of(Stage::Checking, 0).with_committed(0, 3);
+        assert_eq!(step(&case, 100), UnitStep::Wait(NOW + 101));
+        assert_eq!(step(&case, 101), UnitStep::Open);
+        assert_eq!(step(&case, 130), UnitStep::Open);
+        assert_eq!(step(&case, 131), UnitStep::Wait(NOW + 161));
+        assert_eq!(step(&case, 161), UnitStep::Conclude);
+        let opened = Case { opened: true, ..case };
+        assert_eq!(step(&opened, 101), UnitStep::Wait(NOW + 161));
+        // Nobody committed: nothing is opened, and what was begun is concluded.
+        assert_eq!(step(&Case::of(Stage::Checking, 0), 101), UnitStep::Wait(NOW + 161));
+        // A later round of a unit that was opened before.
+        let second = Case { opened: true, ..Case::of(Stage::Checking, 1).with_committed(1, 0) };
+        assert_eq!(step(&second, 101), UnitStep::Wait(NOW + 161));
+        assert_eq!(unit_step(&second, Times::default(), 100, Again::NotYet, NOW), UnitStep::Touch);
+    }
+
+    #[test]
+    fn a_search_does_not_keep_a_checked_unit_from_being_opened() {
+        let sought = Case { segment: SEEKING, ..Case::of(Stage::Checking, 0).with_committed(0, 1) };
+        assert_eq!(step(&sought, 101), UnitStep::Open);
+        assert_eq!(step(&sought, 131), UnitStep::EndSearch);
+        assert_eq!(step(&Case { opened: true, ..sought }, 101), UnitStep::Wait(NOW + 131));
+    }
+
+    #[test]
+    fn what_the_customer_does_not_answer_for_is_ended_and_verdicts_wait_for_appeals() {
+        let asked = Case { asked_at: NOW + 80, ..Case::of(Stage::Checking, 0) };
+        assert_eq!(step(&asked, 120), UnitStep::Wait(NOW + 131));
+        assert_eq!(step(&asked, 131), UnitStep::Withhold);
+        let handed = Case { handed: true, ..asked };
+        assert_eq!(step(&handed, 131), UnitStep::Wait(NOW + 161));
+        for stage in [Stage::Condemned, Stage::Cleared] {
+            let case = Case { appeal_by: NOW + 500, ..Case::of(stage, 1) };
+            let decided = |second| unit_step(&case, TIMES, 100, Again::Differs, NOW + second);
+            assert_eq!(decided(500), UnitStep::Wait(NOW + 501));
+            assert_eq!(decided(501), UnitStep::Conclude);
+        }
+        for stage in [Stage::Verified, Stage::Unpaid, Stage::Unchecked, Stage::Wrong] {
+            assert_eq!(step(&Case::of(stage, 0), 0), UnitStep::Over);
+        }
+    }
+
+    #[test]
+    fn a_condemned_provider_appeals_only_if_its_own_second_run_says_the_same() {
+        let case = Case { appeal_by: NOW + 500, ..Case::of(Stage::Condemned, 1) };
+        let step = |again, second| unit_step(&case, TIMES, 100, again, NOW + second);
+        assert_eq!(step(Again::NotYet, 400), UnitStep::Rerun);
+        assert_eq!(step(Again::Runs, 400), UnitStep::Wait(NOW + 401));
+        assert_eq!(step(Again::Same, 497), UnitStep::Appeal);
+        assert_eq!(step(Again::Same, 498), UnitStep::Wait(NOW + 501));
+        assert_eq!(step(Again::Differs, 400), UnitStep::Wait(NOW + 501));
+        assert_eq!(step(Again::Same, 501), UnitStep::Conclude);
+    }
+
+    #[test]
+    fn terms_that_cannot_be_kept_are_refused_with_their_numbers() {
+        let terms = |bond_wei, seconds| IAuditTypes::Terms {
+            class: 1,
+            checkers: 1,
+            abilities: 1,
+            ratePpm: 30_000,
+            feePpm: 500_000,
+            checkSeconds: 60,
+            revealSeconds: seconds,
+            appealSeconds: 60,
+            segments: 1,
+            bondWei: bond_wei,
+            named: B256::ZERO,
+            canary: B256::ZERO,
+        };
+        let free = U256::from(1_000);
+        assert_eq!(refusal(&terms(1_000, 20), 48, free), None);
+        assert!(refusal(&terms(1_001, 20), 48, free).unwrap().contains("bond"));
+        assert!(refusal(&terms(0, 19), 1, free).unwrap().contains("revealSeconds=19 min=20"));
+        assert!(refusal(&terms(0, 20), 49, free).unwrap().contains("min=24"));
+        assert_eq!(refusal(&terms(0, 24), 49, free), None);
+    }
+}

@@ -5,6 +5,7 @@
 //! step of [`crate::compute::lifecycle`], whether or not the customer is connected. Sessions ([`session`]) only attach to it: they bring
 //! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped.
 //! What the machine is and costs stands in its capability record ([`claims`], [`offering`]), which anybody is given who asks ([`desk`]).
+//! Work that comes in leases over a payment channel is [`stream`]'s.
 //!
 //! # Invariants
 //! - Nothing is leased before its inputs are here and verified.
@@ -22,6 +23,7 @@ mod record;
 mod self_test;
 mod session;
 mod setup;
+mod stream;
 mod watch;
 
 pub(crate) use setup::run;

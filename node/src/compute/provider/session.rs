@@ -94,7 +94,7 @@ impl Authorise for Door {
 }
 
 /// Who signed; `None` if nobody can have.
-fn signer(credential: &[u8], digest: B256) -> Option<Address> {
+pub(super) fn signer(credential: &[u8], digest: B256) -> Option<Address> {
     let credential: &[u8; 65] = credential.try_into().ok()?;
     if !matches!(credential.last(), Some(27 | 28)) {
         return None;

@@ -10,6 +10,7 @@ use super::{
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
+    stream::{self, Desk as Streams},
     watch::{self, Place},
 };
 use crate::{
@@ -23,6 +24,7 @@ use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, SecretKey,
     serve_with,
+    stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -85,7 +87,13 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, fault);
-    serve_until_stopped(options, &book, &endpoint, store).await?;
+    let terms = stream::Terms {
+        price_wei: options.price,
+        watch: Duration::from_secs(u64::from(options.watch_seconds)),
+        store_bytes_max: total_bytes_max,
+    };
+    let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
+    serve_until_stopped(options, &book, &streams, &endpoint, store).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -135,6 +143,7 @@ async fn offering(options: &Provide, market: Market, endpoint: &Endpoint, capabi
 async fn serve_until_stopped(
     options: &Provide,
     book: &Arc<Book>,
+    streams: &Arc<Streams>,
     endpoint: &Endpoint,
     store: Arc<dyn BlobStore>,
 ) -> Result<()> {
@@ -145,19 +154,29 @@ async fn serve_until_stopped(
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let door = Door { book: Arc::clone(book), node: endpoint.id() };
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
-    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, vec![Arc::new(desk)]);
+    let leases = acceptor(stream::Door(Arc::clone(streams)));
+    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, vec![Arc::new(desk), leases]);
     // Only now, since whoever reads the register may come at once.
     book.offering.announce().await?;
     say("Stop with Ctrl-C.");
+    let finished = async {
+        book.finished().await;
+        streams.finished().await;
+    };
     let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = book.finished() => say("The owner wanted to finish, and no order is open."),
+        () = finished => say("The owner wanted to finish, and no order is open."),
     }
     say("Stopping: no new orders.");
-    let open = book.stop().await;
+    let (open, channels) = tokio::join!(book.stop(), streams.stop());
+    if channels > 0 {
+        say(&format!(
+            "  {channels} channels are open: what they owe is claimed when this provider runs again, or is lost at their ends."
+        ));
+    }
     server.shutdown().await;
     endpoint.close().await;
     if !matches!(timeout(PAUSE_MAX, book.market.pause()).await, Ok(Ok(_))) {

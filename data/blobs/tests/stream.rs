@@ -72,6 +72,8 @@ struct Provider {
     address: Address,
     seen: mpsc::UnboundedReceiver<String>,
     server: Server,
+    /// Without it the last packets of a server that stops would not be sent.
+    _endpoint: Endpoint,
 }
 
 async fn provider() -> Provider {
@@ -84,7 +86,7 @@ async fn provider() -> Provider {
         Runner { blob_bytes_max: BLOB_MAX, store: Arc::clone(&store), conduct: Conduct::Deliver, fetched, ended };
     let streams = acceptor(Mirror { store: memory(), seen: sender });
     let server = serve_with(&endpoint, store, Chain { customer: None }, runner, vec![streams]);
-    Provider { address: endpoint.address().unwrap(), seen, server }
+    Provider { address: endpoint.address().unwrap(), seen, server, _endpoint: endpoint }
 }
 
 fn hello(channel: u64) -> Hello {

@@ -56,7 +56,7 @@ fn what_was_settled_never_comes_back_and_the_rest_of_a_lease_does() {
     let next = table.grant(A, at(1)).unwrap();
     assert_eq!(next.items[0], item(0, 2, 1));
     table.settle(next.number, A, next.steps(), at(2)).unwrap();
-    assert_eq!(table.units_left(), 3);
+    assert_eq!(table.units_left(), 2);
     assert_eq!(table.steps_waiting(), u64::from(12 - 2 - next.steps()));
 }
 

@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("keystead-audit", &["types", "job"]),
     ("keystead-owner", &[]),
     ("keystead-payment", &["types", "job", "contracts"]),
+    ("keystead-lease", &[]),
     ("keystead-recipes", &["job"]),
     ("keystead", &["*"]),
     ("keystead-sim-market", &["*"]),

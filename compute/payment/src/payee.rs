@@ -220,6 +220,13 @@ impl Payee {
         Ok(Some(self.draft(signed.voucher.window)))
     }
 
+    /// The customer refused the report: nothing is owed for it, and the next report takes its number. Whoever calls this decides how often it
+    /// works for nothing. Spec: specs/0011-stream.md section 5.
+    pub fn drop_report(&mut self) -> Draft<()> {
+        self.body.reported.clear();
+        self.draft(())
+    }
+
     /// Learns from a final block how far the channel was claimed, and forgets the vouchers below.
     ///
     /// # Errors

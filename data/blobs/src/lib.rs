@@ -6,9 +6,10 @@
 //! order is its own and gives the session to a [`Handler`]. [`Session`] is the customer. Either side fetches blobs from
 //! the other and verifies every 64 KiB before it keeps them. [`Inquiry`] asks a provider what it offers, outside of any order. [`seal`] encrypts a blob for a machine that only stores it.
 //!
-//! A drawn checker fetches one unit's blobs with a [`CheckSession`] ([`Authorise::on_duty`] decides).
+//! A drawn checker fetches one unit's blobs with a [`CheckSession`] ([`Authorise::on_duty`] decides). [`stream`] is the session of a job that goes over
+//! in leases.
 //!
-//! Spec: specs/0005-transfer.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
+//! Spec: specs/0005-transfer.md, specs/0011-stream.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
 //!
 //! # Not here
 //! What a job is (its specification is opaque bytes here), the chain, keys of customers, erasure coding, relays.
@@ -28,6 +29,7 @@ mod provider;
 mod question;
 pub mod seal;
 pub mod store;
+pub mod stream;
 mod transfer;
 mod wire;
 

@@ -79,6 +79,11 @@ impl Offered {
         self.hashes.write().unwrap_or_else(PoisonError::into_inner).extend(hashes);
     }
 
+    /// Exactly these, from now on.
+    pub(crate) fn replace(&self, hashes: impl IntoIterator<Item = Hash>) {
+        *self.hashes.write().unwrap_or_else(PoisonError::into_inner) = hashes.into_iter().collect();
+    }
+
     fn contains(&self, hash: Hash) -> bool {
         self.hashes.read().unwrap_or_else(PoisonError::into_inner).contains(&hash)
     }

@@ -460,7 +460,7 @@ impl FromCustomer {
     }
 }
 
-fn decode_hello(body: &[u8]) -> Result<Hello, Violation> {
+pub(crate) fn decode_hello(body: &[u8]) -> Result<Hello, Violation> {
     let hello: Hello = decode("hello", body)?;
     hello.check()?;
     Ok(hello)

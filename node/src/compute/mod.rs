@@ -6,6 +6,8 @@
 //! provider: offer -> hear the customer -> fetch inputs -> lease -> run -> commit -> deliver -> be paid
 //! checker:  be drawn -> fetch from the provider -> run -> commit -> reveal -> be paid
 //! ```
+//! [`map`] does a job of many units with many providers at once; there, money moves through payment channels ([`channels`]).
+//!
 //! The chain is the only memory that both sides believe. [`lifecycle`] says, as a pure function of what the chain holds and what this side
 //! has, what to do next; the loops in [`provider`] and [`customer`] do it and ask again. So a restart, a lost connection and a late
 //! answer are all the same thing: ask again.
@@ -19,9 +21,11 @@ pub(crate) mod amount;
 pub(crate) mod audits;
 pub(crate) mod bond;
 pub(crate) mod checker;
+pub(crate) mod channels;
 pub(crate) mod customer;
 pub(crate) mod files;
 pub(crate) mod lifecycle;
+pub(crate) mod map;
 pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod opening;

@@ -35,6 +35,7 @@ mod http;
 mod import;
 mod liar;
 mod lies;
+mod map;
 mod market;
 mod matching;
 mod network;

@@ -247,3 +247,27 @@ fn a_chain_that_contradicts_the_record_is_noticed() {
     }
     assert_eq!(payee.waiting_count(), 1);
 }
+
+#[test]
+fn a_report_that_was_refused_is_dropped_and_its_number_goes_to_the_next_one() {
+    let (mut payer, mut payee, _) = after(1, false);
+    payee.begin(4, &standing()).unwrap();
+    let refused = payee.report(root(2, 4, 0)).unwrap().saved();
+    assert!(matches!(payee.begin(4, &standing()), Err(payee::Refusal::Unpaid { window: 2 })));
+    let record = {
+        let draft = payee.drop_report();
+        let record = draft.record().to_vec();
+        draft.saved();
+        record
+    };
+    // The record has forgotten it as well.
+    assert_eq!(Payee::resume(terms(false), policy(), &record).unwrap().reported(), None);
+    assert_eq!(payee.reported(), None);
+    payee.begin(4, &standing()).unwrap();
+    let taken = payee.report(root(2, 4, 1)).unwrap().saved();
+    assert_eq!((taken.window, taken.root == refused.root), (2, false));
+    let voucher = payer.pay(&received(taken, 1), &standing()).unwrap().saved();
+    assert!(payee.accept(&sign(voucher), &standing()).unwrap().is_some());
+    // The payer signs for no second report of that number.
+    assert!(payer.pay(&received(refused, 0), &standing()).is_err());
+}

@@ -14,23 +14,23 @@ use std::path::PathBuf;
 
 /// A job ready to be ordered.
 #[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) side: &'static dyn CustomerSide,
-    pub(super) recipe: Recipe,
-    pub(super) inputs: Inputs,
-    pub(super) parameters: Parameters,
-    pub(super) spec: JobSpec,
-    pub(super) common: Vec<u8>,
-    pub(super) units: Vec<Vec<u8>>,
+pub(in crate::compute) struct Prepared {
+    pub(in crate::compute) side: &'static dyn CustomerSide,
+    pub(in crate::compute) recipe: Recipe,
+    pub(in crate::compute) inputs: Inputs,
+    pub(in crate::compute) parameters: Parameters,
+    pub(in crate::compute) spec: JobSpec,
+    pub(in crate::compute) common: Vec<u8>,
+    pub(in crate::compute) units: Vec<Vec<u8>>,
     /// Names of the unit inputs, in unit order.
-    pub(super) unit_names: Vec<B256>,
+    pub(in crate::compute) unit_names: Vec<B256>,
     /// What is known of who would take it.
     pub(super) offers: Offers,
 }
 
 impl Prepared {
     /// Bytes that a provider fetches before it begins.
-    pub(super) fn input_bytes(&self) -> u64 {
+    pub(in crate::compute) fn input_bytes(&self) -> u64 {
         let sizes = self.units.iter().map(Vec::len).chain([self.common.len(), self.side.program().len()]);
         sizes.fold(0, |sum: u64, size| sum.saturating_add(size as u64))
     }
@@ -38,10 +38,10 @@ impl Prepared {
 
 /// What a person wants done.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Work<'a> {
-    pub(super) recipe: &'a str,
-    pub(super) input: &'a [(String, String)],
-    pub(super) set: &'a [(String, String)],
+pub(in crate::compute) struct Work<'a> {
+    pub(in crate::compute) recipe: &'a str,
+    pub(in crate::compute) input: &'a [(String, String)],
+    pub(in crate::compute) set: &'a [(String, String)],
 }
 
 impl<'a> From<&'a cli::Run> for Work<'a> {
@@ -51,7 +51,7 @@ impl<'a> From<&'a cli::Run> for Work<'a> {
 }
 
 /// Reads the files and makes the job; touches neither network nor money.
-pub(super) async fn prepare(work: Work<'_>) -> Result<Prepared> {
+pub(in crate::compute) async fn prepare(work: Work<'_>) -> Result<Prepared> {
     let side = open(work.recipe)?;
     let recipe = side.recipe()?;
     let files: Vec<(String, PathBuf)> =

@@ -37,7 +37,7 @@ pub(super) fn outputs(prepared: &Prepared, arrived: &Arrived, store: &dyn BlobSt
 }
 
 /// Turns outputs into the recipe's files, without writing them.
-pub(super) async fn assemble(
+pub(in crate::compute) async fn assemble(
     prepared: &Prepared,
     outputs: &[Vec<u8>],
 ) -> Result<Vec<keystead_recipes::ResultFile>, keystead_recipes::Error> {

@@ -9,11 +9,11 @@ use tokio::{
 
 /// How often the person pressed Ctrl-C since [`Stops::listen`].
 #[derive(Clone, Debug)]
-pub(super) struct Stops(watch::Receiver<u32>);
+pub(in crate::compute) struct Stops(watch::Receiver<u32>);
 
 impl Stops {
     /// From now on Ctrl-C no longer ends the process by itself.
-    pub(super) fn listen() -> Result<Self> {
+    pub(in crate::compute) fn listen() -> Result<Self> {
         let mut interrupts = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
         let (pressed, stops) = watch::channel(0_u32);
         tokio::spawn(async move {
@@ -25,7 +25,7 @@ impl Stops {
     }
 
     /// Returns once Ctrl-C was pressed so often.
-    pub(super) async fn wait(&self, times: u32) {
+    pub(in crate::compute) async fn wait(&self, times: u32) {
         let mut stops = self.0.clone();
         if stops.wait_for(|pressed| *pressed >= times).await.is_err() {
             // The system does not tell of Ctrl-C any more: then nobody waits for it.

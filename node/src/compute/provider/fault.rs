@@ -1,12 +1,12 @@
 //! A provider that is wrong on purpose, so that a test can see who notices.
 //!
 //! # Design
-//! One unit of every order is altered, drawn from a seed and the job's hash: whoever repeats the order meets the same fault. The
+//! One unit of every order, and one step of every lease, is altered, drawn from a seed and the job's or lease's name: whoever repeats the order meets the same fault. The
 //! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Where outputs are numbers
 //! that may differ a little (classes tolerance and self-checking), it is a bit of the exponent, of the first number and of all in the
 //! second half, since a few wrong ones are allowed. Of a unit with several segments each is altered.
 
-use alloy_primitives::keccak256;
+use alloy_primitives::{B256, keccak256};
 use keystead_job::{Class, JobSpec};
 
 /// Which unit of a job comes out wrong.
@@ -22,34 +22,52 @@ impl Fault {
 
     /// The altered output, if `unit` is the one of this job. Never equal to `output`.
     pub(super) fn alter(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
-        if self.unit(spec) != unit {
-            return None;
-        }
-        let mut wrong = output.to_vec();
-        // Checker programs that there are read numbers of four bytes.
-        let number = spec.tolerance.map(|tolerance| tolerance.element.bytes());
-        let number = number.or_else(|| (spec.class == Class::SelfChecking).then_some(4));
-        match number {
-            Some(bytes) => {
-                let half = wrong.len() / 2;
-                // The last byte of a little-endian number has its sign and most of its exponent.
-                let last = wrong.iter_mut().enumerate().skip(bytes.saturating_sub(1)).step_by(bytes);
-                let some = last.filter(|(at, _)| *at < bytes || *at >= half);
-                some.for_each(|(_, byte)| *byte ^= 0x40);
-            }
-            None => wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1),
-        }
-        if wrong == output {
-            wrong.push(0);
-        }
-        Some(wrong)
+        (self.unit(spec) == unit).then(|| wrong(spec, output))
+    }
+
+    /// The same for one step of every lease: the altered state, if this is the one.
+    pub(super) fn alter_step(self, spec: &JobSpec, lease: B256, step: Step, output: &[u8]) -> Option<Vec<u8>> {
+        (self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output))
     }
 
     /// The first 64 bits of a hash, reduced: uneven by less than 2^-32.
-    fn unit(self, spec: &JobSpec) -> u32 {
-        let hash = keccak256([self.seed.to_be_bytes().as_slice(), spec.hash().as_slice()].concat());
+    fn drawn(self, of: B256, count: u32) -> u32 {
+        let hash = keccak256([self.seed.to_be_bytes().as_slice(), of.as_slice()].concat());
         let word = hash.iter().take(8).fold(0_u64, |word, &byte| (word << 8) | u64::from(byte));
-        let unit = word.checked_rem(u64::from(spec.unit_count)).unwrap_or_default();
-        u32::try_from(unit).unwrap_or_default()
+        let index = word.checked_rem(u64::from(count)).unwrap_or_default();
+        u32::try_from(index).unwrap_or_default()
     }
+
+    fn unit(self, spec: &JobSpec) -> u32 {
+        self.drawn(spec.hash(), spec.unit_count)
+    }
+}
+
+/// Which step of a lease, and of how many.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    pub(super) index: u32,
+    pub(super) count: u32,
+}
+
+/// Never equal to `output`.
+fn wrong(spec: &JobSpec, output: &[u8]) -> Vec<u8> {
+    let mut wrong = output.to_vec();
+    // Checker programs that there are read numbers of four bytes.
+    let number = spec.tolerance.map(|tolerance| tolerance.element.bytes());
+    let number = number.or_else(|| (spec.class == Class::SelfChecking).then_some(4));
+    match number {
+        Some(bytes) => {
+            let half = wrong.len() / 2;
+            // The last byte of a little-endian number has its sign and most of its exponent.
+            let last = wrong.iter_mut().enumerate().skip(bytes.saturating_sub(1)).step_by(bytes);
+            let some = last.filter(|(at, _)| *at < bytes || *at >= half);
+            some.for_each(|(_, byte)| *byte ^= 0x40);
+        }
+        None => wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1),
+    }
+    if wrong == output {
+        wrong.push(0);
+    }
+    wrong
 }

@@ -6,6 +6,7 @@
 //! inputs, watch progress, and take outputs. The state of a course is one file ([`record`]), so a restart goes on where it stopped. The window of an
 //! audited order is attended to ([`window`]) until it is closed, whatever becomes of the order: who does not open a unit is convicted.
 //! What the machine is and costs stands in its capability record ([`claims`], [`offering`]), which anybody is given who asks ([`desk`]).
+//! Work that comes in leases over a payment channel is [`stream`]'s.
 //!
 //! # Invariants
 //! - Nothing is leased before its inputs are here and verified.
@@ -24,6 +25,7 @@ mod record;
 mod self_test;
 mod session;
 mod setup;
+mod stream;
 mod watch;
 mod window;
 

@@ -153,6 +153,11 @@ impl Owner {
         }
     }
 
+    /// Whether the owner wants this program to end when its work has.
+    pub(super) fn finishes(&self) -> bool {
+        self.decisions.borrow().finish
+    }
+
     /// Why no order is taken now, if none is.
     pub(super) fn refusal(&self) -> Option<String> {
         let decision = self.decisions.borrow();

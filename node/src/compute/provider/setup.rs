@@ -12,6 +12,7 @@ use super::{
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host},
+    stream::{self, Desk as Streams},
     watch::{self, Place},
 };
 use crate::{
@@ -33,6 +34,7 @@ use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits,
     Questions, SecretKey, serve_with,
+    stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -101,7 +103,13 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     }
     let conduct = Conduct { fault, bonded_percent: options.bond_from_earnings };
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
-    serve_until_stopped(options, &book, &endpoint, store, keeper).await?;
+    let terms = stream::Terms {
+        price_wei: options.price,
+        watch: Duration::from_secs(u64::from(options.watch_seconds)),
+        store_bytes_max: total_bytes_max,
+    };
+    let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
+    serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,6 +159,7 @@ async fn offering(options: &Provide, market: Market, endpoint: &Endpoint, capabi
 async fn serve_until_stopped(
     options: &Provide,
     book: &Arc<Book>,
+    streams: &Arc<Streams>,
     endpoint: &Endpoint,
     store: Arc<dyn BlobStore>,
     mut keeper: Keeper,
@@ -165,7 +174,8 @@ async fn serve_until_stopped(
     let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
     let questions = Questions::new(Arc::new(Answers { shelf: Arc::clone(&shelf) }));
-    let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions)];
+    let leases = acceptor(stream::Door(Arc::clone(streams)));
+    let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions), leases];
     let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, beside);
     // Orders that are under way have the machine; the proof comes after them.
     if book.open_orders().is_empty() {
@@ -181,15 +191,24 @@ async fn serve_until_stopped(
         tokio::spawn(proving::tell(Arc::clone(book), shelf)),
         tokio::spawn(checker.run()),
     ];
+    let finished = async {
+        book.finished().await;
+        streams.finished().await;
+    };
     let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
     tokio::select! {
         _ = interrupt.recv() => {}
         _ = terminate.recv() => {}
-        () = book.finished() => say("The owner wanted to finish, and no order is open."),
+        () = finished => say("The owner wanted to finish, and no order is open."),
     }
     say("Stopping: no new orders.");
-    let open = book.stop().await;
+    let (open, channels) = tokio::join!(book.stop(), streams.stop());
+    if channels > 0 {
+        say(&format!(
+            "  {channels} channels are open: what they owe is claimed when this provider runs again, or is lost at their ends."
+        ));
+    }
     // The checker signs nothing that it has not finished checking.
     proofs.iter().for_each(tokio::task::JoinHandle::abort);
     server.shutdown().await;

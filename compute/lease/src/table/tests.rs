@@ -1,0 +1,164 @@
+//! The table's rules one by one.
+
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+
+use super::*;
+
+const A: Provider = Provider(0);
+const B: Provider = Provider(1);
+const C: Provider = Provider(2);
+
+const fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn table(units: u32, segments: u32, providers: &[Provider]) -> Table {
+    let mut table = Table::new(units, segments, Rules::new(at(1)), 1);
+    for provider in providers {
+        table.join(*provider);
+        table.ready(*provider, at(0));
+    }
+    table
+}
+
+const fn item(unit: u32, first: u32, count: u32) -> Item {
+    Item { unit, first, count }
+}
+
+#[test]
+fn a_unit_is_leased_once_and_again_only_after_its_lease_ended() {
+    let mut table = table(6, 1, &[A, B]);
+    let first = table.grant(A, at(0)).unwrap();
+    assert_eq!(first.items, [item(0, 0, 1), item(1, 0, 1)], "an even share of six over twice two providers");
+    assert_eq!(table.grant(A, at(0)), None, "one lease at a time");
+    let second = table.grant(B, at(0)).unwrap();
+    assert_eq!(second.items[0].unit, 2);
+    assert_ne!(first.number, second.number);
+    assert!(table.end(first.number, End::GivenBack, at(1)).is_some());
+    assert!(table.end(first.number, End::GivenBack, at(1)).is_none(), "a lease ends once");
+    assert_eq!(table.arrived(first.number, A, at(1)).unwrap_err(), Refused::Ended { number: first.number });
+    assert_eq!(table.settle(first.number, A, 1, at(1)).unwrap_err(), Refused::Ended { number: first.number });
+    let again = table.grant(A, at(1)).unwrap();
+    assert_eq!(again.items[0], item(0, 0, 1));
+    assert!(again.number > second.number);
+}
+
+#[test]
+fn what_was_settled_never_comes_back_and_the_rest_of_a_lease_does() {
+    let mut table = table(4, 3, &[A]);
+    let lease = table.grant(A, at(0)).unwrap();
+    assert_eq!(lease.items, [item(0, 0, 3), item(1, 0, 1)]);
+    assert!(matches!(table.settle(lease.number, A, 0, at(1)), Err(Refused::Steps { max: 4, .. })));
+    assert!(matches!(table.settle(lease.number, A, 5, at(1)), Err(Refused::Steps { got: 5, .. })));
+    assert_eq!(table.settle(lease.number, B, 4, at(1)).unwrap_err(), Refused::Another { number: lease.number });
+    table.settle(lease.number, A, 2, at(1)).unwrap();
+    assert_eq!((table.done(0), table.done(1), table.units_left()), (2, 0, 4));
+    let next = table.grant(A, at(1)).unwrap();
+    assert_eq!(next.items[0], item(0, 2, 1));
+    table.settle(next.number, A, next.steps(), at(2)).unwrap();
+    assert_eq!(table.units_left(), 2);
+    assert_eq!(table.steps_waiting(), u64::from(12 - 2 - next.steps()));
+}
+
+#[test]
+fn a_provider_goes_on_with_its_own_units_first() {
+    let mut table = table(8, 100, &[A, B]);
+    let (a, b) = (table.grant(A, at(0)).unwrap(), table.grant(B, at(0)).unwrap());
+    assert_eq!((a.items[0].unit, b.items[0].unit), (0, 1));
+    table.settle(b.number, B, 4, at(1)).unwrap();
+    table.settle(a.number, A, 4, at(1)).unwrap();
+    assert_eq!(table.grant(B, at(1)).unwrap().items[0], item(1, 4, 16));
+    table.draining(A);
+    assert_eq!(table.grant(A, at(1)), None);
+    table.ready(A, at(2));
+    assert_eq!(table.grant(A, at(2)).unwrap().items[0], item(0, 4, 16));
+}
+
+#[test]
+fn late_and_silent_leases_end_three_strikes_leave_a_provider_out_and_a_report_in_time_stays_in_time() {
+    let mut table = table(64, 1, &[A, B]);
+    let lease = table.grant(A, at(0)).unwrap();
+    assert!(table.overdue(at(10)).is_empty(), "the last second of silence");
+    assert_eq!(table.overdue(at(11)), [(lease.number, End::Silent)]);
+    table.heard(A, at(11));
+    assert!(table.overdue(at(19)).is_empty(), "the last second of the deadline of 14 s and 5 s of grace");
+    table.heard(A, at(19));
+    assert_eq!(table.overdue(at(20)), [(lease.number, End::Late)]);
+    table.arrived(lease.number, A, at(19)).unwrap();
+    assert!(table.overdue(at(500)).is_empty());
+    table.end(lease.number, End::Refused, at(20));
+    assert_eq!(table.grant(A, at(24)), None, "a pause of five seconds");
+    for (now, why) in [(25, End::Late), (40, End::Silent)] {
+        let lease = table.grant(A, at(now)).unwrap();
+        table.end(lease.number, why, at(now));
+    }
+    assert_eq!(table.out(A), Some(Out::Unreliable));
+    table.ready(A, at(100));
+    assert_eq!(table.grant(A, at(1_000)), None);
+    assert!(table.grant(B, at(100)).is_some());
+    table.convict(B);
+    table.forgive();
+    [A, B].into_iter().for_each(|provider| table.ready(provider, at(0)));
+    assert!(table.grant(A, at(0)).is_some(), "a new process gives a new chance");
+    assert_eq!(table.out(B), Some(Out::Wrong), "but not to a liar");
+}
+
+#[test]
+fn a_unit_that_fails_at_three_providers_or_at_all_of_them_fails_the_job() {
+    let mut wide = table(2, 1, &[A, B, C, Provider(3)]);
+    assert_eq!(wide.failed(0, A), Failing::Again);
+    assert_eq!(wide.failed(0, A), Failing::Again, "the same provider counts once");
+    assert_eq!(wide.grant(A, at(0)).unwrap().items, [item(1, 0, 1)], "it does not get the unit again");
+    assert_eq!(wide.failed(0, B), Failing::Again);
+    assert_eq!(wide.failed(0, C), Failing::ForGood { providers: 3 });
+    let mut narrow = table(1, 1, &[A, B]);
+    narrow.leave_out(B, Out::Unwilling);
+    assert_eq!(narrow.failed(0, A), Failing::ForGood { providers: 1 });
+}
+
+#[test]
+fn a_conviction_takes_back_what_the_liar_made_and_what_was_made_of_it() {
+    let mut table = table(2, 10, &[A, B]);
+    let lease = table.grant(A, at(0)).unwrap();
+    assert_eq!(lease.items, [item(0, 0, 4)]);
+    table.settle(lease.number, A, 4, at(1)).unwrap();
+    table.draining(A);
+    let lease = table.grant(B, at(1)).unwrap();
+    assert_eq!(lease.items, [item(0, 4, 4)]);
+    table.settle(lease.number, B, 4, at(2)).unwrap();
+    let building = table.grant(B, at(2)).unwrap();
+    assert_eq!(building.items[0], item(0, 8, 2));
+    let convicted = table.convict(A);
+    assert_eq!(convicted.units, [(0, 0)]);
+    assert_eq!(convicted.ended, [building]);
+    assert_eq!((table.done(0), table.steps_waiting(), table.units_left()), (0, 20, 2));
+    assert_eq!(table.out(A), Some(Out::Wrong));
+    assert_eq!(table.grant(B, at(3)).unwrap().items[0], item(0, 0, 10));
+}
+
+#[test]
+fn a_journal_that_is_read_again_gives_the_same_table() {
+    let mut table = table(5, 2, &[A, B]);
+    let lost = table.grant(A, at(0)).unwrap();
+    table.end(lost.number, End::Silent, at(11));
+    table.ready(B, at(11));
+    let kept = table.grant(B, at(11)).unwrap();
+    table.settle(kept.number, B, 3, at(12)).unwrap();
+    let live = table.grant(B, at(12)).unwrap();
+    let mut again = Table::new(5, 2, Rules::new(at(1)), 1);
+    again.adopt(lost.clone(), at(0));
+    again.end(lost.number, End::Silent, at(0));
+    again.adopt(kept.clone(), at(0));
+    again.settle(kept.number, B, 3, at(0)).unwrap();
+    again.adopt(live.clone(), at(0));
+    again.adopt(live.clone(), at(0));
+    assert_eq!(again.live().collect::<Vec<_>>(), [&live]);
+    assert_eq!(again.steps_waiting(), table.steps_waiting());
+    assert_eq!(
+        (0..5).map(|unit| again.done(unit)).collect::<Vec<_>>(),
+        (0..5).map(|unit| table.done(unit)).collect::<Vec<_>>()
+    );
+    assert_eq!(again.lease_of(B), Some(&live));
+    again.ready(A, at(10));
+    assert!(again.grant(A, at(10)).unwrap().number > live.number);
+}

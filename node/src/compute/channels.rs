@@ -1,0 +1,117 @@
+//! Payment channels as calls of one account.
+//!
+//! Spec: specs/0009-channel.md.
+
+use crate::compute::account::{Account, Receipt, Signed};
+use alloy_primitives::{Address, B256, Bytes, U256};
+use alloy_sol_types::SolEvent as _;
+use eyre::{Context as _, Result, eyre};
+use keystead_contracts::{
+    CHANNEL_ADDRESS,
+    bindings::channel::{Channel as Calls, IChannel},
+};
+use keystead_payment::{Claim, Domain, Standing, Terms, channel::from_entry};
+use std::{sync::Arc, time::Duration};
+
+/// How a channel is opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening {
+    pub(crate) provider: Address,
+    pub(crate) signer: Address,
+    pub(crate) challenge_seconds: u32,
+    pub(crate) life_seconds: u32,
+    pub(crate) deposit_wei: u128,
+}
+
+/// The contract, for one account.
+#[derive(Clone, Debug)]
+pub(crate) struct Channels {
+    pub(crate) account: Arc<Account>,
+}
+
+impl Channels {
+    /// What was agreed and where it stands at the newest block.
+    ///
+    /// # Errors
+    /// There is no such channel, or the node does not answer.
+    pub(crate) async fn look(&self, id: B256) -> Result<(Terms, Standing)> {
+        let entry = self.account.read(CHANNEL_ADDRESS, &Calls::channelCall { channelId: id }).await?;
+        let (_, now) = self.account.head().await?;
+        let domain = Domain::of_chain(self.account.chain_id());
+        from_entry(domain, id, &entry, Duration::from_secs(now))
+            .wrap_err("the contract is not the one that is known here")
+    }
+
+    /// Signs the opening of a channel in KST without audit, without sending it.
+    pub(crate) async fn sign_open(&self, opening: &Opening) -> Result<Signed> {
+        let terms = IChannel::Terms {
+            provider: opening.provider,
+            signer: opening.signer,
+            token: Address::ZERO,
+            challengeSeconds: opening.challenge_seconds,
+            lifeSeconds: opening.life_seconds,
+            audited: false,
+        };
+        let call = Calls::openCall { terms, amount: opening.deposit_wei };
+        self.account.sign_call(CHANNEL_ADDRESS, &call, U256::from(opening.deposit_wei)).await
+    }
+
+    /// The channel that a transaction opened.
+    pub(crate) fn opened_in(receipt: &Receipt) -> Result<B256> {
+        let opened = receipt.logs.iter().find_map(|log| {
+            let event = Calls::ChannelOpened::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
+            (log.address == CHANNEL_ADDRESS).then_some(event.channelId)
+        });
+        opened.ok_or_else(|| eyre!("the contract took the deposit without naming the channel"))
+    }
+
+    pub(crate) async fn top_up(&self, id: B256, amount_wei: u128) -> Result<Receipt> {
+        let call = Calls::topUpCall { channelId: id, amount: amount_wei };
+        self.account.send(CHANNEL_ADDRESS, &call, U256::from(amount_wei)).await
+    }
+
+    pub(crate) async fn claim(&self, claim: &Claim) -> Result<Receipt> {
+        let (voucher, signature, skipped) = parts(claim);
+        self.account.send(CHANNEL_ADDRESS, &Calls::claimCall { voucher, signature, skipped }, U256::ZERO).await
+    }
+
+    pub(crate) async fn claim_and_close(&self, claim: &Claim) -> Result<Receipt> {
+        let (voucher, signature, skipped) = parts(claim);
+        self.account.send(CHANNEL_ADDRESS, &Calls::claimAndCloseCall { voucher, signature, skipped }, U256::ZERO).await
+    }
+
+    pub(crate) async fn close(&self, id: B256) -> Result<Receipt> {
+        self.account.send(CHANNEL_ADDRESS, &Calls::closeCall { channelId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn request_close(&self, id: B256) -> Result<Receipt> {
+        self.account.send(CHANNEL_ADDRESS, &Calls::requestCloseCall { channelId: id }, U256::ZERO).await
+    }
+
+    pub(crate) async fn finish(&self, id: B256) -> Result<Receipt> {
+        self.account.send(CHANNEL_ADDRESS, &Calls::finishCall { channelId: id }, U256::ZERO).await
+    }
+
+    /// Takes what closed channels owe this account in KST, if anything; how much it was.
+    pub(crate) async fn withdraw(&self) -> Result<U256> {
+        let call = Calls::creditCall { account: self.account.address(), token: Address::ZERO };
+        let credit = self.account.read(CHANNEL_ADDRESS, &call).await?;
+        if credit.is_zero() {
+            return Ok(credit);
+        }
+        let receipt =
+            self.account.send(CHANNEL_ADDRESS, &Calls::withdrawCall { token: Address::ZERO }, U256::ZERO).await?;
+        let taken = receipt.logs.iter().find_map(|log| {
+            let event = Calls::Withdrawn::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
+            (log.address == CHANNEL_ADDRESS).then_some(event.amount)
+        });
+        Ok(taken.unwrap_or_default())
+    }
+}
+
+fn parts(claim: &Claim) -> (IChannel::Voucher, Bytes, Vec<IChannel::Window>) {
+    let voucher = IChannel::Voucher::from(claim.signed.voucher);
+    let signature = Bytes::copy_from_slice(claim.signed.signature.0.as_slice());
+    let skipped = claim.skipped.iter().map(|&(units, root)| IChannel::Window { units, root }).collect();
+    (voucher, signature, skipped)
+}

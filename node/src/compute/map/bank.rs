@@ -1,0 +1,182 @@
+//! The one task that uses the customer's account while units are done: opens channels, fills them, looks at them.
+
+use super::{
+    events::Event,
+    journal::{Entry, Journal},
+    state,
+};
+use crate::{
+    client::RpcFailure,
+    compute::{
+        account::{Poor, Receipt},
+        channels::{Channels, Opening},
+        market::Market,
+    },
+};
+use alloy_primitives::{B256, Bytes};
+use eyre::{Report, Result};
+use keystead_lease::Provider;
+use std::{collections::BTreeMap, time::Duration};
+use tokio::{
+    sync::mpsc,
+    task::block_in_place,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+
+/// How often channels are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long an opening may take to come into a block.
+const INCLUSION_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(100);
+/// So many looks find no transaction although its nonce is used, until it is believed to be lost: nodes lag behind each other.
+const ABSENT_MAX: u32 = 20;
+
+/// What the loop wants of the bank.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    /// Open a channel.
+    Open { provider: Provider, opening: Opening },
+    /// See to its end an opening that an earlier process signed.
+    Resume { provider: Provider, opening: state::Opening },
+    /// Pay more into a channel.
+    Fill { provider: Provider, channel: B256, amount_wei: u128 },
+    /// Tell where a channel stands, again and again.
+    Watch { provider: Provider, channel: B256 },
+    /// No more.
+    Forget { provider: Provider },
+    /// Read the register.
+    Offers,
+}
+
+/// The bank.
+#[derive(Debug)]
+pub(super) struct Bank {
+    pub(super) channels: Channels,
+    pub(super) market: Market,
+    pub(super) journal: Journal,
+    pub(super) asks: mpsc::Receiver<Ask>,
+    pub(super) events: mpsc::Sender<Event>,
+}
+
+impl Bank {
+    /// Until nobody asks any more.
+    pub(super) async fn run(mut self) {
+        let mut watched: BTreeMap<Provider, B256> = BTreeMap::new();
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let ask = tokio::select! {
+                ask = self.asks.recv() => ask,
+                _ = look.tick() => {
+                    for (provider, channel) in &watched {
+                        self.look(*provider, *channel).await;
+                    }
+                    continue;
+                }
+            };
+            let event = match ask {
+                None => return,
+                Some(Ask::Watch { provider, channel }) => {
+                    watched.insert(provider, channel);
+                    self.look(provider, channel).await;
+                    continue;
+                }
+                Some(Ask::Forget { provider }) => {
+                    watched.remove(&provider);
+                    continue;
+                }
+                Some(Ask::Open { provider, opening }) => self.open(provider, &opening).await,
+                Some(Ask::Resume { provider, opening }) => self.settle(provider, &opening).await,
+                Some(Ask::Fill { provider, channel, amount_wei }) => {
+                    let filled = self.channels.top_up(channel, amount_wei).await;
+                    self.look(provider, channel).await;
+                    Event::Filled { provider, problem: filled.err().map(|error| format!("{error:#}")) }
+                }
+                Some(Ask::Offers) => Event::Offers(self.market.offers().await.map_err(|error| format!("{error:#}"))),
+            };
+            self.tell(event).await;
+        }
+    }
+
+    async fn tell(&self, event: Event) {
+        // The loop is over if nobody listens.
+        let _ = self.events.send(event).await;
+    }
+
+    async fn look(&self, provider: Provider, channel: B256) {
+        match self.channels.look(channel).await {
+            Ok((terms, standing)) => self.tell(Event::Looked { provider, terms, standing }).await,
+            Err(error) => tracing::debug!(%channel, error = format!("{error:#}"), "cannot look at a channel"),
+        }
+    }
+
+    /// The transaction is in the journal before it is sent, so that no crash can open two channels for one.
+    async fn open(&self, provider: Provider, opening: &Opening) -> Event {
+        let signed = match self.channels.sign_open(opening).await {
+            Ok(signed) => signed,
+            Err(error) => return not_opened(provider, &error),
+        };
+        let opening = state::Opening { raw: signed.raw, hash: signed.hash, nonce: signed.nonce };
+        let entry = Entry::Opening { provider, raw: opening.raw.clone(), hash: opening.hash, nonce: opening.nonce };
+        if let Err(error) = block_in_place(|| self.journal.append(&entry).and_then(|()| self.journal.sync())) {
+            return Event::Stuck(format!("{error:#}"));
+        }
+        self.settle(provider, &opening).await
+    }
+
+    async fn settle(&self, provider: Provider, opening: &state::Opening) -> Event {
+        match self.included(&opening.raw, opening.hash, opening.nonce).await {
+            Ok(Some(receipt)) if receipt.succeeded() => match Channels::opened_in(&receipt) {
+                Ok(channel) => Event::Opened { provider, channel },
+                Err(error) => Event::Stuck(format!("{error:#}")),
+            },
+            Ok(Some(receipt)) => {
+                let reason = format!("its opening failed in block {}", receipt.block_number);
+                Event::NotOpened { provider, reason }
+            }
+            Ok(None) => {
+                Event::NotOpened { provider, reason: "another transaction took the place of its opening".to_owned() }
+            }
+            Err(error) => Event::Stuck(format!("{error:#}")),
+        }
+    }
+
+    /// The receipt; `None` once the transaction can never have one.
+    async fn included(&self, raw: &Bytes, hash: B256, nonce: u64) -> Result<Option<Receipt>> {
+        let account = &self.channels.account;
+        // Sent again, it is known already, or its nonce is used: the receipt tells.
+        if let Err(error) = account.broadcast(raw).await {
+            tracing::debug!(error = format!("{error:#}"), "the node does not take the opening of a channel");
+        }
+        let (begin, mut absent) = (Instant::now(), 0_u32);
+        loop {
+            match account.receipt(hash).await {
+                Ok(Some(receipt)) => return Ok(Some(receipt)),
+                Ok(None) if account.nonce().await.is_ok_and(|used| used > nonce) => {
+                    absent = absent.saturating_add(1);
+                    if absent > ABSENT_MAX {
+                        return Ok(None);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "no receipt yet"),
+            }
+            if begin.elapsed() > INCLUSION_MAX {
+                let seconds = INCLUSION_MAX.as_secs();
+                return Err(Report::msg(format!(
+                    "the opening of a channel ({hash}) is in no block after {seconds} s: the network may stand still"
+                )));
+            }
+            sleep(POLL).await;
+        }
+    }
+}
+
+/// Nothing was sent: the chain's or our own word, or the node was not reached.
+fn not_opened(provider: Provider, error: &Report) -> Event {
+    let is_answer = error.downcast_ref::<Poor>().is_some() || error.downcast_ref::<RpcFailure>().is_some();
+    if is_answer {
+        return Event::NotOpened { provider, reason: format!("{error:#}") };
+    }
+    Event::Stuck(format!("{error:#}"))
+}

@@ -1,0 +1,115 @@
+//! The end of the channels: providers close them; where one does not, the customer asks and waits, now or in a later process.
+
+use super::{
+    journal::{Entry, Journal},
+    show::Show,
+    state::State,
+};
+use crate::compute::{amount::kst, channels::Channels};
+use alloy_primitives::{Address, B256};
+use eyre::Result;
+use keystead_contracts::storage::channel::Status;
+use keystead_lease::Provider;
+use keystead_payment::{Standing, watch};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use tokio::time::sleep;
+
+/// How long a provider that heard goodbye may take to close.
+const GRACE: Duration = Duration::from_secs(60);
+/// How long this process waits for the end of a channel that it asked to be closed.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(500);
+/// How long a transaction's effect may take to be seen.
+const EFFECT_MAX: Duration = Duration::from_secs(10);
+
+/// A channel that a later process has to look after.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) account: Address,
+    pub(super) channel: B256,
+    /// When its rest can be taken, Unix seconds; none while it is not known.
+    pub(super) after: Option<u64>,
+}
+
+/// Ends channels.
+#[derive(Debug)]
+pub(super) struct Closing<'a> {
+    pub(super) channels: &'a Channels,
+    pub(super) journal: &'a Journal,
+    pub(super) show: &'a Show,
+    /// Providers that heard that there is no more work.
+    pub(super) told: Vec<Provider>,
+}
+
+impl Closing<'_> {
+    /// Until every channel is final, or waiting makes no sense any more; then takes home what came back.
+    pub(super) async fn run(&self, state: &mut State) -> Result<Vec<Left>> {
+        let begin = Instant::now();
+        let mut acted: BTreeMap<Provider, Instant> = BTreeMap::new();
+        let left = loop {
+            let open: Vec<(Provider, Address, B256)> = state
+                .providers()
+                .filter_map(|(provider, partner)| Some((provider, partner.account, partner.channel?)))
+                .collect();
+            let mut left = Vec::new();
+            for (provider, account, channel) in open {
+                let looked = self.channels.look(channel).await;
+                let standing = match looked {
+                    Ok((_, standing)) => standing,
+                    Err(error) => {
+                        tracing::debug!(%channel, error = format!("{error:#}"), "cannot look at a channel");
+                        left.push((Left { account, channel, after: None }, true));
+                        continue;
+                    }
+                };
+                if is_final(&standing) {
+                    let entry = Entry::Closed { provider, claimed_wei: standing.claimed };
+                    self.journal.append(&entry)?;
+                    state.apply(&entry, Duration::ZERO);
+                    continue;
+                }
+                let recent = acted.get(&provider).is_some_and(|acted| acted.elapsed() < EFFECT_MAX);
+                if !recent && self.act(provider, channel, &standing, begin.elapsed()).await {
+                    acted.insert(provider, Instant::now());
+                }
+                let ends_in = standing.deadline.saturating_sub(standing.now);
+                let waits = standing.status == Status::Open || ends_in <= WAIT_MAX;
+                left.push((Left { account, channel, after: Some(standing.deadline.as_secs()) }, waits));
+            }
+            let is_patient = begin.elapsed() < GRACE.saturating_add(WAIT_MAX);
+            if !left.iter().any(|(_, waits)| *waits) || !is_patient {
+                break left.into_iter().map(|(left, _)| left).collect();
+            }
+            sleep(POLL).await;
+        };
+        self.journal.sync()?;
+        let taken = self.channels.withdraw().await?;
+        if !taken.is_zero() {
+            self.show.say(&format!("{} came back from channels.", kst(taken)));
+        }
+        Ok(left)
+    }
+
+    /// Whether a transaction was sent.
+    async fn act(&self, provider: Provider, channel: B256, standing: &Standing, waited: Duration) -> bool {
+        let hopes = self.told.contains(&provider) && waited < GRACE;
+        let wish = if hopes { watch::Wish::GoOn } else { watch::Wish::End };
+        let sent = match watch::payer(standing, wish) {
+            watch::PayerStep::RequestClose => self.channels.request_close(channel).await,
+            watch::PayerStep::Finish => self.channels.finish(channel).await,
+            watch::PayerStep::Wait { .. } | watch::PayerStep::Forget | watch::PayerStep::Unknown => return false,
+        };
+        if let Err(error) = &sent {
+            // The provider may have been quicker.
+            tracing::debug!(%channel, error = format!("{error:#}"), "a channel was not closed");
+        }
+        true
+    }
+}
+
+const fn is_final(standing: &Standing) -> bool {
+    matches!(standing.status, Status::Closed | Status::Finished | Status::Expired)
+}

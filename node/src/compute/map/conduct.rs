@@ -1,0 +1,405 @@
+//! The loop of a map: takes events, lets them happen, writes them down, pays, and hands out the next work.
+//!
+//! # Design
+//! One task owns the state. Settlements of one round go to the disk together: outputs first, then the journal, then the vouchers leave.
+
+mod hear;
+mod money;
+
+use super::{
+    bank::Ask,
+    events::Event,
+    examine::{Examiner, Kept},
+    journal::{Entry, Journal, Place, Settled},
+    line::Command,
+    outputs::Outputs,
+    show::Show,
+    state::{Effect, State},
+};
+use crate::{
+    cli::Map,
+    compute::{customer::plan::Prepared, customer::stop::Stops, market::Market},
+};
+use alloy_primitives::B256;
+use alloy_signer_local::PrivateKeySigner;
+use eyre::{Result, bail};
+use keystead_audit::SampleRule;
+use keystead_blobs::{Endpoint, Hash, MemoryStore, stream::End};
+use keystead_lease::{End as LeaseEnd, Failing, Out, Provider};
+use keystead_payment::{Payer, Received, Standing, Terms};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::mpsc,
+    task::{JoinSet, block_in_place},
+    time::{MissedTickBehavior, interval},
+};
+
+/// How often the clock is looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// Events of one round: what they settle is synced together.
+const ROUND_MAX: usize = 64;
+/// After Ctrl-C, how long providers may take to report what they have.
+const CANCEL_MAX: Duration = Duration::from_secs(20);
+/// How long the lines may take to say goodbye.
+const PART_MAX: Duration = Duration::from_secs(5);
+/// How often the register is read while providers are missing.
+const REGISTER: Duration = Duration::from_secs(5);
+
+/// How a map came to its end.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// Every unit is done.
+    Whole,
+    /// It cannot be done; why.
+    Failed(String),
+    /// The person stopped it.
+    Stopped,
+}
+
+/// What is known about a provider only while this process runs.
+#[derive(Debug, Default)]
+pub(super) struct Live {
+    /// The way to its line, once there is one.
+    commands: Option<mpsc::Sender<Command>>,
+    is_connected: bool,
+    is_draining: bool,
+    channel: Option<(Terms, Standing, Instant)>,
+    payer: Option<Payer>,
+    is_filling: bool,
+    /// The lease whose report is being looked at.
+    examining: Option<u64>,
+    /// Steps done of its lease, as its beats say.
+    beat: u32,
+    /// States that it ended leases with on this connection, by unit.
+    given: BTreeMap<u32, u32>,
+    /// Windows that are paid; what it promised is known from the payer.
+    said_out: bool,
+}
+
+/// A window to be paid in this round.
+#[derive(Debug)]
+struct Pending {
+    provider: Provider,
+    lease: u64,
+    received: Received,
+    states: Vec<Kept>,
+    checked: u32,
+    unchecked: bool,
+    end: End,
+}
+
+/// Everything that the loop works with.
+#[derive(Debug)]
+pub(super) struct Conductor<'a> {
+    pub(super) options: &'a Map,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) state: State,
+    pub(super) journal: Journal,
+    pub(super) outputs: Outputs,
+    pub(super) market: Market,
+    pub(super) signer: PrivateKeySigner,
+    pub(super) endpoint: Endpoint,
+    pub(super) shared: Arc<MemoryStore>,
+    pub(super) served: Vec<Hash>,
+    pub(super) examiner: Arc<Examiner>,
+    pub(super) rule: SampleRule,
+    pub(super) asks: mpsc::Sender<Ask>,
+    pub(super) events: mpsc::Sender<Event>,
+    pub(super) show: Show,
+    pub(super) live: BTreeMap<Provider, Live>,
+    pub(super) begin: Instant,
+    pending: Vec<Pending>,
+    exams: JoinSet<()>,
+    lines: JoinSet<()>,
+    failed: Option<String>,
+    /// Set once nothing more is handed out.
+    stopping: Option<Instant>,
+    looked: Option<Instant>,
+    /// Providers whose channel could not be opened.
+    unopened: BTreeSet<Provider>,
+}
+
+/// What a conductor begins with.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) options: &'a Map,
+    pub(super) prepared: Arc<Prepared>,
+    pub(super) state: State,
+    pub(super) journal: Journal,
+    pub(super) outputs: Outputs,
+    pub(super) market: Market,
+    pub(super) signer: PrivateKeySigner,
+    pub(super) endpoint: Endpoint,
+    pub(super) shared: Arc<MemoryStore>,
+    pub(super) served: Vec<Hash>,
+    pub(super) examiner: Arc<Examiner>,
+    pub(super) rule: SampleRule,
+    pub(super) show: Show,
+}
+
+impl<'a> Conductor<'a> {
+    pub(super) fn new(parts: Parts<'a>, asks: mpsc::Sender<Ask>, events: mpsc::Sender<Event>) -> Self {
+        let Parts { options, prepared, state, journal, outputs, market, signer, endpoint, .. } = parts;
+        let Parts { shared, served, examiner, rule, show, .. } = parts;
+        Self {
+            options,
+            prepared,
+            state,
+            journal,
+            outputs,
+            market,
+            signer,
+            endpoint,
+            shared,
+            served,
+            examiner,
+            rule,
+            asks,
+            events,
+            show,
+            live: BTreeMap::new(),
+            begin: Instant::now(),
+            pending: Vec::new(),
+            exams: JoinSet::new(),
+            lines: JoinSet::new(),
+            failed: None,
+            stopping: None,
+            looked: None,
+            unopened: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
+    /// Until every unit is done, or it ends otherwise. The lines say goodbye then.
+    pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, stops: &Stops) -> Result<Ending> {
+        self.take_up().await?;
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ending = loop {
+            if let Some(ending) = self.ending() {
+                break ending;
+            }
+            tokio::select! {
+                event = inbox.recv() => {
+                    let Some(event) = event else { bail!("the loop lost its events") };
+                    self.happen(event)?;
+                    for _ in 0..ROUND_MAX {
+                        let Ok(event) = inbox.try_recv() else { break };
+                        self.happen(event)?;
+                    }
+                }
+                _ = tick.tick() => self.look_at_the_clock()?,
+                () = stops.wait(1), if self.stopping.is_none() => self.cancel(),
+                () = stops.wait(2) => bail!("interrupted twice"),
+            }
+            self.commit()?;
+            self.hand_out()?;
+            self.display();
+            while self.exams.try_join_next().is_some() {}
+            while self.lines.try_join_next().is_some() {}
+        };
+        for live in self.live.values() {
+            live.say(Command::Bye);
+        }
+        self.display();
+        Ok(ending)
+    }
+
+    /// Waits until every line has said goodbye; bounded by the line itself.
+    pub(super) async fn part(&mut self) {
+        for live in self.live.values_mut() {
+            live.commands = None;
+        }
+        // Those that nobody hears are not waited for.
+        let ended = async { while self.lines.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(PART_MAX, ended).await;
+        self.lines.abort_all();
+        self.exams.abort_all();
+    }
+
+    /// Providers that could hear goodbye.
+    pub(super) fn connected_providers(&self) -> Vec<Provider> {
+        self.live.iter().filter(|(_, live)| live.is_connected).map(|(provider, _)| *provider).collect()
+    }
+
+    fn ending(&self) -> Option<Ending> {
+        if self.state.table.units_left() == 0 && self.pending.is_empty() {
+            return Some(Ending::Whole);
+        }
+        let is_quiet = self.state.table.live().next().is_none();
+        if let Some(since) = self.stopping
+            && (is_quiet || since.elapsed() > CANCEL_MAX)
+        {
+            return Some(self.failed.clone().map_or(Ending::Stopped, Ending::Failed));
+        }
+        None
+    }
+
+    /// Nothing more is handed out; what is done is reported and paid.
+    fn cancel(&mut self) {
+        self.show.say("Stopping: providers report what they have, which is paid. Ctrl-C again leaves at once.");
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.stopping.get_or_insert_with(Instant::now);
+        let leases: Vec<(u64, Provider)> = self.state.table.live().map(|l| (l.number, l.provider)).collect();
+        for (lease, provider) in leases {
+            self.say(provider, Command::Cancel { lease });
+        }
+    }
+
+    /// The job cannot be done.
+    fn fail(&mut self, reason: String) {
+        self.show.event("failed", None, &reason);
+        self.failed.get_or_insert(reason);
+        self.stop();
+    }
+
+    fn say(&self, provider: Provider, command: Command) {
+        if let Some(live) = self.live.get(&provider) {
+            live.say(command);
+        }
+    }
+
+    /// Writes an event down and lets it happen.
+    fn record(&mut self, entry: &Entry) -> Result<Effect> {
+        self.journal.append(entry)?;
+        let now = self.now();
+        Ok(self.state.apply(entry, now))
+    }
+
+    /// Ends a lease unpaid.
+    fn end(&mut self, lease: u64, why: LeaseEnd) -> Result<()> {
+        if let Effect::Ended(lease) = self.record(&Entry::Ended { lease, why })? {
+            let steps = lease.steps();
+            self.show.event(
+                "lease-ended",
+                Some(self.name(lease.provider)),
+                &format!("{why}: {steps} steps wait again"),
+            );
+            let live = self.live.entry(lease.provider).or_default();
+            live.examining = None;
+            live.beat = 0;
+        }
+        Ok(())
+    }
+
+    fn unit_failed(&mut self, provider: Provider, unit: u32, reason: String) -> Result<()> {
+        let name = self.name(provider);
+        self.show.event("unit-failed", Some(name), &format!("unit {unit}: {reason}"));
+        let effect = self.record(&Entry::Failed { provider, unit, reason })?;
+        if let Effect::Failing(Failing::ForGood { providers }) = effect {
+            let reasons = self.state.failures.get(&unit).map(|reasons| reasons.join("; ")).unwrap_or_default();
+            self.fail(format!("unit {unit} failed at {providers} providers: {reasons}"));
+        }
+        Ok(())
+    }
+
+    fn leave_out(&mut self, provider: Provider, why: Out) -> Result<()> {
+        if self.state.table.out(provider).is_none() {
+            self.record(&Entry::LeftOut { provider, why })?;
+        }
+        Ok(())
+    }
+
+    fn look_at_the_clock(&mut self) -> Result<()> {
+        for (lease, why) in self.state.table.overdue(self.now()) {
+            self.end(lease, why)?;
+        }
+        self.dismiss()?;
+        self.refill();
+        Ok(())
+    }
+
+    /// Providers that were left out are told, once.
+    fn dismiss(&mut self) -> Result<()> {
+        let out: Vec<(Provider, Out)> =
+            self.state.providers().filter_map(|(p, _)| Some((p, self.state.table.out(p)?))).collect();
+        for (provider, why) in out {
+            let name = self.name(provider);
+            let live = self.live.entry(provider).or_default();
+            if !std::mem::replace(&mut live.said_out, true) {
+                live.say(Command::Bye);
+                self.show.event("left-out", Some(name), super::state::words(why));
+            }
+            if let Some(lease) = self.state.table.lease_of(provider).map(|lease| lease.number) {
+                self.end(lease, LeaseEnd::Cancelled)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Pays the windows of this round: outputs, settlements and payers' records on the disk, then the vouchers.
+    fn commit(&mut self) -> Result<()> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        let mut vouchers = Vec::new();
+        let mut ends = Vec::new();
+        for pending in std::mem::take(&mut self.pending) {
+            let Pending { provider, lease, received, states, checked, unchecked, end } = pending;
+            let steps = received.report().units;
+            let draft = match self.pay(provider, &received) {
+                Ok(draft) => draft,
+                Err(reason) => {
+                    self.refuse_money(provider, lease, reason)?;
+                    continue;
+                }
+            };
+            let mut places = Vec::with_capacity(states.len());
+            for Kept { unit, done, bytes, name } in states {
+                let offset = self.outputs.append(&bytes)?;
+                places.push(Place { unit, done, offset, length: u64::try_from(bytes.len())?, name });
+                self.live.entry(provider).or_default().given.insert(unit, done);
+            }
+            let payer = draft.record().to_vec().into();
+            let settled = Settled { lease, provider, steps, checked, unchecked, states: places, payer };
+            self.record(&Entry::Settled(settled))?;
+            vouchers.push((provider, lease, draft));
+            ends.push((provider, end));
+        }
+        block_in_place(|| {
+            self.outputs.sync()?;
+            self.journal.sync()
+        })?;
+        for (provider, lease, draft) in vouchers {
+            let signed = self.sign(draft.saved())?;
+            let live = self.live.entry(provider).or_default();
+            live.examining = None;
+            live.beat = 0;
+            self.say(provider, Command::Voucher { lease, signed });
+        }
+        for (provider, end) in ends {
+            self.heed(provider, end)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn name(&self, provider: Provider) -> alloy_primitives::Address {
+        self.state.partner(provider).map(|partner| partner.account).unwrap_or_default()
+    }
+
+    /// The channel's id of a provider.
+    fn channel(&self, provider: Provider) -> Option<B256> {
+        self.state.partner(provider)?.channel
+    }
+}
+
+impl Live {
+    /// A full line is one that does not hear: its lease will end by silence.
+    fn say(&self, command: Command) {
+        if let Some(commands) = &self.commands
+            && let Err(error) = commands.try_send(command)
+        {
+            tracing::debug!(%error, "a provider cannot be told");
+        }
+    }
+}

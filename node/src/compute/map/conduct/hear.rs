@@ -1,0 +1,259 @@
+//! What each event means.
+
+use super::{Conductor, Pending};
+use crate::compute::map::{
+    events::Event,
+    examine::{Exam, Examined, rule_after},
+    journal::Entry,
+    line::Command,
+    state::Effect,
+};
+use alloy_primitives::B256;
+use eyre::{Context as _, Result, bail};
+use keystead_audit::SampleRule;
+use keystead_blobs::stream::{End, EndCode, FromProvider, RefuseCode, Source, WindowReport};
+use keystead_lease::{End as LeaseEnd, Out, Provider, Refused};
+use keystead_payment::Report;
+use rand::{TryRngCore as _, rngs::OsRng};
+use std::sync::Arc;
+
+impl Conductor<'_> {
+    pub(super) fn happen(&mut self, event: Event) -> Result<()> {
+        match event {
+            Event::Connected { provider, holding } => self.connected(provider, holding),
+            Event::Lost { provider, reason } => {
+                self.show.event("lost", Some(self.name(provider)), &reason);
+                self.live.entry(provider).or_default().is_connected = false;
+                self.state.table.away(provider);
+                Ok(())
+            }
+            Event::Unwilling { provider, reason } => {
+                self.show.event("unwilling", Some(self.name(provider)), &reason);
+                self.leave_out(provider, Out::Unwilling)
+            }
+            Event::Heard { provider, message, source } => {
+                let now = self.now();
+                self.state.table.heard(provider, now);
+                self.heard(provider, message, source)
+            }
+            Event::Examined { provider, lease, outcome } => self.examined(provider, lease, outcome),
+            Event::Opened { provider, channel } => self.opened(provider, channel),
+            Event::NotOpened { provider, reason } => self.not_opened(provider, &reason),
+            Event::Looked { provider, terms, standing } => self.looked(provider, terms, standing),
+            Event::Filled { provider, problem } => {
+                self.live.entry(provider).or_default().is_filling = false;
+                if let Some(problem) = problem {
+                    self.show.event("not-filled", Some(self.name(provider)), &problem);
+                }
+                Ok(())
+            }
+            Event::Stuck(reason) => bail!(reason),
+            Event::Offers(offers) => self.offers(offers),
+        }
+    }
+
+    /// A provider says which lease it holds; every other one of it is over.
+    fn connected(&mut self, provider: Provider, holding: Option<u64>) -> Result<()> {
+        let now = self.now();
+        let live = self.live.entry(provider).or_default();
+        live.is_connected = true;
+        live.is_draining = false;
+        live.given.clear();
+        live.examining = None;
+        self.show.event("connected", Some(self.name(provider)), "");
+        let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
+        if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
+            self.end(lease, LeaseEnd::GivenBack)?;
+        }
+        if let Some(held) = holding
+            && leased != Some(held)
+            && self.state.settled.get(&provider) != Some(&held)
+        {
+            self.refuse(provider, held, RefuseCode::Ended, "it is somebody else's now");
+        }
+        self.state.table.ready(provider, now);
+        Ok(())
+    }
+
+    fn refuse(&self, provider: Provider, lease: u64, code: RefuseCode, reason: &str) {
+        self.say(provider, Command::Refuse { lease, code, reason: reason.to_owned() });
+    }
+
+    fn heard(&mut self, provider: Provider, message: FromProvider, source: Source) -> Result<()> {
+        let now = self.now();
+        match message {
+            FromProvider::Beat { lease, done } => {
+                if self.state.table.lease_of(provider).is_some_and(|live| live.number == lease) {
+                    self.live.entry(provider).or_default().beat = done;
+                } else if self.state.settled.get(&provider) != Some(&lease) {
+                    // It works on something that is over.
+                    self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
+                }
+                Ok(())
+            }
+            FromProvider::Report(report) => self.reported(provider, report, source),
+            FromProvider::GivenBack { lease, end } => {
+                if self.state.table.lease_of(provider).is_some_and(|live| live.number == lease) {
+                    let first = self.state.table.lease_of(provider).and_then(|lease| lease.items.first());
+                    let first = first.map(|item| item.unit);
+                    let is_fault = matches!(end.code, EndCode::Fault | EndCode::Input | EndCode::Program);
+                    self.show.event("given-back", Some(self.name(provider)), &format!("{} ({})", end.code, end.reason));
+                    self.end(lease, if is_fault { LeaseEnd::Refused } else { LeaseEnd::GivenBack })?;
+                    self.heed(provider, End { unit: end.unit.or(first), ..end })?;
+                }
+                Ok(())
+            }
+            FromProvider::Draining { reason } => {
+                self.show.event("draining", Some(self.name(provider)), reason.as_str());
+                self.live.entry(provider).or_default().is_draining = true;
+                self.state.table.draining(provider);
+                Ok(())
+            }
+            FromProvider::Ready => {
+                self.show.event("ready", Some(self.name(provider)), "");
+                self.live.entry(provider).or_default().is_draining = false;
+                self.state.table.ready(provider, now);
+                Ok(())
+            }
+            FromProvider::Accepted { .. } | FromProvider::Refused(_) => {
+                self.show.event("protocol", Some(self.name(provider)), "it answers what was not asked");
+                self.leave_out(provider, Out::Unwilling)
+            }
+        }
+    }
+
+    /// What the end of a lease says about a unit.
+    pub(super) fn heed(&mut self, provider: Provider, end: End) -> Result<()> {
+        match (end.code, end.unit) {
+            (EndCode::Unit | EndCode::Program, Some(unit)) => {
+                self.unit_failed(provider, unit, format!("{} ({})", end.code, end.reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn reported(&mut self, provider: Provider, report: WindowReport, source: Source) -> Result<()> {
+        let lease = report.lease;
+        let Ok(window) = Report::from_bytes(&report.report) else {
+            self.refuse(provider, lease, RefuseCode::Mismatch, "the channel's report is none");
+            return self.end(lease, LeaseEnd::Refused);
+        };
+        // Paid before a crash or a lost connection: the same voucher again.
+        if self.state.settled.get(&provider) == Some(&lease) {
+            return self.pay_again(provider, lease, &window);
+        }
+        if self.live.get(&provider).is_some_and(|live| live.examining == Some(lease)) {
+            return Ok(());
+        }
+        let now = self.now();
+        let granted = match self.state.table.arrived(lease, provider, now) {
+            Ok(granted) => granted.clone(),
+            Err(refused @ (Refused::Ended { .. } | Refused::Another { .. } | Refused::Steps { .. })) => {
+                self.show.event("late-report", Some(self.name(provider)), &refused.to_string());
+                self.refuse(provider, lease, RefuseCode::Ended, &refused.to_string());
+                return Ok(());
+            }
+        };
+        let steps = u32::try_from(report.names.len()).unwrap_or(u32::MAX);
+        let is_for_us = Some(window.channel_id) == self.channel(provider);
+        if steps > granted.steps() || window.units != steps || !is_for_us {
+            self.refuse(provider, lease, RefuseCode::Mismatch, "it does not report this lease");
+            return self.end(lease, LeaseEnd::Refused);
+        }
+        let seed = self.seed(lease, window.root)?;
+        let checked = self.state.partner(provider).map_or(0, |partner| partner.checked);
+        let rule = rule_after(self.rule, checked);
+        let before = granted.items.iter().map(|item| self.state.newest(item.unit).copied()).collect();
+        self.live.entry(provider).or_default().examining = Some(lease);
+        let exam = Exam { lease: granted, report, window, before, seed, rule: SampleRule { ..rule }, source };
+        let (examiner, events) = (Arc::clone(&self.examiner), self.events.clone());
+        self.exams.spawn(async move {
+            let outcome = examiner.examine(exam).await;
+            let _ = events.send(Event::Examined { provider, lease, outcome }).await;
+        });
+        Ok(())
+    }
+
+    /// The seed of a report's check: drawn once, after the report came.
+    fn seed(&mut self, lease: u64, root: B256) -> Result<B256> {
+        if let Some((drawn_for, seed)) = self.state.drawn.get(&lease)
+            && *drawn_for == root
+        {
+            return Ok(*seed);
+        }
+        let mut seed = [0; 32];
+        OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
+        let seed = B256::from(seed);
+        self.record(&Entry::Drawn { lease, root, seed })?;
+        Ok(seed)
+    }
+
+    fn examined(&mut self, provider: Provider, lease: u64, outcome: Examined) -> Result<()> {
+        let is_live = self.state.table.lease_of(provider).is_some_and(|live| live.number == lease);
+        if !is_live {
+            // It ended meanwhile, with a conviction for one.
+            self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
+            return Ok(());
+        }
+        let name = Some(self.name(provider));
+        match outcome {
+            Examined::Right { received, states, checked, unchecked, end } => {
+                if let Some(reason) = &unchecked {
+                    self.show.event("not-checked", name, reason);
+                }
+                let unchecked = unchecked.is_some();
+                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end });
+                Ok(())
+            }
+            Examined::Wrong { reason } => {
+                self.refuse(provider, lease, RefuseCode::Wrong, &reason);
+                self.show.event("wrong", name, &reason);
+                self.convict(provider)
+            }
+            Examined::Doubtful { unit, reason } => {
+                self.refuse(provider, lease, RefuseCode::Doubtful, &reason);
+                self.end(lease, LeaseEnd::Refused)?;
+                self.unit_failed(provider, unit, format!("outside the tolerance: {reason}"))
+            }
+            Examined::Mismatch { reason } => {
+                self.show.event("mismatch", name, &reason);
+                self.refuse(provider, lease, RefuseCode::Mismatch, &reason);
+                self.end(lease, LeaseEnd::Refused)
+            }
+            Examined::Missing { reason } => {
+                self.show.event("missing", name, &reason);
+                let live = self.live.entry(provider).or_default();
+                live.examining = None;
+                if !live.is_connected {
+                    // The connection went: the report comes again with the next one, or the lease falls silent.
+                    self.state.table.departed(lease);
+                    return Ok(());
+                }
+                self.refuse(provider, lease, RefuseCode::Missing, &reason);
+                self.end(lease, LeaseEnd::Refused)
+            }
+        }
+    }
+
+    /// Caught: nothing of this provider counts any more, and nobody builds on it.
+    fn convict(&mut self, provider: Provider) -> Result<()> {
+        let payer = self.found_wrong(provider);
+        let effect = self.record(&Entry::Convicted { provider, payer })?;
+        tokio::task::block_in_place(|| self.journal.sync())?;
+        let Effect::Convicted(convicted) = effect else { return Ok(()) };
+        for lease in convicted.ended {
+            let live = self.live.entry(lease.provider).or_default();
+            live.examining = None;
+            live.beat = 0;
+            if lease.provider != provider {
+                self.say(lease.provider, Command::Cancel { lease: lease.number });
+                self.refuse(lease.provider, lease.number, RefuseCode::Ended, "it went on from a wrong state");
+            }
+        }
+        let units = convicted.units.len();
+        if units > 0 {
+            self.show.event("taken-back", Some(self.name(provider)), &format!("{units} units are done again"));
+        }
+        Ok(())
+    }
+}

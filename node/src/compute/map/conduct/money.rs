@@ -1,0 +1,427 @@
+//! Who takes part, what lies in their channels, what is promised, and what is handed out.
+
+use super::{Conductor, REGISTER};
+use crate::compute::{
+    amount::kst,
+    channels::Opening,
+    map::{
+        bank::Ask,
+        journal::Entry,
+        line::{COMMANDS_MAX, Command, Line},
+        show::Row,
+        state::words,
+        stored::Stored,
+    },
+    market::Offer,
+};
+use alloy_primitives::{B256, Bytes, FixedBytes, U256};
+use alloy_signer::SignerSync as _;
+use eyre::{Context as _, Result, eyre};
+use keystead_blobs::{
+    Address, BlobStore, Hash, Hello, NodeId, Parties,
+    stream::{Item, LeaseOffer, RefuseCode, pack, stream_digest},
+};
+use keystead_contracts::storage::channel::Status;
+use keystead_lease::{End as LeaseEnd, Lease, Out, Provider, STEPS_MAX};
+use keystead_payment::{Draft, Payer, Price, Received, Report, Sign, Signature, Standing, Terms, Voucher};
+use std::{
+    num::{NonZeroU32, NonZeroU128},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// Steps that the first deposit pays.
+const DEPOSIT_STEPS: u128 = 256;
+/// A look at a channel that is older says nothing any more: nothing is promised on it.
+const FRESH_MAX: Duration = Duration::from_secs(30);
+
+impl Conductor<'_> {
+    /// Goes on with what an earlier process began, or begins.
+    pub(super) async fn take_up(&mut self) -> Result<()> {
+        let partners: Vec<_> = self.state.providers().map(|(p, partner)| (p, partner.clone())).collect();
+        for (provider, partner) in partners {
+            if let Some(opening) = partner.opening {
+                self.ask(Ask::Resume { provider, opening }).await;
+            } else if let Some(channel) = partner.channel {
+                self.ask(Ask::Watch { provider, channel }).await;
+            }
+        }
+        self.refill();
+        Ok(())
+    }
+
+    async fn ask(&self, ask: Ask) {
+        // The bank ends after the loop.
+        let _ = self.asks.send(ask).await;
+    }
+
+    /// Not now if the bank is busy: whoever asks asks again.
+    fn try_ask(&self, ask: Ask) -> bool {
+        self.asks.try_send(ask).is_ok()
+    }
+
+    /// Asks for providers while there are fewer than wanted.
+    pub(super) fn refill(&mut self) {
+        let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
+        let due = self.looked.is_none_or(|looked| looked.elapsed() > REGISTER);
+        if self.stopping.is_none() && working < self.wanted() && due && self.try_ask(Ask::Offers) {
+            self.looked = Some(Instant::now());
+        }
+    }
+
+    const fn wanted(&self) -> usize {
+        let named = self.options.provider.len();
+        if named > 0 { named } else { self.options.providers as usize }
+    }
+
+    pub(super) fn offers(&mut self, offers: Result<Vec<Offer>, String>) -> Result<()> {
+        let mut offers = match offers {
+            Ok(offers) => offers,
+            Err(reason) => {
+                self.show.event("register", None, &reason);
+                return Ok(());
+            }
+        };
+        offers.sort_by_key(|offer| offer.price_wei_per_unit);
+        let named = &self.options.provider;
+        let is_new = |offer: &Offer| {
+            self.state.partners.iter().all(|p| p.account != offer.account && p.node_id != offer.node_id)
+        };
+        let is_wanted = |offer: &Offer| offer.offering && (named.is_empty() || named.contains(&offer.account));
+        let mut new: Vec<Offer> = offers.into_iter().filter(|offer| is_wanted(offer) && is_new(offer)).collect();
+        let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
+        new.retain(|offer| reachable(offer).is_some());
+        new.truncate(self.wanted().saturating_sub(working));
+        let segments = u128::from(self.prepared.spec.segment_count.max(1));
+        for offer in new {
+            let price_wei = offer.price_wei_per_unit.div_ceil(segments);
+            self.record(&Entry::Joined { account: offer.account, node_id: offer.node_id, price_wei })?;
+            self.show.event("joined", Some(offer.account), &format!("{} a step", kst(U256::from(price_wei))));
+        }
+        self.open_channels();
+        if !self.state.table.has_providers() && self.failed.is_none() {
+            let reason = if self.state.partners.is_empty() {
+                "no provider takes orders on this network: start one with `keystead provide`, or try later"
+            } else {
+                "every provider was left out, and the register has no other: run the same command again later"
+            };
+            self.fail(reason.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Asks for the channels of providers that have none.
+    pub(super) fn open_channels(&mut self) {
+        let missing: Vec<(Provider, u128)> = self
+            .state
+            .providers()
+            .filter(|(p, partner)| {
+                partner.channel.is_none()
+                    && partner.opening.is_none()
+                    && self.state.table.out(*p).is_none()
+                    && !self.unopened.contains(p)
+            })
+            .map(|(p, partner)| (p, partner.price_wei))
+            .collect();
+        for (provider, price_wei) in missing {
+            let steps = u128::from(self.state.table.steps_waiting()).clamp(1, DEPOSIT_STEPS);
+            let opening = Opening {
+                provider: self.name(provider),
+                signer: self.signer.address(),
+                challenge_seconds: self.options.challenge_seconds,
+                life_seconds: self.options.life_seconds,
+                deposit_wei: price_wei.saturating_mul(steps),
+            };
+            if self.try_ask(Ask::Open { provider, opening }) {
+                // Asked for once; the answer is an event.
+                self.unopened.insert(provider);
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, provider: Provider, channel: B256) -> Result<()> {
+        self.record(&Entry::Opened { provider, channel })?;
+        tokio::task::block_in_place(|| self.journal.sync())?;
+        self.unopened.remove(&provider);
+        self.show.event("channel", Some(self.name(provider)), &channel.to_string());
+        self.try_ask(Ask::Watch { provider, channel });
+        Ok(())
+    }
+
+    pub(super) fn not_opened(&mut self, provider: Provider, reason: &str) -> Result<()> {
+        self.record(&Entry::NotOpened { provider })?;
+        self.show.event("no-channel", Some(self.name(provider)), reason);
+        self.show.say(&format!("No channel for provider {}: {reason}", self.name(provider)));
+        self.leave_out(provider, Out::Unwilling)
+    }
+
+    /// Where a channel stands; the first look at one makes its payer and its line.
+    pub(super) fn looked(&mut self, provider: Provider, terms: Terms, standing: Standing) -> Result<()> {
+        if self.channel(provider) != Some(terms.channel_id) {
+            // A look at a channel that is over.
+            return Ok(());
+        }
+        let live = self.live.entry(provider).or_default();
+        live.channel = Some((terms, standing, Instant::now()));
+        let is_new = live.payer.is_none();
+        match standing.status {
+            Status::Open if is_new => self.begin_channel(provider, terms, standing),
+            Status::Open => Ok(()),
+            // It ended while no process of this map was there: a new one takes its place.
+            Status::Closed | Status::Finished | Status::Expired if is_new => {
+                self.try_ask(Ask::Forget { provider });
+                self.record(&Entry::Closed { provider, claimed_wei: standing.claimed })?;
+                self.live.entry(provider).or_default().channel = None;
+                self.open_channels();
+                Ok(())
+            }
+            // An earlier process asked for its end: the new one comes after it.
+            _ if is_new => Ok(()),
+            // The provider wants no more of it.
+            _ => self.leave_out(provider, Out::Unwilling),
+        }
+    }
+
+    fn begin_channel(&mut self, provider: Provider, terms: Terms, standing: Standing) -> Result<()> {
+        let Some(partner) = self.state.partner(provider) else { return Ok(()) };
+        let price = price(partner.price_wei).ok_or_else(|| eyre!("a provider asks nothing"))?;
+        let payer = match &partner.payer {
+            Some(record) => Payer::resume(terms, price, record).wrap_err("a channel's record cannot be trusted")?,
+            // Nothing was promised in it: the first promise writes the first record.
+            None => Payer::open(terms, price, &standing).wrap_err("a channel has no record")?.saved(),
+        };
+        let offer = (partner.account, partner.node_id);
+        self.live.entry(provider).or_default().payer = Some(payer);
+        self.dial(provider, offer.0, terms.channel_id)
+    }
+
+    /// Begins a provider's line. Its address is read from the register, by the line itself.
+    fn dial(&mut self, provider: Provider, account: alloy_primitives::Address, channel: B256) -> Result<()> {
+        if self.state.table.out(provider).is_some() || self.live.get(&provider).is_some_and(|l| l.commands.is_some()) {
+            return Ok(());
+        }
+        let node_id = self.state.partner(provider).map(|partner| partner.node_id).unwrap_or_default();
+        let node = NodeId::from_bytes(&node_id.0).wrap_err("a provider's node id is none")?;
+        let parties = Parties { customer: self.endpoint.id(), provider: node };
+        let credential = self.signer.sign_hash_sync(&stream_digest(channel, parties)).wrap_err("cannot sign")?;
+        let hello = Hello {
+            order: U256::from_be_bytes(channel.0),
+            job: self.prepared.spec.encode().into(),
+            credential: Bytes::copy_from_slice(&credential.as_bytes()),
+        };
+        let (sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let line = Line {
+            provider,
+            account,
+            node,
+            endpoint: self.endpoint.clone(),
+            hello,
+            store: Arc::new(Stored::over(Arc::clone(&self.shared))) as Arc<dyn BlobStore>,
+            shared: self.served.clone(),
+            market: self.market.clone(),
+            commands,
+            events: self.events.clone(),
+        };
+        self.lines.spawn(line.run());
+        self.live.entry(provider).or_default().commands = Some(sender);
+        Ok(())
+    }
+
+    /// Every provider that can take work gets some, as far as its channel and the person's limit pay for it.
+    pub(super) fn hand_out(&mut self) -> Result<()> {
+        if self.stopping.is_some() {
+            return Ok(());
+        }
+        let ready: Vec<Provider> =
+            self.live.iter().filter(|(_, live)| live.is_connected && !live.is_draining).map(|(p, _)| *p).collect();
+        let mut poor = false;
+        for provider in ready {
+            if self.state.table.lease_of(provider).is_some() || !self.is_funded(provider) {
+                continue;
+            }
+            if !self.is_within_limit(provider) {
+                poor = true;
+                continue;
+            }
+            let now = self.now();
+            if let Some(lease) = self.state.table.grant(provider, now) {
+                self.journal.append(&Entry::Leased { lease: lease.clone() })?;
+                self.send(&lease)?;
+            }
+        }
+        if poor && self.state.table.live().next().is_none() && self.failed.is_none() {
+            let promised = kst(U256::from(self.state.promised_wei()));
+            self.fail(format!("--max-price is reached: {promised} are promised, and units are left"));
+        }
+        Ok(())
+    }
+
+    /// Whether a whole window, or all that is left, fits into the free part of the channel; fills it when it is half used.
+    fn is_funded(&mut self, provider: Provider) -> bool {
+        let Some(partner) = self.state.partner(provider) else { return false };
+        let (price_wei, channel) = (partner.price_wei, partner.channel);
+        let steps_left = u128::from(self.state.table.steps_waiting());
+        let left_wei = price_wei.saturating_mul(steps_left);
+        let Some(live) = self.live.get_mut(&provider) else { return false };
+        let (Some(payer), Some((_, standing, at)), Some(channel)) = (&live.payer, &live.channel, channel) else {
+            return false;
+        };
+        if standing.status != Status::Open || at.elapsed() > FRESH_MAX {
+            return false;
+        }
+        let promised = payer.promised();
+        let free = standing.deposit.saturating_sub(promised);
+        let full = promised.max(price_wei.saturating_mul(DEPOSIT_STEPS));
+        let lacking = left_wei.saturating_sub(free).min(full);
+        if free < full / 2 && lacking > 0 && !live.is_filling {
+            let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking });
+            live.is_filling = asked.is_ok();
+        }
+        free >= price_wei.saturating_mul(u128::from(STEPS_MAX)).min(left_wei) && left_wei > 0
+    }
+
+    /// What is promised, and could become promised by what is leased, stays below the person's limit.
+    fn is_within_limit(&self, provider: Provider) -> bool {
+        let Some(limit) = self.options.max_price else { return true };
+        let price = |provider| self.state.partner(provider).map_or(0, |partner| partner.price_wei);
+        let leased = self.state.table.live().fold(0_u128, |sum, lease| {
+            sum.saturating_add(price(lease.provider).saturating_mul(u128::from(lease.steps())))
+        });
+        let steps = u128::from(STEPS_MAX).min(u128::from(self.state.table.steps_waiting()));
+        let next = price(provider).saturating_mul(steps);
+        self.state.promised_wei().saturating_add(leased).saturating_add(next) <= limit
+    }
+
+    fn send(&self, lease: &Lease) -> Result<()> {
+        let given = self.live.get(&lease.provider).map(|live| &live.given);
+        let mut parts = Vec::new();
+        let mut items = Vec::with_capacity(lease.items.len());
+        for item in &lease.items {
+            let has = item.first > 0 && given.and_then(|given| given.get(&item.unit)) == Some(&item.first);
+            if !has {
+                parts.push(match self.state.newest(item.unit) {
+                    Some(place) => self.outputs.read(place)?,
+                    None => self.prepared.units.get(item.unit as usize).cloned().unwrap_or_default(),
+                });
+            }
+            items.push(Item { unit: item.unit, first: item.first, count: item.count, given: u8::from(has) });
+        }
+        let pack = pack::encode(&parts);
+        let offer = LeaseOffer {
+            number: lease.number,
+            milliseconds: u64::try_from(lease.limit.as_millis()).unwrap_or(u64::MAX).max(1),
+            pack: Hash::of(&pack).into(),
+            pack_bytes: u64::try_from(pack.len())?,
+            items,
+        };
+        self.say(lease.provider, Command::Lease { offer, pack });
+        Ok(())
+    }
+
+    /// The next voucher of a channel, not signed yet.
+    pub(super) fn pay(&mut self, provider: Provider, received: &Received) -> Result<Draft<Voucher>, String> {
+        let live = self.live.entry(provider).or_default();
+        let (Some(payer), Some((_, standing, at))) = (&mut live.payer, &live.channel) else {
+            return Err("the channel is not known".to_owned());
+        };
+        if at.elapsed() > FRESH_MAX {
+            return Err("the node does not say where the channel stands".to_owned());
+        }
+        payer.pay(received, standing).map_err(|refusal| refusal.to_string())
+    }
+
+    pub(super) fn refuse_money(&mut self, provider: Provider, lease: u64, reason: String) -> Result<()> {
+        self.show.event("not-paid", Some(self.name(provider)), &reason);
+        self.say(provider, Command::Refuse { lease, code: RefuseCode::Money, reason });
+        self.end(lease, LeaseEnd::Cancelled)?;
+        self.leave_out(provider, Out::Unwilling)
+    }
+
+    /// A report that was paid came again.
+    pub(super) fn pay_again(&mut self, provider: Provider, lease: u64, report: &Report) -> Result<()> {
+        let last = self.live.get(&provider).and_then(|live| live.payer.as_ref()?.last().copied());
+        match last {
+            Some(voucher)
+                if (voucher.window, voucher.units, voucher.root) == (report.window, report.units, report.root) =>
+            {
+                let signed = self.sign(voucher)?;
+                self.say(provider, Command::Voucher { lease, signed });
+            }
+            _ => self.say(
+                provider,
+                Command::Refuse { lease, code: RefuseCode::Ended, reason: "another report was paid".to_owned() },
+            ),
+        }
+        Ok(())
+    }
+
+    pub(super) fn sign(&self, voucher: Voucher) -> Result<Bytes> {
+        let domain = keystead_payment::Domain::of_chain(self.market.account.chain_id());
+        let signed = voucher.sign(&domain, &Key(&self.signer))?;
+        Ok(signed.to_bytes().into())
+    }
+
+    /// The payer's record that says that this channel pays no more.
+    pub(super) fn found_wrong(&mut self, provider: Provider) -> Bytes {
+        let payer = self.live.get_mut(&provider).and_then(|live| live.payer.as_mut());
+        payer.map_or_else(Bytes::new, |payer| {
+            let window = payer.last().map_or(1, |voucher| voucher.window.saturating_add(1));
+            let draft = payer.found_wrong(window);
+            let record = Bytes::copy_from_slice(draft.record());
+            draft.saved();
+            record
+        })
+    }
+
+    pub(super) fn display(&mut self) {
+        let rows = self.state.providers().map(|(provider, partner)| {
+            let live = self.live.get(&provider);
+            let lease = self.state.table.lease_of(provider);
+            let stand = match (self.state.table.out(provider), live) {
+                (Some(out), _) => words(out).to_owned(),
+                (None, Some(live)) if !live.is_connected => "not reached".to_owned(),
+                (None, Some(live)) if live.is_draining => "in use by its owner".to_owned(),
+                (None, Some(live)) => match (live.examining, lease) {
+                    (Some(_), _) => "its report is checked".to_owned(),
+                    (None, Some(lease)) => format!("{} of {} steps", live.beat, lease.steps()),
+                    (None, None) => "waits for work".to_owned(),
+                },
+                (None, None) => "channel is opened".to_owned(),
+            };
+            Row {
+                account: partner.account,
+                steps: partner.steps,
+                paid_wei: partner.price_wei.saturating_mul(u128::from(partner.steps)),
+                stand,
+            }
+        });
+        let units = u64::from(self.prepared.spec.unit_count);
+        let done = units.saturating_sub(u64::from(self.state.table.units_left()));
+        let rows: Vec<_> = rows.collect();
+        self.show.progress(done, units, &rows);
+    }
+}
+
+/// The price of steps as a payer counts it.
+fn price(price_wei: u128) -> Option<Price> {
+    Some(Price { per_unit: NonZeroU128::new(price_wei)?, units_max: NonZeroU32::new(STEPS_MAX)? })
+}
+
+/// An endpoint that names the node of the register.
+fn reachable(offer: &Offer) -> Option<Address> {
+    let address: Address = offer.endpoint.parse().ok()?;
+    (address.id().as_bytes() == &offer.node_id.0).then_some(address)
+}
+
+/// The channel's key.
+struct Key<'a>(&'a alloy_signer_local::PrivateKeySigner);
+
+impl Sign for Key<'_> {
+    type Error = eyre::Report;
+
+    fn sign(&self, digest: B256) -> Result<Signature> {
+        let signature = self.0.sign_hash_sync(&digest).wrap_err("cannot sign")?;
+        Ok(Signature(FixedBytes(signature.as_bytes())))
+    }
+}

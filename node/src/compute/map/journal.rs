@@ -1,0 +1,227 @@
+//! What happened, one line each, appended: a process that starts again reads it and is where the other was.
+//!
+//! # Design
+//! A line is 16 hexadecimal digits, a space and JSON; the digits are the first 8 bytes of keccak256 over the JSON. A power cut may leave the
+//! end of the file torn, since only [`Journal::sync`] forces it to the disk: what follows the last good line is cut then. A bad line
+//! before a good one is damage, and nothing goes on. Spec: specs/0011-stream.md section 8.
+
+use crate::compute::files;
+use alloy_primitives::{Address, B256, Bytes, hex, keccak256};
+use eyre::{Context as _, Result, ensure, eyre};
+use keystead_lease::{End, Lease, Out, Provider};
+use serde::{Deserialize, Serialize};
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// Digits before a line.
+const SUM_DIGITS: usize = 16;
+/// Largest journal that is read: a job of 2^20 steps leaves some 200 MB.
+const BYTES_MAX: u64 = 1 << 30;
+
+/// One event.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", rename_all_fields = "camelCase", deny_unknown_fields)]
+pub(super) enum Entry {
+    /// A process began; numbers of its leases begin here.
+    Began { first_lease: u64 },
+    /// A provider takes part; they are numbered in the order of these lines.
+    Joined { account: Address, node_id: B256, price_wei: u128 },
+    /// The transaction that opens its channel, before it is sent.
+    Opening { provider: Provider, raw: Bytes, hash: B256, nonce: u64 },
+    /// It is in a block.
+    Opened { provider: Provider, channel: B256 },
+    /// It came to nothing.
+    NotOpened { provider: Provider },
+    /// Granted, before it is sent.
+    Leased { lease: Lease },
+    /// The seed of the check of a report.
+    Drawn { lease: u64, root: B256, seed: B256 },
+    /// Checked, and to be paid: the payer's record with the voucher.
+    Settled(Settled),
+    /// A lease ended unpaid.
+    Ended { lease: u64, why: End },
+    /// A unit failed at a provider.
+    Failed { provider: Provider, unit: u32, reason: String },
+    /// A provider gets nothing any more.
+    LeftOut { provider: Provider, why: Out },
+    /// A provider was caught; the payer's record says so.
+    Convicted { provider: Provider, payer: Bytes },
+    /// A channel is final.
+    Closed { provider: Provider, claimed_wei: u128 },
+    /// The result's files are written.
+    Done,
+}
+
+/// A window that is paid.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Settled {
+    pub(super) lease: u64,
+    pub(super) provider: Provider,
+    pub(super) steps: u32,
+    /// Steps that were run again, or seen by the checker program, and found right.
+    pub(super) checked: u32,
+    /// Whether the check could decide nothing.
+    pub(super) unchecked: bool,
+    /// The states with which it ended, as they lie in the outputs.
+    pub(super) states: Vec<Place>,
+    /// The payer's record.
+    pub(super) payer: Bytes,
+}
+
+/// Where a state lies.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Place {
+    pub(super) unit: u32,
+    /// Segments that lead to it.
+    pub(super) done: u32,
+    pub(super) offset: u64,
+    pub(super) length: u64,
+    pub(super) name: B256,
+}
+
+/// The file; clones append to the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Journal {
+    file: Arc<Mutex<File>>,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Opens or makes the file, and reads what it holds.
+    ///
+    /// # Errors
+    /// It is damaged, or of another program.
+    pub(super) fn open(path: &Path) -> Result<(Self, Vec<Entry>)> {
+        let named = || format!("cannot open {}", path.display());
+        let is_new = !path.exists();
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).wrap_err_with(named)?;
+        let bytes = file.metadata().wrap_err_with(named)?.len();
+        ensure!(bytes <= BYTES_MAX, "{} is too large: got_bytes={bytes} max_bytes={BYTES_MAX}", path.display());
+        let mut text = Vec::new();
+        (&mut file).take(BYTES_MAX).read_to_end(&mut text).wrap_err_with(named)?;
+        let (entries, good) = read(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
+        if good < text.len() {
+            tracing::warn!(path = %path.display(), bytes = text.len().saturating_sub(good), "the journal's torn end is cut");
+            file.set_len(u64::try_from(good).unwrap_or(u64::MAX)).wrap_err_with(named)?;
+        }
+        file.seek(SeekFrom::End(0)).wrap_err_with(named)?;
+        if is_new {
+            files::sync_folder(path.parent().unwrap_or(path))?;
+        }
+        Ok((Self { file: Arc::new(Mutex::new(file)), path: path.to_owned() }, entries))
+    }
+
+    /// Appends a line; a kill does not lose it, a power cut may until [`Journal::sync`].
+    pub(super) fn append(&self, entry: &Entry) -> Result<()> {
+        let json = serde_json::to_string(entry)?;
+        let line = format!("{} {json}\n", sum(json.as_bytes()));
+        self.file().write_all(line.as_bytes()).wrap_err_with(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Forces everything that was appended to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file().sync_data().wrap_err_with(|| format!("cannot write {}", self.path.display()))
+    }
+
+    fn file(&self) -> MutexGuard<'_, File> {
+        // No code panics while it holds this lock.
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn sum(json: &[u8]) -> String {
+    let hash = keccak256(json);
+    let mut digits = hex::encode(hash);
+    digits.truncate(SUM_DIGITS);
+    digits
+}
+
+/// The good lines, and how many bytes they take.
+fn read(text: &[u8]) -> Result<(Vec<Entry>, usize)> {
+    let mut entries = Vec::new();
+    let (mut good, mut at, mut number) = (0_usize, 0_usize, 0_usize);
+    let mut bad: Option<usize> = None;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        at = at.saturating_add(line.len());
+        number = number.saturating_add(1);
+        match whole(line) {
+            Some(json) => {
+                if let Some(bad) = bad {
+                    return Err(eyre!("line {bad} is not what was written, and line {number} behind it is"));
+                }
+                let entry = serde_json::from_slice(json).wrap_err_with(|| format!("line {number} is unknown"))?;
+                entries.push(entry);
+                good = at;
+            }
+            None => {
+                bad.get_or_insert(number);
+            }
+        }
+    }
+    Ok((entries, good))
+}
+
+/// The JSON of a line whose sum is right.
+fn whole(line: &[u8]) -> Option<&[u8]> {
+    let line = line.strip_suffix(b"\n")?;
+    let (digits, rest) = line.split_at_checked(SUM_DIGITS)?;
+    let json = rest.strip_prefix(b" ")?;
+    (digits == sum(json).as_bytes()).then_some(json)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+    use std::fs;
+
+    fn count(path: &Path) -> usize {
+        Journal::open(path).unwrap().1.len()
+    }
+
+    #[test]
+    fn a_torn_end_is_cut_and_a_changed_middle_stops_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (journal, entries) = Journal::open(&path).unwrap();
+        assert!(entries.is_empty());
+        for first_lease in 1..=3 {
+            journal.append(&Entry::Began { first_lease }).unwrap();
+        }
+        journal.sync().unwrap();
+        let whole = fs::read(&path).unwrap();
+        let line = whole.len() / 3;
+        // Torn anywhere in the last line.
+        for length in line * 2..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(count(&path), 2);
+            assert_eq!(fs::metadata(&path).unwrap().len(), line as u64 * 2);
+        }
+        // What a power cut leaves of blocks that were never written.
+        fs::write(&path, [&whole[..line], &[0; 300]].concat()).unwrap();
+        assert_eq!(count(&path), 1);
+        // Every flipped bit of the middle line.
+        for at in line..line * 2 {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            fs::write(&path, &changed).unwrap();
+            let Err(error) = Journal::open(&path) else { panic!("byte {at} was changed unnoticed") };
+            assert!(format!("{error:#}").contains("damaged"), "{error:#}");
+        }
+        fs::write(&path, &whole).unwrap();
+        let (journal, entries) = Journal::open(&path).unwrap();
+        assert!(matches!(entries[..], [.., Entry::Began { first_lease: 3 }]));
+        journal.append(&Entry::Done).unwrap();
+        drop(journal);
+        assert_eq!(count(&path), 4);
+    }
+}

@@ -1,0 +1,296 @@
+//! `keystead map` from its first line to its last.
+
+use super::{
+    bank::Bank,
+    closing::{Closing, Left},
+    conduct::{Conductor, Ending, Parts},
+    events::EVENTS_MAX,
+    examine::Examiner,
+    folder::{Folder, Identity},
+    journal::{Entry, Journal},
+    outputs::Outputs,
+    reduce::Reduce,
+    show::{Row, Show},
+    state::{State, words},
+};
+use crate::{
+    cli::{self, Map},
+    client::Client,
+    compute::{
+        account::Account,
+        amount::{self, kst},
+        channels::Channels,
+        customer::{
+            plan::{Prepared, Work, prepare},
+            stop::Stops,
+        },
+        files,
+        market::Market,
+        wallet,
+    },
+};
+use alloy_primitives::U256;
+use eyre::{Context as _, Result};
+use keystead_audit::SampleRule;
+use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, SecretKey};
+use keystead_lease::{Provider, Rules, STEPS_MAX};
+use serde_json::json;
+use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// Stopped in its middle: the same command goes on. 2 is a wrong command line.
+const EXIT_UNDECIDED: u8 = 3;
+/// Parts per million in a percent.
+const PPM_PER_PERCENT: u32 = 10_000;
+/// Questions that wait for the bank.
+const ASKS_MAX: usize = 256;
+/// Bytes of states in one lease or report (specs/0011-stream.md section 3).
+const PACK_BYTES: u64 = 1 << 27;
+
+/// `keystead map`.
+pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
+    let reduce = Reduce::parse(&options.reduce)?;
+    let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
+    let show = Show::new(options.events.as_deref())?;
+    let folder = Folder::open(&options.out)?;
+    let market = Market { account: Arc::new(connect(options).await?) };
+    let identity = Identity {
+        chain_id: market.account.chain_id(),
+        genesis: market.account.genesis().await?,
+        customer: market.account.address(),
+        recipe: prepared.spec.recipe.to_string(),
+        job: prepared.spec.hash(),
+    };
+    let goes_on = folder.belongs_to(&identity)?;
+    let worked = work(options, &reduce, &prepared, &folder, &market, show, goes_on).await;
+    match worked {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            cli::print_error(&error);
+            say("What is done is kept: run the same command again to go on.");
+            Ok(ExitCode::from(EXIT_UNDECIDED))
+        }
+    }
+}
+
+async fn connect(options: &Map) -> Result<Account> {
+    let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
+    let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
+    wallet::check_chain(&options.wallet, account.chain_id())?;
+    if wallet.is_new {
+        say(&format!("A new wallet: {}. It has no KST yet: send it some, then run this again.", account.address()));
+    }
+    Ok(account)
+}
+
+async fn work(
+    options: &Map,
+    reduce: &Reduce,
+    prepared: &Arc<Prepared>,
+    folder: &Folder,
+    market: &Market,
+    show: Show,
+    goes_on: bool,
+) -> Result<ExitCode> {
+    let spec = &prepared.spec;
+    let (journal, entries) = Journal::open(&folder.path("journal"))?;
+    let mut state = State::new(spec.unit_count, spec.segment_count, rules(options, prepared));
+    for entry in &entries {
+        state.apply(entry, Duration::ZERO);
+    }
+    let outputs = Outputs::open(&folder.path("outputs"), state.outputs_end)?;
+    show.say(&format!("{}: {} units of {} steps", prepared.recipe.title, spec.unit_count, spec.segment_count));
+    if goes_on {
+        let done = spec.unit_count.saturating_sub(state.table.units_left());
+        show.say(&format!("Going on in {}: {done} of {} units are done.", options.out.display(), spec.unit_count));
+    }
+    let parts = Parts {
+        options,
+        prepared: Arc::clone(prepared),
+        examiner: Arc::new(Examiner::new(Arc::clone(prepared), outputs.clone())?),
+        state,
+        journal: journal.clone(),
+        outputs,
+        market: market.clone(),
+        signer: folder.signer()?,
+        endpoint: endpoint().await?,
+        shared: Arc::default(),
+        served: Vec::new(),
+        rule: rule(options),
+        show,
+    };
+    let channels = Channels { account: Arc::clone(&market.account) };
+    let (ending, mut end) = conduct(parts, &channels).await?;
+    let mut files = Vec::new();
+    if matches!(ending, Ending::Whole) {
+        files = reduce.run(prepared, &end.state, &end.outputs, folder).await?;
+        if !end.state.done {
+            let entry = Entry::Done;
+            journal.append(&entry)?;
+            journal.sync()?;
+            end.state.apply(&entry, Duration::ZERO);
+        }
+    }
+    let closing = Closing { channels: &channels, journal: &journal, show: &end.show, told: end.told };
+    let left = closing.run(&mut end.state).await?;
+    end.show.end();
+    conclude(&ending, &end.state, &end.show, end.took, &files, &left);
+    record(folder, prepared, &end.state, &ending, &left)?;
+    Ok(match ending {
+        Ending::Whole => ExitCode::SUCCESS,
+        Ending::Failed(_) => ExitCode::FAILURE,
+        Ending::Stopped => ExitCode::from(EXIT_UNDECIDED),
+    })
+}
+
+/// What is left when the units are done.
+struct End {
+    state: State,
+    outputs: Outputs,
+    show: Show,
+    told: Vec<Provider>,
+    took: Duration,
+}
+
+/// Does what is left of the units.
+async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
+    if parts.state.table.units_left() == 0 {
+        let Parts { state, outputs, show, .. } = parts;
+        return Ok((Ending::Whole, End { state, outputs, show, told: Vec::new(), took: Duration::ZERO }));
+    }
+    let began = Entry::Began { first_lease: parts.state.next_process() };
+    parts.journal.append(&began)?;
+    // A number of a lease that a power cut took back must not be used for another one.
+    parts.journal.sync()?;
+    parts.state.apply(&began, Duration::ZERO);
+    let Prepared { side, common, .. } = &*parts.prepared;
+    for bytes in [side.program(), common.as_slice()] {
+        let name: Hash = parts.shared.put(bytes).wrap_err("the inputs are too large")?;
+        parts.served.push(name);
+    }
+    let stops = Stops::listen()?;
+    let (asks, asked) = mpsc::channel(ASKS_MAX);
+    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let (journal, market) = (parts.journal.clone(), parts.market.clone());
+    let bank = Bank { channels: channels.clone(), market, journal, asks: asked, events: events.clone() };
+    let bank = tokio::spawn(bank.run());
+    let mut conductor = Conductor::new(parts, asks, events);
+    let ending = conductor.run(inbox, &stops).await;
+    conductor.part().await;
+    let told = conductor.connected_providers();
+    let endpoint = conductor.endpoint.clone();
+    let Conductor { state, outputs, show, begin, asks, .. } = conductor;
+    // The bank ends with its last asker; a transaction under way is seen to its end.
+    drop(asks);
+    let _ = bank.await;
+    endpoint.close().await;
+    Ok((ending?, End { state, outputs, show, told, took: begin.elapsed() }))
+}
+
+fn rules(options: &Map, prepared: &Prepared) -> Rules {
+    let spec = &prepared.spec;
+    let step_max = Duration::from_millis(spec.limits.wall_ms_max).saturating_add(Duration::from_secs(1));
+    let input_max = prepared.units.iter().map(Vec::len).max().unwrap_or_default();
+    let largest = spec.limits.output_bytes_max.max(u64::try_from(input_max).unwrap_or(u64::MAX)).max(1);
+    let fits = u32::try_from(PACK_BYTES.checked_div(largest).unwrap_or(1)).unwrap_or(u32::MAX);
+    Rules {
+        steps_max: fits.clamp(1, STEPS_MAX),
+        window: Duration::from_secs(u64::from(options.window_seconds)),
+        silence: Duration::from_secs(u64::from(options.silence_seconds)),
+        ..Rules::new(step_max)
+    }
+}
+
+fn rule(options: &Map) -> SampleRule {
+    SampleRule {
+        rate_ppm: options
+            .sample_rate
+            .map_or(SampleRule::START.rate_ppm, |percent| percent.saturating_mul(PPM_PER_PERCENT)),
+        units_min: options.sample.unwrap_or(SampleRule::START.units_min),
+    }
+}
+
+/// One socket for all providers, which are anywhere.
+async fn endpoint() -> Result<Endpoint> {
+    let bind = SocketAddr::from(([0, 0, 0, 0], 0));
+    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits: Limits::default() };
+    Endpoint::bind(config).await.wrap_err("cannot open a socket")
+}
+
+fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: &[String], left: &[Left]) {
+    let promised = kst(U256::from(state.promised_wei()));
+    match ending {
+        Ending::Whole => {
+            show.say(&format!("Every unit is done after {}; {promised} were paid.", amount::duration(took)))
+        }
+        Ending::Failed(reason) => show.say(&format!("The job cannot be done: {reason}. {promised} were paid.")),
+        Ending::Stopped => show.say(&format!("Stopped; {promised} were paid. The same command goes on.")),
+    }
+    let rows: Vec<Row> = state
+        .providers()
+        .map(|(provider, partner)| Row {
+            account: partner.account,
+            steps: partner.steps,
+            paid_wei: partner.price_wei.saturating_mul(u128::from(partner.steps)),
+            stand: state.table.out(provider).map(words).unwrap_or_default().to_owned(),
+        })
+        .collect();
+    show.table(&rows);
+    if state.lost_wei() > 0 {
+        show.say(&format!("{} of it were for results that were thrown away.", kst(U256::from(state.lost_wei()))));
+    }
+    if state.steps_unchecked > 0 {
+        show.say(&format!("{} steps could not be checked on this machine.", state.steps_unchecked));
+    }
+    for file in files {
+        show.say(&format!("  {file}"));
+    }
+    for Left { account, channel, after } in left {
+        let when = after.map_or_else(String::new, |after| format!(" after Unix second {after}"));
+        show.say(&format!(
+            "The channel {channel} with {account} is not closed: run the same command again{when} to take its rest."
+        ));
+    }
+}
+
+/// `map.json`: what happened, for programs and for later.
+fn record(folder: &Folder, prepared: &Prepared, state: &State, ending: &Ending, left: &[Left]) -> Result<()> {
+    let providers: Vec<_> = state
+        .providers()
+        .map(|(provider, partner)| {
+            json!({
+                "account": partner.account,
+                "priceWei": partner.price_wei.to_string(),
+                "steps": partner.steps,
+                "windows": partner.windows,
+                "checked": partner.checked,
+                "claimedWei": partner.claimed_wei.to_string(),
+                "lostWei": partner.lost_wei.to_string(),
+                "leftOut": state.table.out(provider),
+            })
+        })
+        .collect();
+    let (name, reason) = match ending {
+        Ending::Whole => ("done", None),
+        Ending::Failed(reason) => ("failed", Some(reason.clone())),
+        Ending::Stopped => ("stopped", None),
+    };
+    let text = serde_json::to_vec_pretty(&json!({
+        "status": name,
+        "reason": reason,
+        "job": prepared.spec.hash(),
+        "spec": *prepared.spec,
+        "unitsLeft": state.table.units_left(),
+        "promisedWei": state.promised_wei().to_string(),
+        "lostWei": state.lost_wei().to_string(),
+        "stepsUnchecked": state.steps_unchecked,
+        "providers": providers,
+        "channelsLeft": left.iter().map(|left| left.channel).collect::<Vec<_>>(),
+    }))?;
+    files::replace(&folder.path("map.json"), &text)
+}
+
+#[allow(clippy::print_stdout, reason = "the answer to the command")]
+fn say(line: &str) {
+    println!("{line}");
+}

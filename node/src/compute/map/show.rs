@@ -1,0 +1,151 @@
+//! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in a file, if one is named.
+
+use crate::compute::amount::kst;
+use alloy_primitives::{Address, U256};
+use eyre::{Context as _, Result};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::json;
+use std::{
+    fs::{File, OpenOptions},
+    io::{IsTerminal as _, Write as _, stderr},
+    path::Path,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Plain lines tell progress at every so many percent.
+const PERCENT_STEP: u64 = 20;
+/// How often lines of a terminal are drawn anew.
+const REDRAW: Duration = Duration::from_millis(200);
+/// Events that are worth a line even where nobody watches.
+const GRAVE: [&str; 6] = ["wrong", "left-out", "unit-failed", "failed", "taken-back", "not-paid"];
+
+/// One provider, as a line.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) account: Address,
+    pub(super) steps: u64,
+    pub(super) paid_wei: u128,
+    pub(super) stand: String,
+}
+
+/// The display of one map, on standard error.
+#[derive(Debug)]
+pub(super) struct Show {
+    bars: Option<Bars>,
+    events: Option<File>,
+    told: u64,
+    begin: Instant,
+}
+
+#[derive(Debug)]
+struct Bars {
+    all: MultiProgress,
+    units: ProgressBar,
+    rows: Vec<ProgressBar>,
+    drawn: Option<Instant>,
+}
+
+impl Show {
+    pub(super) fn new(events: Option<&Path>) -> Result<Self> {
+        let open = |path: &Path| {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            file.wrap_err_with(|| format!("cannot write events to {}", path.display()))
+        };
+        let events = events.map(open).transpose()?;
+        let bars = stderr().is_terminal().then(|| {
+            let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+            let units = all.add(ProgressBar::new(1));
+            if let Ok(style) = ProgressStyle::with_template("{spinner} units {bar:40} {pos}/{len}  {elapsed}  {msg}") {
+                units.set_style(style);
+            }
+            Bars { all, units, rows: Vec::new(), drawn: None }
+        });
+        Ok(Self { bars, events, told: 0, begin: Instant::now() })
+    }
+
+    /// A sentence that stays.
+    pub(super) fn say(&self, line: &str) {
+        match &self.bars {
+            // The line is lost only with the terminal.
+            Some(bars) => drop(bars.all.println(line)),
+            None => plain(line),
+        }
+    }
+
+    /// Something that happened, with its reason.
+    pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str) {
+        if let Some(mut file) = self.events.as_ref() {
+            let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+            let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+            let line = json!({"unixMs": ms, "event": kind, "provider": provider, "detail": detail});
+            if let Err(error) = writeln!(file, "{line}") {
+                tracing::warn!(%error, "an event was not written");
+            }
+        }
+        let who = provider.map_or_else(String::new, |provider| format!("{provider} "));
+        match &self.bars {
+            Some(bars) => drop(bars.all.println(format!("{who}{kind}: {detail}"))),
+            None if GRAVE.contains(&kind) => plain(&format!("{who}{kind}: {detail}")),
+            None => tracing::debug!("{who}{kind}: {detail}"),
+        }
+    }
+
+    /// How many units are done, and what each provider does.
+    pub(super) fn progress(&mut self, done: u64, total: u64, rows: &[Row]) {
+        let rate = |steps: u64| {
+            steps
+                .saturating_mul(1_000)
+                .checked_div(self.begin.elapsed().as_millis().try_into().unwrap_or(u64::MAX))
+                .unwrap_or_default()
+        };
+        if let Some(bars) = &mut self.bars {
+            if bars.drawn.is_some_and(|drawn| drawn.elapsed() < REDRAW) {
+                return;
+            }
+            bars.drawn = Some(Instant::now());
+            bars.units.set_length(total);
+            bars.units.set_position(done);
+            bars.units.set_message(format!("{} steps/s", rate(rows.iter().map(|row| row.steps).sum())));
+            while bars.rows.len() < rows.len() {
+                let row = bars.all.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("  {msg}") {
+                    row.set_style(style);
+                }
+                bars.rows.push(row);
+            }
+            for (bar, row) in bars.rows.iter().zip(rows) {
+                bar.set_message(line(row));
+                bar.tick();
+            }
+            return;
+        }
+        let percent = done.saturating_mul(100).checked_div(total.max(1)).unwrap_or(100);
+        let step = percent.checked_div(PERCENT_STEP).unwrap_or_default();
+        if step > self.told {
+            self.told = step;
+            plain(&format!("units done: {done} of {total}"));
+        }
+    }
+
+    /// What each provider did and was promised, at the end.
+    pub(super) fn table(&self, rows: &[Row]) {
+        rows.iter().for_each(|row| self.say(&format!("  {}", line(row))));
+    }
+
+    /// Leaves the terminal clean.
+    pub(super) fn end(&self) {
+        if let Some(bars) = &self.bars {
+            bars.rows.iter().for_each(ProgressBar::finish_and_clear);
+            bars.units.finish_and_clear();
+        }
+    }
+}
+
+fn line(row: &Row) -> String {
+    format!("{}  {:>8} steps  {:>20}  {}", row.account, row.steps, kst(U256::from(row.paid_wei)), row.stand)
+}
+
+#[allow(clippy::print_stderr, reason = "progress for the person who waits")]
+fn plain(line: &str) {
+    eprintln!("{line}");
+}

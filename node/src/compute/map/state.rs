@@ -1,0 +1,239 @@
+//! Everything that a map knows, as its journal tells it.
+//!
+//! # Design
+//! [`State::apply`] is the only thing that changes it, while the process works and when one that starts again reads the journal.
+
+use super::journal::{Entry, Place, Settled};
+use alloy_primitives::{Address, B256, Bytes};
+use keystead_lease::{Convicted, Failing, Lease, Out, Provider, Rules, Table};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Leases of one process: above 2^32 times the number of processes.
+const LEASES_PER_PROCESS: u64 = 1 << 32;
+
+/// A provider that takes part.
+#[derive(Clone, Debug)]
+pub(super) struct Partner {
+    pub(super) account: Address,
+    pub(super) node_id: B256,
+    /// Price of a step.
+    pub(super) price_wei: u128,
+    /// A transaction that may open its channel.
+    pub(super) opening: Option<Opening>,
+    pub(super) channel: Option<B256>,
+    /// The payer's newest record.
+    pub(super) payer: Option<Bytes>,
+    pub(super) steps: u64,
+    pub(super) windows: u64,
+    /// Steps that were checked.
+    pub(super) checked: u32,
+    /// What was promised in channels that are final.
+    pub(super) claimed_wei: u128,
+    /// What was promised for results that were thrown away.
+    pub(super) lost_wei: u128,
+}
+
+/// A signed transaction that opens a channel.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    pub(super) raw: Bytes,
+    pub(super) hash: B256,
+    pub(super) nonce: u64,
+}
+
+/// What an entry led to, for the one who made it.
+#[derive(Debug)]
+pub(super) enum Effect {
+    None,
+    Ended(Lease),
+    Failing(Failing),
+    Convicted(Convicted),
+}
+
+/// The state of a job.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) table: Table,
+    pub(super) partners: Vec<Partner>,
+    /// States in the outputs by unit, in the order of their segments.
+    places: Vec<BTreeMap<u32, Place>>,
+    /// Root and seed of the check of a lease that was reported.
+    pub(super) drawn: BTreeMap<u64, (B256, B256)>,
+    /// The last settled lease of each provider: its report may come again.
+    pub(super) settled: BTreeMap<Provider, u64>,
+    /// Why units failed.
+    pub(super) failures: BTreeMap<u32, Vec<String>>,
+    pub(super) outputs_end: u64,
+    pub(super) steps_unchecked: u64,
+    pub(super) done: bool,
+    processes: u64,
+}
+
+impl State {
+    pub(super) fn new(unit_count: u32, segment_count: u32, rules: Rules) -> Self {
+        Self {
+            table: Table::new(unit_count, segment_count, rules, 1),
+            partners: Vec::new(),
+            places: (0..unit_count).map(|_| BTreeMap::new()).collect(),
+            drawn: BTreeMap::new(),
+            settled: BTreeMap::new(),
+            failures: BTreeMap::new(),
+            outputs_end: 0,
+            steps_unchecked: 0,
+            done: false,
+            processes: 0,
+        }
+    }
+
+    /// Where the leases of the next process begin.
+    pub(super) const fn next_process(&self) -> u64 {
+        self.processes.saturating_add(1).saturating_mul(LEASES_PER_PROCESS)
+    }
+
+    pub(super) fn partner(&self, provider: Provider) -> Option<&Partner> {
+        self.partners.get(provider.0 as usize)
+    }
+
+    /// The providers, in order.
+    pub(super) fn providers(&self) -> impl Iterator<Item = (Provider, &Partner)> {
+        (0..).map(Provider).zip(&self.partners)
+    }
+
+    /// The newest state of a unit, if it has one.
+    pub(super) fn newest(&self, unit: u32) -> Option<&Place> {
+        let done = self.table.done(unit);
+        self.places.get(unit as usize)?.get(&done)
+    }
+
+    /// All that was promised, in wei, for what was not thrown away and for what was.
+    pub(super) fn promised_wei(&self) -> u128 {
+        self.partners
+            .iter()
+            .fold(0, |sum, partner| sum.saturating_add(partner.price_wei.saturating_mul(u128::from(partner.steps))))
+    }
+
+    pub(super) fn lost_wei(&self) -> u128 {
+        self.partners.iter().fold(0, |sum, partner| sum.saturating_add(partner.lost_wei))
+    }
+
+    /// Lets an event happen. One that cannot, because of what happened before, changes nothing.
+    pub(super) fn apply(&mut self, entry: &Entry, now: Duration) -> Effect {
+        match entry {
+            Entry::Began { first_lease } => {
+                self.processes = self.processes.saturating_add(1);
+                self.table.number_from(*first_lease);
+                self.table.forgive();
+            }
+            Entry::Joined { account, node_id, price_wei } => self.join(*account, *node_id, *price_wei),
+            Entry::Opening { provider, raw, hash, nonce } => {
+                let opening = Opening { raw: raw.clone(), hash: *hash, nonce: *nonce };
+                self.with(*provider, |partner| partner.opening = Some(opening));
+            }
+            Entry::Opened { provider, channel } => self.with(*provider, |partner| {
+                partner.opening = None;
+                partner.channel = Some(*channel);
+                partner.payer = None;
+            }),
+            Entry::NotOpened { provider } => self.with(*provider, |partner| partner.opening = None),
+            Entry::Leased { lease } => self.table.adopt(lease.clone(), now),
+            Entry::Drawn { lease, root, seed } => {
+                self.drawn.insert(*lease, (*root, *seed));
+            }
+            Entry::Settled(settled) => self.settle(settled, now),
+            Entry::Ended { lease, why } => {
+                self.drawn.remove(lease);
+                return self.table.end(*lease, *why, now).map_or(Effect::None, Effect::Ended);
+            }
+            Entry::Failed { provider, unit, reason } => {
+                self.failures.entry(*unit).or_default().push(reason.clone());
+                return Effect::Failing(self.table.failed(*unit, *provider));
+            }
+            Entry::LeftOut { provider, why } => self.table.leave_out(*provider, *why),
+            Entry::Convicted { provider, payer } => return self.convict(*provider, payer),
+            Entry::Closed { provider, claimed_wei } => self.with(*provider, |partner| {
+                partner.channel = None;
+                partner.payer = None;
+                partner.claimed_wei = partner.claimed_wei.saturating_add(*claimed_wei);
+            }),
+            Entry::Done => self.done = true,
+        }
+        Effect::None
+    }
+
+    fn join(&mut self, account: Address, node_id: B256, price_wei: u128) {
+        let provider = Provider(u32::try_from(self.partners.len()).unwrap_or(u32::MAX));
+        self.partners.push(Partner {
+            account,
+            node_id,
+            price_wei,
+            opening: None,
+            channel: None,
+            payer: None,
+            steps: 0,
+            windows: 0,
+            checked: 0,
+            claimed_wei: 0,
+            lost_wei: 0,
+        });
+        self.table.join(provider);
+    }
+
+    fn settle(&mut self, settled: &Settled, now: Duration) {
+        let Settled { lease, provider, steps, checked, unchecked, states, payer } = settled;
+        self.drawn.remove(lease);
+        for place in states {
+            self.outputs_end = self.outputs_end.max(place.offset.saturating_add(place.length));
+        }
+        if let Err(error) = self.table.settle(*lease, *provider, *steps, now) {
+            tracing::error!(%error, "a settlement does not fit");
+            return;
+        }
+        for place in states {
+            if let Some(places) = self.places.get_mut(place.unit as usize) {
+                places.insert(place.done, *place);
+            }
+        }
+        self.settled.insert(*provider, *lease);
+        if *unchecked {
+            self.steps_unchecked = self.steps_unchecked.saturating_add(u64::from(*steps));
+        }
+        self.with(*provider, |partner| {
+            partner.payer = Some(payer.clone());
+            partner.steps = partner.steps.saturating_add(u64::from(*steps));
+            partner.windows = partner.windows.saturating_add(1);
+            partner.checked = partner.checked.saturating_add(*checked);
+        });
+    }
+
+    fn convict(&mut self, provider: Provider, payer: &Bytes) -> Effect {
+        let convicted = self.table.convict(provider);
+        for (unit, kept) in &convicted.units {
+            if let Some(places) = self.places.get_mut(*unit as usize) {
+                places.split_off(&kept.saturating_add(1));
+            }
+        }
+        self.with(provider, |partner| {
+            partner.payer = Some(payer.clone());
+            partner.lost_wei = partner.price_wei.saturating_mul(u128::from(partner.steps));
+        });
+        for lease in &convicted.ended {
+            self.drawn.remove(&lease.number);
+        }
+        Effect::Convicted(convicted)
+    }
+
+    fn with(&mut self, provider: Provider, change: impl FnOnce(&mut Partner)) {
+        if let Some(partner) = self.partners.get_mut(provider.0 as usize) {
+            change(partner);
+        }
+    }
+}
+
+/// Why a provider was left out, in words.
+pub(super) const fn words(why: Out) -> &'static str {
+    match why {
+        Out::Wrong => "delivered a wrong result",
+        Out::Unreliable => "its leases came to nothing too often",
+        Out::Unwilling => "takes no more work of this job",
+    }
+}

@@ -1,0 +1,539 @@
+//! The one task that owns a channel: hears the customer, hands out the work, reports, takes vouchers, claims.
+
+use super::{
+    chain::Outlook,
+    desk::Desk,
+    held::{Held, Waiting, Working},
+    record::{Record, Reported},
+    work::{Work, Worked},
+};
+use alloy_primitives::B256;
+use eyre::{Context as _, Result, eyre};
+use keystead_blobs::{
+    BlobStore, Hash, SessionError,
+    stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, RefuseCode, WindowReport, pack},
+};
+use keystead_job::{
+    JobSpec,
+    commitment::{Secret, Tree},
+};
+use keystead_payment::{Payee, Release, Signed, Standing, payee::Refusal, watch};
+use keystead_runner::{Session, Stop};
+use rand::{TryRngCore as _, rngs::OsRng};
+use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
+use tokio::{
+    sync::{mpsc, oneshot, watch as signals},
+    task::block_in_place,
+    time::{Instant, interval},
+};
+
+/// How often the actor looks around when nothing happens.
+const TICK: Duration = Duration::from_millis(250);
+/// How often it says that it lives while it holds a lease.
+const BEAT: Duration = Duration::from_secs(2);
+/// A customer that is away for longer has no more work.
+const ABSENCE_MAX: Duration = Duration::from_secs(600);
+/// A worker without a lease is kept warm for so long.
+const WARM: Duration = Duration::from_secs(30);
+/// How long a transaction's effect may take to be seen before it is sent again.
+const EFFECT_MAX: Duration = Duration::from_secs(10);
+/// Reports that may be refused before this provider works no more for a channel.
+const REFUSALS_MAX: u32 = 3;
+
+/// A connection that was let in; its place among the sessions is free once this is dropped.
+#[derive(Debug)]
+pub(super) struct Visit {
+    link: Link<FromCustomer>,
+    _place: oneshot::Sender<()>,
+}
+
+impl Visit {
+    pub(super) fn new(link: Link<FromCustomer>) -> (Self, oneshot::Receiver<()>) {
+        let (place, gone) = oneshot::channel();
+        (Self { link, _place: place }, gone)
+    }
+}
+
+/// A channel's task.
+#[derive(Debug)]
+pub(super) struct Actor {
+    desk: Arc<Desk>,
+    record: Record,
+    spec: JobSpec,
+    payee: Payee,
+    store: Arc<dyn BlobStore>,
+    visitors: mpsc::Receiver<Visit>,
+    outlook: Outlook,
+    visit: Option<Visit>,
+    held: Held,
+    /// States that leases ended with here and that go on: segments done and name, by unit.
+    made: BTreeMap<u32, (u32, B256)>,
+    engine: Option<Session>,
+    stop: Stop,
+    drains: bool,
+    /// Since when there is no visitor, and no lease.
+    absent_since: Instant,
+    idle_since: Instant,
+    /// When a transaction was sent last.
+    acted: Option<Instant>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        desk: Arc<Desk>,
+        record: Record,
+        spec: JobSpec,
+        payee: Payee,
+        store: Arc<dyn BlobStore>,
+        visitors: mpsc::Receiver<Visit>,
+        standing: Standing,
+    ) -> Self {
+        let outlook = Outlook::watch(desk.channels.clone(), record.channel, Some(standing));
+        let held = match &record.reported {
+            Some(reported) => Held::Reported(Waiting { lease: reported.lease, last: Vec::new() }),
+            None => Held::Nothing,
+        };
+        let now = Instant::now();
+        let (made, engine, visit) = (BTreeMap::new(), None, None);
+        let (drains, absent_since, idle_since, acted) = (false, now, now, None);
+        Self {
+            desk,
+            record,
+            spec,
+            payee,
+            store,
+            visitors,
+            outlook,
+            visit,
+            held,
+            made,
+            engine,
+            stop: Stop::new(),
+            drains,
+            absent_since,
+            idle_since,
+            acted,
+        }
+    }
+
+    /// Until the channel is over or the process stops.
+    pub(super) async fn run(mut self) {
+        let mut stopping = self.desk.book.stopping.subscribe();
+        let mut tick = interval(TICK);
+        loop {
+            if *stopping.borrow_and_update() && self.is_at_rest() {
+                break;
+            }
+            tokio::select! {
+                visit = self.visitors.recv() => match visit {
+                    Some(visit) => self.greet(visit).await,
+                    None => break,
+                },
+                message = next(&mut self.visit) => self.hear(message).await,
+                worked = self.held.worked() => self.worked(worked).await,
+                _ = tick.tick() => if self.look_around().await {
+                    return self.desk.forget(self.record.channel);
+                },
+                _ = stopping.changed() => self.halt(EndCode::Stopping),
+            }
+        }
+        if let Some(visit) = self.visit.take() {
+            visit.link.shut_down();
+        }
+    }
+
+    fn stops(&self) -> bool {
+        *self.desk.book.stopping.borrow()
+    }
+
+    const fn is_at_rest(&self) -> bool {
+        match self.held {
+            Held::Nothing => true,
+            Held::Working(_) => false,
+            Held::Reported(_) => self.visit.is_none(),
+        }
+    }
+
+    fn halt(&self, why: EndCode) {
+        if let Held::Working(working) = &self.held {
+            working.halt(why);
+        }
+    }
+
+    /// A newer connection takes over.
+    async fn greet(&mut self, visit: Visit) {
+        if let Some(older) = self.visit.replace(visit) {
+            older.link.supersede();
+        }
+        self.say(FromProvider::Accepted { holding: self.held.lease() }).await;
+        if matches!(self.held, Held::Reported(_)) {
+            self.send_report().await;
+        }
+        if self.drains {
+            self.say(FromProvider::Draining { reason: keystead_blobs::Reason::default() }).await;
+        }
+    }
+
+    async fn say(&mut self, message: FromProvider) {
+        let Some(visit) = &mut self.visit else { return };
+        if let Err(error) = visit.link.say(&message).await {
+            tracing::debug!(channel = %self.record.channel, %error, "the customer does not hear");
+            self.part();
+        }
+    }
+
+    fn part(&mut self) {
+        self.visit = None;
+        self.absent_since = Instant::now();
+    }
+
+    async fn give_back(&mut self, lease: u64, end: End) {
+        tracing::info!(channel = %self.record.channel, lease, code = %end.code, reason = %end.reason, "lease given back");
+        self.say(FromProvider::GivenBack { lease, end }).await;
+    }
+
+    async fn hear(&mut self, message: Result<FromCustomer, SessionError>) {
+        let outcome = match message {
+            Ok(FromCustomer::Lease(offer)) => self.begin(offer).await,
+            Ok(FromCustomer::Voucher { lease, signed }) => self.take(lease, &signed).await,
+            Ok(FromCustomer::Refuse { lease, code, reason }) => {
+                tracing::info!(channel = %self.record.channel, lease, %code, %reason, "report refused");
+                self.refused(lease, code)
+            }
+            Ok(FromCustomer::Cancel { lease }) => {
+                if self.held.lease() == Some(lease) {
+                    self.halt(EndCode::Cancelled);
+                }
+                Ok(())
+            }
+            Ok(FromCustomer::Bye) => {
+                self.part();
+                self.end()
+            }
+            Ok(FromCustomer::Hello(_)) => {
+                if let Some(visit) = self.visit.take() {
+                    visit.link.accuse();
+                }
+                Ok(())
+            }
+            Err(error) => {
+                tracing::debug!(channel = %self.record.channel, %error, "connection lost");
+                self.part();
+                Ok(())
+            }
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(channel = %self.record.channel, error = format!("{error:#}"), "a channel stumbles");
+        }
+    }
+
+    async fn begin(&mut self, offer: LeaseOffer) -> Result<()> {
+        let lease = offer.number;
+        let steps = offer.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.count));
+        let ends = |item: &keystead_blobs::stream::Item| item.first.saturating_add(item.count);
+        let fits = offer.items.iter().all(|i| i.unit < self.spec.unit_count && ends(i) <= self.spec.segment_count);
+        let refusal = if !matches!(self.held, Held::Nothing) {
+            Some((EndCode::Fault, "another lease is held".to_owned()))
+        } else if self.stops() {
+            Some((EndCode::Stopping, String::new()))
+        } else if self.drains {
+            Some((EndCode::Owner, self.desk.book.owner.headline()))
+        } else if self.record.ends {
+            Some((EndCode::Fault, "this channel ends".to_owned()))
+        } else if !fits {
+            Some((EndCode::Input, "there is no such step in this job".to_owned()))
+        } else {
+            self.may_begin(steps).await.err().map(|reason| (EndCode::Fault, reason))
+        };
+        if let Some((code, reason)) = refusal {
+            self.give_back(lease, End::new(code, &reason)).await;
+            return Ok(());
+        }
+        let Some(visit) = &self.visit else { return Ok(()) };
+        let (halt, halted) = signals::channel(None);
+        let (done, steps_done) = signals::channel(0);
+        let work = Work {
+            desk: Arc::clone(&self.desk),
+            channel: self.record.channel,
+            spec: self.spec.clone(),
+            store: Arc::clone(&self.store),
+            source: visit.link.source(),
+            offer: offer.clone(),
+            made: self.made.clone(),
+            halt: halted,
+            done,
+            stop: self.stop.clone(),
+            engine: self.engine.take(),
+        };
+        let task = tokio::spawn(work.run());
+        let now = Instant::now();
+        self.held = Held::Working(Working { offer, halt, done: steps_done, task, received: now, beaten: now });
+        Ok(())
+    }
+
+    /// Whether a window of so many steps can be paid. A deposit that looks too small may just have been topped up.
+    async fn may_begin(&mut self, steps: u32) -> Result<(), String> {
+        let unknown = "the provider's node does not say where the channel stands";
+        let standing = self.outlook.standing().ok_or(unknown)?;
+        match self.payee.begin(steps, &standing) {
+            Err(Refusal::DepositTooSmall { .. }) => {
+                let looked = self.desk.channels.look(self.record.channel).await;
+                let (_, standing) = looked.map_err(|_| unknown)?;
+                self.payee.begin(steps, &standing).map_err(|refusal| refusal.to_string())
+            }
+            other => other.map_err(|refusal| refusal.to_string()),
+        }
+    }
+
+    /// A lease was run as far as it goes.
+    async fn worked(&mut self, worked: Option<Worked>) {
+        let Held::Working(working) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
+        self.idle_since = Instant::now();
+        let lease = working.offer.number;
+        let mut worked = worked.unwrap_or_else(|| Worked {
+            names: Vec::new(),
+            last: Vec::new(),
+            end: End::new(EndCode::Fault, "the provider has a fault"),
+            engine: None,
+        });
+        // The owner who came back gets the memory, too.
+        let keeps_engine = !matches!(worked.end.code, EndCode::Owner | EndCode::Stopping);
+        self.engine = worked.engine.take().filter(|_| keeps_engine);
+        self.discard([working.offer.pack]);
+        if worked.names.is_empty() {
+            return self.give_back(lease, worked.end).await;
+        }
+        match self.report(&working, worked).await {
+            Ok(()) => self.send_report().await,
+            Err(error) => {
+                tracing::warn!(lease, error = format!("{error:#}"), "a window cannot be reported");
+                self.give_back(lease, End::new(EndCode::Fault, "the window cannot be reported")).await;
+            }
+        }
+    }
+
+    /// Puts a report on the disk.
+    async fn report(&mut self, working: &Working, worked: Worked) -> Result<()> {
+        let Worked { names, last, end, .. } = worked;
+        let mut secret = [0; 32];
+        OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
+        let root = Tree::new(&Secret::new(secret), &names)?.root();
+        let bytes = pack::encode(&last.iter().map(|(_, _, state)| state.as_slice()).collect::<Vec<_>>());
+        let pack_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let pack = block_in_place(|| self.store.put(&bytes))?;
+        // A window may be shorter than the lease that it began as.
+        let steps = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        self.may_begin(steps).await.map_err(|reason| eyre!(reason))?;
+        let draft = self.payee.report(root)?;
+        let lease = working.offer.number;
+        self.record.payee = draft.record().to_vec().into();
+        let reported =
+            Reported::new(lease, secret.into(), names, (pack.into(), pack_bytes), &end, working.is_in_time());
+        self.record.reported = Some(reported);
+        block_in_place(|| self.desk.records.save(&self.record))?;
+        draft.saved();
+        let last = last.iter().map(|(unit, done, state)| (*unit, *done, keystead_job::blob_hash(state))).collect();
+        self.held = Held::Reported(Waiting { lease, last });
+        Ok(())
+    }
+
+    async fn send_report(&mut self) {
+        let (Some(reported), Some(report)) = (&self.record.reported, self.payee.reported()) else { return };
+        let message = WindowReport {
+            lease: reported.lease,
+            report: report.to_bytes().into(),
+            secret: reported.secret,
+            names: reported.names.clone(),
+            pack: reported.pack,
+            pack_bytes: reported.pack_bytes,
+            end: reported.end(),
+        };
+        if let Some(visit) = &self.visit {
+            visit.link.offer(message.names.iter().chain([&message.pack]).copied().map(Hash::from));
+        }
+        self.say(FromProvider::Report(message)).await;
+    }
+
+    /// A voucher: on the disk it is earned.
+    async fn take(&mut self, lease: u64, signed: &[u8]) -> Result<()> {
+        let Held::Reported(waiting) = &self.held else { return Ok(()) };
+        if waiting.lease != lease {
+            return Ok(());
+        }
+        let signed = Signed::from_bytes(signed)?;
+        let standing =
+            self.outlook.standing().ok_or_else(|| eyre!("the node does not say where the channel stands"))?;
+        let taken = match self.payee.accept(&signed, &standing) {
+            Err(Refusal::DepositTooSmall { .. }) => {
+                let (_, standing) = self.desk.channels.look(self.record.channel).await?;
+                self.payee.accept(&signed, &standing)
+            }
+            other => other,
+        };
+        let Some(draft) = taken.wrap_err("a voucher is not taken")? else { return Ok(()) };
+        self.record.payee = draft.record().to_vec().into();
+        let reported = self.record.reported.take();
+        block_in_place(|| self.desk.records.save(&self.record))?;
+        let window = draft.saved();
+        tracing::debug!(channel = %self.record.channel, window, earned = self.payee.earned(), "voucher taken");
+        self.settle(reported);
+        Ok(())
+    }
+
+    /// What a paid window leaves here: the states that go on.
+    fn settle(&mut self, reported: Option<Reported>) {
+        let Held::Reported(Waiting { last, .. }) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
+        self.idle_since = Instant::now();
+        let mut over: Vec<B256> = reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default();
+        for (unit, done, name) in last {
+            let goes_on = done < self.spec.segment_count && self.spec.segment_count > 1;
+            let before = if goes_on { self.made.insert(unit, (done, name)) } else { self.made.remove(&unit) };
+            over.extend(before.map(|(_, name)| name));
+        }
+        self.discard(over);
+    }
+
+    /// Deletes blobs that nothing here needs.
+    fn discard(&self, names: impl IntoIterator<Item = B256>) {
+        for name in names {
+            let is_needed = self.made.values().any(|(_, made)| *made == name)
+                || name == self.spec.program_hash
+                || name == self.spec.common_hash;
+            if !is_needed && let Err(error) = block_in_place(|| self.store.delete(Hash::from(name))) {
+                tracing::debug!(%error, "a blob that nobody needs stays on disk");
+            }
+        }
+    }
+
+    fn refused(&mut self, lease: u64, code: RefuseCode) -> Result<()> {
+        match &self.held {
+            // It is somebody else's now: nothing of it is wanted any more.
+            Held::Working(working) if working.offer.number == lease => {
+                self.held = Held::Nothing;
+                self.idle_since = Instant::now();
+                Ok(())
+            }
+            Held::Reported(waiting) if waiting.lease == lease => {
+                let draft = self.payee.drop_report();
+                self.record.payee = draft.record().to_vec().into();
+                let reported = self.record.reported.take();
+                self.record.refusals = self.record.refusals.saturating_add(1);
+                let unfair = code != RefuseCode::Ended && reported.as_ref().is_some_and(|reported| reported.in_time);
+                self.record.ends |= unfair || self.record.refusals >= REFUSALS_MAX;
+                block_in_place(|| self.desk.records.save(&self.record))?;
+                draft.saved();
+                self.held = Held::Nothing;
+                self.idle_since = Instant::now();
+                self.discard(reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default());
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// There will be no more work: what was earned is claimed, and the channel closed.
+    fn end(&mut self) -> Result<()> {
+        self.record.ends = true;
+        self.halt(EndCode::Cancelled);
+        block_in_place(|| self.desk.records.save(&self.record))
+    }
+
+    /// What time brings; true when the channel is over.
+    async fn look_around(&mut self) -> bool {
+        self.tell_owner().await;
+        let mut beat = None;
+        if let Held::Working(working) = &mut self.held {
+            if working.is_due() {
+                working.halt(EndCode::Deadline);
+            }
+            if working.beaten.elapsed() >= BEAT {
+                working.beaten = Instant::now();
+                beat = Some(FromProvider::Beat { lease: working.offer.number, done: *working.done.borrow() });
+            }
+        }
+        if let Some(beat) = beat {
+            self.say(beat).await;
+        }
+        let is_idle = matches!(self.held, Held::Nothing);
+        if is_idle && (self.drains || self.idle_since.elapsed() > WARM) {
+            self.engine = None;
+        }
+        if self.visit.is_none() && self.absent_since.elapsed() > ABSENCE_MAX {
+            self.record.ends = true;
+        }
+        match self.watch().await {
+            Ok(over) => over,
+            Err(error) => {
+                tracing::warn!(channel = %self.record.channel, error = format!("{error:#}"), "cannot settle a channel, trying again");
+                false
+            }
+        }
+    }
+
+    async fn tell_owner(&mut self) {
+        let owner = &self.desk.book.owner;
+        if owner.finishes() && matches!(self.held, Held::Nothing) {
+            self.record.ends = true;
+        }
+        let refusal = owner.refusal();
+        if refusal.is_some() == self.drains {
+            return;
+        }
+        self.drains = refusal.is_some();
+        let message = match refusal {
+            Some(reason) => FromProvider::Draining { reason: keystead_blobs::Reason::new(&reason) },
+            None => FromProvider::Ready,
+        };
+        self.say(message).await;
+    }
+
+    /// The watcher's step; true when the channel is final.
+    async fn watch(&mut self) -> Result<bool> {
+        let Some(standing) = self.outlook.standing() else { return Ok(false) };
+        if self.acted.is_some_and(|acted| acted.elapsed() < EFFECT_MAX) && !is_final(&standing) {
+            return Ok(false);
+        }
+        let works = matches!(self.held, Held::Working(_));
+        // Asked for by the customer, or by an owner who wants to finish.
+        let wish = if self.record.ends && !works { watch::Wish::End } else { watch::Wish::GoOn };
+        let prospect = self.payee.prospect(|_| Release::Released);
+        let channels = &self.desk.channels;
+        let channel = self.record.channel;
+        let receipt = match watch::payee(&self.payee, &standing, prospect, wish) {
+            watch::PayeeStep::Wait { .. } | watch::PayeeStep::Unknown => return Ok(false),
+            watch::PayeeStep::Claim { claim, .. } => channels.claim(&claim).await,
+            watch::PayeeStep::ClaimAndClose { claim, .. } => {
+                let sent = channels.claim_and_close(&claim).await;
+                if sent.is_ok() {
+                    tracing::info!(%channel, earned = claim.amount, "channel claimed and closed");
+                }
+                sent
+            }
+            watch::PayeeStep::Close => channels.close(channel).await,
+            watch::PayeeStep::Late { lost } => {
+                tracing::error!(%channel, lost, "the channel's deadline passed before its claim");
+                channels.close(channel).await
+            }
+            watch::PayeeStep::Forget => {
+                let taken = channels.withdraw().await?;
+                tracing::info!(%channel, withdrawn = crate::compute::amount::kst(taken), "channel over");
+                return Ok(true);
+            }
+        };
+        self.acted = Some(Instant::now());
+        receipt.map(|_| false)
+    }
+}
+
+const fn is_final(standing: &Standing) -> bool {
+    use keystead_contracts::storage::channel::Status;
+    matches!(standing.status, Status::Closed | Status::Finished | Status::Expired)
+}
+
+/// The visitor's next message; never, if there is none.
+async fn next(visit: &mut Option<Visit>) -> Result<FromCustomer, SessionError> {
+    match visit {
+        Some(visit) => visit.link.next().await,
+        None => pending().await,
+    }
+}

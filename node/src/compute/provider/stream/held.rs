@@ -1,0 +1,88 @@
+//! What a provider holds of a lease: nothing, work that is going on, or a report that waits for its pay.
+
+use super::work::Worked;
+use alloy_primitives::B256;
+use keystead_blobs::stream::{EndCode, LeaseOffer};
+use std::{future::pending, time::Duration};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+
+/// How long before its end a lease is reported; of a short one a tenth of its time.
+const MARGIN_MAX: Duration = Duration::from_secs(2);
+
+/// One of three.
+#[derive(Debug)]
+pub(super) enum Held {
+    Nothing,
+    Working(Working),
+    Reported(Waiting),
+}
+
+/// A lease that is being run.
+#[derive(Debug)]
+pub(super) struct Working {
+    pub(super) offer: LeaseOffer,
+    pub(super) halt: watch::Sender<Option<EndCode>>,
+    pub(super) done: watch::Receiver<u32>,
+    pub(super) task: JoinHandle<Worked>,
+    pub(super) received: Instant,
+    pub(super) beaten: Instant,
+}
+
+/// A report that is on the disk.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) lease: u64,
+    /// Unit, segments done and name of the states with which the window ended; unknown after a restart.
+    pub(super) last: Vec<(u32, u32, B256)>,
+}
+
+impl Working {
+    /// Whether it is time to report what there is.
+    pub(super) fn is_due(&self) -> bool {
+        let limit = Duration::from_millis(self.offer.milliseconds);
+        let margin = MARGIN_MAX.min(limit.checked_div(10).unwrap_or_default());
+        self.received.elapsed() >= limit.saturating_sub(margin)
+    }
+
+    /// Whether a report would be in time.
+    pub(super) fn is_in_time(&self) -> bool {
+        self.received.elapsed() <= Duration::from_millis(self.offer.milliseconds)
+    }
+
+    /// The first reason counts.
+    pub(super) fn halt(&self, why: EndCode) {
+        self.halt.send_if_modified(|halt| {
+            let first = halt.is_none();
+            halt.get_or_insert(why);
+            first
+        });
+    }
+}
+
+impl Held {
+    /// The number of the lease.
+    pub(super) const fn lease(&self) -> Option<u64> {
+        match self {
+            Self::Nothing => None,
+            Self::Working(working) => Some(working.offer.number),
+            Self::Reported(waiting) => Some(waiting.lease),
+        }
+    }
+
+    /// The end of the work; never, if there is none. `None`: it ended abnormally.
+    pub(super) async fn worked(&mut self) -> Option<Worked> {
+        match self {
+            Self::Working(working) => {
+                (&mut working.task).await.inspect_err(|error| tracing::error!(%error, "a lease ended abnormally")).ok()
+            }
+            _ => pending().await,
+        }
+    }
+}
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        // With it goes the worker.
+        self.task.abort();
+    }
+}

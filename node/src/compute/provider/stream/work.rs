@@ -1,0 +1,240 @@
+//! Runs the steps of one lease, one after the other, until all are done or somebody wants it to stop.
+
+use super::desk::Desk;
+use crate::compute::provider::fault::Step;
+use alloy_primitives::B256;
+use keystead_blobs::{
+    BlobStore, Hash, Want,
+    stream::{End, EndCode, LeaseOffer, Source, pack},
+};
+use keystead_job::{JobSpec, blob_hash, limits::INPUT_BYTES_MAX};
+use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::{sync::watch, task::block_in_place};
+
+/// A worker that dies is replaced this often in one lease; then the fault is taken to stay.
+const DEATHS_MAX: u32 = 3;
+/// Bytes of the last states that a report may carry; its head takes less than the rest.
+const STATES_BYTES_MAX: u64 = 1 << 27;
+
+/// One lease to run.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) desk: Arc<Desk>,
+    pub(super) channel: B256,
+    pub(super) spec: JobSpec,
+    pub(super) store: Arc<dyn BlobStore>,
+    pub(super) source: Source,
+    pub(super) offer: LeaseOffer,
+    /// The states that this channel's leases ended with here: segments done and name, by unit.
+    pub(super) made: BTreeMap<u32, (u32, B256)>,
+    /// Why to stop, once somebody says so.
+    pub(super) halt: watch::Receiver<Option<EndCode>>,
+    /// Steps done.
+    pub(super) done: watch::Sender<u32>,
+    /// Through which the owner's pace holds the workers of this channel.
+    pub(super) stop: Stop,
+    /// A worker that is warm from the lease before.
+    pub(super) engine: Option<Session>,
+}
+
+/// What came of a lease.
+#[derive(Debug)]
+pub(super) struct Worked {
+    /// States after the steps that were done, in order.
+    pub(super) names: Vec<B256>,
+    /// Unit, segments done and bytes of the last state of each item of which a step was done.
+    pub(super) last: Vec<(u32, u32, Vec<u8>)>,
+    pub(super) end: End,
+    pub(super) engine: Option<Session>,
+}
+
+impl Work {
+    /// Never fails: what does not work is the end's reason.
+    pub(super) async fn run(mut self) -> Worked {
+        let mut engine = self.engine.take();
+        let mut worked = Worked { names: Vec::new(), last: Vec::new(), end: End::new(EndCode::Done, ""), engine: None };
+        if let Err(end) = self.work(&mut engine, &mut worked).await {
+            worked.end = end;
+        }
+        worked.engine = engine;
+        worked
+    }
+
+    async fn work(&self, engine: &mut Option<Session>, worked: &mut Worked) -> Result<(), End> {
+        let inputs = tokio::select! {
+            inputs = self.fetch() => inputs?,
+            end = self.halted() => return Err(end),
+        };
+        let book = &self.desk.book;
+        let _machine = tokio::select! {
+            machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
+            end = self.halted() => return Err(end),
+        };
+        let ended = tokio::select! {
+            ended = self.steps(engine, inputs, worked) => ended,
+            never = book.owner.pace(self.spec.runtime, &self.stop) => match never {},
+        };
+        book.owner.worker(None);
+        ended
+    }
+
+    /// Returns when somebody wants the work to stop, or the owner the machine.
+    async fn halted(&self) -> End {
+        let mut halt = self.halt.clone();
+        let book = &self.desk.book;
+        tokio::select! {
+            code = halt.wait_for(Option::is_some) => {
+                let code = code.ok().and_then(|code| *code).unwrap_or(EndCode::Stopping);
+                End::new(code, "")
+            }
+            () = book.owner.until_forbidden(self.spec.runtime) => End::new(EndCode::Owner, &book.owner.headline()),
+        }
+    }
+
+    /// Brings program, common input and pack here; the input of each item's first step.
+    async fn fetch(&self) -> Result<Vec<Vec<u8>>, End> {
+        let offer = &self.offer;
+        let wants = [
+            (self.spec.program_hash, self.spec.runtime.program_bytes_max()),
+            (self.spec.common_hash, INPUT_BYTES_MAX),
+            (offer.pack, offer.pack_bytes),
+        ];
+        let wants = wants.map(|(name, bytes_max)| Want { hash: Hash::from(name), bytes_max });
+        let input = |reason: &str| End::new(EndCode::Input, reason);
+        self.source.fetch(wants.to_vec()).await.map_err(|error| match error {
+            keystead_blobs::SessionError::Store(error) => {
+                tracing::error!(%error, "cannot keep a customer's input: look at the free space of the folder");
+                End::new(EndCode::Fault, "the provider cannot keep the inputs")
+            }
+            error => input(&error.to_string()),
+        })?;
+        let bytes = block_in_place(|| self.store.get(offer.pack(), pack::PACK_BYTES_MAX));
+        let bytes = bytes.map_err(|error| input(&error.to_string()))?;
+        let brought = offer.items.iter().filter(|item| item.given == 0).count();
+        let mut parts = pack::decode(&bytes, brought).map_err(|error| input(&error.to_string()))?.into_iter();
+        let mut inputs = Vec::with_capacity(offer.items.len());
+        for item in &offer.items {
+            let given = (item.given == 1).then(|| self.made.get(&item.unit)).flatten();
+            let bytes = match (item.given, given) {
+                (0, _) => parts.next().map(<[u8]>::to_vec),
+                (_, Some((done, name))) if *done == item.first => {
+                    block_in_place(|| self.store.get(Hash::from(*name), INPUT_BYTES_MAX)).ok()
+                }
+                _ => None,
+            };
+            inputs.push(bytes.ok_or_else(|| input("a state that should be here is not").at_unit(item.unit))?);
+        }
+        Ok(inputs)
+    }
+
+    async fn steps(&self, engine: &mut Option<Session>, inputs: Vec<Vec<u8>>, worked: &mut Worked) -> Result<(), End> {
+        let mut kept_bytes = 0_u64;
+        let mut deaths = 0;
+        for (item, mut state) in self.offer.items.iter().zip(inputs) {
+            let mut segments = item.first;
+            let end = item.first.saturating_add(item.count);
+            let mut stopped = None;
+            while segments < end && stopped.is_none() {
+                match self.step(engine, item.unit, &state, &mut deaths).await {
+                    Ok(output) => {
+                        let output = self.altered(worked.names.len(), output);
+                        worked.names.push(self.keep(&output)?);
+                        segments = segments.saturating_add(1);
+                        state = output;
+                        self.done.send_replace(u32::try_from(worked.names.len()).unwrap_or(u32::MAX));
+                    }
+                    Err(end) => stopped = Some(end),
+                }
+            }
+            if segments > item.first {
+                kept_bytes = kept_bytes.saturating_add(u64::try_from(state.len()).unwrap_or(u64::MAX));
+                worked.last.push((item.unit, segments, state));
+            }
+            if let Some(end) = stopped {
+                return Err(end);
+            }
+            if kept_bytes > STATES_BYTES_MAX {
+                return Err(End::new(EndCode::Fault, "the outputs of this lease are too large for one report"));
+            }
+        }
+        Ok(())
+    }
+
+    async fn step(
+        &self,
+        engine: &mut Option<Session>,
+        unit: u32,
+        input: &[u8],
+        deaths: &mut u32,
+    ) -> Result<Vec<u8>, End> {
+        loop {
+            let session = match engine {
+                Some(session) => session,
+                None => {
+                    let opened = tokio::select! {
+                        opened = self.open() => opened?,
+                        end = self.halted() => return Err(end),
+                    };
+                    engine.insert(opened)
+                }
+            };
+            self.desk.book.owner.worker(session.worker_pid());
+            let outcome = tokio::select! {
+                outcome = session.run(input) => outcome,
+                // Dropping the running step kills its worker.
+                end = self.halted() => return Err(end),
+            };
+            match outcome {
+                Ok(done) => return Ok(done.output),
+                Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => *deaths = deaths.saturating_add(1),
+                Err(failure) => return Err(why(&failure).at_unit(unit)),
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Session, End> {
+        let get = |name: B256, max| {
+            let bytes = block_in_place(|| self.store.get(Hash::from(name), max));
+            bytes.map_err(|error| End::new(EndCode::Input, &error.to_string()))
+        };
+        let program = get(self.spec.program_hash, self.spec.runtime.program_bytes_max())?;
+        let common = get(self.spec.common_hash, INPUT_BYTES_MAX)?;
+        let job = Job { spec: self.spec.clone(), program: program.into(), common: common.into() };
+        let opened = Session::open(self.desk.book.command.clone(), job, self.stop.clone()).await;
+        opened.map_err(|failure| {
+            let end = why(&failure);
+            if end.code == EndCode::Unit { End { code: EndCode::Program, ..end } } else { end }
+        })
+    }
+
+    /// The name of a state. One that a later segment begins with, or that a check may ask for, is kept.
+    fn keep(&self, state: &[u8]) -> Result<B256, End> {
+        if self.spec.segment_count == 1 {
+            return Ok(blob_hash(state));
+        }
+        let kept = block_in_place(|| self.store.put(state));
+        kept.map(B256::from).map_err(|error| {
+            tracing::error!(%error, "cannot keep a state: look at the free space of the folder");
+            End::new(EndCode::Fault, "the provider cannot keep the states")
+        })
+    }
+
+    fn altered(&self, index: usize, output: Vec<u8>) -> Vec<u8> {
+        let step = Step {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            count: self.offer.items.iter().fold(0, |sum, item| sum.saturating_add(item.count)),
+        };
+        let fault = self.desk.book.fault;
+        fault.and_then(|fault| fault.alter_step(&self.spec, self.channel, step, &output)).unwrap_or(output)
+    }
+}
+
+/// Whose matter a failure is, as the customer is told.
+fn why(failure: &Failure) -> End {
+    let code = match (failure, failure.fault()) {
+        (Failure::Aborted { .. }, _) | (_, Fault::Provider) => EndCode::Fault,
+        (_, Fault::Job | Fault::Undecided) => EndCode::Unit,
+    };
+    End::new(code, &failure.to_string())
+}

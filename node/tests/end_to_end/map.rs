@@ -1,0 +1,305 @@
+//! `keystead map` with real providers: one dies, one lies, one is an owner who comes back, the customer is killed; the result is the
+//! reference's and the money is right to the wei.
+
+use crate::{
+    network::{KEYSTEAD, Network},
+    parties::{PRICE, Provider, account, all_fees, balance, fasta, text},
+};
+use keystead_recipes::{Inputs, ResultFile, find};
+use serde_json::Value;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+const CHANNEL: &str = "0x4b53540000000000000000000000000000000006";
+/// Providers of these tests watch their channels closely, so that what the dead leave comes back within a test.
+const CLOSELY: [&str; 2] = ["--watch-seconds", "2"];
+
+/// A whole job of some hundred units may take longer than a single step of other tests, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+fn wait_until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(answer) = answer() {
+            return answer;
+        }
+        assert!(begin.elapsed() < PATIENCE, "never happened: {what}");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A job and where its result goes.
+struct Job {
+    recipe: &'static str,
+    inputs: Vec<(String, PathBuf)>,
+    set: Vec<&'static str>,
+    out: PathBuf,
+}
+
+impl Job {
+    /// Alignments in small units.
+    fn align(network: &Network, queries: u64, targets: u64) -> Self {
+        let paths = ["queries", "targets"].map(|name| network.directory.join(format!("{name}.faa")));
+        fasta(&paths[0], queries, 300);
+        fasta(&paths[1], targets, 300);
+        let [queries, targets] = paths;
+        let inputs = vec![("queries".to_owned(), queries), ("targets".to_owned(), targets)];
+        Self { recipe: "align", inputs, set: vec!["cells-per-unit=1000000"], out: network.directory.join("result") }
+    }
+
+    fn map(&self, network: &Network, more: &[&str]) -> Command {
+        let mut command = Command::new(KEYSTEAD);
+        command.args(["map", self.recipe, "--dev-account", "2", "--challenge-seconds", "2", "--rpc", &network.url(0)]);
+        command.args(self.inputs.iter().map(|(name, path)| format!("{name}={}", path.display())));
+        command.args(self.set.iter().flat_map(|set| ["--set", set])).arg("--out").arg(&self.out);
+        command.args(more).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts it in the background; what it says goes to a file.
+    fn spawn(&self, network: &Network, more: &[&str]) -> (Child, PathBuf) {
+        let log = network.directory.join("customer.txt");
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let child = self.map(network, more).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        (child, log)
+    }
+
+    /// The files that the recipe's own computation on the CPU gives.
+    fn reference(&self) -> Vec<ResultFile> {
+        let side = find(self.recipe).unwrap();
+        let recipe = side.recipe().unwrap();
+        let inputs = Inputs::read(&recipe, &self.inputs).unwrap();
+        let set: Vec<(String, String)> = self
+            .set
+            .iter()
+            .map(|set| set.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned())).unwrap())
+            .collect();
+        let parameters = recipe.parameters(&set).unwrap();
+        let plan = side.plan(&inputs, &parameters).unwrap();
+        let run = |unit: &Vec<u8>| {
+            (0..plan.segment_count).fold(unit.clone(), |state, _| side.reference(&plan.common, &state).unwrap())
+        };
+        let outputs: Vec<Vec<u8>> = plan.units.iter().map(run).collect();
+        side.assemble(&inputs, &parameters, &outputs).unwrap()
+    }
+
+    fn summary(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.out.join("map.json")).unwrap()).unwrap()
+    }
+
+    /// Steps that were paid, by the journal.
+    fn settled(&self) -> u64 {
+        let journal = fs::read_to_string(self.out.join("journal")).unwrap_or_default();
+        let settled = journal.lines().filter_map(|line| {
+            let entry: Value = serde_json::from_str(line.get(17..)?).ok()?;
+            entry["settled"]["steps"].as_u64()
+        });
+        settled.sum()
+    }
+
+    /// Until so many steps are paid, while the customer works.
+    fn wait_for_steps(&self, steps: u64, customer: &mut Child, log: &Path) {
+        wait_until("steps are paid", || {
+            let ended = customer.try_wait().unwrap();
+            assert!(ended.is_none(), "the customer ended: {}", fs::read_to_string(log).unwrap());
+            (self.settled() >= steps).then_some(())
+        });
+    }
+}
+
+/// The balances before, and whether what moved since is what the summary says, to the wei.
+struct Purse {
+    since: u64,
+    before: Vec<u128>,
+}
+
+impl Purse {
+    fn look(network: &Network) -> Self {
+        let before = (0..10).map(|number| balance(network, account(number))).collect();
+        Self { since: network.head(0).unwrap(), before }
+    }
+
+    /// Each provider has what it claimed, the customer paid exactly that, and both paid for their transactions.
+    fn check(&self, network: &Network, summary: &Value) {
+        // The providers take theirs home on their own time.
+        wait_until("every wei leaves the channels", || (balance(network, CHANNEL) == 0).then_some(()));
+        let fees = all_fees(network, self.since);
+        let fee = |number: usize| fees.get(&account(number).to_lowercase()).copied().unwrap_or_default();
+        let mut paid = 0;
+        for provider in summary["providers"].as_array().unwrap() {
+            let claimed: u128 = provider["claimedWei"].as_str().unwrap().parse().unwrap();
+            let number = (0..10).find(|n| account(*n).eq_ignore_ascii_case(provider["account"].as_str().unwrap()));
+            let number = number.unwrap();
+            let now = balance(network, account(number));
+            assert_eq!(now + fee(number), self.before[number] + claimed, "provider {number}: {summary}");
+            paid += claimed;
+        }
+        assert_eq!(balance(network, account(2)) + fee(2) + paid, self.before[2], "the customer: {summary}");
+    }
+}
+
+fn same_files(out: &Path, expected: &[ResultFile]) {
+    assert!(!expected.is_empty());
+    for file in expected {
+        assert_eq!(fs::read(out.join(&file.name)).unwrap(), file.bytes, "{}", file.name);
+    }
+}
+
+fn tell(folder: &Path, words: &[&str]) -> Output {
+    Command::new(KEYSTEAD).args(["provide", "--dir"]).arg(folder).args(words).output().unwrap()
+}
+
+fn claimed(summary: &Value, number: usize) -> u128 {
+    let providers = summary["providers"].as_array().unwrap();
+    let of = |p: &&Value| p["account"].as_str().unwrap().eq_ignore_ascii_case(account(number));
+    providers.iter().find(of).unwrap()["claimedWei"].as_str().unwrap().parse().unwrap()
+}
+
+/// Four providers; of each kind one.
+#[test]
+fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time() {
+    let network = Network::start(4);
+    let folder = |number: usize| network.directory.join(format!("provider-{number}"));
+    let start = |number: usize, more: &[&str]| {
+        Provider::start_as(&network, &folder(number), number, &[&CLOSELY[..], more].concat())
+    };
+    let _honest = start(1, &[]);
+    let mut dies = start(3, &[]);
+    let paused = start(4, &[]);
+    let _liar = start(5, &["--fault-seed", "7"]);
+    let job = Job::align(&network, 40, 110);
+    let purse = Purse::look(&network);
+    let events = network.directory.join("events.jsonl");
+    let (mut customer, log) = job.spawn(&network, &["--silence-seconds", "4", "--events", events.to_str().unwrap()]);
+    job.wait_for_steps(40, &mut customer, &log);
+    dies.kill();
+    assert!(tell(&folder(4), &["--pause"]).status.success());
+    wait_until("the owner has the machine", || paused.workers().is_empty().then_some(()));
+    let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.code(), Some(0), "{said}");
+
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    assert_eq!((&summary["status"], &summary["unitsLeft"]), (&"done".into(), &0.into()), "{summary}");
+    // The liar was caught in its first window, which is not paid.
+    assert_eq!(claimed(&summary, 5), 0, "{summary}");
+    assert_eq!(summary["lostWei"], "0");
+    // The dead one did not come back for what it had earned.
+    assert_eq!(claimed(&summary, 3), 0, "{summary}");
+    let happened = fs::read_to_string(&events).unwrap();
+    for event in ["\"wrong\"", "\"left-out\"", "\"draining\"", "\"lease-ended\"", "\"lost\""] {
+        assert!(happened.contains(event), "no {event} in: {happened}");
+    }
+    // Each step was paid once: those of all providers are the units.
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    assert!(units > 200, "{units} units");
+    let steps: u64 = summary["providers"].as_array().unwrap().iter().map(|p| p["steps"].as_u64().unwrap()).sum();
+    assert_eq!((steps, job.settled()), (units, units), "{summary}");
+    purse.check(&network, &summary);
+}
+
+#[test]
+fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice() {
+    let network = Network::start(4);
+    let _providers = [1, 3].map(|number| {
+        Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &CLOSELY)
+    });
+    let job = Job::align(&network, 40, 110);
+    let purse = Purse::look(&network);
+    for steps in [1, 30, 90, 150] {
+        let (mut customer, log) = job.spawn(&network, &[]);
+        job.wait_for_steps(steps, &mut customer, &log);
+        customer.kill().unwrap();
+        customer.wait().unwrap();
+    }
+    let output = job.map(&network, &[]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("Going on in"), "{said}");
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!(job.settled(), units);
+    // One channel each, for all five processes, and every step at its price.
+    let claimed = claimed(&summary, 1) + claimed(&summary, 3);
+    assert_eq!(claimed, PRICE * u128::from(units), "{summary}");
+    purse.check(&network, &summary);
+
+    // A map that is whole is not done again; another job does not get its folder.
+    let again = job.map(&network, &["--reduce", "concat"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+    assert!(job.out.join("result.bin").exists());
+    assert_eq!(job.settled(), units);
+    let other = Job { set: vec!["cells-per-unit=2000000"], ..job };
+    let refused = other.map(&network, &[]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("holds another job"), "{}", text(&refused));
+}
+
+/// The first provider makes the first segments of every unit and dies; the second one goes on from the states that were paid for.
+#[test]
+fn a_segmented_unit_goes_on_elsewhere_from_its_snapshot() {
+    let network = Network::start(4);
+    let folder = |number: usize| network.directory.join(format!("provider-{number}"));
+    let mut first = Provider::start_as(&network, &folder(1), 1, &CLOSELY);
+    let job = Job {
+        recipe: "nbody",
+        inputs: Vec::new(),
+        set: vec!["members=2", "members-per-unit=1", "steps=200000"],
+        out: network.directory.join("result"),
+    };
+    let purse = Purse::look(&network);
+    let (mut customer, log) = job.spawn(&network, &["--silence-seconds", "4"]);
+    job.wait_for_steps(8, &mut customer, &log);
+    let second = Provider::start_as(&network, &folder(3), 3, &CLOSELY);
+    first.kill();
+    let paid = job.settled();
+    let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.code(), Some(0), "{said}\n{}", second.text());
+    let summary = job.summary();
+    let spec = &summary["spec"];
+    let all = spec["unitCount"].as_u64().unwrap() * spec["segmentCount"].as_u64().unwrap();
+    let steps = |index: usize| summary["providers"][index]["steps"].as_u64().unwrap();
+    assert!(steps(0) >= paid && steps(0) < all, "{summary}");
+    assert_eq!(steps(0) + steps(1), all, "what the first one did is not done again: {summary}");
+    // A segment costs its share of a unit, rounded up.
+    let price = PRICE.div_ceil(u128::from(spec["segmentCount"].as_u64().unwrap()));
+    assert_eq!(summary["providers"][1]["priceWei"], price.to_string());
+    assert_eq!(claimed(&summary, 3), price * u128::from(steps(1)));
+    purse.check(&network, &summary);
+    assert!(job.out.join("bodies.csv").exists());
+}
+
+#[test]
+fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
+    let network = Network::start(4);
+    let job = Job::align(&network, 4, 4);
+    let fails = |more: &[&str], words: &str| {
+        let output = job.map(&network, more).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert!(text(&output).contains(words), "no {words:?} in: {}", text(&output));
+    };
+    fails(&["--reduce", "missing.wasm"], "cannot read the program");
+    fails(&[], "no provider takes orders");
+    // Its watcher may be away for an hour, and these channels would give it two seconds.
+    let _careful = Provider::start(&network, &network.directory.join("careful"));
+    let purse = Purse::look(&network);
+    fails(&[], "every provider was left out");
+    let _provider = Provider::start_as(&network, &network.directory.join("provider"), 3, &CLOSELY);
+    fails(&["--max-price", "1"], "--max-price is reached");
+    let summary = job.summary();
+    assert_eq!((&summary["status"], &summary["promisedWei"]), (&"failed".into(), &"0".into()), "{summary}");
+    assert_eq!(job.settled(), 0);
+    // The second provider's start costs its registration after the purse was looked at: only the customer's money is compared.
+    let fees = all_fees(&network, purse.since);
+    let fee = fees.get(&account(2).to_lowercase()).copied().unwrap_or_default();
+    assert_eq!(balance(&network, account(2)) + fee, purse.before[2], "{summary}");
+    assert_eq!(balance(&network, CHANNEL), 0);
+}

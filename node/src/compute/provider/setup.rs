@@ -23,8 +23,7 @@ use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, SecretKey,
-    serve_with,
-    stream::acceptor,
+    serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};

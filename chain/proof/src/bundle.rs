@@ -4,6 +4,7 @@
 
 use crate::{
     beacon::{BEACON_FORMAT, BeaconProof},
+    certificate::{CERTIFICATE_FORMAT, ResultCertificate},
     claim::Claim,
     compose::certificate_json,
     json::{self, Fields, JsonError, Writer},
@@ -94,6 +95,7 @@ pub enum ParseError {
 /// What a file can be that [`crate::verify`] decides.
 pub(crate) enum Document {
     Bundle(Box<Bundle>),
+    Certificate(Box<ResultCertificate>),
     Beacon(BeaconProof),
 }
 
@@ -103,6 +105,9 @@ impl Document {
         let mut fields = Fields::open(json::parse(bytes)?, "bundle")?;
         match fields.text("format")? {
             FORMAT => Bundle::read(fields).map(|bundle| Self::Bundle(Box::new(bundle))),
+            CERTIFICATE_FORMAT => {
+                ResultCertificate::read(fields).map(|certificate| Self::Certificate(Box::new(certificate)))
+            }
             BEACON_FORMAT => BeaconProof::read(fields, bytes.len()).map(Self::Beacon),
             _ => Err(ParseError::Form { field: "format", want: FORMAT }),
         }
@@ -117,7 +122,11 @@ impl Bundle {
     /// # Errors
     /// [`ParseError`]; whoever made the bundle was wrong.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ParseError> {
-        let mut fields = Fields::open(json::parse(bytes)?, "bundle")?;
+        Self::read_nested(Fields::open(json::parse(bytes)?, "bundle")?)
+    }
+
+    /// Reads all fields.
+    pub(crate) fn read_nested(mut fields: Fields<'_>) -> Result<Self, ParseError> {
         if fields.text("format")? != FORMAT {
             return Err(ParseError::Form { field: "format", want: FORMAT });
         }

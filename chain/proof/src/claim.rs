@@ -3,9 +3,10 @@
 //! Spec: specs/0002-proof-bundle.md §3.
 
 use crate::{
+    audit::{Audit, WINDOW_SLOTS, WindowStatus},
     bundle::ParseError,
     json::{self, Fields, Writer},
-    market::{ORDER_SLOTS, Order},
+    market::{ORDER_SLOTS, Order, OrderMode},
     trie::NODES_MAX,
     value::TOPICS_MAX,
 };
@@ -129,7 +130,25 @@ pub enum Statement {
         /// A path in the market's storage trie for each of [`crate::order_slots`].
         storage_nodes: Vec<Path>,
     },
+    /// The market holds this order, and the audit this window of it.
+    JobAudit {
+        /// The order after the block; its mode is not *own*.
+        order: Box<Order>,
+        /// Its audit after the block.
+        audit: Box<Audit>,
+        /// Path to the market's account in the state trie.
+        account_nodes: Path,
+        /// A path in the market's storage trie for each of [`crate::order_slots`], and one for [`crate::bond_slot`].
+        storage_nodes: Vec<Path>,
+        /// Path to the audit's account in the state trie.
+        audit_account_nodes: Path,
+        /// A path in the audit's storage trie for each of [`crate::window_slots`].
+        audit_nodes: Vec<Path>,
+    },
 }
+
+/// Paths in the market's storage that an order with an audit has.
+pub(crate) const AUDITED_ORDER_SLOTS: usize = ORDER_SLOTS + 1;
 
 impl Statement {
     /// The `kind` in bundles.
@@ -143,6 +162,7 @@ impl Statement {
             Self::Receipt { .. } => "receipt",
             Self::Log { .. } => "log",
             Self::JobResult { .. } => "job-result",
+            Self::JobAudit { .. } => "job-audit",
         }
     }
 }
@@ -191,7 +211,15 @@ impl Claim {
             "job-result" => Statement::JobResult {
                 order: Box::new(Order::read(fields)?),
                 account_nodes: fields.list("accountNodes", NODES_MAX)?,
-                storage_nodes: read_storage_nodes(fields)?,
+                storage_nodes: read_paths(fields, "storageNodes", ORDER_SLOTS)?,
+            },
+            "job-audit" => Statement::JobAudit {
+                order: Box::new(read_audited(fields)?),
+                audit: Box::new(Audit::read(fields)?),
+                account_nodes: fields.list("accountNodes", NODES_MAX)?,
+                storage_nodes: read_paths(fields, "storageNodes", AUDITED_ORDER_SLOTS)?,
+                audit_account_nodes: fields.list("auditAccountNodes", NODES_MAX)?,
+                audit_nodes: read_paths(fields, "auditNodes", WINDOW_SLOTS)?,
             },
             _ => return Err(ParseError::Form { field: "kind", want: "a kind of claim that this version knows" }),
         };
@@ -249,6 +277,14 @@ impl Claim {
                 out.list("accountNodes", account_nodes);
                 out.lists("storageNodes", storage_nodes);
             }
+            Statement::JobAudit { order, audit, account_nodes, storage_nodes, audit_account_nodes, audit_nodes } => {
+                order.write(&mut out);
+                audit.write(&mut out);
+                out.list("accountNodes", account_nodes);
+                out.lists("storageNodes", storage_nodes);
+                out.list("auditAccountNodes", audit_account_nodes);
+                out.lists("auditNodes", audit_nodes);
+            }
         }
         out.finish()
     }
@@ -295,12 +331,22 @@ fn read_log(fields: &mut Fields<'_>) -> Result<Log, ParseError> {
     Ok(Log::new_unchecked(address, topics.collect::<Result<_, _>>()?, fields.bytes("data")?))
 }
 
-fn read_storage_nodes(fields: &mut Fields<'_>) -> Result<Vec<Path>, ParseError> {
-    let paths = fields.array("storageNodes", ORDER_SLOTS)?;
-    if paths.len() != ORDER_SLOTS {
-        return Err(ParseError::Form { field: "storageNodes", want: "a path for each of the eight slots" });
+/// An order with a window: one that the customer checks alone has none.
+fn read_audited(fields: &mut Fields<'_>) -> Result<Order, ParseError> {
+    let order = Order::read(fields)?;
+    if order.mode == OrderMode::Own {
+        return Err(ParseError::Form { field: "mode", want: "audited or private" });
     }
-    paths.into_iter().map(|path| json::list(path, "storageNodes", NODES_MAX)).collect()
+    Ok(order)
+}
+
+/// A path for each slot.
+fn read_paths(fields: &mut Fields<'_>, name: &'static str, count: usize) -> Result<Vec<Path>, ParseError> {
+    let paths = fields.array(name, count)?;
+    if paths.len() != count {
+        return Err(ParseError::Form { field: name, want: "a path for each of the slots" });
+    }
+    paths.into_iter().map(|path| json::list(path, name, NODES_MAX)).collect()
 }
 
 impl fmt::Display for Claim {
@@ -338,6 +384,10 @@ impl fmt::Display for Claim {
                 }
             }
             Statement::JobResult { order, .. } => write_order(order, f),
+            Statement::JobAudit { order, audit, .. } => {
+                write_order(order, f)?;
+                write_audit(audit, f)
+            }
         }
     }
 }
@@ -370,4 +420,19 @@ fn write_order(order: &Order, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, ", private (checked by nobody that the beacon drew), {} units paid", order.paid_units)
         }
     }
+}
+
+fn write_audit(audit: &Audit, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if audit.status() == WindowStatus::None {
+        return write!(f, "; it has no window");
+    }
+    write!(f, "; its window is {}: class {}, {} units, ", audit.status().name(), audit.class(), audit.units())?;
+    write!(
+        f,
+        "{} ppm drawn, {} checkers each, {} found right, ",
+        audit.rate_ppm(),
+        audit.checkers(),
+        audit.verified()
+    )?;
+    write!(f, "{} unpaid, a bond of {} wei was agreed", audit.unpaid(), audit.bond_wei())
 }

@@ -6,11 +6,12 @@
 //! Spec: specs/0002-proof-bundle.md §2 and §3.
 
 use crate::{
+    audit::{AUDIT_WORDS, Audit, WINDOW_SLOTS},
     bundle::{BUNDLE_BYTES_MAX, Bundle, HEADERS_MAX},
     claim::{AccountState, Claim, Path, Statement, TransactionProof},
     header,
     json::Writer,
-    market::{ORDER_SLOTS, Order, OrderError},
+    market::{ORDER_SLOTS, Order, OrderError, OrderMode},
     report::{Contradiction, Reason},
     verify,
 };
@@ -26,7 +27,7 @@ pub enum ComposeError {
     /// The block has no such transaction or log.
     #[error("no such {item}: index={index} count={count}")]
     NoSuchItem {
-        /// `transaction`, `receipt` or `log`.
+        /// `transaction`, `receipt`, `log` or `audit`.
         item: &'static str,
         /// Index asked for.
         index: u64,
@@ -213,6 +214,46 @@ impl Claim {
         let order = Box::new(Order::from_words(order, &words)?);
         let storage_nodes = slots.into_iter().map(|(_, nodes)| nodes).collect();
         Ok(Self { block, statement: Statement::JobResult { order, account_nodes, storage_nodes } })
+    }
+}
+
+/// What a node has of an order with an audit: words and paths, in the order in which bundles list them.
+#[derive(Clone, Debug)]
+pub struct AuditParts {
+    /// Path to the market's account.
+    pub account_nodes: Path,
+    /// Of [`crate::order_slots`].
+    pub order: [(U256, Path); ORDER_SLOTS],
+    /// Of [`crate::bond_slot`].
+    pub bond: (U256, Path),
+    /// Path to the audit's account.
+    pub audit_account_nodes: Path,
+    /// Of [`crate::window_slots`].
+    pub window: [(U256, Path); WINDOW_SLOTS],
+}
+
+impl Claim {
+    /// Claims an order of the market and its audit.
+    ///
+    /// # Errors
+    /// [`ComposeError::NoSuchItem`] if the order has no audit; [`ComposeError::Unfit`] if the words are none.
+    pub fn job_audit(block: u64, order: u64, parts: AuditParts) -> Result<Self, ComposeError> {
+        let AuditParts { account_nodes, order: slots, bond, audit_account_nodes, window } = parts;
+        let number = order;
+        let words: [U256; ORDER_SLOTS] = std::array::from_fn(|n| slots.get(n).map_or(U256::ZERO, |(word, _)| *word));
+        let order = Box::new(Order::from_words(number, &words)?);
+        if order.mode == OrderMode::Own {
+            return Err(ComposeError::NoSuchItem { item: "audit", index: number, count: 0 });
+        }
+        let last = |n| if n == WINDOW_SLOTS { Some(bond.0) } else { None };
+        let words: [U256; AUDIT_WORDS] =
+            std::array::from_fn(|n| window.get(n).map(|(word, _)| *word).or_else(|| last(n)).unwrap_or_default());
+        let audit = Box::new(Audit::from_words(&words)?);
+        let storage_nodes = slots.into_iter().chain([bond]).map(|(_, nodes)| nodes).collect();
+        let audit_nodes = window.into_iter().map(|(_, nodes)| nodes).collect();
+        let statement =
+            Statement::JobAudit { order, audit, account_nodes, storage_nodes, audit_account_nodes, audit_nodes };
+        Ok(Self { block, statement })
     }
 }
 

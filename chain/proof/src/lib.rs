@@ -10,7 +10,8 @@
 //!
 //! [`Stretch`] and [`Line`] do the same for whole blocks: a follower executes only what a certificate at or above it proves.
 //!
-//! A beacon value ([`BeaconProof`]) needs nothing but the key; [`verify`] takes its file as well.
+//! A beacon value ([`BeaconProof`]) needs nothing but the key; [`verify`] takes its file as well. A [`ResultCertificate`] is a bundle about
+//! an order with the job and the customer's own words beside it.
 //!
 //! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md, specs/0007-beacon.md.
 //!
@@ -24,13 +25,16 @@
 //! println!("{report}");
 //! ```
 
+mod audit;
 mod beacon;
 mod bundle;
+mod certificate;
 mod claim;
 mod compose;
 mod header;
 mod json;
 mod market;
+mod meaning;
 mod outputs;
 mod report;
 mod request;
@@ -42,10 +46,16 @@ mod trie;
 mod value;
 mod verify;
 
+pub use audit::{AUDIT_ADDRESS, AUDIT_WORDS, Audit, WINDOW_SLOTS, WindowStatus, bond_slot, window_id, window_slots};
 pub use beacon::{BEACON_BYTES_MAX, BEACON_FORMAT, BeaconProof};
 pub use bundle::{BUNDLE_BYTES_MAX, Bundle, FORMAT, HEADERS_MAX, ParseError};
+pub use certificate::{
+    CERTIFICATE_FORMAT, CertificateError, CustomerStatement, Job, OwnCheck, OwnFinding, ResultCertificate,
+};
 pub use claim::{AccountState, Claim, Path, Statement, TransactionProof};
-pub use compose::{ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, header_bytes, prove};
+pub use compose::{
+    AuditParts, ComposeError, LogPosition, SlotValue, certificate_json, finalization_json, header_bytes, prove,
+};
 pub use header::{FinalizationError, HeaderError, verify_finalization};
 pub use json::JsonError;
 pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderMode, OrderReason, OrderStatus, order_slots};

@@ -224,6 +224,12 @@ pub enum OrderError {
         /// The number in storage.
         number: u64,
     },
+    /// A bit is set in the words of an audit that the layout leaves unused.
+    #[error("word {word} of the audit has bits outside the layout")]
+    StrayAudit {
+        /// Which of the words.
+        word: usize,
+    },
 }
 
 /// Storage slots of an order, in the order in which bundles list their paths.

@@ -5,6 +5,7 @@
 use crate::{
     beacon::BeaconProof,
     bundle::ParseError,
+    certificate::CertificateError,
     claim::Claim,
     header::HeaderError,
     market::OrderError,
@@ -136,6 +137,9 @@ pub enum Reason {
     /// The market's words are no order.
     #[error(transparent)]
     Order(#[from] OrderError),
+    /// The parts of a result certificate do not belong together.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// The reader's network key is no key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -182,6 +186,9 @@ pub struct Report {
     pub steps: Vec<StepResult>,
     /// The claim as parsed, true or not; `None` if the bytes are no bundle.
     pub claim: Option<Claim>,
+    /// What a proved claim about an order means for whoever wants to rely on the result: sentences without full stops, empty if it is not
+    /// proved or about something else.
+    pub meaning: Vec<String>,
     /// The beacon value as parsed, true or not, if the file holds one instead of a bundle.
     pub beacon: Option<BeaconProof>,
     /// The block of the claim; `None` until its certificate is verified, because before nobody vouches for it.
@@ -214,6 +221,9 @@ impl fmt::Display for Report {
             (Some(claim), _) => writeln!(f, "\nclaim: {claim}")?,
             (None, Some(beacon)) => writeln!(f, "\nclaim: {beacon}")?,
             (None, None) => writeln!(f, "\nclaim: unreadable")?,
+        }
+        for line in &self.meaning {
+            writeln!(f, "means: {line}")?;
         }
         match &self.block {
             None if self.beacon.is_some() => writeln!(f, "block: none, a beacon value needs only the network key")?,

@@ -53,6 +53,14 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         block: Option<U64>,
     },
+    /// An order of the market that others check, with its audit.
+    JobAudit {
+        /// The order's number.
+        order: U64,
+        /// Block number; the newest provable one if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        block: Option<U64>,
+    },
 }
 
 #[cfg(test)]

@@ -6,11 +6,13 @@
 //! Spec: specs/0002-proof-bundle.md §5 and §6.
 
 use crate::{
+    audit::{AUDIT_ADDRESS, AUDIT_WORDS, Audit, WindowStatus, bond_slot, window_slots},
     beacon::{self, BeaconProof},
     bundle::{Bundle, Document},
     claim::{AccountState, Claim, Path, Statement, TransactionProof},
     header::{self, Sealed},
     market::{MARKET_ADDRESS, ORDER_SLOTS, Order, order_slots},
+    meaning::{Beside, meaning},
     report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict},
     signature::{NetworkKey, verify_certificate},
     time::{Span, Utc},
@@ -35,7 +37,7 @@ pub const LEAD_MS_MAX: u64 = 60_000;
 /// Trust: the bundle is hostile. Cost: about two milliseconds, bounded by [`crate::BUNDLE_BYTES_MAX`]. Never panics.
 #[must_use]
 pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_ms: Option<u64>) -> Report {
-    let mut progress = Progress { steps: Vec::with_capacity(7), claim: None, beacon: None, block: None };
+    let mut progress = Progress { steps: Vec::with_capacity(7), claim: None, beside: None, beacon: None, block: None };
     let verdict = match run(&mut progress, bundle_json, network_key, Clock { now_ms, max_age_ms }) {
         Ok(()) => Verdict::Proved,
         Err(Stop { step, verdict, sentence }) => {
@@ -43,14 +45,19 @@ pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_m
             verdict
         }
     };
-    let Progress { steps, claim, beacon, block } = progress;
-    Report { verdict, steps, claim, beacon, block }
+    let Progress { steps, claim, beside, beacon, block } = progress;
+    // What is not proved means nothing.
+    let proved = claim.as_ref().filter(|_| verdict == Verdict::Proved);
+    let meaning = proved.map(|claim| meaning(claim, beside)).unwrap_or_default();
+    Report { verdict, steps, claim, meaning, beacon, block }
 }
 
 /// What is known so far.
 pub(crate) struct Progress {
     steps: Vec<StepResult>,
     claim: Option<Claim>,
+    /// Of a result certificate.
+    beside: Option<Beside>,
     beacon: Option<BeaconProof>,
     block: Option<BlockFacts>,
 }
@@ -98,8 +105,9 @@ impl Progress {
 }
 
 fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], clock: Clock) -> Result<(), Stop> {
-    let bundle = match Document::from_json(bundle_json).or_stop(Step::Parse)? {
-        Document::Bundle(bundle) => bundle,
+    let (bundle, certificate) = match Document::from_json(bundle_json).or_stop(Step::Parse)? {
+        Document::Bundle(bundle) => (*bundle, None),
+        Document::Certificate(certificate) => (certificate.bundle.clone(), Some(certificate)),
         Document::Beacon(proof) => {
             let (bytes, chain_id) = (bundle_json.len(), proof.chain_id);
             progress.pass(Step::Parse, format!("a beacon value in {bytes} bytes, chain {chain_id}"));
@@ -107,9 +115,11 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
             return beacon::run(progress, &proof, network_key);
         }
     };
-    let Bundle { chain_id, certificate, headers, claim } = &*bundle;
+    let result_certificate = certificate;
+    let Bundle { chain_id, certificate, headers, claim } = &bundle;
     let kind = claim.statement.kind();
-    progress.pass(Step::Parse, format!("a claim of kind {kind} in {} bytes, chain {chain_id}", bundle_json.len()));
+    let form = if result_certificate.is_some() { "a result certificate with a claim" } else { "a claim" };
+    progress.pass(Step::Parse, format!("{form} of kind {kind} in {} bytes, chain {chain_id}", bundle_json.len()));
     progress.claim = Some(claim.clone());
 
     let sealed = header::link(headers, certificate.block_hash).or_stop(Step::Headers)?;
@@ -122,7 +132,13 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
     );
 
     header::bind(&sealed, claim.block).or_stop(Step::Binding)?;
-    progress.pass(Step::Binding, format!("the claim is about this block, number {}", claim.block));
+    let mut bound = format!("the claim is about this block, number {}", claim.block);
+    if let Some(certificate) = &result_certificate {
+        certificate.bind().or_stop(Step::Binding)?;
+        progress.beside = Some(Beside { job: certificate.job, statement: certificate.statement });
+        bound.push_str("; the job is the order's, and its customer signed the statement");
+    }
+    progress.pass(Step::Binding, bound);
 
     let found = find(&sealed.header, claim).or_stop(Step::Path)?;
     progress.pass(Step::Path, format!("{} trie nodes lead from the header to the value", claim.node_count()));
@@ -167,6 +183,7 @@ pub(crate) enum Found {
     Transaction(Option<B256>),
     Receipt { transaction: Option<B256>, receipt: Option<ReceiptFacts> },
     Order(Box<Order>),
+    Audit(Box<Order>, Box<Audit>),
 }
 
 impl Found {
@@ -176,6 +193,8 @@ impl Found {
             Self::Account(_) | Self::Slot(_) => true,
             Self::Transaction(_) | Self::Receipt { .. } => false,
             Self::Order(order) => !order.status.is_final(),
+            // An order may end before its window does.
+            Self::Audit(order, audit) => !order.status.is_final() || audit.status() == WindowStatus::Open,
         }
     }
 }
@@ -205,18 +224,50 @@ fn find(header: &Header, claim: &Claim) -> Result<Found, Reason> {
         }
         Statement::JobResult { order, account_nodes, storage_nodes } => {
             let account = find_account(header, MARKET_ADDRESS, account_nodes)?;
-            let mut words = [U256::ZERO; ORDER_SLOTS];
-            let slots = order_slots(order.number);
-            for (index, ((word, slot), nodes)) in words.iter_mut().zip(slots).zip(storage_nodes).enumerate() {
-                *word = find_slot(account.storage_root, slot, nodes, || format!("storageNodes {index}"))?;
+            find_order(account.storage_root, order.number, storage_nodes).map(Found::Order)
+        }
+        Statement::JobAudit { order, account_nodes, storage_nodes, audit_account_nodes, audit_nodes, .. } => {
+            let market = find_account(header, MARKET_ADDRESS, account_nodes)?;
+            let found = find_order(market.storage_root, order.number, storage_nodes)?;
+            let named = || "auditAccountNodes".to_owned();
+            let account = find_account_by(header, AUDIT_ADDRESS, audit_account_nodes, named)?;
+            let mut words = [U256::ZERO; AUDIT_WORDS];
+            find_words(account.storage_root, &window_slots(order.number), audit_nodes, "auditNodes", &mut words)?;
+            let bond = storage_nodes.get(ORDER_SLOTS).zip(words.last_mut());
+            if let Some((nodes, word)) = bond {
+                let named = || format!("storageNodes {ORDER_SLOTS}");
+                *word = find_slot(market.storage_root, bond_slot(order.number), nodes, named)?;
             }
-            Ok(Found::Order(Box::new(Order::from_words(order.number, &words)?)))
+            Ok(Found::Audit(found, Box::new(Audit::from_words(&words)?)))
         }
     }
 }
 
+fn find_order(root: B256, number: u64, nodes: &[Path]) -> Result<Box<Order>, Reason> {
+    let mut words = [U256::ZERO; ORDER_SLOTS];
+    find_words(root, &order_slots(number), nodes, "storageNodes", &mut words)?;
+    Ok(Box::new(Order::from_words(number, &words)?))
+}
+
+/// The words of some slots, each by its own path; `field` names the paths.
+fn find_words(root: B256, slots: &[B256], nodes: &[Path], field: &str, words: &mut [U256]) -> Result<(), Reason> {
+    for (index, ((word, slot), nodes)) in words.iter_mut().zip(slots).zip(nodes).enumerate() {
+        *word = find_slot(root, *slot, nodes, || format!("{field} {index}"))?;
+    }
+    Ok(())
+}
+
 fn find_account(header: &Header, address: Address, nodes: &Path) -> Result<AccountState, Reason> {
-    let value = path(header.state_root, keccak256(address).as_slice(), nodes, || "accountNodes".to_owned())?;
+    find_account_by(header, address, nodes, || "accountNodes".to_owned())
+}
+
+fn find_account_by(
+    header: &Header,
+    address: Address,
+    nodes: &Path,
+    name: impl Fn() -> String,
+) -> Result<AccountState, Reason> {
+    let value = path(header.state_root, keccak256(address).as_slice(), nodes, name)?;
     Ok(value::account(value)?)
 }
 
@@ -263,12 +314,21 @@ fn compare(claim: &Claim, found: &Found) -> Result<(), Contradiction> {
             same("topics", &format!("{:?}", log.topics()), &format!("{:?}", found.topics()))?;
             same("data", &log.data.data, &found.data.data)
         }
-        (Statement::JobResult { order, .. }, Found::Order(found)) => match order.difference(found) {
-            Some((field, claimed, certified)) => Err(Contradiction { field, claimed, certified }),
-            None => Ok(()),
-        },
+        (Statement::JobResult { order, .. }, Found::Order(found)) => none_differs(order.difference(found)),
+        (Statement::JobAudit { order, audit, .. }, Found::Audit(found, found_audit)) => {
+            none_differs(order.difference(found))?;
+            none_differs(audit.difference(found_audit))
+        }
         // `find` answers each kind of statement with its own kind of finding.
         _ => Err(absent("value")),
+    }
+}
+
+/// `differing`: name, claimed and certified value of a field.
+fn none_differs(differing: Option<(&'static str, String, String)>) -> Result<(), Contradiction> {
+    match differing {
+        Some((field, claimed, certified)) => Err(Contradiction { field, claimed, certified }),
+        None => Ok(()),
     }
 }
 
@@ -304,6 +364,10 @@ impl Claim {
             }
             Statement::JobResult { account_nodes, storage_nodes, .. } => {
                 storage_nodes.iter().map(Vec::len).fold(account_nodes.len(), usize::saturating_add)
+            }
+            Statement::JobAudit { account_nodes, storage_nodes, audit_account_nodes, audit_nodes, .. } => {
+                let accounts = account_nodes.len().saturating_add(audit_account_nodes.len());
+                storage_nodes.iter().chain(audit_nodes).map(Vec::len).fold(accounts, usize::saturating_add)
             }
         }
     }

@@ -69,6 +69,7 @@ fn print(report: &Report, json: bool) -> Result<()> {
     let report = json!({
         "verdict": report.verdict.name(),
         "claim": claim,
+        "meaning": report.meaning,
         "block": block,
         "steps": steps,
     });

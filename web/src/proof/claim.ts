@@ -1,5 +1,6 @@
 // What a bundle claims, with the trie paths that decide it. Spec: specs/0002-proof-bundle.md §2 and §3.
 
+import { WINDOW_SLOTS, readAudit, windowStatus, type Audit } from './audit.js';
 import { toHex } from './bytes.js';
 import { list, text, fixed, wrong, type Fields } from './json.js';
 import { isInKst, ORDER_SLOTS, readOrder, type Order } from './market.js';
@@ -67,6 +68,16 @@ export type Claim = { block: bigint } & (
       receiptNodes: Path;
     } & InBlock)
   | { kind: 'job-result'; order: Order; accountNodes: Path; storageNodes: Path[] }
+  | {
+      kind: 'job-audit';
+      order: Order;
+      audit: Audit;
+      accountNodes: Path;
+      /** Of the order's slots, and of the bond's. */
+      storageNodes: Path[];
+      auditAccountNodes: Path;
+      auditNodes: Path[];
+    }
 );
 
 /** A bundle that is well formed. Nothing in it is verified. */
@@ -75,6 +86,12 @@ export interface Bundle {
   certificate: Certificate;
   headers: Uint8Array[];
   claim: Claim;
+}
+
+/** Reads a bundle that stands in another file. */
+export function readNestedBundle(fields: Fields): Bundle {
+  if (fields.text('format') !== FORMAT) wrong('format', FORMAT);
+  return readBundle(fields);
 }
 
 /** Reads the fields of a bundle after `format`. They are hostile; throws `Refused` if they are none. */
@@ -145,7 +162,18 @@ function readClaim(fields: Fields): Claim {
         block,
         order: readOrder(fields),
         accountNodes: fields.list('accountNodes', NODES_MAX),
-        storageNodes: readStorageNodes(fields),
+        storageNodes: readPaths(fields, 'storageNodes', ORDER_SLOTS),
+      };
+    case 'job-audit':
+      return {
+        kind,
+        block,
+        order: readAudited(fields),
+        audit: readAudit(fields),
+        accountNodes: fields.list('accountNodes', NODES_MAX),
+        storageNodes: readPaths(fields, 'storageNodes', ORDER_SLOTS + 1),
+        auditAccountNodes: fields.list('auditAccountNodes', NODES_MAX),
+        auditNodes: readPaths(fields, 'auditNodes', WINDOW_SLOTS),
       };
     default:
       return wrong('kind', 'a kind of claim that this version knows');
@@ -169,10 +197,16 @@ function readInBlock(fields: Fields): InBlock {
   };
 }
 
-function readStorageNodes(fields: Fields): Path[] {
-  const paths = fields.array('storageNodes', ORDER_SLOTS);
-  if (paths.length !== ORDER_SLOTS) wrong('storageNodes', 'a path for each of the eight slots');
-  return paths.map((path) => list(path, 'storageNodes', NODES_MAX));
+/** An order with a window: one that the customer checks alone has none. */
+function readAudited(fields: Fields): Order {
+  const order = readOrder(fields);
+  return order.mode === 'own' ? wrong('mode', 'audited or private') : order;
+}
+
+function readPaths(fields: Fields, name: string, count: number): Path[] {
+  const paths = fields.array(name, count);
+  if (paths.length !== count) wrong(name, 'a path for each of the slots');
+  return paths.map((path) => list(path, name, NODES_MAX));
 }
 
 function succeeded(fields: Fields): boolean {
@@ -220,6 +254,8 @@ function describeStatement(claim: Claim): string {
       );
     case 'job-result':
       return describeOrder(claim.order);
+    case 'job-audit':
+      return describeOrder(claim.order) + describeAudit(claim.audit);
   }
 }
 
@@ -231,6 +267,25 @@ function describeOrder(order: Order): string {
     `${order.units} units at ${order.priceWeiPerUnit} ` +
     (isInKst(order) ? 'wei' : `smallest units of the token ${order.token}`) +
     `, customer ${order.customer}, provider ${order.provider}, ` +
-    `commitment ${order.commitment}, result root ${order.resultRoot}`
+    `commitment ${order.commitment}, result root ${order.resultRoot}` +
+    describeMode(order)
+  );
+}
+
+function describeMode({ mode, stopped, paidUnits }: Order): string {
+  const paid = `, ${paidUnits} units paid`;
+  const stop = stopped === 1n ? ', stopped by the customer' : '';
+  if (mode === 'audited') return `${stop}, audited${paid}`;
+  if (mode === 'private') return `${stop}, private (checked by nobody that the beacon drew)${paid}`;
+  return stop === '' ? '' : stop + paid;
+}
+
+function describeAudit(audit: Audit): string {
+  const status = windowStatus(audit);
+  if (status === 'none') return '; it has no window';
+  return (
+    `; its window is ${status}: class ${audit.class}, ${audit.windowUnits} units, ${audit.ratePpm} ppm drawn, ` +
+    `${audit.checkers} checkers each, ${audit.verified} found right, ${audit.unpaid} unpaid, ` +
+    `a bond of ${audit.bondWei} wei was agreed`
   );
 }

@@ -1,6 +1,8 @@
 // Whether a claim about the chain is true, decided from a file and the network key alone.
 
+export { AUDIT_ADDRESS, WINDOW_STATUSES, type Audit, type WindowStatus } from './audit.js';
 export { BEACON_BYTES_MAX, BEACON_FORMAT, randomness, verifyBeacon, type Beacon } from './beacon.js';
+export { CERTIFICATE_FORMAT, type CustomerStatement, type Job, type ResultCertificate } from './certificate.js';
 export { FORMAT, HEADERS_MAX, describe, type Bundle, type Certificate, type Claim } from './claim.js';
 export { BUNDLE_BYTES_MAX } from './json.js';
 export { MARKET_ADDRESS, ORDER_STATUSES, type Order, type OrderReason, type OrderStatus } from './market.js';

@@ -16,6 +16,7 @@ interface Case {
   verdict: string;
   step: number;
   claim: string;
+  meaning: string[];
   mutants?: { count: number; sha256: string; outcomes: string };
 }
 
@@ -44,7 +45,7 @@ function expand(runs: string): string {
 describe('bundles', () => {
   test.each(cases)('$name: $about', (entry) => {
     const report = run(entry, entry.bundle, networkKey);
-    expect(report).toMatchObject({ verdict: entry.verdict, step: entry.step, words: entry.claim });
+    expect(report).toMatchObject({ verdict: entry.verdict, step: entry.step, words: entry.claim, meaning: entry.meaning });
     // Facts about the block are there if and only if the certificate was verified.
     expect(report.block !== undefined).toBe(entry.step > 5);
   });

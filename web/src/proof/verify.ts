@@ -4,12 +4,15 @@
 // in `specs/vectors` keep the two equal.
 
 import { keccak_256 } from '@noble/hashes/sha3.js';
+import { auditAddress, auditDifference, auditFromWords, bondSlot, windowSlots, windowStatus, type Audit } from './audit.js';
 import { BEACON_FORMAT, describeBeacon, randomness, readBeacon, verifyBeacon, type Beacon } from './beacon.js';
 import { equal, fromHex, toHex, toWord } from './bytes.js';
-import { FORMAT, describe, readBundle, type Claim, type Path } from './claim.js';
+import { CERTIFICATE_FORMAT, bindCertificate, readCertificate, type ResultCertificate } from './certificate.js';
+import { FORMAT, describe, readBundle, type Bundle, type Claim, type Path } from './claim.js';
 import { bind, link, type Header } from './header.js';
-import { Refused, parse, wrong, type Fields } from './json.js';
+import { Refused, parse, wrong } from './json.js';
 import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
+import { meaning, type Beside } from './meaning.js';
 import { encodeInteger } from './rlp.js';
 import { certificateMessage, verifySignature } from './signature.js';
 import { span, utc } from './time.js';
@@ -62,6 +65,11 @@ export interface Report {
   beacon?: Beacon;
   /** The claim in words. */
   words?: string;
+  /**
+   * What a proved claim about an order means for whoever wants to rely on the result: sentences without full stops, empty if it
+   * is not proved or about something else.
+   */
+  meaning: string[];
   /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */
   block?: BlockFacts;
 }
@@ -85,14 +93,15 @@ type Found =
   | { kind: 'slot'; value: string }
   | { kind: 'transaction'; hash: string | undefined }
   | { kind: 'receipt'; hash: string | undefined; receipt: Receipt | undefined }
-  | { kind: 'order'; order: Order };
+  | { kind: 'order'; order: Order }
+  | { kind: 'audit'; order: Order; audit: Audit };
 
 /** The steps that a beacon value takes (specs/0007-beacon.md §7). */
 const BEACON_STEPS = [1, 5, 7];
 
 /** Decides a bundle or a beacon value's file. It is hostile; nothing is thrown for it. */
 export function verify(bundle: Uint8Array, reader: Reader): Report {
-  const report: Report = { verdict: 'not proved', step: 1, steps: [] };
+  const report: Report = { verdict: 'not proved', step: 1, steps: [], meaning: [] };
   try {
     run(report, bundle, reader);
     report.verdict = 'proved';
@@ -117,8 +126,11 @@ function run(report: Report, input: Uint8Array, reader: Reader): void {
   const fields = parse(input);
   const format = fields.text('format');
   if (format === BEACON_FORMAT) runBeacon(report, readBeacon(fields, input.length), input.length, reader);
-  else if (format === FORMAT) runBundle(report, fields, input, reader);
-  else wrong('format', FORMAT);
+  else if (format === FORMAT) runBundle(report, readBundle(fields), undefined, input, reader);
+  else if (format === CERTIFICATE_FORMAT) {
+    const certificate = readCertificate(fields);
+    runBundle(report, certificate.bundle, certificate, input, reader);
+  } else wrong('format', FORMAT);
 }
 
 function runBeacon(report: Report, beacon: Beacon, length: number, reader: Reader): void {
@@ -133,9 +145,15 @@ function runBeacon(report: Report, beacon: Beacon, length: number, reader: Reade
   push(report, true, 'the randomness is keccak256 of the value, which nobody could predict or choose');
 }
 
-function runBundle(report: Report, fields: Fields, input: Uint8Array, reader: Reader): void {
-  const { chainId, certificate, headers, claim } = readBundle(fields);
-  push(report, true, `a claim of kind ${claim.kind} in ${input.length} bytes, chain ${chainId}`);
+function runBundle(
+  report: Report,
+  { chainId, certificate, headers, claim }: Bundle,
+  result: ResultCertificate | undefined,
+  input: Uint8Array,
+  reader: Reader,
+): void {
+  const form = result === undefined ? 'a claim' : 'a result certificate with a claim';
+  push(report, true, `${form} of kind ${claim.kind} in ${input.length} bytes, chain ${chainId}`);
   report.claim = claim;
   report.words = describe(claim);
 
@@ -146,7 +164,9 @@ function runBundle(report: Report, fields: Fields, input: Uint8Array, reader: Re
   push(report, true, chain);
 
   bind(header, claim.block);
-  push(report, true, `the claim is about this block, number ${claim.block}`);
+  if (result !== undefined) bindCertificate(result);
+  const bound = result === undefined ? '' : "; the job is the order's, and its customer signed the statement";
+  push(report, true, `the claim is about this block, number ${claim.block}${bound}`);
 
   const found = find(header, claim);
   push(report, true, `${nodeCount(claim)} trie nodes lead from the header to the value`);
@@ -161,6 +181,8 @@ function runBundle(report: Report, fields: Fields, input: Uint8Array, reader: Re
 
   compare(claim, found);
   push(report, true, 'the certified value is the claimed one');
+  const beside: Beside | undefined = result && { job: result.job, statement: result.statement };
+  report.meaning = meaning(claim, beside);
 }
 
 function greatestAge(reader: Reader, found: Found): bigint | undefined {
@@ -171,6 +193,8 @@ function greatestAge(reader: Reader, found: Found): bigint | undefined {
 /** True if later blocks may change what was found. */
 function isAboutNow(found: Found): boolean {
   if (found.kind === 'order') return !isFinal(found.order.status);
+  // An order may end before its window does.
+  if (found.kind === 'audit') return !isFinal(found.order.status) || windowStatus(found.audit) === 'open';
   return found.kind === 'account' || found.kind === 'slot';
 }
 
@@ -204,16 +228,29 @@ function find(header: Header, claim: Claim): Found {
     }
     case 'job-result': {
       const account = findAccount(header, marketAddress(), claim.accountNodes);
-      const words = orderSlots(claim.order.order).map((slot, index) =>
-        findSlot(account, slot, claim.storageNodes[index] ?? [], `storageNodes ${index}`),
-      );
+      const words = findWords(account, orderSlots(claim.order.order), claim.storageNodes, 'storageNodes');
       return { kind: 'order', order: orderFromWords(claim.order.order, words) };
+    }
+    case 'job-audit': {
+      const number = claim.order.order;
+      const market = findAccount(header, marketAddress(), claim.accountNodes);
+      const words = findWords(market, [...orderSlots(number), bondSlot(number)], claim.storageNodes, 'storageNodes');
+      const bond = words.pop() ?? 0n;
+      const order = orderFromWords(number, words);
+      const account = findAccount(header, auditAddress(), claim.auditAccountNodes, 'auditAccountNodes');
+      const window = findWords(account, windowSlots(number), claim.auditNodes, 'auditNodes');
+      return { kind: 'audit', order, audit: auditFromWords([...window, bond]) };
     }
   }
 }
 
-function findAccount(header: Header, address: Uint8Array, nodes: Path): Account {
-  return readAccount(walk(header.stateRoot, keccak_256(address), nodes, 'accountNodes'));
+function findAccount(header: Header, address: Uint8Array, nodes: Path, name = 'accountNodes'): Account {
+  return readAccount(walk(header.stateRoot, keccak_256(address), nodes, name));
+}
+
+/** The words of some slots, each by its own path. */
+function findWords(account: Account, slots: Uint8Array[], paths: Path[], name: string): bigint[] {
+  return slots.map((slot, index) => findSlot(account, slot, paths[index] ?? [], `${name} ${index}`));
 }
 
 function findSlot(account: Account, slot: Uint8Array, nodes: Path, name: string): bigint {
@@ -250,12 +287,20 @@ function compare(claim: Claim, found: Found): void {
     same('transactionHash', claim.transactionHash, present('transaction', found.hash));
     compareReceipt(claim, present('receipt', found.receipt));
   } else if (claim.kind === 'job-result' && found.kind === 'order') {
-    const field = orderDifference(claim.order, found.order);
-    if (field !== undefined) same(field, claim.order[field], found.order[field]);
+    sameOrder(claim.order, found.order);
+  } else if (claim.kind === 'job-audit' && found.kind === 'audit') {
+    sameOrder(claim.order, found.order);
+    const differing = auditDifference(claim.audit, found.audit);
+    if (differing !== undefined) same(...differing);
   } else {
     // `find` answers each kind of claim with its own kind of finding.
     throw new Contradiction('the certified value is absent, the claimed one there');
   }
+}
+
+function sameOrder(claimed: Order, certified: Order): void {
+  const field = orderDifference(claimed, certified);
+  if (field !== undefined) same(field, claimed[field], certified[field]);
 }
 
 function compareReceipt(claim: Extract<Claim, { kind: 'receipt' | 'log' }>, receipt: Receipt): void {
@@ -297,5 +342,7 @@ function nodeCount(claim: Claim): number {
       return claim.transactionNodes.length + claim.receiptNodes.length;
     case 'job-result':
       return claim.accountNodes.length + claim.storageNodes.flat().length;
+    case 'job-audit':
+      return [claim.accountNodes, claim.auditAccountNodes, ...claim.storageNodes, ...claim.auditNodes].flat().length;
   }
 }

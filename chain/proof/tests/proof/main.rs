@@ -9,6 +9,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod audited;
 mod beacons;
 mod certificates;
 mod hostile;

@@ -98,7 +98,7 @@ impl World {
         world
     }
 
-    fn contract(&mut self, address: Address) {
+    pub(crate) fn contract(&mut self, address: Address) {
         let account = Account { nonce: 1, balance: U256::from(7), code_hash: keccak256(address) };
         self.accounts.insert(address, account);
     }

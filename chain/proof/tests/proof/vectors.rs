@@ -508,7 +508,7 @@ fn vectors() -> Value {
         let claim = report.claim.as_ref().unwrap().to_string();
         let mut entry = json!({
             "name": case.name, "about": case.about, "nowMs": case.now_ms, "maxAgeMs": case.max_age_ms,
-            "verdict": case.verdict, "step": case.step, "claim": claim, "bundle": text,
+            "verdict": case.verdict, "step": case.step, "claim": claim, "meaning": report.meaning, "bundle": text,
         });
         if case.mutate {
             let foreign: Vec<&str> = texts.iter().filter(|other| *other != text).map(String::as_str).collect();

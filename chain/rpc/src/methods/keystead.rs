@@ -13,8 +13,8 @@ use crate::{
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, U64, U256};
 use keystead_proof::{
-    BeaconProof, Bundle, Claim, ComposeError, HEADERS_MAX, LogPosition, MARKET_ADDRESS, Request, SlotValue,
-    finalization_json, order_slots,
+    AUDIT_ADDRESS, AuditParts, BeaconProof, Bundle, Claim, ComposeError, HEADERS_MAX, LogPosition, MARKET_ADDRESS,
+    Path, Request, SlotValue, bond_slot, finalization_json, order_slots, window_slots,
 };
 use keystead_types::{
     BEACON_ADDRESS, BEACON_NEWEST_SLOT, BEACON_VALUES_MAX, BeaconBatch, BeaconValue, Certificate, Header,
@@ -46,7 +46,7 @@ pub(super) const METHODS: &[Method] = &[
         about: "A bundle that proves a claim about the chain to whoever has the network key.",
         params: &[Param::required(
             "claim",
-            "object: kind (account, storage, transaction, receipt, log or job-result) and what names the claim",
+            "object: kind (account, storage, transaction, receipt, log, job-result or job-audit) and what names the claim",
         )],
         result: "bundle",
         work: Work::Compute,
@@ -197,6 +197,7 @@ fn proof(service: &Service, params: &Params) -> Result<Json, RpcError> {
         Request::Account { address, block } => account(service, address, block)?,
         Request::Storage { address, slot, block } => storage(service, address, slot, block)?,
         Request::JobResult { order, block } => job_result(service, order, block)?,
+        Request::JobAudit { order, block } => job_audit(service, order, block)?,
         Request::Transaction { transaction_hash } => of_transaction(service, transaction_hash, Part::Transaction)?,
         Request::Receipt { transaction_hash } => of_transaction(service, transaction_hash, Part::Receipt)?,
         Request::Log { transaction_hash, receipt_log_index } => {
@@ -250,12 +251,36 @@ fn storage(service: &Service, address: Address, slot: B256, block: Option<U64>) 
 fn job_result(service: &Service, order: U64, block: Option<U64>) -> Result<Claim, RpcError> {
     let state = service.chain().state(block_of_claim(service, block)?)?;
     let account = state.account_proof(&MARKET_ADDRESS)?;
-    let mut slots = order_slots(order.to()).map(|slot| (U256::from_be_bytes(slot.0), Vec::new()));
-    for (word, nodes) in &mut slots {
-        let proof = state.storage_proof(&MARKET_ADDRESS, word)?;
+    let slots = words(&state, MARKET_ADDRESS, order_slots(order.to()))?;
+    Claim::job_result(state.number(), order.to(), account.nodes, slots).map_err(refused)
+}
+
+fn job_audit(service: &Service, order: U64, block: Option<U64>) -> Result<Claim, RpcError> {
+    let state = service.chain().state(block_of_claim(service, block)?)?;
+    let number = order.to();
+    let [bond] = words(&state, MARKET_ADDRESS, [bond_slot(number)])?;
+    let parts = AuditParts {
+        account_nodes: state.account_proof(&MARKET_ADDRESS)?.nodes,
+        order: words(&state, MARKET_ADDRESS, order_slots(number))?,
+        bond,
+        audit_account_nodes: state.account_proof(&AUDIT_ADDRESS)?.nodes,
+        window: words(&state, AUDIT_ADDRESS, window_slots(number))?,
+    };
+    Claim::job_audit(state.number(), number, parts).map_err(refused)
+}
+
+/// The words of some slots of an account, each with its path.
+fn words<const N: usize>(
+    state: &keystead_state::Snapshot,
+    address: Address,
+    slots: [B256; N],
+) -> Result<[(U256, Path); N], RpcError> {
+    let mut words = slots.map(|slot| (U256::from_be_bytes(slot.0), Path::new()));
+    for (word, nodes) in &mut words {
+        let proof = state.storage_proof(&address, word)?;
         (*word, *nodes) = (proof.value, proof.nodes);
     }
-    Claim::job_result(state.number(), order.to(), account.nodes, slots).map_err(refused)
+    Ok(words)
 }
 
 /// What of a transaction is claimed.

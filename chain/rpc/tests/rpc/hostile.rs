@@ -290,6 +290,7 @@ fn no_parameters_make_the_server_fail_inside() {
         json!({ "blockHash": hash, "kind": "account", "address": Chain::contract(), "topics": [[[]]] }),
         json!({ "to": Chain::contract(), "from": null, "gas": "0x0", "value": "0x".to_owned() + &"f".repeat(64) }),
         json!({ "kind": "job-result", "order": "0xffffffffffffffff", "block": "0x6" }),
+        json!({ "kind": "job-audit", "order": "0xffffffffffffffff", "block": "0x6" }),
         nested,
     ];
     let document = server.client.call("rpc.discover", json!([]));

@@ -197,6 +197,11 @@ fn claims_that_cannot_be_proved_are_refused() {
             -32602,
             "invalid argument 0 (claim): no such log",
         ),
+        (
+            json!({ "kind": "job-audit", "order": "0x1" }),
+            -32602,
+            "invalid argument 0 (claim): no such audit: index=1 count=0",
+        ),
         (json!({ "kind": "transaction", "transactionHash": B256::ZERO }), -32000, "transaction not found in any block"),
         (json!({ "kind": "account", "address": alice, "block": "0x7" }), -32000, "block 7 has no certificate here yet"),
         (json!({ "kind": "account", "address": alice, "block": "0x3" }), -32000, "state of block 3 is not kept"),

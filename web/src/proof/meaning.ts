@@ -1,0 +1,168 @@
+// What a proved order means for whoever wants to rely on its result, in sentences that claim no more than is proved.
+// Spec: specs/0002-proof-bundle.md §11. The same sentences are made in Rust (`chain/proof/src/meaning.rs`).
+
+import { drawnUnits, windowStatus, type Audit } from './audit.js';
+import type { CustomerStatement, Job } from './certificate.js';
+import type { Claim } from './claim.js';
+import { isFinal, type Order } from './market.js';
+
+/** Share of the seats that is taken to call anything right: a third, parts per million, rounded up. */
+const COLLUDING_PPM = 333_334n;
+const PPM = 1_000_000n;
+const WEI_PER_KST = 1_000_000_000_000_000_000n;
+
+/** The customer's part of a result certificate. */
+export interface Beside {
+  job: Job;
+  statement: CustomerStatement;
+}
+
+/** The sentences, without full stops; none for claims that are not about an order that exists. */
+export function meaning(claim: Claim, beside?: Beside): string[] {
+  if (claim.kind !== 'job-result' && claim.kind !== 'job-audit') return [];
+  const { order, block } = claim;
+  const audit = claim.kind === 'job-audit' ? claim.audit : undefined;
+  if (order.status === 'none') return [];
+  return [
+    ...classLine(beside?.job.class ?? audit?.class ?? 0n, beside?.job.outliersPpm),
+    ...checkLines(order, audit),
+    ...(beside === undefined ? [] : [statementLine(beside)]),
+    endLine(order, audit, block),
+  ];
+}
+
+function classLine(kind: bigint, outliersPpm: bigint | undefined): string[] {
+  switch (kind) {
+    case 1n:
+      return ['class exact: every machine gives the same bytes, or one is wrong'];
+    case 2n:
+      return ["class self-checking: the job's own checker program tells right from wrong"];
+    case 3n:
+      return [toleranceLine(outliersPpm)];
+    case 4n:
+      return ['class statistical: UNVERIFIED, there is no check for such a result'];
+    case 5n:
+      return ['class opaque: UNVERIFIED, there is no check for such a result'];
+    default:
+      return [];
+  }
+}
+
+function toleranceLine(outliersPpm: bigint | undefined): string {
+  if (outliersPpm === 0n) {
+    return 'class tolerance: right means that all elements lie within the tolerance that was ordered';
+  }
+  const within = 'class tolerance: right means within the tolerance that was ordered; ';
+  return outliersPpm === undefined
+    ? `${within}the share of elements that the job declares may lie outside`
+    : `${within}up to ${percent(outliersPpm)} of the elements of each output may lie outside`;
+}
+
+function checkLines(order: Order, audit: Audit | undefined): string[] {
+  if (audit !== undefined) {
+    if (windowStatus(audit) === 'none') return ['nothing was committed, so nothing was checked'];
+    return auditLines(order, audit);
+  }
+  if (order.mode !== 'own') return ['this bundle does not show the audit: ask for one of kind job-audit'];
+  if (/^0x0+$/.test(order.resultRoot)) return ['nothing was delivered, so nothing was checked'];
+  return ['UNVERIFIED for anybody but its customer: nobody else checked it'];
+}
+
+function auditLines(order: Order, audit: Audit): string[] {
+  const { windowUnits: units, verified, unpaid, canaryUnit, bondWei } = audit;
+  const lines = [foundLine(order, audit, units, verified)];
+  if (unpaid === 1n) lines.push('1 unit lay outside the tolerance and is not paid');
+  else if (unpaid > 1n) lines.push(`${unpaid} units lay outside the tolerance and are not paid`);
+  if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
+  if (order.mode === 'audited') {
+    lines.push(chanceLine(audit));
+    lines.push(
+      bondWei === 0n
+        ? 'no bond of the provider stood behind it'
+        : `${kst(bondWei)} of the provider's bond stood behind it`,
+    );
+  }
+  return lines;
+}
+
+function foundLine(order: Order, audit: Audit, units: bigint, verified: bigint): string {
+  if (order.mode === 'private') {
+    return (
+      'UNVERIFIED (private): only the checkers that its customer named saw it; ' +
+      `they found ${verified} of ${units} units right`
+    );
+  }
+  if (audit.convicted === 1n) return 'a unit was found wrong: the provider is convicted, and no unit of it is paid';
+  if (windowStatus(audit) === 'open') return `the audit goes on: ${verified} units were found right so far`;
+  const drawn = drawnUnits(audit, order.order);
+  if (verified === 0n) return `UNVERIFIED: ${drawn} of ${units} units were drawn, and nobody found one right`;
+  const machines = audit.checkers === 1n ? 'a machine' : `${audit.checkers} machines`;
+  return (
+    `the lot drew ${drawn} of ${units} units; ${machines} drawn by lot for each found ${verified} right, ` +
+    'and none was found wrong'
+  );
+}
+
+/** What the draw could find: one wrong unit, or one wrong segment of a unit of which one is checked. */
+function chanceLine(audit: Audit): string {
+  const rate = audit.ratePpm < PPM ? audit.ratePpm : PPM;
+  // A checker program looks at the whole unit.
+  const segments = audit.class === 2n || audit.segments === 0n ? 1n : audit.segments;
+  const drawn = rate / segments;
+  let allCollude = PPM;
+  for (let checker = 0n; checker < audit.checkers && checker < 16n; checker++) {
+    allCollude = (allCollude * COLLUDING_PPM + PPM - 1n) / PPM;
+  }
+  const found = (drawn * (PPM - allCollude)) / PPM;
+  const piece = segments === 1n ? 'unit' : 'segment of a unit';
+  return (
+    `one wrong ${piece} is looked at with a chance of ${percent(drawn)}, and found with ${percent(found)} ` +
+    'even if a third of all checkers call it right'
+  );
+}
+
+function statementLine({ job, statement }: Beside): string {
+  const { check, finding, checked, right } = statement;
+  if (check === 'none') return 'the customer says that it checked nothing itself';
+  const of = `${checked} of ${job.units} units`;
+  const again = job.segments === 1n ? `it ran ${of} again` : `it ran a segment of ${of} again`;
+  const how = check === 'sample' ? again : `the job's checker program looked at ${of}`;
+  switch (finding) {
+    case 'none':
+      return `the customer says: ${how}, and it found nothing`;
+    case 'right':
+      return `the customer says: ${how}, and all of them are right`;
+    case 'wrong':
+      return `the customer says: ${how}, ${right} are right, and the result is wrong`;
+    case 'unknown':
+      return `the customer says: ${how}, ${right} are right, and the rest it could not tell`;
+  }
+}
+
+function endLine(order: Order, audit: Audit | undefined, block: bigint): string {
+  const { status, units } = order;
+  if (!isFinal(status)) return `not final: the order is ${status} in block ${block}`;
+  if (status === 'audited' || status === 'accepted' || status === 'settled') {
+    const paid = order.mode !== 'own' || order.stopped === 1n ? order.paidUnits : units;
+    return `${paid} of ${units} units are paid: final in block ${block}`;
+  }
+  if (audit !== undefined && windowStatus(audit) === 'open') {
+    return `the order is ${status} and refunded in block ${block}; its audit is not final`;
+  }
+  return `nothing is paid, the order is ${status}: final in block ${block}`;
+}
+
+/** Parts per million as `3 %`, `1.98 %`. */
+function percent(ppm: bigint): string {
+  return `${trimmed(ppm / 10_000n, (ppm % 10_000n).toString().padStart(4, '0'))} %`;
+}
+
+/** Exact, without trailing zeros. */
+function kst(wei: bigint): string {
+  return `${trimmed(wei / WEI_PER_KST, (wei % WEI_PER_KST).toString().padStart(18, '0'))} KST`;
+}
+
+function trimmed(whole: bigint, digits: string): string {
+  const rest = digits.replace(/0+$/, '');
+  return rest === '' ? whole.toString() : `${whole}.${rest}`;
+}

@@ -524,6 +524,8 @@ pub(crate) struct Run {
     /// Draw the sample from this seed instead of a new one. A provider that knows it beforehand can cheat in the other units.
     #[arg(long, value_name = "HEX", hide = true)]
     pub(crate) sample_seed: Option<keystead_types::B256>,
+    #[command(flatten)]
+    pub(crate) audit: crate::compute::customer::audit::options::AuditOptions,
     /// Time for the provider to take the order, in seconds; then it is refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) lease_seconds: u32,

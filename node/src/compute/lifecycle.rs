@@ -6,7 +6,7 @@
 //!
 //! Spec: specs/0004-market.md §4.
 
-use keystead_contracts::storage::Status;
+use keystead_contracts::storage::{Mode, Status};
 use serde::{Deserialize, Serialize};
 
 /// What the chain holds about an order. Times are Unix seconds, inclusive, zero while not determined.
@@ -18,6 +18,8 @@ pub(crate) struct Stand {
     pub(crate) check_by: u64,
     /// Length of the check window.
     pub(crate) check_seconds: u64,
+    /// Who finds out whether the result is right.
+    pub(crate) mode: Mode,
 }
 
 impl Stand {
@@ -115,6 +117,34 @@ pub(crate) struct Known {
     pub(crate) hopeless: bool,
     /// The provider has not been reached for as long as the customer waits. It counts until the lease only: whoever leased is at work.
     pub(crate) unreachable: bool,
+    /// The audit's window, if the order has one.
+    pub(crate) window: Window,
+    /// What can be done about a result that was found wrong, if the order is audited.
+    pub(crate) recourse: Recourse,
+}
+
+/// How far the audit of an order has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// Units are drawn and checked, or there is no window.
+    #[default]
+    Open,
+    /// Over: the market pays what it leaves.
+    Closed,
+    /// Over: all is refunded.
+    Convicted,
+}
+
+/// What a customer can do about a wrong result of an audited order, which it cannot reject.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Recourse {
+    /// Nothing, or nothing more: the audit decides.
+    #[default]
+    None,
+    /// Accuse the unit, so that referees run it.
+    Accuse,
+    /// What was committed did not arrive, or not while it could be accused: reject it as not received.
+    Refuse,
 }
 
 /// The customer's next step.
@@ -132,6 +162,10 @@ pub(crate) enum CustomerStep {
     Expire,
     /// Re-run the sample.
     Check,
+    /// Wait for the audit, and do what nobody else does.
+    Attend,
+    /// Call `challenge` about the unit that was found wrong.
+    Accuse,
     /// Call `accept`.
     Accept,
     /// Call `reject`: the result is wrong.
@@ -156,6 +190,7 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
         Status::Leased | Status::Committed if known.hopeless => CustomerStep::AwaitEnd,
         Status::Leased | Status::Committed if known.received => CustomerStep::AwaitRecord,
         Status::Ordered | Status::Leased | Status::Committed => CustomerStep::Converse,
+        Status::Delivered if stand.mode != Mode::Own => audited_step(stand, known, now),
         Status::Delivered => match known.finding {
             Some(Finding::Right) => CustomerStep::Accept,
             Some(Finding::Wrong) if !late => CustomerStep::Reject,
@@ -170,6 +205,25 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
             CustomerStep::Check
         }
         _ => CustomerStep::Close,
+    }
+}
+
+/// The customer's rule for an audited order that is delivered: whatever it finds, the audit decides who is paid.
+fn audited_step(stand: &Stand, known: Known, now: u64) -> CustomerStep {
+    let late = stand.is_late(now);
+    // What arrived is checked even if the money comes back anyway: it says whether the files are worth anything.
+    if known.received && known.finding.is_none() {
+        return CustomerStep::Check;
+    }
+    match (known.window, known.finding) {
+        // Pays nobody.
+        (Window::Convicted, _) => CustomerStep::Accept,
+        (_, None) if !late && now.saturating_add(margin(stand)) > stand.check_by => CustomerStep::RejectNotReceived,
+        (_, None) if !late => CustomerStep::Converse,
+        (_, Some(Finding::Wrong)) if known.recourse == Recourse::Refuse && !late => CustomerStep::RejectNotReceived,
+        (Window::Open, Some(Finding::Wrong)) if known.recourse == Recourse::Accuse => CustomerStep::Accuse,
+        (Window::Open, _) => CustomerStep::Attend,
+        (Window::Closed, _) => CustomerStep::Accept,
     }
 }
 
@@ -230,10 +284,13 @@ pub(crate) struct Refunded {
     pub(crate) attempts_max: u32,
 }
 
-/// Whether the job is ordered from another provider. A wrong result ends it: somebody cheated or a machine is broken, which a person
-/// should hear of.
+/// Whether the job is ordered from another provider. A result that only this machine found wrong ends it: somebody cheated or a machine is
+/// broken, which a person should hear of. After a conviction that is known, and paid for.
 pub(crate) const fn is_tried_elsewhere(end: Refunded) -> bool {
-    let fault = matches!(end.status, Status::Declined | Status::Cancelled | Status::Expired | Status::Abandoned);
+    let fault = matches!(
+        end.status,
+        Status::Declined | Status::Cancelled | Status::Expired | Status::Abandoned | Status::Convicted
+    );
     fault && !end.stopped && !end.named && end.attempts < end.attempts_max
 }
 
@@ -244,7 +301,7 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn stand(status: Status, due: u64) -> Stand {
-        Stand { status, lease_by: due, deliver_by: due, check_by: due, check_seconds: 100 }
+        Stand { status, lease_by: due, deliver_by: due, check_by: due, check_seconds: 100, mode: Mode::Own }
     }
 
     fn provider(status: Status, due: u64, held: Held) -> ProviderStep {
@@ -358,6 +415,42 @@ mod tests {
         assert_eq!(customer(Status::Expired, 0, arrived), CustomerStep::Close, "a refunded result is worth nothing");
     }
 
+    #[test]
+    fn the_customer_of_an_audited_order_waits_for_the_audit_whatever_it_found() {
+        use CustomerStep::{Accept, Accuse, Attend, Check, Converse, RejectNotReceived};
+        let stand = |due| Stand { mode: Mode::Audited, ..stand(Status::Delivered, due) };
+        let (soon, far, past) = (NOW + 1, NOW + 100, NOW - 1);
+        let known = |finding, window, recourse| Known { received: true, finding, window, recourse, ..Known::default() };
+        let (right, wrong, unknown) = (Some(Finding::Right), Some(Finding::Wrong), Some(Finding::Unknown));
+        let table = [
+            // due, finding, window, recourse: what to do
+            (far, None, Window::Open, Recourse::None, Check),
+            (past, None, Window::Convicted, Recourse::None, Check),
+            (far, right, Window::Open, Recourse::None, Attend),
+            (past, right, Window::Open, Recourse::None, Attend),
+            (far, unknown, Window::Open, Recourse::None, Attend),
+            (far, wrong, Window::Open, Recourse::Accuse, Accuse),
+            (past, wrong, Window::Open, Recourse::Accuse, Accuse),
+            (far, wrong, Window::Open, Recourse::None, Attend),
+            (far, wrong, Window::Open, Recourse::Refuse, RejectNotReceived),
+            (past, wrong, Window::Open, Recourse::Refuse, Attend),
+            (past, wrong, Window::Closed, Recourse::Refuse, Accept),
+            (far, wrong, Window::Convicted, Recourse::Refuse, Accept),
+            (far, right, Window::Closed, Recourse::None, Accept),
+            (past, unknown, Window::Closed, Recourse::None, Accept),
+        ];
+        for (due, finding, window, recourse, step) in table {
+            let known = known(finding, window, recourse);
+            assert_eq!(customer_step(&stand(due), known, NOW), step, "{due} {known:?}");
+        }
+        let nothing = |window| Known { window, ..Known::default() };
+        assert_eq!(customer_step(&stand(far), nothing(Window::Open), NOW), Converse);
+        assert_eq!(customer_step(&stand(soon), nothing(Window::Open), NOW), RejectNotReceived);
+        assert_eq!(customer_step(&stand(past), nothing(Window::Open), NOW), Attend);
+        assert_eq!(customer_step(&stand(past), nothing(Window::Closed), NOW), Accept);
+        assert_eq!(customer_step(&stand(far), nothing(Window::Convicted), NOW), Accept);
+    }
+
     /// Every combination of the three facts, written out.
     #[test]
     fn a_stored_transaction_is_sent_again_until_it_is_in_a_block_or_cannot_be() {
@@ -386,9 +479,9 @@ mod tests {
 
     #[test]
     fn a_job_goes_to_another_provider_unless_somebody_said_otherwise() {
-        use Status::{Abandoned, Cancelled, Declined, Expired, Rejected};
+        use Status::{Abandoned, Cancelled, Convicted, Declined, Expired, Rejected};
         let first = Refunded { status: Declined, stopped: false, named: false, attempts: 1, attempts_max: 3 };
-        for status in [Declined, Cancelled, Expired, Abandoned] {
+        for status in [Declined, Cancelled, Expired, Abandoned, Convicted] {
             assert!(is_tried_elsewhere(Refunded { status, ..first }), "{status:?}");
         }
         assert!(!is_tried_elsewhere(Refunded { status: Rejected, ..first }));

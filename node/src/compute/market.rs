@@ -4,6 +4,7 @@ use crate::{
     client::Client,
     compute::{
         account::{Account, Log, Receipt, Signed},
+        customer::audit::plan::Plan,
         lifecycle::Stand,
     },
 };
@@ -19,7 +20,7 @@ use keystead_contracts::{
         providers::{IProviders, Providers},
     },
     limits::PAGE_COUNT_MAX,
-    storage::{Reason, Status},
+    storage::{Mode, Reason, Status},
 };
 use keystead_market::offer::History;
 use serde_json::json;
@@ -39,10 +40,14 @@ pub(crate) struct Order {
     pub(crate) commitment: B256,
     pub(crate) result_root: B256,
     pub(crate) units: u32,
-    /// In wei, or in the smallest units of the token.
+    /// The price of all units, in wei, or in the smallest units of the token; the deposit for checks of an audited order is not in it.
     pub(crate) escrow_wei: U256,
     /// The ERC-20 that it is paid in; `None` means KST.
     pub(crate) token: Option<Address>,
+    /// Of a closed order that was audited or stopped: units that were paid.
+    pub(crate) paid_units: u32,
+    /// The customer stopped it.
+    pub(crate) is_stopped: bool,
 }
 
 impl Order {
@@ -53,6 +58,15 @@ impl Order {
     /// What one unit is paid.
     pub(crate) fn price_wei_per_unit(&self) -> U256 {
         self.escrow_wei.checked_div(U256::from(self.units)).unwrap_or_default()
+    }
+
+    /// What the provider was or will be paid; of an order that was audited or stopped and is not closed yet, at most.
+    pub(crate) fn paid_wei(&self) -> U256 {
+        let partly = self.status().is_paid() && (self.stand.mode != Mode::Own || self.is_stopped);
+        if !partly {
+            return self.escrow_wei;
+        }
+        self.price_wei_per_unit().saturating_mul(U256::from(self.paid_units))
     }
 }
 
@@ -93,6 +107,7 @@ impl Market {
             deliver_by: after(order.leasedAt.to(), order.deliverSeconds),
             check_by: after(order.deliveredAt.to(), order.checkSeconds),
             check_seconds: u64::from(order.checkSeconds),
+            mode: Mode::try_from(order.mode).wrap_err("the market answers with an unknown mode")?,
         };
         Ok(Order {
             id,
@@ -105,20 +120,32 @@ impl Market {
             units: order.units,
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
             token: token_of(&order),
+            paid_units: order.paidUnits,
+            is_stopped: order.stopped,
         })
     }
 
-    /// Signs an order with its exact escrow, without sending it.
+    /// Signs an order with its exact escrow, without sending it; with an audit, and its deposit, if it has a plan for one.
     ///
     /// # Errors
-    /// As [`Account::sign_call`]; also if no money would be left for the order's later calls: an order that its customer cannot reject
-    /// is as good as paid.
-    pub(crate) async fn sign_order(&self, terms: IMarket::Terms) -> Result<Signed> {
+    /// As [`Account::sign_call`]; also if no money would be left for the order's later calls: an order that its customer cannot reject,
+    /// or accuse, is as good as paid.
+    pub(crate) async fn sign_order(&self, terms: IMarket::Terms, audit: Option<&Plan>) -> Result<Signed> {
         let escrow = U256::from(terms.priceWeiPerUnit).saturating_mul(U256::from(terms.units));
-        let call = MarketCalls::placeOrderCall { terms };
-        let signed = self.account.sign_call(MARKET_ADDRESS, &call, escrow).await?;
+        let (signed, needed) = match audit {
+            None => {
+                let call = MarketCalls::placeOrderCall { terms };
+                (self.account.sign_call(MARKET_ADDRESS, &call, escrow).await?, escrow)
+            }
+            Some(plan) => {
+                let paid = escrow.saturating_add(plan.deposit_wei);
+                let call = MarketCalls::placeAuditedCall { terms, audit: plan.terms.clone() };
+                let signed = self.account.sign_call(MARKET_ADDRESS, &call, paid).await?;
+                (signed, paid.saturating_add(plan.accusation_wei))
+            }
+        };
         // Placing an order costs more gas than any later call of its customer.
-        self.account.afford(escrow.saturating_add(signed.fee_wei_max.saturating_mul(U256::from(2)))).await?;
+        self.account.afford(needed.saturating_add(signed.fee_wei_max.saturating_mul(U256::from(2)))).await?;
         Ok(signed)
     }
 
@@ -272,9 +299,10 @@ impl Market {
         })
     }
 
-    /// The bundle that proves an order's state at a block, as JSON text.
-    pub(crate) async fn certificate(&self, id: U256, block: u64) -> Result<String> {
-        let claim = json!({"kind": "job-result", "order": id, "block": format!("{block:#x}")});
+    /// The bundle that proves an order's state at a block, as JSON text; with its window if it has one.
+    pub(crate) async fn certificate(&self, order: &Order, block: u64) -> Result<String> {
+        let kind = if order.stand.mode == Mode::Own { "job-result" } else { "job-audit" };
+        let claim = json!({"kind": kind, "order": order.id, "block": format!("{block:#x}")});
         Ok(self.account.client().call("keystead_getProof", json!([claim])).await?.to_string())
     }
 }

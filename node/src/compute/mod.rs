@@ -15,6 +15,7 @@
 
 pub(crate) mod account;
 pub(crate) mod amount;
+pub(crate) mod audits;
 pub(crate) mod customer;
 pub(crate) mod files;
 pub(crate) mod lifecycle;

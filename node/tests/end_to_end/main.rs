@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod audited;
 mod bad_input;
 mod beacon;
 mod classes;

@@ -1,16 +1,15 @@
 //! One job, ordered from one provider after the other until one of them does it.
 
 use super::{
-    choose::{Choice, choose},
     conclude::{Conclusion, why},
     folder::Folder,
     follow::{End, Following, Job},
     place::{Placed, Sent, place},
     plan::Prepared,
     result::status_name,
-    setup::{patiently, price, rule, sign, take_refund, wish},
+    setup::{self, Offer, offer, patiently, price, rule, take_refund},
     show::Show,
-    state::{Failed, State},
+    state::{Attempt, Failed, State},
     stop::Stops,
     talk::Line,
 };
@@ -61,10 +60,25 @@ impl<'a> Attempts<'a> {
     }
 
     /// What is about to be ordered, and for how much.
-    pub(super) fn introduce(&self, choice: &Choice) {
+    pub(super) fn introduce(&self, offer: &Offer) {
         let spec = &self.prepared.spec;
         self.show.say(&format!("{}: {} units ({})", self.prepared.recipe.title, spec.unit_count, spec.runtime));
-        self.show.say(&price(self.prepared, choice));
+        self.say_price(offer);
+    }
+
+    fn say_price(&self, offer: &Offer) {
+        price(self.options, self.prepared, offer).iter().for_each(|line| self.show.say(line));
+    }
+
+    /// Signs the order that was introduced, and says what its placing costs at most.
+    pub(super) async fn sign(&self, offer: &Offer) -> Result<Attempt> {
+        let (attempt, fee_wei_max) = setup::sign(self.options, self.market, self.prepared, offer).await?;
+        self.say_gas(fee_wei_max);
+        Ok(attempt)
+    }
+
+    fn say_gas(&self, fee_wei_max: U256) {
+        self.show.say(&format!("Gas to place it: at most {}", kst(fee_wei_max)));
     }
 
     /// Orders for the first time.
@@ -122,10 +136,11 @@ impl<'a> Attempts<'a> {
                 () = stops.wait(2) => bail!("interrupted twice"),
             };
             let reason = match placed {
-                Placed::Order(order) => {
+                Placed::Order { order, block } => {
                     state.attempt.order = Some(order);
+                    state.attempt.since_block = block;
                     self.folder.save(state)?;
-                    self.show.say(&format!("Order {order} placed; {} are in escrow.", kst(state.attempt.escrow_wei())));
+                    self.show.say(&format!("Order {order} placed; {} are in escrow.", kst(state.attempt.held_wei())));
                     return Ok(order);
                 }
                 Placed::Never(reason) => reason,
@@ -137,9 +152,9 @@ impl<'a> Attempts<'a> {
             }
             self.show.say("Placing a new one.");
             let tried: Vec<_> = state.failed.iter().map(|failed| failed.provider).collect();
-            let choice = choose(self.market, wish(self.options, self.prepared, &tried)).await??;
-            self.show.say(&price(self.prepared, &choice));
-            let attempt = sign(self.options, self.market, self.prepared, &choice).await;
+            let offer = offer(self.options, self.market, self.prepared, &tried).await??;
+            self.say_price(&offer);
+            let attempt = self.sign(&offer).await;
             state.attempt = attempt.wrap_err("the order was not placed")?;
             self.folder.save(state)?;
             sent = Sent::No;
@@ -200,17 +215,17 @@ impl<'a> Attempts<'a> {
             return Ok(Next::Nobody(None));
         }
         take_refund(self.market).await?;
-        let wish = wish(self.options, self.prepared, &tried);
-        let choice = match patiently("read the register of providers", || choose(self.market, wish)).await? {
-            Ok(choice) => choice,
+        let look = || offer(self.options, self.market, self.prepared, &tried);
+        let offer = match patiently("read the register of providers", look).await? {
+            Ok(offer) => offer,
             Err(nobody) => return Ok(Next::Nobody(Some(nobody.to_string()))),
         };
         let signed = tokio::select! {
-            signed = patiently("place an order", || sign(self.options, self.market, self.prepared, &choice)) => signed,
+            signed = patiently("place an order", || setup::sign(self.options, self.market, self.prepared, &offer)) => signed,
             () = stops.wait(1) => return Ok(Next::Nobody(Some("you stopped it".to_owned()))),
         };
-        let attempt = match signed {
-            Ok(attempt) => attempt,
+        let (attempt, fee_wei_max) = match signed {
+            Ok(signed) => signed,
             Err(error) if is_answer(&error) => return Ok(Next::Nobody(Some(format!("{error:#}")))),
             Err(error) => return Err(error),
         };
@@ -221,7 +236,8 @@ impl<'a> Attempts<'a> {
             end.order.id,
             kst(end.order.escrow_wei)
         ));
-        self.show.say(&price(self.prepared, &choice));
+        self.say_price(&offer);
+        self.say_gas(fee_wei_max);
         state.failed.push(Failed { order: end.order.id, provider: end.order.provider, status, why });
         state.attempt = attempt;
         self.folder.save(state)?;

@@ -3,22 +3,25 @@
 //! Every step can be done twice, and the state goes last: a process that was killed on the way is followed by one that does the rest.
 
 use super::{
+    audit::outcome::{Assurance, Outcome, assurance},
     folder::{Folder, Standing},
     follow::End,
     plan::Prepared,
     result,
-    setup::{EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_refund},
+    setup::{EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_from_audit, take_from_market, take_refund},
     state::{Checked, State},
 };
 use crate::compute::{
     amount::{duration, kst},
+    audits::AuditWindow,
     lifecycle::Finding,
     market::Market,
 };
 use eyre::{Context as _, Result};
 use keystead_audit::detection;
-use keystead_contracts::storage::Status;
+use keystead_contracts::storage::{Mode, Status};
 use keystead_job::{Class, JobSpec};
+use serde_json::Value;
 use std::{path::PathBuf, process::ExitCode, time::Instant};
 
 const RECORD_FILE: &str = "job.json";
@@ -39,21 +42,33 @@ pub(super) struct Conclusion<'a> {
 impl Conclusion<'_> {
     /// Writes the folder, takes a refund home, tells the person, and says the exit code.
     pub(super) async fn conclude(&self) -> Result<ExitCode> {
-        let status = self.end.order.status();
-        result::record(&self.folder.path(RECORD_FILE), self.prepared, &self.end.order, self.state)?;
+        let order = &self.end.order;
+        let status = order.status();
+        // An order that was never committed to has no window.
+        let is_audited = order.stand.mode != Mode::Own && !order.commitment.is_zero();
+        let window = if is_audited { Some(self.market.window(order.id).await?) } else { None };
+        let assurance = assurance(order, window.as_ref());
+        let audit = self.outcome(window.as_ref()).map_or(Value::Null, |outcome| outcome.json(assurance));
+        result::record(&self.folder.path(RECORD_FILE), self.prepared, order, self.state, &audit)?;
         if status.is_paid() {
-            self.paid()?;
+            self.paid(assurance, window.as_ref()).await?;
         } else if status.is_refunded() {
-            self.refunded().await?;
+            self.refunded(assurance, window.as_ref()).await?;
         } else {
             return self.open();
         }
         let certificate = self.folder.path(CERTIFICATE_FILE);
-        result::certificate(&certificate, self.market, &self.end.order, self.end.block).await?;
+        let own = result::Own { spec: &self.prepared.spec, checked: self.checked() };
+        result::certificate(&certificate, self.market, order, self.end.block, own).await?;
         self.tell_certificate().await;
         // Last, so that whoever is killed before it can still read all of the above.
         self.folder.finish()?;
-        Ok(ExitCode::from(exit_code(status, self.finding())))
+        Ok(ExitCode::from(exit_code(status, self.finding(), assurance)))
+    }
+
+    fn outcome<'a>(&'a self, window: Option<&'a AuditWindow>) -> Option<Outcome<'a>> {
+        let terms = self.state.attempt.audit.as_ref()?;
+        Some(Outcome { window: window?, terms, segments: self.prepared.spec.segment_count })
     }
 
     const fn checked(&self) -> Option<&Checked> {
@@ -65,40 +80,69 @@ impl Conclusion<'_> {
     }
 
     /// Hands over what may be handed over: never a wrong result.
-    fn publish(&self) -> Result<Vec<PathBuf>> {
+    fn publish(&self, assurance: Assurance) -> Result<Vec<PathBuf>> {
         match self.checked() {
             Some(Checked { finding: Finding::Right, files, .. }) => self.folder.publish(files, Standing::Right),
+            // What this machine cannot run, others did.
+            Some(Checked { finding: Finding::Unknown, files, .. }) if assurance == Assurance::Verified => {
+                self.folder.publish(files, Standing::Right)
+            }
             Some(Checked { finding: Finding::Unknown, files, .. }) => self.folder.publish(files, Standing::Unchecked),
             Some(Checked { finding: Finding::Wrong, .. }) | None => Ok(Vec::new()),
         }
     }
 
-    fn paid(&self) -> Result<()> {
+    async fn paid(&self, assurance: Assurance, window: Option<&AuditWindow>) -> Result<()> {
         let End { order, .. } = self.end;
-        let published = self.publish()?;
+        let published = self.publish(assurance)?;
         let status = result::status_name(order.status());
         say(&format!("Done in {}: order {} is {status}.", duration(self.begin.elapsed()), order.id));
         if let Some(checked) = self.checked() {
             say(&format!("  check    {}", sentence(&self.prepared.spec, checked)));
         }
-        say(&format!("  paid     {} to {}", kst(order.escrow_wei), order.provider));
+        match self.outcome(window) {
+            Some(outcome) => say(&format!("  audit    {}", outcome.sentence(assurance))),
+            None => say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified"),
+        }
+        say(&format!("  paid     {} to {}", kst(order.paid_wei()), order.provider));
+        let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
+        if !rest_wei.is_zero() {
+            take_from_market(self.market).await?;
+            say(&format!("  refunded {} to {}", kst(rest_wei), self.market.account.address()));
+        }
+        self.tell_deposit().await?;
         for path in published {
             say(&format!("  result   {}", path.display()));
         }
         match self.finding() {
             Some(Finding::Right) => {}
+            Some(Finding::Unknown) if assurance == Assurance::Verified => {
+                say("  This machine could not check the result itself; the drawn machines did.")
+            }
             Some(Finding::Unknown) => {
                 say("  The result could not be checked on this machine: that is why it stands apart.")
             }
             Some(Finding::Wrong) => {
-                say("  The result is wrong, and was found so too late to reject it: it is not kept.")
+                say(
+                    "  The result is wrong, as far as this machine can tell, and it is paid all the same: it is not kept.",
+                );
+                say(&format!("  {}.", self.why()));
             }
             None => say("  The outputs had not arrived when the check window ended: the market pays for silence."),
         }
         Ok(())
     }
 
-    async fn refunded(&self) -> Result<()> {
+    /// What of the deposit for checks came back; nothing if there was none.
+    async fn tell_deposit(&self) -> Result<()> {
+        let Some(terms) = &self.state.attempt.audit else { return Ok(()) };
+        let taken_wei = take_from_audit(self.market).await?;
+        let (taken, deposit) = (kst(taken_wei), kst(terms.deposit_wei));
+        say(&format!("  deposit  {taken} came back from the audit; {deposit} had been paid for checks"));
+        Ok(())
+    }
+
+    async fn refunded(&self, assurance: Assurance, window: Option<&AuditWindow>) -> Result<()> {
         let End { order, .. } = self.end;
         take_refund(self.market).await?;
         say(&format!(
@@ -107,7 +151,15 @@ impl Conclusion<'_> {
             result::status_name(order.status()),
             why(self.state, order.status())
         ));
+        if let Some(outcome) = self.outcome(window).filter(|_| assurance == Assurance::Convicted) {
+            say(&format!("  audit    {}", outcome.sentence(assurance)));
+        }
         say(&format!("  refunded {} to {}", kst(order.escrow_wei), self.market.account.address()));
+        if assurance == Assurance::Pending && window.is_some() {
+            say(
+                "  The window of its audit goes on; what its checks do not cost comes back with the next order of this account.",
+            );
+        }
         if !self.state.failed.is_empty() {
             say("Providers that were tried:");
             for failed in &self.state.failed {
@@ -139,7 +191,7 @@ impl Conclusion<'_> {
             self.folder.finish()?;
             return Ok(ExitCode::from(EXIT_UNDECIDED));
         }
-        let published = self.publish().wrap_err("cannot hand over the unchecked files")?;
+        let published = self.publish(Assurance::Customer).wrap_err("cannot hand over the unchecked files")?;
         say(&format!("Order {id} is delivered, but this machine could not check it: {}.", self.why()));
         for path in published {
             say(&format!("  unchecked {}", path.display()));
@@ -174,15 +226,17 @@ pub(super) fn why(state: &State, status: Status) -> &str {
         Status::Abandoned => "the provider gave up",
         Status::Expired => "the provider missed its deadline",
         Status::Cancelled => "it was cancelled",
+        Status::Convicted => "the audit found a unit wrong",
         _ => "no reason is known",
     };
     state.attempt.why.as_deref().unwrap_or(known)
 }
 
 /// An order that is over: the check decides, also where the provider was paid before we answered.
-const fn exit_code(status: Status, finding: Option<Finding>) -> u8 {
+const fn exit_code(status: Status, finding: Option<Finding>, assurance: Assurance) -> u8 {
     match (status.is_paid(), finding) {
         (true, Some(Finding::Right)) => EXIT_ACCEPTED,
+        (true, Some(Finding::Unknown)) if matches!(assurance, Assurance::Verified) => EXIT_ACCEPTED,
         (true, Some(Finding::Unknown) | None) => EXIT_UNDECIDED,
         _ => EXIT_REFUSED,
     }
@@ -225,9 +279,15 @@ mod tests {
             (Status::Abandoned, Some(Finding::Right), EXIT_REFUSED),
             (Status::Declined, None, EXIT_REFUSED),
             (Status::Cancelled, None, EXIT_REFUSED),
+            (Status::Convicted, Some(Finding::Right), EXIT_REFUSED),
         ];
         for (status, finding, code) in table {
-            assert_eq!(exit_code(status, finding), code, "{status:?} {finding:?}");
+            assert_eq!(exit_code(status, finding, Assurance::Customer), code, "{status:?} {finding:?}");
         }
+        let audited = |finding, assurance| exit_code(Status::Audited, finding, assurance);
+        assert_eq!(audited(Some(Finding::Right), Assurance::Unchecked), EXIT_ACCEPTED);
+        assert_eq!(audited(Some(Finding::Unknown), Assurance::Verified), EXIT_ACCEPTED);
+        assert_eq!(audited(Some(Finding::Unknown), Assurance::Unchecked), EXIT_UNDECIDED);
+        assert_eq!(audited(Some(Finding::Wrong), Assurance::Verified), EXIT_REFUSED);
     }
 }

@@ -1,6 +1,10 @@
 //! The customer's loop: asks the chain where the order stands, does the next step, until it is over.
 
 use super::{
+    audit::{
+        attend::Attendant,
+        recourse::{Facts, recourse},
+    },
     check::{self, Sample, draw_seed},
     folder::Folder,
     plan::Prepared,
@@ -10,14 +14,15 @@ use super::{
     talk::{Arrived, Broken, Line},
 };
 use crate::compute::{
-    amount::duration,
-    lifecycle::{CustomerStep, Finding, Known, customer_step, margin},
+    amount::{duration, kst},
+    audits::{AuditWindow, WindowStatus},
+    lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
     market::{Market, Order},
 };
 use alloy_primitives::{U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
-use keystead_audit::{Rejection, Verdict};
-use keystead_contracts::storage::{Reason, Status};
+use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
+use keystead_contracts::storage::{Mode, Reason, Status};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -25,6 +30,9 @@ use tokio::time::sleep;
 const POLL: Duration = Duration::from_millis(300);
 /// How long after a failed call or conversation it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// All units are looked at.
+const EVERY_UNIT: SampleRule = SampleRule { rate_ppm: PPM, units_min: 1 };
 
 /// So often a delivery may arrive damaged before it is rejected.
 const MALFORMED_MAX: u32 = 3;
@@ -76,6 +84,18 @@ pub(super) struct Following<'a> {
     malformed: u32,
     /// The call that was made last to end the order, and whose reason is written down.
     closing: Option<CustomerStep>,
+    attendant: Attendant,
+    /// Every unit is run again, not a sample.
+    is_thorough: bool,
+}
+
+/// What the chain says at one moment, and what follows.
+struct Look {
+    step: CustomerStep,
+    order: Order,
+    /// The audit's window of an order that is delivered and has one.
+    window: Option<AuditWindow>,
+    block: u64,
 }
 
 impl<'a> Following<'a> {
@@ -93,7 +113,20 @@ impl<'a> Following<'a> {
             checked.finding == Finding::Wrong || checked.finding == Finding::Right && job.folder.has(&checked.files)
         };
         attempt.checked = attempt.checked.take().filter(stands);
-        Self { job, order, state, line, arrived, hopeless: false, stopped: false, malformed: 0, closing: None }
+        let attendant = Attendant::new(attempt.since_block);
+        Self {
+            job,
+            order,
+            state,
+            line,
+            arrived,
+            hopeless: false,
+            stopped: false,
+            malformed: 0,
+            closing: None,
+            attendant,
+            is_thorough: false,
+        }
     }
 
     /// The customer no longer wants it: cancels what can be cancelled.
@@ -127,24 +160,56 @@ impl<'a> Following<'a> {
             finding: self.state.attempt.checked.as_ref().map(|checked| checked.finding),
             hopeless: self.hopeless,
             unreachable: self.line.silent_for() >= self.job.reach,
+            ..Known::default()
         }
     }
 
-    async fn step(&self) -> Result<(CustomerStep, Order, u64)> {
+    async fn look(&self) -> Result<Look> {
         let market = self.job.market;
         // In this sequence, so that the block is not older than what is known of the order.
         let order = market.order(self.order).await?;
+        let is_audited = order.stand.mode != Mode::Own && order.status() == Status::Delivered;
+        let window = if is_audited { Some(market.window(order.id).await?) } else { None };
         let (block, now) = market.account.head().await?;
-        Ok((customer_step(&order.stand, self.known(), now), order, block))
+        let mut known = self.known();
+        if let Some(window) = &window {
+            known.window = match window.status {
+                WindowStatus::None | WindowStatus::Open => Window::Open,
+                WindowStatus::Closed => Window::Closed,
+                WindowStatus::Convicted => Window::Convicted,
+            };
+            known.recourse = self.recourse(&order, window, now).await?;
+        }
+        Ok(Look { step: customer_step(&order.stand, known, now), order, window, block })
+    }
+
+    async fn recourse(&self, order: &Order, window: &AuditWindow, now: u64) -> Result<Recourse> {
+        let Some(checked) = self.state.attempt.checked.as_ref().filter(|checked| checked.finding == Finding::Wrong)
+        else {
+            return Ok(Recourse::None);
+        };
+        let case = match checked.wrong {
+            Some(wrong) => Some(self.job.market.case(window.id, wrong.unit).await?),
+            None => None,
+        };
+        let delivered_at = order.stand.check_by.saturating_sub(order.stand.check_seconds);
+        Ok(recourse(checked, Facts { window, case: case.as_ref(), delivered_at, now }))
     }
 
     async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>, Trouble> {
-        let (step, order, block) = self.step().await?;
+        let Look { step, order, window, block } = self.look().await?;
         let market = self.job.market;
         match step {
             CustomerStep::Converse => self.converse(&order, show).await?,
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
             CustomerStep::Check => self.check(&order, show).await?,
+            CustomerStep::Attend => {
+                if let Some(window) = &window {
+                    self.attendant.look(market, window, show).await?;
+                }
+                sleep(RETRY).await;
+            }
+            CustomerStep::Accuse => self.accuse(window.as_ref(), show).await?,
             CustomerStep::Accept => drop(market.accept(order.id).await?),
             CustomerStep::Reject => {
                 let objection = self.state.attempt.checked.as_ref().and_then(|checked| checked.objection);
@@ -152,7 +217,11 @@ impl<'a> Following<'a> {
                 drop(market.reject(order.id, objection.reason(), objection.evidence).await?);
             }
             CustomerStep::RejectNotReceived => {
-                self.closes(step, "the provider announced a delivery that did not arrive")?;
+                let why = match self.arrived {
+                    Some(_) => "what the provider committed to was not received in time to be judged",
+                    None => "the provider announced a delivery that did not arrive",
+                };
+                self.closes(step, why)?;
                 let evidence = keccak256(self.state.attempt.why.as_deref().unwrap_or_default());
                 drop(market.reject(order.id, Reason::NotReceived, evidence).await?);
             }
@@ -270,12 +339,31 @@ impl<'a> Following<'a> {
     async fn until_converse_is_over(&self) {
         loop {
             sleep(POLL).await;
-            match self.step().await {
-                Ok((CustomerStep::Converse, ..)) => {}
+            match self.look().await {
+                Ok(Look { step: CustomerStep::Converse, .. }) => {}
                 Ok(_) => return,
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "cannot ask the chain"),
             }
         }
+    }
+
+    /// Accuses the unit that was found wrong. The chain remembers it, so that no restart does it twice.
+    async fn accuse(&self, window: Option<&AuditWindow>, show: &Show) -> Result<(), Trouble> {
+        let wrong = self.state.attempt.checked.as_ref().and_then(|checked| checked.wrong);
+        let (Some(window), Some(wrong)) = (window, wrong) else {
+            return Err(Trouble::Chain(eyre!("an accusation without a unit")));
+        };
+        if window.drawn_at == 0 && !self.job.market.has_beacon(window.draw_height).await? {
+            sleep(POLL).await;
+            return Ok(());
+        }
+        let bond = kst(window.accusation_wei());
+        show.say(&format!(
+            "This machine found unit {} wrong: accusing it, with a bond of {bond} that comes back if the referees find the same.",
+            wrong.unit
+        ));
+        self.job.market.accuse(window, wrong.unit, wrong.segment).await?;
+        Ok(())
     }
 
     /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
@@ -292,7 +380,8 @@ impl<'a> Following<'a> {
                 seed
             }
         };
-        let check = check::begin(prepared, order, arrived, Sample { rule: self.state.rule(), seed });
+        let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
+        let check = check::begin(prepared, order, arrived, Sample { rule, seed });
         let states = check::states(&check, arrived);
         if let Err(why) = self.line.fetch_states(&prepared.spec, states, show).await {
             return self.states_are_missing(order, why).await;
@@ -327,6 +416,14 @@ impl<'a> Following<'a> {
                     finding = Finding::Unknown;
                 }
                 doubt = Some(format!("the recipe cannot read the outputs: {error}"));
+            }
+            // An accusation names a unit: the one that is wrong is found by running all of them.
+            Err(_) if finding == Finding::Right && order.stand.mode == Mode::Audited && !self.is_thorough => {
+                show.say(
+                    "The recipe cannot read the outputs: running every unit again, to find the one that is wrong.",
+                );
+                self.is_thorough = true;
+                return Ok(());
             }
             // What the program cannot have written is wrong, whatever the sample says.
             Err(error) => {

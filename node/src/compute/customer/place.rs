@@ -26,8 +26,13 @@ const REFUSALS_MAX: u32 = 5;
 /// What became of the transaction.
 #[derive(Debug)]
 pub(super) enum Placed {
-    /// The order's number.
-    Order(U256),
+    /// It is placed.
+    Order {
+        /// The order's number.
+        order: U256,
+        /// The block with the transaction.
+        block: u64,
+    },
     /// It places no order and never will.
     Never(String),
 }
@@ -57,14 +62,15 @@ pub(super) async fn place(market: &Market, attempt: &Attempt, sent: Sent) -> Res
             lost_since = None;
         }
         match seen {
-            Ok((PlacementStep::TakeNumber, number)) => {
-                if let Some(number) = number {
-                    return Ok(Placed::Order(number));
+            Ok((PlacementStep::TakeNumber, placed)) => {
+                if let Some((order, block)) = placed {
+                    return Ok(Placed::Order { order, block });
                 }
             }
             Ok((PlacementStep::Refused, _)) => {
                 return Ok(Placed::Never(
-                    "the market did not take it: the provider changed its offer meanwhile".to_owned(),
+                    "the market did not take it: the provider's offer, or its record with the audit, changed meanwhile"
+                        .to_owned(),
                 ));
             }
             Ok((PlacementStep::Lost, _)) => {
@@ -98,8 +104,8 @@ pub(super) async fn place(market: &Market, attempt: &Attempt, sent: Sent) -> Res
     }
 }
 
-/// What the node says, and the order's number if it is placed.
-async fn look(market: &Market, attempt: &Attempt) -> Result<(PlacementStep, Option<U256>)> {
+/// What the node says, and the order's number and block if it is placed.
+async fn look(market: &Market, attempt: &Attempt) -> Result<(PlacementStep, Option<(U256, u64)>)> {
     let account = &market.account;
     // In this sequence: see [`Sighting`].
     let nonce_used = account.nonce().await? > attempt.nonce;
@@ -107,9 +113,9 @@ async fn look(market: &Market, attempt: &Attempt) -> Result<(PlacementStep, Opti
     let receipt = account.receipt(attempt.hash).await?;
     let sighting = Sighting { nonce_used, known, receipt: receipt.as_ref().map(|receipt| receipt.succeeded()) };
     let step = placement_step(sighting);
-    let number = match (step, &receipt) {
-        (PlacementStep::TakeNumber, Some(receipt)) => Some(Market::number_in(receipt)?),
+    let placed = match (step, &receipt) {
+        (PlacementStep::TakeNumber, Some(receipt)) => Some((Market::number_in(receipt)?, receipt.block_number)),
         _ => None,
     };
-    Ok((step, number))
+    Ok((step, placed))
 }

@@ -1,17 +1,24 @@
 //! What the customer keeps: the outputs as the recipe's files, the certificate, and the numbers in `job.json`.
 
-use super::{plan::Prepared, state::State, talk::Arrived};
+use super::{
+    audit::outcome::Assurance,
+    plan::Prepared,
+    state::{Checked, State},
+    talk::Arrived,
+};
 use crate::compute::{
     files,
+    lifecycle::Finding,
     market::{Market, Order},
     recipe::run_step,
 };
-use eyre::{Context as _, Result};
+use alloy_primitives::U256;
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_contracts::storage::Status;
-use keystead_job::parameter::Value;
-use keystead_proof::Bundle;
-use serde_json::json;
+use keystead_job::{Class, JobSpec, parameter::Value as Parameter};
+use keystead_proof::{Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate};
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use tokio::{
     task::block_in_place,
@@ -41,12 +48,19 @@ pub(super) async fn assemble(
     }
 }
 
-/// Fetches the proof of the order's final state, and looks that it says so.
-pub(super) async fn certificate(path: &Path, market: &Market, order: &Order, block: u64) -> Result<()> {
+/// What a result certificate is made of, beside the chain's part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Own<'a> {
+    pub(super) spec: &'a JobSpec,
+    pub(super) checked: Option<&'a Checked>,
+}
+
+/// Fetches the proof of the order's final state, looks that it says so, and puts the job and our own words beside it.
+pub(super) async fn certificate(path: &Path, market: &Market, order: &Order, block: u64, own: Own<'_>) -> Result<()> {
     let start = Instant::now();
     loop {
-        match fetch(market, order, block).await {
-            Ok(bundle) => return files::replace(path, bundle.as_bytes()),
+        match fetch(market, order, block, own).await {
+            Ok(certificate) => return files::replace(path, certificate.to_json().as_bytes()),
             Err(error) if start.elapsed() > CERTIFICATE_MAX => {
                 return Err(error.wrap_err(format!("no certificate of order {} yet", order.id)));
             }
@@ -56,14 +70,41 @@ pub(super) async fn certificate(path: &Path, market: &Market, order: &Order, blo
     }
 }
 
-async fn fetch(market: &Market, order: &Order, block: u64) -> Result<String> {
-    let bundle = market.certificate(order.id, block).await?;
-    Bundle::from_json(bundle.as_bytes()).wrap_err("the node's bundle is malformed")?;
-    Ok(bundle)
+async fn fetch(market: &Market, order: &Order, block: u64, own: Own<'_>) -> Result<ResultCertificate> {
+    let bundle = market.certificate(order, block).await?;
+    let bundle = Bundle::from_json(bundle.as_bytes()).wrap_err("the node's bundle is malformed")?;
+    let proved = bundle.claim.statement.order().ok_or_else(|| eyre!("the node's bundle is not about an order"))?;
+    // We sign about what we ordered, whatever the node says.
+    let is_ours = U256::from(proved.number) == order.id && bundle.chain_id == market.account.chain_id();
+    ensure!(is_ours, "the node's bundle is about order {} of chain {}", proved.number, bundle.chain_id);
+    let statement = statement(own);
+    let signature = market.account.sign(statement.digest(bundle.chain_id, proved))?;
+    ResultCertificate::new(bundle, own.spec.encode().into(), statement, signature)
+        .wrap_err("the node's bundle is about another job")
+}
+
+/// What we say about our own check.
+fn statement(own: Own<'_>) -> CustomerStatement {
+    let Some(checked) = own.checked else { return CustomerStatement::default() };
+    CustomerStatement {
+        check: match own.spec.class {
+            _ if checked.sampled == 0 => OwnCheck::None,
+            Class::SelfChecking => OwnCheck::Program,
+            _ => OwnCheck::Sample,
+        },
+        finding: match checked.finding {
+            Finding::Right => OwnFinding::Right,
+            Finding::Wrong => OwnFinding::Wrong,
+            Finding::Unknown => OwnFinding::Unknown,
+        },
+        checked: checked.sampled,
+        right: checked.right,
+        rate_ppm: checked.rate_ppm,
+    }
 }
 
 /// `job.json`: what was ordered and how it ended, for programs and for later.
-pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &State) -> Result<()> {
+pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &State, audit: &Value) -> Result<()> {
     let parameters: BTreeMap<&str, String> =
         prepared.parameters.iter().map(|(name, value)| (name, parameter_text(value))).collect();
     let check = state.attempt.checked.as_ref().map(|checked| {
@@ -99,17 +140,20 @@ pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &St
         "commitment": order.commitment,
         "resultRoot": order.result_root,
         "check": check,
+        "assurance": audit.get("assurance").cloned().unwrap_or_else(|| Assurance::Customer.name().into()),
+        "audit": audit,
+        "paidWei": if order.status().is_paid() { order.paid_wei() } else { U256::ZERO }.to_string(),
         "failed": failed,
     }))?;
     files::replace(path, &text)
 }
 
 /// As it is given to `--set`.
-fn parameter_text(value: &Value) -> String {
+fn parameter_text(value: &Parameter) -> String {
     match value {
-        Value::Integer(number) => number.to_string(),
-        Value::Text(text) => text.clone(),
-        Value::Flag(flag) => flag.to_string(),
+        Parameter::Integer(number) => number.to_string(),
+        Parameter::Text(text) => text.clone(),
+        Parameter::Flag(flag) => flag.to_string(),
     }
 }
 

@@ -4,11 +4,11 @@
 //! The transaction is stored signed, so that a process that starts again can only send the very same one: never a second order. What is
 //! said here to have arrived or to be checked was on the disk before it was said.
 
-use super::choose::Choice;
+use super::{audit::plan::Plan, choose::Choice};
 use crate::compute::{account::Signed, lifecycle::Finding};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use eyre::{Context as _, Result, ensure};
-use keystead_audit::{Report, SampleRule, Verdict};
+use keystead_audit::{Rejection, Report, SampleRule, Verdict};
 use keystead_contracts::{bindings::market::IMarket, storage::Reason};
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +83,37 @@ pub(super) struct Attempt {
     pub(super) checked: Option<Checked>,
     /// What went wrong last.
     pub(super) why: Option<String>,
+    /// The audit that was ordered, if one was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) audit: Option<AuditTerms>,
+    /// A block before the order's commitment.
+    #[serde(default)]
+    pub(super) since_block: u64,
+}
+
+/// What of the audit's terms matters later.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct AuditTerms {
+    /// The checkers of a private order.
+    pub(super) named: Vec<Address>,
+    /// As asked; the window's may be higher.
+    pub(super) rate_ppm: u32,
+    pub(super) checkers: u8,
+    pub(super) bond_wei: U256,
+    pub(super) deposit_wei: U256,
+}
+
+impl From<&Plan> for AuditTerms {
+    fn from(plan: &Plan) -> Self {
+        Self {
+            named: plan.named.clone(),
+            rate_ppm: plan.terms.ratePpm,
+            checkers: plan.terms.checkers,
+            bond_wei: U256::from(plan.terms.bondWei),
+            deposit_wei: plan.deposit_wei,
+        }
+    }
 }
 
 /// What a delivery holds beside the outputs. Their names are the blob that the result root names.
@@ -106,8 +137,19 @@ pub(super) struct Checked {
     pub(super) rate_ppm: u32,
     /// Why it is wrong, if it is.
     pub(super) objection: Option<Objection>,
+    /// Which unit is wrong, if one is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) wrong: Option<WrongUnit>,
     /// Names of the result's files, unless it is wrong.
     pub(super) files: Vec<String>,
+}
+
+/// Where a unit is wrong: what an accusation names.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct WrongUnit {
+    pub(super) unit: u32,
+    pub(super) segment: u32,
 }
 
 /// What a rejection says on the chain.
@@ -140,6 +182,7 @@ impl Checked {
             right: 0,
             rate_ppm: 0,
             objection: Some(objection),
+            wrong: None,
             files: Vec::new(),
         }
     }
@@ -150,8 +193,12 @@ impl Checked {
             Verdict::Rejected(_) => "rejected",
             Verdict::Inconclusive(_) => "inconclusive",
         };
+        let wrong = match report.verdict {
+            Verdict::Rejected(Rejection::Unit { unit, segment, .. }) => Some(WrongUnit { unit, segment }),
+            _ => None,
+        };
         let Report { unit_count: units, sampled, right, rate_ppm, .. } = *report;
-        Self { finding, verdict: verdict.to_owned(), units, sampled, right, rate_ppm, objection, files }
+        Self { finding, verdict: verdict.to_owned(), units, sampled, right, rate_ppm, objection, wrong, files }
     }
 }
 
@@ -245,8 +292,10 @@ impl State {
 
 impl Attempt {
     /// An order that is signed and not sent yet.
-    pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, signed: Signed) -> Self {
+    pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, audit: Option<&Plan>, signed: Signed) -> Self {
         Self {
+            audit: audit.map(AuditTerms::from),
+            since_block: 0,
             provider: terms.provider,
             endpoint: choice.endpoint.to_string(),
             units: terms.units,
@@ -280,6 +329,11 @@ impl Attempt {
     pub(super) fn escrow_wei(&self) -> U256 {
         self.price_wei_per_unit.saturating_mul(U256::from(self.units))
     }
+
+    /// What the market holds: the escrow, and the deposit for checks.
+    pub(super) fn held_wei(&self) -> U256 {
+        self.escrow_wei().saturating_add(self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei))
+    }
 }
 
 #[cfg(test)]
@@ -310,6 +364,8 @@ pub(super) mod tests {
             seed: None,
             checked: None,
             why: None,
+            audit: None,
+            since_block: 0,
         };
         State::new(identity, SampleRule::START, attempt)
     }
@@ -334,6 +390,12 @@ pub(super) mod tests {
         state.failed.push(Failed { order, provider, status: "declined".to_owned(), why: "no".to_owned() });
         check(&state);
         assert_eq!(state.tried(), [provider, provider]);
+        let (bond_wei, deposit_wei) = (U256::from(7), U256::from(u128::MAX));
+        state.attempt.audit =
+            Some(AuditTerms { named: vec![provider], rate_ppm: 30_000, checkers: 2, bond_wei, deposit_wei });
+        state.attempt.since_block = 77;
+        check(&state);
+        assert_eq!(state.attempt.held_wei(), U256::from(u128::MAX) * U256::from(4));
         assert_eq!(objection.reason(), Reason::Malformed);
     }
 

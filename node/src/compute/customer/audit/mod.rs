@@ -1,0 +1,17 @@
+//! An order whose result other people's machines check: its terms, what it costs, and the customer's part until its window closes.
+//!
+//! # Design
+//! [`options`] is what a person can ask for; [`plan`] turns it, the job and the provider's bond into the terms of the contract, by the rules of
+//! `keystead_audit::economics`; [`attend`] waits for the window, tells how it goes, and does what nobody else does; [`recourse`] says what can
+//! be done about a wrong result; [`outcome`] says in words what the audit was worth.
+//!
+//! # Not here
+//! The checkers' side. What the customer finds by its own sample is [`super::check`], and stays.
+//!
+//! Spec: specs/0008-audit.md.
+
+pub(super) mod attend;
+pub(crate) mod options;
+pub(super) mod outcome;
+pub(crate) mod plan;
+pub(super) mod recourse;

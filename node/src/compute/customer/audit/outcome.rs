@@ -1,0 +1,224 @@
+//! What an order's check was worth, in words that a person understands and that say no more than is so.
+//!
+//! # Invariants
+//! *Verified* is said only if machines drawn by lot found a unit right. A private order, and one of which nobody checked a unit, is
+//! *unverified* in every line about it.
+
+use super::plan::percent;
+use crate::compute::{
+    amount::kst,
+    audits::{AuditWindow, WindowStatus},
+    customer::state::AuditTerms,
+    market::Order,
+};
+use keystead_audit::{Draw, draw::PPM};
+use keystead_contracts::storage::Mode;
+use serde_json::{Value, json};
+
+/// Who vouches for a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::compute::customer) enum Assurance {
+    /// Machines drawn by lot found drawn units right, and none wrong.
+    Verified,
+    /// The audit found a unit wrong.
+    Convicted,
+    /// Only the customer looked at it.
+    Customer,
+    /// Private: whom the customer named looked at it, or nobody.
+    Private,
+    /// It was to be audited, and nobody found a unit right.
+    Unchecked,
+    /// The window goes on.
+    Pending,
+}
+
+impl Assurance {
+    /// As in `job.json`.
+    pub(in crate::compute::customer) const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Convicted => "convicted",
+            Self::Customer => "checked by the customer alone",
+            Self::Private | Self::Unchecked => "unverified",
+            Self::Pending => "pending",
+        }
+    }
+}
+
+/// An audit at its end.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::compute::customer) struct Outcome<'a> {
+    pub(in crate::compute::customer) window: &'a AuditWindow,
+    pub(in crate::compute::customer) terms: &'a AuditTerms,
+    pub(in crate::compute::customer) segments: u32,
+}
+
+/// Who vouches for the result of an order; `window` if it has one.
+pub(in crate::compute::customer) fn assurance(order: &Order, window: Option<&AuditWindow>) -> Assurance {
+    let Some(window) = window else { return Assurance::Customer };
+    match window.status {
+        WindowStatus::None | WindowStatus::Open => Assurance::Pending,
+        WindowStatus::Convicted => Assurance::Convicted,
+        WindowStatus::Closed if order.stand.mode == Mode::Private => Assurance::Private,
+        WindowStatus::Closed if window.verified == 0 => Assurance::Unchecked,
+        WindowStatus::Closed => Assurance::Verified,
+    }
+}
+
+impl Outcome<'_> {
+    /// Units that were drawn.
+    fn drawn(&self) -> u32 {
+        let AuditWindow { id, randomness, units, rate_ppm, drawn_at, .. } = *self.window;
+        if drawn_at == 0 {
+            return 0;
+        }
+        u32::try_from(Draw::new(randomness, id, 0).units(units, rate_ppm).count()).unwrap_or(u32::MAX)
+    }
+
+    /// The sentence after "audit".
+    pub(in crate::compute::customer) fn sentence(&self, assurance: Assurance) -> String {
+        let AuditWindow { units, rate_ppm, verified, unpaid, .. } = *self.window;
+        let drawn = self.drawn();
+        let unpaid = match unpaid {
+            0 => String::new(),
+            1 => "; 1 unit was outside the tolerance and is not paid".to_owned(),
+            many => format!("; {many} units were outside the tolerance and are not paid"),
+        };
+        let whole = if self.segments == 1 { "" } else { " (in one segment of each)" };
+        match assurance {
+            Assurance::Pending => "the window is still open: nothing is said yet".to_owned(),
+            Assurance::Convicted => {
+                let bond = kst(self.terms.bond_wei);
+                format!(
+                    "CONVICTED: a unit was found wrong; the whole order is refunded, the provider loses its bond of {bond}"
+                )
+            }
+            Assurance::Customer => "checked by you, not by anybody else".to_owned(),
+            Assurance::Private => match self.terms.named.len() {
+                1 => format!(
+                    "UNVERIFIED (private): the checker that you named found {verified} of {units} units right{unpaid}"
+                ),
+                many => format!(
+                    "UNVERIFIED (private): the {many} checkers that you named found {verified} of {units} units right{unpaid}"
+                ),
+            },
+            Assurance::Unchecked => {
+                format!("UNVERIFIED: {drawn} of {units} units were drawn, and no checker found one right{unpaid}")
+            }
+            Assurance::Verified => {
+                let checkers = match self.terms.checkers {
+                    1 => "a machine drawn by lot".to_owned(),
+                    many => format!("{many} machines drawn by lot for each"),
+                };
+                let chance = chance_ppm(rate_ppm, self.segments);
+                format!(
+                    "verified: {verified} of {drawn} drawn units ({units} in all) were found right by {checkers}{whole}; one wrong {} is \
+                     drawn with {}{unpaid}",
+                    if self.segments == 1 { "unit" } else { "segment" },
+                    percent(chance)
+                )
+            }
+        }
+    }
+
+    /// The same for programs.
+    pub(in crate::compute::customer) fn json(&self, assurance: Assurance) -> Value {
+        let AuditWindow { id, units, rate_ppm, verified, unpaid, convicted, .. } = *self.window;
+        let AuditTerms { checkers, bond_wei, deposit_wei, ref named, .. } = *self.terms;
+        json!({
+            "window": id,
+            "assurance": assurance.name(),
+            "sentence": self.sentence(assurance),
+            "units": units,
+            "drawn": self.drawn(),
+            "ratePpm": rate_ppm,
+            "checkers": checkers,
+            "named": named,
+            "verified": verified,
+            "unpaid": unpaid,
+            "convicted": convicted,
+            "bondWei": bond_wei.to_string(),
+            "depositWei": deposit_wei.to_string(),
+        })
+    }
+}
+
+/// The chance that a wrong segment of a unit is in the draw.
+const fn chance_ppm(rate_ppm: u32, segments: u32) -> u32 {
+    let rate_ppm = if rate_ppm > PPM { PPM } else { rate_ppm };
+    match rate_ppm.checked_div(segments) {
+        Some(chance) => chance,
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::{audits::tests::window, lifecycle::Stand};
+    use alloy_primitives::{Address, B256, U256};
+    use keystead_contracts::storage::Status;
+
+    fn order(mode: Mode) -> Order {
+        Order {
+            id: U256::from(7),
+            stand: Stand { status: Status::Audited, lease_by: 0, deliver_by: 0, check_by: 0, check_seconds: 1, mode },
+            customer: Address::ZERO,
+            provider: Address::ZERO,
+            job_hash: B256::ZERO,
+            commitment: B256::ZERO,
+            result_root: B256::ZERO,
+            units: 10,
+            escrow_wei: U256::from(100),
+            paid_units: 9,
+            is_stopped: false,
+            token: None,
+        }
+    }
+
+    fn terms(named: usize) -> AuditTerms {
+        AuditTerms {
+            named: vec![Address::ZERO; named],
+            rate_ppm: 30_000,
+            checkers: 1,
+            bond_wei: U256::from(5),
+            deposit_wei: U256::from(50),
+        }
+    }
+
+    #[test]
+    fn only_what_strangers_found_right_is_called_verified() {
+        let closed = AuditWindow { status: WindowStatus::Closed, ..window() };
+        let found = AuditWindow { verified: 3, ..closed };
+        let table = [
+            (Mode::Own, None, Assurance::Customer),
+            (Mode::Audited, Some(found), Assurance::Verified),
+            (Mode::Audited, Some(closed), Assurance::Unchecked),
+            (Mode::Audited, Some(window()), Assurance::Pending),
+            (Mode::Private, Some(found), Assurance::Private),
+            (Mode::Audited, Some(AuditWindow { status: WindowStatus::Convicted, ..found }), Assurance::Convicted),
+        ];
+        for (mode, window, expected) in table {
+            assert_eq!(assurance(&order(mode), window.as_ref()), expected, "{mode:?}");
+        }
+        assert_eq!(order(Mode::Audited).paid_wei(), U256::from(90));
+    }
+
+    #[test]
+    fn private_and_unchecked_results_say_unverified_in_their_sentence() {
+        let window = AuditWindow { status: WindowStatus::Closed, verified: 3, unpaid: 1, ..window() };
+        let (one, none) = (terms(1), terms(0));
+        let say = |terms, assurance| Outcome { window: &window, terms, segments: 1 }.sentence(assurance);
+        assert!(
+            say(&one, Assurance::Private).starts_with("UNVERIFIED (private): the checker that you named found 3 of 10")
+        );
+        assert!(say(&none, Assurance::Unchecked).starts_with("UNVERIFIED: 10 of 10 units were drawn"));
+        let said = say(&none, Assurance::Verified);
+        assert!(
+            said.contains("3 of 10 drawn units") && said.contains("100 %") && said.contains("1 unit was outside"),
+            "{said}"
+        );
+        let said = Outcome { window: &window, terms: &none, segments: 4 }.sentence(Assurance::Verified);
+        assert!(said.contains("one wrong segment is drawn with 25 %"), "{said}");
+    }
+}

@@ -1,0 +1,524 @@
+//! The terms of an order's audit, and what it costs: the one place that knows how the contract's terms are filled.
+//!
+//! # Design
+//! The customer says what is at risk, the provider's free bond says what it can lose. From both the rule of `keystead_audit::economics`
+//! gives bond and rate: as much bond as makes the lowest rate enough, or else all that there is and a higher rate. A provider without a
+//! bond works in probation, where every unit is drawn. What cannot be made safe is refused if somebody said what is at risk, and said
+//! aloud if nobody did.
+
+use super::options::AuditOptions;
+use crate::compute::{
+    amount::kst,
+    audits::accusation_wei,
+    customer::{choose::Choice, plan::Prepared},
+    market::Market,
+};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use eyre::{Context as _, Result};
+use keystead_audit::{
+    draw::PPM,
+    economics::{Checking, Pieces},
+};
+use keystead_contracts::{
+    AUDIT_ADDRESS,
+    bindings::{
+        audit::{Audit as AuditCalls, IAuditTypes as audit_types},
+        market::IAuditTypes,
+    },
+    limits::{AUDIT_BOND_UNITS_MIN, AUDIT_FEE_PPM_MIN, AUDIT_NAMED_MAX, AUDIT_RATE_PPM_MIN},
+};
+use keystead_job::{Class, JobSpec, Runtime};
+use rand::{TryRngCore as _, rngs::OsRng};
+
+/// Share of the seats that is taken to say *right* to anything: a third.
+const COLLUDING_PPM: u32 = 333_333;
+/// What one check of class tolerance notices: it may miss a deviation just above the bound.
+const TOLERANCE_POWER_PPM: u32 = 990_000;
+/// Checkers where a false result has outside value.
+const CHECKERS_AT_RISK: u8 = 3;
+/// Parts per million in a percent.
+const PPM_PER_PERCENT: u32 = 10_000;
+
+/// What is needed to know the terms; pure.
+#[derive(Clone, Copy, Debug)]
+struct Ask<'a> {
+    spec: &'a JobSpec,
+    options: &'a AuditOptions,
+    price_wei_per_unit: u128,
+    /// Bond of the provider that stands behind nothing.
+    free_bond_wei: U256,
+}
+
+/// How strong the audit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Strength {
+    bond_wei: U256,
+    rate_ppm: u32,
+    /// Whether cheating is a loss by this rule.
+    is_enough: bool,
+}
+
+/// Why a provider cannot take the order with such an audit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unfit {
+    /// Nothing to compare.
+    #[error("results of class {0} cannot be audited: they stay unverified")]
+    Class(Class),
+    /// Too many names.
+    #[error("a private order names at most {AUDIT_NAMED_MAX} checkers: got {0}")]
+    Names(usize),
+    /// The class needs a bond.
+    #[error(
+        "an audit of class {class} needs a bond of {} behind it, provider {provider} has {} that is free: choose another provider",
+        kst(*needed_wei),
+        kst(*free_wei)
+    )]
+    Bond {
+        /// Who.
+        provider: Address,
+        /// Of the job.
+        class: Class,
+        /// The least.
+        needed_wei: U256,
+        /// What there is.
+        free_wei: U256,
+    },
+    /// Even with every unit checked cheating might pay.
+    #[error(
+        "with {} at risk, provider {provider} could gain by cheating even if every unit is checked: that takes a bond of {}, it has {} that \
+         is free. Take more checkers (--checkers), another provider, or a lower --value-at-risk",
+        kst(*risk_wei),
+        needed_wei.map_or_else(|| "more than there is".to_owned(), kst),
+        kst(*free_wei)
+    )]
+    Risk {
+        /// Who.
+        provider: Address,
+        /// What the customer declared.
+        risk_wei: U256,
+        /// What would be enough.
+        needed_wei: Option<U256>,
+        /// What there is.
+        free_wei: U256,
+    },
+}
+
+/// An audit as it will be ordered.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) terms: IAuditTypes::Terms,
+    pub(crate) named: Vec<Address>,
+    /// What is paid for checks beforehand.
+    pub(crate) deposit_wei: U256,
+    /// Chance of a unit to be drawn, with the provider's record.
+    pub(crate) rate_ppm: u32,
+    /// What is put down to accuse a unit.
+    pub(crate) accusation_wei: U256,
+    fee_wei: U256,
+    units: u32,
+    is_enough: bool,
+    /// Chance that one wrong unit, or segment, is found.
+    caught_ppm: u32,
+    at_risk_wei: Option<U256>,
+}
+
+impl Plan {
+    /// The terms for an order from one provider; the outer error is the node's.
+    pub(in crate::compute::customer) async fn make(
+        options: &AuditOptions,
+        market: &Market,
+        prepared: &Prepared,
+        choice: &Choice,
+    ) -> Result<Result<Self, Unfit>> {
+        let ask = Ask {
+            spec: &prepared.spec,
+            options,
+            price_wei_per_unit: choice.price_wei_per_unit,
+            free_bond_wei: market.free_bond(choice.account).await?,
+        };
+        let (mut terms, strength) = match ask.terms(choice.account) {
+            Ok(terms) => terms,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        let mut canary = [0; 32];
+        OsRng.try_fill_bytes(&mut canary).wrap_err("the system gives no randomness")?;
+        terms.canary = B256::new(canary);
+        let units = prepared.spec.unit_count;
+        let deposit = AuditCalls::depositWeiCall {
+            provider: choice.account,
+            units,
+            priceWeiPerUnit: choice.price_wei_per_unit,
+            terms: for_audit(&terms),
+        };
+        let deposit_wei = market.account.read(AUDIT_ADDRESS, &deposit).await?;
+        let rate_ppm = market.effective_rate_ppm(choice.account, &terms).await?;
+        let fee_wei = part(U256::from(choice.price_wei_per_unit), terms.feePpm);
+        Ok(Ok(Self {
+            named: options.name_checker.clone(),
+            deposit_wei,
+            rate_ppm,
+            accusation_wei: accusation_wei(fee_wei),
+            fee_wei,
+            units,
+            is_enough: strength.is_enough,
+            caught_ppm: Checking { rate_ppm, ..ask.checking(terms.checkers) }.caught_ppm(),
+            at_risk_wei: options.value_at_risk,
+            terms,
+        }))
+    }
+
+    /// Checks that are expected, and what they cost.
+    fn expected(&self) -> (U256, U256) {
+        let millionths = U256::from(self.units)
+            .saturating_mul(U256::from(self.rate_ppm))
+            .saturating_mul(U256::from(self.terms.checkers));
+        let checks = millionths.div_ceil(U256::from(PPM));
+        (checks, checks.saturating_mul(self.fee_wei).min(self.deposit_wei))
+    }
+
+    /// What the person reads before anything is paid.
+    pub(crate) fn lines(&self, price_wei: U256) -> Vec<String> {
+        let (checks, expected_wei) = self.expected();
+        let bond_wei = U256::from(self.terms.bondWei);
+        let k = self.terms.checkers;
+        let checkers = if k == 1 { "1 checker".to_owned() } else { format!("{k} checkers") };
+        let who = if self.named.is_empty() { "drawn by lot" } else { "that you named" };
+        let draw = if self.rate_ppm >= PPM {
+            format!("every unit by {checkers} {who}")
+        } else {
+            format!("each unit with a chance of {} by {checkers} {who}", percent(self.rate_ppm))
+        };
+        let mut lines = vec![
+            format!("Audit: {draw}, {} a check; about {checks} checks are expected", kst(self.fee_wei)),
+            format!(
+                "Deposit for checks: {}, of which about {} come back",
+                kst(self.deposit_wei),
+                kst(self.deposit_wei.saturating_sub(expected_wei))
+            ),
+            format!(
+                "All in: {} are paid now, about {} are spent if all is right, and gas",
+                kst(price_wei.saturating_add(self.deposit_wei)),
+                kst(price_wei.saturating_add(expected_wei))
+            ),
+        ];
+        if !self.named.is_empty() {
+            lines.push(
+                "Private: the named checkers stake nothing; for everybody else the result is unverified".to_owned(),
+            );
+            return lines;
+        }
+        lines.push(match (bond_wei.is_zero(), self.is_enough) {
+            (true, _) => "No bond stands behind it (probation): that is why every unit is drawn".to_owned(),
+            (false, _) => format!(
+                "Bond of the provider behind it: {}, lost with the price if one unit is found wrong",
+                kst(bond_wei)
+            ),
+        });
+        lines.push(match (self.is_enough, self.at_risk_wei) {
+            (true, Some(risk)) => format!(
+                "With that, cheating is a loss as long as a false result is worth less than {}, even if a third of all checkers collude",
+                kst(risk)
+            ),
+            (true, None) => "With that, cheating is a loss even if a third of all checkers collude, as long as a false result has no \
+                             value outside of this order (--value-at-risk)"
+                .to_owned(),
+            (false, _) => format!(
+                "Without a bond a cheat loses no more than its pay; one wrong unit is found with {}, even if a third of all checkers collude",
+                percent(self.caught_ppm)
+            ),
+        });
+        lines
+    }
+}
+
+impl Ask<'_> {
+    /// Everything but the canary.
+    fn terms(&self, provider: Address) -> Result<(IAuditTypes::Terms, Strength), Unfit> {
+        let Self { spec, options, .. } = *self;
+        if !matches!(spec.class, Class::Exact | Class::SelfChecking | Class::Tolerance) {
+            return Err(Unfit::Class(spec.class));
+        }
+        let names = options.name_checker.len();
+        if names > AUDIT_NAMED_MAX {
+            return Err(Unfit::Names(names));
+        }
+        let usual = match (u8::try_from(names).unwrap_or(u8::MAX), options.value_at_risk) {
+            (0, Some(_)) => CHECKERS_AT_RISK,
+            (0, None) => 1,
+            (names, _) => names,
+        };
+        let checkers = options.checkers.unwrap_or(usual);
+        let strength = self.strength(provider, checkers)?;
+        let terms = IAuditTypes::Terms {
+            class: spec.class as u8,
+            checkers,
+            abilities: abilities(spec),
+            ratePpm: strength.rate_ppm,
+            feePpm: options.checker_fee.map_or_else(|| usual_fee_ppm(spec), |fee| fee.saturating_mul(PPM_PER_PERCENT)),
+            checkSeconds: options.checker_seconds,
+            revealSeconds: options.reveal_seconds,
+            appealSeconds: options.appeal_seconds,
+            segments: spec.segment_count,
+            bondWei: strength.bond_wei.saturating_to(),
+            named: hash_of(&options.name_checker),
+            canary: B256::ZERO,
+        };
+        Ok((terms, strength))
+    }
+
+    /// The least bond that the contract takes, if it takes any.
+    fn bond_floor_wei(&self) -> U256 {
+        U256::from(self.price_wei_per_unit).saturating_mul(U256::from(AUDIT_BOND_UNITS_MIN))
+    }
+
+    fn strength(&self, provider: Address, checkers: u8) -> Result<Strength, Unfit> {
+        let Self { spec, options, free_bond_wei: free_wei, .. } = *self;
+        let floor_wei = self.bond_floor_wei();
+        let asked_ppm =
+            options.audit_rate.map_or(AUDIT_RATE_PPM_MIN, |percent| percent.saturating_mul(PPM_PER_PERCENT));
+        let may_lack_bond = spec.class != Class::Tolerance;
+        if free_wei < floor_wei && !may_lack_bond {
+            return Err(Unfit::Bond { provider, class: spec.class, needed_wei: floor_wei, free_wei });
+        }
+        if !options.name_checker.is_empty() {
+            // What named checkers find slashes nobody, so a bond would stand behind little.
+            let (bond_wei, rate_ppm) = if may_lack_bond { (U256::ZERO, PPM) } else { (floor_wei, asked_ppm) };
+            return Ok(Strength { bond_wei, rate_ppm, is_enough: false });
+        }
+        let (pieces, checking) = (self.pieces(), self.checking(checkers));
+        let at = |rate_ppm| Checking { rate_ppm, ..checking };
+        let bond_for = |rate_ppm| pieces.bond_min(at(rate_ppm));
+        let usable_wei = if free_wei < floor_wei { U256::ZERO } else { free_wei.min(U256::from(u128::MAX)) };
+        // Without a bond the contract draws every unit.
+        let asked_ppm = if usable_wei.is_zero() { PPM } else { asked_ppm };
+        let wanted_wei = bond_for(asked_ppm).map(|bond| if usable_wei.is_zero() { bond } else { bond.max(floor_wei) });
+        if let Some(bond_wei) = wanted_wei.filter(|bond| *bond <= usable_wei) {
+            return Ok(Strength { bond_wei, rate_ppm: asked_ppm, is_enough: true });
+        }
+        if let Some(rate_ppm) = pieces.rate_min_ppm(checking, usable_wei) {
+            return Ok(Strength { bond_wei: usable_wei, rate_ppm: rate_ppm.max(asked_ppm), is_enough: true });
+        }
+        match options.value_at_risk {
+            Some(risk_wei) => Err(Unfit::Risk { provider, risk_wei, needed_wei: bond_for(PPM), free_wei }),
+            None => Ok(Strength { bond_wei: usable_wei, rate_ppm: asked_ppm, is_enough: false }),
+        }
+    }
+
+    /// A check looks at one segment of a drawn unit.
+    fn pieces(&self) -> Pieces {
+        let Self { spec, options, price_wei_per_unit, .. } = *self;
+        Pieces {
+            count: spec.unit_count.saturating_mul(spec.segment_count),
+            price: U256::from(price_wei_per_unit).saturating_mul(U256::from(spec.unit_count)),
+            gain: options.value_at_risk.unwrap_or_default(),
+        }
+    }
+
+    fn checking(&self, checkers: u8) -> Checking {
+        let whole = if self.spec.class == Class::Tolerance { TOLERANCE_POWER_PPM } else { PPM };
+        // A checker program looks at the whole unit.
+        let segments = if self.spec.class == Class::SelfChecking { 1 } else { self.spec.segment_count };
+        Checking {
+            rate_ppm: AUDIT_RATE_PPM_MIN,
+            power_ppm: whole.checked_div(segments).unwrap_or_default(),
+            colluding_ppm: COLLUDING_PPM,
+            checkers: u32::from(checkers),
+        }
+    }
+}
+
+/// What a checker's machine must be able to run (specs/0008-audit.md §4).
+fn abilities(spec: &JobSpec) -> u8 {
+    const WASM: u8 = 1;
+    const WGSL_EXACT: u8 = 2;
+    const WGSL_FLOAT: u8 = 4;
+    match (spec.runtime, spec.class) {
+        // A checker program is one of `wasm/1`.
+        (_, Class::SelfChecking) | (Runtime::Wasm1, _) => WASM,
+        (Runtime::Wgsl1, Class::Exact) => WGSL_EXACT,
+        (Runtime::Wgsl1, _) => WGSL_FLOAT,
+    }
+}
+
+/// The share of a unit's work that a check is: one segment of it; a checker program costs little.
+fn usual_fee_ppm(spec: &JobSpec) -> u32 {
+    if spec.class == Class::SelfChecking {
+        return AUDIT_FEE_PPM_MIN;
+    }
+    PPM.checked_div(spec.segment_count).unwrap_or_default().max(AUDIT_FEE_PPM_MIN)
+}
+
+/// Zero if nobody is named.
+fn hash_of(named: &[Address]) -> B256 {
+    if named.is_empty() {
+        return B256::ZERO;
+    }
+    // `abi.encodePacked` of an array pads each of its items to a word.
+    keccak256(named.iter().flat_map(|account| account.into_word().0).collect::<Vec<u8>>())
+}
+
+fn part(whole: U256, ppm: u32) -> U256 {
+    whole.saturating_mul(U256::from(ppm)).checked_div(U256::from(PPM)).unwrap_or_default()
+}
+
+/// `3 %`, `1.98 %`: exact, without trailing zeros.
+pub(crate) fn percent(ppm: u32) -> String {
+    let text = format!("{}.{:04}", ppm / PPM_PER_PERCENT, ppm % PPM_PER_PERCENT);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+/// The same terms in the audit's own bindings.
+const fn for_audit(terms: &IAuditTypes::Terms) -> audit_types::Terms {
+    audit_types::Terms {
+        class: terms.class,
+        checkers: terms.checkers,
+        abilities: terms.abilities,
+        ratePpm: terms.ratePpm,
+        feePpm: terms.feePpm,
+        checkSeconds: terms.checkSeconds,
+        revealSeconds: terms.revealSeconds,
+        appealSeconds: terms.appealSeconds,
+        segments: terms.segments,
+        bondWei: terms.bondWei,
+        named: terms.named,
+        canary: terms.canary,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+    use keystead_job::{
+        Tolerance,
+        check::{Bound, Element},
+        spec::Draft,
+    };
+
+    const PRICE: u128 = 1_000_000;
+
+    fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
+        let wgsl = class == Class::Tolerance;
+        let limits = keystead_job::Limits {
+            wall_ms_max: 1_000,
+            fuel_max: if wgsl { 0 } else { 1_000 },
+            memory_bytes_max: 65_536,
+            output_bytes_max: 64,
+            loop_iterations_max: u32::from(wgsl),
+            workgroups: if wgsl { [1; 3] } else { [0; 3] },
+        };
+        let checker = (class == Class::SelfChecking)
+            .then_some(keystead_job::Checker { program_hash: B256::repeat_byte(4), fuel_max: 1_000 });
+        let tolerance = (class == Class::Tolerance).then_some(Tolerance {
+            element: Element::F32,
+            absolute: Bound::ZERO,
+            relative: Bound::ZERO,
+            outliers_ppm: 0,
+            sound_factor: 1,
+        });
+        JobSpec::new(Draft {
+            recipe: keystead_job::spec::RecipeName::new("any").unwrap(),
+            runtime: if wgsl { Runtime::Wgsl1 } else { Runtime::Wasm1 },
+            class,
+            program_hash: B256::repeat_byte(1),
+            common_hash: B256::repeat_byte(2),
+            units_hash: B256::repeat_byte(3),
+            unit_count: units,
+            segment_count: segments,
+            limits,
+            checker,
+            tolerance,
+        })
+        .unwrap()
+    }
+
+    fn options() -> AuditOptions {
+        AuditOptions {
+            audit: true,
+            checker_seconds: 120,
+            reveal_seconds: 60,
+            appeal_seconds: 60,
+            ..AuditOptions::default()
+        }
+    }
+
+    fn terms(spec: &JobSpec, options: &AuditOptions, bond: u128) -> Result<(IAuditTypes::Terms, Strength), Unfit> {
+        let ask = Ask { spec, options, price_wei_per_unit: PRICE, free_bond_wei: U256::from(bond) };
+        ask.terms(Address::repeat_byte(9))
+    }
+
+    #[test]
+    fn a_provider_with_bond_enough_is_checked_at_the_lowest_rate() {
+        let (terms, strength) = terms(&spec(Class::Exact, 64, 1), &options(), 1_000 * PRICE).unwrap();
+        assert_eq!((terms.ratePpm, terms.checkers, terms.feePpm), (30_000, 1, 1_000_000));
+        // The contract's floor is above what the rule asks for.
+        assert_eq!(terms.bondWei, 100 * PRICE);
+        assert!(strength.is_enough && terms.named.is_zero());
+    }
+
+    #[test]
+    fn without_a_bond_every_unit_is_drawn_and_a_tolerance_is_not_ordered() {
+        let (terms_, _) = terms(&spec(Class::Exact, 64, 1), &options(), 100 * PRICE - 1).unwrap();
+        assert_eq!((terms_.ratePpm, terms_.bondWei), (1_000_000, 0));
+        let (terms_, _) = terms(&spec(Class::SelfChecking, 64, 1), &options(), 0).unwrap();
+        assert_eq!((terms_.ratePpm, terms_.bondWei, terms_.abilities, terms_.feePpm), (1_000_000, 0, 1, 250_000));
+        let unfit = terms(&spec(Class::Tolerance, 64, 1), &options(), 100 * PRICE - 1).unwrap_err();
+        assert!(matches!(unfit, Unfit::Bond { .. }) && unfit.to_string().contains("another provider"), "{unfit}");
+        assert!(terms(&spec(Class::Tolerance, 64, 1), &options(), 100 * PRICE).is_ok());
+    }
+
+    #[test]
+    fn what_is_at_risk_takes_more_bond_then_a_higher_rate_and_is_refused_at_last() {
+        let risk = |wei: u128| AuditOptions { value_at_risk: Some(U256::from(wei)), ..options() };
+        let job = spec(Class::Exact, 64, 1);
+        // q = 3 % * (1 - 1/27) = 2.88 %: a bond of about 34 times what is at risk, as far as the price does not do it.
+        let (terms_, strength) = terms(&job, &risk(100 * PRICE), 100_000 * PRICE).unwrap();
+        assert_eq!((terms_.ratePpm, terms_.checkers), (30_000, 3));
+        assert!((3_300 * PRICE..3_500 * PRICE).contains(&terms_.bondWei), "{}", terms_.bondWei);
+        assert!(strength.is_enough);
+        // With a tenth of it all of it is locked, and the rate rises about tenfold.
+        let (terms_, strength) = terms(&job, &risk(100 * PRICE), 340 * PRICE).unwrap();
+        assert_eq!(terms_.bondWei, 340 * PRICE);
+        assert!((150_000..350_000).contains(&terms_.ratePpm), "{}", terms_.ratePpm);
+        assert!(strength.is_enough);
+        // Three checkers of whom a third colludes miss one of 27: so much more than what can be lost cannot be at risk.
+        let unfit = terms(&job, &risk(1_000_000 * PRICE), 340 * PRICE).unwrap_err();
+        assert!(matches!(unfit, Unfit::Risk { .. }) && unfit.to_string().contains("--value-at-risk"), "{unfit}");
+        // Nobody said what is at risk: a window of one unit in probation is ordered, and its weakness is said.
+        let (_, strength) = terms(&spec(Class::Exact, 1, 1), &options(), 0).unwrap();
+        assert!(!strength.is_enough);
+    }
+
+    #[test]
+    fn a_unit_of_several_segments_is_checked_in_one_and_paid_for_one() {
+        let (terms_, _) = terms(&spec(Class::Tolerance, 10, 8), &options(), 1_000 * PRICE).unwrap();
+        assert_eq!((terms_.segments, terms_.feePpm, terms_.abilities), (8, 250_000, 4));
+        let (terms_, _) = terms(&spec(Class::Exact, 10, 2), &options(), 1_000 * PRICE).unwrap();
+        assert_eq!(terms_.feePpm, 500_000);
+    }
+
+    #[test]
+    fn named_checkers_make_it_private_and_a_fifth_is_refused() {
+        let named = |count| AuditOptions {
+            private: true,
+            audit: false,
+            name_checker: (1..=count).map(Address::repeat_byte).collect(),
+            ..options()
+        };
+        assert!(named(1).is_wanted() && !AuditOptions { private: true, audit: false, ..options() }.is_wanted());
+        let job = spec(Class::Exact, 10, 1);
+        let (terms_, strength) = terms(&job, &named(2), 1_000 * PRICE).unwrap();
+        assert_eq!((terms_.checkers, terms_.bondWei, terms_.ratePpm), (2, 0, 1_000_000));
+        let words = [Address::repeat_byte(1).into_word().0, Address::repeat_byte(2).into_word().0].concat();
+        assert_eq!(terms_.named, keccak256(words));
+        assert!(!strength.is_enough);
+        assert_eq!(terms(&job, &named(5), 0).unwrap_err(), Unfit::Names(5));
+        assert!(terms(&job, &named(4), 0).is_ok());
+    }
+
+    #[test]
+    fn shares_are_said_exactly() {
+        let table = [(30_000, "3 %"), (19_800, "1.98 %"), (1_000_000, "100 %"), (1, "0.0001 %"), (0, "0 %")];
+        table.into_iter().for_each(|(ppm, words)| assert_eq!(percent(ppm), words));
+    }
+}

@@ -1,0 +1,342 @@
+//! Orders that other people's machines check, as their customer sees them: terms and price, the window, accusations, convictions, the
+//! certificate, and every wei. Where a test needs a checker, it plays it itself, through the contracts.
+
+use crate::{
+    market::{SMALL, job, order},
+    network::{Network, number, wait_until},
+    parties::{MARKET, PRICE, Provider, account, balance, fees, text, verify, wei},
+};
+use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
+use alloy_eips::eip2718::Encodable2718 as _;
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, keccak256};
+use alloy_signer::SignerSync as _;
+use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
+use alloy_sol_types::SolCall;
+use keystead_contracts::bindings::audit::{Audit, IAuditTypes};
+use serde_json::{Value, json};
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Child, Command},
+    thread,
+    time::{Duration, Instant},
+};
+
+const AUDIT: &str = "0x4b53540000000000000000000000000000000005";
+/// How long a window may take here; its own times add up to less than a minute.
+const WINDOW_MAX: Duration = Duration::from_secs(240);
+/// Windows as short as the contract takes them.
+const SHORT: [&str; 4] = ["--checker-seconds", "10", "--reveal-seconds", "10"];
+
+/// Sends a call from a test account and waits until it is in a block; whether it succeeded.
+fn send<C: SolCall>(network: &Network, from: usize, to: &str, call: &C) -> bool {
+    let phrase = "test test test test test test test test test test test junk";
+    let account = MnemonicBuilder::<English>::default().phrase(phrase).index(u32::try_from(from).unwrap()).unwrap();
+    let signer: PrivateKeySigner = account.build().unwrap();
+    let transaction = TxEip1559 {
+        chain_id: number(&network.call(0, "eth_chainId", json!([]))),
+        nonce: number(&network.call(0, "eth_getTransactionCount", json!([signer.address(), "latest"]))),
+        gas_limit: 2_000_000,
+        max_fee_per_gas: 2 * wei(&network.call(0, "eth_gasPrice", json!([]))),
+        to: TxKind::Call(to.parse().unwrap()),
+        input: call.abi_encode().into(),
+        ..TxEip1559::default()
+    };
+    let signature = signer.sign_hash_sync(&transaction.signature_hash()).unwrap();
+    let raw = Bytes::from(TxEnvelope::Eip1559(transaction.into_signed(signature)).encoded_2718());
+    let hash = network.call(0, "eth_sendRawTransaction", json!([raw]));
+    let status = wait_until("the receipt", || {
+        let receipt = network.call(0, "eth_getTransactionReceipt", json!([hash]));
+        receipt["status"].as_str().map(str::to_owned)
+    });
+    status == "0x1"
+}
+
+fn read<C: SolCall>(network: &Network, call: &C) -> C::Return {
+    let request = json!({"to": AUDIT, "data": hex::encode_prefixed(call.abi_encode())});
+    let answer = network.call(0, "eth_call", json!([request, "latest"]));
+    C::abi_decode_returns(&hex::decode(answer.as_str().unwrap()).unwrap()).unwrap()
+}
+
+fn window_of(network: &Network, id: B256) -> IAuditTypes::Window {
+    read(network, &Audit::windowOfCall { windowId: id })
+}
+
+fn window_id(order: u64) -> B256 {
+    let market = MARKET.parse::<Address>().unwrap();
+    let number = B256::from(U256::from(order));
+    keccak256([b"keystead/window/v1".as_slice(), market.as_slice(), number.as_slice(), &[0; 8]].concat())
+}
+
+/// A customer in the background, killed with the test.
+struct Customer {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Customer {
+    fn start(network: &Network, out: &Path, more: &[&str]) -> Self {
+        let log = network.directory.join(format!("{}.txt", out.file_name().unwrap().display()));
+        let file = File::options().create(true).append(true).open(&log).unwrap();
+        let mut command = order(network, SMALL, out);
+        let child = command.args(SHORT).args(more).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        Self { child, log }
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits longer than others do: a window has its times.
+    fn wait_for(&mut self, words: &str) {
+        let start = Instant::now();
+        while !self.text().contains(words) {
+            assert!(!self.has_ended() && start.elapsed() < WINDOW_MAX, "no {words:?} in: {}", self.text());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end(&mut self) -> (Option<i32>, String) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status.code(), self.text());
+            }
+            assert!(start.elapsed() < WINDOW_MAX, "the customer does not end: {}", self.text());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Customer {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("-- a customer said\n{}", self.text());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stored(out: &Path, pointer: &str) -> bool {
+    let text = fs::read_to_string(out.join("order.json")).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).is_ok_and(|state| state.pointer(pointer).is_some_and(|value| !value.is_null()))
+}
+
+fn units(job: &Value) -> u128 {
+    u128::from(job["spec"]["unitCount"].as_u64().unwrap())
+}
+
+/// Nobody has a seat on this network: so every unit is drawn and none is checked, and every line says so.
+#[test]
+fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_slow() {
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = [balance(&network, account(2)), balance(&network, account(1))];
+    let out = network.directory.join("result");
+    let output = order(&network, SMALL, &out).args(SHORT).arg("--audit").output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    provider.wait_for("order paid");
+    for words in [
+        "Audit: every unit by 1 checker drawn by lot",
+        "Deposit for checks: ",
+        "All in: ",
+        "No bond stands behind it (probation)",
+        "Gas to place it: at most",
+        "without a checker so far",
+        "is audited",
+        "audit    UNVERIFIED: ",
+        "came back from the audit",
+    ] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let job = job(&out);
+    assert_eq!((&job["status"], &job["assurance"]), (&"audited".into(), &"unverified".into()), "{job}");
+    assert_eq!((&job["audit"]["verified"], &job["audit"]["drawn"]), (&0.into(), &job["spec"]["unitCount"]), "{job}");
+    // The deposit: one and a half checks for each unit, and ten, at the price of a unit; all of it came back.
+    let deposit = ((3 * units(&job)).div_ceil(2) + 10) * PRICE;
+    assert_eq!(job["audit"]["depositWei"], deposit.to_string());
+    let escrow = PRICE * units(&job);
+    assert_eq!(before[0] - balance(&network, account(2)), escrow + fees(&network, account(2), since), "{said}");
+    assert_eq!(balance(&network, account(1)), before[1] + escrow - fees(&network, account(1), since));
+    assert_eq!((balance(&network, MARKET), balance(&network, AUDIT)), (0, 0), "every wei left both contracts");
+    let proved = verify(&network, &out);
+    let proof = text(&proved);
+    assert_eq!(proved.status.code(), Some(0), "{proof}");
+    for words in [
+        "order 1 of the market is audited",
+        "means: class exact",
+        "means: UNVERIFIED: ",
+        "nobody found one right",
+        "no bond of the provider stood behind it",
+        "the customer says: it ran ",
+        "all of them are right",
+        "are paid: final in block",
+    ] {
+        assert!(proof.contains(words), "no {words:?} in: {proof}");
+    }
+}
+
+/// The provider's state is as it is; the customer finds the wrong unit by its own sample, and accuses it before the window closes.
+#[test]
+fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_slow() {
+    let network = Network::start(4);
+    let folder = network.directory.join("provider");
+    let _provider = Provider::start_as(&network, &folder, 1, &["--fault-seed", "7"]);
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let mut customer = Customer::start(&network, &out, &["--audit", "--sample-rate", "100"]);
+    customer.wait_for("accusing it, with a bond of");
+    let id = window_id(1);
+    let unit = wait_until("the accusation is on the chain", || {
+        (0..window_of(&network, id).units).find(|unit| {
+            let case = read(&network, &Audit::caseOfCall { windowId: id, unit: *unit });
+            case.party == account(2).parse::<Address>().unwrap()
+        })
+    });
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains(&format!("unit {unit} wrong")) && said.contains("it is not kept"), "{said}");
+    assert!(!out.join("alignments.tsv").exists(), "a wrong result is not kept as if it were one");
+    // Nobody has a seat, so there are no referees and no ruling: the unit is paid, and the bond comes back.
+    let job = job(&out);
+    assert_eq!((&job["status"], &job["check"]["verdict"]), (&"audited".into(), &"rejected".into()), "{job}");
+    let spent = before - balance(&network, account(2));
+    assert_eq!(spent, PRICE * units(&job) + fees(&network, account(2), since), "{said}");
+    assert_eq!((balance(&network, MARKET), balance(&network, AUDIT)), (0, 0));
+    let proof = text(&verify(&network, &out));
+    assert!(proof.contains("the customer says: ") && proof.contains("the result is wrong"), "{proof}");
+}
+
+/// A checker that the customer named commits to a check; the provider is gone, so it never opens the unit. Who may hide when drawn is never
+/// caught: so it is convicted, and the job goes to the next provider.
+#[test]
+fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_gets_the_job_slow() {
+    let network = Network::start(4);
+    let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
+    let (mut hiding, _working) = (start("hiding", 1), start("working", 3));
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let mut customer = Customer::start(&network, &out, &["--private", "--name-checker", account(5)]);
+    customer.wait_for("Order 1 placed");
+    let id = window_id(1);
+    let delivered = wait_until("the window is drawn", || {
+        let window = window_of(&network, id);
+        let round = read(&network, &Audit::roundOfCall { windowId: id, unit: 0, round: 0 });
+        (window.status == 1 && stored(&out, "/attempt/checked") && !round.drawnAt.is_zero()).then_some(window)
+    });
+    hiding.kill();
+    let named = vec![account(5).parse::<Address>().unwrap()];
+    let key = IAuditTypes::Key { windowId: id, unit: 0, round: 0, slot: 0 };
+    let call = Audit::commitCheckCall { key, hash: keccak256("a check"), named };
+    assert!(send(&network, 5, AUDIT, &call), "the named checker is on duty: {}", delivered.units);
+
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Order 1 is convicted: the audit found a unit wrong"), "{said}");
+    assert!(said.contains("ordering from another provider (2 of at most 3)"), "{said}");
+    assert!(said.contains("audit    UNVERIFIED (private): the checker that you named found 0 of"), "{said}");
+    let job = job(&out);
+    assert_eq!((&job["status"], &job["failed"][0]["status"]), (&"audited".into(), &"convicted".into()), "{job}");
+    assert_eq!((&job["assurance"], &job["order"]), (&"unverified".into(), &"2".into()));
+    // Of the first order the whole price came back, and the deposit without the fee of the one check.
+    let spent = before - balance(&network, account(2));
+    assert_eq!(spent, PRICE * units(&job) + PRICE + fees(&network, account(2), since), "{said}");
+    assert_eq!(balance(&network, MARKET), 0);
+    let proof = text(&verify(&network, &out));
+    assert!(proof.contains("UNVERIFIED (private)"), "{proof}");
+}
+
+/// A moment on the way of an audited order, as its folder or its words show it.
+type Moment = (&'static str, fn(&Path, &str) -> bool);
+
+#[test]
+fn a_customer_killed_at_each_step_of_an_audited_order_pays_once_and_gets_its_deposit_back_slow() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let moments: [Moment; 6] = [
+        ("the transaction is stored", |out, _| stored(out, "/attempt/transaction")),
+        ("the order has its number", |out, _| stored(out, "/attempt/order")),
+        ("the check is done", |out, _| stored(out, "/attempt/checked")),
+        ("it waits for the window", |_, said| said.contains("without a checker so far")),
+        ("the order is over", |out, _| out.join("job.json").exists()),
+        ("the files are handed over", |out, _| out.join("alignments.tsv").exists()),
+    ];
+    let mut hit = Vec::new();
+    for (name, has_come) in moments {
+        let mut customer = Customer::start(&network, &out, &["--audit"]);
+        let start = Instant::now();
+        while !has_come(&out, &customer.text()) && !customer.has_ended() {
+            assert!(start.elapsed() < WINDOW_MAX, "waited in vain: {name}: {}", customer.text());
+            thread::sleep(Duration::from_millis(1));
+        }
+        if customer.has_ended() {
+            break;
+        }
+        customer.kill();
+        hit.push(name);
+    }
+    println!("killed when: {hit:?}");
+    assert!(hit.len() >= 4, "too few moments were met: {hit:?}");
+    if out.join("order.json").exists() {
+        let (code, said) = Customer::start(&network, &out, &["--audit"]).end();
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let job = job(&out);
+    assert_eq!((&job["status"], &job["order"]), (&"audited".into(), &"1".into()));
+    assert_eq!(number(&network.call(0, "eth_getStorageAt", json!([MARKET, "0x0", "latest"]))), 1, "one order");
+    let spent = before - balance(&network, account(2));
+    assert_eq!(spent, PRICE * units(&job) + fees(&network, account(2), since));
+    assert_eq!((balance(&network, MARKET), balance(&network, AUDIT)), (0, 0));
+    assert!(verify(&network, &out).status.success());
+}
+
+#[test]
+fn what_cannot_be_audited_is_refused_before_any_money_moves() {
+    let network = Network::start(4);
+    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let before = balance(&network, account(2));
+    let out = network.directory.join("result");
+    let fails = |more: &[&str], code: i32, words: &[&str]| {
+        let output = order(&network, SMALL, &out).args(more).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        words.iter().for_each(|word| assert!(said.contains(word), "no {word:?} in: {said}"));
+    };
+    // No bond is there that could be lost.
+    let risk = ["--value-at-risk", "1000000000000000000"];
+    fails(&risk, 1, &["1 KST at risk", "--value-at-risk", "0 KST that is free"]);
+    fails(&["--audit", "--private"], 2, &["cannot be used with"]);
+    fails(&["--audit", "--max-price", &(PRICE * 30).to_string()], 1, &["as a deposit for checks", "--max-price"]);
+    let mut many = vec!["--private"];
+    (3..8).for_each(|number| many.extend(["--name-checker", account(number)]));
+    fails(&many, 1, &["at most 4 checkers"]);
+    let tolerance = ["nbody", "--set", "members=4", "--set", "members-per-unit=1", "--set", "steps=6000", "--audit"];
+    let output = Command::new(crate::network::KEYSTEAD)
+        .arg("run")
+        .args(tolerance)
+        .args(["--dev-account", "2", "--rpc", &network.url(0), "--out"])
+        .arg(&out)
+        .output()
+        .unwrap();
+    let said = text(&output);
+    assert!(said.contains("an audit of class tolerance needs a bond of"), "{said}");
+    assert_eq!(balance(&network, account(2)), before);
+    assert!(!out.exists());
+}

@@ -182,7 +182,7 @@ mod tests {
 
     fn nearest(memory_bytes: u64, binding_bytes_max: u64, wanted: u64) -> (u32, u32) {
         let shape = Bounds { memory_bytes, binding_bytes_max }.nearest(wanted).unwrap();
-        assert!(shape.memory_bytes() >= memory_bytes - memory_bytes / 5, "{shape:?}");
+        assert!(shape.memory_bytes() >= memory_bytes.saturating_sub(memory_bytes / 5), "{shape:?}");
         (shape.side(), shape.links())
     }
 

@@ -2,12 +2,14 @@
 
 mod bench;
 mod map;
+mod bond;
 mod market;
 mod proof;
 mod recipe;
 
 pub(crate) use self::map::Map;
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
+pub(crate) use bond::{Bond, BondCall};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
 pub(crate) use proof::{Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
@@ -504,64 +506,6 @@ pub(crate) enum ServiceSystem {
     Launchd,
     /// A task that starts when this account logs in (Windows).
     Windows,
-}
-
-/// Options of `keystead bond`.
-#[derive(Args, Debug)]
-pub(crate) struct Bond {
-    /// Folder of the provider (`keystead provide --dir`): its wallet, and what its machine can do.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
-    /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8545")]
-    pub(crate) rpc: String,
-    #[command(flatten)]
-    pub(crate) wallet: WalletOptions,
-    #[command(subcommand)]
-    pub(crate) call: BondCall,
-}
-
-/// What to do with a bond. Amounts are in KST, such as `250` or `0.5`.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BondCall {
-    /// Print it.
-    Show,
-    /// Deposit KST of the wallet. It is free to be locked behind audited orders, or to be seated.
-    Deposit {
-        /// How much, in KST.
-        #[arg(value_name = "KST", value_parser = parse_kst)]
-        amount: keystead_types::U256,
-    },
-    /// Turn 100 KST of free bond a seat into seats. Each is a chance to be drawn as a checker, from the next epoch (256 blocks) on;
-    /// `keystead provide` checks and earns the fees. A check that was begun and not finished costs 10 KST, a wrong one 100 KST.
-    Seat {
-        /// How many.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
-        count: u32,
-        /// State another hardware class than that of the self-test.
-        #[arg(long, value_name = "CLASS", hide = true)]
-        hardware: Option<u16>,
-    },
-    /// Give seats up from the next epoch on. Their bond can be taken after 14 days.
-    Unseat {
-        /// How many.
-        #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
-        count: u32,
-    },
-    /// Ask free bond back. It can be taken after 14 days; a second request starts the time anew.
-    Leave {
-        /// How much, in KST.
-        #[arg(value_name = "KST", value_parser = parse_kst)]
-        amount: keystead_types::U256,
-    },
-    /// Take what has waited 14 days into the wallet.
-    Withdraw,
-}
-
-fn parse_kst(text: &str) -> Result<keystead_types::U256, String> {
-    let wrong = || format!("{text} is no amount of KST, such as 250 or 0.5");
-    let amount = alloy_primitives::utils::parse_ether(text).map_err(|_| wrong())?;
-    if amount.is_zero() || text.starts_with('-') { Err(wrong()) } else { Ok(amount) }
 }
 
 /// Whether a provider's work may run.

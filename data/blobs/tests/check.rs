@@ -60,7 +60,9 @@ async fn ends(offered: &[&[u8]], kept: &[&[u8]]) -> Ends {
     let source = Endpoint::bind(Config::loopback()).await.unwrap();
     let checker = Endpoint::bind(Config::loopback()).await.unwrap();
     let store = memory();
-    kept.iter().for_each(|bytes| drop(store.put(bytes).unwrap()));
+    for bytes in kept {
+        store.put(bytes).unwrap();
+    }
     let heard = Arc::new(Mutex::new(Vec::new()));
     let offered = offered.iter().map(|bytes| Hash::of(bytes)).collect();
     let authorise = Source { checker: checker.id(), offered, heard: Arc::clone(&heard) };

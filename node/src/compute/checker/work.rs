@@ -295,6 +295,7 @@ impl Errand<'_> {
                     ended = self.attempt(&job, input, &stop) => Some(ended),
                     // Dropping the attempt kills its worker.
                     () = book.owner.until_forbidden(runtime) => None,
+                    never = book.owner.pace_check(runtime, &stop) => match never {},
                 };
                 book.owner.checker(None);
                 if let Some(ended) = ended {

@@ -128,12 +128,21 @@ impl Owner {
 
     /// Keeps the worker to its share of processors and of time, as long as it is awaited: it stands still for a part of each second.
     pub(super) async fn pace(&self, runtime: Runtime, stop: &Stop) -> Infallible {
+        self.pace_of(0, runtime, stop).await
+    }
+
+    /// As [`Self::pace`], for the worker of a check.
+    pub(crate) async fn pace_check(&self, runtime: Runtime, stop: &Stop) -> Infallible {
+        self.pace_of(1, runtime, stop).await
+    }
+
+    async fn pace_of(&self, place: usize, runtime: Runtime, stop: &Stop) -> Infallible {
         let mut decisions = self.decisions.clone();
         let mut pace = Pace { stop, frozen: None };
         let begin = Instant::now();
         let mut confined = None;
         loop {
-            let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).first().copied();
+            let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied().flatten();
             let threads = match decisions.borrow_and_update().cpu {
                 Cpu::Run { threads, .. } => Some(threads),
                 Cpu::Pause => None,

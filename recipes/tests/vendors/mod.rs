@@ -155,7 +155,7 @@ fn admitted(source: &str) -> Kernel {
     Kernel::admit(source.as_bytes(), Profile::Float).unwrap()
 }
 
-fn source(side: &dyn CustomerSide) -> &'static str {
+fn source(side: &dyn CustomerSide) -> &str {
     core::str::from_utf8(side.program()).unwrap()
 }
 

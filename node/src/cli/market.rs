@@ -12,9 +12,6 @@ pub(crate) struct Claims {
     /// Price of a million operations that a job allows a unit, in wei. A unit costs the higher of this and --price (specs/0010).
     #[arg(long, value_name = "WEI", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=MOP_MAX))]
     pub(crate) price_per_mop: u64,
-    /// Also state a price in an ERC-20 token, in its smallest units: of one unit, and if you like of a million operations. May be repeated.
-    #[arg(long, value_name = "TOKEN=UNIT[,MOP]", value_parser = parse_token_price)]
-    pub(crate) accept: Vec<TokenPrice>,
     /// Country where this machine stands, two capital letters of ISO 3166-1; nobody checks it [default: not said].
     #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true)]
     pub(crate) country: String,
@@ -34,30 +31,6 @@ pub(crate) struct Claims {
 
 /// Highest price of a million operations: that of a capability record.
 const MOP_MAX: u64 = keystead_market::record::claimed::PRICE_PER_MOP_MAX;
-
-/// A price in a token.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TokenPrice {
-    /// The token's contract.
-    pub(crate) token: Address,
-    /// Of one unit, smallest units.
-    pub(crate) per_unit: U256,
-    /// Of a million operations, smallest units.
-    pub(crate) per_mop: u64,
-}
-
-fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
-    let wrong = || {
-        "write TOKEN=UNIT or TOKEN=UNIT,MOP: the token's address, and whole numbers of its smallest units".to_owned()
-    };
-    let (token, prices) = text.split_once('=').ok_or_else(wrong)?;
-    let (per_unit, per_mop) = prices.split_once(',').unwrap_or((prices, "0"));
-    Ok(TokenPrice {
-        token: token.parse().map_err(|_| wrong())?,
-        per_unit: per_unit.parse().map_err(|_| wrong())?,
-        per_mop: per_mop.parse().ok().filter(|price| *price <= MOP_MAX).ok_or_else(wrong)?,
-    })
-}
 
 /// What a customer asks of a provider, and what waiting is worth.
 #[derive(Args, Clone, Debug)]

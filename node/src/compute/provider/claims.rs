@@ -10,14 +10,13 @@
 use super::self_test::Capability;
 use crate::cli::Provide;
 use alloy_primitives::U256;
-use eyre::{Result, bail};
 use keystead_job::{Class, Runtime};
 use keystead_market::{
     Currency,
     record::{
         Adapter, Claimed,
         claimed::{
-            Device, Energy, GpuKind, NAME_BYTES_MAX, PRICES_MAX, Place, Price, Processor, RuntimeClaim, SOFTWARE_NAMES,
+            Device, Energy, GpuKind, NAME_BYTES_MAX, Place, Price, Processor, RuntimeClaim, SOFTWARE_NAMES,
             SoftwareKind, Speed,
         },
         sets::{EnergyMethod, Isa, Kernel, Layer, Set, Tier},
@@ -25,6 +24,7 @@ use keystead_market::{
 };
 use keystead_owner::probe::{Machine, graphics::Card};
 use keystead_runner::{DeviceKind, Layer as Obtained, SelfTest, Work};
+use std::collections::BTreeSet;
 
 /// Units at once: one job has the machine, and its units run one after the other.
 pub(super) const LANES: u16 = 1;
@@ -35,10 +35,7 @@ const MIB: u64 = 1 << 20;
 const ENGINE_WORDS: usize = 3;
 
 /// All claims. The record's own check comes after it.
-///
-/// # Errors
-/// Too many currencies for one record.
-pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machine, cores: u16) -> Result<Claimed> {
+pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machine, cores: u16) -> Claimed {
     let adapters: Vec<Adapter> =
         capability.test(Runtime::Wgsl1).and_then(|test| adapter(test, capability, machine)).into_iter().collect();
     let mut runtimes: Vec<RuntimeClaim> = capability.tests.iter().map(runtime).collect();
@@ -51,8 +48,8 @@ pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machi
         power_mw: 0,
         speeds: speeds(capability, |work| work == Work::Wasm),
     };
-    let prices = prices(options, &processor, &adapters)?;
-    Ok(Claimed {
+    let prices = prices(options, &processor, &adapters);
+    Claimed {
         runtimes,
         classes: Set::of(&[Class::Exact, Class::SelfChecking, Class::Tolerance]),
         processor,
@@ -68,7 +65,7 @@ pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machi
         isolation: isolation(&capability.tests),
         prices,
         energy: Energy { method: energy(machine), carbon_g_per_kwh: 0, source: String::new(), year: 0 },
-    })
+    }
 }
 
 fn runtime(test: &SelfTest) -> RuntimeClaim {
@@ -155,29 +152,18 @@ fn is_card(card: &Card, vendor: u32, device: u32) -> bool {
     card.ids.value().is_some_and(|ids| ids.eq_ignore_ascii_case(&format!("{vendor:#06x}:{device:#06x}")))
 }
 
-/// A price for every kind of work that some device has a speed for: in KST, then in each token.
-fn prices(options: &Provide, processor: &Processor, adapters: &[Adapter]) -> Result<Vec<Price>> {
+/// A price in KST for every kind of work that some device has a speed for. No token is listed: this program takes orders in KST only (specs/0004 §4, 9).
+fn prices(options: &Provide, processor: &Processor, adapters: &[Adapter]) -> Vec<Price> {
     let all = adapters.iter().flat_map(|adapter| &adapter.device().speeds).chain(&processor.speeds);
-    let kernels: std::collections::BTreeSet<Kernel> = all.map(|speed| speed.kernel).collect();
-    let own = (Currency::KST, U256::from(options.price), options.claims.price_per_mop);
-    let tokens =
-        options.claims.accept.iter().map(|price| (Currency::token(price.token), price.per_unit, price.per_mop));
-    let mut prices = Vec::new();
-    for (currency, per_unit_min, per_mop) in std::iter::once(own).chain(tokens) {
-        let of = |kernel: &Kernel| Price { tier: Tier::Standard, currency, kernel: *kernel, per_mop, per_unit_min };
-        prices.extend(kernels.iter().map(of));
-    }
-    prices.sort_by_key(|price| (price.tier, price.currency, price.kernel));
-    if prices.windows(2).any(|pair| matches!(pair, [a, b] if (a.currency, a.kernel) == (b.currency, b.kernel))) {
-        bail!("--accept names a token twice, or the zero address, which stands for KST");
-    }
-    if prices.len() > PRICES_MAX {
-        bail!(
-            "too many tokens: a record has at most {PRICES_MAX} prices, and each currency takes {}: give --accept less often",
-            kernels.len()
-        );
-    }
-    Ok(prices)
+    let kernels: BTreeSet<Kernel> = all.map(|speed| speed.kernel).collect();
+    let of = |kernel| Price {
+        tier: Tier::Standard,
+        currency: Currency::KST,
+        kernel,
+        per_mop: options.claims.price_per_mop,
+        per_unit_min: U256::from(options.price),
+    };
+    kernels.into_iter().map(of).collect()
 }
 
 /// Layers that the workers of every runtime have.

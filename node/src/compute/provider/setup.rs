@@ -152,7 +152,7 @@ async fn offering(options: &Provide, market: Market, endpoint: &Endpoint, capabi
     let reached = Reached { node: endpoint.id(), address: address.to_string() };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    let claimed = claims(options, capability, &Machine::read(&Root::new("/")), cores)?;
+    let claimed = claims(options, capability, &Machine::read(&Root::new("/")), cores);
     Offering::open(market, &options.dir, reached, options.price, claimed).await
 }
 

@@ -1,8 +1,8 @@
 //! What a person can type.
 
 mod bench;
-mod map;
 mod bond;
+mod map;
 mod market;
 mod proof;
 mod recipe;

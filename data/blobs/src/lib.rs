@@ -41,8 +41,8 @@ pub use error::{SessionError, Unavailable, Violation};
 pub use hash::Hash;
 pub use inquiry::{Availability, INQUIRY_ALPN, Inform, Inquiries, Inquiry, QUESTIONS_MAX, RECORD_BYTES_MAX, State};
 pub use limits::{
-    ALPN, ANSWER_BYTES_MAX, BEFORE_BYTES_MAX, CHECK_ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits, MESSAGE_BYTES_MAX, QUESTION_ALPN,
-    REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX, WINDOW_BYTES,
+    ALPN, ANSWER_BYTES_MAX, BEFORE_BYTES_MAX, CHECK_ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits,
+    MESSAGE_BYTES_MAX, QUESTION_ALPN, REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX, WINDOW_BYTES,
 };
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
 pub use provider::{Acceptor, Authorise, Ended, Guest, Handler, Job, Server, serve, serve_with};

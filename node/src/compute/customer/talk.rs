@@ -265,14 +265,14 @@ impl Line {
     }
 }
 
-/// The provider may fetch exactly these: program, common input, list of units, units.
+/// The provider may fetch exactly these: program, checker program if there is one, common input, list of units, units.
 fn offered(prepared: &Prepared) -> Result<Inputs> {
     let store = MemoryStore::new(Capacity::default());
     let names: Vec<Hash> = prepared.unit_names.iter().copied().map(Hash::from).collect();
     let list = hash::encode_list(&names);
     let mut hashes = BTreeSet::new();
     let shared = [prepared.side.program(), prepared.common.as_slice(), list.as_slice()];
-    for bytes in shared.into_iter().chain(prepared.units.iter().map(Vec::as_slice)) {
+    for bytes in shared.into_iter().chain(prepared.side.checker()).chain(prepared.units.iter().map(Vec::as_slice)) {
         hashes.insert(store.put(bytes).wrap_err("the inputs are too large")?);
     }
     Ok(Inputs { store: Arc::new(store), hashes: hashes.into_iter().collect() })

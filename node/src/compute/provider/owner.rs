@@ -38,8 +38,8 @@ use tokio::sync::watch as channel;
 /// The owner's preferences, in the provider's folder.
 pub(super) const PREFERENCES_FILE: &str = "owner.toml";
 const STATUS_FILE: &str = "owner-status.json";
-/// Processes of ours that are remembered at once.
-const WORKERS_MAX: usize = 64;
+/// Processes of proofs that are remembered at once.
+const PROOFS_MAX: usize = 64;
 /// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
 const JITTER_MS_MAX: u64 = 20_000;
 
@@ -47,8 +47,7 @@ const JITTER_MS_MAX: u64 = 20_000;
 #[derive(Debug)]
 pub(crate) struct Owner {
     decisions: channel::Receiver<Decision>,
-    /// Of an order, and of a check.
-    workers: Arc<Mutex<[Option<u32>; 2]>>,
+    workers: Arc<Mutex<Workers>>,
     /// The machine is dedicated to this work: nothing is lowered.
     dedicated: Arc<AtomicBool>,
     /// Whether jobs of `wgsl/1` run on a graphics card, not on the processor.
@@ -67,12 +66,13 @@ impl Owner {
             // A full disk, for one: the defaults hold without the file.
             tracing::warn!(error = format!("{error:#}"), "cannot write the owner's preferences, the defaults hold");
         }
-        let workers: Arc<Mutex<[Option<u32>; 2]>> = Arc::default();
+        let workers: Arc<Mutex<Workers>> = Arc::default();
         let dedicated = Arc::new(AtomicBool::new(false));
         let own = Arc::clone(&workers);
         let facts = move || {
-            let workers = *own.lock().unwrap_or_else(PoisonError::into_inner);
-            let own_processes = workers.into_iter().flatten().chain([process::id()]).collect();
+            let workers = own.lock().unwrap_or_else(PoisonError::into_inner);
+            let own_processes = workers.all().chain([process::id()]).collect();
+            drop(workers);
             Facts { own_processes, ..Facts::default() }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
@@ -128,21 +128,21 @@ impl Owner {
 
     /// Keeps the worker to its share of processors and of time, as long as it is awaited: it stands still for a part of each second.
     pub(super) async fn pace(&self, runtime: Runtime, stop: &Stop) -> Infallible {
-        self.pace_of(0, runtime, stop).await
+        self.pace_of(|workers| workers.order, runtime, stop).await
     }
 
     /// As [`Self::pace`], for the worker of a check.
     pub(crate) async fn pace_check(&self, runtime: Runtime, stop: &Stop) -> Infallible {
-        self.pace_of(1, runtime, stop).await
+        self.pace_of(|workers| workers.check, runtime, stop).await
     }
 
-    async fn pace_of(&self, place: usize, runtime: Runtime, stop: &Stop) -> Infallible {
+    async fn pace_of(&self, which: fn(&Workers) -> Option<u32>, runtime: Runtime, stop: &Stop) -> Infallible {
         let mut decisions = self.decisions.clone();
         let mut pace = Pace { stop, frozen: None };
         let begin = Instant::now();
         let mut confined = None;
         loop {
-            let worker = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get(place).copied().flatten();
+            let worker = which(&self.workers.lock().unwrap_or_else(PoisonError::into_inner));
             let threads = match decisions.borrow_and_update().cpu {
                 Cpu::Run { threads, .. } => Some(threads),
                 Cpu::Pause => None,
@@ -180,43 +180,55 @@ impl Owner {
 
     /// Tells apart our own load from other programs', and keeps an order's worker out of the owner's way. `None` when there is none any more.
     pub(super) fn worker(&self, process: Option<u32>) {
-        self.put(0, process);
+        self.put(|workers| &mut workers.order, process);
     }
 
     /// As [`Self::worker`], for the worker of a check.
     pub(crate) fn checker(&self, process: Option<u32>) {
-        self.put(1, process);
+        self.put(|workers| &mut workers.check, process);
     }
 
-    fn put(&self, place: usize, process: Option<u32>) {
-        if let Some(worker) = self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_mut(place) {
-            *worker = process;
-        }
-        if let Some(process) = process
-            && !self.dedicated.load(Ordering::Relaxed)
-        {
-            tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
-        }
-    }
-}
-
-impl Owner {
-    fn also(workers: &Mutex<Vec<u32>>, dedicated: &AtomicBool, process: u32) {
-        let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of earlier proofs are gone; a few numbers too many do no harm.
-        if workers.len() >= WORKERS_MAX {
-            workers.clear();
-        }
-        workers.push(process);
-        if !dedicated.load(Ordering::Relaxed) {
-            tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
+    fn put(&self, place: fn(&mut Workers) -> &mut Option<u32>, process: Option<u32>) {
+        *place(&mut self.workers.lock().unwrap_or_else(PoisonError::into_inner)) = process;
+        if let Some(process) = process {
+            lower(&self.dedicated, process);
         }
     }
 
     /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
     pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let (workers, dedicated) = (Arc::clone(&self.workers), Arc::clone(&self.dedicated));
-        Arc::new(move |process| Self::also(&workers, &dedicated, process))
+        Arc::new(move |process| {
+            let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
+            // Those of earlier proofs are gone; a few numbers too many do no harm.
+            if workers.proofs.len() >= PROOFS_MAX {
+                workers.proofs.clear();
+            }
+            workers.proofs.push(process);
+            drop(workers);
+            lower(&dedicated, process);
+        })
+    }
+}
+
+/// Processes of ours, so that they do not count as another program's load.
+#[derive(Debug, Default)]
+struct Workers {
+    order: Option<u32>,
+    check: Option<u32>,
+    proofs: Vec<u32>,
+}
+
+impl Workers {
+    fn all(&self) -> impl Iterator<Item = u32> {
+        self.order.into_iter().chain(self.check).chain(self.proofs.iter().copied())
+    }
+}
+
+/// Keeps a worker out of the owner's way, unless the machine is dedicated to it.
+fn lower(dedicated: &AtomicBool, process: u32) {
+    if !dedicated.load(Ordering::Relaxed) {
+        tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
     }
 }
 

@@ -33,8 +33,7 @@ use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits,
-    Questions, SecretKey, serve_with,
-    stream::acceptor,
+    Questions, SecretKey, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};

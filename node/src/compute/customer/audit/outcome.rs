@@ -172,6 +172,7 @@ mod tests {
             escrow_wei: U256::from(100),
             paid_units: 9,
             is_stopped: false,
+            audited: mode != Mode::Own,
             token: None,
         }
     }

@@ -291,7 +291,7 @@ mod tests {
             extended: false,
             committed,
             revealed: 0,
-            appealed: false,
+            appealed: 0,
             appealBy: U40::from(200),
             segment: 0,
             askedAt: U40::ZERO,

@@ -80,7 +80,7 @@ mod tests {
             extended: false,
             committed: 0,
             revealed: 0,
-            appealed: false,
+            appealed: 0,
             appealBy: alloy_primitives::aliases::U40::ZERO,
             segment: 0,
             askedAt: alloy_primitives::aliases::U40::ZERO,

@@ -95,7 +95,7 @@ pub(crate) enum Command {
     /// Exit code 0: the result is right as far as the sample shows, and paid. 1: rejected, refunded, failed or not begun. 2: the
     /// command line is wrong. 3: undecided: the order is not over and the same command goes on with it, or the result could not be
     /// checked on this machine.
-    Run(Run),
+    Run(Box<Run>),
     /// Say what an account earned, paid and still has to get, so that it adds up to the wei.
     Statement(Statement),
     /// Say which providers would take a job, for how much, and why the others would not: for each filter how many fall, and the cheapest change that

@@ -26,7 +26,7 @@ const AUDIT: &str = "0x4b53540000000000000000000000000000000005";
 /// How long a window may take here; its own times add up to less than a minute.
 const WINDOW_MAX: Duration = Duration::from_secs(240);
 /// Windows as short as the contract takes them.
-const SHORT: [&str; 4] = ["--checker-seconds", "10", "--reveal-seconds", "10"];
+const SHORT: [&str; 4] = ["--checker-seconds", "10", "--reveal-seconds", "20"];
 
 /// Sends a call from a test account and waits until it is in a block; whether it succeeded.
 fn send<C: SolCall>(network: &Network, from: usize, to: &str, call: &C) -> bool {

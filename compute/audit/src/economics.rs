@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(one, stakes(1_000_000, 1_000_000, 0).bond_min(WORST).unwrap());
         let hundred = pieces(100, 0).bond_min(WORST).unwrap();
         assert!(hundred < one && hundred > U256::ZERO, "{hundred}");
-        assert!(pieces(100, 1_000_000).bond_min(WORST).unwrap() > one);
+        assert!(pieces(100, 1_000_000).bond_min(WORST).unwrap() > hundred);
         let none = Checking { checkers: 0, ..WORST };
         assert_eq!(pieces(100, 0).bond_min(none), None);
         assert_eq!(pieces(100, 0).rate_min_ppm(none, U256::MAX), None);

@@ -111,7 +111,7 @@ async fn a_stranger_hears_that_it_is_not_on_duty_and_an_endpoint_without_checker
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_credential_of_another_length_is_a_violation() {
-    let Ends { source, checker, heard, .. } = ends(&[], &[]).await;
+    let Ends { source, checker, server: _server, heard, .. } = ends(&[], &[]).await;
     let short = CheckHello { credential: vec![9; 64].into(), ..hello() };
     let refused = soon(CheckSession::open(&checker, &source.address().unwrap(), &short)).await;
     assert!(matches!(refused, Err(SessionError::Unavailable(Unavailable::Accused))), "{refused:?}");

@@ -6,6 +6,8 @@ mod map;
 mod market;
 mod proof;
 mod recipe;
+mod service;
+mod statement;
 
 pub(crate) use self::map::Map;
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
@@ -13,6 +15,8 @@ pub(crate) use bond::{Bond, BondCall};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
 pub(crate) use proof::{Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
+pub(crate) use service::{Service, ServiceSystem};
+pub(crate) use statement::Statement;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::{
@@ -366,25 +370,6 @@ pub(crate) struct Verify {
     pub(crate) json: bool,
 }
 
-/// Options of `keystead statement`.
-#[derive(Args, Debug)]
-pub(crate) struct Statement {
-    /// Whose money.
-    pub(crate) account: keystead_types::Address,
-    /// JSON-RPC address of a node. It is believed: certificates prove single orders.
-    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
-    pub(crate) rpc: String,
-    /// First block [default: the first there is, or a million blocks before the last].
-    #[arg(long, value_name = "BLOCK")]
-    pub(crate) from_block: Option<u64>,
-    /// Last block [default: the newest].
-    #[arg(long, value_name = "BLOCK")]
-    pub(crate) to_block: Option<u64>,
-    /// Print everything as JSON, amounts in wei.
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
 /// Which key pays and is paid.
 #[derive(Args, Debug)]
 pub(crate) struct WalletOptions {
@@ -426,7 +411,7 @@ pub(crate) struct Provide {
     pub(crate) store: u64,
     /// When to prove this machine's hardware to checkers whom the network draws: `auto` before the first order and whenever the network asks, if
     /// there is anybody who could check it; `always`; `never`.
-    #[arg(long, value_name = "WHEN", default_value = "auto", overrides_with = "prove")]
+    #[arg(long, value_name = "WHEN", default_value = "never", overrides_with = "prove")]
     pub(crate) prove: ProveWhen,
     #[command(flatten)]
     pub(crate) proving: Proving,
@@ -470,42 +455,6 @@ pub(crate) struct Provide {
     /// Deliver one wrong unit in every order and lease, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
-}
-
-/// Options of `keystead service`.
-#[derive(Args, Debug)]
-pub(crate) struct Service {
-    /// Who starts it [default: what this system has, for this account].
-    #[arg(long = "for", value_name = "SYSTEM")]
-    pub(crate) system: Option<ServiceSystem>,
-    /// Account that it runs as; for `systemd` only.
-    #[arg(long, value_name = "NAME", default_value = "keystead")]
-    pub(crate) account: String,
-    /// Most memory of the provider and its workers, in MiB; systemd only [default: what `owner.toml` says].
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(256..=16_777_216))]
-    pub(crate) memory: Option<u64>,
-    /// Write the file to its place instead of printing it. A file that is there and differs is kept, unless `--force` is given.
-    #[arg(long)]
-    pub(crate) install: bool,
-    /// Replace a file that differs.
-    #[arg(long, requires = "install")]
-    pub(crate) force: bool,
-    /// What `keystead provide` is started with, for instance `--dir keystead --rpc http://node:8545`.
-    #[arg(last = true, required = true, value_name = "OPTIONS OF PROVIDE")]
-    pub(crate) provide: Vec<String>,
-}
-
-/// What starts a provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum ServiceSystem {
-    /// A unit of this account's systemd: sees the owner's desktop, needs no rights.
-    SystemdUser,
-    /// A unit of the machine's systemd, under an account of its own: for servers.
-    Systemd,
-    /// An agent of this account's launchd (macOS).
-    Launchd,
-    /// A task that starts when this account logs in (Windows).
-    Windows,
 }
 
 /// Whether a provider's work may run.

@@ -164,8 +164,8 @@ fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_
     let job = job(&out);
     assert_eq!((&job["status"], &job["assurance"]), (&"audited".into(), &"unverified".into()), "{job}");
     assert_eq!((&job["audit"]["verified"], &job["audit"]["drawn"]), (&0.into(), &job["spec"]["unitCount"]), "{job}");
-    // The deposit: one and a half checks for each unit, and ten, at the price of a unit; all of it came back.
-    let deposit = ((3 * units(&job)).div_ceil(2) + 10) * PRICE;
+    // The deposit: one and a half checks for each unit, and forty, at the price of a unit; all of it came back.
+    let deposit = ((3 * units(&job)).div_ceil(2) + 40) * PRICE;
     assert_eq!(job["audit"]["depositWei"], deposit.to_string());
     let escrow = PRICE * units(&job);
     assert_eq!(before[0] - balance(&network, account(2)), escrow + fees(&network, account(2), since), "{said}");

@@ -77,7 +77,7 @@ fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
     fs::create_dir_all(&folder).unwrap();
     // Other programs may use the processors as they like.
     let shares = "cpu_time_percent = 40\ncores_percent = 50\nother_load_percent = 100\n";
-    fs::write(folder.join("owner.toml"), format!("[in_use]\n{shares}\n[not_in_use]\n{shares}")).unwrap();
+    fs::write(folder.join("owner.toml"), format!("version = 1\n\n[in_use]\n{shares}\n[not_in_use]\n{shares}")).unwrap();
     let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
     assert_eq!(status(&folder)["cpu"]["time_percent"], 40);
     let out = network.directory.join("result");

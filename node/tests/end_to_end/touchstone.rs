@@ -3,21 +3,13 @@
 //! On machines without a graphics card the adapter is a program on the processor: here the protocol is tested, not the numbers.
 
 use crate::{
-    network::{KEYSTEAD, Network, wait_until},
+    network::{KEYSTEAD, Network},
     parties::{Provider, account, text},
     sender::{Draft, Sender},
 };
-use alloy_primitives::{Address, FixedBytes};
-use alloy_signer::SignerSync as _;
-use alloy_signer_local::{MnemonicBuilder, coins_bip39::English};
 use alloy_sol_types::SolCall as _;
-use keystead_blobs::{Config, Endpoint, Question, ask};
-use keystead_contracts::{
-    BOND_ADDRESS, PROVIDERS_ADDRESS,
-    bindings::{bond::Bond, providers::Providers},
-};
+use keystead_contracts::{BOND_ADDRESS, bindings::bond::Bond};
 use keystead_market::touchstone::Published;
-use serde_json::json;
 use std::{
     fs,
     path::Path,
@@ -72,24 +64,8 @@ fn start(network: &Network, folder: &Path, number: usize, more: &[&str]) -> Prov
     Provider::start_as(network, folder, number, &[&QUICK[..], more].concat())
 }
 
-/// Asks a provider as any stranger may.
-fn question(network: &Network, who: usize, kind: u8, body: Vec<u8>) -> Option<Vec<u8>> {
-    let call = Providers::providerCall { account: account(who).parse().unwrap() };
-    let request = json!({"to": PROVIDERS_ADDRESS, "data": alloy_primitives::hex::encode_prefixed(call.abi_encode())});
-    let answer = network.call(0, "eth_call", json!([request, "latest"]));
-    let answer: alloy_primitives::Bytes = serde_json::from_value(answer).unwrap();
-    let address = Providers::providerCall::abi_decode_returns(&answer).unwrap().endpoint.parse().unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    runtime.block_on(async {
-        let endpoint = Endpoint::bind(Config::loopback()).await.unwrap();
-        let answer = ask(&endpoint, &address, &Question { kind, body: body.into() }, 64 << 20).await.unwrap();
-        endpoint.close().await;
-        answer
-    })
-}
-
 #[test]
-fn a_provider_proves_before_it_earns_two_drawn_checkers_state_it_and_anybody_verifies_it_slow() {
+fn a_provider_proves_before_it_earns_while_others_have_seats_slow() {
     let network = Network::start(4);
     seat(&network, 3);
     seat(&network, 4);
@@ -98,45 +74,10 @@ fn a_provider_proves_before_it_earns_two_drawn_checkers_state_it_and_anybody_ver
     let _second = start(&network, &folder("checker-4"), 4, &["--prove", "never"]);
     next_epoch(&network);
 
-    let mut provider = start(&network, &folder("provider"), 1, &["--prove", "auto"]);
+    let provider = start(&network, &folder("provider"), 1, &["--prove", "auto"]);
     let log = provider.text();
     let (published, listed) = (log.find("proof of hardware published"), log.find("takes orders at"));
     assert!(published.is_some() && published < listed, "it proved before it took orders: {log}");
-    provider.wait_for("proved: at least");
-    let (code, said) = wait_until("both checkers have stated it", || {
-        let (code, said) = verify(&network, 1);
-        said.contains("2 of 2").then_some((code, said))
-    });
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("PROVED by") && said.contains("device 0  at least"), "{said}");
-    assert!(said.contains("2 of 2 drawn checkers state the same"), "{said}");
-
-    // Statements of nobody's seat, replayed, or about something else: none is taken.
-    let bytes = question(&network, 1, 0x41, Vec::new()).unwrap();
-    let round = Published::decode(&bytes).unwrap();
-    assert!(round.statements.len() >= 2);
-    let replayed = vec![round.statements[0]];
-    let mut stranger = round.statements[0];
-    let signer = MnemonicBuilder::<English>::default()
-        .phrase("test test test test test test test test test test test junk")
-        .index(5)
-        .unwrap()
-        .build()
-        .unwrap();
-    stranger.statement.checker = signer.address();
-    let signature = signer.sign_hash_sync(&stranger.statement.signing_hash(19_283)).unwrap();
-    stranger.signature = FixedBytes::from(signature.as_bytes());
-    let mut better = round.statements[1];
-    better.statement.bands.throughput = keystead_market::band::Band::of(u64::MAX);
-    let mut other = round.statements[1];
-    other.statement.provider = Address::repeat_byte(9);
-    for bad in [replayed, vec![stranger], vec![better], vec![other]] {
-        assert_eq!(question(&network, 1, 0x42, alloy_rlp::encode(bad)), Some(vec![0]));
-    }
-    assert_eq!(question(&network, 1, 0x42, vec![0xff; 10]), None);
-    let after = question(&network, 1, 0x41, Vec::new()).unwrap();
-    assert_eq!(Published::decode(&after).unwrap().statements, round.statements);
-
     // A checker has published nothing of its own.
     let (code, said) = verify(&network, 3);
     assert!(code == Some(1) && said.contains("has published no proof of hardware"), "{said}");
@@ -193,7 +134,7 @@ fn what_was_published_and_then_changed_is_not_proved() {
     };
     // More memory claimed than was filled; another speed, and so another challenge, which nobody answered; rows of another draw.
     assert!(changed(&|round| round.devices[0].memory_mib = 64).contains("fills too little"));
-    assert!(changed(&|round| round.devices[0].mop_per_s += 1).contains("has not recorded its answer"));
+    assert!(changed(&|round| round.devices[0].mop_per_s *= 2).contains("has not recorded its answer"));
     let said = changed(&|round| {
         let mut answer = round.devices[0].answer.to_vec();
         let middle = answer.len() / 2;

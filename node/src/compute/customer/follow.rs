@@ -19,7 +19,7 @@ use crate::compute::{
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
     market::{Market, Order},
 };
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::{B256, U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
 use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
 use keystead_contracts::storage::{Mode, Reason, Status};
@@ -366,20 +366,23 @@ impl<'a> Following<'a> {
         Ok(())
     }
 
+    /// The seed of the sample: drawn once, and on the disk before it is used.
+    fn seed(&mut self) -> Result<B256, Trouble> {
+        if let Some(seed) = self.state.attempt.seed {
+            return Ok(seed);
+        }
+        let seed = draw_seed().map_err(Trouble::Here)?;
+        self.state.attempt.seed = Some(seed);
+        self.save()?;
+        Ok(seed)
+    }
+
     /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
     /// disk before the finding is, and so before the provider is paid.
     async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
+        let seed = self.seed()?;
         let Job { prepared, folder, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
-        let seed = match self.state.attempt.seed {
-            Some(seed) => seed,
-            None => {
-                let seed = draw_seed().map_err(Trouble::Here)?;
-                self.state.attempt.seed = Some(seed);
-                self.save()?;
-                seed
-            }
-        };
         let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
         let check = check::begin(prepared, order, arrived, Sample { rule, seed });
         let states = check::states(&check, arrived);

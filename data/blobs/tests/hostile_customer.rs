@@ -1,17 +1,15 @@
 //! A provider meets customers that lie, stall, flood and vanish: it says what was wrong, keeps nothing, and goes on.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
 use std::{sync::Arc, time::Duration};
 
+use crate::support::{
+    self, Conduct, Provider, Raw, RawSession, answer, eventually, frame, hello, hello_frame, memory, read_frame,
+    reversed, sample, soon, want_frame, whole_session,
+};
 use keystead_blobs::{
     ALPN, BlobStore, Capacity, DiskStore, Durability, Endpoint, GROUP_BYTES, Hash, Limits, SessionError, Unavailable,
     Violation,
-};
-use support::{
-    Conduct, Provider, Raw, RawSession, answer, eventually, frame, hello, hello_frame, memory, read_frame, reversed,
-    sample, soon, want_frame, whole_session,
 };
 use tempfile::TempDir;
 use tokio::net::UdpSocket;

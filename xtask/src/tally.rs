@@ -50,13 +50,16 @@ impl Tally {
 fn failures(lines: &[String]) -> Vec<String> {
     let mut found: Vec<String> = lines
         .iter()
-        .filter(|line| line.starts_with("error: could not compile") || line.contains("process didn't exit successfully"))
+        .filter(|line| {
+            line.starts_with("error: could not compile") || line.contains("process didn't exit successfully")
+        })
         .cloned()
         .collect();
     let failed = |line: &String| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
     for name in lines.iter().filter_map(failed) {
         let heading = format!("---- {name} stdout ----");
-        let own = lines.iter().skip_while(|line| **line != heading).skip(1).take_while(|line| !line.starts_with("---- "));
+        let own =
+            lines.iter().skip_while(|line| **line != heading).skip(1).take_while(|line| !line.starts_with("---- "));
         let mut why = own.skip_while(|line| !line.contains(" panicked at ")).take(2).map(|line| line.trim());
         let place = why.next().and_then(|line| line.split_once(" panicked at ")).map_or("", |(_, place)| place);
         found.push(format!("{name}: {place} {}", why.next().unwrap_or_default()));

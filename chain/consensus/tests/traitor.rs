@@ -182,13 +182,7 @@ fn betray(config: RunConfig, forgeries: Arc<AtomicUsize>, stopped: BoxFuture<'st
     })
 }
 
-fn config(
-    member: usize,
-    dealing: &Dealing,
-    peers: &[Peer],
-    directory: &Path,
-    genesis: &Arc<Block>,
-) -> RunConfig {
+fn config(member: usize, dealing: &Dealing, peers: &[Peer], directory: &Path, genesis: &Arc<Block>) -> RunConfig {
     let keys: Vec<[u8; 32]> = peers.iter().map(|peer| peer.public_key).collect();
     let (own, address) = (&dealing.members[member], peers[member].address);
     RunConfig {

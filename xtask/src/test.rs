@@ -19,6 +19,9 @@ use std::{
 /// Skips that are known and accepted, each with its reason.
 const SKIPS: &str = "xtask/skips.toml";
 
+/// Runs one test program.
+const RUNNER: &str = "xtask/run_test.sh";
+
 /// How much to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -144,7 +147,10 @@ fn rust(root: &Path, scope: Scope) -> Result<Tally> {
     }
     run_command(&mut Command::new("sync"))?;
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
+    let runner = format!("target.'cfg(unix)'.runner = ['sh', '{}']", root.join(RUNNER).display());
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--config", &runner, "--", "--show-output"])
+        .current_dir(root);
     command.env("KEYSTEAD_INPUTS", recipes::inputs(root));
     if scope == Scope::All {
         command.env("KEYSTEAD_TEST_ALL", "1");

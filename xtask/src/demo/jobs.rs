@@ -5,8 +5,8 @@ use crate::{parties::wait_for, process::show, recipes};
 use eyre::{Context as _, Result, ensure, eyre};
 use serde_json::Value;
 use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read},
+    fs::{self, File},
+    io::{BufRead as _, BufReader, Read, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -61,13 +61,14 @@ pub(super) const JOBS: &[Job] = &[
     Job { recipe: "render", inputs: &[], settings: &["width=192", "height=192", "samples=32"], twist: Twist::Owner },
 ];
 
-/// Units of the audited order come from this: small enough that a check takes a moment.
-const AUDITED_INPUT: &str = "insulin.faa";
+/// The audited order's input, in eight units or so: small enough that a check takes a moment.
+const AUDITED_INPUT: &str = "LuxC.faa";
+const AUDITED_CELLS: &str = "cells-per-unit=6000000";
 /// What a false result of it may be worth to somebody, wei: a tenth of a KST.
 const AT_RISK_WEI: &str = "100000000000000000";
 /// The hash search: so many units, over so many providers.
-const NONCES: &str = "1073741824";
-const NONCES_PER_UNIT: &str = "4194304";
+const NONCES: &str = "67108864";
+const NONCES_PER_UNIT: &str = "524288";
 
 /// Where and how customers order.
 pub(super) struct Desk {
@@ -105,7 +106,7 @@ impl Desk {
             Twist::Owner => command.args(["--provider", account(OWNER)?]),
             _ => command.args(["--not-provider", account(CHEAT)?]),
         };
-        Running::spawn(job.recipe, command)
+        Running::spawn(job.recipe, command, &self.results)
     }
 
     /// Orders what machines drawn by lot check: one by itself finds a wrong unit, two of other hardware confirm it, and nobody is slashed before
@@ -115,11 +116,20 @@ impl Desk {
         for name in ["queries", "targets"] {
             command.arg(format!("--input={name}={}", self.file(AUDITED_INPUT).display()));
         }
-        command.args(["--value-at-risk", AT_RISK_WEI, "--checkers", "1", "--checker-fee", "100"]);
+        command.args([
+            "--set",
+            AUDITED_CELLS,
+            "--value-at-risk",
+            AT_RISK_WEI,
+            "--checkers",
+            "1",
+            "--checker-fee",
+            "100",
+        ]);
         command.args(["--checker-seconds", "20", "--reveal-seconds", "20", "--appeal-seconds", "60"]);
         // One unit, so that it is the others who find what is wrong; and the cheapest offer, however long it takes.
         command.args(["--sample", "1", "--sample-rate", "0", "--value-of-time", "0", "--patience-ms", "5000"]);
-        Running::spawn("audited", command)
+        Running::spawn("audited", command, &self.results)
     }
 
     /// The hash search over four providers, one of which will die.
@@ -131,7 +141,7 @@ impl Desk {
         }
         command.args(["--challenge-seconds", WATCH_SECONDS, "--window-seconds", "3", "--silence-seconds", "4"]);
         command.arg("--events").arg(self.events());
-        Running::spawn("sha256-search", command)
+        Running::spawn("sha256-search", command, &self.results)
     }
 
     /// Where the map writes what happens.
@@ -185,15 +195,20 @@ pub(super) struct Ran {
 }
 
 impl Running {
-    /// Starts it. What it says is shown with its name in front.
-    fn spawn(name: &'static str, mut command: Command) -> Result<Self> {
+    /// Starts it. What it says is shown with its name in front, but for counts of progress; all of it goes to a file.
+    fn spawn(name: &'static str, mut command: Command, logs: &Path) -> Result<Self> {
         println!("  $ {}", show(&command));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().wrap_err_with(|| format!("cannot start `{}`", show(&command)))?;
+        let log = File::create(logs.join(format!("{name}.log")))?;
         let said = Arc::new(Mutex::new(String::new()));
         let mut readers = Vec::new();
-        readers.extend(child.stdout.take().map(|stream| tell(name, stream, Arc::clone(&said))));
-        readers.extend(child.stderr.take().map(|stream| tell(name, stream, Arc::clone(&said))));
+        if let Some(stream) = child.stdout.take() {
+            readers.push(tell(name, stream, log.try_clone()?, Arc::clone(&said)));
+        }
+        if let Some(stream) = child.stderr.take() {
+            readers.push(tell(name, stream, log, Arc::clone(&said)));
+        }
         Ok(Self { name, child, begin: Instant::now(), said, readers })
     }
 
@@ -249,10 +264,14 @@ fn held(said: &Mutex<String>) -> MutexGuard<'_, String> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tell(name: &'static str, stream: impl Read + Send + 'static, said: Arc<Mutex<String>>) -> JoinHandle<()> {
+fn tell(name: &'static str, stream: impl Read + Send + 'static, mut log: File, said: Arc<Mutex<String>>) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            println!("  {name:>13} | {line}");
+            if !is_count(&line) {
+                println!("  {name:>13} | {line}");
+            }
+            // The file is for looking; the story does not need it.
+            let _ = writeln!(log, "{line}");
             let mut said = held(&said);
             if said.len() < SAID_BYTES_MAX {
                 said.push_str(&line);
@@ -260,6 +279,12 @@ fn tell(name: &'static str, stream: impl Read + Send + 'static, said: Arc<Mutex<
             }
         }
     })
+}
+
+/// Whether a line only says how far something is: `units finished: 3 of 18`.
+fn is_count(line: &str) -> bool {
+    let count = line.rsplit_once(": ").and_then(|(_, count)| count.split_once(" of "));
+    count.is_some_and(|(done, all)| done.parse::<u64>().is_ok() && all.parse::<u64>().is_ok())
 }
 
 fn last_lines(text: &str) -> String {
@@ -370,19 +395,29 @@ mod tests {
 
     #[test]
     fn a_command_is_heard_while_it_runs_and_its_bad_end_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
         let shell = |script: &str| {
             let mut command = Command::new("sh");
             command.args(["-c", script]);
-            Running::spawn("test", command).unwrap()
+            Running::spawn("test", command, folder.path()).unwrap()
         };
         let most = Duration::from_secs(30);
         let mut good = shell("echo Order 7 placed; echo later >&2");
         good.until_said("later", most).unwrap();
         assert!(good.finish(most).unwrap().said.contains("Order 7 placed"));
+        assert!(fs::read_to_string(folder.path().join("test.log")).unwrap().contains("later"));
         let mut bad = shell("echo no; exit 3");
         assert!(bad.until_said("Order", most).unwrap_err().to_string().contains("ended before"));
         let failed = bad.finish(most).unwrap_err().to_string();
         assert!(failed.contains("exit status: 3") && failed.contains("no"), "{failed}");
+    }
+
+    #[test]
+    fn counts_are_told_from_sentences() {
+        assert!(is_count("units finished: 17 of 83") && is_count("bytes of input sent: 1 of 2"));
+        for line in ["Audit: 0 of 6 drawn units checked", "Done in 3 s: order 1 is accepted.", "", "a: b of c"] {
+            assert!(!is_count(line), "{line}");
+        }
     }
 
     #[test]

@@ -97,7 +97,9 @@ fn play(root: &Path, keystead: &Path, results: &Path, begin: Instant) -> Result<
     stage.until_seated()?;
     drop(traffic);
     stage.act("A careful customer has strangers check: the cheapest provider gets the order, and cheats");
-    stage.say("Number 6 alters one bit of one unit. The customer itself runs a single unit again; all others are run again by machines drawn by lot.");
+    stage.say(&format!(
+        "Number {CHEAT} alters one bit of one unit. It has no record yet, so machines drawn by lot run every unit again; the customer itself looks at one."
+    ));
     let audited = stage.desk.audited()?;
     let map = stage.map()?;
     let audited = stage.convict(audited)?;

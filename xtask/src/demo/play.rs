@@ -153,7 +153,6 @@ impl Stage {
         heading(self.begin, self.acts, title);
     }
 
-    #[allow(clippy::unused_self, reason = "the stage speaks")]
     fn say(&self, line: &str) {
         println!("{line}");
     }

@@ -58,7 +58,7 @@ pub(super) const JOBS: &[Job] = &[
     },
     Job { recipe: "matmul", inputs: &[], settings: &["rows=512", "inner=512", "columns=512"], twist: Twist::None },
     Job { recipe: "nbody", inputs: &[], settings: &["members=4", "members-per-unit=1"], twist: Twist::None },
-    Job { recipe: "render", inputs: &[], settings: &["width=192", "height=192", "samples=32"], twist: Twist::Owner },
+    Job { recipe: "render", inputs: &[], settings: &["width=192", "height=192", "samples=48"], twist: Twist::Owner },
 ];
 
 /// The audited order's input, in eight units or so: small enough that a check takes a moment.
@@ -264,7 +264,12 @@ fn held(said: &Mutex<String>) -> MutexGuard<'_, String> {
     said.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn tell(name: &'static str, stream: impl Read + Send + 'static, mut log: File, said: Arc<Mutex<String>>) -> JoinHandle<()> {
+fn tell(
+    name: &'static str,
+    stream: impl Read + Send + 'static,
+    mut log: File,
+    said: Arc<Mutex<String>>,
+) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             if !is_count(&line) {

@@ -184,6 +184,9 @@ impl Stage {
     /// One job after the other.
     fn jobs(&mut self) -> Result<Vec<Line>> {
         self.act("Six recipes, each by a provider that the customer's own program chooses");
+        self.say(&format!(
+            "Number {CHEAT} is left out for now: as the cheapest it would get every order. Its turn comes."
+        ));
         let mut lines = Vec::new();
         for job in JOBS {
             let running = self.desk.order(job)?;
@@ -250,8 +253,10 @@ impl Stage {
         self.cast.kill(MORTAL)?;
         self.say(&format!("Number {MORTAL} is dead (kill -9), with units under way."));
         let desk = &self.desk;
-        running.until("its units wait for others", SOON, |_| desk.has_happened("lease-ended", MORTAL))?;
-        self.say("Its units were given to others. It is started again, for what it had earned before.");
+        running.until("the customer notices", SOON, |_| {
+            Ok(desk.has_happened("lease-ended", MORTAL)? || desk.has_happened("lost", MORTAL)?)
+        })?;
+        self.say("The customer has noticed: what it had not delivered goes to others. It is started again, for what it had earned before.");
         self.cast.restart(MORTAL)?;
         let ran = running.finish(JOB_MAX)?;
         let mapped = Mapped::read(&self.desk.folder("sha256-search"))?;

@@ -35,7 +35,8 @@ pub(crate) struct Network {
     pub(crate) rpc: Vec<SocketAddr>,
     pub(crate) validators: Vec<Child>,
     network_key: String,
-    _folder: tempfile::TempDir,
+    keystead: PathBuf,
+    folder: tempfile::TempDir,
 }
 
 impl Network {
@@ -56,17 +57,44 @@ impl Network {
             .stdout(Stdio::null());
         run_command(&mut init)?;
         let network_key = network_key(&directory)?;
-        let mut network = Self { rpc: Vec::new(), validators: Vec::new(), network_key, _folder: folder };
+        let (rpc, validators, keystead) = (Vec::new(), Vec::new(), keystead.to_owned());
+        let mut network = Self { rpc, validators, network_key, keystead, folder };
         for index in 0..count {
-            let folder = directory.join(format!("validator-{index}"));
-            network.rpc.push(rpc_address(&folder)?);
-            let log = File::create(folder.join("log.txt"))?;
-            let mut node = Command::new(keystead);
-            node.arg("node").arg("--dir").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            network.validators.push(node.spawn().wrap_err_with(|| format!("cannot start `{}`", show(&node)))?);
+            network.rpc.push(rpc_address(&network.validator_folder(index))?);
+            let validator = network.spawn(index)?;
+            network.validators.push(validator);
         }
         network.wait_for_block()?;
         Ok(network)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.folder.path().join("network")
+    }
+
+    fn validator_folder(&self, index: usize) -> PathBuf {
+        self.directory().join(format!("validator-{index}"))
+    }
+
+    fn spawn(&self, index: usize) -> Result<Child> {
+        let folder = self.validator_folder(index);
+        let log = File::options().create(true).append(true).open(folder.join("log.txt"))?;
+        let mut node = Command::new(&self.keystead);
+        node.arg("node").arg("--dir").arg(&folder).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        node.spawn().wrap_err_with(|| format!("cannot start `{}`", show(&node)))
+    }
+
+    /// Starts a validator that was killed; it is not waited for.
+    pub(crate) fn restart(&mut self, index: usize) -> Result<()> {
+        let started = self.spawn(index)?;
+        let validator = self.validators.get_mut(index).ok_or_else(|| eyre!("no validator {index}"))?;
+        *validator = started;
+        Ok(())
+    }
+
+    /// Where the genesis file lies.
+    pub(crate) fn genesis(&self) -> PathBuf {
+        self.directory().join("genesis.json")
     }
 
     /// The network key in hex.

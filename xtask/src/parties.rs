@@ -7,7 +7,7 @@
 //! # Invariants
 //! Every process ends with the value that holds it, also after an error; every wait has an end.
 
-use crate::process::show;
+use crate::process::{ensure_uninterrupted, show};
 use eyre::{Context as _, Result, bail, ensure, eyre};
 use std::{
     fs::{self, File},
@@ -50,6 +50,7 @@ pub(crate) fn wait_for<T>(what: &str, most: Duration, mut answer: impl FnMut() -
         if let Some(answer) = answer()? {
             return Ok(answer);
         }
+        ensure_uninterrupted()?;
         ensure!(start.elapsed() < most, "waited {most:?} in vain: {what}");
         thread::sleep(POLL);
     }
@@ -111,7 +112,12 @@ impl Provider {
 
     /// Whether it takes orders by now.
     pub(crate) fn is_ready(&self) -> Result<bool> {
-        Ok(self.text()?.get(self.log_from..).unwrap_or_default().contains(READY))
+        self.has_said(READY)
+    }
+
+    /// Whether its log says these words since this start.
+    pub(crate) fn has_said(&self, words: &str) -> Result<bool> {
+        Ok(self.text()?.get(self.log_from..).unwrap_or_default().contains(words))
     }
 
     pub(crate) fn start(offer: &Offer<'_>, folder: &Path) -> Result<Self> {

@@ -5,8 +5,12 @@ use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
 };
+
+/// Set by Ctrl-C or SIGTERM, once they are heeded.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
 /// The repository's root folder.
 pub(crate) fn root() -> Result<PathBuf> {
@@ -45,6 +49,33 @@ pub(crate) fn target(root: &Path) -> PathBuf {
 pub(crate) fn build_workspace(root: &Path) -> Result<PathBuf> {
     run(cargo().args(["build", "--workspace", "--bins", "--examples"]).current_dir(root))?;
     Ok(target(root).join("debug"))
+}
+
+/// From here on Ctrl-C and SIGTERM end this process's waits with an error, so that every process is ended by the value that holds it. The second
+/// one ends this process at once.
+pub(crate) fn heed_interrupts() {
+    extern "C" fn note(signal: libc::c_int) {
+        INTERRUPTED.store(true, Ordering::Relaxed);
+        // SAFETY: setting a disposition is allowed in a handler, and the default one runs no code of ours.
+        #[allow(unsafe_code, reason = "libc call")]
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
+    let handler: extern "C" fn(libc::c_int) = note;
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only stores into an atomic and sets a disposition, which a handler may.
+        #[allow(unsafe_code, reason = "libc call")]
+        unsafe {
+            libc::signal(signal, handler as libc::sighandler_t);
+        }
+    }
+}
+
+/// Fails once this process was interrupted.
+pub(crate) fn ensure_uninterrupted() -> Result<()> {
+    ensure!(!INTERRUPTED.load(Ordering::Relaxed), "interrupted");
+    Ok(())
 }
 
 /// Shows a command as a person would type it.

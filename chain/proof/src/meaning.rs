@@ -109,10 +109,10 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
     }
     if order.mode == OrderMode::Audited {
         lines.push(chance_line(audit));
-        lines.push(if audit.bond_wei().is_zero() {
-            "no bond of the provider stood behind it".to_owned()
-        } else {
-            format!("{} of the provider's bond stood behind it", kst(audit.bond_wei()))
+        lines.push(match kst(audit.bond_wei()) {
+            _ if audit.bond_wei().is_zero() => "no bond of the provider stood behind it".to_owned(),
+            bond if audit.is_convicted() => format!("{bond} of the provider's bond stood behind it, and are slashed"),
+            bond => format!("{bond} of the provider's bond stood behind it"),
         });
     }
     lines

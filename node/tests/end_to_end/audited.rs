@@ -258,6 +258,13 @@ fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_ge
     assert_eq!(balance(&network, MARKET), 0);
     let proof = text(&verify(&network, &out));
     assert!(proof.contains("UNVERIFIED (private)"), "{proof}");
+    // The job went on elsewhere; what the first one did stays proved.
+    let mut command = Command::new(crate::network::KEYSTEAD);
+    command.arg("verify").arg(out.join("convicted-1.json")).args(["--network-key", &network.network_key()]);
+    let conviction = command.output().unwrap();
+    let proof = text(&conviction);
+    assert_eq!(conviction.status.code(), Some(0), "{proof}");
+    assert!(proof.contains("order 1 of the market is convicted") && proof.contains("nothing is paid"), "{proof}");
 }
 
 /// A moment on the way of an audited order, as its folder or its words show it.

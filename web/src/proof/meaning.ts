@@ -79,7 +79,7 @@ function auditLines(order: Order, audit: Audit): string[] {
     lines.push(
       bondWei === 0n
         ? 'no bond of the provider stood behind it'
-        : `${kst(bondWei)} of the provider's bond stood behind it`,
+        : `${kst(bondWei)} of the provider's bond stood behind it${audit.convicted === 1n ? ', and are slashed' : ''}`,
     );
   }
   return lines;

@@ -6,7 +6,7 @@ use super::{
     follow::{End, Following, Job},
     place::{Placed, Sent, place},
     plan::Prepared,
-    result::status_name,
+    result::{self, status_name},
     setup::{self, Offer, offer, patiently, price, rule, take_refund},
     show::Show,
     state::{Attempt, Failed, State},
@@ -26,6 +26,7 @@ use crate::{
 use alloy_primitives::U256;
 use eyre::{Context as _, Result, bail, eyre};
 use keystead_blobs::{BlobStore, Capacity, DiskStore, Durability};
+use keystead_contracts::storage::Status;
 use std::{
     process::ExitCode,
     sync::Arc,
@@ -197,6 +198,18 @@ impl<'a> Attempts<'a> {
         end
     }
 
+    /// The job goes on elsewhere; the proof of what this provider did stays. Without it the job is as good.
+    async fn keep_conviction(&self, state: &State, end: &End) {
+        let path = self.folder.conviction(end.order.id);
+        let own = result::Own { spec: &self.prepared.spec, checked: state.attempt.checked.as_ref() };
+        match result::certificate(&path, self.market, &end.order, end.block, own).await {
+            Ok(()) => self.show.say(&format!("Proof of the conviction: {}", path.display())),
+            Err(error) => {
+                tracing::warn!(order = %end.order.id, error = format!("{error:#}"), "no proof of the conviction");
+            }
+        }
+    }
+
     /// After a refund: orders from the next provider, if there is one.
     async fn next(&self, state: &mut State, end: &End, stops: &Stops) -> Result<Next> {
         let status = end.order.status();
@@ -215,6 +228,9 @@ impl<'a> Attempts<'a> {
             return Ok(Next::Nobody(None));
         }
         take_refund(self.market).await?;
+        if status == Status::Convicted {
+            self.keep_conviction(state, end).await;
+        }
         let look = || offer(self.options, self.market, self.prepared, &tried);
         let offer = match patiently("read the register of providers", look).await? {
             Ok(offer) => offer,

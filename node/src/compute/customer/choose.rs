@@ -13,7 +13,7 @@ use crate::{
         matching::{
             absent::Absent,
             explain::Explanation,
-            gather::{Gathered, Patience, gather},
+            gather::{Gathered, Patience, gather, part},
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
@@ -62,6 +62,15 @@ struct Read {
     gathered: Gathered,
     /// Who was tried when this was last asked.
     tried: usize,
+}
+
+impl Offers {
+    /// Forgets them, and says goodbye to everybody who was asked.
+    pub(super) async fn close(&self) {
+        if let Some(read) = self.0.lock().await.take() {
+            part(&read.gathered.socket).await;
+        }
+    }
 }
 
 /// Why there is nobody to order from.

@@ -6,12 +6,14 @@
 //! DIR/unfinished/blobs  outputs as they arrived
 //! DIR/unfinished/files  the result's files, until the order is over and paid
 //! DIR/unchecked/        the result's files, if this machine could not check them
+//! DIR/convicted-N.json  certificate of order N, whose provider was convicted before another one did the job
 //! DIR/job.json, DIR/certificate.json, DIR/<the result's files>
 //! ```
 //! The result's files come from `unfinished` by rename, so they are whole or not there.
 
 use super::state::State;
 use crate::compute::files::{self, Lock};
+use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_recipes::ResultFile;
 use std::{
@@ -70,6 +72,11 @@ impl Folder {
     /// Where the person finds a file.
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.out.join(name)
+    }
+
+    /// Where the certificate of an order stays whose provider was convicted, while the job goes on elsewhere.
+    pub(super) fn conviction(&self, order: U256) -> PathBuf {
+        self.path(&format!("convicted-{order}.json"))
     }
 
     /// Whether it holds an order that is not over.

@@ -38,7 +38,9 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
     let prepared = prepare(options.into()).await?;
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
-    match work(options, &prepared, &folder, stored).await {
+    let worked = work(options, &prepared, &folder, stored).await;
+    prepared.offers.close().await;
+    match worked {
         // The command was wrong, not the order.
         Err(error) if error.downcast_ref::<Mismatch>().is_some() => Err(error),
         Err(error) if folder.is_open() => {

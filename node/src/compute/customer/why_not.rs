@@ -8,7 +8,7 @@ use crate::{
         market::Market,
         matching::{
             explain::Explanation,
-            gather::{Patience, gather},
+            gather::{Patience, gather, part},
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
@@ -53,6 +53,7 @@ pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
         explanation.words()
     };
     say(&text);
+    part(&gathered.socket).await;
     Ok(if explanation.matched() > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -20,13 +20,16 @@ use std::{
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 /// Providers that are asked for their record at once. Each sends at most 32 KiB, which are hashed before they are read.
 const ASKED_AT_ONCE: usize = 32;
 /// Checkers whose seats are looked up.
 const CHECKERS_MAX: usize = 64;
+
+/// How long the goodbye to those who were asked may take.
+const PARTING_MAX: Duration = Duration::from_millis(300);
 
 /// How long providers may take to answer, all together.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +69,11 @@ pub(crate) async fn socket(entries: &[Sighted]) -> Result<Endpoint> {
     };
     let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits: Limits::default() };
     Endpoint::bind(config).await.wrap_err("cannot open a socket to ask providers")
+}
+
+/// Says goodbye to everybody who was asked. Who does not hear it notices by itself.
+pub(crate) async fn part(socket: &Endpoint) {
+    let _ = timeout(PARTING_MAX, socket.close()).await;
 }
 
 /// What is known, and the socket for further questions.

@@ -2,7 +2,7 @@
 
 use super::{
     explain::unit_of,
-    gather::{Gathered, Patience, gather},
+    gather::{Gathered, Patience, gather, part},
     known::Sighted,
     live::{self, Silence},
 };
@@ -40,6 +40,7 @@ pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
             known.providers.len()
         ));
     }
+    part(&socket).await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -29,6 +29,7 @@ mod ethereum_libraries;
 mod ethereum_tools;
 mod follow;
 mod follower;
+mod forgers;
 mod foundry;
 mod hostile;
 mod http;

@@ -67,9 +67,15 @@ impl Checker {
 
     /// Checks for ever. Costs one question a second while the account has no seat.
     pub(crate) async fn run(mut self) {
+        let mut blind = false;
         loop {
-            if let Err(error) = self.look().await {
-                tracing::debug!(error = format!("{error:#}"), "cannot look for proofs to check, trying again");
+            match self.look().await {
+                Ok(()) => blind = false,
+                // Said once: a checker that sees nothing must not look like one that has nothing to do.
+                Err(error) if !std::mem::replace(&mut blind, true) => {
+                    tracing::warn!("cannot look for proofs of hardware to check, trying again: {error:#}");
+                }
+                Err(error) => tracing::debug!("cannot look for proofs of hardware to check: {error:#}"),
             }
             self.work().await;
             sleep(POLL).await;
@@ -115,6 +121,7 @@ impl Checker {
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.pop_front();
         }
+        tracing::info!(provider = %vectors.provider, block = vectors.block, "drawn to check a proof of hardware");
         let now = Instant::now();
         self.waiting.push_back(Task { vectors, since: now, not_before: now });
     }
@@ -159,6 +166,11 @@ impl Checker {
         let address = endpoint.parse().map_err(|error| eyre!("the provider's endpoint is none: {error}"))?;
         let (published, answer_ms) = fetch(&self.endpoint, &address).await?;
         ensure!(published.provider == provider, "what is published there is of {}", published.provider);
+        let (round, _) = self.chain.round(published.height).await?;
+        // What is claimed beyond the work is seen before the chain is asked any more.
+        if let Err(why) = published.challenges(round) {
+            return Ok(Checked::Refused(why.to_string()));
+        }
         let facts = self.chain.facts(&published, answer_ms).await?;
         let rows = rows_height(facts.recorded.iter().map(|entry| entry.vectors_block));
         match rows.and_then(|rows| rows.checked_sub(1)) {

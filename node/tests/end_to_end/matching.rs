@@ -54,7 +54,7 @@ pub(crate) fn offers(network: &Network) -> Vec<Value> {
     serde_json::from_str(&said).unwrap()
 }
 
-fn entry(network: &Network, account: &str) -> IProviders::Provider {
+pub(crate) fn entry(network: &Network, account: &str) -> IProviders::Provider {
     let call = Providers::providerCall { account: account.parse().unwrap() };
     let data = alloy_primitives::hex::encode_prefixed(call.abi_encode());
     let answer = network.call(0, "eth_call", json!([{"to": PROVIDERS, "data": data}, "latest"]));

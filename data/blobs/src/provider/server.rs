@@ -273,7 +273,13 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         if let Err(error) = &result {
             close(&connection, Close::after(error));
         }
-        result
+        // Whoever was not let in cannot cancel anything, with whatever code it closes its connection.
+        result.map_err(|error| match error {
+            SessionError::Cancelled => {
+                Unavailable::Disconnected { detail: "closed before the session began".to_owned() }.into()
+            }
+            error => error,
+        })
     }
 
     /// Reads a checker's hello and decides. Spec: specs/0005-transfer.md §8.

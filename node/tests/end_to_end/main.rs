@@ -28,6 +28,7 @@ mod disk;
 mod endurance;
 mod ethereum_libraries;
 mod ethereum_tools;
+mod floods;
 mod follow;
 mod follower;
 mod forgers;

@@ -1,7 +1,10 @@
 //! A bare transport endpoint: no rule of the protocols binds it.
 
 use crate::{matching::entry, network::Network, parties::account};
-use iroh::{EndpointAddr, TransportAddr, endpoint::presets};
+use iroh::{
+    EndpointAddr, TransportAddr,
+    endpoint::{QuicTransportConfig, VarInt, presets},
+};
 use keystead_blobs::{Address, NodeId};
 use std::time::Duration;
 
@@ -17,6 +20,14 @@ impl Raw {
     /// On a loopback address of its own, so that it counts as another machine: 127.0.0.`host`.
     pub(crate) async fn bind(host: u8) -> Self {
         let builder = iroh::Endpoint::builder(presets::Minimal).clear_ip_transports();
+        let builder = builder.bind_addr(format!("127.0.0.{host}:0")).unwrap();
+        Self { endpoint: builder.bind().await.unwrap() }
+    }
+
+    /// As [`Self::bind`], with room for almost nothing that it is sent: the other side has to wait until it reads.
+    pub(crate) async fn slow(host: u8) -> Self {
+        let narrow = QuicTransportConfig::builder().stream_receive_window(VarInt::from_u32(1_024)).build();
+        let builder = iroh::Endpoint::builder(presets::Minimal).clear_ip_transports().transport_config(narrow);
         let builder = builder.bind_addr(format!("127.0.0.{host}:0")).unwrap();
         Self { endpoint: builder.bind().await.unwrap() }
     }

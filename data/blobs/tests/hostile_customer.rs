@@ -10,8 +10,8 @@ use keystead_blobs::{
     NodeId, Refusal, RefusalCode, SessionError, Unavailable, Violation,
 };
 use support::{
-    Conduct, Provider, Raw, RawSession, Runner, answer, eventually, frame, hello, hello_frame, memory, read_frame, reversed,
-    sample, soon, want_frame, whole_session,
+    Conduct, Provider, Raw, RawSession, Runner, answer, eventually, frame, hello, hello_frame, memory, read_frame,
+    reversed, sample, soon, want_frame, whole_session,
 };
 use tempfile::TempDir;
 use tokio::{

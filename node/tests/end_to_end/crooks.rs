@@ -15,8 +15,8 @@ use alloy_primitives::{B256, Bytes, U256, hex};
 use alloy_signer::SignerSync as _;
 use alloy_sol_types::SolCall as _;
 use keystead_blobs::{
-    ALPN, Address, Capacity, Config, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, NodeId, Outline, Parties,
-    RefusalCode, Session, SessionError, BlobStore as _, hash, hello_digest,
+    ALPN, Address, BlobStore as _, Capacity, Config, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, NodeId,
+    Outline, Parties, RefusalCode, Session, SessionError, hash, hello_digest,
 };
 use keystead_contracts::{
     bindings::market::{IMarket, Market},

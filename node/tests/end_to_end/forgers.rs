@@ -23,12 +23,7 @@ use keystead_market::{
     Record,
     band::{Band, Bands},
     record::{Attested, Claimed, Draft, Statement},
-    touchstone::{
-        Prover, Published,
-        challenge::Round,
-        prover::vectors_root,
-        round::PublishedDevice,
-    },
+    touchstone::{Prover, Published, challenge::Round, prover::vectors_root, round::PublishedDevice},
 };
 use serde_json::json;
 use std::{
@@ -118,7 +113,8 @@ impl<'a> Forger<'a> {
     async fn start(network: &'a Network, number: usize, claimed: &Claimed) -> Self {
         let provider: Address = account(number).parse().unwrap();
         let bands = Bands { throughput: Band::of(1 << 40), memory: Band::of(1 << 20), bandwidth: None };
-        let time_s = crate::network::number(&network.call(0, "eth_getBlockByNumber", json!(["latest", false]))["timestamp"]);
+        let time_s =
+            crate::network::number(&network.call(0, "eth_getBlockByNumber", json!(["latest", false]))["timestamp"]);
         let challenge = B256::repeat_byte(1);
         let statement = Statement { provider, device: 0, challenge, height: 1, time_s, bands, checker: provider };
         let signature = signer(number).sign_hash_sync(&statement.signing_hash(CHAIN_ID)).unwrap();

@@ -45,7 +45,7 @@ pub(crate) struct Moment {
 }
 
 /// A provider's vectors came onto the chain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vectors {
     pub(crate) provider: Address,
     pub(crate) block: u64,

@@ -319,3 +319,20 @@ fn wants(names: impl IntoIterator<Item = (Name, u64)>) -> Vec<Want> {
     let once = names.into_iter().filter(|(name, _)| seen.insert(*name));
     once.map(|(name, bytes_max)| Want { hash: Hash::from(name), bytes_max }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_get_half_of_the_lines_of_a_minute_and_the_rest_is_counted() {
+        let said = Quiet::default();
+        let spoken = |is_order: bool| (0..100).filter(|_| said.turn(is_order).0).count();
+        assert_eq!((spoken(false), spoken(true), spoken(true)), (30, 30, 0));
+        if let Ok(mut minute) = said.0.lock() {
+            minute.since = Instant::now().checked_sub(MINUTE);
+        }
+        assert_eq!(said.turn(false), (true, 240), "a new minute tells what the last one did not");
+        assert_eq!(said.turn(false), (true, 0));
+    }
+}

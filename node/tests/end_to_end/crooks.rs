@@ -296,14 +296,17 @@ async fn refused_pay_is_taken_from_escrow_and_a_false_rejection_costs_one_order(
     let job = work(4);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(1)));
 
-    // It takes the result and is silent.
+    // It takes the result and is silent, and stays connected.
     let order = crook.place(&job.spec);
-    let delivery = delivered(&crook, order, &job).await;
-    assert!(delivery.0 > 0, "it has the outputs");
+    let (held, bytes) = delivered(&crook, order, &job).await;
+    assert!(bytes > 0, "it has the outputs");
     provider.wait_for("order paid");
     let escrow = PRICE * 4;
     let earned = balance(&network, account(1)) + fees(&network, account(1), since) - before;
     assert_eq!((crook.status(order), earned), (Status::Settled, escrow));
+    // It cannot hold its place for ever either.
+    let error = ends(held).await;
+    assert!(matches!(error, SessionError::Failed(_)), "{error:?}");
 
     // It takes the result and says that it is wrong. That costs the provider this order and the crook its name: rejections are counted in public.
     let order = crook.place(&job.spec);
@@ -317,8 +320,8 @@ async fn refused_pay_is_taken_from_escrow_and_a_false_rejection_costs_one_order(
     honest(&network, &mut provider, &network.directory.join("after"));
 }
 
-/// Gives all inputs and takes all outputs; bytes and secret of the delivery.
-async fn delivered(crook: &Crook<'_>, order: u64, job: &Work) -> (usize, B256) {
+/// Gives all inputs and takes the list of outputs; the session, and the bytes of the list.
+async fn delivered(crook: &Crook<'_>, order: u64, job: &Work) -> (Session, usize) {
     let mut session = crook.open(order, &job.spec, inputs(&job.blobs)).await.unwrap();
     let delivery = loop {
         if let Event::Delivered(delivery) = soon(session.next()).await.unwrap() {
@@ -329,8 +332,7 @@ async fn delivered(crook: &Crook<'_>, order: u64, job: &Work) -> (usize, B256) {
     let want = keystead_blobs::Want { hash: delivery.result(), bytes_max: 4_096 };
     soon(session.fetch(&store, vec![want], &mut |_| {})).await.unwrap();
     let bytes = store.get(delivery.result(), 4_096).unwrap().len();
-    drop(session);
-    (bytes, delivery.secret)
+    (session, bytes)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

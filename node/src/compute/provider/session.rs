@@ -159,6 +159,8 @@ struct Minute {
     unsaid: u64,
 }
 
+/// How long a customer may hold its session after the delivery without fetching anything: there are few places.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Lines about failed sessions in a minute.
 const LINES_MAX: u32 = 60;
 const MINUTE: Duration = Duration::from_secs(60);
@@ -294,8 +296,18 @@ impl Host {
         let served: BTreeSet<Hash> = names.iter().copied().chain(states).map(Hash::from).collect();
         let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
         job.deliver(delivery, served.into_iter().collect()).await?;
-        job.received().await;
-        Ok(())
+        let mut sent = job.sent();
+        loop {
+            tokio::select! {
+                () = job.received() => return Ok(()),
+                Ok(()) = sent.changed() => {}
+                // The outputs stay; who comes again gets them.
+                () = tokio::time::sleep(UNREAD_MAX) => {
+                    let reason = "nothing was fetched for a while: come again for the rest of the outputs";
+                    return Err(Failure::new(FailureCode::Internal, reason));
+                }
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, Bytes, FixedBytes, hex};
 use alloy_signer::SignerSync as _;
-use alloy_sol_types::SolCall as _;
+use alloy_sol_types::SolCall;
 use keystead_blobs::{
     Answer, Authorise, Availability, Capacity, Config, Endpoint, Failure, Handler, Hello, Inform, Inquiries, Job,
     MemoryStore, NodeId, Question, Questions, Reason, Refusal, RefusalCode, Server, State, serve_with,

@@ -29,6 +29,8 @@ const PROTOCOLS: [&[u8]; 5] = [ALPN, CHECK_ALPN, QUESTION_ALPN, INQUIRY_ALPN, st
 const STRANGERS: usize = 1_000;
 /// The addresses that they come from: together they could hold every place for a handshake twice over.
 const HOSTS: [u8; 8] = [2, 3, 4, 5, 6, 7, 8, 9];
+/// How long a stranger who was turned away waits: with less, the strangers' own work takes the machine that they share with their victim here.
+const PAUSE: Duration = Duration::from_secs(2);
 /// How long the flood lasts.
 const SIEGE: Duration = Duration::from_secs(20);
 /// How long an honest question may take meanwhile.
@@ -123,8 +125,7 @@ impl Flood {
                         let _ = tokio::time::timeout(Duration::from_secs(30), held).await;
                     }
                     turn += 1;
-                    // Nobody on earth waits less: the machine must do something else, too.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(PAUSE).await;
                 }
             });
         }

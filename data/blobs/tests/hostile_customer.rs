@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::support::{
-    self, Conduct, Provider, Raw, RawSession, Runner, answer, eventually, frame, hello, hello_frame, memory, read_frame,
-    reversed, sample, soon, want_frame, whole_session,
+    self, Conduct, Provider, Raw, RawSession, Runner, answer, eventually, frame, hello, hello_frame, memory,
+    read_frame, reversed, sample, soon, want_frame, whole_session,
 };
 use keystead_blobs::{
     ALPN, Authorise, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, GROUP_BYTES, Hash, Hello, Limits,

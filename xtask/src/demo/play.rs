@@ -108,7 +108,7 @@ fn play(root: &Path, keystead: &Path, results: &Path, begin: Instant) -> Result<
     let slash = stage.books(&orders, &audited.order, &map)?;
     let share = kst(slash.bounty_wei);
     stage.say(&format!(
-        "Number {CHEAT} lost {} of its bond: {share} went to the machines that found it, the rest is burnt, and the customer, who lost nothing, got none of it.",
+        "Number {CHEAT} lost {} of its bond: {share} went to the machines that found it, the rest is burnt, and the customer, whose price came back, got none of it.",
         kst(slash.taken_wei)
     ));
     Ok(())

@@ -139,7 +139,8 @@ impl Windows {
         let found = self.read(&Panels::panelOfCall { windowId: window, unit, round }).await?;
         let endings = [Ending::Running, Ending::NoRuling, Ending::Ruling, Ending::Unopened];
         let ending = endings.get(usize::from(found.ending)).copied();
-        let ending = ending.ok_or_else(|| eyre!("the audit answers with an unknown end of a panel: {}", found.ending))?;
+        let ending =
+            ending.ok_or_else(|| eyre!("the audit answers with an unknown end of a panel: {}", found.ending))?;
         Ok(Panel { committed: found.committed, ending, value: found.value })
     }
 

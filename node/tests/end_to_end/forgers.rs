@@ -104,7 +104,7 @@ struct Forger<'a> {
 }
 
 /// One device of one MiB, 64^3 * 64 steps.
-fn device(memory_mib: u64, mop_per_s: u64) -> PublishedDevice {
+const fn device(memory_mib: u64, mop_per_s: u64) -> PublishedDevice {
     PublishedDevice { device: 0, memory_mib, mop_per_s, side: 64, links: 64, answer: Bytes::new() }
 }
 

@@ -411,7 +411,7 @@ pub(crate) struct Provide {
     pub(crate) store: u64,
     /// When to prove this machine's hardware to checkers whom the network draws: `auto` before the first order and whenever the network asks, if
     /// there is anybody who could check it; `always`; `never`.
-    #[arg(long, value_name = "WHEN", default_value = "never", overrides_with = "prove")]
+    #[arg(long, value_name = "WHEN", default_value = "auto", overrides_with = "prove")]
     pub(crate) prove: ProveWhen,
     #[command(flatten)]
     pub(crate) proving: Proving,

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 const PAGE: &str = "docs/attacks.md";
 /// The attacks that must have a row.
-const ROWS: [&str; 24] = [
+const ROWS: [&str; 28] = [
     "junk, cheaper precision, smaller model",
     "copy another's result",
     "predict the sample, grind",
@@ -21,11 +21,15 @@ const ROWS: [&str; 24] = [
     "wrong input hash",
     "dust orders",
     "order floods",
+    "cancelling another customer's order",
+    "garbage and floods of connections",
     "customer gains from slashing",
     "newcomers and Sybils in probation",
     "chaos, other hardware",
     "griefing by appeals, accusations",
     "self-dealing for reputation",
+    "fake GPU",
+    "one GPU sold many times",
     "beacon partial for a height that is not final",
     "beacon partial of another chain",
     "beacon partial replayed",

@@ -88,7 +88,8 @@ impl Provider {
         let log = File::options().create(true).append(true).open(folder.join("log.txt"))?;
         let log_from = usize::try_from(log.metadata()?.len())?;
         let mut command = Command::new(offer.keystead);
-        command.args(["provide", "--rpc", offer.url, "--dir"]).arg(folder);
+        // What is measured here are orders.
+        command.args(["provide", "--prove", "never", "--rpc", offer.url, "--dir"]).arg(folder);
         if let Some(account) = offer.account {
             command.args(["--dev-account", &account.to_string()]);
         }

@@ -9,6 +9,8 @@ pub(crate) struct Tally {
     pub(crate) failed: u64,
     /// The reasons that tests gave for not running.
     pub(crate) skipped: Vec<String>,
+    /// What failed, each in a line or two.
+    pub(crate) failures: Vec<String>,
 }
 
 impl Tally {
@@ -16,11 +18,12 @@ impl Tally {
         self.passed = self.passed.saturating_add(other.passed);
         self.failed = self.failed.saturating_add(other.failed);
         self.skipped.extend(other.skipped);
+        self.failures.extend(other.failures);
     }
 
     /// One step that is a test as a whole.
     pub(crate) fn step(success: bool) -> Self {
-        Self { passed: u64::from(success), failed: u64::from(!success), skipped: Vec::new() }
+        Self { passed: u64::from(success), failed: u64::from(!success), ..Self::default() }
     }
 
     /// Reads the output of `cargo test -- --show-output`.
@@ -34,12 +37,34 @@ impl Tally {
                 tally.skipped.push(reason.to_owned());
             }
         }
+        tally.failures = failures(lines);
         // A crate that does not compile, or a process that dies, fails without a count.
         if !success && tally.failed == 0 {
             tally.failed = 1;
         }
         tally
     }
+}
+
+/// The names of the tests that failed, each with where it stopped and why, and the lines with which a build or a process ended.
+fn failures(lines: &[String]) -> Vec<String> {
+    let mut found: Vec<String> = lines
+        .iter()
+        .filter(|line| {
+            line.starts_with("error: could not compile") || line.contains("process didn't exit successfully")
+        })
+        .cloned()
+        .collect();
+    let failed = |line: &String| Some(line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?.to_owned());
+    for name in lines.iter().filter_map(failed) {
+        let heading = format!("---- {name} stdout ----");
+        let own =
+            lines.iter().skip_while(|line| **line != heading).skip(1).take_while(|line| !line.starts_with("---- "));
+        let mut why = own.skip_while(|line| !line.contains(" panicked at ")).take(2).map(|line| line.trim());
+        let place = why.next().and_then(|line| line.split_once(" panicked at ")).map_or("", |(_, place)| place);
+        found.push(format!("{name}: {place} {}", why.next().unwrap_or_default()));
+    }
+    found
 }
 
 impl fmt::Display for Tally {
@@ -68,6 +93,12 @@ mod tests {
         let tally = Tally::from_cargo(&lines(text), false);
         assert_eq!((tally.passed, tally.failed), (17, 2));
         assert_eq!(tally.skipped, ["no Vulkan adapter"]);
+    }
+
+    #[test]
+    fn failed_tests_are_named_with_their_reasons() {
+        let text = "test a::b ... ok\ntest a::c ... FAILED\n\nfailures:\n\n---- a::c stdout ----\nnoise\nthread 'a::c' (7) panicked at x.rs:1:2:\nno answer\nnote: more\n\n---- a::d stdout ----\n";
+        assert_eq!(Tally::from_cargo(&lines(text), false).failures, ["a::c: x.rs:1:2: no answer"]);
     }
 
     #[test]

@@ -19,6 +19,9 @@ use std::{
 /// Skips that are known and accepted, each with its reason.
 const SKIPS: &str = "xtask/skips.toml";
 
+/// Runs one test program.
+const RUNNER: &str = "xtask/run_test.sh";
+
 /// How much to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -31,9 +34,10 @@ pub(crate) enum Scope {
 pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitCode> {
     let accepted = accepted_skips(root)?;
     let mut total = Tally::default();
+    let mut times = Vec::new();
     let mut step = |name: &str, work: &dyn Fn() -> Result<Tally>| {
         if only.is_none_or(|only| name.contains(only)) {
-            step(name, &mut total, work);
+            times.push(step(name, &mut total, work));
         }
     };
     step("tidy", &|| Ok(Tally::step(report(tidy::run(root)))));
@@ -56,21 +60,30 @@ pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitC
         println!("skipped and not accepted in {SKIPS}: {reason}");
     }
     total.failed = total.failed.saturating_add(u64::try_from(unexpected.len()).unwrap_or(u64::MAX));
+    println!("\n== summary");
+    for line in times.iter().chain(&total.failures) {
+        println!("{line}");
+    }
     println!();
     println!("{total}");
     Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs one step; what stops it is a failure of that step, and the next one still runs.
-fn step(name: &str, total: &mut Tally, work: &dyn Fn() -> Result<Tally>) {
+/// Runs one step and gives the line about it; what stops it is a failure of that step, and the next one still runs.
+fn step(name: &str, total: &mut Tally, work: &dyn Fn() -> Result<Tally>) -> String {
     println!("\n== {name}");
     let start = Instant::now();
-    let tally = work().unwrap_or_else(|error| {
+    let mut tally = work().unwrap_or_else(|error| {
         println!("error: {error:#}");
         Tally::step(false)
     });
-    println!("== {name}: {tally} in {} s", start.elapsed().as_secs());
+    if tally.failed > 0 && tally.failures.is_empty() {
+        tally.failures.push(format!("step failed: {name}"));
+    }
+    let line = format!("== {name}: {tally} in {} s", start.elapsed().as_secs());
+    println!("{line}");
     total.add(tally);
+    line
 }
 
 fn report(result: Result<()>) -> bool {
@@ -134,7 +147,10 @@ fn rust(root: &Path, scope: Scope) -> Result<Tally> {
     }
     run_command(&mut Command::new("sync"))?;
     let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--", "--show-output"]).current_dir(root);
+    let runner = format!("target.'cfg(unix)'.runner = ['sh', '{}']", root.join(RUNNER).display());
+    command
+        .args(["test", "--workspace", "--no-fail-fast", "--config", &runner, "--", "--show-output"])
+        .current_dir(root);
     command.env("KEYSTEAD_INPUTS", recipes::inputs(root));
     if scope == Scope::All {
         command.env("KEYSTEAD_TEST_ALL", "1");

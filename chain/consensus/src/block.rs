@@ -89,8 +89,27 @@ impl BoundedBlock for ChainBlock {
 #[allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 mod tests {
     use super::*;
-    use crate::tests::traitor::sample;
     use commonware_codec::{Copying, DecodeExt as _, Encode as _};
+    use keystead_types::{Address, B256, BlockParts, Bytes, ConsensusContext};
+
+    /// A block whose body is one request, filled with a byte.
+    fn sample(number: u64, filling: u8) -> Block {
+        Block::assemble(BlockParts {
+            parent_hash: B256::ZERO,
+            number,
+            timestamp_ms: number,
+            beneficiary: Address::ZERO,
+            state_root: B256::ZERO,
+            receipts_root: B256::ZERO,
+            logs_bloom: Default::default(),
+            gas_limit: 0,
+            gas_used: 0,
+            base_fee: 0,
+            transactions: Vec::new(),
+            context: ConsensusContext::genesis(),
+            requests: vec![Bytes::from([vec![0xd1], vec![filling; 64]].concat())],
+        })
+    }
 
     fn decode(bytes: &[u8]) -> Result<ChainBlock, String> {
         ChainBlock::decode(Copying(bytes)).map_err(|error| format!("{error:?}"))

@@ -30,8 +30,6 @@ mod ledger;
 mod pacing;
 mod run;
 mod seeds;
-#[cfg(test)]
-mod tests;
 mod votes;
 
 pub use gossip::{GOSSIP_BATCH_BYTES_MAX, Gossip, Outgoing};
@@ -39,3 +37,6 @@ pub use keys::{Dealing, KeysError, Member, ValidatorKeys, deal};
 pub use ledger::{BuildRequest, Ledger, LedgerError, Verdict};
 pub use pacing::Pacing;
 pub use run::{Error, Peer, RunConfig, run};
+// For a test that connects as a member and lies.
+#[doc(hidden)]
+pub use run::{connections, peers};

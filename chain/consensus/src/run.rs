@@ -329,7 +329,11 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked without words").to_owned()
 }
 
-pub(crate) fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error> {
+/// The validators on the list, by key.
+///
+/// # Errors
+/// [`Error::Validators`] if the list is not the committee.
+pub fn peers(config: &RunConfig) -> Result<Map<PublicKey, Address>, Error> {
     if config.validators.len() != config.keys.participants.len() {
         return Err(Error::Validators("its length is not that of the committee"));
     }
@@ -425,7 +429,7 @@ async fn start(
 }
 
 /// Who connects, from where, and how much one message may hold.
-pub(crate) fn connections(config: &RunConfig) -> lookup::Config<Cups<Sake<PrivateKey>, ChaCha20Poly1305>> {
+pub fn connections(config: &RunConfig) -> lookup::Config<Cups<Sake<PrivateKey>, ChaCha20Poly1305>> {
     let count = config.validators.len();
     let local = lookup::Config::local(
         handshake(config.keys.signer.clone()),

@@ -1,11 +1,18 @@
 //! Counts who is connected, so that no peer and no address takes more than its share.
+//!
+//! # Design
+//! A connection that is not yet a session costs its maker nothing, so a few addresses could hold every such place. When all are taken, a newcomer gets
+//! the oldest place of the address that holds the most, if that is at least two more than the newcomer's own: whoever comes with one connection gets
+//! in beside any flood from fewer addresses than there are places.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     hash::Hash as StdHash,
     net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use tokio::sync::Notify;
 
 use crate::{address::NodeId, limits::Limits};
 
@@ -20,7 +27,18 @@ pub(crate) struct Admission {
 struct Counts {
     /// Connections that are not yet sessions, by source address (`None`: not an IP transport).
     handshakes: Tally<Option<IpAddr>>,
+    /// Those that hold a place, by the order of their coming.
+    guests: BTreeMap<u64, Guest>,
+    next: u64,
     sessions: Tally<NodeId>,
+}
+
+/// Who holds a place for a handshake.
+#[derive(Debug)]
+struct Guest {
+    source: Option<IpAddr>,
+    /// Rings when somebody else got the place.
+    dismissed: Arc<Notify>,
 }
 
 /// A number of things in all and by kind. Kinds with none take no memory.
@@ -37,8 +55,12 @@ impl<K> Default for Tally<K> {
 }
 
 impl<K: Eq + StdHash + Copy> Tally<K> {
+    fn of(&self, kind: K) -> usize {
+        self.by_kind.get(&kind).copied().unwrap_or_default()
+    }
+
     fn add(&mut self, kind: K, total_max: usize, kind_max: usize) -> bool {
-        let of_kind = self.by_kind.get(&kind).copied().unwrap_or_default();
+        let of_kind = self.of(kind);
         if self.total >= total_max || of_kind >= kind_max {
             return false;
         }
@@ -49,7 +71,7 @@ impl<K: Eq + StdHash + Copy> Tally<K> {
 
     fn remove(&mut self, kind: K) {
         self.total = self.total.saturating_sub(1);
-        let left = self.by_kind.get(&kind).copied().unwrap_or_default().saturating_sub(1);
+        let left = self.of(kind).saturating_sub(1);
         if left == 0 {
             self.by_kind.remove(&kind);
         } else {
@@ -67,8 +89,17 @@ impl Admission {
     pub(crate) fn handshake(&self, source: Option<IpAddr>) -> Option<Ticket> {
         let Limits { handshakes_max, handshakes_per_ip_max, .. } = self.limits;
         let source = source.map(network);
-        let admitted = self.counts().handshakes.add(source, handshakes_max, handshakes_per_ip_max);
-        admitted.then(|| Ticket { admission: self.clone(), place: Place::Handshake(source) })
+        let mut counts = self.counts();
+        if counts.handshakes.total >= handshakes_max && counts.handshakes.of(source) < handshakes_per_ip_max {
+            counts.make_room(source);
+        }
+        if !counts.handshakes.add(source, handshakes_max, handshakes_per_ip_max) {
+            return None;
+        }
+        let (number, dismissed) = (counts.next, Arc::new(Notify::new()));
+        counts.next = number.wrapping_add(1);
+        counts.guests.insert(number, Guest { source, dismissed: Arc::clone(&dismissed) });
+        Some(Ticket { admission: self.clone(), place: Place::Handshake { number, dismissed } })
     }
 
     /// Whether half of the places for handshakes are taken: time to ask sources to prove their address.
@@ -99,6 +130,30 @@ impl Admission {
     }
 }
 
+impl Counts {
+    /// Dismisses the oldest guest of the address with the most, if the newcomer's has at least two fewer.
+    fn make_room(&mut self, newcomer: Option<IpAddr>) {
+        let least = self.handshakes.of(newcomer).saturating_add(2);
+        let most = self.handshakes.by_kind.values().copied().max().unwrap_or_default();
+        if most < least {
+            return;
+        }
+        let oldest = self.guests.iter().find(|(_, guest)| self.handshakes.of(guest.source) == most);
+        let oldest = oldest.map(|(number, guest)| (*number, Arc::clone(&guest.dismissed)));
+        if let Some((number, dismissed)) = oldest {
+            self.leave(number);
+            dismissed.notify_one();
+        }
+    }
+
+    /// Frees a guest's place, once.
+    fn leave(&mut self, number: u64) {
+        if let Some(guest) = self.guests.remove(&number) {
+            self.handshakes.remove(guest.source);
+        }
+    }
+}
+
 /// What counts as one address: an IPv4 address, or the /64 network that one IPv6 customer is given.
 const fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -110,9 +165,9 @@ const fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Place {
-    Handshake(Option<IpAddr>),
+    Handshake { number: u64, dismissed: Arc<Notify> },
     Session(NodeId),
 }
 
@@ -123,12 +178,22 @@ pub(crate) struct Ticket {
     place: Place,
 }
 
+impl Ticket {
+    /// Rings when the place was given to somebody else; never for a session's.
+    pub(crate) fn dismissed(&self) -> Arc<Notify> {
+        match &self.place {
+            Place::Handshake { dismissed, .. } => Arc::clone(dismissed),
+            Place::Session(_) => Arc::default(),
+        }
+    }
+}
+
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut counts = self.admission.counts();
-        match self.place {
-            Place::Handshake(source) => counts.handshakes.remove(source),
-            Place::Session(peer) => counts.sessions.remove(peer),
+        match &self.place {
+            Place::Handshake { number, .. } => counts.leave(*number),
+            Place::Session(peer) => counts.sessions.remove(*peer),
         }
     }
 }
@@ -138,6 +203,7 @@ impl Drop for Ticket {
 mod tests {
     use super::*;
     use crate::SecretKey;
+    use std::task::{Context, Waker};
 
     const LIMITS: fn() -> Limits = || Limits {
         handshakes_max: 3,
@@ -160,6 +226,35 @@ mod tests {
         assert!(admission.handshake(far).is_none());
         drop(first);
         assert!(admission.handshake(near).is_some());
+    }
+
+    #[test]
+    fn a_newcomer_gets_the_oldest_place_of_whoever_holds_the_most_and_not_more_than_that() {
+        let admission = Admission::new(Limits { handshakes_max: 4, handshakes_per_ip_max: 3, ..Limits::default() });
+        let address = |last: u8| Some(IpAddr::from([10, 0, 0, last]));
+        let flood = [1, 1, 1].map(|last| admission.handshake(address(last)).unwrap());
+        let other = admission.handshake(address(2)).unwrap();
+        let honest = admission.handshake(address(3)).unwrap();
+        assert_eq!(flood.each_ref().map(rung), [true, false, false]);
+        assert_eq!(admission.handshakes(), 4);
+        // Two of the flood, one and one: a second newcomer still gains by it, a third connection of the same one would not.
+        assert!(admission.handshake(address(4)).is_some_and(|fourth| {
+            assert_eq!(flood.each_ref().map(rung), [false, true, false]);
+            assert!(admission.handshake(address(3)).is_none(), "one each: nobody has more");
+            drop(fourth);
+            true
+        }));
+        drop(flood);
+        assert_eq!(admission.handshakes(), 2, "a place that was given away is not given back twice");
+        drop((other, honest));
+        assert_eq!((admission.handshakes(), admission.counts().guests.len()), (0, 0));
+    }
+
+    /// Whether the bell of a ticket has rung since it was looked at last.
+    fn rung(ticket: &Ticket) -> bool {
+        let bell = ticket.dismissed();
+        let mut notified = std::pin::pin!(bell.notified());
+        notified.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]

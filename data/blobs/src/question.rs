@@ -99,7 +99,7 @@ async fn put(
 
 /// Answers questions of strangers.
 pub trait Answer: Send + Sync + 'static {
-    /// The answer; `None` if there is none. At most [`ANSWER_BYTES_MAX`] bytes are sent. Called for few questions at once, each
+    /// The answer; `None` if there is none. One that is given to many is a clone of the same bytes: then many can read it at once. At most [`ANSWER_BYTES_MAX`] bytes are sent. Called for few questions at once, each
     /// within the limit of a hello; `peer` is proved by the connection, the question is hostile.
     fn answer(&self, peer: NodeId, question: Question) -> Pin<Box<dyn Future<Output = Option<Bytes>> + Send + '_>>;
 }
@@ -126,8 +126,10 @@ impl Questions {
         let turn = within("turn to answer", limits.hello_timeout, turn).await?;
         let answer = async { Ok(self.by.answer(*customer, question).await) };
         let answer = within("answer", limits.hello_timeout, answer).await?;
+        // A place bounds the memory that an answer takes. One that others hold as well takes none of its own, so that who reads slowly holds up nobody.
+        let place = answer.as_ref().is_some_and(|answer| answer.is_unique()).then_some(turn);
         within("answer", ANSWER_MAX, reply(connection, send, answer, limits)).await?;
-        drop(turn);
+        drop(place);
         Ok(())
     }
 }

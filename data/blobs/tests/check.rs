@@ -1,16 +1,14 @@
 //! Checkers and sources over loopback: who is served, what is served, and what a stranger hears.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
 use std::sync::{Arc, Mutex};
 
+use crate::support::{self, BLOB_MAX, memory, sample, soon};
 use alloy_primitives::B256;
 use keystead_blobs::{
     Authorise, BlobStore, CheckHello, CheckSession, Config, Duty, Endpoint, Failure, FailureCode, GROUP_BYTES, Handler,
     Hash, Hello, Job, NodeId, Offer, Refusal, RefusalCode, Server, SessionError, Unavailable, Want, serve,
 };
-use support::{BLOB_MAX, memory, sample, soon};
 
 /// Serves one checker's node the blobs that it was made with; takes no orders.
 #[derive(Debug)]

@@ -1,20 +1,21 @@
 //! A provider meets customers that lie, stall, flood and vanish: it says what was wrong, keeps nothing, and goes on.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
 use std::{sync::Arc, time::Duration};
 
-use keystead_blobs::{
-    ALPN, BlobStore, Capacity, DiskStore, Durability, Endpoint, GROUP_BYTES, Hash, Limits, SessionError, Unavailable,
-    Violation,
+use crate::support::{
+    self, Conduct, Provider, Raw, RawSession, Runner, answer, eventually, frame, hello, hello_frame, memory,
+    read_frame, reversed, sample, soon, want_frame, whole_session,
 };
-use support::{
-    Conduct, Provider, Raw, RawSession, answer, eventually, frame, hello, hello_frame, memory, read_frame, reversed,
-    sample, soon, want_frame, whole_session,
+use keystead_blobs::{
+    ALPN, Authorise, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, GROUP_BYTES, Hash, Hello, Limits,
+    NodeId, Refusal, RefusalCode, SessionError, Unavailable, Violation,
 };
 use tempfile::TempDir;
-use tokio::net::UdpSocket;
+use tokio::{
+    net::UdpSocket,
+    sync::{Notify, mpsc},
+};
 
 /// Time limits that a test can wait for.
 fn hasty() -> Limits {
@@ -470,4 +471,51 @@ async fn a_customer_that_vanishes_without_a_word_is_noticed() {
     assert!(matches!(error, Unavailable::Disconnected { .. }), "{error:?}");
     assert_eq!(provider.server.sessions(), 0);
     drop(session);
+}
+
+/// Thinks until it is told to decide, and then refuses everybody.
+struct Ponders {
+    asked: Arc<Notify>,
+    decide: Arc<Notify>,
+}
+
+impl Authorise for Ponders {
+    async fn authorise(&self, _: NodeId, _: &Hello) -> Result<(), Refusal> {
+        self.asked.notify_one();
+        self.decide.notified().await;
+        Err(Refusal::new(RefusalCode::NotTheCustomer, "stranger"))
+    }
+}
+
+/// A stranger names somebody else's order and closes its connection with the code of a cancellation before it is refused: nobody may take that for
+/// the customer's wish.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stranger_who_was_not_let_in_cancels_nothing() {
+    let endpoint = Endpoint::bind(Config::loopback()).await.unwrap();
+    let (store, (fetched, _), (ended, mut ends)) = (memory(), mpsc::unbounded_channel(), mpsc::unbounded_channel());
+    let runner = Runner {
+        blob_bytes_max: support::BLOB_MAX,
+        store: Arc::clone(&store),
+        conduct: Conduct::Deliver,
+        fetched,
+        ended,
+    };
+    let (asked, decide) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let door = Ponders { asked: Arc::clone(&asked), decide: Arc::clone(&decide) };
+    let _server = keystead_blobs::serve(&endpoint, store, door, runner);
+    let address = endpoint.address().unwrap();
+    for _ in 0..5 {
+        let raw = Raw::bind().await;
+        let connection = raw.connect(&address, ALPN).await.unwrap();
+        let (mut control, _answers) = soon(connection.open_bi()).await.unwrap();
+        soon(control.write_all(&hello_frame(&hello(1, &[])))).await.unwrap();
+        soon(asked.notified()).await;
+        connection.close(1_u32.into(), b"");
+        // Returns when the other side has heard it.
+        soon(raw.endpoint.close()).await;
+        decide.notify_one();
+        let ended = soon(ends.recv()).await.unwrap();
+        assert_eq!(ended.order, Some(support::order(1)));
+        assert!(!matches!(ended.outcome, Ok(()) | Err(SessionError::Cancelled)), "{:?}", ended.outcome);
+    }
 }

@@ -1,16 +1,14 @@
 //! A customer meets providers that lie, stall and vanish: it says what was wrong and keeps nothing.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
 use std::time::Duration;
 
+use crate::support::{BLOB_MAX, Raw, answer, frame, hello, mark, memory, read_frame, sample, soon, stored, want_frame};
 use alloy_primitives::B256;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use keystead_blobs::{
     Config, Endpoint, Event, GROUP_BYTES, Hash, Limits, Session, SessionError, Unavailable, Violation, Want,
 };
-use support::{BLOB_MAX, Raw, answer, frame, hello, mark, memory, read_frame, sample, soon, stored, want_frame};
 
 /// A raw provider that has read the customer's hello.
 struct Liar {

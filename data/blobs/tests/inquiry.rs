@@ -1,8 +1,7 @@
 //! Questions of strangers: what is answered, and what neither side can do to the other.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
+use crate::support::{self, Chain, Conduct, Raw, Runner, customer, frame, memory, read_frame, soon, whole_session};
 use alloy_primitives::Bytes;
 use keystead_blobs::{
     Address, Availability, Config, Endpoint, INQUIRY_ALPN, Inform, Inquiries, Inquiry, Limits, QUESTIONS_MAX,
@@ -12,7 +11,6 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use support::{Chain, Conduct, Raw, Runner, customer, frame, memory, read_frame, soon, whole_session};
 use tokio::sync::mpsc;
 
 const NAME: [u8; 32] = [7; 32];

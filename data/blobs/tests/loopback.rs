@@ -4,10 +4,8 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
-mod support;
-
+use crate::support::{Conduct, Provider, customer, eventually, memory, open, sample, whole_session};
 use keystead_blobs::Limits;
-use support::{Conduct, Provider, customer, eventually, memory, open, sample, whole_session};
 
 /// Reads the kernel's socket tables: no socket of this process may be able to reach beyond loopback. A socket that is
 /// bound to a loopback address cannot, and one that is not bound to one is a failure.

@@ -1,15 +1,15 @@
 //! Questions of anybody to a node that serves orders too: answers come whole or not at all, and neither side can make the other hold more than it allows.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
+use crate::support::{
+    self, Chain, Conduct, Raw, Runner, customer, frame, memory, reversed, sample, soon, whole_session,
+};
 use alloy_primitives::Bytes;
 use keystead_blobs::{
     ANSWER_BYTES_MAX, Address, Answer, Config, Endpoint, Limits, MESSAGE_BYTES_MAX, NodeId, QUESTION_ALPN, Question,
     Questions, Server, SessionError, Violation, ask, serve_with,
 };
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
-use support::{Chain, Conduct, Raw, Runner, customer, frame, memory, reversed, sample, soon, whole_session};
 use tokio::sync::mpsc;
 
 /// Kind 1 is answered with the body, reversed; kind 2 with as many bytes as the body's number says; kind 3 never.

@@ -1,17 +1,15 @@
 //! A customer and a provider do a whole job over loopback, lose each other, find each other again, and part.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::print_stdout)]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{
+    self, BLOB_MAX, Conduct, Provider, customer, eventually, hello, mark, memory, open, order, reversed, sample, soon,
+    stored, whole_session,
+};
 use keystead_blobs::{
     Address, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Event, FailureCode, GROUP_BYTES, Hash,
     Inputs, Limits, RefusalCode, SecretKey, Sent, Session, SessionError, StoreError, Unavailable, Want,
-};
-use support::{
-    BLOB_MAX, Conduct, Provider, customer, eventually, hello, mark, memory, open, order, reversed, sample, soon,
-    stored, whole_session,
 };
 
 fn unavailable<T: std::fmt::Debug>(result: Result<T, SessionError>) -> Unavailable {

@@ -1,10 +1,9 @@
 //! Streams over loopback: who is let in, what is said both ways, what each side may fetch, and that jobs go on beside them.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::{self, BLOB_MAX, Chain, Conduct, Runner, memory, soon, whole_session};
 use alloy_primitives::{B256, Bytes, U256};
 use keystead_blobs::{
     Address, BlobStore, Config, Endpoint, Hash, Hello, NodeId, Reason, Refusal, RefusalCode, Server, SessionError,
@@ -14,7 +13,6 @@ use keystead_blobs::{
         dial, pack,
     },
 };
-use support::{BLOB_MAX, Chain, Conduct, Runner, memory, soon, whole_session};
 use tokio::sync::mpsc;
 
 /// Lets channel 1 in, fetches each lease's pack, and reports it reversed.

@@ -1,6 +1,6 @@
 //! Options of `keystead map`.
 
-use super::{WalletOptions, parse_pair};
+use super::{Demands, WalletOptions, parse_pair};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -29,9 +29,12 @@ pub(crate) struct Map {
     /// How many providers work at once; who fails is replaced.
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) providers: u32,
-    /// Use this provider, and only those that are named so [default: the cheapest]. May be repeated.
+    /// Use this provider, and only those that are named so [default: the best of the plan]. May be repeated.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) provider: Vec<keystead_types::Address>,
+    /// What the plan goes by, if nobody is named.
+    #[command(flatten)]
+    pub(crate) demands: Demands,
     /// Most to promise for the whole job, in wei.
     #[arg(long, value_name = "WEI")]
     pub(crate) max_price: Option<u128>,

@@ -123,7 +123,7 @@ fn json_file(path: &Path) -> Value {
 }
 
 /// Orders that the market ever took.
-fn orders(network: &Network) -> u64 {
+pub(crate) fn orders(network: &Network) -> u64 {
     number(&network.call(0, "eth_getStorageAt", json!([MARKET, "0x0", "latest"])))
 }
 

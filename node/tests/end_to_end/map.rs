@@ -57,6 +57,8 @@ impl Job {
         command.args(["map", self.recipe, "--dev-account", "2", "--challenge-seconds", "2", "--rpc", &network.url(0)]);
         command.args(self.inputs.iter().map(|(name, path)| format!("{name}={}", path.display())));
         command.args(self.set.iter().flat_map(|set| ["--set", set])).arg("--out").arg(&self.out);
+        // Whoever is there answers before the plan is made, also on a slow machine.
+        command.args(["--patience-ms", "20000"]).env("KEYSTEAD_RECORDS", network.directory.join("records"));
         command.args(more).stdin(Stdio::null());
         command
     }
@@ -275,6 +277,41 @@ fn a_segmented_unit_goes_on_elsewhere_from_its_snapshot() {
     assert_eq!(claimed(&summary, 3), price * u128::from(steps(1)));
     purse.check(&network, &summary);
     assert!(job.out.join("bodies.csv").exists());
+}
+
+/// The cheapest of all stands elsewhere, the next one has paused: the plan leaves both out, and says so if nobody is left.
+#[test]
+fn a_map_takes_whom_the_plan_says_and_not_whoever_is_cheapest() {
+    let network = Network::start(4);
+    let start = |number: usize, price: u128, country: &str| {
+        let folder = network.directory.join(format!("provider-{number}"));
+        let more = [&CLOSELY[..], &["--country", country]].concat();
+        (Provider::start_at(&network, &folder, number, price, &more), folder)
+    };
+    let _elsewhere = start(1, PRICE / 4, "FR");
+    let (_paused, folder) = start(3, PRICE / 2, "DE");
+    let _dear = start(4, PRICE * 3, "DE");
+    let _fits = start(5, PRICE, "DE");
+    assert!(tell(&folder, &["--pause"]).status.success());
+    wait_until("the pause is heard", || {
+        let answer = crate::matching::why_not(&network, &["align", "--value-of-time", "0"]).1;
+        answer["leftOut"].as_array()?.iter().any(|one| one["code"] == "owner").then_some(())
+    });
+    let job = Job::align(&network, 10, 20);
+    let purse = Purse::look(&network);
+    let plan = ["--country", "DE", "--value-of-time", "0", "--providers", "1"];
+    let output = job.map(&network, &plan).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    assert_eq!(summary["providers"].as_array().unwrap().len(), 1, "{summary}");
+    assert!(claimed(&summary, 5) > 0, "{summary}");
+    purse.check(&network, &summary);
+    let nobody = Job { out: network.directory.join("nobody"), ..job };
+    let output = nobody.map(&network, &["--country", "NL"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let said = text(&output);
+    assert!(said.contains("no provider takes orders for this job") && said.contains("--country"), "{said}");
 }
 
 #[test]

@@ -24,7 +24,7 @@ use std::{
 
 const PROVIDERS: &str = "0x4b53540000000000000000000000000000000001";
 
-fn ask(network: &Network, words: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn ask(network: &Network, words: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(KEYSTEAD);
     command.args(words).args(["--rpc", &network.url(0)]).env("KEYSTEAD_RECORDS", network.directory.join("records"));
     let output = command.output().unwrap();
@@ -32,7 +32,7 @@ fn ask(network: &Network, words: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), if said.is_empty() { text(&output) } else { said })
 }
 
-fn why_not(network: &Network, words: &[&str]) -> (Option<i32>, Value) {
+pub(crate) fn why_not(network: &Network, words: &[&str]) -> (Option<i32>, Value) {
     let (code, said) = ask(network, &[&["why-not"], words, &["--json"]].concat());
     (code, serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}")))
 }
@@ -48,13 +48,13 @@ fn fallen(answer: &Value, filter: &str) -> u64 {
     all.iter().find(|one| one["filter"] == filter).map_or(0, |one| one["any"].as_u64().unwrap())
 }
 
-fn offers(network: &Network) -> Vec<Value> {
+pub(crate) fn offers(network: &Network) -> Vec<Value> {
     let (code, said) = ask(network, &["offers", "--json"]);
     assert_eq!(code, Some(0), "{said}");
     serde_json::from_str(&said).unwrap()
 }
 
-fn entry(network: &Network, account: &str) -> IProviders::Provider {
+pub(crate) fn entry(network: &Network, account: &str) -> IProviders::Provider {
     let call = Providers::providerCall { account: account.parse().unwrap() };
     let data = alloy_primitives::hex::encode_prefixed(call.abi_encode());
     let answer = network.call(0, "eth_call", json!([{"to": PROVIDERS, "data": data}, "latest"]));
@@ -235,7 +235,7 @@ async fn stranger(
     (endpoint, server)
 }
 
-fn register(network: &Network, number: usize, hash: B256, node: NodeId, endpoint: &str) {
+pub(crate) fn register(network: &Network, number: usize, hash: B256, node: NodeId, endpoint: &str) {
     let offer = IProviders::Offer {
         nodeId: node.as_bytes().into(),
         capabilityHash: hash,

@@ -70,7 +70,7 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Learns how a connection ended, also those that never became a session. Must not block.
     ///
-    /// [`SessionError::Cancelled`] means that the customer wants the run stopped; a lost connection does not.
+    /// [`SessionError::Cancelled`] means that the customer, who was let in, wants the run stopped; a lost connection does not.
     fn ended(&self, ended: Ended) {
         let Ended { customer, order, outcome } = ended;
         match outcome {

@@ -194,8 +194,10 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     async fn conduct(&self, incoming: Incoming, ticket: Ticket) {
         let mut ended = Ended { customer: None, order: None, outcome: Ok(()) };
         let mut stopped = self.stopped.clone();
+        let dismissed = ticket.dismissed();
         let connection = tokio::select! {
             connection = Box::pin(self.shake_hands(incoming)) => connection,
+            () = dismissed.notified() => Err(Unavailable::Busy.into()),
             _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
         };
         let connection = match connection {
@@ -212,6 +214,8 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         let greeting = self.greet(connection, &mut ended);
         let greeted = tokio::select! {
             greeted = Box::pin(greeting) => greeted,
+            // Dropping the greeting closes the connection.
+            () = dismissed.notified() => Err(Unavailable::Busy.into()),
             _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
         };
         ended.outcome = match greeted {
@@ -247,6 +251,7 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     async fn give(&self, acceptor: &dyn Acceptor, connection: Connection, handshake: Ticket) {
         let customer = NodeId::new(connection.remote_id());
         let (limits, admission) = (self.limits, self.admission.clone());
+        let dismissed = handshake.dismissed();
         let guest = Guest { connection: connection.clone(), customer, limits, handshake, admission };
         let mut stopped = self.stopped.clone();
         let stop = async {
@@ -256,6 +261,8 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         };
         tokio::select! {
             () = acceptor.accept(guest) => {}
+            // Never once it is a session.
+            () = dismissed.notified() => close(&connection, Close::TimedOut),
             () = stop => {}
         }
     }
@@ -273,7 +280,13 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         if let Err(error) = &result {
             close(&connection, Close::after(error));
         }
-        result
+        // Whoever was not let in cannot cancel anything, with whatever code it closes its connection.
+        result.map_err(|error| match error {
+            SessionError::Cancelled => {
+                Unavailable::Disconnected { detail: "closed before the session began".to_owned() }.into()
+            }
+            error => error,
+        })
     }
 
     /// Reads a checker's hello and decides. Spec: specs/0005-transfer.md §8.

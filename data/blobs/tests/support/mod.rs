@@ -1,5 +1,5 @@
 //! Two honest ends on loopback, and a raw peer that says whatever a test wants.
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of this module")]
+#![allow(unreachable_pub, reason = "a part of one test program")]
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
 use std::{sync::Arc, time::Duration};

@@ -1,6 +1,7 @@
 //! The one task that uses the customer's account while units are done: opens channels, fills them, looks at them.
 
 use super::{
+    choose::Chooser,
     events::Event,
     journal::{Entry, Journal},
     state,
@@ -10,16 +11,15 @@ use crate::{
     compute::{
         account::{Poor, Receipt},
         channels::{Channels, Opening},
-        market::Market,
     },
 };
-use alloy_primitives::{B256, Bytes};
+use alloy_primitives::{Address, B256, Bytes};
 use eyre::{Report, Result};
 use keystead_lease::Provider;
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     sync::mpsc,
-    task::block_in_place,
+    task::{JoinSet, block_in_place},
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 
@@ -44,15 +44,15 @@ pub(super) enum Ask {
     Watch { provider: Provider, channel: B256 },
     /// No more.
     Forget { provider: Provider },
-    /// Read the register.
-    Offers,
+    /// Find so many providers that are none of these.
+    Offers { count: usize, tried: Vec<Address> },
 }
 
 /// The bank.
 #[derive(Debug)]
 pub(super) struct Bank {
     pub(super) channels: Channels,
-    pub(super) market: Market,
+    pub(super) chooser: Chooser,
     pub(super) journal: Journal,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) events: mpsc::Sender<Event>,
@@ -62,6 +62,7 @@ impl Bank {
     /// Until nobody asks any more.
     pub(super) async fn run(mut self) {
         let mut watched: BTreeMap<Provider, B256> = BTreeMap::new();
+        let mut questions: JoinSet<()> = JoinSet::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -92,7 +93,19 @@ impl Bank {
                     self.look(provider, channel).await;
                     Event::Filled { provider, problem: filled.err().map(|error| format!("{error:#}")) }
                 }
-                Some(Ask::Offers) => Event::Offers(self.market.offers().await.map_err(|error| format!("{error:#}"))),
+                Some(Ask::Offers { count, tried }) => {
+                    // Providers are waited for elsewhere, one question at a time: channels need this task.
+                    while questions.try_join_next().is_some() {}
+                    if questions.is_empty() {
+                        let (chooser, events) = (self.chooser.clone(), self.events.clone());
+                        questions.spawn(async move {
+                            let found = chooser.find(count, &tried).await.map_err(|error| format!("{error:#}"));
+                            // The loop is over if nobody listens.
+                            let _ = events.send(Event::Offers(found)).await;
+                        });
+                    }
+                    continue;
+                }
             };
             self.tell(event).await;
         }

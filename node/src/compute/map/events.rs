@@ -1,7 +1,6 @@
 //! What reaches the loop of a map.
 
-use super::examine::Examined;
-use crate::compute::market::Offer;
+use super::{choose::Found, examine::Examined};
 use alloy_primitives::B256;
 use keystead_blobs::stream::{FromProvider, Source};
 use keystead_lease::Provider;
@@ -33,6 +32,6 @@ pub(super) enum Event {
     Filled { provider: Provider, problem: Option<String> },
     /// A transaction is in no block and may still come into one: only a later process can say what became of it.
     Stuck(String),
-    /// Everybody in the register, or why it could not be read.
-    Offers(Result<Vec<Offer>, String>),
+    /// Who could be taken on, or why that cannot be said.
+    Offers(Result<Found, String>),
 }

@@ -4,13 +4,14 @@
 //! [`conduct`] is the one loop that owns what is known ([`state`]); everything else sends it events. A [`line`] per provider keeps a
 //! connection and carries messages; [`examine`] fetches what a window gave and checks it in this machine's own worker; [`bank`] opens, fills
 //! and looks at channels; [`closing`] ends them. What must outlive the process is in the [`folder`]: a [`journal`] and the [`outputs`].
-//! [`reduce`] makes the result. Spec: specs/0011-stream.md.
+//! [`choose`] says whom to take on. [`reduce`] makes the result. Spec: specs/0011-stream.md.
 //!
 //! # Invariants
 //! - What a voucher pays for is on the disk, and the voucher's record too, before the voucher leaves.
 //! - Whatever changes the state is a line of the journal first; a process that starts again reads the same state from it.
 
 mod bank;
+mod choose;
 mod closing;
 mod conduct;
 mod events;

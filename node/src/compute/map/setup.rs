@@ -2,6 +2,7 @@
 
 use super::{
     bank::Bank,
+    choose::Chooser,
     closing::{Closing, Left},
     conduct::{Conductor, Ending, Parts},
     events::EVENTS_MAX,
@@ -171,8 +172,14 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let stops = Stops::listen()?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
-    let (journal, market) = (parts.journal.clone(), parts.market.clone());
-    let bank = Bank { channels: channels.clone(), market, journal, asks: asked, events: events.clone() };
+    let chooser = Chooser {
+        market: parts.market.clone(),
+        prepared: Arc::clone(&parts.prepared),
+        demands: parts.options.demands.clone(),
+        named: parts.options.provider.clone(),
+    };
+    let journal = parts.journal.clone();
+    let bank = Bank { channels: channels.clone(), chooser, journal, asks: asked, events: events.clone() };
     let bank = tokio::spawn(bank.run());
     let mut conductor = Conductor::new(parts, asks, events);
     let ending = conductor.run(inbox, &stops).await;

@@ -43,31 +43,49 @@ pub(crate) async fn plan(
     patience: Patience,
     silence: Silence,
 ) -> Result<Plan> {
+    plan_for(gathered, market, need, (patience, silence), 1).await
+}
+
+/// As [`plan`], for a job that wants so many providers at once: the best so many have answered.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) async fn plan_for(
+    gathered: &mut Gathered,
+    market: &Market,
+    need: &Need,
+    (patience, silence): (Patience, Silence),
+    wanted: usize,
+) -> Result<Plan> {
     let Gathered { known, socket } = gathered;
+    let looked_at = LOOKED_AT.max(wanted.saturating_mul(2));
+    let rounds = ROUNDS_MAX.saturating_add(wanted.div_ceil(ASKED_AT_ONCE));
     let mut asked: BTreeSet<Account> =
         known.providers.values().filter(|one| one.answer.is_some()).map(|one| one.entry.account).collect();
-    for _ in 0..ROUNDS_MAX {
-        let plan = known.plan(need, LOOKED_AT)?;
+    for _ in 0..rounds {
+        let plan = known.plan(need, looked_at)?;
         let mut best: Vec<Account> = Vec::new();
         for fit in &plan.best {
             let provider = fit.key.provider;
-            if !best.contains(&provider) && best.len() < ASKED_AT_ONCE {
+            if !best.contains(&provider) {
                 best.push(provider);
             }
         }
-        // Enough is known once the best one has answered, and is still the best.
-        let first_answered = best.first().is_none_or(|first| asked.contains(first));
-        best.retain(|provider| !asked.contains(provider));
+        // Enough is known once the best ones have answered, and are still the best.
+        let first_answered = best.iter().take(wanted).all(|one| asked.contains(one));
         if first_answered {
             return Ok(plan);
         }
+        best.truncate(wanted.max(ASKED_AT_ONCE));
+        best.retain(|provider| !asked.contains(provider));
+        best.truncate(ASKED_AT_ONCE);
         asked.extend(&best);
         ask(known, socket, &best, patience, silence).await;
         for provider in best {
             known.set_history(provider, market.history_of(provider).await?);
         }
     }
-    Ok(known.plan(need, LOOKED_AT)?)
+    Ok(known.plan(need, looked_at)?)
 }
 
 /// Puts what they answer into what is known.

@@ -6,6 +6,7 @@ use super::{
     offering::Offering,
     owner::Owner,
     record::{Record, Records},
+    room::UNITS_MAX,
     self_test::Capability,
 };
 use crate::compute::{
@@ -30,7 +31,7 @@ use tokio::{
 };
 
 /// Orders that are open at once: each is a small file, and a task that asks the chain.
-const COURSES_MAX: usize = 256;
+pub(super) const COURSES_MAX: usize = 256;
 /// How long the courses may take to end when the process is asked to stop.
 const END_MAX: Duration = Duration::from_secs(10);
 
@@ -40,8 +41,8 @@ const FINISH_POLL: Duration = Duration::from_millis(500);
 /// Why an order is not taken.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotTaken {
-    /// Too many.
-    #[error("too many open orders: {COURSES_MAX}")]
+    /// Too many, and none of them is one that could be let go.
+    #[error("too many open orders: at most {COURSES_MAX}, with {UNITS_MAX} units")]
     Busy,
     /// The disk, or the process is stopping.
     #[error("{0}")]
@@ -140,7 +141,7 @@ impl Book {
         if let Some(course) = self.course(order) {
             return Ok(course);
         }
-        if self.is_full() {
+        if !self.make_room(customer, spec.unit_count) {
             return Err(NotTaken::Busy);
         }
         if *self.stopping.borrow() {
@@ -202,15 +203,12 @@ impl Book {
         }
     }
 
-    /// Whether no further order has a place.
-    pub(super) fn is_full(&self) -> bool {
-        self.courses().len() >= COURSES_MAX
-    }
-
-    /// Open orders whose work is not done, each with the segments that are.
+    /// Open orders whose inputs are here and whose work is not done, each with the segments that are. What waits for its customer is no work: who orders
+    /// much and brings nothing must not make this machine look busy.
     pub(super) fn unfinished(&self) -> Vec<(JobSpec, u32)> {
         let courses = self.courses();
-        let stages = courses.values().map(|course| (course, course.stage.borrow().clone()));
+        let at_work = courses.values().filter(|course| !course.is_waiting());
+        let stages = at_work.map(|course| (course, course.stage.borrow().clone()));
         let open = stages.filter(|(_, stage)| stage.committed.is_none() && stage.failed.is_none());
         open.map(|(course, stage)| (course.spec.clone(), stage.done)).collect()
     }
@@ -234,13 +232,21 @@ impl Book {
 
     /// The order is over: forgets it, and the blobs that no other open order needs.
     pub(super) fn close(&self, order: U256) {
-        let Some(course) = self.courses().remove(&order) else { return };
+        let course = self.courses().remove(&order);
+        if let Some(course) = course {
+            self.clear(order, &course);
+        }
+    }
+
+    /// Removes what an order that is no longer in the book left on the disk.
+    pub(super) fn clear(&self, order: U256, course: &Course) {
         if let Err(error) = self.records.forget(order) {
             tracing::warn!(%error, "an order that is over stays on disk");
         }
         let _shelf = self.shelf();
         let needed: BTreeSet<Hash> = self.courses().values().flat_map(|other| other.blobs()).collect();
-        for blob in course.record().blobs().into_iter().filter(|blob| !needed.contains(blob)) {
+        // Inputs that came before the customer fell silent are nobody's, too.
+        for blob in course.blobs().into_iter().filter(|blob| !needed.contains(blob)) {
             if let Err(error) = self.store.delete(blob) {
                 tracing::warn!(%error, "a blob that nobody needs stays on disk");
             }
@@ -266,7 +272,7 @@ impl Book {
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn courses(&self) -> MutexGuard<'_, BTreeMap<U256, Arc<Course>>> {
+    pub(super) fn courses(&self) -> MutexGuard<'_, BTreeMap<U256, Arc<Course>>> {
         self.courses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

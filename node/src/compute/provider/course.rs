@@ -10,19 +10,24 @@ use crate::compute::{
     lifecycle::{Held, ProviderStep, provider_step, waits_for_window},
     market::Order,
 };
-use alloy_primitives::{B256, U256};
-use eyre::{Context as _, Result, eyre};
+use alloy_primitives::{Address, B256, U256};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::Hash;
 use keystead_job::{JobSpec, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
 use keystead_runner::{Failure, Fault, Job, Session, Stop};
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// How often the chain is asked while there is nothing to do.
 const POLL: Duration = Duration::from_millis(500);
+/// The same for an order whose customer has brought nothing yet: many of them must not keep the node busy.
+const POLL_WAITING: Duration = Duration::from_secs(4);
 /// How long after something failed it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 /// A run saves its state at most this often: what is lost is computed again, equal.
@@ -49,6 +54,8 @@ pub(super) struct Course {
     order: U256,
     pub(super) spec: JobSpec,
     record: Mutex<Record>,
+    /// True once the order was let go because its inputs did not come. Changes only while the record is locked.
+    gone: AtomicBool,
     /// Unit inputs that are being fetched.
     coming: Mutex<Vec<B256>>,
     pub(super) stage: watch::Sender<Stage>,
@@ -64,8 +71,8 @@ impl Course {
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
-        let attendance = tokio::sync::Mutex::default();
-        Ok(Self { order, spec, record, coming, stage, attendance, bell: tokio::sync::Notify::new() })
+        let (attendance, bell, gone) = Default::default();
+        Ok(Self { order, spec, record, gone, coming, stage, attendance, bell })
     }
 
     pub(super) fn record(&self) -> Record {
@@ -92,11 +99,49 @@ impl Course {
     }
 
     /// The customer's inputs are here; `units` are the names of the unit inputs.
+    ///
+    /// # Errors
+    /// The order was let go meanwhile, or the disk.
     pub(super) fn inputs_arrived(&self, book: &Book, units: Vec<B256>) -> Result<()> {
-        self.locked().inputs = units;
+        {
+            let mut record = self.locked();
+            ensure!(!self.gone.load(Ordering::Relaxed), "order {} was let go: its inputs came too late", self.order);
+            record.receive(units, self.spec.segment_count);
+        }
         book.records.save(&self.record())?;
         self.bell.notify_one();
         Ok(())
+    }
+
+    pub(super) const fn order(&self) -> U256 {
+        self.order
+    }
+
+    pub(super) fn customer(&self) -> Address {
+        self.locked().customer
+    }
+
+    /// Whether the customer's inputs are still missing, and nothing was decided.
+    pub(super) fn is_waiting(&self) -> bool {
+        let record = self.locked();
+        record.inputs.is_empty() && record.failed.is_none()
+    }
+
+    /// Lets a waiting order go; false if it does not wait any more. Whoever talks about it is told.
+    pub(super) fn let_go(&self) -> bool {
+        {
+            let record = self.locked();
+            if !record.inputs.is_empty() || record.failed.is_some() {
+                return false;
+            }
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        self.bell.notify_one();
+        true
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// The order will not be delivered; says so on the chain as soon as that is possible.
@@ -143,6 +188,9 @@ impl Course {
             // Dropping a running unit kills its worker.
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
+        if self.is_gone() {
+            return;
+        }
         if let Err(error) = book.records.save(&self.record()) {
             tracing::debug!(%error, "the last save failed");
         }
@@ -150,6 +198,9 @@ impl Course {
 
     /// One step; true when the order is over.
     async fn advance(&self, book: &Book) -> Result<bool> {
+        if self.is_gone() {
+            return Ok(true);
+        }
         let id = self.order;
         let step = self.step(book).await;
         let outcome = match step {
@@ -203,7 +254,11 @@ impl Course {
     async fn act(&self, book: &Book, step: ProviderStep, order: &Order) -> Result<()> {
         let id = order.id;
         match step {
-            ProviderStep::AwaitInputs | ProviderStep::AwaitDecision => {
+            ProviderStep::AwaitInputs => {
+                // Until the bell rings only the end of the order can come.
+                let _ = tokio::time::timeout(POLL_WAITING, self.bell.notified()).await;
+            }
+            ProviderStep::AwaitDecision => {
                 // The bell only shortens the wait.
                 let _ = tokio::time::timeout(POLL, self.bell.notified()).await;
             }

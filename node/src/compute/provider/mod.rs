@@ -22,6 +22,7 @@ mod offering;
 mod owner;
 mod proving;
 mod record;
+mod room;
 mod self_test;
 mod session;
 mod setup;

@@ -133,7 +133,6 @@ impl Offering {
     /// # Errors
     /// Statements that the record cannot hold (another provider's, of a device that is not there): nothing changed. The chain: the new record is on the
     /// disk, and is registered at the next call or start.
-    #[allow(dead_code, reason = "for the proof of hardware")]
     pub(super) async fn replace_attested(&self, attested: Vec<Attested>) -> Result<()> {
         let _turn = self.turn.lock().await;
         let old = self.record();

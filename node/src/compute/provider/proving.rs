@@ -50,15 +50,16 @@ pub(super) async fn first(owner: &Owner, keeper: &mut Keeper) {
 pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
     let mut stopping = book.stopping.subscribe();
     let keeping = async {
+        let mut failures = 0_u32;
         loop {
-            let failed = match once(&book, &mut keeper).await {
-                Ok(()) => false,
+            failures = match once(&book, &mut keeper).await {
+                Ok(()) => 0,
                 Err(error) => {
                     tracing::warn!("no proof of hardware: {error:#}");
-                    true
+                    failures.saturating_add(1)
                 }
             };
-            Keeper::rest(failed).await;
+            Keeper::rest(failures).await;
         }
     };
     tokio::select! {

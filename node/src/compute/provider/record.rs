@@ -32,7 +32,7 @@ pub(super) struct Record {
     pub(super) inputs: Vec<B256>,
     /// Of the commitment; drawn with the record.
     secret: B256,
-    /// Names of the unit outputs, as far as they are there.
+    /// Names of the unit outputs, as far as they are there; empty while the inputs are not.
     pub(super) outputs: Vec<Option<B256>>,
     /// Names of the states of each unit, as far as they are there; empty for a job of one segment.
     pub(super) states: Vec<Vec<B256>>,
@@ -75,10 +75,16 @@ impl Record {
     pub(super) fn new(order: U256, customer: Address, spec: &JobSpec) -> Result<Self> {
         let mut secret = [0; 32];
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
-        let outputs = vec![None; spec.unit_count as usize];
-        let states = if spec.segment_count == 1 { Vec::new() } else { vec![Vec::new(); spec.unit_count as usize] };
         let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
-        Ok(Self { version: VERSION, order, customer, job, inputs: Vec::new(), secret, outputs, states, failed: None })
+        let (inputs, outputs, states) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed: None })
+    }
+
+    /// The inputs are here; only now there is room for outputs: how many units an order has is its customer's word.
+    pub(super) fn receive(&mut self, inputs: Vec<B256>, segment_count: u32) {
+        self.outputs = vec![None; inputs.len()];
+        self.states = if segment_count == 1 { Vec::new() } else { vec![Vec::new(); inputs.len()] };
+        self.inputs = inputs;
     }
 
     pub(super) fn spec(&self) -> Result<JobSpec> {
@@ -91,6 +97,9 @@ impl Record {
 
     /// Every output's name; `None` while one is missing.
     pub(super) fn all_outputs(&self) -> Option<Vec<B256>> {
+        if self.inputs.is_empty() {
+            return None;
+        }
         self.outputs.iter().copied().collect()
     }
 
@@ -238,6 +247,8 @@ pub(super) mod tests {
         let records = Records::open(folder.path()).unwrap();
         let mut record = Record::new(U256::from(7), Address::repeat_byte(9), &spec(2)).unwrap();
         assert_ne!(record.secret, Record::new(U256::from(7), Address::ZERO, &spec(2)).unwrap().secret);
+        assert_eq!((record.outputs.len(), record.all_outputs()), (0, None), "no input, no output");
+        record.receive(vec![B256::repeat_byte(4); 2], 1);
         record.outputs[1] = Some(B256::repeat_byte(5));
         assert_eq!((record.done(), record.all_outputs()), (1, None));
         records.save(&record).unwrap();

@@ -11,15 +11,19 @@ use crate::compute::{
     checker::source::{self, Material, signer},
     market::Order,
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
     Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
-    Progress, Refusal, RefusalCode, SessionError, Want, hash, hello_digest,
+    Progress, Refusal, RefusalCode, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 use tokio::task::block_in_place;
 
 /// Bytes of one name in a list.
@@ -141,6 +145,57 @@ impl Door {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) book: Arc<Book>,
+    pub(super) said: Quiet,
+}
+
+/// What is said about sessions that failed, so that strangers cannot fill the disk with it: what is beyond the bound of a minute is only counted.
+#[derive(Debug, Default)]
+pub(super) struct Quiet(Mutex<Minute>);
+
+#[derive(Debug, Default)]
+struct Minute {
+    since: Option<Instant>,
+    said: u32,
+    unsaid: u64,
+}
+
+/// How long a customer may hold its session after the delivery without fetching anything: there are few places.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
+/// Lines about failed sessions in a minute.
+const LINES_MAX: u32 = 60;
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Quiet {
+    /// Says it if there is room.
+    fn note(&self, order: Option<U256>, say: impl FnOnce()) {
+        let (speak, unsaid) = self.turn(order.is_some());
+        if unsaid > 0 {
+            tracing::info!(count = unsaid, "more sessions ended in the last minute, without a line each");
+        }
+        if speak {
+            say();
+        }
+    }
+
+    /// Whether to speak, and what was not said in the minute that is over.
+    fn turn(&self, is_order: bool) -> (bool, u64) {
+        // No code panics while it holds this lock.
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsaid = 0;
+        if minute.since.is_none_or(|since| since.elapsed() >= MINUTE) {
+            unsaid = minute.unsaid;
+            *minute = Minute { since: Some(Instant::now()), said: 0, unsaid: 0 };
+        }
+        // Strangers may use up a half; the rest is for whoever named an order.
+        let most = if is_order { LINES_MAX } else { LINES_MAX / 2 };
+        let speak = minute.said < most;
+        if speak {
+            minute.said = minute.said.saturating_add(1);
+        } else {
+            minute.unsaid = minute.unsaid.saturating_add(1);
+        }
+        (speak, unsaid)
+    }
 }
 
 impl Handler for Host {
@@ -175,9 +230,9 @@ impl Handler for Host {
         let Ended { customer, order, outcome } = ended;
         match &outcome {
             Ok(()) => tracing::debug!(?customer, ?order, "session finished"),
-            Err(error) => {
-                tracing::info!(?customer, order = order.map(|order| order.to_string()), %error, "session ended")
-            }
+            Err(error) => self.said.note(order, || {
+                tracing::info!(?customer, order = order.map(|order| order.to_string()), %error, "session ended");
+            }),
         }
         if matches!(outcome, Err(SessionError::Cancelled))
             && let Some(course) = order.and_then(|order| self.book.course(order))
@@ -200,19 +255,32 @@ impl Host {
         ];
         // Checkers of an audited order get the checker program here.
         let checker = spec.checker.map(|checker| (checker.program_hash, Runtime::Wasm1.program_bytes_max()));
-        job.fetch(wants(first.into_iter().chain(checker)), &mut |_| {}).await.map_err(told)?;
+        self.take(job, course, &wants(first.into_iter().chain(checker))).await?;
         let list = block_in_place(|| self.book.store.get(Hash::from(spec.units_hash), list_bytes));
         let list = list.map_err(|error| Failure::from(SessionError::from(error)))?;
         let names = hash::parse_list(&list, spec.unit_count as usize)
             .map_err(|error| Failure::new(FailureCode::Input, &error.to_string()))?;
         let units: Vec<Name> = names.into_iter().map(Name::from).collect();
         course.inputs_are_coming(&self.book, &units);
-        let wanted = wants(units.iter().map(|name| (*name, INPUT_BYTES_MAX)));
-        job.fetch(wanted, &mut |_| {}).await.map_err(told)?;
+        self.take(job, course, &wants(units.iter().map(|name| (*name, INPUT_BYTES_MAX)))).await?;
         course.inputs_arrived(&self.book, units).map_err(|error| {
+            if !course.is_waiting() || self.book.course(course.order()).is_none() {
+                return Failure::new(FailureCode::Internal, "the order was let go: its inputs came too late");
+            }
             tracing::error!(error = format!("{error:#}"), "cannot save an order's state");
             Failure::new(FailureCode::Internal, "the provider cannot write to its disk")
         })
+    }
+
+    /// Fetches inputs. What others brought and did not finish gives way when there is no room.
+    async fn take(&self, job: &mut Job, course: &Course, wanted: &[Want]) -> Result<(), Failure> {
+        loop {
+            let fetched = job.fetch(wanted.to_vec(), &mut |_| {}).await;
+            let is_full = matches!(&fetched, Err(SessionError::Store(StoreError::Full { .. })));
+            if !is_full || !self.book.forgo_one(course.customer(), Some(course.order())) {
+                return fetched.map_err(told);
+            }
+        }
     }
 
     async fn hand_over(&self, job: &mut Job, course: &Course, commitment: B256) -> Result<(), Failure> {
@@ -228,8 +296,18 @@ impl Host {
         let served: BTreeSet<Hash> = names.iter().copied().chain(states).map(Hash::from).collect();
         let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
         job.deliver(delivery, served.into_iter().collect()).await?;
-        job.received().await;
-        Ok(())
+        let mut sent = job.sent();
+        loop {
+            tokio::select! {
+                () = job.received() => return Ok(()),
+                Ok(()) = sent.changed() => {}
+                // The outputs stay; who comes again gets them.
+                () = tokio::time::sleep(UNREAD_MAX) => {
+                    let reason = "nothing was fetched for a while: come again for the rest of the outputs";
+                    return Err(Failure::new(FailureCode::Internal, reason));
+                }
+            }
+        }
     }
 }
 
@@ -252,4 +330,21 @@ fn wants(names: impl IntoIterator<Item = (Name, u64)>) -> Vec<Want> {
     let mut seen = BTreeSet::new();
     let once = names.into_iter().filter(|(name, _)| seen.insert(*name));
     once.map(|(name, bytes_max)| Want { hash: Hash::from(name), bytes_max }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_get_half_of_the_lines_of_a_minute_and_the_rest_is_counted() {
+        let said = Quiet::default();
+        let spoken = |is_order: bool| (0..100).filter(|_| said.turn(is_order).0).count();
+        assert_eq!((spoken(false), spoken(true), spoken(true)), (30, 30, 0));
+        if let Ok(mut minute) = said.0.lock() {
+            minute.since = Instant::now().checked_sub(MINUTE);
+        }
+        assert_eq!(said.turn(false), (true, 240), "a new minute tells what the last one did not");
+        assert_eq!(said.turn(false), (true, 0));
+    }
 }

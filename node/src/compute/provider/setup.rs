@@ -11,7 +11,7 @@ use super::{
     proving,
     record::Records,
     self_test::{Capability, say},
-    session::{Door, Host},
+    session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
     watch::{self, Place},
 };
@@ -175,7 +175,7 @@ async fn serve_until_stopped(
     let questions = Questions::new(Arc::new(Answers { shelf: Arc::clone(&shelf) }));
     let leases = acceptor(stream::Door(Arc::clone(streams)));
     let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions), leases];
-    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book) }, beside);
+    let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book), said: Quiet::default() }, beside);
     // Orders that are under way have the machine; the proof comes after them.
     if book.open_orders().is_empty() {
         proving::first(&book.owner, &mut keeper).await;

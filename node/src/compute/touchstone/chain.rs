@@ -1,6 +1,6 @@
 //! What the chain says of a round: randomness, times of blocks, what was recorded, who is drawn.
 
-use crate::compute::account::{Account, Log};
+use crate::compute::account::Account;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, ensure, eyre};
@@ -45,7 +45,7 @@ pub(crate) struct Moment {
 }
 
 /// A provider's vectors came onto the chain.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Vectors {
     pub(crate) provider: Address,
     pub(crate) block: u64,
@@ -113,16 +113,16 @@ impl Chain {
         Ok((Round { chain_id, height, time_s: moment.seconds, beacon }, moment))
     }
 
-    /// Records the root of a challenge; the block in which that is.
+    /// Records the root of a challenge; the block in which that is. Devices do not wait for each other's blocks: their time runs.
     pub(crate) async fn record_root(&self, challenge: B256, root: B256) -> Result<u64> {
         let call = Calls::recordRootCall { challengeId: challenge, root };
-        Ok(self.account.send(TOUCHSTONE_ADDRESS, &call, U256::ZERO).await?.block_number)
+        Ok(self.account.send_beside(TOUCHSTONE_ADDRESS, &call, U256::ZERO).await?.block_number)
     }
 
     /// Records the root of a challenge's vectors; the block in which that is.
     pub(crate) async fn record_vectors(&self, challenge: B256, root: B256) -> Result<u64> {
         let call = Calls::recordVectorsCall { challengeId: challenge, vectorsRoot: root };
-        Ok(self.account.send(TOUCHSTONE_ADDRESS, &call, U256::ZERO).await?.block_number)
+        Ok(self.account.send_beside(TOUCHSTONE_ADDRESS, &call, U256::ZERO).await?.block_number)
     }
 
     async fn entry(&self, provider: Address, challenge: B256) -> Result<ITouchstone::Entry> {
@@ -210,26 +210,11 @@ impl Chain {
 
     /// Vectors that came onto the chain in blocks `first..=last`, oldest first.
     pub(crate) async fn vectors_recorded(&self, first: u64, last: u64) -> Result<Vec<Vectors>> {
-        #[derive(serde::Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Placed {
-            #[serde(flatten)]
-            log: Log,
-            block_number: Value,
-        }
-        let filter = json!({
-            "address": TOUCHSTONE_ADDRESS,
-            "fromBlock": format!("{first:#x}"),
-            "toBlock": format!("{last:#x}"),
-            "topics": [Calls::VectorsRecorded::SIGNATURE_HASH],
-        });
-        let logs = self.account.client().call("eth_getLogs", json!([filter])).await?;
-        let logs: Vec<Placed> =
-            serde_json::from_value(logs).wrap_err("the node answers with something else than logs")?;
+        let topics = json!([Calls::VectorsRecorded::SIGNATURE_HASH]);
         let mut vectors = Vec::new();
-        for Placed { log, block_number } in logs {
+        for log in self.account.logs(TOUCHSTONE_ADDRESS, first, last, topics).await? {
             let event = Calls::VectorsRecorded::decode_raw_log(log.topics.iter().copied(), &log.data)?;
-            vectors.push(Vectors { provider: event.account, block: crate::client::quantity(&block_number)? });
+            vectors.push(Vectors { provider: event.account, block: log.block_number });
         }
         Ok(vectors)
     }

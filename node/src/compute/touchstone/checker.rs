@@ -1,9 +1,9 @@
 //! The other side: an account with seats checks the proofs for which it was drawn, and signs what holds.
 //!
 //! # Design
-//! Vectors of others on the chain say that a round may be complete. The beacon says who checks it. One round at a time is fetched, checked and signed;
-//! what cannot be fetched is tried again for a while, since a provider publishes a few blocks after its vectors. Whatever does not hold gets no
-//! signature and no accusation.
+//! Vectors of others on the chain say that a round may be complete. The beacon says who checks it. A few rounds at once are fetched, checked and signed, so
+//! that a provider that gives its round slowly holds up nobody; what cannot be fetched is tried again for a while, since a provider publishes a few
+//! blocks after its vectors. Whatever does not hold gets no signature and no accusation.
 
 use super::{
     answers::{bring, fetch},
@@ -23,7 +23,10 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::time::{Instant, sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
 
 /// How often the chain is asked for new vectors.
 const POLL: Duration = Duration::from_secs(1);
@@ -31,6 +34,10 @@ const POLL: Duration = Duration::from_secs(1);
 const BLOCKS_MAX: u64 = 1_000;
 /// Rounds that wait to be checked; more are forgotten, oldest first: a missing statement accuses nobody.
 const WAITING_MAX: usize = 256;
+/// Rounds that are checked at once: each may be 64 MiB.
+const AT_ONCE: usize = 4;
+/// How long one try may take: a round of the largest rows comes in this time over 1 MiB a second.
+const TRY_MAX: Duration = Duration::from_secs(90);
 /// How long a round is tried.
 const TRIED_MAX: Duration = Duration::from_secs(300);
 /// How long after a failed try the next one comes.
@@ -46,6 +53,16 @@ pub(crate) struct Checker {
     path: PathBuf,
     next: u64,
     waiting: VecDeque<Task>,
+    working: JoinSet<(Task, Result<Checked>)>,
+    /// The rounds that are being checked.
+    under_way: Vec<Vectors>,
+}
+
+/// What a check takes.
+#[derive(Clone, Debug)]
+struct Bench {
+    chain: Chain,
+    endpoint: Endpoint,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,16 +79,29 @@ impl Checker {
         let (head, _) = chain.account.head().await?;
         let kept = files::read(&path)?.and_then(|text| text.trim().parse().ok());
         let next = kept.unwrap_or(head).clamp(head.saturating_sub(BEHIND_MAX), head.saturating_add(1));
-        Ok(Self { chain, endpoint, path, next, waiting: VecDeque::new() })
+        let (waiting, working, under_way) = (VecDeque::new(), JoinSet::new(), Vec::new());
+        Ok(Self { chain, endpoint, path, next, waiting, working, under_way })
     }
 
     /// Checks for ever. Costs one question a second while the account has no seat.
     pub(crate) async fn run(mut self) {
+        let mut blind = false;
         loop {
-            if let Err(error) = self.look().await {
-                tracing::debug!(error = format!("{error:#}"), "cannot look for proofs to check, trying again");
+            match self.look().await {
+                Ok(()) => blind = false,
+                // Said once: a checker that sees nothing must not look like one that has nothing to do.
+                Err(error) if !std::mem::replace(&mut blind, true) => {
+                    tracing::warn!("cannot look for proofs of hardware to check, trying again: {error:#}");
+                }
+                Err(error) => tracing::debug!("cannot look for proofs of hardware to check: {error:#}"),
             }
-            self.work().await;
+            while let Some(ended) = self.working.try_join_next() {
+                match ended {
+                    Ok((task, checked)) => self.ended(task, checked),
+                    Err(error) => tracing::error!(%error, "a check of a proof ended abnormally"),
+                }
+            }
+            self.begin();
             sleep(POLL).await;
         }
     }
@@ -105,53 +135,65 @@ impl Checker {
 
     fn note(&mut self, vectors: Vectors) {
         // Several devices in one block are one round.
-        if self
-            .waiting
-            .iter()
-            .any(|task| (task.vectors.provider, task.vectors.block) == (vectors.provider, vectors.block))
-        {
+        if self.waiting.iter().map(|task| &task.vectors).chain(&self.under_way).any(|known| *known == vectors) {
             return;
         }
         if self.waiting.len() >= WAITING_MAX {
             self.waiting.pop_front();
         }
+        tracing::info!(provider = %vectors.provider, block = vectors.block, "drawn to check a proof of hardware");
         let now = Instant::now();
         self.waiting.push_back(Task { vectors, since: now, not_before: now });
     }
 
-    /// Tries every round that waits once.
-    async fn work(&mut self) {
+    /// Begins to check rounds that wait, as many as may be checked at once.
+    fn begin(&mut self) {
         for _ in 0..self.waiting.len() {
-            let Some(mut task) = self.waiting.pop_front() else { return };
+            if self.working.len() >= AT_ONCE {
+                return;
+            }
+            let Some(task) = self.waiting.pop_front() else { return };
             if Instant::now() < task.not_before {
                 self.waiting.push_back(task);
                 continue;
             }
-            let Vectors { provider, .. } = task.vectors;
-            match self.check(task.vectors).await {
-                Ok(Checked::Stated(proved, taken)) => {
-                    for one in &proved {
-                        let statement = one.statement();
-                        let shown = words::bands(statement.bands);
-                        tracing::info!(%provider, device = statement.device, height = statement.height, taken, "proof of hardware checked: {shown}");
-                    }
-                }
-                Ok(Checked::Superseded) => {}
-                Ok(Checked::Refused(why)) => {
-                    tracing::info!(%provider, "proof of hardware does not hold, nothing is signed: {why}");
-                }
-                Err(error) if task.since.elapsed() < TRIED_MAX => {
-                    tracing::debug!(%provider, error = format!("{error:#}"), "a proof cannot be checked yet");
-                    task.not_before = Instant::now().checked_add(AGAIN).unwrap_or(task.not_before);
-                    self.waiting.push_back(task);
-                }
-                Err(error) => {
-                    tracing::info!(%provider, error = format!("{error:#}"), "proof of hardware was not checked");
-                }
-            }
+            self.under_way.push(task.vectors);
+            let bench = Bench { chain: self.chain.clone(), endpoint: self.endpoint.clone() };
+            self.working.spawn(async move {
+                let tried = timeout(TRY_MAX, bench.check(task.vectors)).await;
+                (task, tried.unwrap_or_else(|_| Err(eyre!("it takes longer than {} s", TRY_MAX.as_secs()))))
+            });
         }
     }
 
+    fn ended(&mut self, mut task: Task, checked: Result<Checked>) {
+        self.under_way.retain(|vectors| *vectors != task.vectors);
+        let Vectors { provider, .. } = task.vectors;
+        match checked {
+            Ok(Checked::Stated(proved, taken)) => {
+                for one in &proved {
+                    let statement = one.statement();
+                    let shown = words::bands(statement.bands);
+                    tracing::info!(%provider, device = statement.device, height = statement.height, taken, "proof of hardware checked: {shown}");
+                }
+            }
+            Ok(Checked::Superseded) => {}
+            Ok(Checked::Refused(why)) => {
+                tracing::info!(%provider, "proof of hardware does not hold, nothing is signed: {why}");
+            }
+            Err(error) if task.since.elapsed() < TRIED_MAX => {
+                tracing::debug!(%provider, error = format!("{error:#}"), "a proof cannot be checked yet");
+                task.not_before = Instant::now().checked_add(AGAIN).unwrap_or(task.not_before);
+                self.waiting.push_back(task);
+            }
+            Err(error) => {
+                tracing::info!(%provider, error = format!("{error:#}"), "proof of hardware was not checked");
+            }
+        }
+    }
+}
+
+impl Bench {
     /// Checks one round. An error means: not now.
     async fn check(&self, vectors: Vectors) -> Result<Checked> {
         let Vectors { provider, block } = vectors;
@@ -159,6 +201,11 @@ impl Checker {
         let address = endpoint.parse().map_err(|error| eyre!("the provider's endpoint is none: {error}"))?;
         let (published, answer_ms) = fetch(&self.endpoint, &address).await?;
         ensure!(published.provider == provider, "what is published there is of {}", published.provider);
+        let (round, _) = self.chain.round(published.height).await?;
+        // What is claimed beyond the work is seen before the chain is asked any more.
+        if let Err(why) = published.challenges(round) {
+            return Ok(Checked::Refused(why.to_string()));
+        }
         let facts = self.chain.facts(&published, answer_ms).await?;
         let rows = rows_height(facts.recorded.iter().map(|entry| entry.vectors_block));
         match rows.and_then(|rows| rows.checked_sub(1)) {
@@ -187,6 +234,7 @@ impl Checker {
 }
 
 /// What became of a round.
+#[derive(Debug)]
 enum Checked {
     /// It holds, and the provider took so many statements.
     Stated(Vec<Proved>, u8),

@@ -22,9 +22,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How often it is asked whether a proof is needed.
-pub(crate) const POLL: Duration = Duration::from_secs(2);
-/// How long after a round that failed the next one begins; each costs two transactions a device.
-pub(crate) const AGAIN: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_secs(2);
+/// How long after a round that failed the next one begins; each costs two transactions a device. Twice as long after each further one, up to
+/// [`AGAIN_MAX`].
+const AGAIN: Duration = Duration::from_secs(60);
+/// A machine that is always too slow for its own claims spends a few fees an hour on learning it.
+const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Rounds tried one after the other before the first order is taken without a proof.
 const FIRST_TRIES: u32 = 3;
 
@@ -184,9 +187,17 @@ impl Keeper {
         Ok(())
     }
 
-    /// Waits a moment before the next look, longer after a failure.
-    pub(crate) async fn rest(failed: bool) {
-        sleep(if failed { AGAIN } else { POLL }).await;
+    /// Waits a moment before the next look; after so many failures in a row longer and longer, since each costs fees.
+    pub(crate) async fn rest(failures: u32) {
+        sleep(pause(failures)).await;
+    }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failures: u32) -> Duration {
+    match failures.checked_sub(1) {
+        None => POLL,
+        Some(more) => AGAIN.saturating_mul(2_u32.saturating_pow(more)).min(AGAIN_MAX),
     }
 }
 
@@ -230,6 +241,12 @@ mod tests {
         assert_eq!(need(&Stand { dealt_with: Some(8_192), ..due }), None, "tried once");
         assert_eq!(need(&Stand { proved: Some(8_192), ..due }), None, "done");
         assert_eq!(need(&Stand { proved: Some(8_200), ..due }), None, "done later in the epoch");
+    }
+
+    #[test]
+    fn who_fails_again_and_again_tries_ever_more_seldom() {
+        let seconds = [0, 1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| pause(failures).as_secs());
+        assert_eq!(seconds, [2, 60, 120, 240, 1_920, 3_600, 3_600, 3_600]);
     }
 
     #[test]

@@ -88,7 +88,7 @@ async fn show(options: &Prove) -> Result<ExitCode> {
             say(&format!("  {}  proves nothing: {error:#}", device.number));
         }
     }
-    say("A provider proves the same to checkers whom the network draws: keystead provide --prove auto");
+    say("A provider proves the same to checkers whom the network draws: keystead provide");
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

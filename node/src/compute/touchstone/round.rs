@@ -35,6 +35,14 @@ pub(crate) struct Holding {
     commitment: Commitment,
 }
 
+/// A device whose vectors are recorded.
+struct Answering {
+    holding: Holding,
+    vectors: Vec<Vec<u32>>,
+    /// The block of the record.
+    block: u64,
+}
+
 /// A round that was recorded and opened.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -68,26 +76,27 @@ pub(crate) async fn prove(chain: &Chain, workshop: &Workshop, devices: &[Device]
         holding.push(held);
         root_blocks.push(block);
     }
-    holding.sort_by_key(|held| held.device.number);
     let no_device = || eyre!("this machine has no device that could prove anything");
     let vectors_from = vectors_height(root_blocks).ok_or_else(no_device)?;
     let vector_beacon = chain.await_randomness(vectors_from).await?;
-    let mut vectors = Vec::new();
-    let mut blocks = Vec::new();
-    for held in &mut holding {
-        let key = held.commitment.vector_key(vector_beacon);
-        let made = held.touchstone.vectors(key).await.wrap_err_with(|| held.device.name.clone())?;
-        let id = held.commitment.challenge().id();
-        blocks.push(chain.record_vectors(id, vectors_root(&made)).await?);
-        vectors.push(made);
+    let mut making = JoinSet::new();
+    for held in holding {
+        let chain = chain.clone();
+        making.spawn(async move { held.record_vectors(&chain, vector_beacon).await });
     }
+    let mut answering = Vec::new();
+    while let Some(ended) = making.join_next().await {
+        answering.push(ended.wrap_err("a device's task ended")??);
+    }
+    answering.sort_by_key(|answering| answering.holding.device.number);
+    let blocks: Vec<u64> = answering.iter().map(|answering| answering.block).collect();
     let vectors_block = blocks.iter().copied().max().ok_or_else(no_device)?;
     let rows_from = rows_height(blocks).ok_or_else(no_device)?;
     tracing::info!(block = vectors_block, "proof of hardware: vectors recorded");
     let rows_beacon = chain.await_randomness(rows_from).await?;
     let mut published = Vec::new();
-    for (held, vectors) in holding.iter_mut().zip(&vectors) {
-        published.push(held.open(vectors, rows_beacon).await?);
+    for Answering { holding, vectors, .. } in &mut answering {
+        published.push(holding.open(vectors, rows_beacon).await?);
     }
     Ok(Finished {
         published: Published { provider, height, devices: published, statements: Vec::new() },
@@ -151,6 +160,14 @@ impl Holding {
     /// The worker that holds the matrices.
     pub(crate) const fn touchstone(&mut self) -> &mut Touchstone {
         &mut self.touchstone
+    }
+
+    /// Makes the vectors of a beacon value and records them.
+    async fn record_vectors(mut self, chain: &Chain, beacon: B256) -> Result<Answering> {
+        let key = self.commitment.vector_key(beacon);
+        let vectors = self.touchstone.vectors(key).await.wrap_err_with(|| self.device.name.clone())?;
+        let block = chain.record_vectors(self.commitment.challenge().id(), vectors_root(&vectors)).await?;
+        Ok(Answering { holding: self, vectors, block })
     }
 
     /// Opens what is drawn.

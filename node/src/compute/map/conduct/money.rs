@@ -6,6 +6,7 @@ use crate::compute::{
     channels::Opening,
     map::{
         bank::Ask,
+        choose::Found,
         journal::Entry,
         line::{COMMANDS_MAX, Command, Line},
         show::Row,
@@ -65,7 +66,12 @@ impl Conductor<'_> {
     pub(super) fn refill(&mut self) {
         let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
         let due = self.looked.is_none_or(|looked| looked.elapsed() > REGISTER);
-        if self.stopping.is_none() && working < self.wanted() && due && self.try_ask(Ask::Offers) {
+        let count = self.wanted().saturating_sub(working);
+        if self.stopping.is_some() || count == 0 || !due {
+            return;
+        }
+        let tried = self.state.partners.iter().map(|partner| partner.account).collect();
+        if self.try_ask(Ask::Offers { count, tried }) {
             self.looked = Some(Instant::now());
         }
     }
@@ -75,21 +81,18 @@ impl Conductor<'_> {
         if named > 0 { named } else { self.options.providers as usize }
     }
 
-    pub(super) fn offers(&mut self, offers: Result<Vec<Offer>, String>) -> Result<()> {
-        let mut offers = match offers {
-            Ok(offers) => offers,
+    pub(super) fn offers(&mut self, found: Result<Found, String>) -> Result<()> {
+        let Found { offers, nobody } = match found {
+            Ok(found) => found,
             Err(reason) => {
                 self.show.event("register", None, &reason);
                 return Ok(());
             }
         };
-        offers.sort_by_key(|offer| offer.price_wei_per_unit);
-        let named = &self.options.provider;
         let is_new = |offer: &Offer| {
             self.state.partners.iter().all(|p| p.account != offer.account && p.node_id != offer.node_id)
         };
-        let is_wanted = |offer: &Offer| offer.offering && (named.is_empty() || named.contains(&offer.account));
-        let mut new: Vec<Offer> = offers.into_iter().filter(|offer| is_wanted(offer) && is_new(offer)).collect();
+        let mut new: Vec<Offer> = offers.into_iter().filter(is_new).collect();
         let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
         new.retain(|offer| reachable(offer).is_some());
         new.truncate(self.wanted().saturating_sub(working));
@@ -101,12 +104,12 @@ impl Conductor<'_> {
         }
         self.open_channels();
         if !self.state.table.has_providers() && self.failed.is_none() {
-            let reason = if self.state.partners.is_empty() {
-                "no provider takes orders on this network: start one with `keystead provide`, or try later"
+            self.fail(if self.state.partners.is_empty() {
+                nobody
             } else {
-                "every provider was left out, and the register has no other: run the same command again later"
-            };
-            self.fail(reason.to_owned());
+                "every provider was left out, and there is no other that fits: run the same command again later"
+                    .to_owned()
+            });
         }
         Ok(())
     }

@@ -179,12 +179,18 @@ impl Work {
                     engine.insert(opened)
                 }
             };
+            // Checks wait for the end of a step, and the next step for the end of a check: neither disturbs the other's time.
+            let turn = tokio::select! {
+                turn = self.desk.book.processor.acquire() => turn.map_err(|_| End::new(EndCode::Stopping, ""))?,
+                end = self.halted() => return Err(end),
+            };
             self.desk.book.owner.worker(session.worker_pid());
             let outcome = tokio::select! {
                 outcome = session.run(input) => outcome,
                 // Dropping the running step kills its worker.
                 end = self.halted() => return Err(end),
             };
+            drop(turn);
             match outcome {
                 Ok(done) => return Ok(done.output),
                 Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => *deaths = deaths.saturating_add(1),

@@ -8,10 +8,6 @@
     reason = "a test that runs four engines in threads, waits for them, and stops at the first surprise"
 )]
 
-use crate::{
-    BuildRequest, Error, Gossip, Ledger, LedgerError, Pacing, Peer, RunConfig, ValidatorKeys, Verdict, deal, run,
-    run::{connections, peers},
-};
 use bytes::Bytes as Buffer;
 use commonware_codec::Encode as _;
 use commonware_cryptography::bls12381::primitives::variant::{MinSig, Variant};
@@ -23,6 +19,10 @@ use futures::{
     FutureExt as _,
     channel::oneshot,
     future::{BoxFuture, Either, pending, select},
+};
+use keystead_consensus::{
+    BuildRequest, Dealing, Error, Gossip, Ledger, LedgerError, Pacing, Peer, RunConfig, ValidatorKeys, Verdict,
+    connections, deal, peers, run,
 };
 use keystead_types::{Address, B256, BeaconValue, Block, BlockParts, Bytes, Certificate, ConsensusContext, Genesis};
 use std::{
@@ -50,7 +50,7 @@ const FILLING: u8 = 0x5a;
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A block whose body is one request, filled with a byte.
-pub(crate) fn sample(number: u64, filling: u8) -> Block {
+fn sample(number: u64, filling: u8) -> Block {
     let request = Bytes::from([vec![0xd1], vec![filling; 64]].concat());
     Block::assemble(BlockParts { requests: vec![request], ..parts(number) })
 }
@@ -182,13 +182,7 @@ fn betray(config: RunConfig, forgeries: Arc<AtomicUsize>, stopped: BoxFuture<'st
     })
 }
 
-fn config(
-    member: usize,
-    dealing: &crate::Dealing,
-    peers: &[Peer],
-    directory: &Path,
-    genesis: &Arc<Block>,
-) -> RunConfig {
+fn config(member: usize, dealing: &Dealing, peers: &[Peer], directory: &Path, genesis: &Arc<Block>) -> RunConfig {
     let keys: Vec<[u8; 32]> = peers.iter().map(|peer| peer.public_key).collect();
     let (own, address) = (&dealing.members[member], peers[member].address);
     RunConfig {

@@ -1,3 +1,0 @@
-//! The whole engine over a stand-in ledger.
-
-pub(crate) mod traitor;

@@ -1,0 +1,11 @@
+//! The transport from outside: sessions, questions and streams over loopback, with honest and hostile peers.
+
+mod check;
+mod hostile_customer;
+mod hostile_provider;
+mod inquiry;
+mod loopback;
+mod questions;
+mod session;
+mod stream;
+mod support;

@@ -455,6 +455,12 @@ pub(crate) struct Provide {
     /// Deliver one wrong unit in every order and lease, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
+    /// With --fault-seed: the unit comes out wrong again when it is run again, so that this provider appeals.
+    #[arg(long, hide = true, requires = "fault_seed")]
+    pub(crate) fault_stays: bool,
+    /// Give checkers nothing: shows whether customers hand them the inputs.
+    #[arg(long, hide = true)]
+    pub(crate) refuse_checkers: bool,
 }
 
 /// Whether a provider's work may run.

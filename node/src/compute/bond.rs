@@ -48,7 +48,12 @@ impl Bonds {
 
     /// What this account can lock behind an order, wei.
     pub(crate) async fn free_wei(&self) -> Result<U256> {
-        Ok(U256::from(self.account_of(self.account.address()).await?.freeWei))
+        self.free_wei_of(self.account.address()).await
+    }
+
+    /// What an account can lock behind an order, wei.
+    pub(crate) async fn free_wei_of(&self, account: Address) -> Result<U256> {
+        Ok(U256::from(self.account_of(account).await?.freeWei))
     }
 
     pub(crate) async fn deposit(&self, amount_wei: U256) -> Result<()> {

@@ -6,6 +6,7 @@ use crate::{
         account::{Account, Log, Receipt, Signed},
         customer::audit::plan::Plan,
         lifecycle::Stand,
+        windows::Windows,
     },
 };
 use alloy_primitives::{Address, B256, U256};
@@ -93,6 +94,11 @@ pub(crate) struct Market {
 }
 
 impl Market {
+    /// The audit, for the same account.
+    pub(crate) fn windows(&self) -> Windows {
+        Windows { account: Arc::clone(&self.account) }
+    }
+
     /// For questions only: a key that nobody keeps.
     pub(crate) async fn to_read(rpc: &str) -> Result<Self> {
         let account = Account::open(Client::new(rpc)?, PrivateKeySigner::random()).await?;

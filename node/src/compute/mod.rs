@@ -18,7 +18,6 @@
 
 pub(crate) mod account;
 pub(crate) mod amount;
-pub(crate) mod audits;
 pub(crate) mod bond;
 pub(crate) mod channels;
 pub(crate) mod checker;
@@ -29,6 +28,7 @@ pub(crate) mod map;
 pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod opening;
+pub(crate) mod panels;
 pub(crate) mod provider;
 pub(crate) mod recipe;
 pub(crate) mod revert;

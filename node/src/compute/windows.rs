@@ -1,4 +1,5 @@
-//! Windows of audits, as one account reads them on the chain and acts on them: the contracts `Audit`, `Referee` and `Beacon`.
+//! Windows of audits, as one account reads them on the chain and acts on them: the contracts `Audit`, `Referee` and `Beacon`. Customer, provider
+//! and checker all read them here.
 //!
 //! # Design
 //! Everything here is one call or one filter. What to do is decided elsewhere, by rules that are tested without a chain.
@@ -7,14 +8,16 @@
 use crate::compute::account::{Account, Log, Receipt};
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent};
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, bail, eyre};
 use keystead_contracts::{
     AUDIT_ADDRESS, BEACON_ADDRESS, MARKET_ADDRESS,
     bindings::{
         audit::{Audit, IAuditTypes},
         beacon::Beacon,
+        market::IAuditTypes::Terms as MarketTerms,
         referee::{IAuditTypes as RefereeTypes, Referee},
     },
+    limits::PANEL_FEES,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -25,8 +28,6 @@ pub(crate) type Proof = RefereeTypes::Proof;
 
 /// Stands for a segment that an accuser still looks for.
 pub(crate) const SEEKING: u32 = u32::MAX;
-/// Fees that an appeal puts down (specs/0008-audit.md §9).
-const APPEAL_FEES: u64 = 31;
 /// Slots of a round.
 pub(crate) const SLOTS: u8 = 16;
 /// What the preimage of a window's number begins with.
@@ -115,13 +116,25 @@ pub(crate) enum Finding {
     Inconclusive = 4,
 }
 
+/// Where a window stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WindowStatus {
+    /// Nothing was committed yet.
+    None,
+    /// Units are drawn and checked.
+    Open,
+    /// Over, paid but for the unpaid units.
+    Closed,
+    /// Over, refunded.
+    Convicted,
+}
+
 /// A window as stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Window {
-    /// There is one.
-    pub(crate) exists: bool,
-    /// Closed or convicted: final.
-    pub(crate) over: bool,
+    pub(crate) id: B256,
+    pub(crate) status: WindowStatus,
+    /// A unit was found wrong; it closes as convicted.
     pub(crate) convicted: bool,
     pub(crate) provider: Address,
     pub(crate) customer: Address,
@@ -130,6 +143,9 @@ pub(crate) struct Window {
     pub(crate) units: u32,
     pub(crate) rate_ppm: u32,
     pub(crate) pending: u32,
+    pub(crate) unpaid: u32,
+    pub(crate) verified: u32,
+    /// What a check earns.
     pub(crate) fee_wei: U256,
     pub(crate) check_seconds: u64,
     pub(crate) reveal_seconds: u64,
@@ -139,8 +155,62 @@ pub(crate) struct Window {
     pub(crate) named: B256,
 }
 
+impl Window {
+    /// There is one.
+    pub(crate) const fn exists(&self) -> bool {
+        !matches!(self.status, WindowStatus::None)
+    }
+
+    /// Closed or convicted: final.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.status, WindowStatus::Closed | WindowStatus::Convicted)
+    }
+
+    /// Named checkers are on duty: nobody can accuse.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.named.is_zero()
+    }
+
+    /// What who accuses a unit puts down.
+    pub(crate) fn accusation_wei(&self) -> U256 {
+        accusation_wei(self.fee_wei)
+    }
+}
+
+/// What who accuses a unit, or appeals, puts down: it pays the referees, and comes back if they find the same.
+pub(crate) fn accusation_wei(fee_wei: U256) -> U256 {
+    fee_wei.saturating_mul(U256::from(PANEL_FEES))
+}
+
+/// A window with the draw of its units.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawn {
+    pub(crate) window: Window,
+    /// Of round 0.
+    pub(crate) draw: Round,
+}
+
+impl Drawn {
+    /// The last second in which a unit can be accused; `None` while nothing is drawn: then the time has not begun.
+    pub(crate) const fn accuse_by(&self) -> Option<u64> {
+        if self.draw.drawn_at == 0 {
+            return None;
+        }
+        let Window { check_seconds, reveal_seconds, .. } = self.window;
+        Some(self.draw.drawn_at.saturating_add(check_seconds).saturating_add(reveal_seconds))
+    }
+
+    /// The second after which it can be closed, if no unit is pending.
+    pub(crate) const fn close_after(&self) -> Option<u64> {
+        match self.accuse_by() {
+            Some(by) => Some(by.saturating_add(self.window.reveal_seconds / 2)),
+            None => None,
+        }
+    }
+}
+
 /// A unit as stored.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Case {
     pub(crate) stage: Stage,
     pub(crate) round: u8,
@@ -154,6 +224,8 @@ pub(crate) struct Case {
     /// Zero if nobody asked for an input.
     pub(crate) asked_at: u64,
     pub(crate) handed: bool,
+    /// Who accused or appealed; zero if nobody did.
+    pub(crate) party: Address,
     pub(crate) value: B256,
 }
 
@@ -166,9 +238,9 @@ impl Case {
     /// A unit at a stage of a round, with nothing else.
     #[cfg(test)]
     pub(crate) const fn of(stage: Stage, round: u8) -> Self {
-        let (opened, handed, value) = (false, false, B256::ZERO);
+        let (opened, handed, party, value) = (false, false, Address::ZERO, B256::ZERO);
         let (committed_mask, revealed_mask, appeal_by, segment, asked_at) = (0, 0, 0, 0, 0);
-        Self { stage, round, opened, committed_mask, revealed_mask, appeal_by, segment, asked_at, handed, value }
+        Self { stage, round, opened, committed_mask, revealed_mask, appeal_by, segment, asked_at, handed, party, value }
     }
 
     #[cfg(test)]
@@ -240,20 +312,26 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    async fn read<C: SolCall>(&self, call: &C) -> Result<C::Return> {
+    pub(crate) async fn read<C: SolCall>(&self, call: &C) -> Result<C::Return> {
         self.account.read(AUDIT_ADDRESS, call).await
     }
 
-    async fn send<C: SolCall>(&self, call: &C, value: U256) -> Result<Receipt> {
+    pub(crate) async fn send<C: SolCall>(&self, call: &C, value: U256) -> Result<Receipt> {
         self.account.send_beside(AUDIT_ADDRESS, call, value).await
     }
 
     pub(crate) async fn window(&self, id: B256) -> Result<Window> {
         let found = self.read(&Audit::windowOfCall { windowId: id }).await?;
-        ensure!(found.status <= 3, "the audit answers with an unknown status: {}", found.status);
+        let status = match found.status {
+            0 => WindowStatus::None,
+            1 => WindowStatus::Open,
+            2 => WindowStatus::Closed,
+            3 => WindowStatus::Convicted,
+            unknown => bail!("the audit answers with an unknown status: {unknown}"),
+        };
         Ok(Window {
-            exists: found.status != 0,
-            over: found.status > 1,
+            id,
+            status,
             convicted: found.convicted,
             provider: found.provider,
             customer: found.customer,
@@ -262,6 +340,8 @@ impl Windows {
             units: found.units,
             rate_ppm: found.ratePpm,
             pending: found.pending,
+            unpaid: found.unpaid,
+            verified: found.verified,
             fee_wei: U256::from(found.feeWei),
             check_seconds: found.checkSeconds.into(),
             reveal_seconds: found.revealSeconds.into(),
@@ -269,6 +349,22 @@ impl Windows {
             commitment: found.commitment,
             named: found.named,
         })
+    }
+
+    /// A window with the draw of its units.
+    pub(crate) async fn drawn(&self, id: B256) -> Result<Drawn> {
+        Ok(Drawn { window: self.window(id).await?, draw: self.round(id, 0, 0).await? })
+    }
+
+    /// The rate at which a provider's next window is checked.
+    pub(crate) async fn effective_rate_ppm(&self, provider: Address, terms: &MarketTerms) -> Result<u32> {
+        let MarketTerms { class, bondWei, ratePpm, .. } = *terms;
+        self.read(&Audit::effectiveRatePpmCall { provider, class, bondWei, ratePpm }).await
+    }
+
+    /// Whether the audit would take a call now.
+    pub(crate) async fn would_take<C: SolCall>(&self, call: &C) -> bool {
+        self.read(call).await.is_ok()
     }
 
     pub(crate) async fn case(&self, id: B256, unit: u32) -> Result<Case> {
@@ -285,6 +381,7 @@ impl Windows {
             segment: found.segment,
             asked_at: found.askedAt.to(),
             handed: found.handed,
+            party: found.party,
             value: found.value,
         })
     }
@@ -351,6 +448,12 @@ impl Windows {
         self.send(&Audit::askInputCall { windowId: window, unit, slotNumber: slot }, U256::ZERO).await
     }
 
+    /// The customer's answer to who asked for a unit's input: where it is served.
+    pub(crate) async fn hand_key(&self, id: B256, unit: u32, key: &[u8]) -> Result<Receipt> {
+        let call = Referee::handKeyCall { windowId: id, unit, key: Bytes::copy_from_slice(key) };
+        self.send(&call, U256::ZERO).await
+    }
+
     pub(crate) async fn close(&self, id: B256) -> Result<Receipt> {
         self.send(&Audit::closeCall { windowId: id }, U256::ZERO).await
     }
@@ -375,16 +478,26 @@ impl Windows {
         self.send(&Referee::endSearchCall { windowId: id, unit }, U256::ZERO).await
     }
 
-    /// Puts a condemned unit before the referees, with the bond that pays them.
-    pub(crate) async fn appeal(&self, id: B256, unit: u32, fee_wei: U256) -> Result<Receipt> {
-        let bond_wei = fee_wei.saturating_mul(U256::from(APPEAL_FEES));
-        // An appeal is about the drawn segment, whatever is named here.
-        self.send(&Referee::challengeCall { windowId: id, unit, segment: 0 }, bond_wei).await
+    /// Accuses a unit of being wrong in one segment, with the bond that pays the referees.
+    pub(crate) async fn accuse(&self, window: &Window, unit: u32, segment: u32) -> Result<Receipt> {
+        let call = Referee::challengeCall { windowId: window.id, unit, segment };
+        self.send(&call, window.accusation_wei()).await
     }
 
-    /// Takes the fees that this account earned, if any; how much it was.
+    /// Puts what two rounds decided before the referees, with the bond that pays them.
+    pub(crate) async fn appeal(&self, window: &Window, unit: u32) -> Result<Receipt> {
+        // An appeal is about the drawn segment, whatever is named here.
+        self.accuse(window, unit, 0).await
+    }
+
+    /// What the audit owes this account.
+    pub(crate) async fn credit(&self) -> Result<U256> {
+        self.read(&Audit::creditCall { account: self.account.address() }).await
+    }
+
+    /// Takes what the audit owes this account, if anything; how much it was.
     pub(crate) async fn withdraw(&self) -> Result<U256> {
-        let credit = self.read(&Audit::creditCall { account: self.account.address() }).await?;
+        let credit = self.credit().await?;
         if !credit.is_zero() {
             self.send(&Audit::withdrawCall {}, U256::ZERO).await?;
         }
@@ -394,6 +507,19 @@ impl Windows {
     /// Events of the audit in blocks `first..=last`, with these topics.
     pub(crate) async fn logs(&self, first: u64, last: u64, topics: Value) -> Result<Vec<Log>> {
         self.account.logs(AUDIT_ADDRESS, first, last, topics).await
+    }
+
+    /// Units of a window that something was said about in blocks `first..=last`, in no order.
+    pub(crate) async fn units_touched(&self, id: B256, first: u64, last: u64) -> Result<Vec<u32>> {
+        let kinds = [
+            Audit::CheckCommitted::SIGNATURE_HASH,
+            Audit::InputAsked::SIGNATURE_HASH,
+            Referee::Challenged::SIGNATURE_HASH,
+        ];
+        let logs = self.logs(first, last, json!([kinds, id])).await?;
+        // The unit is the first word of each.
+        let unit = |log: &Log| log.data.get(28..32).and_then(|word| word.try_into().ok()).map(u32::from_be_bytes);
+        Ok(logs.iter().filter_map(unit).collect())
     }
 
     /// What the provider opened of a unit last; `None` if it did not. `from` is a block not after the window's.
@@ -438,8 +564,50 @@ pub(crate) fn event<E: SolEvent>(log: &Log) -> Option<E> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    /// Drawn at second 100; checks until 120, reveals until 130.
+    pub(crate) const fn drawn() -> Drawn {
+        let window = Window {
+            id: B256::ZERO,
+            status: WindowStatus::Open,
+            convicted: false,
+            provider: Address::ZERO,
+            customer: Address::ZERO,
+            class: 1,
+            checkers: 1,
+            units: 10,
+            rate_ppm: 1_000_000,
+            pending: 0,
+            unpaid: 0,
+            verified: 0,
+            fee_wei: U256::from_limbs([3, 0, 0, 0]),
+            check_seconds: 20,
+            reveal_seconds: 10,
+            segments: 1,
+            commitment: B256::ZERO,
+            named: B256::ZERO,
+        };
+        Drawn { window, draw: Round { draw_height: 9, drawn_at: 100, places: 1, randomness: B256::ZERO } }
+    }
+
+    #[test]
+    fn the_times_of_a_window_follow_its_draw() {
+        let drawn = drawn();
+        let undrawn = Drawn { draw: Round { drawn_at: 0, ..drawn.draw }, ..drawn };
+        assert_eq!((undrawn.accuse_by(), undrawn.close_after()), (None, None));
+        assert_eq!((drawn.accuse_by(), drawn.close_after()), (Some(130), Some(135)));
+        assert_eq!(drawn.window.accusation_wei(), U256::from(93));
+    }
+
+    #[test]
+    fn the_window_of_an_order_is_that_of_the_contract() {
+        let vector: Value = serde_json::from_str(include_str!("../../../specs/vectors/audit.json")).unwrap();
+        let number = vector["number"].as_u64().unwrap();
+        assert_eq!(window_of(U256::from(number)), vector["window_id"].as_str().unwrap().parse::<B256>().unwrap());
+    }
 
     #[test]
     fn a_window_and_a_commitment_have_the_contracts_preimages() {

@@ -24,7 +24,7 @@ use std::{
 
 const AUDIT: &str = "0x4b53540000000000000000000000000000000005";
 /// How long a window may take here; its own times add up to less than a minute.
-const WINDOW_MAX: Duration = Duration::from_secs(240);
+const WINDOW_MAX: Duration = Duration::from_secs(400);
 /// Windows as short as the contract takes them.
 const SHORT: [&str; 4] = ["--checker-seconds", "10", "--reveal-seconds", "20"];
 
@@ -58,41 +58,52 @@ fn read<C: SolCall>(network: &Network, call: &C) -> C::Return {
     C::abi_decode_returns(&hex::decode(answer.as_str().unwrap()).unwrap()).unwrap()
 }
 
-fn window_of(network: &Network, id: B256) -> IAuditTypes::Window {
+pub(crate) fn window_of(network: &Network, id: B256) -> IAuditTypes::Window {
     read(network, &Audit::windowOfCall { windowId: id })
 }
 
-fn window_id(order: u64) -> B256 {
+pub(crate) fn window_id(order: u64) -> B256 {
     let market = MARKET.parse::<Address>().unwrap();
     let number = B256::from(U256::from(order));
     keccak256([b"keystead/window/v1".as_slice(), market.as_slice(), number.as_slice(), &[0; 8]].concat())
 }
 
 /// A customer in the background, killed with the test.
-struct Customer {
+pub(crate) struct Customer {
     child: Child,
     log: PathBuf,
 }
 
 impl Customer {
     fn start(network: &Network, out: &Path, more: &[&str]) -> Self {
+        Self::start_with(network, out, SMALL, &[&SHORT[..], more].concat())
+    }
+
+    /// With a job of another size, and nothing but these options.
+    pub(crate) fn start_with(network: &Network, out: &Path, size: (u64, u64), options: &[&str]) -> Self {
+        let mut command = order(network, size, out);
+        command.args(options);
+        Self::spawn(network, out, command)
+    }
+
+    /// Whatever is ordered; the result goes to `out`.
+    pub(crate) fn spawn(network: &Network, out: &Path, mut command: Command) -> Self {
         let log = network.directory.join(format!("{}.txt", out.file_name().unwrap().display()));
         let file = File::options().create(true).append(true).open(&log).unwrap();
-        let mut command = order(network, SMALL, out);
-        let child = command.args(SHORT).args(more).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
+        let child = command.stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         Self { child, log }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits longer than others do: a window has its times.
-    fn wait_for(&mut self, words: &str) {
+    pub(crate) fn wait_for(&mut self, words: &str) {
         let start = Instant::now();
         while !self.text().contains(words) {
             assert!(!self.has_ended() && start.elapsed() < WINDOW_MAX, "no {words:?} in: {}", self.text());
@@ -100,7 +111,7 @@ impl Customer {
         }
     }
 
-    fn end(&mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(&mut self) -> (Option<i32>, String) {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -111,7 +122,7 @@ impl Customer {
         }
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -127,12 +138,12 @@ impl Drop for Customer {
     }
 }
 
-fn stored(out: &Path, pointer: &str) -> bool {
+pub(crate) fn stored(out: &Path, pointer: &str) -> bool {
     let text = fs::read_to_string(out.join("order.json")).unwrap_or_default();
     serde_json::from_str::<Value>(&text).is_ok_and(|state| state.pointer(pointer).is_some_and(|value| !value.is_null()))
 }
 
-fn units(job: &Value) -> u128 {
+pub(crate) fn units(job: &Value) -> u128 {
     u128::from(job["spec"]["unitCount"].as_u64().unwrap())
 }
 

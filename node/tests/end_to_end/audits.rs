@@ -43,11 +43,11 @@ const APPEAL_SECONDS: u32 = 60;
 /// What one check earns: half of a unit.
 const FEE_PPM: u32 = 500_000;
 const FEE: u128 = PRICE * FEE_PPM as u128 / 1_000_000;
-const KST: u128 = 1_000_000_000_000_000_000;
+pub(crate) const KST: u128 = 1_000_000_000_000_000_000;
 const BOND: u128 = 30 * KST;
 const CUSTOMER: usize = 2;
 
-fn wait_long<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_long<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(answer) = answer() {
@@ -58,18 +58,18 @@ fn wait_long<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn address(number: usize) -> Address {
+pub(crate) fn address(number: usize) -> Address {
     account(number).parse().unwrap()
 }
 
-fn read<C: SolCall>(network: &Network, to: Address, call: &C) -> C::Return {
+pub(crate) fn read<C: SolCall>(network: &Network, to: Address, call: &C) -> C::Return {
     let request = json!({"to": to, "data": hex::encode_prefixed(call.abi_encode())});
     let answer: Bytes = serde_json::from_value(network.call(0, "eth_call", json!([request, "latest"]))).unwrap();
     C::abi_decode_returns(&answer).unwrap()
 }
 
 /// Events of a kind about a window, oldest first.
-fn events<E: SolEvent>(network: &Network, window: B256) -> Vec<E> {
+pub(crate) fn events<E: SolEvent>(network: &Network, window: B256) -> Vec<E> {
     let filter = json!({"address": AUDIT_ADDRESS, "fromBlock": "0x0", "topics": [E::SIGNATURE_HASH, window]});
     let logs = network.call(0, "eth_getLogs", json!([filter]));
     let decode = |log: &serde_json::Value| {
@@ -80,7 +80,7 @@ fn events<E: SolEvent>(network: &Network, window: B256) -> Vec<E> {
     logs.as_array().unwrap().iter().map(decode).collect()
 }
 
-fn bond(network: &Network, number: usize, folder: &Path, words: &[&str]) -> String {
+pub(crate) fn bond(network: &Network, number: usize, folder: &Path, words: &[&str]) -> String {
     let output = Command::new(KEYSTEAD)
         .args(["bond", "--dev-account", &number.to_string(), "--rpc", &network.url(0), "--dir"])
         .arg(folder)
@@ -92,13 +92,13 @@ fn bond(network: &Network, number: usize, folder: &Path, words: &[&str]) -> Stri
     text(&output)
 }
 
-fn bonded(network: &Network, number: usize) -> IBond::Account {
+pub(crate) fn bonded(network: &Network, number: usize) -> IBond::Account {
     read(network, BOND_ADDRESS, &Bond::accountOfCall { account: address(number) })
 }
 
-/// A job of the recipe `align`, with everything that a provider fetches.
-struct Job {
-    spec: JobSpec,
+/// A job, with everything that a provider fetches.
+pub(crate) struct Job {
+    pub(crate) spec: JobSpec,
     store: Arc<dyn BlobStore>,
     names: Vec<Hash>,
 }
@@ -108,12 +108,18 @@ impl Job {
         let file = |which: &str| network.directory.join(format!("{name}-{which}.faa"));
         fasta(&file("queries"), sequences, 300);
         fasta(&file("targets"), sequences, 300);
-        let side = keystead_recipes::find("align").unwrap();
+        let given = ["queries", "targets"].map(|which| (which, file(which)));
+        Self::of("align", &given, &[("cells-per-unit", "1000000")])
+    }
+
+    /// The same job that `keystead run` makes of a recipe without a checker program and without a tolerance.
+    pub(crate) fn of(recipe: &str, given: &[(&str, PathBuf)], set: &[(&str, &str)]) -> Self {
+        let side = keystead_recipes::find(recipe).unwrap();
         let recipe = side.recipe().unwrap();
-        let given = ["queries", "targets"].map(|which| (which.to_owned(), file(which)));
+        let given: Vec<_> = given.iter().map(|(which, path)| ((*which).to_owned(), path.clone())).collect();
         let inputs = keystead_recipes::Inputs::read(&recipe, &given).unwrap();
-        let cells = ("cells-per-unit".to_owned(), "1000000".to_owned());
-        let plan = side.plan(&inputs, &recipe.parameters(&[cells]).unwrap()).unwrap();
+        let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let plan = side.plan(&inputs, &recipe.parameters(&set).unwrap()).unwrap();
         let units: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
         let spec = JobSpec::new(SpecDraft {
             recipe: recipe.name.clone(),
@@ -259,7 +265,7 @@ impl<'a> Customer<'a> {
 }
 
 /// Sends a transfer for each block, so that blocks come as fast as they can, until the first epoch with the seats has begun.
-fn until_seated(network: &Network) {
+pub(crate) fn until_seated(network: &Network) {
     let begin = network.head(0).unwrap();
     let border = (begin / EPOCH_BLOCKS + 1) * EPOCH_BLOCKS;
     let mut sender = Sender::account(9);
@@ -278,7 +284,7 @@ fn until_seated(network: &Network) {
 }
 
 /// A checker with one seat that states this hardware class.
-fn checker(network: &Network, number: usize) -> (Provider, PathBuf) {
+pub(crate) fn checker(network: &Network, number: usize) -> (Provider, PathBuf) {
     let folder = network.directory.join(format!("checker-{number}"));
     let provider = Provider::start_as(network, &folder, number, &[]);
     bond(network, number, &folder, &["deposit", "100"]);
@@ -291,7 +297,7 @@ fn window(network: &Network, order: &Order) -> AuditTypes::Window {
     read(network, AUDIT_ADDRESS, &Audit::windowOfCall { windowId: order.window })
 }
 
-fn credit(network: &Network, number: usize) -> u128 {
+pub(crate) fn credit(network: &Network, number: usize) -> u128 {
     read(network, AUDIT_ADDRESS, &Audit::creditCall { account: address(number) }).to()
 }
 

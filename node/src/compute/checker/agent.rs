@@ -10,8 +10,9 @@ use crate::compute::{
     amount::kst,
     bond::Bonds,
     files,
+    panels::Sitting,
     provider::Book,
-    windows::{CHECK_ROUNDS, SLOTS, Which, Window, Windows, event},
+    windows::{CHECK_ROUNDS, Round, SLOTS, Which, Window, Windows, event},
 };
 use alloy_primitives::{Address, U256, keccak256};
 use alloy_sol_types::SolEvent as _;
@@ -211,10 +212,10 @@ impl Agent {
         let Awaited { window: id, unit, round, height } = draw;
         let Some(seen) = self.journal().windows.get(&id).copied() else { return Ok(true) };
         let window = self.windows.window(id).await?;
-        if !window.exists || window.over {
+        if !window.exists() || window.is_over() {
             return Ok(true);
         }
-        if window.provider == self.me() || window.customer == self.me() || round >= CHECK_ROUNDS {
+        if window.provider == self.me() || window.customer == self.me() {
             return Ok(true);
         }
         let drawn = self.windows.round(id, unit, round).await?;
@@ -226,6 +227,15 @@ impl Agent {
         };
         let named = !window.named.is_zero();
         if named && window.named != keccak256(self.me()) {
+            return Ok(true);
+        }
+        if round >= CHECK_ROUNDS {
+            let of = Sitting { window: id, unit, round };
+            // Who really holds a slot the contract says, once somebody has used the draw.
+            let candidates = block_in_place(|| self.candidates(of, &Round { randomness, ..drawn }));
+            if let Some(slot) = candidates.first() {
+                self.take(Record::new(Which { window: id, unit, round, slot: *slot }, seen, named))?;
+            }
             return Ok(true);
         }
         let lot = Draw::new(randomness, id, round);
@@ -244,6 +254,11 @@ impl Agent {
             self.take(Record::new(Which { window: id, unit, round, slot }, seen, named))?;
         }
         Ok(true)
+    }
+
+    /// The slots of a panel that this account may hold.
+    pub(super) fn candidates(&self, of: Sitting, drawn: &Round) -> Vec<u8> {
+        of.candidates(drawn, &self.journal().places)
     }
 
     /// Begins a check, if there is room for it.
@@ -279,10 +294,18 @@ impl Agent {
         }
     }
 
-    /// A check was paid.
-    pub(super) fn earned(&self, amount_wei: U256) {
+    /// A check or a ballot was revealed; checks are paid at once.
+    pub(super) fn revealed(&self, amount_wei: U256) {
+        {
+            let mut counts = self.counts();
+            counts.revealed = counts.revealed.saturating_add(1);
+        }
+        self.paid(amount_wei);
+    }
+
+    /// Something was paid.
+    pub(super) fn paid(&self, amount_wei: U256) {
         let mut counts = self.counts();
-        counts.revealed = counts.revealed.saturating_add(1);
         counts.told = false;
         counts.earned_wei = counts.earned_wei.saturating_add(amount_wei);
         self.fees_wait.store(true, Ordering::Relaxed);

@@ -1,15 +1,17 @@
-//! The course of one check: a task that asks the chain where the check stands and does the next step, until it is over.
+//! The course of one check, or of one ballot on a panel: a task that asks the chain where it stands and does the next step, until it is over.
 
 use super::{
     agent::Agent,
+    ballot::Part,
     record::{Prepared, Record},
-    step::{Asked, End, Held, Kind, MARGIN_SECONDS, Rank, Sight, Step, check_step},
+    step::{Asked, End, Held, Kind, MARGIN_SECONDS, Sight, Step, check_step},
     work::{Errand, Unready},
 };
 use crate::compute::{
     account::{Log, Receipt},
     amount::kst,
-    windows::{Case, Times, Which, Window, event},
+    panels::slots_of_call,
+    windows::{CHECK_ROUNDS, Case, Sealed, Which, Window, event},
 };
 use alloy_primitives::{Address, U256};
 use eyre::{Result, eyre};
@@ -19,7 +21,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::{sync::OnceCell, time::sleep};
 
 /// The chain is asked at least so often: others act, too.
 const WAIT_MAX: Duration = Duration::from_secs(4);
@@ -30,9 +32,11 @@ const RETRY: Duration = Duration::from_secs(2);
 /// One check.
 #[derive(Debug)]
 pub(super) struct Course {
-    which: Which,
+    pub(super) which: Which,
     record: Mutex<Record>,
     tried: Mutex<Tried>,
+    /// Slots of a panel that this account holds, one bit each; they are fixed by the draw.
+    pub(super) slots: OnceCell<u128>,
 }
 
 /// What is known of this process's attempts; forgotten with it.
@@ -40,20 +44,25 @@ pub(super) struct Course {
 struct Tried {
     unserved: bool,
     unfit: bool,
+    yields: bool,
 }
 
 /// What one look at the chain gave.
-struct Look {
-    window: Window,
+pub(super) struct Look {
+    pub(super) window: Window,
     case: Case,
-    sight: Sight,
-    kind: Kind,
-    now: u64,
+    pub(super) sight: Sight,
+    /// The slots of a panel to be committed next.
+    uncommitted: u128,
+    /// What a source is told.
+    slot: u8,
+    pub(super) kind: Kind,
+    pub(super) now: u64,
 }
 
 impl Course {
     pub(super) fn new(record: Record) -> Self {
-        Self { which: record.which, record: Mutex::new(record), tried: Mutex::default() }
+        Self { which: record.which, record: Mutex::new(record), tried: Mutex::default(), slots: OnceCell::new() }
     }
 
     /// Runs until the check is over or the process stops.
@@ -93,6 +102,7 @@ impl Course {
             }
             Step::Prepare | Step::PrepareNothing => self.prepare(agent, &look, step).await?,
             Step::Judge => self.judge(agent, &look).await?,
+            Step::Appeal => self.appeal(agent, &look).await?,
             step => self.say(agent, &look, step).await?,
         }
         Ok(None)
@@ -113,18 +123,34 @@ impl Course {
             Step::Commit => {
                 let record = self.record();
                 let prepared = record.prepared.ok_or_else(|| eyre!("nothing is prepared"))?;
-                let hash = which.commitment(agent.me(), prepared.sealed(exact));
-                windows.commit(which, hash, agent.named(record.named)).await?;
-                tracing::info!(%window, unit, round, fee = kst(look.window.fee_wei), "check committed");
+                let hash = which.sealed(agent.me(), prepared.sealed(exact));
+                if round < CHECK_ROUNDS {
+                    windows.commit(which, hash, agent.named(record.named)).await?;
+                } else {
+                    windows.commit_ballot(which.into(), slots_of_call(look.uncommitted), hash).await?;
+                }
+                tracing::info!(%window, unit, round, fee = kst(look.window.fee_wei), "{} committed", thing(round));
             }
             Step::Reveal => {
                 let record = self.record();
                 let prepared = record.prepared.ok_or_else(|| eyre!("nothing was prepared"))?;
                 let finding = record.finding(exact);
-                let receipt = windows.reveal(which, finding, prepared.sealed(exact)).await?;
+                let sealed: Sealed = prepared.sealed(exact);
+                let receipt = if round < CHECK_ROUNDS {
+                    windows.reveal(which, finding, sealed).await?
+                } else {
+                    windows.reveal_ballot(which.into(), finding, sealed).await?
+                };
                 let earned = credited(&receipt, agent.me());
-                agent.earned(earned);
-                tracing::info!(%window, unit, round, ?finding, earned = kst(earned), "check revealed");
+                agent.revealed(earned);
+                tracing::info!(%window, unit, round, ?finding, earned = kst(earned), "{} revealed", thing(round));
+            }
+            Step::Settle => {
+                let receipt = windows.settle_ballot(which.into(), agent.me()).await?;
+                let earned = credited(&receipt, agent.me());
+                agent.paid(earned);
+                tracing::info!(%window, unit, round, earned = kst(earned), "ballot settled");
+                self.fine_others(agent).await?;
             }
             Step::Conclude => {
                 windows.conclude(window, unit).await?;
@@ -134,7 +160,7 @@ impl Course {
                 windows.close(window).await?;
                 tracing::info!(%window, "window closed");
             }
-            Step::Prepare | Step::PrepareNothing | Step::Judge | Step::Wait(_) | Step::Done(_) => {}
+            Step::Prepare | Step::PrepareNothing | Step::Judge | Step::Appeal | Step::Wait(_) | Step::Done(_) => {}
         }
         Ok(())
     }
@@ -175,7 +201,7 @@ impl Course {
     }
 
     /// Remembers why there is nothing yet, so that the rule can choose another way.
-    async fn unready(&self, unready: Unready) -> Result<()> {
+    pub(super) async fn unready(&self, unready: Unready) -> Result<()> {
         let Which { window, unit, .. } = self.which;
         match unready {
             Unready::Fault(error) => return Err(error),
@@ -195,22 +221,24 @@ impl Course {
     async fn look(&self, agent: &Agent) -> Result<Look> {
         let (windows, which) = (&agent.windows, self.which);
         let (_, now) = windows.account.head().await?;
-        let window = windows.window(which.window).await?;
+        let drawn = windows.drawn(which.window).await?;
+        let window = drawn.window;
         let case = windows.case(which.window, which.unit).await?;
         let times = windows.times(which.window, which.unit, which.round).await?;
         let now_times =
             if case.round == which.round { times } else { windows.times(which.window, which.unit, case.round).await? };
-        let revealed = case.has_revealed(which.round, which.slot);
-        let (holder, word) = windows.check(which).await?;
         let exact = window.class == Class::Exact as u8;
-        let ours = self.record().prepared.map(|prepared| which.commitment(agent.me(), prepared.sealed(exact)));
-        // A commitment that this folder cannot open is another process's, with the same key: it is left to it.
-        let committed = holder == agent.me() && (revealed || ours == Some(word));
-        let rank = if committed { Rank::OnDuty } else { self.rank(agent, times, holder).await? };
-        let close_after = self.close_after(agent, &window).await?;
+        let ours = self.record().prepared.map(|prepared| which.sealed(agent.me(), prepared.sealed(exact)));
+        let Part { committed, uncommitted, owed, revealed, full, rank, slot } = if which.round < CHECK_ROUNDS {
+            self.check_part(agent, &window, &case, times, ours).await?
+        } else {
+            self.ballot_part(agent, times, ours).await?
+        };
+        // Undrawn, it cannot be closed.
+        let close_after = drawn.close_after().unwrap_or(u64::MAX);
         let hand_by = case.asked_at.saturating_add(window.check_seconds / 2);
         let sight = Sight {
-            over: window.over || !window.exists,
+            over: window.is_over() || !window.exists(),
             convicted: window.convicted,
             pending: window.pending,
             close_after,
@@ -218,8 +246,11 @@ impl Course {
             round: case.round,
             opened: case.opened,
             committed,
+            more: uncommitted != 0,
+            owed,
+            accused: committed && revealed && self.record().says_wrong(exact, &case),
             revealed,
-            full: case.committed(which.round) >= agent.wanted(&window, which.round),
+            full,
             rank,
             times,
             now_times,
@@ -232,28 +263,7 @@ impl Course {
             },
         };
         let kind = Kind { round: which.round, exact, stagger_seconds: u64::from(which.slot % 4) };
-        Ok(Look { window, case, sight, kind, now })
-    }
-
-    async fn rank(&self, agent: &Agent, times: Times, holder: Address) -> Result<Rank> {
-        // Asking who holds a slot of a round that is not drawn is refused.
-        if !times.is_drawn() || holder == agent.me() && self.record().prepared.is_some() {
-            return Ok(Rank::None);
-        }
-        let named = agent.named(self.record().named);
-        let slot = agent.windows.slot(self.which, named).await?;
-        Ok(match slot {
-            slot if slot.account != agent.me() || !slot.eligible => Rank::None,
-            slot if slot.on_duty => Rank::OnDuty,
-            _ => Rank::Reserve,
-        })
-    }
-
-    async fn close_after(&self, agent: &Agent, window: &Window) -> Result<u64> {
-        let first = agent.windows.round(self.which.window, 0, 0).await?;
-        let phases =
-            window.check_seconds.saturating_add(window.reveal_seconds).saturating_add(window.reveal_seconds / 2);
-        Ok(first.drawn_at.saturating_add(phases))
+        Ok(Look { window, case, sight, uncommitted, slot, kind, now })
     }
 
     fn held(&self) -> Held {
@@ -264,10 +274,16 @@ impl Course {
             unserved: tried.unserved,
             judged: record.judged.is_some(),
             unfit: tried.unfit && record.prepared.is_none(),
+            yields: tried.yields,
         }
     }
 
-    fn record(&self) -> Record {
+    /// This machine does not contradict others any more.
+    pub(super) fn yields(&self) {
+        self.tried().yields = true;
+    }
+
+    pub(super) fn record(&self) -> Record {
         self.locked().clone()
     }
 
@@ -281,9 +297,14 @@ impl Course {
     }
 }
 
-const fn errand<'a>(agent: &'a Agent, record: &'a Record, look: &'a Look, left_seconds: u64) -> Errand<'a> {
+pub(super) const fn errand<'a>(agent: &'a Agent, record: &'a Record, look: &'a Look, left_seconds: u64) -> Errand<'a> {
     let left = Duration::from_secs(left_seconds);
-    Errand { agent, record, window: &look.window, case: &look.case, left }
+    Errand { agent, record, window: &look.window, case: &look.case, slot: look.slot, left }
+}
+
+/// What is committed and revealed in a round.
+const fn thing(round: u8) -> &'static str {
+    if round < CHECK_ROUNDS { "check" } else { "ballot" }
 }
 
 /// What a transaction credited to an account.

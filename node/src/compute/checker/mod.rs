@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! [`agent`] follows the chain's events and finds by [`keystead_audit::draw`] which checks fall on this account's seats. Each is a
-//! [`course::Course`]: a task that asks the chain where the check stands and does the next step of [`step`]. [`work`] fetches and runs;
+//! [`course::Course`]: a task that asks the chain where the check stands and does the next step of [`step`]. A seat that is drawn for a panel of
+//! referees is the same: a ballot instead of a check ([`ballot`]), run on the reference. [`work`] fetches and runs;
 //! [`source`] is the other end, at the provider and the customer. A check is one file ([`record`]), written before anything is said on the chain.
 //!
 //! # Invariants
@@ -11,9 +12,11 @@
 //! - Who has not committed can stop at any time and loses nothing.
 //!
 //! # Not here
-//! Rounds of referees. What may be claimed about hardware (specs/0010-capability.md).
+//! What may be claimed about hardware (specs/0010-capability.md).
 
 mod agent;
+mod appeal;
+mod ballot;
 mod course;
 mod record;
 mod shelf;

@@ -9,7 +9,7 @@ use crate::{
     client::RpcFailure,
     compute::{
         opening::Work,
-        windows::{Case, Which, Window, Windows},
+        windows::{CHECK_ROUNDS, Case, Which, Window, Windows},
     },
 };
 use alloy_primitives::{Address, B256, Signature};
@@ -61,7 +61,7 @@ pub(crate) async fn admit(
     let no = |reason: &str| Refusal::new(RefusalCode::NotAssigned, reason);
     let account = signer(&hello.credential, digest).ok_or_else(|| no("the credential is nobody's signature"))?;
     let window = windows.window(which.window).await.map_err(unavailable)?;
-    if !window.exists || window.over || which.unit >= window.units {
+    if !window.exists() || window.is_over() || which.unit >= window.units {
         return Err(no("there is no such unit in an open window"));
     }
     let (case, segment) = on_duty(windows, &window, which, account).await?;
@@ -75,6 +75,11 @@ async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Addr
         return Err(Refusal::new(RefusalCode::ChainUnavailable, "the round is not drawn yet"));
     }
     let case = windows.case(which.window, which.unit).await.map_err(unavailable)?;
+    if which.round >= CHECK_ROUNDS {
+        on_panel(windows, which, account, &case).await?;
+        let segment = windows.segment_of(which.window, which.unit, &case).await.map_err(unavailable)?;
+        return Ok((case, segment));
+    }
     let (committed, _) = windows.check(which).await.map_err(unavailable)?;
     if committed != account {
         // A private job's checkers have no seats; one that names a single checker is told by its address alone.
@@ -91,6 +96,15 @@ async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Addr
     }
     let segment = windows.segment_of(which.window, which.unit, &case).await.map_err(unavailable)?;
     Ok((case, segment))
+}
+
+/// Whether an account holds this slot of the panel before which the unit is.
+async fn on_panel(windows: &Windows, which: Which, account: Address, case: &Case) -> Result<(), Refusal> {
+    let holder = windows.panel_slot(which.into(), which.slot).await.map_err(unavailable)?;
+    if holder != account || case.round != which.round {
+        return Err(Refusal::new(RefusalCode::NotAssigned, "this account has no such slot on the unit's panel"));
+    }
+    Ok(())
 }
 
 fn unavailable(error: eyre::Report) -> Refusal {

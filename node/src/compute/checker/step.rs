@@ -1,4 +1,4 @@
-//! What to do next about one check: a pure rule, asked again after every step, every restart and every surprise.
+//! What to do next about one check, or one ballot on a panel: a pure rule, asked again after every step, every restart and every surprise.
 //!
 //! # Design
 //! As in [`crate::compute::lifecycle`]: the chain says where the check stands, this side adds what only it has. The rule never looks at what
@@ -9,7 +9,7 @@
 //! - Who has not committed may leave at any time and loses nothing; who has committed reveals in time whatever it knows.
 //! - *Wrong* is never revealed for want of an answer: what is missing when the time ends is *inconclusive*.
 //!
-//! Spec: specs/0008-audit.md §7, §8, §10.
+//! Spec: specs/0008-audit.md §7 to §10.
 
 use crate::compute::windows::{CHECK_ROUNDS, Stage, Times};
 
@@ -51,8 +51,14 @@ pub(super) struct Sight {
     /// The unit's present round.
     pub(super) round: u8,
     pub(super) opened: bool,
-    /// In this check's slot, by this account.
+    /// In this check's slot, by this account; on a panel with one slot at least.
     pub(super) committed: bool,
+    /// Slots of a panel that this account holds and did not commit yet.
+    pub(super) more: bool,
+    /// This account's ballot on a panel that ended waits to be paid.
+    pub(super) owed: bool,
+    /// This account's check says that the unit is wrong.
+    pub(super) accused: bool,
     pub(super) revealed: bool,
     /// As many checkers as are wanted have committed in this check's round.
     pub(super) full: bool,
@@ -77,6 +83,8 @@ pub(super) struct Held {
     pub(super) judged: bool,
     /// This machine cannot run the job.
     pub(super) unfit: bool,
+    /// It was run once more, and does not come out wrong any more.
+    pub(super) yields: bool,
 }
 
 /// The next step.
@@ -92,12 +100,16 @@ pub(super) enum Step {
     Withhold,
     /// Write down that nothing could be found out, since even the customer served nothing.
     PrepareNothing,
-    /// Call `commitCheck`.
+    /// Call `commitCheck`, or `commitBallot` with the next slots.
     Commit,
     /// Fetch what was opened and compare.
     Judge,
     /// Call `reveal` with what was found, *inconclusive* if nothing was.
     Reveal,
+    /// Call `settleBallot`.
+    Settle,
+    /// Run it once more, and call `challenge` if it is still wrong.
+    Appeal,
     /// Call `conclude`.
     Conclude,
     /// Call `close`.
@@ -144,6 +156,10 @@ pub(super) struct Kind {
 
 /// The rule. `now` is the time of the newest block.
 pub(super) fn check_step(kind: Kind, sight: &Sight, held: Held, now: u64) -> Step {
+    // What a panel owes it owes for ever, but nobody would look again.
+    if sight.owed {
+        return Step::Settle;
+    }
     if sight.over {
         return Step::Done(if sight.committed { End::Served } else { End::NotNeeded });
     }
@@ -154,7 +170,7 @@ pub(super) fn check_step(kind: Kind, sight: &Sight, held: Held, now: u64) -> Ste
     if here && !sight.revealed && now <= sight.times.reveal_by {
         return before_reveal(kind, sight, held, now);
     }
-    afterwards(kind, sight, now)
+    afterwards(kind, sight, held, now)
 }
 
 fn before_commit(kind: Kind, sight: &Sight, held: Held, here: bool, now: u64) -> Step {
@@ -205,6 +221,9 @@ fn before_commit(kind: Kind, sight: &Sight, held: Held, here: bool, now: u64) ->
 
 const fn before_reveal(kind: Kind, sight: &Sight, held: Held, now: u64) -> Step {
     let Times { check_by, open_by, reveal_by } = sight.times;
+    if sight.more && held.prepared && now.saturating_add(MARGIN_SECONDS) <= check_by {
+        return Step::Commit;
+    }
     if now <= check_by {
         return Step::Wait(check_by.saturating_add(1));
     }
@@ -222,7 +241,7 @@ const fn before_reveal(kind: Kind, sight: &Sight, held: Held, now: u64) -> Step 
 }
 
 /// Committed, and revealed or too late for it: what is left is to see that the unit is concluded.
-fn afterwards(kind: Kind, sight: &Sight, now: u64) -> Step {
+fn afterwards(kind: Kind, sight: &Sight, held: Held, now: u64) -> Step {
     let grace = CONCLUDE_GRACE_SECONDS.saturating_add(kind.stagger_seconds);
     let after = |time: u64, grace: u64, step| {
         let due = time.saturating_add(grace);
@@ -235,6 +254,16 @@ fn afterwards(kind: Kind, sight: &Sight, now: u64) -> Step {
         }
         Stage::Checking if !sight.now_times.is_drawn() => Step::Touch,
         Stage::Checking => after(sight.now_times.reveal_by, grace, Step::Conclude),
+        // Who accused loses a seat, unless referees say otherwise; in a convicted window nobody does.
+        Stage::Cleared
+            if sight.accused
+                && !held.yields
+                && !sight.convicted
+                && kind.round < CHECK_ROUNDS
+                && now.saturating_add(MARGIN_SECONDS) <= sight.appeal_by =>
+        {
+            Step::Appeal
+        }
         Stage::Condemned | Stage::Cleared => after(sight.appeal_by, grace, Step::Conclude),
         _ if sight.pending > 0 => Step::Wait(now.saturating_add(CONCLUDE_GRACE_SECONDS)),
         _ => after(sight.close_after, CLOSE_GRACE_SECONDS.saturating_add(kind.stagger_seconds), Step::Close),
@@ -249,7 +278,7 @@ mod tests {
     const NOW: u64 = 10_000;
     const EXACT: Kind = Kind { round: 0, exact: true, stagger_seconds: 0 };
     const JUDGED: Kind = Kind { round: 0, exact: false, stagger_seconds: 0 };
-    const NOTHING: Held = Held { prepared: false, unserved: false, judged: false, unfit: false };
+    const NOTHING: Held = Held { prepared: false, unserved: false, judged: false, unfit: false, yields: false };
     const PREPARED: Held = Held { prepared: true, ..NOTHING };
     const UNSERVED: Held = Held { unserved: true, ..NOTHING };
 
@@ -265,6 +294,9 @@ mod tests {
             round: 0,
             opened: false,
             committed: false,
+            more: false,
+            owed: false,
+            accused: false,
             revealed: false,
             full: false,
             rank: Rank::OnDuty,
@@ -376,19 +408,71 @@ mod tests {
         assert_eq!(check_step(EXACT, &Sight { over: true, ..last }, PREPARED, NOW), Step::Done(End::Served));
     }
 
+    #[test]
+    fn a_referee_commits_all_its_slots_reveals_once_and_is_paid_before_it_leaves() {
+        let panel = Kind { round: 2, ..EXACT };
+        let sight = Sight { round: 2, more: true, ..sight() };
+        assert_eq!(check_step(panel, &sight, NOTHING, NOW), Step::Prepare);
+        assert_eq!(check_step(panel, &sight, UNSERVED, NOW + 30), Step::Prepare, "nobody is asked in public");
+        assert_eq!(check_step(panel, &sight, PREPARED, NOW), Step::Commit);
+        let some = Sight { committed: true, ..sight };
+        assert_eq!(check_step(panel, &some, PREPARED, NOW + 97), Step::Commit);
+        // Too late for the rest: what is committed is revealed all the same.
+        assert_eq!(check_step(panel, &some, PREPARED, NOW + 98), Step::Wait(NOW + 101));
+        assert_eq!(check_step(panel, &some, PREPARED, NOW + 101), Step::Reveal);
+        let all = Sight { more: false, ..some };
+        assert_eq!(check_step(panel, &all, PREPARED, NOW), Step::Wait(NOW + 101));
+        let revealed = Sight { revealed: true, ..all };
+        assert_eq!(check_step(panel, &revealed, PREPARED, NOW + 167), Step::Conclude);
+        let larger = Sight { round: 3, now_times: Times::default(), ..revealed };
+        assert_eq!(check_step(panel, &larger, PREPARED, NOW + 170), Step::Touch);
+        let owed = Sight { owed: true, over: true, ..revealed };
+        assert_eq!(check_step(panel, &owed, PREPARED, NOW + 300), Step::Settle);
+        assert_eq!(check_step(panel, &Sight { owed: false, ..owed }, PREPARED, NOW + 300), Step::Done(End::Served));
+        assert_eq!(check_step(panel, &Sight { rank: Rank::None, ..sight }, PREPARED, NOW), Step::Done(End::NotNeeded));
+    }
+
+    #[test]
+    fn an_accuser_that_others_contradict_appeals_while_there_is_time_and_it_is_sure() {
+        let cleared = Sight {
+            stage: Stage::Cleared,
+            round: 1,
+            committed: true,
+            revealed: true,
+            accused: true,
+            appeal_by: NOW + 500,
+            ..sight()
+        };
+        assert_eq!(check_step(EXACT, &cleared, PREPARED, NOW + 497), Step::Appeal);
+        assert_eq!(check_step(EXACT, &cleared, PREPARED, NOW + 498), Step::Wait(NOW + 507));
+        let unsure = Held { yields: true, ..PREPARED };
+        assert_eq!(check_step(EXACT, &cleared, unsure, NOW + 400), Step::Wait(NOW + 507));
+        for other in [
+            Sight { accused: false, ..cleared },
+            Sight { convicted: true, ..cleared },
+            Sight { stage: Stage::Condemned, ..cleared },
+        ] {
+            assert_eq!(check_step(EXACT, &other, PREPARED, NOW + 400), Step::Wait(NOW + 507), "{other:?}");
+        }
+    }
+
     /// Every second of a check, in every state of what is held: what is committed is prepared, and nothing is revealed outside its time.
     #[test]
     fn no_state_leads_to_a_reveal_without_a_commitment_or_a_commitment_without_a_file() {
-        for kind in [EXACT, JUDGED, Kind { round: 1, ..EXACT }] {
+        for kind in [EXACT, JUDGED, Kind { round: 1, ..EXACT }, Kind { round: 2, ..EXACT }, Kind { round: 4, ..JUDGED }]
+        {
             for second in 0..400 {
-                for bits in 0..64_u32 {
+                for bits in 0..128_u32 {
                     let on = |bit: u32| bits & (1 << bit) != 0;
-                    let held = Held { prepared: on(0), unserved: on(1), judged: on(2), unfit: false };
+                    let held = Held { prepared: on(0), unserved: on(1), judged: on(2), unfit: false, yields: false };
                     let base = Sight { round: kind.round, ..sight() };
-                    let sight = Sight { committed: on(3), revealed: on(4), opened: on(5), ..base };
+                    let sight = Sight { committed: on(3), revealed: on(4), opened: on(5), more: on(6), ..base };
                     let now = NOW + second;
                     match check_step(kind, &sight, held, now) {
-                        Step::Commit => assert!(held.prepared && !sight.committed && now <= sight.times.check_by),
+                        Step::Commit => {
+                            assert!(held.prepared && now <= sight.times.check_by);
+                            assert!(!sight.committed || sight.more);
+                        }
                         Step::Reveal => {
                             assert!(sight.committed && !sight.revealed);
                             assert!(now > sight.times.check_by && now <= sight.times.reveal_by);

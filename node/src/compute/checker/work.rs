@@ -11,7 +11,7 @@
 use super::{agent::Agent, record::Record};
 use crate::compute::{
     opening::{Place, state_before},
-    windows::{Case, Finding, Opened, Window},
+    windows::{CHECK_ROUNDS, Case, Finding, Opened, Window},
 };
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
@@ -50,6 +50,8 @@ pub(super) struct Errand<'a> {
     pub(super) record: &'a Record,
     pub(super) window: &'a Window,
     pub(super) case: &'a Case,
+    /// What a source is told: the check's, or on a panel the first of this account's.
+    pub(super) slot: u8,
     /// Time that is left.
     pub(super) left: Duration,
 }
@@ -77,6 +79,11 @@ enum Outcome {
 }
 
 impl Errand<'_> {
+    /// A referee runs the reference, whatever adapters the machine has.
+    const fn is_referee(&self) -> bool {
+        self.record.which.round >= CHECK_ROUNDS
+    }
+
     const fn is_exact(&self) -> bool {
         self.window.class == Class::Exact as u8
     }
@@ -223,7 +230,7 @@ impl Errand<'_> {
             window: which.window,
             unit: which.unit,
             round: which.round,
-            slot: which.slot,
+            slot: self.slot,
             credential: alloy_primitives::Bytes::new(),
         };
         let parties = Parties { customer: agent.endpoint.id(), provider: source.id() };
@@ -278,7 +285,9 @@ impl Errand<'_> {
     fn require_fit(&self, spec: &JobSpec) -> Result<(), Unready> {
         let run = if spec.class == Class::SelfChecking { spec.checker_job() } else { Some(spec.clone()) };
         let run = run.ok_or_else(|| Unready::Unfit("the job has no checker program".to_owned()))?;
-        self.agent.book.capability.admit(&run).map_err(Unready::Unfit)
+        let capability = &self.agent.book.capability;
+        let admitted = if self.is_referee() { capability.admit_reference(&run) } else { capability.admit(&run) };
+        admitted.map_err(Unready::Unfit)
     }
 
     /// Runs one input on this machine, in its turn and while the owner allows it.
@@ -309,7 +318,12 @@ impl Errand<'_> {
 
     async fn attempt(&self, job: &Job, input: &[u8], stop: &Stop) -> Result<Outcome, Unready> {
         let book = &self.agent.book;
-        let opened = Session::open(book.command.clone(), job.clone(), stop.clone()).await;
+        let (command, job, stop) = (book.command.clone(), job.clone(), stop.clone());
+        let opened = if self.is_referee() {
+            Session::open_reference(command, job, stop).await
+        } else {
+            Session::open(command, job, stop).await
+        };
         let mut session = match opened {
             Ok(session) => session,
             Err(failure) => return ended(failure),

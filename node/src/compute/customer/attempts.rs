@@ -168,7 +168,8 @@ impl<'a> Attempts<'a> {
         let reach = Duration::from_secs(u64::from(self.options.reach_seconds));
         let job = Job { market: self.market, prepared: self.prepared, folder: self.folder, reach };
         let store = Arc::clone(&self.store);
-        let mut line = Line::open(&self.market.account, order, self.prepared, state.attempt.choice()?, store).await?;
+        let (to, kept) = (state.attempt.choice()?, (store, self.folder));
+        let mut line = Line::open(&self.market.account, order, self.prepared, to, kept).await?;
         // Since the order was signed the provider may have moved.
         if let Ok(endpoint) = self.market.endpoint_of(state.attempt.provider).await {
             line.redirect(&endpoint);

@@ -13,9 +13,9 @@ use super::{
 };
 use crate::compute::{
     amount::{duration, kst},
-    audits::AuditWindow,
     lifecycle::Finding,
     market::Market,
+    windows::{Drawn, window_of},
 };
 use eyre::{Context as _, Result};
 use keystead_audit::detection;
@@ -46,7 +46,7 @@ impl Conclusion<'_> {
         let status = order.status();
         // An order that was never committed to has no window.
         let is_audited = order.stand.mode != Mode::Own && !order.commitment.is_zero();
-        let window = if is_audited { Some(self.market.window(order.id).await?) } else { None };
+        let window = if is_audited { Some(self.market.windows().drawn(window_of(order.id)).await?) } else { None };
         let assurance = assurance(order, window.as_ref());
         let audit = self.outcome(window.as_ref()).map_or(Value::Null, |outcome| outcome.json(assurance));
         result::record(&self.folder.path(RECORD_FILE), self.prepared, order, self.state, &audit)?;
@@ -66,9 +66,9 @@ impl Conclusion<'_> {
         Ok(ExitCode::from(exit_code(status, self.finding(), assurance)))
     }
 
-    fn outcome<'a>(&'a self, window: Option<&'a AuditWindow>) -> Option<Outcome<'a>> {
+    fn outcome<'a>(&'a self, window: Option<&'a Drawn>) -> Option<Outcome<'a>> {
         let terms = self.state.attempt.audit.as_ref()?;
-        Some(Outcome { window: window?, terms, segments: self.prepared.spec.segment_count })
+        Some(Outcome { drawn: window?, terms, segments: self.prepared.spec.segment_count })
     }
 
     const fn checked(&self) -> Option<&Checked> {
@@ -92,7 +92,7 @@ impl Conclusion<'_> {
         }
     }
 
-    async fn paid(&self, assurance: Assurance, window: Option<&AuditWindow>) -> Result<()> {
+    async fn paid(&self, assurance: Assurance, window: Option<&Drawn>) -> Result<()> {
         let End { order, .. } = self.end;
         let published = self.publish(assurance)?;
         let status = result::status_name(order.status());
@@ -142,7 +142,7 @@ impl Conclusion<'_> {
         Ok(())
     }
 
-    async fn refunded(&self, assurance: Assurance, window: Option<&AuditWindow>) -> Result<()> {
+    async fn refunded(&self, assurance: Assurance, window: Option<&Drawn>) -> Result<()> {
         let End { order, .. } = self.end;
         take_refund(self.market).await?;
         say(&format!(

@@ -4,6 +4,7 @@
 //! DIR/order.json        where the order stands (state); gone once the order is over
 //! DIR/order.lock        held by the process that works on the order
 //! DIR/unfinished/blobs  outputs as they arrived
+//! DIR/unfinished/node.*  this node's identity and port towards providers and checkers
 //! DIR/unfinished/files  the result's files, until the order is over and paid
 //! DIR/unchecked/        the result's files, if this machine could not check them
 //! DIR/convicted-N.json  certificate of order N, whose provider was convicted before another one did the job
@@ -12,9 +13,13 @@
 //! The result's files come from `unfinished` by rename, so they are whole or not there.
 
 use super::state::State;
-use crate::compute::files::{self, Lock};
-use alloy_primitives::U256;
+use crate::{
+    compute::files::{self, Lock},
+    digits::hex_array,
+};
+use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure, eyre};
+use keystead_blobs::SecretKey;
 use keystead_recipes::ResultFile;
 use std::{
     fs,
@@ -36,6 +41,14 @@ pub(super) enum Standing {
     Right,
     /// Nobody knows: apart from it.
     Unchecked,
+}
+
+/// A node that lives as long as its order.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) secret: SecretKey,
+    /// Zero: any.
+    pub(super) port: u16,
 }
 
 /// The folder, held by this process.
@@ -110,6 +123,28 @@ impl Folder {
 
     fn unfinished_file(&self, name: &str) -> PathBuf {
         self.path(UNFINISHED).join("files").join(name)
+    }
+
+    /// This node towards providers and checkers: the same for every process that works on the order.
+    pub(super) fn node(&self) -> Result<Node> {
+        let home = self.path(UNFINISHED);
+        files::private_folder(&home)?;
+        let path = home.join("node.key");
+        let secret = match files::read_secret(&path)? {
+            Some(text) => SecretKey::from_bytes(&hex_array(&text, &format!("the key in {}", path.display()))?),
+            None => {
+                let key = SecretKey::generate();
+                files::create_secret(&path, &format!("{}\n", hex::encode(key.to_bytes())))?;
+                key
+            }
+        };
+        let port = files::read(&home.join("node.port"))?.and_then(|text| text.trim().parse().ok());
+        Ok(Node { secret, port: port.unwrap_or(0) })
+    }
+
+    /// Notes the port that was really taken.
+    pub(super) fn keep_node(&self, node: &Node) -> Result<()> {
+        files::replace(&self.path(UNFINISHED).join("node.port"), node.port.to_string().as_bytes())
     }
 
     /// Writes the result's files where a crash cannot lose them and nobody takes them for a paid result; their names.
@@ -245,6 +280,24 @@ mod tests {
         }
         fs::create_dir(home.path().join("unfinished")).unwrap();
         assert_eq!(Folder::open(home.path()).unwrap().load().unwrap(), None);
+    }
+
+    #[test]
+    fn an_orders_node_is_the_same_after_a_restart_and_gone_with_the_order() {
+        let home = tempfile::tempdir().unwrap();
+        let out = home.path().join("result");
+        let folder = Folder::open(&out).unwrap();
+        folder.save(&state()).unwrap();
+        let node = folder.node().unwrap();
+        assert_eq!(node.port, 0);
+        folder.keep_node(&Node { port: 4711, ..node }).unwrap();
+        let first = folder.node().unwrap().secret.id();
+        drop(folder);
+        let again = Folder::open(&out).unwrap();
+        let node = again.node().unwrap();
+        assert_eq!((node.secret.id(), node.port), (first, 4711));
+        again.finish().unwrap();
+        assert!(!out.join("unfinished").exists());
     }
 
     /// A crash after each rename: the next process publishes the rest.

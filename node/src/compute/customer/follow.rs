@@ -4,6 +4,7 @@ use super::{
     audit::{
         attend::Attendant,
         recourse::{Facts, recourse},
+        serve::{Arrivals, Served, Serving},
     },
     check::{self, Sample, draw_seed},
     folder::Folder,
@@ -15,15 +16,18 @@ use super::{
 };
 use crate::compute::{
     amount::{duration, kst},
-    audits::{AuditWindow, WindowStatus},
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
     market::{Market, Order},
+    windows::{Drawn, WindowStatus, window_of},
 };
 use alloy_primitives::{B256, U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
 use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
 use keystead_contracts::storage::{Mode, Reason, Status};
-use std::time::Duration;
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::time::sleep;
 
 /// How often the chain is asked.
@@ -85,6 +89,10 @@ pub(super) struct Following<'a> {
     /// The call that was made last to end the order, and whose reason is written down.
     closing: Option<CustomerStep>,
     attendant: Attendant,
+    /// What has arrived, for checkers.
+    arrivals: Arrivals,
+    /// Serves checkers, if the order is one that they check.
+    _serving: Option<Serving>,
     /// Every unit is run again, not a sample.
     is_thorough: bool,
 }
@@ -94,7 +102,7 @@ struct Look {
     step: CustomerStep,
     order: Order,
     /// The audit's window of an order that is delivered and has one.
-    window: Option<AuditWindow>,
+    window: Option<Drawn>,
     block: u64,
 }
 
@@ -114,7 +122,18 @@ impl<'a> Following<'a> {
         };
         attempt.checked = attempt.checked.take().filter(stands);
         let attendant = Attendant::new(attempt.since_block);
-        Self {
+        let arrivals = Arrivals::default();
+        let is_checked = attempt.audit.as_ref().is_some_and(|terms| terms.named.is_empty());
+        let served = Served {
+            market: job.market,
+            order,
+            spec: &job.prepared.spec,
+            units: &job.prepared.unit_names,
+            since_block: attempt.since_block,
+            arrivals: Arc::clone(&arrivals),
+        };
+        let serving = is_checked.then(|| Serving::begin(served, &line));
+        let following = Self {
             job,
             order,
             state,
@@ -125,8 +144,18 @@ impl<'a> Following<'a> {
             malformed: 0,
             closing: None,
             attendant,
+            arrivals,
+            _serving: serving,
             is_thorough: false,
-        }
+        };
+        following.tell_checkers();
+        following
+    }
+
+    /// What checkers may be given changed.
+    fn tell_checkers(&self) {
+        let work = self.arrived.as_ref().map(|arrived| Arc::new(arrived.work()));
+        *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner) = work;
     }
 
     /// The customer no longer wants it: cancels what can be cancelled.
@@ -169,31 +198,31 @@ impl<'a> Following<'a> {
         // In this sequence, so that the block is not older than what is known of the order.
         let order = market.order(self.order).await?;
         let is_audited = order.stand.mode != Mode::Own && order.status() == Status::Delivered;
-        let window = if is_audited { Some(market.window(order.id).await?) } else { None };
+        let window = if is_audited { Some(market.windows().drawn(window_of(order.id)).await?) } else { None };
         let (block, now) = market.account.head().await?;
         let mut known = self.known();
-        if let Some(window) = &window {
-            known.window = match window.status {
+        if let Some(drawn) = &window {
+            known.window = match drawn.window.status {
                 WindowStatus::None | WindowStatus::Open => Window::Open,
                 WindowStatus::Closed => Window::Closed,
                 WindowStatus::Convicted => Window::Convicted,
             };
-            known.recourse = self.recourse(&order, window, now).await?;
+            known.recourse = self.recourse(&order, drawn, now).await?;
         }
         Ok(Look { step: customer_step(&order.stand, known, now), order, window, block })
     }
 
-    async fn recourse(&self, order: &Order, window: &AuditWindow, now: u64) -> Result<Recourse> {
+    async fn recourse(&self, order: &Order, drawn: &Drawn, now: u64) -> Result<Recourse> {
         let Some(checked) = self.state.attempt.checked.as_ref().filter(|checked| checked.finding == Finding::Wrong)
         else {
             return Ok(Recourse::None);
         };
         let case = match checked.wrong {
-            Some(wrong) => Some(self.job.market.case(window.id, wrong.unit).await?),
+            Some(wrong) => Some(self.job.market.windows().case(drawn.window.id, wrong.unit).await?),
             None => None,
         };
         let delivered_at = order.stand.check_by.saturating_sub(order.stand.check_seconds);
-        Ok(recourse(checked, Facts { window, case: case.as_ref(), delivered_at, now }))
+        Ok(recourse(checked, Facts { drawn, case: case.as_ref(), delivered_at, now }))
     }
 
     async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>, Trouble> {
@@ -271,6 +300,7 @@ impl<'a> Following<'a> {
                 self.state.attempt.received = Some(arrived.received());
                 self.state.attempt.why = None;
                 self.arrived = Some(arrived);
+                self.tell_checkers();
                 self.save()?;
             }
             Err(Broken::ForNow(why)) => {
@@ -348,12 +378,13 @@ impl<'a> Following<'a> {
     }
 
     /// Accuses the unit that was found wrong. The chain remembers it, so that no restart does it twice.
-    async fn accuse(&self, window: Option<&AuditWindow>, show: &Show) -> Result<(), Trouble> {
+    async fn accuse(&self, drawn: Option<&Drawn>, show: &Show) -> Result<(), Trouble> {
         let wrong = self.state.attempt.checked.as_ref().and_then(|checked| checked.wrong);
-        let (Some(window), Some(wrong)) = (window, wrong) else {
+        let (Some(Drawn { window, draw }), Some(wrong)) = (drawn, wrong) else {
             return Err(Trouble::Chain(eyre!("an accusation without a unit")));
         };
-        if window.drawn_at == 0 && !self.job.market.has_beacon(window.draw_height).await? {
+        let windows = self.job.market.windows();
+        if draw.drawn_at == 0 && windows.randomness(draw.draw_height).await?.is_none() {
             sleep(POLL).await;
             return Ok(());
         }
@@ -362,7 +393,7 @@ impl<'a> Following<'a> {
             "This machine found unit {} wrong: accusing it, with a bond of {bond} that comes back if the referees find the same.",
             wrong.unit
         ));
-        self.job.market.accuse(window, wrong.unit, wrong.segment).await?;
+        windows.accuse(window, wrong.unit, wrong.segment).await?;
         Ok(())
     }
 

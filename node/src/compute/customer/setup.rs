@@ -267,8 +267,8 @@ pub(super) async fn take_from_market(market: &Market) -> Result<()> {
 
 /// Takes home what the audit owes this account: what checks did not cost, and bonds of accusations. How much it was.
 pub(super) async fn take_from_audit(market: &Market) -> Result<U256> {
-    patiently("take what the audit gives back", async || match market.withdraw_from_audit().await {
-        Err(_) if market.audit_credit().await?.is_zero() => Ok(U256::ZERO),
+    patiently("take what the audit gives back", async || match market.windows().withdraw().await {
+        Err(_) if market.windows().credit().await?.is_zero() => Ok(U256::ZERO),
         other => other,
     })
     .await

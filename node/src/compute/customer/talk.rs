@@ -1,12 +1,18 @@
 //! One conversation with the provider: say who we are, give the inputs, take the outputs.
 
-use super::{choose::Choice, plan::Prepared, show::Show, state::Received};
-use crate::compute::account::Account;
+use super::{
+    choose::Choice,
+    folder::{Folder, Node},
+    plan::Prepared,
+    show::Show,
+    state::Received,
+};
+use crate::compute::{account::Account, opening::Work};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
     Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Parties,
-    RefusalCode, SecretKey, Session, SessionError, StoreError, Want, hash, hello_digest,
+    RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
@@ -53,6 +59,12 @@ impl Arrived {
         };
         let traces = lists.into_iter().map(trace).collect::<Result<Vec<Trace>, Broken>>()?;
         Ok(Self { secret, outputs, traces, result_root })
+    }
+
+    /// As a checker's source shows it.
+    pub(super) fn work(&self) -> Work {
+        let secret = Secret::new(self.secret.reveal());
+        Work { secret, outputs: self.outputs.clone(), traces: self.traces.clone() }
     }
 
     pub(super) const fn received(&self) -> Received {
@@ -110,13 +122,14 @@ impl Line {
         order: U256,
         prepared: &Prepared,
         to: Choice,
-        store: Arc<dyn BlobStore>,
+        (store, folder): (Arc<dyn BlobStore>, &Folder),
     ) -> Result<Self> {
-        let secret = SecretKey::generate();
-        let parties = Parties { customer: secret.id(), provider: to.endpoint.id() };
+        let node = folder.node()?;
+        let parties = Parties { customer: node.secret.id(), provider: to.endpoint.id() };
         let credential = account.sign(hello_digest(order, parties))?;
-        let config = Config { secret, bind: local_socket(&to), advertise: Vec::new(), limits: Limits::default() };
-        let endpoint = Endpoint::bind(config).await?;
+        let endpoint = bind(&node, local_socket(&to)).await?;
+        let port = endpoint.sockets().first().map_or(0, SocketAddr::port);
+        folder.keep_node(&Node { port, ..node })?;
         let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
         let silent_since = Cell::new(Some(Instant::now()));
         Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since })
@@ -242,6 +255,20 @@ impl Line {
         }
     }
 
+    pub(super) const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// The inputs that are offered.
+    pub(super) fn inputs(&self) -> Arc<dyn BlobStore> {
+        Arc::clone(&self.inputs.store)
+    }
+
+    /// One of the provider's sockets.
+    pub(super) fn provider_socket(&self) -> Option<SocketAddr> {
+        self.to.endpoint.sockets().first().copied()
+    }
+
     /// Whom this is about.
     pub(super) const fn provider(&self) -> alloy_primitives::Address {
         self.to.account
@@ -262,6 +289,21 @@ impl Line {
     fn input_bytes(&self) -> u64 {
         let sizes = self.inputs.hashes.iter().filter_map(|hash| self.inputs.store.size(*hash).ok().flatten());
         sizes.fold(0, u64::saturating_add)
+    }
+}
+
+/// At the port of the process before, if it is free: the chain may name it to checkers.
+async fn bind(node: &Node, socket: SocketAddr) -> Result<Endpoint> {
+    let config = |port| Config {
+        secret: node.secret.clone(),
+        bind: SocketAddr::new(socket.ip(), port),
+        advertise: Vec::new(),
+        limits: Limits::default(),
+    };
+    match Endpoint::bind(config(node.port)).await {
+        Ok(endpoint) => Ok(endpoint),
+        Err(_) if node.port != 0 => Ok(Endpoint::bind(config(0)).await?),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Conduct {
     pub(super) fault: Option<Fault>,
     /// Share of what is earned that goes into the bond, percent.
     pub(super) bonded_percent: u8,
+    /// Gives checkers nothing.
+    pub(super) refuses_checkers: bool,
 }
 
 /// The shared state of all courses.
@@ -74,6 +76,8 @@ pub(crate) struct Book {
     bonded_percent: u8,
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
+    /// Set only to test whether customers hand their inputs to checkers.
+    pub(super) refuses_checkers: bool,
     /// One job at a time has the machine.
     pub(super) machine: Semaphore,
     /// Held while a unit or a check runs: they take turns.
@@ -109,6 +113,7 @@ impl Book {
             command,
             capability,
             owner,
+            refuses_checkers: conduct.refuses_checkers,
             fault: conduct.fault,
             machine: Semaphore::new(1),
             processor: Semaphore::new(1),

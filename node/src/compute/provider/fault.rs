@@ -13,11 +13,22 @@ use keystead_job::{Class, JobSpec};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Fault {
     seed: u64,
+    /// The unit comes out wrong again when it is run again, as on a machine that is wrong and sure of itself.
+    stays: bool,
 }
 
 impl Fault {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, stays: false }
+    }
+
+    pub(super) const fn staying(self, stays: bool) -> Self {
+        Self { stays, ..self }
+    }
+
+    /// The altered output of a second run, if it is altered, too.
+    pub(super) fn alter_again(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
+        self.alter(spec, unit, output).filter(|_| self.stays)
     }
 
     /// The altered output, if `unit` is the one of this job. Never equal to `output`.

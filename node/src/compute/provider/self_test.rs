@@ -109,6 +109,21 @@ impl Capability {
         kinds.into_iter().any(|kind| !matches!(kind, DeviceKind::Cpu | DeviceKind::Reference))
     }
 
+    /// Whether this machine can run a job on the reference, which needs its processor alone; the reason if not.
+    pub(crate) fn admit_reference(&self, spec: &JobSpec) -> Result<(), String> {
+        if spec.runtime == Runtime::Wasm1 {
+            return self.admit(spec);
+        }
+        let needed = spec.limits.memory_bytes_max;
+        match self.test(Runtime::Wasm1) {
+            None => Err("this machine did not pass the self-test of its processor".to_owned()),
+            Some(test) if needed > test.memory_bytes_max => {
+                Err(format!("machine too small: needed={needed} available={}", test.memory_bytes_max))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Whether this machine takes a job; the reason if not.
     pub(crate) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
         match self.test(spec.runtime) {

@@ -110,6 +110,9 @@ impl Authorise for Door {
     }
 
     async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
+        if self.book.refuses_checkers {
+            return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no checker"));
+        }
         let Some(course) = self.book.course_of(hello.window) else {
             return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
         };

@@ -96,11 +96,15 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let offering = offering(options, market, &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
-    let fault = options.fault_seed.map(Fault::new);
+    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    let conduct = Conduct { fault, bonded_percent: options.bond_from_earnings };
+    if options.refuse_checkers {
+        tracing::warn!("--refuse-checkers: no checker gets anything here");
+    }
+    let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
+    let conduct = Conduct { fault, bonded_percent, refuses_checkers };
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     let terms = stream::Terms {
         price_wei: options.price,

@@ -13,7 +13,8 @@ use super::{book::Book, course::Course};
 use crate::compute::{
     amount::kst,
     opening::{Shown, Work},
-    windows::{Case, SEEKING, Stage, Times, Window, event, window_of},
+    panels::Sitting,
+    windows::{CHECK_ROUNDS, Case, Drawn, SEEKING, Stage, Times, Window, event, window_of},
 };
 use alloy_primitives::{B256, U256};
 use alloy_sol_types::SolEvent as _;
@@ -78,8 +79,21 @@ enum UnitStep {
     Over,
 }
 
-/// The rule. `again` is what this machine's own second run of a condemned unit said.
-fn unit_step(case: &Case, times: Times, check_seconds: u64, again: Again, now: u64) -> UnitStep {
+/// What a unit needs beside what is stored of it.
+#[derive(Clone, Copy, Debug)]
+struct Scene {
+    times: Times,
+    check_seconds: u64,
+    /// Somebody committed to a check or a ballot in the unit's present round.
+    is_looked_at: bool,
+    /// What this machine's own second run of a condemned unit said.
+    again: Again,
+    now: u64,
+}
+
+/// The rule.
+fn unit_step(case: &Case, scene: Scene) -> UnitStep {
+    let Scene { times, check_seconds, is_looked_at, again, now } = scene;
     let after = |by: u64, step| if now > by { step } else { UnitStep::Wait(by.saturating_add(1)) };
     match case.stage {
         stage if stage.is_final() => UnitStep::Over,
@@ -95,7 +109,7 @@ fn unit_step(case: &Case, times: Times, check_seconds: u64, again: Again, now: u
         _ if !times.is_drawn() => UnitStep::Touch,
         _ if now <= times.check_by => UnitStep::Wait(times.check_by.saturating_add(1)),
         // Also while somebody searches: the round's own times run on.
-        _ if !case.opened && case.committed(case.round) > 0 && now <= times.open_by => UnitStep::Open,
+        _ if !case.opened && is_looked_at && now <= times.open_by => UnitStep::Open,
         _ if case.segment == SEEKING => after(times.open_by, UnitStep::EndSearch),
         // Nobody answered for the input: that decides alone.
         _ if case.round == 0 && case.asked_at != 0 && !case.handed => {
@@ -142,25 +156,23 @@ impl Course {
             return Ok(true);
         }
         let id = window_of(self.record().order);
-        let window = book.windows.window(id).await?;
-        attendance.over = !window.exists || window.over;
+        let drawn = book.windows.drawn(id).await?;
+        let Drawn { window, draw } = drawn;
+        attendance.over = !window.exists() || window.is_over();
         if attendance.over {
             return Ok(true);
         }
-        let round = book.windows.round(id, 0, 0).await?;
-        if round.drawn_at == 0 {
+        if draw.drawn_at == 0 {
             // Times run from the first use of the randomness, so the provider uses it at once.
-            if book.windows.randomness(round.draw_height).await?.is_some() {
+            if book.windows.randomness(draw.draw_height).await?.is_some() {
                 book.windows.touch(id, 0, 0).await?;
             }
             return Ok(false);
         }
-        self.read_events(book, id, round.draw_height, &mut attendance).await?;
+        self.read_events(book, id, draw.draw_height, &mut attendance).await?;
         let (_, now) = book.windows.account.head().await?;
         self.attend_units(book, id, &window, &mut attendance, now).await?;
-        let phases =
-            window.check_seconds.saturating_add(window.reveal_seconds).saturating_add(window.reveal_seconds / 2);
-        if window.pending == 0 && now > round.drawn_at.saturating_add(phases) {
+        if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
             book.windows.close(id).await?;
             let closed = book.windows.window(id).await?;
             tracing::info!(order = %self.record().order, convicted = closed.convicted, "window closed");
@@ -242,7 +254,14 @@ impl Course {
         let (windows, order) = (&book.windows, self.record().order);
         let case = windows.case(id, unit).await?;
         let times = windows.times(id, unit, case.round).await?;
-        match unit_step(&case, times, window.check_seconds, said(again, unit), now) {
+        let is_looked_at = if case.round < CHECK_ROUNDS {
+            case.committed(case.round) > 0
+        } else {
+            windows.panel(Sitting { window: id, unit, round: case.round }).await?.committed > 0
+        };
+        let again_said = said(again, unit);
+        let scene = Scene { times, check_seconds: window.check_seconds, is_looked_at, again: again_said, now };
+        match unit_step(&case, scene) {
             UnitStep::Over => return Ok(None),
             UnitStep::Wait(until) => return Ok(Some(until)),
             UnitStep::Touch => drop(windows.touch(id, unit, case.round).await?),
@@ -273,7 +292,7 @@ impl Course {
                 return Ok(Some(now.saturating_add(1)));
             }
             UnitStep::Appeal => {
-                windows.appeal(id, unit, window.fee_wei).await?;
+                windows.appeal(window, unit).await?;
                 tracing::warn!(%order, unit, "appealed: the referees decide");
             }
             UnitStep::Withhold => drop(windows.withhold(id, unit).await?),
@@ -316,7 +335,12 @@ mod tests {
     const TIMES: Times = Times { check_by: NOW + 100, open_by: NOW + 130, reveal_by: NOW + 160 };
 
     fn step(case: &Case, second: u64) -> UnitStep {
-        unit_step(case, TIMES, 100, Again::NotYet, NOW + second)
+        unit_step(case, scene(case, TIMES, Again::NotYet, second))
+    }
+
+    fn scene(case: &Case, times: Times, again: Again, second: u64) -> Scene {
+        let is_looked_at = case.committed(case.round) > 0;
+        Scene { times, check_seconds: 100, is_looked_at, again, now: NOW + second }
     }
 
     #[test]
@@ -334,7 +358,21 @@ mod tests {
         // A later round of a unit that was opened before.
         let second = Case { opened: true, ..Case::of(Stage::Checking, 1).with_committed(1, 0) };
         assert_eq!(step(&second, 101), UnitStep::Wait(NOW + 161));
-        assert_eq!(unit_step(&second, Times::default(), 100, Again::NotYet, NOW), UnitStep::Touch);
+        assert_eq!(unit_step(&second, scene(&second, Times::default(), Again::NotYet, 0)), UnitStep::Touch);
+    }
+
+    #[test]
+    fn a_unit_that_only_a_panel_looks_at_is_opened_for_it() {
+        let case = Case::of(Stage::Checking, 2);
+        let at = |is_looked_at, second| {
+            unit_step(&case, Scene { is_looked_at, ..scene(&case, TIMES, Again::NotYet, second) })
+        };
+        assert_eq!(at(true, 100), UnitStep::Wait(NOW + 101));
+        assert_eq!(at(true, 101), UnitStep::Open);
+        assert_eq!(at(false, 101), UnitStep::Wait(NOW + 161));
+        let opened = Case { opened: true, ..case.clone() };
+        let scene = Scene { is_looked_at: true, ..scene(&opened, TIMES, Again::NotYet, 101) };
+        assert_eq!(unit_step(&opened, scene), UnitStep::Wait(NOW + 161));
     }
 
     #[test]
@@ -354,7 +392,7 @@ mod tests {
         assert_eq!(step(&handed, 131), UnitStep::Wait(NOW + 161));
         for stage in [Stage::Condemned, Stage::Cleared] {
             let case = Case { appeal_by: NOW + 500, ..Case::of(stage, 1) };
-            let decided = |second| unit_step(&case, TIMES, 100, Again::Differs, NOW + second);
+            let decided = |second| unit_step(&case, scene(&case, TIMES, Again::Differs, second));
             assert_eq!(decided(500), UnitStep::Wait(NOW + 501));
             assert_eq!(decided(501), UnitStep::Conclude);
         }
@@ -366,7 +404,7 @@ mod tests {
     #[test]
     fn a_condemned_provider_appeals_only_if_its_own_second_run_says_the_same() {
         let case = Case { appeal_by: NOW + 500, ..Case::of(Stage::Condemned, 1) };
-        let step = |again, second| unit_step(&case, TIMES, 100, again, NOW + second);
+        let step = |again, second| unit_step(&case, scene(&case, TIMES, again, second));
         assert_eq!(step(Again::NotYet, 400), UnitStep::Rerun);
         assert_eq!(step(Again::Runs, 400), UnitStep::Wait(NOW + 401));
         assert_eq!(step(Again::Same, 497), UnitStep::Appeal);

@@ -6,18 +6,15 @@
 //! read once; a process that starts again reads them again.
 
 use crate::compute::{
-    audits::{AuditWindow, STAGE_CHECKING, STAGE_FINAL, STAGE_WRONG},
     customer::show::Show,
     market::Market,
+    windows::{Case, Drawn, Stage, Times, Window, Windows},
 };
-use alloy_primitives::Address;
+use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use eyre::Result;
 use keystead_audit::Draw;
-use keystead_contracts::bindings::{
-    audit::{Audit as AuditCalls, IAuditTypes},
-    referee::Referee as RefereeCalls,
-};
+use keystead_contracts::bindings::{audit::Audit as AuditCalls, referee::Referee as RefereeCalls};
 use std::collections::BTreeMap;
 
 /// How long others have the first word, seconds of the chain.
@@ -89,30 +86,32 @@ impl Attendant {
     pub(in crate::compute::customer) async fn look(
         &mut self,
         market: &Market,
-        window: &AuditWindow,
+        drawn: &Drawn,
         show: &mut Show,
     ) -> Result<()> {
+        let (window, windows) = (&drawn.window, market.windows());
         let (head, now) = market.account.head().await?;
-        if window.drawn_at == 0 {
+        if drawn.draw.drawn_at == 0 {
             self.tell("The audit waits for the draw", None, show);
             let call = AuditCalls::touchCall { windowId: window.id, unit: 0, round: 0 };
-            let ready = market.has_beacon(window.draw_height).await?;
-            return self.help(market, &call, ready, now).await;
+            let ready = windows.randomness(drawn.draw.draw_height).await?.is_some();
+            return self.help(&windows, &call, ready, now).await;
         }
-        let draw = || Draw::new(window.randomness, window.id, 0).units(window.units, window.rate_ppm).count();
+        let draw = || Draw::new(drawn.draw.randomness, window.id, 0).units(window.units, window.rate_ppm).count();
+        let close_after = drawn.close_after();
         let drawn = *self.drawn.get_or_insert_with(|| u32::try_from(draw()).unwrap_or(u32::MAX));
-        self.read_events(market, window, head).await?;
-        self.read_cases(market, window, now).await?;
+        self.read_events(&windows, window, head).await?;
+        self.read_cases(&windows, window, now).await?;
         let phases: Vec<Phase> = self.units.values().map(|seen| seen.phase).collect();
         let words = words(drawn, &phases, self.units.values().any(|seen| seen.is_wrong));
-        self.tell(&words, window.close_after().map(|after| after.saturating_sub(now)), show);
+        self.tell(&words, close_after.map(|after| after.saturating_sub(now)), show);
         let done = phases.iter().filter(|phase| **phase == Phase::Done).count();
         show.progress("units of the audit concluded", done as u64, u64::from(drawn).max(done as u64));
         if let Some(unit) = self.overdue(now) {
-            return Self::move_on(market, window, unit).await;
+            return Self::move_on(&windows, window, unit).await;
         }
-        let is_over = window.close_after().is_some_and(|after| now > after) && window.pending == 0;
-        self.help(market, &AuditCalls::closeCall { windowId: window.id }, is_over, now).await
+        let is_over = close_after.is_some_and(|after| now > after) && window.pending == 0;
+        self.help(&windows, &AuditCalls::closeCall { windowId: window.id }, is_over, now).await
     }
 
     /// Says it once; the seconds do not make it another sentence.
@@ -130,8 +129,8 @@ impl Attendant {
     }
 
     /// Sends a call of the whole window once it has been possible for long enough.
-    async fn help<C: SolCall>(&mut self, market: &Market, call: &C, is_due: bool, now: u64) -> Result<()> {
-        if !is_due || !market.would_take(call).await {
+    async fn help<C: SolCall>(&mut self, windows: &Windows, call: &C, is_due: bool, now: u64) -> Result<()> {
+        if !is_due || !windows.would_take(call).await {
             self.ready_since = None;
             return Ok(());
         }
@@ -139,17 +138,17 @@ impl Attendant {
             return Ok(());
         }
         self.ready_since = None;
-        market.to_audit(call).await.map(drop)
+        windows.send(call, U256::ZERO).await.map(drop)
     }
 
-    async fn read_events(&mut self, market: &Market, window: &AuditWindow, head: u64) -> Result<()> {
+    async fn read_events(&mut self, windows: &Windows, window: &Window, head: u64) -> Result<()> {
         for _ in 0..QUESTIONS_MAX {
             if self.next_block > head {
                 break;
             }
             let last = head.min(self.next_block.saturating_add(BLOCKS_MAX.saturating_sub(1)));
             let fresh = Seen { phase: Phase::Checkers, is_wrong: false, ready_since: None };
-            for unit in market.units_touched(window.id, self.next_block, last).await? {
+            for unit in windows.units_touched(window.id, self.next_block, last).await? {
                 self.units.entry(unit).or_insert(fresh);
             }
             self.next_block = last.saturating_add(1);
@@ -157,7 +156,7 @@ impl Attendant {
         Ok(())
     }
 
-    async fn read_cases(&mut self, market: &Market, window: &AuditWindow, now: u64) -> Result<()> {
+    async fn read_cases(&mut self, windows: &Windows, window: &Window, now: u64) -> Result<()> {
         let open = |(_, seen): &(&u32, &Seen)| seen.phase != Phase::Done;
         let mut turn: Vec<u32> =
             self.units.range(self.turn..).filter(open).map(|(unit, _)| *unit).take(CASES_MAX).collect();
@@ -167,16 +166,15 @@ impl Attendant {
         }
         self.turn = turn.last().map_or(0, |last| last.saturating_add(1));
         for unit in turn {
-            let case = market.case(window.id, unit).await?;
-            let times = market.case_times(window.id, unit, case.round).await?;
-            let times = [times.checkBy, times.openBy, times.revealBy].map(|time| time.saturating_to::<u64>());
+            let case = windows.case(window.id, unit).await?;
+            let times = windows.times(window.id, unit, case.round).await?;
             let phase = phase(&case, times, now);
             let is_ready = phase == Phase::Due || phase == Phase::Checkers && case.party != Address::ZERO;
-            let is_ready =
-                is_ready && (would_conclude(market, window, unit).await || would_withhold(market, window, unit).await);
+            let is_ready = is_ready
+                && (would_conclude(windows, window, unit).await || would_withhold(windows, window, unit).await);
             if let Some(seen) = self.units.get_mut(&unit) {
                 seen.phase = phase;
-                seen.is_wrong = case.stage == STAGE_WRONG;
+                seen.is_wrong = case.stage == Stage::Wrong;
                 seen.ready_since = is_ready.then(|| seen.ready_since.unwrap_or(now));
             }
         }
@@ -189,53 +187,39 @@ impl Attendant {
         self.units.iter().find(|(_, seen)| waited(seen)).map(|(unit, _)| *unit)
     }
 
-    async fn move_on(market: &Market, window: &AuditWindow, unit: u32) -> Result<()> {
-        if would_conclude(market, window, unit).await {
-            return market.to_audit(&RefereeCalls::concludeCall { windowId: window.id, unit }).await.map(drop);
+    async fn move_on(windows: &Windows, window: &Window, unit: u32) -> Result<()> {
+        if would_conclude(windows, window, unit).await {
+            return windows.conclude(window.id, unit).await.map(drop);
         }
-        if would_withhold(market, window, unit).await {
-            return market.to_audit(&RefereeCalls::withholdCall { windowId: window.id, unit }).await.map(drop);
+        if would_withhold(windows, window, unit).await {
+            return windows.withhold(window.id, unit).await.map(drop);
         }
         // Somebody else did it meanwhile.
         Ok(())
     }
 }
 
-async fn would_conclude(market: &Market, window: &AuditWindow, unit: u32) -> bool {
-    market.would_take(&RefereeCalls::concludeCall { windowId: window.id, unit }).await
+async fn would_conclude(windows: &Windows, window: &Window, unit: u32) -> bool {
+    windows.would_take(&RefereeCalls::concludeCall { windowId: window.id, unit }).await
 }
 
 /// Its input was asked for and did not come in time.
-async fn would_withhold(market: &Market, window: &AuditWindow, unit: u32) -> bool {
-    market.would_take(&RefereeCalls::withholdCall { windowId: window.id, unit }).await
+async fn would_withhold(windows: &Windows, window: &Window, unit: u32) -> bool {
+    windows.would_take(&RefereeCalls::withholdCall { windowId: window.id, unit }).await
 }
 
-/// `times`: last seconds to check, to open, to reveal; zeros while the round is not drawn.
-fn phase(case: &IAuditTypes::Case, times: [u64; 3], now: u64) -> Phase {
-    /// Slots of round 0 that committed.
-    const FIRST_ROUND: u32 = 0xffff;
-    let [check_by, open_by, reveal_by] = times;
+/// Where a unit stands, by the chain's clock. The times are those of its present round.
+const fn phase(case: &Case, times: Times, now: u64) -> Phase {
     match case.stage {
-        0 => Phase::Checkers,
-        STAGE_CHECKING => {
-            let any_committed = case.committed & FIRST_ROUND != 0;
-            let is_drawn = check_by != 0;
-            match case.round {
-                _ if is_drawn && now > reveal_by => Phase::Due,
-                0 if now <= check_by || !any_committed => Phase::Checkers,
-                0 if !case.opened && now <= open_by => Phase::Opening,
-                0 => Phase::Findings,
-                _ => Phase::Again,
-            }
-        }
-        stage if stage < STAGE_FINAL => {
-            if now > case.appealBy.to::<u64>() {
-                Phase::Due
-            } else {
-                Phase::Appeal
-            }
-        }
-        _ => Phase::Done,
+        Stage::None => Phase::Checkers,
+        Stage::Checking if times.is_drawn() && now > times.reveal_by => Phase::Due,
+        Stage::Checking if case.round != 0 => Phase::Again,
+        Stage::Checking if now <= times.check_by || case.committed(0) == 0 => Phase::Checkers,
+        Stage::Checking if !case.opened && now <= times.open_by => Phase::Opening,
+        Stage::Checking => Phase::Findings,
+        Stage::Condemned | Stage::Cleared if now > case.appeal_by => Phase::Due,
+        Stage::Condemned | Stage::Cleared => Phase::Appeal,
+        Stage::Verified | Stage::Unpaid | Stage::Unchecked | Stage::Wrong => Phase::Done,
     }
 }
 
@@ -278,56 +262,34 @@ fn words(drawn: u32, phases: &[Phase], any_wrong: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloy_primitives::{
-        B256,
-        aliases::{U40, U96},
-    };
-
-    fn case(stage: u8, round: u8, committed: u32, opened: bool) -> IAuditTypes::Case {
-        IAuditTypes::Case {
-            stage,
-            round,
-            opened,
-            extended: false,
-            committed,
-            revealed: 0,
-            appealed: 0,
-            appealBy: U40::from(200),
-            segment: 0,
-            askedAt: U40::ZERO,
-            askedBy: 0,
-            handed: false,
-            party: Address::ZERO,
-            partyWei: U96::ZERO,
-            value: B256::ZERO,
-        }
-    }
-
     #[test]
     fn a_unit_goes_through_its_phases_by_the_chains_clock() {
-        let times = [120, 125, 130];
+        use Stage::{Checking, Cleared, Condemned, Verified, Wrong};
+        let times = Times { check_by: 120, open_by: 125, reveal_by: 130 };
         let table = [
-            // stage, round, committed, opened, now: phase
-            (1, 0, 1, false, 120, Phase::Checkers),
-            (1, 0, 0, false, 126, Phase::Checkers),
-            (1, 0, 1, false, 121, Phase::Opening),
-            (1, 0, 1, false, 125, Phase::Opening),
-            (1, 0, 1, false, 126, Phase::Findings),
-            (1, 0, 1, true, 121, Phase::Findings),
-            (1, 0, 1, true, 130, Phase::Findings),
-            (1, 0, 1, true, 131, Phase::Due),
-            (1, 1, 1, true, 121, Phase::Again),
-            (1, 2, 1, true, 131, Phase::Due),
-            (2, 1, 1, true, 200, Phase::Appeal),
-            (3, 1, 1, true, 201, Phase::Due),
-            (4, 0, 1, true, 0, Phase::Done),
-            (7, 0, 1, true, 0, Phase::Done),
+            // stage, round, whether one committed in round 0, opened, now: phase
+            (Checking, 0, true, false, 120, Phase::Checkers),
+            (Checking, 0, false, false, 126, Phase::Checkers),
+            (Checking, 0, true, false, 121, Phase::Opening),
+            (Checking, 0, true, false, 125, Phase::Opening),
+            (Checking, 0, true, false, 126, Phase::Findings),
+            (Checking, 0, true, true, 121, Phase::Findings),
+            (Checking, 0, true, true, 130, Phase::Findings),
+            (Checking, 0, true, true, 131, Phase::Due),
+            (Checking, 1, true, true, 121, Phase::Again),
+            (Checking, 2, true, true, 131, Phase::Due),
+            (Condemned, 1, true, true, 200, Phase::Appeal),
+            (Cleared, 1, true, true, 201, Phase::Due),
+            (Verified, 0, true, true, 0, Phase::Done),
+            (Wrong, 0, true, true, 0, Phase::Done),
         ];
-        for (stage, round, committed, opened, now, expected) in table {
-            assert_eq!(phase(&case(stage, round, committed, opened), times, now), expected, "{stage} {round} {now}");
+        for (stage, round, any, opened, now, expected) in table {
+            let case = Case { opened, appeal_by: 200, ..Case::of(stage, round) };
+            let case = if any { case.with_committed(0, 0) } else { case };
+            assert_eq!(phase(&case, times, now), expected, "{stage:?} {round} {now}");
         }
         // A later round that is not drawn yet has no times.
-        assert_eq!(phase(&case(1, 1, 1, true), [0; 3], 500), Phase::Again);
+        assert_eq!(phase(&Case::of(Checking, 1), Times::default(), 500), Phase::Again);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! # Design
 //! [`options`] is what a person can ask for; [`plan`] turns it, the job and the provider's bond into the terms of the contract, by the rules of
 //! `keystead_audit::economics`; [`attend`] waits for the window, tells how it goes, and does what nobody else does; [`recourse`] says what can
-//! be done about a wrong result; [`outcome`] says in words what the audit was worth.
+//! be done about a wrong result; [`outcome`] says in words what the audit was worth. [`serve`] gives drawn checkers the inputs that the provider does
+//! not give them.
 //!
 //! # Not here
 //! The checkers' side. What the customer finds by its own sample is [`super::check`], and stays.
@@ -15,3 +16,4 @@ pub(crate) mod options;
 pub(super) mod outcome;
 pub(crate) mod plan;
 pub(super) mod recourse;
+pub(super) mod serve;

@@ -7,9 +7,9 @@
 use super::plan::percent;
 use crate::compute::{
     amount::kst,
-    audits::{AuditWindow, WindowStatus},
     customer::state::AuditTerms,
     market::Order,
+    windows::{Drawn, Window, WindowStatus},
 };
 use keystead_audit::{Draw, draw::PPM};
 use keystead_contracts::storage::Mode;
@@ -48,14 +48,14 @@ impl Assurance {
 /// An audit at its end.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::compute::customer) struct Outcome<'a> {
-    pub(in crate::compute::customer) window: &'a AuditWindow,
+    pub(in crate::compute::customer) drawn: &'a Drawn,
     pub(in crate::compute::customer) terms: &'a AuditTerms,
     pub(in crate::compute::customer) segments: u32,
 }
 
-/// Who vouches for the result of an order; `window` if it has one.
-pub(in crate::compute::customer) fn assurance(order: &Order, window: Option<&AuditWindow>) -> Assurance {
-    let Some(window) = window else { return Assurance::Customer };
+/// Who vouches for the result of an order; `drawn` if it has a window.
+pub(in crate::compute::customer) fn assurance(order: &Order, drawn: Option<&Drawn>) -> Assurance {
+    let Some(Drawn { window, .. }) = drawn else { return Assurance::Customer };
     match window.status {
         WindowStatus::None | WindowStatus::Open => Assurance::Pending,
         WindowStatus::Convicted => Assurance::Convicted,
@@ -68,16 +68,16 @@ pub(in crate::compute::customer) fn assurance(order: &Order, window: Option<&Aud
 impl Outcome<'_> {
     /// Units that were drawn.
     fn drawn(&self) -> u32 {
-        let AuditWindow { id, randomness, units, rate_ppm, drawn_at, .. } = *self.window;
-        if drawn_at == 0 {
+        let Drawn { window: Window { id, units, rate_ppm, .. }, draw } = *self.drawn;
+        if draw.drawn_at == 0 {
             return 0;
         }
-        u32::try_from(Draw::new(randomness, id, 0).units(units, rate_ppm).count()).unwrap_or(u32::MAX)
+        u32::try_from(Draw::new(draw.randomness, id, 0).units(units, rate_ppm).count()).unwrap_or(u32::MAX)
     }
 
     /// The sentence after "audit".
     pub(in crate::compute::customer) fn sentence(&self, assurance: Assurance) -> String {
-        let AuditWindow { units, rate_ppm, verified, unpaid, .. } = *self.window;
+        let Window { units, rate_ppm, verified, unpaid, .. } = self.drawn.window;
         let drawn = self.drawn();
         let unpaid = match unpaid {
             0 => String::new(),
@@ -123,7 +123,7 @@ impl Outcome<'_> {
 
     /// The same for programs.
     pub(in crate::compute::customer) fn json(&self, assurance: Assurance) -> Value {
-        let AuditWindow { id, units, rate_ppm, verified, unpaid, convicted, .. } = *self.window;
+        let Window { id, units, rate_ppm, verified, unpaid, convicted, .. } = self.drawn.window;
         let AuditTerms { checkers, bond_wei, deposit_wei, ref named, .. } = *self.terms;
         json!({
             "window": id,
@@ -155,7 +155,7 @@ const fn chance_ppm(rate_ppm: u32, segments: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{audits::tests::window, lifecycle::Stand};
+    use crate::compute::{lifecycle::Stand, windows::tests::drawn};
     use alloy_primitives::{Address, B256, U256};
     use keystead_contracts::storage::Status;
 
@@ -189,27 +189,31 @@ mod tests {
 
     #[test]
     fn only_what_strangers_found_right_is_called_verified() {
-        let closed = AuditWindow { status: WindowStatus::Closed, ..window() };
-        let found = AuditWindow { verified: 3, ..closed };
+        let with = |window| Drawn { window, ..drawn() };
+        let open = drawn().window;
+        let closed = Window { status: WindowStatus::Closed, ..open };
+        let found = Window { verified: 3, ..closed };
         let table = [
             (Mode::Own, None, Assurance::Customer),
             (Mode::Audited, Some(found), Assurance::Verified),
             (Mode::Audited, Some(closed), Assurance::Unchecked),
-            (Mode::Audited, Some(window()), Assurance::Pending),
+            (Mode::Audited, Some(open), Assurance::Pending),
             (Mode::Private, Some(found), Assurance::Private),
-            (Mode::Audited, Some(AuditWindow { status: WindowStatus::Convicted, ..found }), Assurance::Convicted),
+            (Mode::Audited, Some(Window { status: WindowStatus::Convicted, ..found }), Assurance::Convicted),
         ];
         for (mode, window, expected) in table {
-            assert_eq!(assurance(&order(mode), window.as_ref()), expected, "{mode:?}");
+            assert_eq!(assurance(&order(mode), window.map(with).as_ref()), expected, "{mode:?}");
         }
         assert_eq!(order(Mode::Audited).paid_wei(), U256::from(90));
     }
 
     #[test]
     fn private_and_unchecked_results_say_unverified_in_their_sentence() {
-        let window = AuditWindow { status: WindowStatus::Closed, verified: 3, unpaid: 1, ..window() };
+        let open = drawn();
+        let window = Window { status: WindowStatus::Closed, verified: 3, unpaid: 1, ..open.window };
+        let drawn = Drawn { window, ..open };
         let (one, none) = (terms(1), terms(0));
-        let say = |terms, assurance| Outcome { window: &window, terms, segments: 1 }.sentence(assurance);
+        let say = |terms, assurance| Outcome { drawn: &drawn, terms, segments: 1 }.sentence(assurance);
         assert!(
             say(&one, Assurance::Private).starts_with("UNVERIFIED (private): the checker that you named found 3 of 10")
         );
@@ -219,7 +223,7 @@ mod tests {
             said.contains("3 of 10 drawn units") && said.contains("100 %") && said.contains("1 unit was outside"),
             "{said}"
         );
-        let said = Outcome { window: &window, terms: &none, segments: 4 }.sentence(Assurance::Verified);
+        let said = Outcome { drawn: &drawn, terms: &none, segments: 4 }.sentence(Assurance::Verified);
         assert!(said.contains("one wrong segment is drawn with 25 %"), "{said}");
     }
 }

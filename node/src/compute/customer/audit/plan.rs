@@ -9,9 +9,10 @@
 use super::options::AuditOptions;
 use crate::compute::{
     amount::kst,
-    audits::accusation_wei,
+    bond::Bonds,
     customer::{choose::Choice, plan::Prepared},
     market::Market,
+    windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use eyre::{Context as _, Result};
@@ -29,6 +30,7 @@ use keystead_contracts::{
 };
 use keystead_job::{Class, JobSpec, Runtime};
 use rand::{TryRngCore as _, rngs::OsRng};
+use std::sync::Arc;
 
 /// Share of the seats that is taken to say *right* to anything: a third.
 const COLLUDING_PPM: u32 = 333_333;
@@ -130,11 +132,12 @@ impl Plan {
         prepared: &Prepared,
         choice: &Choice,
     ) -> Result<Result<Self, Unfit>> {
+        let bonds = Bonds { account: Arc::clone(&market.account) };
         let ask = Ask {
             spec: &prepared.spec,
             options,
             price_wei_per_unit: choice.price_wei_per_unit,
-            free_bond_wei: market.free_bond(choice.account).await?,
+            free_bond_wei: bonds.free_wei_of(choice.account).await?,
         };
         let (mut terms, strength) = match ask.terms(choice.account) {
             Ok(terms) => terms,
@@ -151,7 +154,7 @@ impl Plan {
             terms: for_audit(&terms),
         };
         let deposit_wei = market.account.read(AUDIT_ADDRESS, &deposit).await?;
-        let rate_ppm = market.effective_rate_ppm(choice.account, &terms).await?;
+        let rate_ppm = market.windows().effective_rate_ppm(choice.account, &terms).await?;
         let fee_wei = part(U256::from(choice.price_wei_per_unit), terms.feePpm);
         Ok(Ok(Self {
             named: options.name_checker.clone(),

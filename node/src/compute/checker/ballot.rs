@@ -1,0 +1,116 @@
+//! This account's part in one round of a unit, as the chain has it: a slot of checkers, or a ballot on a panel of referees.
+
+use super::{agent::Agent, course::Course, step::Rank};
+use crate::compute::{
+    panels::Sitting,
+    windows::{Case, Times, Window},
+};
+use alloy_primitives::{Address, B256};
+use eyre::Result;
+
+/// What the chain says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part {
+    /// By this account, with what this folder can open.
+    pub(super) committed: bool,
+    /// Slots of a panel that are held and not committed, one bit each.
+    pub(super) uncommitted: u128,
+    /// A ballot that waits to be paid.
+    pub(super) owed: bool,
+    pub(super) revealed: bool,
+    /// As many as are wanted have committed; never on a panel.
+    pub(super) full: bool,
+    pub(super) rank: Rank,
+    /// The slot that a source is told.
+    pub(super) slot: u8,
+}
+
+impl Course {
+    /// In rounds 0 and 1. `ours` is what this folder can open.
+    pub(super) async fn check_part(
+        &self,
+        agent: &Agent,
+        window: &Window,
+        case: &Case,
+        times: Times,
+        ours: Option<B256>,
+    ) -> Result<Part> {
+        let which = self.which;
+        let revealed = case.has_revealed(which.round, which.slot);
+        let (holder, word) = agent.windows.check(which).await?;
+        // A commitment that this folder cannot open is another process's, with the same key: it is left to it.
+        let committed = holder == agent.me() && (revealed || ours == Some(word));
+        Ok(Part {
+            committed,
+            uncommitted: 0,
+            owed: false,
+            revealed,
+            full: case.committed(which.round) >= agent.wanted(window, which.round),
+            rank: if committed { Rank::OnDuty } else { self.rank(agent, times, holder).await? },
+            slot: which.slot,
+        })
+    }
+
+    async fn rank(&self, agent: &Agent, times: Times, holder: Address) -> Result<Rank> {
+        let record = self.record();
+        // Asking who holds a slot of a round that is not drawn is refused.
+        if !times.is_drawn() || holder == agent.me() && record.prepared.is_some() {
+            return Ok(Rank::None);
+        }
+        let slot = agent.windows.slot(self.which, agent.named(record.named)).await?;
+        Ok(match slot {
+            slot if slot.account != agent.me() || !slot.eligible => Rank::None,
+            slot if slot.on_duty => Rank::OnDuty,
+            _ => Rank::Reserve,
+        })
+    }
+
+    /// On a panel.
+    pub(super) async fn ballot_part(&self, agent: &Agent, times: Times, ours: Option<B256>) -> Result<Part> {
+        let of = Sitting::from(self.which);
+        let ballot = agent.windows.ballot(of, agent.me()).await?;
+        let panel = agent.windows.panel(of).await?;
+        let held = if times.is_drawn() { self.slots_held(agent).await? } else { 0 };
+        // As above; it may be one that was settled, too.
+        let is_ours = ballot.is_revealed || ours == Some(ballot.word);
+        let is_foreign = ballot.is_committed() && !is_ours;
+        Ok(Part {
+            committed: ballot.is_committed() && is_ours,
+            uncommitted: if is_foreign || ballot.is_revealed { 0 } else { held & !ballot.slots },
+            owed: ballot.is_owed(&panel),
+            revealed: ballot.is_revealed,
+            full: false,
+            rank: if held == 0 || is_foreign { Rank::None } else { Rank::OnDuty },
+            slot: u8::try_from(held.trailing_zeros()).unwrap_or(u8::MAX),
+        })
+    }
+
+    /// Shows every ballot of a panel that ended which missed the ruling, or was not revealed: nobody else need do it. At most one for each slot.
+    pub(super) async fn fine_others(&self, agent: &Agent) -> Result<()> {
+        let of = Sitting::from(self.which);
+        let panel = agent.windows.panel(of).await?;
+        for account in agent.windows.referees(of, self.record().from_block).await? {
+            let ballot = agent.windows.ballot(of, account).await?;
+            if account == agent.me() || !ballot.is_finable(&panel) {
+                continue;
+            }
+            match agent.windows.settle_ballot(of, account).await {
+                Ok(_) => tracing::warn!(%account, unit = of.unit, "a referee beside the ruling is fined"),
+                // Another referee was first.
+                Err(error) => tracing::debug!(error = format!("{error:#}"), %account, "ballot not settled"),
+            }
+        }
+        Ok(())
+    }
+
+    /// The slots of a drawn panel that this account holds: asked once.
+    async fn slots_held(&self, agent: &Agent) -> Result<u128> {
+        let of = Sitting::from(self.which);
+        let ask = || async move {
+            let drawn = agent.windows.round(self.which.window, self.which.unit, self.which.round).await?;
+            let candidates = agent.candidates(of, &drawn);
+            agent.windows.panel_slots_of(of, candidates, agent.me()).await
+        };
+        self.slots.get_or_try_init(ask).await.copied()
+    }
+}

@@ -241,7 +241,9 @@ fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_ge
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
     let out = network.directory.join("result");
-    let mut customer = Customer::start(&network, &out, &["--private", "--name-checker", account(5)]);
+    // Both cost the same, so the first account is taken, if it answers in time.
+    let named = ["--private", "--name-checker", account(5), "--patience-ms", "30000"];
+    let mut customer = Customer::start(&network, &out, &named);
     customer.wait_for("Order 1 placed");
     let id = window_id(1);
     let delivered = wait_until("the window is drawn", || {

@@ -150,7 +150,7 @@ pub(crate) fn units(job: &Value) -> u128 {
 /// Nobody has a seat on this network: so every unit is drawn and none is checked, and every line says so.
 #[test]
 fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_slow() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
@@ -199,10 +199,17 @@ fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_
     }
 }
 
+/// The provider takes its pay by itself, soon after the window is closed.
+fn wait_until_all_is_taken(network: &Network) {
+    wait_until("everybody has taken what is theirs", || {
+        ((balance(network, MARKET), balance(network, AUDIT)) == (0, 0)).then_some(())
+    });
+}
+
 /// The provider's state is as it is; the customer finds the wrong unit by its own sample, and accuses it before the window closes.
 #[test]
 fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_slow() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let folder = network.directory.join("provider");
     let _provider = Provider::start_as(&network, &folder, 1, &["--fault-seed", "7"]);
     let since = network.head(0).unwrap();
@@ -226,7 +233,7 @@ fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_s
     assert_eq!((&job["status"], &job["check"]["verdict"]), (&"audited".into(), &"rejected".into()), "{job}");
     let spent = before - balance(&network, account(2));
     assert_eq!(spent, PRICE * units(&job) + fees(&network, account(2), since), "{said}");
-    assert_eq!((balance(&network, MARKET), balance(&network, AUDIT)), (0, 0));
+    wait_until_all_is_taken(&network);
     let proof = text(&verify(&network, &out));
     assert!(proof.contains("the customer says: ") && proof.contains("the result is wrong"), "{proof}");
 }
@@ -235,7 +242,7 @@ fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_s
 /// caught: so it is convicted, and the job goes to the next provider.
 #[test]
 fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_gets_the_job_slow() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (mut hiding, _working) = (start("hiding", 1), start("working", 3));
     let since = network.head(0).unwrap();
@@ -268,7 +275,7 @@ fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_ge
     // Of the first order the whole price came back, and the deposit without the fee of the one check.
     let spent = before - balance(&network, account(2));
     assert_eq!(spent, PRICE * units(&job) + PRICE + fees(&network, account(2), since), "{said}");
-    assert_eq!(balance(&network, MARKET), 0);
+    wait_until("the market pays out", || (balance(&network, MARKET) == 0).then_some(()));
     let proof = text(&verify(&network, &out));
     assert!(proof.contains("UNVERIFIED (private)"), "{proof}");
     // The job went on elsewhere; what the first one did stays proved.
@@ -285,7 +292,7 @@ type Moment = (&'static str, fn(&Path, &str) -> bool);
 
 #[test]
 fn a_customer_killed_at_each_step_of_an_audited_order_pays_once_and_gets_its_deposit_back_slow() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -323,13 +330,13 @@ fn a_customer_killed_at_each_step_of_an_audited_order_pays_once_and_gets_its_dep
     assert_eq!(number(&network.call(0, "eth_getStorageAt", json!([MARKET, "0x0", "latest"]))), 1, "one order");
     let spent = before - balance(&network, account(2));
     assert_eq!(spent, PRICE * units(&job) + fees(&network, account(2), since));
-    assert_eq!((balance(&network, MARKET), balance(&network, AUDIT)), (0, 0));
+    wait_until_all_is_taken(&network);
     assert!(verify(&network, &out).status.success());
 }
 
 #[test]
 fn what_cannot_be_audited_is_refused_before_any_money_moves() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let before = balance(&network, account(2));
     let out = network.directory.join("result");

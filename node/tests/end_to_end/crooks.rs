@@ -187,7 +187,7 @@ fn honest(network: &Network, provider: &mut Provider, out: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn withheld_input_is_never_leased_and_the_next_customer_is_served_at_once() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let since = network.head(0).unwrap();
@@ -239,7 +239,7 @@ fn blobs(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn wrong_input_hashes_are_named_and_cost_nothing() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     let job = work(4);
@@ -290,7 +290,7 @@ async fn wrong_input_hashes_are_named_and_cost_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn refused_pay_is_taken_from_escrow_and_a_false_rejection_costs_one_order() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     let job = work(4);
@@ -337,7 +337,7 @@ async fn delivered(crook: &Crook<'_>, order: u64, job: &Work) -> (Session, usize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
-    let network = Network::start(4);
+    let network = Network::beside(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start_as(&network, &folder, 1, &["--price-per-mop", "1000000000"]);
     let mut crook = Crook::new(&network).await;

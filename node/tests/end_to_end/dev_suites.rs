@@ -3,15 +3,15 @@
 use crate::{
     dev::Dev,
     ethereum_tools::{described, installed, npm, run, tools},
-    network::machine,
+    network::{Machine, machine},
 };
 use serde_json::Value;
-use std::{process::Command, sync::MutexGuard};
+use std::process::Command;
 
 /// A development node with the machine to itself: these suites keep both cores busy.
 struct Alone {
     dev: Dev,
-    _machine: MutexGuard<'static, ()>,
+    _machine: Machine,
 }
 
 impl Alone {

@@ -8,13 +8,14 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
-/// One network at a time: four validators fill a small machine.
-static MACHINE: Mutex<()> = Mutex::new(());
+/// Parts of the machine that are taken.
+static TAKEN: Mutex<usize> = Mutex::new(0);
+static FREED: Condvar = Condvar::new();
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -27,21 +28,32 @@ pub(crate) struct Network {
     pub(crate) rpc: Vec<SocketAddr>,
     validators: Vec<Option<Child>>,
     _folder: tempfile::TempDir,
-    _machine: MutexGuard<'static, ()>,
+    _machine: Machine,
 }
 
 impl Network {
-    /// Makes the files and starts every validator.
+    /// Makes the files and starts every validator. It has the machine for itself: four validators under load fill a small one.
     pub(crate) fn start(count: usize) -> Self {
-        let mut network = Self::files(count);
-        (0..count).for_each(|index| network.launch(index));
-        network.wait_for_head(0, 1);
-        network
+        Self::files(count).launched()
+    }
+
+    /// The same beside other tests, one on each core: for what waits more than it works, and is late by nothing that its clock can tell.
+    pub(crate) fn beside(count: usize) -> Self {
+        Self::files_on(Machine::part(), count).launched()
+    }
+
+    fn launched(mut self) -> Self {
+        (0..self.validators.len()).for_each(|index| self.launch(index));
+        self.wait_for_head(0, 1);
+        self
     }
 
     /// Makes the files only.
     pub(crate) fn files(count: usize) -> Self {
-        let machine = machine();
+        Self::files_on(machine(), count)
+    }
+
+    fn files_on(machine: Machine, count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("network");
         let output = Command::new(KEYSTEAD)
@@ -230,8 +242,36 @@ impl Drop for Network {
 }
 
 /// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way.
-pub(crate) fn machine() -> MutexGuard<'static, ()> {
-    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+pub(crate) fn machine() -> Machine {
+    Machine::take(cores())
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A share of this machine, in cores; given back when dropped.
+pub(crate) struct Machine(usize);
+
+impl Machine {
+    fn part() -> Self {
+        Self::take(1)
+    }
+
+    fn take(parts: usize) -> Self {
+        let taken = |count: &mut usize| *count + parts > cores();
+        let count = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut count: MutexGuard<'_, usize> = FREED.wait_while(count, taken).unwrap_or_else(PoisonError::into_inner);
+        *count += parts;
+        Self(parts)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        FREED.notify_all();
+    }
 }
 
 /// Runs a process until it ends by itself; gives exit code and what it wrote to standard error.

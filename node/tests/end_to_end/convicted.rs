@@ -152,6 +152,8 @@ fn a_cheat_that_its_customer_does_not_notice_is_convicted_by_drawn_checkers_slow
         assert_eq!(scene.case(id, unit).stage, VERIFIED, "unit {unit} is right");
     }
 
+    // Its last transaction is in a block.
+    scene.provider.wait_for("order closed without payment");
     // The whole bond behind the window is gone: half of it to those who found it, in equal parts.
     let bond_wei = committed.bondWei;
     assert!(bond_wei >= 100 * committed.feeWei, "{bond_wei}");
@@ -179,7 +181,6 @@ fn a_cheat_that_its_customer_does_not_notice_is_convicted_by_drawn_checkers_slow
     ] {
         assert!(proof.contains(words), "no {words:?} in: {proof}");
     }
-    scene.provider.wait_for("window closed");
 }
 
 /// A provider that is wrong and sure of it appeals; at the same time somebody accuses a unit that is right. Both come before panels, whose

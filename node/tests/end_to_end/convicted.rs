@@ -100,7 +100,7 @@ fn drawn(scene: &Scene, customer: &mut Customer, id: B256) -> (B256, u32) {
 /// a seed so that it is not the wrong one.
 fn blind_order(network: &Network) -> (Customer, PathBuf, Job, u32) {
     let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/value-at-risk/golden/prices.csv");
-    let set = [("paths", "65536"), ("paths-per-unit", "16384")];
+    let set = [("holdings", "AAA=500000,BBB=300000,CCC=-200000"), ("paths", "65536"), ("paths-per-unit", "16384")];
     let job = Job::of("value-at-risk", &[("prices", prices.clone())], &set);
     let wrong = wrong_unit(job.spec.hash(), job.spec.unit_count);
     let mut seeds = (0..=u8::MAX).map(|byte| [byte; 32]);

@@ -370,7 +370,7 @@ mod tests {
         assert_eq!(at(true, 100), UnitStep::Wait(NOW + 101));
         assert_eq!(at(true, 101), UnitStep::Open);
         assert_eq!(at(false, 101), UnitStep::Wait(NOW + 161));
-        let opened = Case { opened: true, ..case.clone() };
+        let opened = Case { opened: true, ..case };
         let scene = Scene { is_looked_at: true, ..scene(&opened, TIMES, Again::NotYet, 101) };
         assert_eq!(unit_step(&opened, scene), UnitStep::Wait(NOW + 161));
     }

@@ -166,7 +166,7 @@ impl Answers {
             let last = head.min(self.next_block.saturating_add(BLOCKS_MAX.saturating_sub(1)));
             let topics = json!([Audit::InputAsked::SIGNATURE_HASH, self.window]);
             let logs = self.windows.logs(self.next_block, last, topics).await?;
-            self.asked.extend(logs.iter().filter_map(|log| event::<Audit::InputAsked>(log)).map(|event| event.unit));
+            self.asked.extend(logs.iter().filter_map(event::<Audit::InputAsked>).map(|event| event.unit));
             self.next_block = last.saturating_add(1);
         }
         let asked: Vec<u32> = self.asked.iter().copied().collect();

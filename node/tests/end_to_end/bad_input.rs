@@ -14,7 +14,7 @@ fn node(network: &Network, index: usize) -> (Option<i32>, String) {
 
 #[test]
 fn a_second_node_on_the_same_folder_is_refused_and_the_first_goes_on() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let head = network.head(0).unwrap();
     let (code, message) = node(&network, 0);
     assert_eq!(code, Some(1));
@@ -36,7 +36,7 @@ fn a_taken_port_is_named_with_what_to_do() {
 
 #[test]
 fn an_interrupt_and_a_termination_end_the_node_cleanly() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     assert_eq!(network.stop(0, "INT").code(), Some(0), "{}", network.log(0));
     assert_eq!(network.stop(1, "TERM").code(), Some(0), "{}", network.log(1));
     // Two of four are gone: no quorum. Back with one of them the chain goes on.
@@ -71,7 +71,7 @@ fn damaged_keys_and_folders_are_named() {
 
 #[test]
 fn refused_transactions_say_why_and_malformed_requests_get_their_code() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let refuse = |raw: &str| network.try_call(0, "eth_sendRawTransaction", &json!([raw])).unwrap().unwrap_err();
     for (raw, words) in [("0x03c0", "type 3"), ("0x04c0", "malformed"), ("0x02c0", "malformed"), ("0x", "got none")] {
         let error = refuse(raw);

@@ -31,7 +31,7 @@ fn verify(network: &Network, value: &Value) -> (Option<i32>, String) {
 
 #[test]
 fn four_processes_agree_on_every_value_and_one_that_was_killed_gets_what_it_lacks() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let reach = |network: &Network, index: usize, height: u64| {
         wait_until("values", || newest(network, index).filter(|newest| *newest >= height))
     };

@@ -52,7 +52,7 @@ fn old_states(network: &Network, index: usize, keeper: Address, sender: Address,
 
 #[test]
 fn old_states_are_the_same_after_a_restart_and_on_another_validator() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let mut sender = Sender::account(1);
     let keeper = sender.next_contract();
     let mut receipts = vec![sender.settle(&network, 0, Draft::create(KEEPER, 1_000_000))];
@@ -80,7 +80,7 @@ fn old_states_are_the_same_after_a_restart_and_on_another_validator() {
 
 #[test]
 fn a_stopped_validator_is_counted_verified_and_pruned_and_a_running_one_is_left_alone() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let mut sender = Sender::account(1);
     let keeper = sender.next_contract();
     sender.settle(&network, 0, Draft::create(KEEPER, 1_000_000));

@@ -11,7 +11,7 @@ const INVALID_PARAMS: i64 = -32_602;
 #[test]
 fn a_validator_has_no_method_of_a_development_node() {
     let dev = Dev::start(&["--quiet"]);
-    let network = Network::beside(1);
+    let network = Network::start(1);
     let listed = |described: &Value| -> Vec<String> {
         let methods = described["methods"].as_array().unwrap();
         methods.iter().map(|method| method["name"].as_str().unwrap().to_owned()).collect()

@@ -64,7 +64,7 @@ fn web3_py_runs_tokens_filters_batches_typed_transactions_and_subscriptions() {
 fn alloy_deploys_sends_and_watches() {
     // alloy's HTTP client wants one to be chosen, also for a URL without TLS.
     let _chosen = rustls::crypto::ring::default_provider().install_default();
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (token, alice) = runtime.block_on(Box::pin(alloy(&network)));
     let data = Bytes::from(Token::balanceOfCall { account: alice }.abi_encode());

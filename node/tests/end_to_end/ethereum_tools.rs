@@ -59,7 +59,7 @@ pub(crate) fn described(http: &[String], chain: u64) -> String {
 /// Runs a scenario against a network of validators. It sends through the first validator and listens to the last; what it
 /// reports as mined must be what every validator holds, and token balances must be the same at each.
 pub(crate) fn scenario(program: &Path, script: &str) -> (Network, Value) {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let urls: Vec<String> = (0..4).map(|index| network.url(index)).collect();
     let printed =
         run(Command::new(program).arg(tools().join(script)).arg(described(&urls, 19_283)).current_dir(tools()));
@@ -96,7 +96,7 @@ pub(crate) fn counter_bytecode() -> String {
 #[test]
 fn cast_sends_deploys_calls_and_reads_logs() {
     let Some(cast) = cast() else { return };
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let url = network.url(0);
     let cast = |arguments: &[&str]| run(Command::new(&cast).args(arguments).env("ETH_RPC_URL", &url));
     assert_eq!(cast(&["chain-id"]), "19283");
@@ -139,7 +139,7 @@ fn viem_sends_deploys_calls_and_reads_logs() {
     if npm("viem").is_none() {
         return;
     }
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let script = tools().join("viem.mjs");
     let artifact = contracts().join("artifacts").join("Counter.json");
     let printed = run(Command::new("node").arg(script).arg(network.url(1)).arg(KEY).arg(artifact).current_dir(tools()));

@@ -54,7 +54,7 @@ fn all(network: &Network) -> Vec<String> {
 
 #[test]
 fn a_follower_from_genesis_answers_a_thousand_questions_as_a_validator_does_slow() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let world = fill(&network);
     let mut follower = Follower::start(&network, "follower", &all(&network));
     follower.wait_for_head(world.heights.1);
@@ -83,7 +83,7 @@ fn a_follower_from_genesis_answers_a_thousand_questions_as_a_validator_does_slow
 
 #[test]
 fn transactions_that_are_sent_to_a_follower_are_mined_and_refusals_are_the_validators() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let follower = Follower::start(&network, "follower", &all(&network));
     follower.wait_for_head(1);
     let (mut deployer, mut writer) = (Sender::new(2), Sender::new(3));
@@ -114,7 +114,7 @@ fn transactions_that_are_sent_to_a_follower_are_mined_and_refusals_are_the_valid
 
 #[test]
 fn a_follower_that_is_killed_at_any_moment_goes_on_where_it_was() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let world = fill(&network);
     let mut dice = Dice(seed());
     let mut follower = Follower::start(&network, "follower", &all(&network));
@@ -133,7 +133,7 @@ fn a_follower_that_is_killed_at_any_moment_goes_on_where_it_was() {
 
 #[test]
 fn the_network_key_and_a_source_are_enough_and_a_false_genesis_is_not_taken() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     network.wait_for_head(0, 3);
     let lie = Lie::Change(Arc::new(|result: &mut Value| {
         if let Some(alloc) = result.get_mut("alloc").and_then(Value::as_object_mut) {
@@ -150,7 +150,7 @@ fn the_network_key_and_a_source_are_enough_and_a_false_genesis_is_not_taken() {
 
 #[test]
 fn sources_that_die_are_replaced_and_taken_again_when_they_come_back() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let follower = Follower::start(&network, "follower", &[network.url(0), network.url(1)]);
     follower.wait_for_head(3);
     network.kill(0);
@@ -166,7 +166,7 @@ fn sources_that_die_are_replaced_and_taken_again_when_they_come_back() {
 
 #[test]
 fn wrong_words_on_the_command_line_are_refused_with_what_to_do() {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let (key, url, genesis) = (network.network_key(), network.url(0), network.directory.join("genesis.json"));
     let genesis = genesis.to_str().unwrap().to_owned();
     let fresh = network.directory.join("fresh");

@@ -45,7 +45,7 @@ fn broadcast(project: &Path, script: &str) -> Value {
 #[test]
 fn forge_script_broadcasts_and_forge_test_forks() {
     let Some(forge) = forge() else { return };
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let folder = tempfile::tempdir().unwrap();
     let project = folder.path().join("project");
     copy(&tools().join("foundry"), &project);
@@ -125,7 +125,7 @@ impl Cast {
 #[test]
 fn cast_traces_proves_estimates_and_signs() {
     let Some(program) = cast() else { return };
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let cast = Cast { program, url: network.url(0), folder: tempfile::tempdir().unwrap() };
     let send = |rest: &[&str]| cast.json(&[&["send", "--json", "--private-key", PAYER_KEY], rest].concat());
 

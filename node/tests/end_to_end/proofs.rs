@@ -22,7 +22,7 @@ fn save(network: &Network, name: &str, bundle: &Value) -> PathBuf {
 
 #[test]
 fn an_account_bundle_of_a_live_network_is_proved_and_each_forgery_is_not() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let key = network.network_key();
     let claim = json!({"kind": "account", "address": ACCOUNT});
     let bundle = network.call(0, "keystead_getProof", json!([claim]));
@@ -43,7 +43,7 @@ fn an_account_bundle_of_a_live_network_is_proved_and_each_forgery_is_not() {
 
 #[test]
 fn every_height_has_a_certificate_of_its_own_or_of_a_descendant() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     network.wait_for_head(0, 5);
     for height in 1..=5u64 {
         let finalization = network.call(0, "keystead_getFinalization", json!([format!("{height:#x}")]));

@@ -55,7 +55,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let mut network = Network::beside(4);
+    let mut network = Network::start(4);
     let mut senders = [Sender::new(0), Sender::new(1)];
     let (contract, created) = senders[0].deploy();
     send(network.rpc[0], &[created]);

@@ -146,7 +146,7 @@ impl Socket {
 
 #[test]
 fn heads_logs_and_transactions_come_as_they_happen_and_end_when_asked() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let mut sender = Sender::account(1);
     let keeper = sender.next_contract();
     sender.settle(&network, 0, Draft::create(KEEPER, 1_000_000));
@@ -179,7 +179,7 @@ fn heads_logs_and_transactions_come_as_they_happen_and_end_when_asked() {
 
 #[test]
 fn subscriptions_and_messages_of_a_connection_are_bounded_and_others_go_on() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let mut other = Socket::open(network.rpc[0]);
     let heads = other.call("eth_subscribe", json!(["newHeads"]));
     let mut socket = Socket::open(network.rpc[0]);

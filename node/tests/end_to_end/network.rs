@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     io::Read as _,
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -56,8 +59,9 @@ impl Network {
     fn files_on(machine: Machine, count: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("network");
+        let (p2p, rpc) = (free_ports(count).to_string(), free_ports(count).to_string());
         let output = Command::new(KEYSTEAD)
-            .args(["init", "--p2p-port", "0", "--rpc-port", "0", "--validators", &count.to_string(), "--out"])
+            .args(["init", "--p2p-port", &p2p, "--rpc-port", &rpc, "--validators", &count.to_string(), "--out"])
             .arg(&directory)
             .output()
             .unwrap();
@@ -239,6 +243,17 @@ impl Drop for Network {
             let _ = child.wait();
         }
     }
+}
+
+/// The first of so many free ports in a row, other ones at each call. They lie below those that the system gives to outgoing connections, of which one
+/// could take a port between its choice and its use.
+fn free_ports(count: usize) -> u16 {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let own = std::process::id() as usize * 512;
+    let bases = (0..1_000).map(|_| 10_000 + (own + NEXT.fetch_add(16, Ordering::Relaxed)) % 22_000);
+    let mut bases = bases.map(|base| u16::try_from(base).unwrap());
+    let is_free = |base: &u16| (0..count).all(|at| TcpListener::bind(("127.0.0.1", base + at as u16)).is_ok());
+    bases.find(is_free).expect("a thousand ranges of ports are taken")
 }
 
 /// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way.

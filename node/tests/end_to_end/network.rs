@@ -40,7 +40,7 @@ impl Network {
         Self::files(count).launched()
     }
 
-    /// The same beside other tests, one on each core: for what waits more than it works, and is late by nothing that its clock can tell.
+    /// The same beside other tests, two on each core: for what waits more than it works, and is late by nothing that its clock can tell.
     pub(crate) fn beside(count: usize) -> Self {
         Self::files_on(Machine::part(), count).launched()
     }
@@ -258,14 +258,15 @@ fn free_ports(count: usize) -> u16 {
 
 /// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way.
 pub(crate) fn machine() -> Machine {
-    Machine::take(cores())
+    Machine::take(places())
 }
 
-fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+/// Two networks that wait leave a core idle for more than half of the time.
+fn places() -> usize {
+    2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// A share of this machine, in cores; given back when dropped.
+/// A share of this machine, in places; given back when dropped.
 pub(crate) struct Machine(usize);
 
 impl Machine {
@@ -274,7 +275,7 @@ impl Machine {
     }
 
     fn take(parts: usize) -> Self {
-        let taken = |count: &mut usize| *count + parts > cores();
+        let taken = |count: &mut usize| *count + parts > places();
         let count = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count: MutexGuard<'_, usize> = FREED.wait_while(count, taken).unwrap_or_else(PoisonError::into_inner);
         *count += parts;

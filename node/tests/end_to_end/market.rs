@@ -48,7 +48,7 @@ pub(crate) fn in_the_middle(network: &Network, out: &Path, more: &[&str]) -> (Ch
 
 #[test]
 fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offline() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
@@ -88,7 +88,7 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
 
 #[test]
 fn a_provider_killed_in_the_middle_is_not_paid_leaves_no_worker_and_costs_the_customer_only_its_fees() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -116,7 +116,7 @@ fn a_provider_killed_in_the_middle_is_not_paid_leaves_no_worker_and_costs_the_cu
 
 #[test]
 fn a_provider_stopped_and_started_again_finishes_what_it_began() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let out = network.directory.join("result");
@@ -134,7 +134,7 @@ fn a_provider_stopped_and_started_again_finishes_what_it_began() {
 
 #[test]
 fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let fails = |command: &mut Command, words: &[&str]| {
         let output = command.output().unwrap();
         let said = text(&output);
@@ -174,7 +174,7 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
 /// The wrong provider is a right one whose state was altered: each finished unit has its neighbour's output.
 #[test]
 fn a_provider_that_delivers_wrong_outputs_is_rejected_and_the_refund_is_exact() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let since = network.head(0).unwrap();

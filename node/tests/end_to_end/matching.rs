@@ -68,7 +68,7 @@ fn say(folder: &Path, words: &[&str]) {
 
 #[test]
 fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_said_before() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let folder = |name: &str| network.directory.join(name);
     let _dear = Provider::start_at(&network, &folder("dear"), 1, PRICE * 3, &["--country", "FR"]);
     let _paused = Provider::start_at(&network, &folder("paused"), 3, PRICE / 2, &["--country", "DE"]);
@@ -124,7 +124,7 @@ fn asked_about(network: &Network, job: &Path) -> (Option<i32>, Value) {
 
 #[test]
 fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_would_help() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     wait_until("its record is known", || (why_not(&network, &["value-at-risk"]).1["matched"] == 1).then_some(()));
     let start = Instant::now();
@@ -147,7 +147,7 @@ fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_woul
 
 #[test]
 fn the_register_holds_the_hash_of_the_record_that_is_served_and_a_new_price_is_a_new_record() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let served = |network: &Network| {
@@ -248,7 +248,7 @@ pub(crate) fn register(network: &Network, number: usize, hash: B256, node: NodeI
 /// All of them are cheaper than the honest one, which gets the order all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_withholds_forges_or_borrows_a_record_or_is_nobody_gets_no_order_and_is_named() {
-    let network = Network::beside(4);
+    let network = Network::start(4);
     let mut honest = Provider::start(&network, &network.directory.join("honest"));
     let listed = wait_until("the record is served", || {
         offers(&network).into_iter().next().filter(|one| !one["claimed"].is_null())

@@ -40,7 +40,7 @@ impl Network {
         Self::files(count).launched()
     }
 
-    /// The same beside other tests, two on each core: for what waits more than it works, and is late by nothing that its clock can tell.
+    /// The same beside other tests, three on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
     pub(crate) fn beside(count: usize) -> Self {
         Self::files_on(Machine::part(), count).launched()
     }
@@ -261,9 +261,9 @@ pub(crate) fn machine() -> Machine {
     Machine::take(places())
 }
 
-/// Two networks that wait leave a core idle for more than half of the time.
+/// A network that waits leaves more than half of a core idle.
 fn places() -> usize {
-    2 * thread::available_parallelism().map_or(1, usize::from)
+    3 * thread::available_parallelism().map_or(1, usize::from) / 2
 }
 
 /// A share of this machine, in places; given back when dropped.

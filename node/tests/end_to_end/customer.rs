@@ -16,6 +16,7 @@ use alloy_sol_types::SolCall as _;
 use keystead_contracts::bindings::market::Market;
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{Read as _, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -233,6 +234,9 @@ fn killed_at(network: &Network, out: &Path, more: &[&str], moments: &[Moment]) -
     hit
 }
 
+/// Orders in which each step is waited for: on a busy machine some steps pass before they are seen.
+const ROUNDS_MAX: u64 = 6;
+
 /// The folder shows the moments between the steps; the process is killed as soon as it does.
 #[test]
 fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_payment() {
@@ -248,23 +252,25 @@ fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_p
         ("the files are handed over", |out| out.join("alignments.tsv").exists()),
         ("the certificate is there", |out| out.join("certificate.json").exists()),
     ];
-    for round in 1..=2 {
+    let mut met = BTreeSet::new();
+    for round in 1..=ROUNDS_MAX {
         let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
         let out = network.directory.join(format!("result-{round}"));
-        // The other way round each moment is met by a process that went on, not by one that began.
-        let hit = match round {
-            1 => killed_at(&network, &out, &[], &moments),
-            _ => killed_at(&network, &out, &[], &moments[2..]),
-        };
+        // Each second time the other way round: then a moment is met by a process that went on, not by one that began.
+        let hit = killed_at(&network, &out, &[], if round % 2 == 1 { &moments } else { &moments[2..] });
         println!("killed when: {hit:?}");
-        assert!(hit.len() >= 3, "too few moments were met: {hit:?}");
+        met.extend(hit);
         if out.join("order.json").exists() {
             ends(&mut run(&network, SMALL, &out), 0);
         }
         assert_eq!(orders(&network), round);
         let escrow = assert_finished(&network, &out);
         assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+        if round >= 2 && met.len() >= 5 {
+            break;
+        }
     }
+    assert!(met.len() >= 5, "too few moments were met: {met:?}");
     assert_equal_to_an_undisturbed_run(&network, SMALL, &network.directory.join("result-1"));
 }
 

@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import file from '../../../specs/vectors/certificates.json';
+import bundles from '../../../specs/vectors/proof-bundles.json';
 import { fromHex, toHex } from './bytes.js';
 import { certificateMessage, decodeKey, seedMessage, verifySignature } from './index.js';
 
@@ -39,6 +40,20 @@ describe('certificates', () => {
     expect(holds(() => verifySignature(signed, signature, networkKey.subarray(0, 95)))).toBe(false);
     expect(holds(() => verifySignature(signed, new Uint8Array(), networkKey))).toBe(false);
   });
+});
+
+test('a signature that held once says nothing of another message, signature or key', () => {
+  const [first, second] = file.certificates;
+  const signed = bytes(first?.message ?? '');
+  const signature = bytes(first?.certificate.signature ?? '');
+  const other = bytes(bundles.otherNetworkKey);
+  for (let round = 0; round < 2; round += 1) {
+    expect(holds(() => verifySignature(signed, signature, networkKey))).toBe(true);
+    expect(holds(() => verifySignature(signed.subarray(1), signature, networkKey))).toBe(false);
+    expect(holds(() => verifySignature(bytes(second?.message ?? ''), signature, networkKey))).toBe(false);
+    expect(holds(() => verifySignature(signed, bytes(second?.certificate.signature ?? ''), networkKey))).toBe(false);
+    expect(holds(() => verifySignature(signed, signature, other))).toBe(false);
+  }
 });
 
 describe('network keys', () => {

@@ -14,6 +14,7 @@ use crate::{
             absent::Absent,
             explain::Explanation,
             gather::{Gathered, Patience, gather, part},
+            known::Known,
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
@@ -29,6 +30,8 @@ use tokio::sync::Mutex;
 const GAS_MAX: u64 = 450_000;
 /// Blocks for which the price is held: the order is sent at once, and a node that is behind still takes it.
 const VALID_BLOCKS: u64 = 100;
+/// Providers that are named as not heard.
+const UNHEARD_NAMED_MAX: usize = 3;
 
 /// Whom to order from, at which price.
 #[derive(Clone, Debug)]
@@ -242,12 +245,33 @@ async fn choice(market: &Market, gathered: &Gathered, need: &Need, fit: &Match) 
         valid_blocks: VALID_BLOCKS,
     };
     let firm = FirmPrice::new(need, fit, &terms);
+    let mut lines: Vec<String> = firm.words(&Unit::kst()).lines().map(str::to_owned).collect();
+    lines.extend(unheard(&gathered.known, need, fit.price_per_unit));
     Ok(Choice {
         account,
         // No price is above what the market takes, 10^24.
         price_wei_per_unit: fit.price_per_unit.saturating_to(),
         endpoint,
         total_wei: fit.price_per_unit.saturating_mul(U256::from(need.units)),
-        lines: firm.words(&Unit::kst()).lines().map(str::to_owned).collect(),
+        lines,
     })
+}
+
+/// Who lists less than the price that was found and was not heard: nobody is passed over without a word.
+fn unheard(known: &Known, need: &Need, price_wei_per_unit: U256) -> Vec<String> {
+    let mut below = known.unheard_below(price_wei_per_unit);
+    below.retain(|(one, _)| !need.providers_excluded.contains(&one.entry.account));
+    let named = below.iter().take(UNHEARD_NAMED_MAX).map(|(one, absent)| {
+        let (account, listed) = (one.entry.account, kst(U256::from(one.entry.price_wei_per_unit)));
+        format!("  Left out, though it lists {listed} per unit: provider {account} {absent}")
+    });
+    let mut lines: Vec<String> = named.collect();
+    let more = below.len().saturating_sub(UNHEARD_NAMED_MAX);
+    if more > 0 {
+        lines.push(format!("  Left out likewise: {more} more"));
+    }
+    if !lines.is_empty() {
+        lines.push("  --patience-ms waits longer for those who do not answer at once".to_owned());
+    }
+    lines
 }

@@ -67,6 +67,11 @@ impl Absent {
         }
     }
 
+    /// Whether it might take the job and only was not heard in time; every other reason is one of its own or of its record.
+    pub(crate) const fn is_unheard(&self) -> bool {
+        matches!(self, Self::NotServed(_) | Self::NotAsked | Self::Silent(_))
+    }
+
     /// The record could not be had.
     pub(crate) fn not_served(error: &SessionError) -> Self {
         match error {

@@ -2,7 +2,7 @@
 
 use super::absent::Absent;
 use crate::compute::market::Offer as Entry;
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use keystead_blobs::{Address as Endpoint, State};
 use keystead_market::{
     Currency, Listed, Need, Offer, Plan, Record, Table,
@@ -132,6 +132,20 @@ impl Known {
         why_not(&self.table, need, self.now_ms())
     }
 
+    /// Providers that list a lower price than this and were not heard, the cheapest first.
+    pub(crate) fn unheard_below(&self, price_wei_per_unit: U256) -> Vec<(&Sighted, &Absent)> {
+        let unheard = |one: &'_ Sighted| one.record.as_ref().is_err_and(Absent::is_unheard);
+        let cheaper = |one: &'_ Sighted| U256::from(one.entry.price_wei_per_unit) < price_wei_per_unit;
+        let mut below: Vec<(&Sighted, &Absent)> = self
+            .providers
+            .values()
+            .filter(|one| unheard(one) && cheaper(one))
+            .filter_map(|one| Some((one, one.record.as_ref().err()?)))
+            .collect();
+        below.sort_by_key(|(one, _)| (one.entry.price_wei_per_unit, one.entry.account));
+        below
+    }
+
     /// A provider is out, whatever its record says; its offers leave the table.
     pub(crate) fn leave_out(&mut self, account: Address, why: Absent) {
         self.table.leave_provider(account);
@@ -174,7 +188,6 @@ impl Known {
 #[allow(clippy::unwrap_used)] // A test: a panic is a failure.
 pub(crate) mod tests {
     use super::*;
-    use alloy_primitives::U256;
     use keystead_blobs::{Availability, Reason, SecretKey};
     use keystead_job::{Class, Runtime};
     use keystead_market::record::{
@@ -309,6 +322,21 @@ pub(crate) mod tests {
         let why = known.providers[&account(1)].record.as_ref().unwrap_err();
         assert_eq!((why.code(), why.detail()), ("owner", "why"));
         assert_eq!(known.providers[&account(2)].record.as_ref().unwrap_err().code(), "silent");
+    }
+
+    #[test]
+    fn who_lists_less_and_was_not_heard_is_told_apart_from_who_said_no() {
+        let prices = [(1, 7), (2, 3), (3, 10), (4, 5), (5, 1)];
+        let mut known = known(prices.iter().map(|(number, price)| sighted(*number, *price, |_| ())).collect());
+        let account = Address::repeat_byte;
+        known.leave_out(account(1), Absent::NotAsked);
+        known.leave_out(account(2), Absent::Silent("no answer in time".to_owned()));
+        known.leave_out(account(3), Absent::Silent("no answer in time".to_owned()));
+        known.leave_out(account(4), Absent::WrongRecord("other".to_owned()));
+        known.answered(account(5), state(Availability::Busy), Duration::from_millis(1));
+        let below = known.unheard_below(U256::from(10));
+        assert_eq!(below.iter().map(|(one, _)| one.entry.account).collect::<Vec<_>>(), [account(2), account(1)]);
+        assert!(known.unheard_below(U256::from(3)).is_empty());
     }
 
     #[test]

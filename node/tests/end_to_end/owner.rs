@@ -70,6 +70,16 @@ fn stands_still(process: u32) -> Option<bool> {
     Some(stat.rsplit_once(')')?.1.trim_start().starts_with('T'))
 }
 
+/// Whether all threads of a process are in the class `SCHED_IDLE`, number 5; nothing if it has ended.
+fn is_in_idle_class(process: u32) -> Option<bool> {
+    // Field 41 of the file, number 38 after the name.
+    let policy = |text: String| Some(text.rsplit_once(')')?.1.split_whitespace().nth(38)? == "5");
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    tasks
+        .map(|task| policy(fs::read_to_string(task.ok()?.path().join("stat")).ok()?))
+        .try_fold(true, |all, one| Some(all && one?))
+}
+
 #[test]
 fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
     let network = Network::start(4);
@@ -82,6 +92,9 @@ fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
     assert_eq!(status(&folder)["cpu"]["time_percent"], 40);
     let out = network.directory.join("result");
     let (mut customer, log) = in_the_middle(&network, &out, &[]);
+    wait_until("the worker takes only what nobody else wants", || {
+        provider.workers().into_iter().find(|worker| is_in_idle_class(*worker) == Some(true))
+    });
     for still in [true, false, true] {
         wait_until("the worker stands still, and goes on", || {
             provider.workers().into_iter().find(|worker| stands_still(*worker) == Some(still))

@@ -5,11 +5,13 @@
 //! verified and (with [`Durability::Synced`]) forced to disk. `partial/<hash>.data` is the verified beginning of an
 //! unfinished transfer, `partial/<hash>.outline` what it was verified against; both are verified again before
 //! a transfer resumes. `partial/*.tmp` is scratch and removed at start. `lock` is held while a process uses the folder.
+//! With [`Durability::Settled`] the file `unsettled` is on the disk before the first blob that is not; who finds it at start hashes what was written since.
 //!
 //! # Invariants
 //! Nothing in the folder is trusted: a blob is hashed whenever it is read, and one that fails is removed.
 
 mod part;
+mod settling;
 
 use std::{
     collections::HashSet,
@@ -23,7 +25,7 @@ use std::{
     },
 };
 
-use self::part::DiskPart;
+use self::{part::DiskPart, settling::Settling};
 use super::{BLOB_BYTES_MAX, BlobStore, Capacity, Part, Source, StoreError, budget::Budget, memory::size_of_slice};
 use crate::{
     hash::Hash,
@@ -36,6 +38,9 @@ pub enum Durability {
     /// File and folder are synchronised: what `put` acknowledged survives a power cut. Costs a few milliseconds a blob.
     #[default]
     Synced,
+    /// All at once, at [`BlobStore::settle`]: for many small blobs, each of which would wait for the disk alone. After a power cut each blob is there whole
+    /// or not at all.
+    Settled,
     /// The system decides when to write. A power cut may leave damaged blobs, which are noticed when read and removed:
     /// right for inputs that can be fetched again.
     Lazy,
@@ -54,6 +59,7 @@ struct Inner {
     budget: Budget,
     /// Names whose resumable part is in use; a second transfer of the same blob gets a scratch file.
     receiving: Mutex<HashSet<Hash>>,
+    settling: Settling,
     /// Makes names of scratch files unique within the process; the lock makes them unique on the machine.
     scratch: AtomicU64,
     /// Held, not read: dropping it unlocks the folder.
@@ -77,6 +83,7 @@ impl DiskStore {
             Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: root.to_path_buf() }),
             Err(TryLockError::Error(source)) => return Err(failed("lock the folder", &lock_path)(source)),
         }
+        let settling = Settling::open(root)?;
         let budget = Budget::new(capacity);
         budget.charge(scan(root)?);
         let inner = Inner {
@@ -84,6 +91,7 @@ impl DiskStore {
             durability,
             budget,
             receiving: Mutex::default(),
+            settling,
             scratch: AtomicU64::new(0),
             _lock: lock,
         };
@@ -131,6 +139,10 @@ impl BlobStore for DiskStore {
             }
         }
         Ok(hash)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settling.settle()
     }
 
     fn get(&self, hash: Hash, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
@@ -213,6 +225,8 @@ impl Inner {
         if self.durability == Durability::Synced {
             file.sync_all().map_err(failed("synchronise", from))?;
         }
+        // Held until the blob has its name: then it is among those to be settled, or settled.
+        let settling = (self.durability == Durability::Settled).then(|| self.settling.begin(file, from)).transpose()?;
         let new_folder = !folder.exists();
         fs::create_dir_all(&folder).map_err(failed("create the folder", &folder))?;
         // Held over look and rename, so that two writers of one blob do not both count it.
@@ -220,6 +234,9 @@ impl Inner {
         let fresh = !to.exists();
         fs::rename(from, &to).map_err(failed("name the blob", &to))?;
         drop(guard);
+        if let Some(mut settling) = settling {
+            settling.named(to)?;
+        }
         if self.durability == Durability::Synced {
             sync_folder(&folder)?;
             if new_folder {

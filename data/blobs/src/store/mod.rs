@@ -52,6 +52,14 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// [`StoreError::TooLarge`], [`StoreError::Full`]: nothing was stored. [`StoreError::Io`]: the disk failed.
     fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError>;
 
+    /// From here on everything that was put or received before survives a power cut, also where [`Durability::Settled`] left that open.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: nothing is sure of what came since the last time.
+    fn settle(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// Returns the whole blob, verified. `bytes_max` is inclusive and checked before anything is read.
     ///
     /// # Errors

@@ -282,3 +282,53 @@ fn a_new_folder_is_private() {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o077, 0, "{}", path.display());
     }
 }
+
+fn settled(folder: &Path) -> DiskStore {
+    DiskStore::open(folder, CAPACITY, Durability::Settled).unwrap()
+}
+
+#[test]
+fn what_was_not_settled_is_hashed_at_the_next_start_and_what_a_power_cut_damaged_can_be_put_again() {
+    let folder = TempDir::new().unwrap();
+    let mark = folder.path().join("unsettled");
+    let store = settled(folder.path());
+    let old = store.put(&sample(10)).unwrap();
+    assert!(mark.exists(), "the mark is there before the blob");
+    store.settle().unwrap();
+    assert!(!mark.exists());
+    let (whole, damaged) = (store.put(&sample(2_000)).unwrap(), store.put(&sample(3_000)).unwrap());
+    receive(&store, &sample(4_000)).unwrap();
+    let received = Hash::of(&sample(4_000));
+    // As after a power cut: the name is there, the bytes are not.
+    fs::write(store.path(damaged), [0; 3_000]).unwrap();
+    fs::write(store.path(received), []).unwrap();
+    drop(store);
+
+    let store = settled(folder.path());
+    assert!(!mark.exists());
+    assert!(store.has(old).unwrap() && store.has(whole).unwrap());
+    assert!(!store.has(damaged).unwrap() && !store.has(received).unwrap());
+    assert_eq!(store.used_bytes(), 2_010);
+    store.put(&sample(3_000)).unwrap();
+    assert_eq!(store.get(damaged, 3_000).unwrap(), sample(3_000));
+}
+
+#[test]
+fn many_and_few_and_deleted_blobs_settle_and_a_settled_store_trusts_its_names_at_start() {
+    let folder = TempDir::new().unwrap();
+    let store = settled(folder.path());
+    let names: Vec<Hash> = (0..40).map(|number| store.put(&sample(100 + number)).unwrap()).collect();
+    store.settle().unwrap();
+    let gone = store.put(&sample(5)).unwrap();
+    store.delete(gone).unwrap();
+    store.put(&sample(6)).unwrap();
+    store.settle().unwrap();
+    store.settle().unwrap();
+    // Nothing says that it was not settled: the name is believed until somebody reads.
+    fs::write(store.path(names[0]), b"other").unwrap();
+    drop(store);
+    let store = settled(folder.path());
+    assert!(store.has(names[0]).unwrap());
+    assert!(matches!(store.get(names[0], 1_000), Err(StoreError::Corrupt { .. })));
+    assert_eq!(store.get(names[39], 1_000).unwrap(), sample(139));
+}

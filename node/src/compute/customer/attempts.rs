@@ -55,7 +55,7 @@ impl<'a> Attempts<'a> {
         folder: &'a Folder,
         show: Show,
     ) -> Result<Self> {
-        let store = DiskStore::open(&folder.blobs(), Capacity::default(), Durability::default());
+        let store = DiskStore::open(&folder.blobs(), Capacity::default(), Durability::Settled);
         let store: Arc<dyn BlobStore> = Arc::new(store.wrap_err("cannot keep outputs in the folder")?);
         Ok(Self { options, prepared, market, folder, store, show, begin: Instant::now() })
     }

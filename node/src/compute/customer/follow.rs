@@ -286,6 +286,8 @@ impl<'a> Following<'a> {
     }
 
     fn save(&self) -> Result<(), Trouble> {
+        // What it says has arrived is there after a power cut as well.
+        self.line.store.settle().map_err(|error| Trouble::Here(error.into()))?;
         self.job.folder.save(self.state).map_err(Trouble::Here)
     }
 

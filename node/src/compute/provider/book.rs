@@ -124,6 +124,12 @@ impl Book {
         })
     }
 
+    /// Writes an order's file. The blobs that it names are on the disk before it is.
+    pub(super) fn save(&self, record: &Record) -> Result<()> {
+        self.store.settle()?;
+        self.records.save(record)
+    }
+
     /// Takes up every order that was open when the process ended; how many.
     pub(super) fn resume(self: &Arc<Self>) -> Result<usize> {
         let records = self.records.all()?;
@@ -153,7 +159,7 @@ impl Book {
             return Err(NotTaken::Fault("the provider is stopping".to_owned()));
         }
         let record = Record::new(order, customer, spec).map_err(fault)?;
-        self.records.save(&record).map_err(fault)?;
+        self.save(&record).map_err(fault)?;
         self.begin(record).map_err(fault)
     }
 

@@ -108,7 +108,7 @@ impl Course {
             ensure!(!self.gone.load(Ordering::Relaxed), "order {} was let go: its inputs came too late", self.order);
             record.receive(units, self.spec.segment_count);
         }
-        book.records.save(&self.record())?;
+        book.save(&self.record())?;
         self.bell.notify_one();
         Ok(())
     }
@@ -157,7 +157,7 @@ impl Course {
         }
         let record = self.record();
         tracing::warn!(order = %record.order, reason = %failed.reason, "the order will not be delivered");
-        if let Err(error) = book.records.save(&record) {
+        if let Err(error) = book.save(&record) {
             tracing::warn!(%error, "cannot save an order's state");
         }
         self.stage.send_modify(|stage| stage.failed = Some(failed));
@@ -191,7 +191,7 @@ impl Course {
         if self.is_gone() {
             return;
         }
-        if let Err(error) = book.records.save(&self.record()) {
+        if let Err(error) = book.save(&self.record()) {
             tracing::debug!(%error, "the last save failed");
         }
     }
@@ -270,7 +270,7 @@ impl Course {
             ProviderStep::Run => self.run(book, order).await?,
             ProviderStep::Commit => {
                 let commitment = self.commitment()?;
-                book.records.save(&self.record())?;
+                book.save(&self.record())?;
                 book.market.commit(id, commitment).await?;
                 tracing::info!(order = %id, %commitment, "result committed");
             }
@@ -350,7 +350,7 @@ impl Course {
         let Ok(worked) = tokio::time::timeout(until_due, working).await else {
             return Err(eyre!("the run did not end before the deadline"));
         };
-        book.records.save(&self.record())?;
+        book.save(&self.record())?;
         if let Some(engine) = worked? {
             tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
         }
@@ -388,7 +388,7 @@ impl Course {
                 Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
             }
             if saved.elapsed() > SAVE_EVERY {
-                book.records.save(&self.record())?;
+                book.save(&self.record())?;
                 saved = Instant::now();
             }
         }

@@ -228,7 +228,9 @@ impl Workers {
 /// Keeps a worker out of the owner's way, unless the machine is dedicated to it.
 fn lower(dedicated: &AtomicBool, process: u32) {
     if !dedicated.load(Ordering::Relaxed) {
-        tracing::debug!(process, report = %priority::lower(&Root::new("/"), process), "worker lowered");
+        // Not inside of the macro: that reads its fields only if somebody wants the line.
+        let report = priority::lower(&Root::new("/"), process);
+        tracing::debug!(process, %report, "worker lowered");
     }
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     files::private_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
-    let store = DiskStore::open(&options.dir.join("blobs"), capacity, Durability::default())
+    let store = DiskStore::open(&options.dir.join("blobs"), capacity, Durability::Settled)
         .wrap_err_with(|| format!("cannot use {}", options.dir.display()))?;
     let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
     let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);

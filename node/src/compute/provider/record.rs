@@ -100,6 +100,8 @@ impl Record {
         if self.inputs.is_empty() {
             return None;
         }
+        // Units run in order: before the last one is there nothing is worth collecting.
+        self.outputs.last()?.as_ref()?;
         self.outputs.iter().copied().collect()
     }
 

@@ -107,6 +107,26 @@ pub mod bench_token {
     }
 }
 
+/// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders in a token use. `approve` has no result here, since
+/// tokens differ in what they answer: `allowance` says what it did.
+pub mod erc20 {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        interface Erc20 {
+            function symbol() external view returns (string symbol);
+            function decimals() external view returns (uint8 decimals);
+            function balanceOf(address account) external view returns (uint256 balance);
+            function allowance(address owner, address spender) external view returns (uint256 left);
+            function approve(address spender, uint256 amount) external;
+
+            error ERC20InsufficientBalance(address sender, uint256 balance, uint256 needed);
+            error ERC20InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
+            error SafeERC20FailedOperation(address token);
+            error TransferInexact(address token, uint256 balanceBefore, uint256 balanceAfter, uint256 amount);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     // Tests may stop at the first surprise.
@@ -117,6 +137,7 @@ mod tests {
         bench_token::BenchToken,
         channel::Channel,
         counter::Counter,
+        erc20::Erc20,
         market::{IMarket, Market},
         providers::Providers,
     };
@@ -154,6 +175,20 @@ mod tests {
         assert_eq!(Beacon::recordCall::SELECTOR, keccak256("record(uint256,bytes32[])")[..4]);
         assert_eq!(Counter::Changed::SIGNATURE_HASH, keccak256("Changed(address,uint256)"));
         assert_eq!(BenchToken::transferCall::SELECTOR, keccak256("transfer(address,uint256)")[..4]);
+        let inexact = "TransferInexact(address,uint256,uint256,uint256)";
+        assert_eq!(Erc20::TransferInexact::SELECTOR, keccak256(inexact)[..4]);
+    }
+
+    /// OpenZeppelin's token answers the calls that are made to a stranger's.
+    #[test]
+    fn the_calls_to_any_token_are_those_of_a_real_one() {
+        assert_eq!(Erc20::approveCall::SELECTOR, BenchToken::approveCall::SELECTOR);
+        assert_eq!(Erc20::allowanceCall::SELECTOR, BenchToken::allowanceCall::SELECTOR);
+        assert_eq!(Erc20::balanceOfCall::SELECTOR, BenchToken::balanceOfCall::SELECTOR);
+        assert_eq!(Erc20::symbolCall::SELECTOR, BenchToken::symbolCall::SELECTOR);
+        assert_eq!(Erc20::decimalsCall::SELECTOR, BenchToken::decimalsCall::SELECTOR);
+        assert_eq!(Erc20::ERC20InsufficientBalance::SELECTOR, BenchToken::ERC20InsufficientBalance::SELECTOR);
+        assert_eq!(Erc20::ERC20InsufficientAllowance::SELECTOR, BenchToken::ERC20InsufficientAllowance::SELECTOR);
     }
 
     #[test]

@@ -12,7 +12,7 @@ mod statement;
 pub(crate) use self::map::Map;
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use bond::{Bond, BondCall};
-pub(crate) use market::{Claims, Demands, Hardware, Offers, WhyNot};
+pub(crate) use market::{Claims, Demands, Hardware, Offers, TOKENS_MAX, TokenPrice, WhyNot};
 pub(crate) use proof::{Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
 pub(crate) use service::{Service, ServiceSystem};
@@ -395,7 +395,7 @@ pub(crate) struct Provide {
     pub(crate) rpc: String,
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
-    /// Price of one unit, in wei (1 KST = 10^18 wei).
+    /// Price of one unit, in wei (1 KST = 10^18 wei). In tokens: --token-price.
     #[arg(long, value_name = "WEI", default_value_t = 1_000_000_000_000_000)]
     pub(crate) price: u128,
     #[command(flatten)]
@@ -499,7 +499,10 @@ pub(crate) struct Run {
     /// Order from this provider only [default: the one that costs least, all in all].
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) provider: Option<keystead_types::Address>,
-    /// Most to pay for the whole job, in wei.
+    /// Pay in this ERC-20 instead of KST, named by its contract. Gas, and the deposit of an audit, stay in KST.
+    #[arg(long, value_name = "ADDRESS", value_parser = market::parse_token)]
+    pub(crate) token: Option<keystead_types::Address>,
+    /// Most to pay for the whole job, in wei, or in the smallest units of --token.
     #[arg(long, value_name = "WEI")]
     pub(crate) max_price: Option<keystead_types::U256>,
     #[command(flatten)]

@@ -12,6 +12,10 @@ pub(crate) struct Claims {
     /// Price of a million operations that a job allows a unit, in wei. A unit costs the higher of this and --price (specs/0010).
     #[arg(long, value_name = "WEI", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=MOP_MAX))]
     pub(crate) price_per_mop: u64,
+    /// Be paid in this ERC-20, too: its contract, and what a unit costs in its smallest units. With a comma behind it the price of a million operations,
+    /// as --price-per-mop in KST. May be given for three tokens; an order in any other is never taken.
+    #[arg(long, value_name = "TOKEN=AMOUNT[,MOP]", value_parser = parse_token_price)]
+    pub(crate) token_price: Vec<TokenPrice>,
     /// Country where this machine stands, two capital letters of ISO 3166-1; nobody checks it [default: not said].
     #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true)]
     pub(crate) country: String,
@@ -31,6 +35,42 @@ pub(crate) struct Claims {
 
 /// Highest price of a million operations: that of a capability record.
 const MOP_MAX: u64 = keystead_market::record::claimed::PRICE_PER_MOP_MAX;
+
+/// Tokens that one provider lists: with KST, and for every kind of work, their prices fill a capability record.
+pub(crate) const TOKENS_MAX: usize = 3;
+const _: () = assert!(
+    (TOKENS_MAX + 1) * keystead_market::record::sets::Kernel::ALL.len() <= keystead_market::record::claimed::PRICES_MAX
+);
+
+/// A price in a token, in its smallest units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TokenPrice {
+    /// The token's contract.
+    pub(crate) token: Address,
+    /// Of a unit.
+    pub(crate) per_unit: U256,
+    /// Of a million operations that a job allows a unit.
+    pub(crate) per_mop: u64,
+}
+
+fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
+    let form = || "write TOKEN=AMOUNT, such as 0x5FbD...=1000, the amount in the token's smallest units".to_owned();
+    let (token, prices) = text.split_once('=').ok_or_else(form)?;
+    let (per_unit, per_mop) = prices.split_once(',').unwrap_or((prices, "0"));
+    let token: Address = token.parse().map_err(|_| form())?;
+    if token.is_zero() {
+        return Err("the zero address stands for KST, whose price is --price".to_owned());
+    }
+    let (least, most) = (U256::from(1), keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX);
+    let per_unit: U256 = per_unit.parse().map_err(|_| form())?;
+    if per_unit < least || per_unit > most {
+        return Err(format!("the price of a unit must lie between {least} and {most}"));
+    }
+    let per_mop = per_mop.parse().ok().filter(|price| *price <= MOP_MAX);
+    let per_mop =
+        per_mop.ok_or_else(|| format!("the price of a million operations is a whole number, at most {MOP_MAX}"))?;
+    Ok(TokenPrice { token, per_unit, per_mop })
+}
 
 /// What a customer asks of a provider, and what waiting is worth.
 #[derive(Args, Clone, Debug)]
@@ -55,11 +95,11 @@ pub(crate) struct Demands {
     /// Take only who would be done within so many seconds, at its claimed speed, even if the job needs all that its limits allow.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) deadline: Option<u64>,
-    /// What a second of waiting is worth to you, in wei: a faster provider may cost more by that. 0: only the price counts.
-    #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.time_per_s,
-        value_parser = parse_value)]
-    pub(crate) value_of_time: u128,
-    /// What a gram of carbon dioxide is worth to you, in wei.
+    /// What a second of waiting is worth to you, in wei, or in the smallest units of --token: a faster provider may cost more by that. 0: only the price
+    /// counts [default: 100000000000000 in KST, 0 in a token].
+    #[arg(long, value_name = "WEI", value_parser = parse_value)]
+    pub(crate) value_of_time: Option<u128>,
+    /// What a gram of carbon dioxide is worth to you, in wei, or in the smallest units of --token.
     #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.carbon_per_g,
         value_parser = parse_value)]
     pub(crate) value_of_carbon: u128,
@@ -120,6 +160,12 @@ fn parse_value(text: &str) -> Result<u128, String> {
     text.parse().ok().filter(|value| *value <= max).ok_or_else(|| format!("write a whole number of wei, at most {max}"))
 }
 
+/// The contract of a token to pay in.
+pub(super) fn parse_token(text: &str) -> Result<Address, String> {
+    let token: Address = text.parse().map_err(|_| "write the address of the token's contract".to_owned())?;
+    if token.is_zero() { Err("the zero address stands for KST: leave --token out".to_owned()) } else { Ok(token) }
+}
+
 /// Options of `keystead why-not`.
 #[derive(Args, Debug)]
 pub(crate) struct WhyNot {
@@ -137,7 +183,10 @@ pub(crate) struct WhyNot {
     /// Ask about this provider only.
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) provider: Option<Address>,
-    /// Most to pay for the whole job, in wei.
+    /// Pay in this ERC-20 instead of KST, named by its contract.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_token)]
+    pub(crate) token: Option<Address>,
+    /// Most to pay for the whole job, in wei, or in the smallest units of --token.
     #[arg(long, value_name = "WEI")]
     pub(crate) max_price: Option<U256>,
     #[command(flatten)]
@@ -156,7 +205,37 @@ pub(crate) struct Offers {
     /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
     #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]
     pub(crate) records: Option<PathBuf>,
+    /// Show only who takes this ERC-20, named by its contract.
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_token)]
+    pub(crate) token: Option<Address>,
     /// Print the list as JSON.
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_price_in_a_token_has_a_contract_an_amount_and_perhaps_a_price_of_operations() {
+        let token = Address::repeat_byte(0x70);
+        let price = |prices: &str| parse_token_price(&format!("{token}={prices}"));
+        let most = keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
+        assert_eq!(price("5").unwrap(), TokenPrice { token, per_unit: U256::from(5), per_mop: 0 });
+        assert_eq!(
+            price(&format!("{most},{MOP_MAX}")).unwrap(),
+            TokenPrice { token, per_unit: most, per_mop: MOP_MAX }
+        );
+        let above = most.saturating_add(U256::from(1)).to_string();
+        for wrong in ["", "0", "-1", "1.5", "x", &above, "5,", "5,-1", "5,x", "5,9223372036854775808", "5,1,1"] {
+            assert!(price(wrong).is_err(), "{wrong:?}");
+        }
+        for wrong in ["5", "0x12=5", &format!("{}=5", Address::ZERO), &format!("{token}:5")] {
+            assert!(parse_token_price(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(parse_token(&token.to_string()).unwrap(), token);
+        assert!(parse_token(&Address::ZERO.to_string()).unwrap_err().contains("KST") && parse_token("BENCH").is_err());
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     client::{Client, quantity},
-    compute::{amount::kst, revert::explain},
+    compute::{money::Money, revert::explain},
 };
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
@@ -78,16 +78,20 @@ pub(crate) struct Signed {
 
 /// The account cannot pay for what is asked of it.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error(
-    "insufficient funds: account {account} has {}, it needs {}: send it at least {} more",
-    kst(*balance_wei),
-    kst(*needed_wei),
-    kst(needed_wei.saturating_sub(*balance_wei))
-)]
+#[error("insufficient funds: account {account} has {balance}, it needs {needed}: send it at least {lacking} more")]
 pub(crate) struct Poor {
     account: Address,
-    balance_wei: U256,
-    needed_wei: U256,
+    balance: String,
+    needed: String,
+    lacking: String,
+}
+
+impl Poor {
+    /// Of amounts of this money.
+    pub(crate) fn new(account: Address, money: &Money, balance: U256, needed: U256) -> Self {
+        let lacking = money.show(needed.saturating_sub(balance));
+        Self { account, balance: money.show(balance), needed: money.show(needed), lacking }
+    }
 }
 
 fn hex_quantity<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
@@ -104,12 +108,18 @@ impl Account {
     /// Connects, and checks that there is a market.
     pub(crate) async fn open(client: Client, signer: PrivateKeySigner) -> Result<Self> {
         let chain_id = client.quantity("eth_chainId", json!([])).await?;
-        let code = client.call("eth_getCode", json!([MARKET_ADDRESS, "latest"])).await?;
+        let account = Self { client, signer, chain_id, turn: Mutex::default() };
         ensure!(
-            code.as_str().is_some_and(|code| code.len() > 2),
+            account.has_code(MARKET_ADDRESS).await?,
             "chain {chain_id} has no market at {MARKET_ADDRESS}: the node does not belong to a Keystead network"
         );
-        Ok(Self { client, signer, chain_id, turn: Mutex::default() })
+        Ok(account)
+    }
+
+    /// Whether there is a contract at an address.
+    pub(crate) async fn has_code(&self, at: Address) -> Result<bool> {
+        let code = self.client.call("eth_getCode", json!([at, "latest"])).await?;
+        Ok(code.as_str().is_some_and(|code| code.len() > 2))
     }
 
     pub(crate) const fn address(&self) -> Address {
@@ -272,6 +282,25 @@ impl Account {
         self.client.quantity("eth_getTransactionCount", json!([self.address(), "latest"])).await
     }
 
+    /// Waits until every transaction of this account that the node knows of is in a block.
+    pub(crate) async fn settled(&self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            let known = self.client.quantity("eth_getTransactionCount", json!([self.address(), "pending"])).await?;
+            let used = self.nonce().await?;
+            if used >= known {
+                return Ok(());
+            }
+            ensure!(
+                start.elapsed() <= INCLUSION_MAX,
+                "the transaction of account {} with nonce {used} is in no block after {} s: the network may stand still, or its fee is too low",
+                self.address(),
+                INCLUSION_MAX.as_secs()
+            );
+            sleep(POLL).await;
+        }
+    }
+
     /// What tells this chain from every other, also from one with the same chain id.
     pub(crate) async fn genesis(&self) -> Result<B256> {
         let block = self.client.call("eth_getBlockByNumber", json!(["0x0", false])).await?;
@@ -287,7 +316,7 @@ impl Account {
     /// Fails with [`Poor`], unless the account has `needed_wei`.
     pub(crate) async fn afford(&self, needed_wei: U256) -> Result<()> {
         let balance_wei = self.balance().await?;
-        ensure!(balance_wei >= needed_wei, Poor { account: self.address(), balance_wei, needed_wei });
+        ensure!(balance_wei >= needed_wei, Poor::new(self.address(), &Money::kst(), balance_wei, needed_wei));
         Ok(())
     }
 

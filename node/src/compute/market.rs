@@ -23,7 +23,7 @@ use keystead_contracts::{
     limits::PAGE_COUNT_MAX,
     storage::{Mode, Reason, Status},
 };
-use keystead_market::offer::History;
+use keystead_market::{Currency, offer::History};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -43,8 +43,8 @@ pub(crate) struct Order {
     pub(crate) units: u32,
     /// The price of all units, in wei, or in the smallest units of the token; the deposit for checks of an audited order is not in it.
     pub(crate) escrow_wei: U256,
-    /// The ERC-20 that it is paid in; `None` means KST.
-    pub(crate) token: Option<Address>,
+    /// What it is paid in.
+    pub(crate) currency: Currency,
     /// Of a closed order that was audited or stopped: units that were paid.
     pub(crate) paid_units: u32,
     /// The customer stopped it.
@@ -127,7 +127,7 @@ impl Market {
             result_root: order.resultRoot,
             units: order.units,
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
-            token: token_of(&order),
+            currency: currency_of(&order),
             paid_units: order.paidUnits,
             is_stopped: order.stopped,
             audited: order.mode != 0,
@@ -143,23 +143,34 @@ impl Market {
         Ok(Some(self.account.read(MARKET_ADDRESS, &call).await?.terms))
     }
 
-    /// Signs an order with its exact escrow, without sending it; with an audit, and its deposit, if it has a plan for one.
+    /// Signs an order with its exact escrow, without sending it; with an audit, and its deposit, if it has a plan for one. The escrow of an order in a
+    /// token must be approved before: the market takes it.
     ///
     /// # Errors
     /// As [`Account::sign_call`]; also if no money would be left for the order's later calls: an order that its customer cannot reject,
     /// or accuse, is as good as paid.
-    pub(crate) async fn sign_order(&self, terms: IMarket::Terms, audit: Option<&Plan>) -> Result<Signed> {
+    pub(crate) async fn sign_order(
+        &self,
+        terms: IMarket::Terms,
+        audit: Option<&Plan>,
+        currency: Currency,
+    ) -> Result<Signed> {
         let escrow = U256::from(terms.priceWeiPerUnit).saturating_mul(U256::from(terms.units));
-        let (signed, needed) = match audit {
-            None => {
-                let call = MarketCalls::placeOrderCall { terms };
-                (self.account.sign_call(MARKET_ADDRESS, &call, escrow).await?, escrow)
-            }
-            Some(plan) => {
-                let paid = escrow.saturating_add(plan.deposit_wei);
+        let escrow_wei = if currency == Currency::KST { escrow } else { U256::ZERO };
+        let paid = escrow_wei.saturating_add(audit.map_or(U256::ZERO, |plan| plan.deposit_wei));
+        let needed = paid.saturating_add(audit.map_or(U256::ZERO, |plan| plan.accusation_wei));
+        let (account, to) = (&self.account, MARKET_ADDRESS);
+        let signed = match (audit, currency.contract()) {
+            (None, None) => account.sign_call(to, &MarketCalls::placeOrderCall { terms }, paid).await?,
+            (None, Some(token)) => account.sign_call(to, &MarketCalls::placeOrderInCall { token, terms }, paid).await?,
+            (Some(plan), None) => {
                 let call = MarketCalls::placeAuditedCall { terms, audit: plan.terms.clone() };
-                let signed = self.account.sign_call(MARKET_ADDRESS, &call, paid).await?;
-                (signed, paid.saturating_add(plan.accusation_wei))
+                account.sign_call(to, &call, paid).await?
+            }
+            (Some(plan), Some(token)) => {
+                let (value_wei, audit) = (plan.value_wei_per_unit, plan.terms.clone());
+                let call = MarketCalls::placeAuditedInCall { token, valueWei: value_wei, terms, audit };
+                account.sign_call(to, &call, paid).await?
             }
         };
         // Placing an order costs more gas than any later call of its customer.
@@ -215,22 +226,27 @@ impl Market {
         self.account.send(MARKET_ADDRESS, &MarketCalls::expireCall { orderId: id }, U256::ZERO).await
     }
 
-    pub(crate) async fn credit(&self) -> Result<U256> {
-        let call = MarketCalls::creditCall { account: self.account.address() };
-        self.account.read(MARKET_ADDRESS, &call).await
+    /// What the market owes this account in a currency.
+    pub(crate) async fn credit(&self, currency: Currency) -> Result<U256> {
+        let account = self.account.address();
+        match currency.contract() {
+            None => self.account.read(MARKET_ADDRESS, &MarketCalls::creditCall { account }).await,
+            Some(token) => self.account.read(MARKET_ADDRESS, &MarketCalls::tokenCreditCall { account, token }).await,
+        }
     }
 
-    /// Takes what the market owes this account, if anything; how much it was.
-    pub(crate) async fn withdraw(&self) -> Result<U256> {
-        if self.credit().await?.is_zero() {
+    /// Takes what the market owes this account in a currency, if anything; how much it was.
+    pub(crate) async fn withdraw(&self, currency: Currency) -> Result<U256> {
+        if self.credit(currency).await?.is_zero() {
             return Ok(U256::ZERO);
         }
-        let receipt = self.account.send(MARKET_ADDRESS, &MarketCalls::withdrawCall {}, U256::ZERO).await?;
-        let taken = receipt.logs.iter().find_map(|log| {
-            let event = MarketCalls::Withdrawn::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
-            (log.address == MARKET_ADDRESS).then_some(event.amountWei)
-        });
-        Ok(taken.unwrap_or_default())
+        let receipt = match currency.contract() {
+            None => self.account.send(MARKET_ADDRESS, &MarketCalls::withdrawCall {}, U256::ZERO).await?,
+            Some(token) => {
+                self.account.send(MARKET_ADDRESS, &MarketCalls::withdrawTokenCall { token }, U256::ZERO).await?
+            }
+        };
+        Ok(receipt.logs.iter().find_map(|log| withdrawn(log, currency)).unwrap_or_default())
     }
 
     /// Orders placed with this account as provider, in blocks `first..=last`.
@@ -325,10 +341,25 @@ impl Market {
     }
 }
 
-/// The two parts of the token's address lie in what two words of the order leave over.
-fn token_of(order: &IMarket::Order) -> Option<Address> {
+/// The two parts of the token's address lie in what two words of the order leave over; zero is KST. As `currencyOf` answers.
+fn currency_of(order: &IMarket::Order) -> Currency {
     let token = U256::from(order.tokenHigh).wrapping_shl(64) | U256::from(order.tokenLow);
-    (!token.is_zero()).then(|| Address::from_word(B256::from(token)))
+    Currency::token(Address::from_word(B256::from(token)))
+}
+
+/// How much a withdrawal moved.
+fn withdrawn(log: &Log, currency: Currency) -> Option<U256> {
+    if log.address != MARKET_ADDRESS {
+        return None;
+    }
+    let topics = log.topics.iter().copied();
+    match currency.contract() {
+        None => MarketCalls::Withdrawn::decode_raw_log(topics, &log.data).ok().map(|event| event.amountWei),
+        Some(token) => {
+            let event = MarketCalls::TokenWithdrawn::decode_raw_log(topics, &log.data).ok()?;
+            (event.token == token).then_some(event.amount)
+        }
+    }
 }
 
 fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {

@@ -6,7 +6,7 @@ use alloy_sol_types::{Revert, SolError as _, SolInterface as _};
 use eyre::Report;
 use keystead_contracts::{
     bindings::{
-        audit::Audit::AuditErrors, bond::Bond::BondErrors, market::Market::MarketErrors,
+        audit::Audit::AuditErrors, bond::Bond::BondErrors, erc20::Erc20::Erc20Errors, market::Market::MarketErrors,
         providers::Providers::ProvidersErrors,
     },
     storage::Status,
@@ -24,6 +24,10 @@ pub(crate) fn explain(report: Report) -> Report {
 
 /// The sentence for a revert's data; `None` if it is none of the contracts' errors.
 pub(crate) fn sentence(data: &[u8]) -> Option<String> {
+    // First: the market's own list has the last two of them, too.
+    if let Ok(error) = Erc20Errors::abi_decode(data) {
+        return Some(token(&error));
+    }
     if let Ok(error) = MarketErrors::abi_decode(data) {
         return Some(market(&error));
     }
@@ -63,6 +67,23 @@ fn market(error: &MarketErrors) -> String {
             format!("an order has {} to {} units, this one has {}", e.min, e.max, e.units)
         }
         other => format!("the market refused: {other:?}"),
+    }
+}
+
+fn token(error: &Erc20Errors) -> String {
+    match error {
+        Erc20Errors::ERC20InsufficientBalance(e) => {
+            format!("{} has too little of the token: has={} needs={} smallest units", e.sender, e.balance, e.needed)
+        }
+        Erc20Errors::ERC20InsufficientAllowance(e) => format!(
+            "{} may not take so much of the token: approved={} needs={} smallest units",
+            e.spender, e.allowance, e.needed
+        ),
+        Erc20Errors::SafeERC20FailedOperation(e) => format!("the token {} refuses to be moved", e.token),
+        Erc20Errors::TransferInexact(e) => format!(
+            "the token {} moves another amount than it is told, so the market does not take it: before={} after={} told={}",
+            e.token, e.balanceBefore, e.balanceAfter, e.amount
+        ),
     }
 }
 
@@ -125,7 +146,8 @@ fn providers(error: &ProvidersErrors) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use keystead_contracts::bindings::market::Market;
+    use alloy_primitives::Address;
+    use keystead_contracts::bindings::{erc20::Erc20, market::Market};
 
     #[test]
     fn a_contracts_error_is_found_under_the_context_and_becomes_a_sentence() {
@@ -135,6 +157,12 @@ mod tests {
             RpcFailure { code: 3, message: "execution reverted".to_owned(), data: Some(late.abi_encode().into()) };
         let report = explain(Report::new(failure).wrap_err("eth_estimateGas"));
         assert_eq!(report.to_string(), "too late for order 3: deadline=40 now=42");
+        let token = Address::repeat_byte(7);
+        let (before, amount) = (U256::from(1), U256::from(10));
+        let inexact = Erc20::TransferInexact { token, balanceBefore: before, balanceAfter: before, amount };
+        assert!(
+            sentence(&inexact.abi_encode()).unwrap().contains("the market does not take it: before=1 after=1 told=10")
+        );
         assert_eq!(sentence(&Revert::from("no").abi_encode()).unwrap(), "no");
         assert_eq!(sentence(&[1, 2, 3, 4]), None);
         assert_eq!(explain(Report::msg("plain")).to_string(), "plain");

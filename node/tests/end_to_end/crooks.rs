@@ -36,7 +36,7 @@ use std::{
 /// The program of a crook's orders: eight bytes of a sum over its input.
 const PROGRAM: &[u8] = include_bytes!("../../../compute/runner/src/self_test.wasm");
 /// The test account of the crook.
-const CROOK: usize = 7;
+pub(crate) const CROOK: usize = 7;
 /// Orders of a flood: more than a provider holds open.
 const FLOOD: u64 = 300;
 /// By how many MiB a provider may grow in a flood.
@@ -45,14 +45,14 @@ const GROWTH_MIB_MAX: u64 = 96;
 const HONEST_MAX: Duration = Duration::from_secs(45);
 
 /// A job with everything that its customer would give.
-struct Work {
-    spec: JobSpec,
+pub(crate) struct Work {
+    pub(crate) spec: JobSpec,
     /// Program, common input, list of units, units.
-    blobs: Vec<Vec<u8>>,
+    pub(crate) blobs: Vec<Vec<u8>>,
 }
 
 /// A job of so many units, each of them different.
-fn work(units: u32) -> Work {
+pub(crate) fn work(units: u32) -> Work {
     let inputs: Vec<Vec<u8>> = (0..units).map(|unit| unit.to_be_bytes().repeat(64)).collect();
     let names: Vec<Hash> = inputs.iter().map(|input| Hash::of(input)).collect();
     let list = hash::encode_list(&names);
@@ -86,31 +86,31 @@ fn spec(unit_count: u32, units_hash: B256, fuel_max: u64) -> JobSpec {
 }
 
 /// The first so many blobs of a job, to be given to who asks.
-fn inputs(blobs: &[Vec<u8>]) -> Inputs {
+pub(crate) fn inputs(blobs: &[Vec<u8>]) -> Inputs {
     let store = MemoryStore::new(Capacity::default());
     let hashes = blobs.iter().map(|blob| store.put(blob).unwrap()).collect();
     Inputs { store: Arc::new(store), hashes }
 }
 
 /// Seconds to lease, to deliver, to check.
-const SECONDS: [u32; 3] = [20, 60, 6];
+pub(crate) const SECONDS: [u32; 3] = [20, 60, 6];
 
-struct Crook<'a> {
+pub(crate) struct Crook<'a> {
     network: &'a Network,
-    sender: Sender,
+    pub(crate) sender: Sender,
     endpoint: Endpoint,
     /// The provider.
     to: Address,
 }
 
 impl<'a> Crook<'a> {
-    async fn new(network: &'a Network) -> Self {
+    pub(crate) async fn new(network: &'a Network) -> Self {
         let endpoint = Endpoint::bind(Config::loopback()).await.unwrap();
         let to = address_of(network, 1);
         Self { network, sender: Sender::account(CROOK as u32), endpoint, to }
     }
 
-    fn draft(&self, spec: &JobSpec, seconds: [u32; 3]) -> Draft {
+    pub(crate) fn draft(&self, spec: &JobSpec, seconds: [u32; 3]) -> Draft {
         let terms = IMarket::Terms {
             provider: account(1).parse().unwrap(),
             jobHash: spec.hash(),
@@ -139,7 +139,7 @@ impl<'a> Crook<'a> {
         Hello { order, job: spec.encode().into(), credential: Bytes::copy_from_slice(&signature.as_bytes()) }
     }
 
-    async fn open(&self, order: u64, spec: &JobSpec, inputs: Inputs) -> Result<Session, SessionError> {
+    pub(crate) async fn open(&self, order: u64, spec: &JobSpec, inputs: Inputs) -> Result<Session, SessionError> {
         let hello = self.hello(order, spec, self.endpoint.id());
         // The provider's node may be a block behind ours.
         for _ in 0..50 {
@@ -155,12 +155,12 @@ impl<'a> Crook<'a> {
         panic!("the provider does not take order {order}");
     }
 
-    fn status(&self, order: u64) -> Status {
+    pub(crate) fn status(&self, order: u64) -> Status {
         Status::try_from(stored(self.network, order).status).unwrap()
     }
 }
 
-fn stored(network: &Network, order: u64) -> IMarket::Order {
+pub(crate) fn stored(network: &Network, order: u64) -> IMarket::Order {
     let data = hex::encode_prefixed(Market::orderCall { orderId: U256::from(order) }.abi_encode());
     let answer = network.call(0, "eth_call", json!([{"to": MARKET, "data": data}, "latest"]));
     let bytes: Bytes = serde_json::from_value(answer).unwrap();

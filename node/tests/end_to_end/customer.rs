@@ -31,18 +31,18 @@ use std::{
 };
 
 /// Some 20 units, under a second.
-const SMALL: (u64, u64) = (10, 20);
+pub(crate) const SMALL: (u64, u64) = (10, 20);
 /// Some 270 units, about a second.
 const MEDIUM: (u64, u64) = (30, 100);
 /// Over 1,000 units, several seconds on a fast machine.
 const LARGE: (u64, u64) = (60, 200);
 
 /// `keystead run align` with test account 2.
-fn run(network: &Network, size: (u64, u64), out: &Path) -> Command {
+pub(crate) fn run(network: &Network, size: (u64, u64), out: &Path) -> Command {
     run_through(network, &network.url(0), size, out)
 }
 
-fn run_through(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Command {
+pub(crate) fn run_through(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Command {
     let mut command = Command::new(KEYSTEAD);
     command.args(arguments(network, rpc, size, out)).stdin(Stdio::null());
     command
@@ -64,13 +64,13 @@ fn arguments(network: &Network, rpc: &str, size: (u64, u64), out: &Path) -> Vec<
 }
 
 /// A customer in the background, with what it said. It is killed with the test.
-struct Customer {
+pub(crate) struct Customer {
     child: Child,
     log: PathBuf,
 }
 
 impl Customer {
-    fn start(network: &Network, command: &mut Command) -> Self {
+    pub(crate) fn start(network: &Network, command: &mut Command) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let log = network.directory.join(format!("customer-{}.txt", NUMBER.fetch_add(1, Ordering::Relaxed)));
         let file = File::create(&log).unwrap();
@@ -90,13 +90,13 @@ impl Customer {
         assert!(self.text().contains(words), "no {words:?} in: {}", self.text());
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
     /// Its exit code and what it said.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let status = wait_until("the customer ends", || self.child.try_wait().unwrap());
         (status.code(), self.text())
     }
@@ -113,13 +113,13 @@ impl Drop for Customer {
 }
 
 /// Runs to the end, which must have this code; what was said.
-fn ends(command: &mut Command, code: i32) -> String {
+pub(crate) fn ends(command: &mut Command, code: i32) -> String {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(code), "{}", text(&output));
     text(&output)
 }
 
-fn json_file(path: &Path) -> Value {
+pub(crate) fn json_file(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -128,7 +128,7 @@ pub(crate) fn orders(network: &Network) -> u64 {
     number(&network.call(0, "eth_getStorageAt", json!([MARKET, "0x0", "latest"])))
 }
 
-fn nonce(network: &Network, index: usize) -> u64 {
+pub(crate) fn nonce(network: &Network, index: usize) -> u64 {
     number(&network.call(0, "eth_getTransactionCount", json!([account(index), "latest"])))
 }
 
@@ -202,7 +202,7 @@ fn stored(out: &Path, pointer: &str) -> bool {
 
 /// Starts an order in the background; once its transaction is stored, its provider and others stop. So they answered when the customer planned, and are
 /// gone when it comes.
-fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str], stop: &[&Provider]) -> Customer {
+pub(crate) fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str], stop: &[&Provider]) -> Customer {
     let mut customer = Customer::start(network, run(network, SMALL, out).args(more));
     let start = Instant::now();
     while !stored(out, "/attempt/transaction") {
@@ -397,7 +397,7 @@ fn a_customer_killed_at_random_moments_ends_with_one_order_paid_once_slow() {
 
 /// What stands between a customer and its node.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Loses {
+pub(crate) enum Loses {
     /// Signed transactions on their way to the node.
     Transactions,
     /// Everything after the first signed transaction, which arrives: also its answer.
@@ -405,7 +405,7 @@ enum Loses {
 }
 
 /// A JSON-RPC node that loses some of what passes.
-struct Lossy {
+pub(crate) struct Lossy {
     address: SocketAddr,
     /// Signed transactions that came by.
     seen: Arc<AtomicU32>,
@@ -413,6 +413,11 @@ struct Lossy {
 
 impl Lossy {
     fn start(node: SocketAddr, loses: Loses) -> Self {
+        Self::start_after(node, loses, 0)
+    }
+
+    /// So many signed transactions pass before anything is lost.
+    pub(crate) fn start_after(node: SocketAddr, loses: Loses, passing: u32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(AtomicU32::new(0));
@@ -420,16 +425,17 @@ impl Lossy {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let Some((mut stream, body)) = stream.ok().and_then(request) else { continue };
-                let gone = count.load(Ordering::SeqCst) > 0;
+                let gone = count.load(Ordering::SeqCst) > passing;
                 let is_transaction = String::from_utf8_lossy(&body).contains("eth_sendRawTransaction");
                 // What is lost ends with a closed connection.
-                if is_transaction {
+                if is_transaction && count.load(Ordering::SeqCst) >= passing {
                     if loses == Loses::Answers && !gone {
                         http::post(node, &body);
                     }
                     count.fetch_add(1, Ordering::SeqCst);
                     continue;
                 }
+                count.fetch_add(u32::from(is_transaction), Ordering::SeqCst);
                 if loses == Loses::Answers && gone {
                     continue;
                 }
@@ -442,12 +448,13 @@ impl Lossy {
         Self { address, seen }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn wait(&self) {
-        wait_until("a transaction came by", || (self.seen.load(Ordering::SeqCst) > 0).then_some(()));
+    /// Until so many signed transactions came by.
+    pub(crate) fn wait_for(&self, count: u32) {
+        wait_until("a transaction came by", || (self.seen.load(Ordering::SeqCst) >= count).then_some(()));
     }
 }
 
@@ -472,7 +479,7 @@ fn request(mut stream: TcpStream) -> Option<(TcpStream, Vec<u8>)> {
 fn killed_while_ordering(network: &Network, loses: Loses, out: &Path) -> String {
     let lossy = Lossy::start(network.rpc[0], loses);
     let mut customer = Customer::start(network, &mut run_through(network, &lossy.url(), SMALL, out));
-    lossy.wait();
+    lossy.wait_for(1);
     customer.kill();
     let state = json_file(&out.join("order.json"));
     assert!(state["attempt"]["order"].is_null());

@@ -52,6 +52,7 @@ mod raw;
 mod recipes;
 mod sender;
 mod snapshot;
+mod tokens;
 mod touchstone;
 mod traffic;
 mod websocket;

@@ -1,26 +1,26 @@
 //! One job, ordered from one provider after the other until one of them does it.
 
 use super::{
+    audit::plan::Unfit,
     conclude::{Conclusion, why},
     folder::Folder,
     follow::{End, Following, Job},
     place::{Placed, Sent, place},
     plan::Prepared,
     result::{self, status_name},
-    setup::{self, Offer, offer, patiently, price, rule, take_refund},
+    setup::{AuditChanged, Buyer, Offer, patiently, price, rule, take_refund},
     show::Show,
     state::{Attempt, Failed, State},
     stop::Stops,
     talk::Line,
 };
 use crate::{
-    cli::Run,
     client::RpcFailure,
     compute::{
         account::Poor,
         amount::kst,
         lifecycle::{Refunded, is_tried_elsewhere},
-        market::Market,
+        token::NotKept,
     },
 };
 use alloy_primitives::U256;
@@ -38,9 +38,7 @@ const NEVER_MAX: u32 = 3;
 
 /// Everything that the job's orders share.
 pub(super) struct Attempts<'a> {
-    options: &'a Run,
-    prepared: &'a Prepared,
-    market: &'a Market,
+    buyer: Buyer<'a>,
     folder: &'a Folder,
     store: Arc<dyn BlobStore>,
     show: Show,
@@ -48,32 +46,26 @@ pub(super) struct Attempts<'a> {
 }
 
 impl<'a> Attempts<'a> {
-    pub(super) fn new(
-        options: &'a Run,
-        market: &'a Market,
-        prepared: &'a Prepared,
-        folder: &'a Folder,
-        show: Show,
-    ) -> Result<Self> {
+    pub(super) fn new(buyer: Buyer<'a>, folder: &'a Folder, show: Show) -> Result<Self> {
         let store = DiskStore::open(&folder.blobs(), Capacity::default(), Durability::Settled);
         let store: Arc<dyn BlobStore> = Arc::new(store.wrap_err("cannot keep outputs in the folder")?);
-        Ok(Self { options, prepared, market, folder, store, show, begin: Instant::now() })
+        Ok(Self { buyer, folder, store, show, begin: Instant::now() })
     }
 
     /// What is about to be ordered, and for how much.
     pub(super) fn introduce(&self, offer: &Offer) {
-        let spec = &self.prepared.spec;
-        self.show.say(&format!("{}: {} units ({})", self.prepared.recipe.title, spec.unit_count, spec.runtime));
+        let Prepared { spec, recipe, .. } = self.buyer.prepared;
+        self.show.say(&format!("{}: {} units ({})", recipe.title, spec.unit_count, spec.runtime));
         self.say_price(offer);
     }
 
     fn say_price(&self, offer: &Offer) {
-        price(self.options, self.prepared, offer).iter().for_each(|line| self.show.say(line));
+        price(self.buyer, offer).iter().for_each(|line| self.show.say(line));
     }
 
-    /// Signs the order that was introduced, and says what its placing costs at most.
-    pub(super) async fn sign(&self, offer: &Offer) -> Result<Attempt> {
-        let (attempt, fee_wei_max) = setup::sign(self.options, self.market, self.prepared, offer).await?;
+    /// The order that was introduced, as far as it can be made before the market is approved; says what its placing costs at most.
+    pub(super) async fn draft(&self, offer: &Offer) -> Result<Attempt> {
+        let (attempt, fee_wei_max) = self.buyer.draft(offer).await?;
         self.say_gas(fee_wei_max);
         Ok(attempt)
     }
@@ -95,7 +87,7 @@ impl<'a> Attempts<'a> {
             }
             None => self.show.say("The order of this folder was begun: going on with it."),
         }
-        if state.rule() != rule(self.options) {
+        if state.rule() != rule(self.buyer.options) {
             let stored = state.rule();
             self.show.say(&format!(
                 "It is checked as it was begun (at least {} units and {} ppm of all), not as --sample and --sample-rate say now.",
@@ -109,8 +101,8 @@ impl<'a> Attempts<'a> {
         let last = self.last(&mut state, sent).await;
         self.show.end();
         let (end, note) = last?;
-        let Self { market, prepared, folder, begin, .. } = self;
-        Conclusion { market, prepared, folder, state: &state, end: &end, begin, note }.conclude().await
+        let Self { buyer, folder, begin, .. } = self;
+        Conclusion { buyer, folder, state: &state, end: &end, begin, note }.conclude().await
     }
 
     /// The end of the order that is the last one, and why no further provider is asked.
@@ -133,7 +125,7 @@ impl<'a> Attempts<'a> {
     async fn place(&self, state: &mut State, mut sent: Sent, stops: &Stops) -> Result<U256> {
         for _ in 0..NEVER_MAX {
             let placed = tokio::select! {
-                placed = place(self.market, &state.attempt, sent) => placed?,
+                placed = self.send(state, sent) => placed?,
                 () = stops.wait(2) => bail!("interrupted twice"),
             };
             let reason = match placed {
@@ -141,21 +133,18 @@ impl<'a> Attempts<'a> {
                     state.attempt.order = Some(order);
                     state.attempt.since_block = block;
                     self.folder.save(state)?;
-                    self.show.say(&format!("Order {order} placed; {} are in escrow.", kst(state.attempt.held_wei())));
+                    let held = self.buyer.money.show_with(state.attempt.escrow_wei(), state.attempt.deposit_wei());
+                    self.show.say(&format!("Order {order} placed; {held} are in escrow."));
                     return Ok(order);
                 }
                 Placed::Never(reason) => reason,
             };
-            self.show.say(&format!("The order's transaction {} places no order: {reason}.", state.attempt.hash));
-            if state.failed.is_empty() {
-                // Nothing is under way any more; the folder says so until the new transaction is stored.
-                self.folder.forget()?;
-            }
+            self.never(state, &reason).await?;
             self.show.say("Placing a new one.");
             let tried: Vec<_> = state.failed.iter().map(|failed| failed.provider).collect();
-            let offer = offer(self.options, self.market, self.prepared, &tried).await??;
+            let offer = self.buyer.offer(&tried).await??;
             self.say_price(&offer);
-            let attempt = self.sign(&offer).await;
+            let attempt = self.draft(&offer).await;
             state.attempt = attempt.wrap_err("the order was not placed")?;
             self.folder.save(state)?;
             sent = Sent::No;
@@ -163,15 +152,51 @@ impl<'a> Attempts<'a> {
         Err(eyre!("the order's transaction came to nothing {NEVER_MAX} times: does another program use this account?"))
     }
 
+    /// Sends the order's transaction; approved and signed before, if it is not yet.
+    async fn send(&self, state: &mut State, sent: Sent) -> Result<Placed> {
+        if state.attempt.is_signed() {
+            return place(self.buyer.market, &state.attempt, sent).await;
+        }
+        match self.buyer.fund(&state.attempt).await {
+            Ok(attempt) => state.attempt = attempt,
+            Err(error) if is_answer(&error) => return Ok(Placed::Never(format!("{error:#}"))),
+            Err(error) => return Err(error),
+        }
+        // Before it is sent: from here on a process that starts again can only send the very same transaction.
+        self.folder.save(state)?;
+        place(self.buyer.market, &state.attempt, Sent::No).await
+    }
+
+    /// The order is not placed and never will be: nothing of it stays, neither an approval nor, if nothing else is under way, the order in the folder.
+    async fn never(&self, state: &State, reason: &str) -> Result<()> {
+        if state.attempt.is_signed() {
+            let hash = state.attempt.hash;
+            self.show.say(&format!("The order's transaction {hash} places no order: {reason}."));
+        } else {
+            self.show.say(&format!("The order cannot be placed: {reason}."));
+        }
+        match self.buyer.revoke().await {
+            // A token that does not let an approval be taken back has its reason; the market takes it for an order of this account alone.
+            Err(error) if is_answer(&error) => self.show.say(&format!("The approval of the market stays: {error:#}")),
+            other => other?,
+        }
+        if state.failed.is_empty() {
+            // Nothing is under way any more; the folder says so until the new order is stored.
+            self.folder.forget()?;
+        }
+        Ok(())
+    }
+
     /// Follows the order; Ctrl-C cancels what can be cancelled and then sees it to its end.
     async fn follow(&mut self, state: &mut State, order: U256, stops: &Stops) -> Result<End> {
-        let reach = Duration::from_secs(u64::from(self.options.reach_seconds));
-        let job = Job { market: self.market, prepared: self.prepared, folder: self.folder, reach };
+        let Buyer { options, market, prepared, .. } = self.buyer;
+        let reach = Duration::from_secs(u64::from(options.reach_seconds));
+        let job = Job { market, prepared, folder: self.folder, reach };
         let store = Arc::clone(&self.store);
         let (to, kept) = (state.attempt.choice()?, (store, self.folder));
-        let mut line = Line::open(&self.market.account, order, self.prepared, to, kept).await?;
+        let mut line = Line::open(&market.account, order, prepared, to, kept).await?;
         // Since the order was signed the provider may have moved.
-        if let Ok(endpoint) = self.market.endpoint_of(state.attempt.provider).await {
+        if let Ok(endpoint) = market.endpoint_of(state.attempt.provider).await {
             line.redirect(&endpoint);
         }
         let mut following = Following::new(job, order, state, line);
@@ -202,8 +227,8 @@ impl<'a> Attempts<'a> {
     /// The job goes on elsewhere; the proof of what this provider did stays. Without it the job is as good.
     async fn keep_conviction(&self, state: &State, end: &End) {
         let path = self.folder.conviction(end.order.id);
-        let own = result::Own { spec: &self.prepared.spec, checked: state.attempt.checked.as_ref() };
-        match result::certificate(&path, self.market, &end.order, end.block, own).await {
+        let own = result::Own { spec: &self.buyer.prepared.spec, checked: state.attempt.checked.as_ref() };
+        match result::certificate(&path, self.buyer.market, &end.order, end.block, own).await {
             Ok(()) => self.show.say(&format!("Proof of the conviction: {}", path.display())),
             Err(error) => {
                 tracing::warn!(order = %end.order.id, error = format!("{error:#}"), "no proof of the conviction");
@@ -221,28 +246,28 @@ impl<'a> Attempts<'a> {
         let refunded = Refunded {
             status,
             stopped: end.stopped,
-            named: self.options.provider.is_some(),
+            named: self.buyer.options.provider.is_some(),
             attempts: u32::try_from(tried.len()).unwrap_or(u32::MAX),
-            attempts_max: self.options.attempts,
+            attempts_max: self.buyer.options.attempts,
         };
         if !is_tried_elsewhere(refunded) {
             return Ok(Next::Nobody(None));
         }
-        take_refund(self.market).await?;
+        take_refund(self.buyer.market, end.order.currency).await?;
         if status == Status::Convicted {
             self.keep_conviction(state, end).await;
         }
-        let look = || offer(self.options, self.market, self.prepared, &tried);
+        let look = || self.buyer.offer(&tried);
         let offer = match patiently("read the register of providers", look).await? {
             Ok(offer) => offer,
             Err(nobody) => return Ok(Next::Nobody(Some(nobody.to_string()))),
         };
-        let signed = tokio::select! {
-            signed = patiently("place an order", || setup::sign(self.options, self.market, self.prepared, &offer)) => signed,
+        let drafted = tokio::select! {
+            drafted = patiently("place an order", || self.buyer.draft(&offer)) => drafted,
             () = stops.wait(1) => return Ok(Next::Nobody(Some("you stopped it".to_owned()))),
         };
-        let (attempt, fee_wei_max) = match signed {
-            Ok(signed) => signed,
+        let (attempt, fee_wei_max) = match drafted {
+            Ok(drafted) => drafted,
             Err(error) if is_answer(&error) => return Ok(Next::Nobody(Some(format!("{error:#}")))),
             Err(error) => return Err(error),
         };
@@ -251,7 +276,7 @@ impl<'a> Attempts<'a> {
         self.show.say(&format!(
             "Order {} is {status}: {why}. {} are back; ordering from another provider ({count} of at most {max}).",
             end.order.id,
-            kst(end.order.escrow_wei)
+            self.buyer.money.show(end.order.escrow_wei)
         ));
         self.say_price(&offer);
         self.say_gas(fee_wei_max);
@@ -264,7 +289,7 @@ impl<'a> Attempts<'a> {
 
 /// What follows a refund.
 enum Next {
-    /// A new order is signed and stored.
+    /// A new order is stored, and signed if it can be.
     Ordered,
     /// It ends here; with the reason, if there would have been a next one.
     Nobody(Option<String>),
@@ -275,4 +300,7 @@ fn is_answer(error: &eyre::Report) -> bool {
     error.downcast_ref::<Poor>().is_some()
         || error.downcast_ref::<RpcFailure>().is_some()
         || error.downcast_ref::<super::terms::OutOfBounds>().is_some()
+        || error.downcast_ref::<Unfit>().is_some()
+        || error.downcast_ref::<AuditChanged>().is_some()
+        || error.downcast_ref::<NotKept>().is_some()
 }

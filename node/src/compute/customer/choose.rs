@@ -13,21 +13,24 @@ use crate::{
         matching::{
             absent::Absent,
             explain::Explanation,
-            gather::{Gathered, Patience, gather, part},
+            gather::{Gathered, Patience, Sight, gather, part},
             known::Known,
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
+        money::Money,
     },
 };
 use alloy_primitives::{Address, U256};
 use eyre::Result;
 use keystead_blobs::Address as Endpoint;
-use keystead_market::{FirmPrice, Match, Need, Unit, quote::Terms};
+use keystead_market::{Currency, FirmPrice, Match, Need, quote::Terms};
 use tokio::sync::Mutex;
 
 /// Gas of an order, of its acceptance or rejection, and of taking a refund, with what estimates are rounded up by.
 const GAS_MAX: u64 = 450_000;
+/// The same in a token, with its approval, and the end of an earlier one. Tokens that need more are rare.
+pub(super) const GAS_IN_TOKEN_MAX: u64 = 750_000;
 /// Blocks for which the price is held: the order is sent at once, and a node that is behind still takes it.
 const VALID_BLOCKS: u64 = 100;
 /// Providers that are named as not heard.
@@ -37,6 +40,7 @@ const UNHEARD_NAMED_MAX: usize = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
     pub(super) account: Address,
+    /// In wei, or in the smallest units of the token that the job is paid in, as all that follows.
     pub(super) price_wei_per_unit: u128,
     pub(super) endpoint: Endpoint,
     /// Units times price.
@@ -51,6 +55,8 @@ pub(super) struct Wish<'a> {
     pub(super) prepared: &'a Prepared,
     pub(super) demands: &'a Demands,
     pub(super) provider: Option<Address>,
+    /// What is paid in.
+    pub(super) money: &'a Money,
     pub(super) total_wei_max: Option<U256>,
     /// Providers that had their chance.
     pub(super) tried: &'a [Address],
@@ -116,21 +122,24 @@ pub(super) enum Nobody {
         explanation: String,
     },
     /// The named one is too dear.
-    #[error(
-        "the price is above --max-price: {units} units at {} cost {}, the limit is {}",
-        kst(*unit_wei),
-        kst(*total_wei),
-        kst(*limit_wei)
-    )]
+    #[error("the price is above --max-price: {units} units at {unit} cost {total}, the limit is {limit}")]
     TooDear {
         /// Of the job.
         units: u32,
         /// What one costs.
-        unit_wei: U256,
+        unit: String,
         /// What all cost.
-        total_wei: U256,
+        total: String,
         /// What the customer would pay.
-        limit_wei: U256,
+        limit: String,
+    },
+    /// Only its record says what a token is worth to it.
+    #[error("provider {account} {absent}, so its price in a token is not known: pay it in KST, or choose another")]
+    NoPrice {
+        /// Who.
+        account: Address,
+        /// Why its record is not there.
+        absent: Absent,
     },
 }
 
@@ -140,7 +149,10 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
     let fresh = kept.take().filter(|read| read.tried < wish.tried.len());
     let gathered = match fresh {
         Some(read) => read.gathered,
-        None => gather(market, wish.demands.records.as_deref(), wish.patience(), wish.provider).await?,
+        None => {
+            let sight = Sight { only: wish.provider, currency: wish.money.currency() };
+            gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?
+        }
     };
     let read = kept.insert(Read { gathered, tried: wish.tried.len() });
     match wish.provider {
@@ -156,6 +168,7 @@ impl Wish<'_> {
             spec: &prepared.spec,
             input_bytes: prepared.input_bytes(),
             demands: self.demands,
+            currency: self.money.currency(),
             total_wei_max: self.total_wei_max,
             tried: self.tried,
         };
@@ -179,10 +192,10 @@ async fn best(market: &Market, gathered: &mut Gathered, wish: Wish<'_>) -> Resul
     let need = wish.need();
     let plan = live::plan(gathered, market, &need, wish.patience(), wish.silence()).await?;
     match plan.best.first() {
-        Some(fit) => Ok(Ok(choice(market, gathered, &need, fit).await?)),
+        Some(fit) => Ok(Ok(choice(market, gathered, (&need, wish.money), fit).await?)),
         None if !wish.tried.is_empty() => Ok(Err(Nobody::NoOther)),
         None => {
-            let explanation = Explanation::of(&gathered.known, &need, &plan)?;
+            let explanation = Explanation::of(&gathered.known, &need, &plan)?.written_in(wish.money);
             Ok(Err(Nobody::NoMatch { too_dear: explanation.too_dear(), explanation: explanation.words() }))
         }
     }
@@ -216,10 +229,16 @@ async fn named(
         Err(Absent::WrongRecord(_)) => return Ok(Err(refusal(gathered, account).unwrap_or(Nobody::None))),
         Err(absent) => absent,
     };
+    // The register has a price in KST alone.
+    if wish.money.currency() != Currency::KST {
+        return Ok(Err(Nobody::NoPrice { account, absent }));
+    }
     let units = wish.prepared.spec.unit_count;
     let (unit_wei, total_wei) = (U256::from(listed), U256::from(listed).saturating_mul(U256::from(units)));
     if let Some(limit_wei) = wish.total_wei_max.filter(|limit| total_wei > *limit) {
-        return Ok(Err(Nobody::TooDear { units, unit_wei, total_wei, limit_wei }));
+        let amount = |wei| wish.money.show(wei);
+        let (unit, total, limit) = (amount(unit_wei), amount(total_wei), amount(limit_wei));
+        return Ok(Err(Nobody::TooDear { units, unit, total, limit }));
     }
     let lines = vec![format!("  Nothing is known of its machine, it {absent}.")];
     Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, lines }))
@@ -232,21 +251,24 @@ fn refusal(gathered: &Gathered, account: Address) -> Option<Nobody> {
 }
 
 /// The offer as a choice, with its firm price.
-async fn choice(market: &Market, gathered: &Gathered, need: &Need, fit: &Match) -> Result<Choice> {
+async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Money), fit: &Match) -> Result<Choice> {
     let account = fit.key.provider;
     let endpoint = gathered.known.providers.get(&account).and_then(|provider| provider.endpoint.clone());
     // An offer is in the table only if its provider has an endpoint.
     let endpoint = endpoint.ok_or_else(|| eyre::eyre!("provider {account} has no endpoint"))?;
     let terms = Terms {
         per_gib: U256::ZERO,
-        gas_max: GAS_MAX,
+        gas_max: if need.currency == Currency::KST { GAS_MAX } else { GAS_IN_TOKEN_MAX },
         fee_per_gas_max_wei: market.account.fee_per_gas_max().await?,
         height: market.account.head().await?.0,
         valid_blocks: VALID_BLOCKS,
     };
     let firm = FirmPrice::new(need, fit, &terms);
-    let mut lines: Vec<String> = firm.words(&Unit::kst()).lines().map(str::to_owned).collect();
-    lines.extend(unheard(&gathered.known, need, fit.price_per_unit));
+    let mut lines: Vec<String> = firm.words(money.unit()).lines().map(str::to_owned).collect();
+    // Who was not heard is known by its price in KST alone.
+    if need.currency == Currency::KST {
+        lines.extend(unheard(&gathered.known, need, fit.price_per_unit));
+    }
     Ok(Choice {
         account,
         // No price is above what the market takes, 10^24.

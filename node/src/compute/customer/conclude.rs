@@ -6,15 +6,13 @@ use super::{
     audit::outcome::{Assurance, Outcome, assurance},
     folder::{Folder, Standing},
     follow::End,
-    plan::Prepared,
     result,
-    setup::{EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_from_audit, take_from_market, take_refund},
+    setup::{Buyer, EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_from_audit, take_from_market, take_refund},
     state::{Checked, State},
 };
 use crate::compute::{
     amount::{duration, kst},
     lifecycle::Finding,
-    market::Market,
     windows::{Drawn, window_of},
 };
 use eyre::{Context as _, Result};
@@ -29,8 +27,7 @@ const CERTIFICATE_FILE: &str = "certificate.json";
 
 /// What the last order of a job comes to.
 pub(super) struct Conclusion<'a> {
-    pub(super) market: &'a Market,
-    pub(super) prepared: &'a Prepared,
+    pub(super) buyer: Buyer<'a>,
     pub(super) folder: &'a Folder,
     pub(super) state: &'a State,
     pub(super) end: &'a End,
@@ -46,10 +43,11 @@ impl Conclusion<'_> {
         let status = order.status();
         // An order that was never committed to has no window.
         let is_audited = order.stand.mode != Mode::Own && !order.commitment.is_zero();
-        let window = if is_audited { Some(self.market.windows().drawn(window_of(order.id)).await?) } else { None };
+        let window =
+            if is_audited { Some(self.buyer.market.windows().drawn(window_of(order.id)).await?) } else { None };
         let assurance = assurance(order, window.as_ref());
         let audit = self.outcome(window.as_ref()).map_or(Value::Null, |outcome| outcome.json(assurance));
-        result::record(&self.folder.path(RECORD_FILE), self.prepared, order, self.state, &audit)?;
+        result::record(&self.folder.path(RECORD_FILE), self.buyer, order, self.state, &audit)?;
         if status.is_paid() {
             self.paid(assurance, window.as_ref()).await?;
         } else if status.is_refunded() {
@@ -58,8 +56,8 @@ impl Conclusion<'_> {
             return self.open();
         }
         let certificate = self.folder.path(CERTIFICATE_FILE);
-        let own = result::Own { spec: &self.prepared.spec, checked: self.checked() };
-        result::certificate(&certificate, self.market, order, self.end.block, own).await?;
+        let own = result::Own { spec: &self.buyer.prepared.spec, checked: self.checked() };
+        result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
         self.tell_certificate().await;
         // Last, so that whoever is killed before it can still read all of the above.
         self.folder.finish()?;
@@ -68,7 +66,7 @@ impl Conclusion<'_> {
 
     fn outcome<'a>(&'a self, window: Option<&'a Drawn>) -> Option<Outcome<'a>> {
         let terms = self.state.attempt.audit.as_ref()?;
-        Some(Outcome { drawn: window?, terms, segments: self.prepared.spec.segment_count })
+        Some(Outcome { drawn: window?, terms, segments: self.buyer.prepared.spec.segment_count })
     }
 
     const fn checked(&self) -> Option<&Checked> {
@@ -98,17 +96,17 @@ impl Conclusion<'_> {
         let status = result::status_name(order.status());
         say(&format!("Done in {}: order {} is {status}.", duration(self.begin.elapsed()), order.id));
         if let Some(checked) = self.checked() {
-            say(&format!("  check    {}", sentence(&self.prepared.spec, checked)));
+            say(&format!("  check    {}", sentence(&self.buyer.prepared.spec, checked)));
         }
         match self.outcome(window) {
             Some(outcome) => say(&format!("  audit    {}", outcome.sentence(assurance))),
             None => say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified"),
         }
-        say(&format!("  paid     {} to {}", kst(order.paid_wei()), order.provider));
+        say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
         if !rest_wei.is_zero() {
-            take_from_market(self.market).await?;
-            say(&format!("  refunded {} to {}", kst(rest_wei), self.market.account.address()));
+            take_from_market(self.buyer.market, order.currency).await?;
+            say(&format!("  refunded {} to {}", self.buyer.money.show(rest_wei), self.buyer.market.account.address()));
         }
         self.tell_deposit().await?;
         for path in published {
@@ -136,7 +134,7 @@ impl Conclusion<'_> {
     /// What of the deposit for checks came back; nothing if there was none.
     async fn tell_deposit(&self) -> Result<()> {
         let Some(terms) = &self.state.attempt.audit else { return Ok(()) };
-        let taken_wei = take_from_audit(self.market).await?;
+        let taken_wei = take_from_audit(self.buyer.market).await?;
         let (taken, deposit) = (kst(taken_wei), kst(terms.deposit_wei));
         say(&format!("  deposit  {taken} came back from the audit; {deposit} had been paid for checks"));
         Ok(())
@@ -144,7 +142,7 @@ impl Conclusion<'_> {
 
     async fn refunded(&self, assurance: Assurance, window: Option<&Drawn>) -> Result<()> {
         let End { order, .. } = self.end;
-        take_refund(self.market).await?;
+        take_refund(self.buyer.market, order.currency).await?;
         say(&format!(
             "Order {} is {}: {}.",
             order.id,
@@ -154,7 +152,11 @@ impl Conclusion<'_> {
         if let Some(outcome) = self.outcome(window).filter(|_| assurance == Assurance::Convicted) {
             say(&format!("  audit    {}", outcome.sentence(assurance)));
         }
-        say(&format!("  refunded {} to {}", kst(order.escrow_wei), self.market.account.address()));
+        say(&format!(
+            "  refunded {} to {}",
+            self.buyer.money.show(order.escrow_wei),
+            self.buyer.market.account.address()
+        ));
         if assurance == Assurance::Pending && window.is_some() {
             say(
                 "  The window of its audit goes on; what its checks do not cost comes back with the next order of this account.",
@@ -211,7 +213,7 @@ impl Conclusion<'_> {
     async fn tell_certificate(&self) {
         let path = self.folder.path(CERTIFICATE_FILE);
         say(&format!("  proof    {}", path.display()));
-        let answer = self.market.account.client().call("keystead_validators", serde_json::json!([])).await;
+        let answer = self.buyer.market.account.client().call("keystead_validators", serde_json::json!([])).await;
         let key = answer.ok().and_then(|answer| answer.get("networkKey")?.as_str().map(str::to_owned));
         let key = key.unwrap_or_else(|| "HEX".to_owned());
         say("Check it offline, with the network key that you trust (this is what the node says it is):");

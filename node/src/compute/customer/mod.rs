@@ -4,7 +4,9 @@
 //! [`plan`] makes the job, [`choose`] picks a provider, [`terms`] are what it is offered; [`place`] turns the signed order into its number;
 //! [`follow`] asks the chain again and again what to do next ([`crate::compute::lifecycle`]), [`talk`] moves bytes, [`check`] re-runs a
 //! sample in this machine's own worker, [`result`] turns outputs into files; [`conclude`] hands them over. [`attempts`] goes from one
-//! provider to the next. An order that other people's machines check goes through [`audit`] besides. What must outlive the process is in [`state`], in the [`folder`] of the result.
+//! provider to the next. The price is in KST or in one token: [`setup::Buyer`] has the money, and lets the market take exactly a token's escrow before the
+//! order is signed. An order that other people's machines check goes through [`audit`] besides. What must outlive the process is in [`state`], in the
+//! [`folder`] of the result.
 //!
 //! # Invariants
 //! Nothing is accepted that was not checked and is not on the disk, and nothing is rejected that could not be checked. An order's

@@ -3,6 +3,7 @@
 use super::{
     audit::outcome::Assurance,
     plan::Prepared,
+    setup::Buyer,
     state::{Checked, State},
     talk::Arrived,
 };
@@ -103,8 +104,10 @@ fn statement(own: Own<'_>) -> CustomerStatement {
     }
 }
 
-/// `job.json`: what was ordered and how it ended, for programs and for later.
-pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &State, audit: &Value) -> Result<()> {
+/// `job.json`: what was ordered and how it ended, for programs and for later. Of an order in a token, escrow and pay are in its smallest units.
+pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State, audit: &Value) -> Result<()> {
+    let Buyer { prepared, money, .. } = buyer;
+    let unit = money.unit();
     let parameters: BTreeMap<&str, String> =
         prepared.parameters.iter().map(|(name, value)| (name, parameter_text(value))).collect();
     let check = state.attempt.checked.as_ref().map(|checked| {
@@ -136,6 +139,7 @@ pub(super) fn record(path: &Path, prepared: &Prepared, order: &Order, state: &St
         "parameters": parameters,
         "customer": order.customer,
         "provider": order.provider,
+        "currency": {"token": order.currency.contract(), "unit": unit.symbol, "decimals": unit.decimals},
         "escrowWei": order.escrow_wei.to_string(),
         "commitment": order.commitment,
         "resultRoot": order.result_root,

@@ -3,23 +3,24 @@
 use super::{
     attempts::Attempts,
     audit::plan::{Plan, Unfit},
-    choose::{Choice, Nobody, Wish, choose},
+    choose::{Choice, GAS_IN_TOKEN_MAX, Nobody, Wish, choose},
     folder::Folder,
     plan::{Prepared, prepare},
     show::Show,
-    state::{Attempt, Identity, Mismatch, State},
+    state::{Attempt, AuditTerms, Identity, Mismatch, State},
     terms::terms,
 };
 use crate::{
     cli::{self, Run},
     client::Client,
-    compute::{account::Account, amount::kst, market::Market, wallet},
+    compute::{account::Account, amount::kst, market::Market, money::Money, token::Token, wallet},
 };
 use alloy_primitives::{Address, U256};
-use eyre::{Context as _, Result};
+use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_job::Class;
-use std::{process::ExitCode, sync::Arc, time::Duration};
+use keystead_market::Currency;
+use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// Right as far as the sample shows, and paid.
@@ -33,8 +34,21 @@ const PPM_PER_PERCENT: u32 = 10_000;
 /// How often a node that does not answer is asked again, a second apart.
 const TRIES: u32 = 20;
 
+/// Who orders what, and what it pays with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Buyer<'a> {
+    pub(super) options: &'a Run,
+    pub(super) market: &'a Market,
+    pub(super) prepared: &'a Prepared,
+    pub(super) money: &'a Money,
+}
+
 /// `keystead run`.
 pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
+    ensure!(
+        options.token.is_none() || options.audit.unit_value.is_some() || !options.audit.is_wanted(),
+        "the audit of an order in a token has its fees and bond in KST: say with --unit-value WEI what a unit is worth in KST, or order without --audit"
+    );
     let prepared = prepare(options.into()).await?;
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
@@ -61,21 +75,23 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
         genesis: account.genesis().await?,
         customer: account.address(),
         job: prepared.spec.hash(),
+        token: options.token,
     };
     let market = Market { account };
-    let show = Show::new();
-    let attempts = Attempts::new(options, &market, prepared, folder, show)?;
+    let money = Money::read(&market.account, options.token).await?;
+    let buyer = Buyer { options, market: &market, prepared, money: &money };
+    let attempts = Attempts::new(buyer, folder, Show::new())?;
     match stored {
         Some(state) => {
             state.belongs_to(&identity).wrap_err_with(|| format!("cannot go on in {}", options.out.display()))?;
             Box::pin(attempts.go_on(state)).await
         }
         None => {
-            let offer = offer(options, &market, prepared, &[]).await??;
+            let offer = buyer.offer(&[]).await??;
             attempts.introduce(&offer);
-            let attempt = attempts.sign(&offer).await.wrap_err("the order was not placed")?;
+            let attempt = attempts.draft(&offer).await.wrap_err("the order was not placed")?;
             let state = State::new(identity, rule(options), attempt);
-            // Before it is sent: from here on a process that starts again can only send the very same transaction.
+            // Before anything is sent: from here on a process that starts again can only place the very same order.
             folder.save(&state)?;
             Box::pin(attempts.begin(state)).await
         }
@@ -103,10 +119,9 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    /// All that is paid with the order.
-    pub(super) fn total_wei(&self) -> U256 {
-        let deposit_wei = self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei);
-        self.choice.total_wei.saturating_add(deposit_wei)
+    /// Paid for checks, wei.
+    pub(super) fn deposit_wei(&self) -> U256 {
+        self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei)
     }
 }
 
@@ -136,67 +151,128 @@ pub(super) enum NoOffer {
     },
 }
 
-/// The cheapest provider that can take the order as it is asked for. The outer error is the node's.
-pub(super) async fn offer(
-    options: &Run,
-    market: &Market,
-    prepared: &Prepared,
-    tried: &[Address],
-) -> Result<Result<Offer, NoOffer>> {
-    let mut tried = tried.to_vec();
-    let mut cheapest = None;
-    for _ in 0..UNFIT_MAX {
-        let choice = match choose(market, wish(options, prepared, &tried)).await? {
-            Ok(choice) => choice,
-            Err(nobody) => {
-                return Ok(Err(cheapest.map_or(NoOffer::Nobody(nobody), |unfit| NoOffer::Unfit(Box::new(unfit)))));
+impl<'a> Buyer<'a> {
+    /// The cheapest provider that can take the order as it is asked for. The outer error is the node's.
+    pub(super) async fn offer(self, tried: &[Address]) -> Result<Result<Offer, NoOffer>> {
+        let Self { options, market, .. } = self;
+        let mut tried = tried.to_vec();
+        let mut cheapest = None;
+        for _ in 0..UNFIT_MAX {
+            let choice = match choose(market, self.wish(&tried)).await? {
+                Ok(choice) => choice,
+                Err(nobody) => {
+                    return Ok(Err(cheapest.map_or(NoOffer::Nobody(nobody), |unfit| NoOffer::Unfit(Box::new(unfit)))));
+                }
+            };
+            if !options.audit.is_wanted() {
+                return Ok(Ok(Offer { choice, audit: None }));
+            }
+            match self.audit(&choice).await? {
+                Ok(audit) => return Ok(self.within_price(Offer { choice, audit: Some(audit) })),
+                Err(unfit) if options.provider.is_some() => return Ok(Err(NoOffer::Unfit(Box::new(unfit)))),
+                Err(unfit) => {
+                    cheapest.get_or_insert(unfit);
+                    tried.push(choice.account);
+                }
+            }
+        }
+        Ok(Err(cheapest.map_or(NoOffer::Nobody(Nobody::NoOther), |unfit| NoOffer::Unfit(Box::new(unfit)))))
+    }
+
+    const fn wish<'b>(self, tried: &'b [Address]) -> Wish<'b>
+    where
+        'a: 'b,
+    {
+        let Self { options, prepared, money, .. } = self;
+        let (provider, total_wei_max) = (options.provider, options.max_price);
+        Wish { prepared, demands: &options.demands, provider, money, total_wei_max, tried }
+    }
+
+    async fn audit(self, choice: &Choice) -> Result<Result<Plan, Unfit>> {
+        let audit = &self.options.audit;
+        let value_wei = audit.unit_value.unwrap_or(choice.price_wei_per_unit);
+        Plan::make(audit, self.market, self.prepared, (choice.account, value_wei)).await
+    }
+
+    /// A deposit counts against the limit if both are in KST; the planner held the price alone against it.
+    fn within_price(self, offer: Offer) -> Result<Offer, NoOffer> {
+        let total_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei());
+        match self.options.max_price.filter(|limit| self.money.currency() == Currency::KST && total_wei > *limit) {
+            Some(limit_wei) => {
+                let price_wei = offer.choice.total_wei;
+                Err(NoOffer::TooDear { price_wei, deposit_wei: offer.deposit_wei(), limit_wei })
+            }
+            None => Ok(offer),
+        }
+    }
+
+    /// An order that nothing is known to speak against, not sent; signed, unless the market must be approved first. And the most that its placing costs
+    /// in gas, wei.
+    pub(super) async fn draft(self, offer: &Offer) -> Result<(Attempt, U256)> {
+        let Self { market, money, .. } = self;
+        let terms = terms(self, &offer.choice)?;
+        let audit = offer.audit.as_ref();
+        let attempt = Attempt { seed: self.options.sample_seed, ..Attempt::new(&offer.choice, &terms, audit) };
+        let Some(token) = self.token() else {
+            // Said before the estimate of the fee, which would fail for the same reason.
+            market.account.afford(offer.choice.total_wei.saturating_add(offer.deposit_wei())).await?;
+            let signed = market.sign_order(terms, audit, money.currency()).await?;
+            let fee_wei_max = signed.fee_wei_max;
+            return Ok((attempt.signed(signed), fee_wei_max));
+        };
+        token.afford(money, offer.choice.total_wei).await?;
+        let fee_per_gas = U256::from(market.account.fee_per_gas_max().await?);
+        let fee_wei_max = fee_per_gas.saturating_mul(U256::from(GAS_IN_TOKEN_MAX));
+        let accusation_wei = audit.map_or(U256::ZERO, |audit| audit.accusation_wei);
+        let besides_wei = offer.deposit_wei().saturating_add(accusation_wei);
+        market.account.afford(besides_wei.saturating_add(fee_wei_max)).await?;
+        Ok((attempt, fee_wei_max))
+    }
+
+    /// Lets the market take the escrow of an order in a token, and signs the order. Done already is done as well, also by an earlier process.
+    ///
+    /// # Errors
+    /// Also if the terms of its audit are no longer those that were agreed to.
+    pub(super) async fn fund(self, attempt: &Attempt) -> Result<Attempt> {
+        let choice = attempt.choice()?;
+        let terms = terms(self, &choice)?;
+        let audit = match &attempt.audit {
+            None => None,
+            Some(agreed) => {
+                let plan = self.audit(&choice).await??;
+                ensure!(
+                    plan.deposit_wei <= agreed.deposit_wei,
+                    AuditChanged { agreed_wei: agreed.deposit_wei, now_wei: plan.deposit_wei }
+                );
+                Some(plan)
             }
         };
-        if !options.audit.is_wanted() {
-            return Ok(Ok(Offer { choice, audit: None }));
+        if let Some(token) = self.token() {
+            token.approve(choice.total_wei).await.wrap_err("the market was not approved to take the price")?;
         }
-        match Plan::make(&options.audit, market, prepared, &choice).await? {
-            Ok(audit) => return Ok(within_price(Offer { choice, audit: Some(audit) }, options.max_price)),
-            Err(unfit) if options.provider.is_some() => return Ok(Err(NoOffer::Unfit(Box::new(unfit)))),
-            Err(unfit) => {
-                cheapest.get_or_insert(unfit);
-                tried.push(choice.account);
-            }
-        }
+        let signed = self.market.sign_order(terms, audit.as_ref(), self.money.currency()).await?;
+        let audit = audit.as_ref().map(AuditTerms::from);
+        Ok(Attempt { audit, ..attempt.clone() }.signed(signed))
     }
-    Ok(Err(cheapest.map_or(NoOffer::Nobody(Nobody::NoOther), |unfit| NoOffer::Unfit(Box::new(unfit)))))
-}
 
-fn within_price(offer: Offer, limit_wei: Option<U256>) -> Result<Offer, NoOffer> {
-    match limit_wei {
-        Some(limit_wei) if offer.total_wei() > limit_wei => {
-            let price_wei = offer.choice.total_wei;
-            Err(NoOffer::TooDear { price_wei, deposit_wei: offer.total_wei().saturating_sub(price_wei), limit_wei })
-        }
-        _ => Ok(offer),
+    /// Takes back what the market was approved to take, if no order took it.
+    pub(super) async fn revoke(self) -> Result<()> {
+        let Some(token) = self.token() else { return Ok(()) };
+        patiently("take the approval back", async || token.approve(U256::ZERO).await).await
+    }
+
+    fn token(self) -> Option<Token<'a>> {
+        let account = &self.market.account;
+        self.money.currency().contract().map(|contract| Token { account, contract })
     }
 }
 
-const fn wish<'a>(options: &'a Run, prepared: &'a Prepared, tried: &'a [Address]) -> Wish<'a> {
-    let (provider, total_wei_max) = (options.provider, options.max_price);
-    Wish { prepared, demands: &options.demands, provider, total_wei_max, tried }
-}
-
-/// An order that nothing is known to speak against, signed and not sent; and the most that its placing costs in gas, wei.
-pub(super) async fn sign(
-    options: &Run,
-    market: &Market,
-    prepared: &Prepared,
-    offer: &Offer,
-) -> Result<(Attempt, U256)> {
-    let terms = terms(options, prepared, &offer.choice)?;
-    // Said before the estimate of the fee, which would fail for the same reason.
-    market.account.afford(offer.total_wei()).await?;
-    let audit = offer.audit.as_ref();
-    let signed = market.sign_order(terms.clone(), audit).await?;
-    let fee_wei_max = signed.fee_wei_max;
-    let attempt = Attempt::new(&offer.choice, &terms, audit, signed);
-    Ok((Attempt { seed: options.sample_seed, ..attempt }, fee_wei_max))
+/// What checks cost has changed since the price was shown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the deposit for checks is now {}, it was {}", kst(*now_wei), kst(*agreed_wei))]
+pub(super) struct AuditChanged {
+    agreed_wei: U256,
+    now_wei: U256,
 }
 
 pub(super) fn rule(options: &Run) -> SampleRule {
@@ -209,18 +285,20 @@ pub(super) fn rule(options: &Run) -> SampleRule {
 }
 
 /// The price and who checks, before anything is paid.
-pub(super) fn price(options: &Run, prepared: &Prepared, offer: &Offer) -> Vec<String> {
+pub(super) fn price(buyer: Buyer<'_>, offer: &Offer) -> Vec<String> {
+    let Buyer { options, prepared, money, .. } = buyer;
     let Offer { choice, audit } = offer;
     let mut lines = vec![format!(
         "Price: {} ({} units x {}), from provider {}",
-        kst(choice.total_wei),
+        money.show(choice.total_wei),
         prepared.spec.unit_count,
-        kst(U256::from(choice.price_wei_per_unit)),
+        money.show(U256::from(choice.price_wei_per_unit)),
         choice.account
     )];
+    lines.extend(money.fine_print(choice.total_wei));
     lines.extend(choice.lines.iter().cloned());
     match audit {
-        Some(audit) => lines.extend(audit.lines(choice.total_wei)),
+        Some(audit) => lines.extend(audit.lines(money, choice.total_wei)),
         None if options.audit.private => lines.push(
             "Private: the input goes to the provider alone, and nobody but you checks: for everybody else the result is unverified"
                 .to_owned(),
@@ -250,19 +328,22 @@ pub(super) async fn patiently<T>(what: &str, mut ask: impl AsyncFnMut() -> Resul
     }
 }
 
-/// Takes home what the market owes this account. Done already is done as well, also by another process of the same customer.
-pub(super) async fn take_refund(market: &Market) -> Result<()> {
-    take_from_market(market).await?;
+/// Takes home what the contracts owe this account in a currency, and in KST. Done already is done as well, also by another process of the same customer.
+pub(super) async fn take_refund(market: &Market, currency: Currency) -> Result<()> {
+    take_from_market(market, currency).await?;
     take_from_audit(market).await.map(drop)
 }
 
-/// Takes home what the market alone owes this account.
-pub(super) async fn take_from_market(market: &Market) -> Result<()> {
-    patiently("take the refund", async || match market.withdraw().await {
-        Err(_) if market.credit().await?.is_zero() => Ok(()),
-        other => other.map(drop),
-    })
-    .await
+/// Takes home what the market alone owes this account in a currency, and in KST: deposits for checks are in it.
+pub(super) async fn take_from_market(market: &Market, currency: Currency) -> Result<()> {
+    for currency in BTreeSet::from([Currency::KST, currency]) {
+        patiently("take the refund", async || match market.withdraw(currency).await {
+            Err(_) if market.credit(currency).await?.is_zero() => Ok(()),
+            other => other.map(drop),
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Takes home what the audit owes this account: what checks did not cost, and bonds of accusations. How much it was.

@@ -1,8 +1,8 @@
 //! What a customer must not forget about its order: `order.json`, written before the order's transaction is sent.
 //!
 //! # Invariants
-//! The transaction is stored signed, so that a process that starts again can only send the very same one: never a second order. What is
-//! said here to have arrived or to be checked was on the disk before it was said.
+//! The transaction is stored signed, so that a process that starts again can only send the very same one: never a second order. An order in a token is stored
+//! once before, with its price and without a transaction: it is signed only when the market may take the escrow. What is said here to have arrived or to be checked was on the disk before it was said.
 
 use super::{audit::plan::Plan, choose::Choice};
 use crate::compute::{account::Signed, lifecycle::Finding};
@@ -37,6 +37,9 @@ pub(super) struct Identity {
     pub(super) genesis: B256,
     pub(super) customer: Address,
     pub(super) job: B256,
+    /// The ERC-20 that the job is paid in; `None` means KST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Address>,
 }
 
 /// The sample rule, as [`SampleRule`].
@@ -65,11 +68,12 @@ pub(super) struct Attempt {
     /// Where it is reached, with its node id.
     pub(super) endpoint: String,
     pub(super) units: u32,
+    /// In wei, or in the smallest units of the token.
     pub(super) price_wei_per_unit: U256,
     pub(super) lease_seconds: u32,
     pub(super) deliver_seconds: u32,
     pub(super) check_seconds: u32,
-    /// The signed transaction that places the order.
+    /// The signed transaction that places the order; empty while it is not signed, and then hash and nonce say nothing.
     pub(super) transaction: Bytes,
     pub(super) hash: B256,
     pub(super) nonce: u64,
@@ -227,6 +231,18 @@ pub(super) enum Mismatch {
         /// Of this command.
         asked: Address,
     },
+    /// Other money.
+    #[error(
+        "the folder's order is paid in {}, not in {}: give the same --token to go on with it, or choose another --out",
+        paid_in(*stored),
+        paid_in(*asked)
+    )]
+    Token {
+        /// In the folder.
+        stored: Option<Address>,
+        /// Of this command.
+        asked: Option<Address>,
+    },
     /// Another network.
     #[error(
         "the folder's order is on chain {} with genesis {}, the node is on chain {} with genesis {}: check --rpc, or choose another --out",
@@ -238,6 +254,10 @@ pub(super) enum Mismatch {
         /// Of the node.
         asked: (u64, B256),
     },
+}
+
+fn paid_in(token: Option<Address>) -> String {
+    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
 }
 
 impl State {
@@ -281,6 +301,9 @@ impl State {
         if stored.job != asked.job {
             return Err(Mismatch::Job { stored: stored.job, asked: asked.job });
         }
+        if stored.token != asked.token {
+            return Err(Mismatch::Token { stored: stored.token, asked: asked.token });
+        }
         Ok(())
     }
 
@@ -291,8 +314,8 @@ impl State {
 }
 
 impl Attempt {
-    /// An order that is signed and not sent yet.
-    pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, audit: Option<&Plan>, signed: Signed) -> Self {
+    /// An order that is neither signed nor sent yet.
+    pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, audit: Option<&Plan>) -> Self {
         Self {
             audit: audit.map(AuditTerms::from),
             since_block: 0,
@@ -303,15 +326,25 @@ impl Attempt {
             lease_seconds: terms.leaseSeconds,
             deliver_seconds: terms.deliverSeconds,
             check_seconds: terms.checkSeconds,
-            transaction: signed.raw,
-            hash: signed.hash,
-            nonce: signed.nonce,
+            transaction: Bytes::new(),
+            hash: B256::ZERO,
+            nonce: 0,
             order: None,
             received: None,
             seed: None,
             checked: None,
             why: None,
         }
+    }
+
+    /// The same with its transaction.
+    pub(super) fn signed(self, signed: Signed) -> Self {
+        Self { transaction: signed.raw, hash: signed.hash, nonce: signed.nonce, ..self }
+    }
+
+    /// Whether only one transaction can place it.
+    pub(super) fn is_signed(&self) -> bool {
+        !self.transaction.is_empty()
     }
 
     /// The provider as [`super::choose`] gave it.
@@ -330,9 +363,9 @@ impl Attempt {
         self.price_wei_per_unit.saturating_mul(U256::from(self.units))
     }
 
-    /// What the market holds: the escrow, and the deposit for checks.
-    pub(super) fn held_wei(&self) -> U256 {
-        self.escrow_wei().saturating_add(self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei))
+    /// Paid for checks beforehand, wei.
+    pub(super) fn deposit_wei(&self) -> U256 {
+        self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei)
     }
 }
 
@@ -347,6 +380,7 @@ pub(super) mod tests {
             genesis: B256::repeat_byte(1),
             customer: Address::repeat_byte(2),
             job: B256::repeat_byte(3),
+            token: None,
         };
         let attempt = Attempt {
             provider: Address::repeat_byte(4),
@@ -395,7 +429,13 @@ pub(super) mod tests {
             Some(AuditTerms { named: vec![provider], rate_ppm: 30_000, checkers: 2, bond_wei, deposit_wei });
         state.attempt.since_block = 77;
         check(&state);
-        assert_eq!(state.attempt.held_wei(), U256::from(u128::MAX) * U256::from(4));
+        assert_eq!(state.attempt.deposit_wei(), U256::from(u128::MAX));
+        // Of an order in a token, before it is approved.
+        state.identity.token = Some(Address::repeat_byte(7));
+        assert!(state.attempt.is_signed());
+        state.attempt.transaction = Bytes::new();
+        assert!(!state.attempt.is_signed());
+        check(&state);
         assert_eq!(objection.reason(), Reason::Malformed);
     }
 
@@ -423,5 +463,7 @@ pub(super) mod tests {
         says(Identity { customer: Address::repeat_byte(9), ..same }, &["--dev-account"]);
         says(Identity { chain_id: 8, ..same }, &["chain 7", "chain 8", "--rpc"]);
         says(Identity { genesis: B256::repeat_byte(9), ..same }, &["--rpc"]);
+        let token = Address::repeat_byte(7);
+        says(Identity { token: Some(token), ..same }, &["paid in KST", &token.to_string(), "--token"]);
     }
 }

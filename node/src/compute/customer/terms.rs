@@ -2,8 +2,8 @@
 //!
 //! Spec: specs/0004-market.md §5.
 
-use super::{choose::Choice, plan::Prepared};
-use crate::{cli::Run, compute::amount::kst};
+use super::{choose::Choice, setup::Buyer};
+use crate::compute::money::Money;
 use alloy_primitives::U256;
 use keystead_contracts::{
     bindings::market::IMarket,
@@ -23,14 +23,14 @@ pub(super) enum OutOfBounds {
         got: u32,
     },
     /// Too dear.
-    #[error(
-        "the market takes prices of 1 wei to {} a unit, the provider asks {}: choose another provider",
-        kst(PRICE_WEI_PER_UNIT_MAX),
-        kst(*got_wei)
-    )]
+    #[error("the market takes prices of {least} to {most} a unit, the provider asks {got}: choose another provider")]
     Price {
+        /// Lowest.
+        least: String,
+        /// Highest.
+        most: String,
         /// Price of a unit.
-        got_wei: U256,
+        got: String,
     },
     /// Too long or none.
     #[error("the market takes 1 to {} seconds for {option}: got {got_seconds}", max.as_secs())]
@@ -45,7 +45,8 @@ pub(super) enum OutOfBounds {
 }
 
 /// The terms of an order from one provider.
-pub(super) fn terms(options: &Run, prepared: &Prepared, choice: &Choice) -> Result<IMarket::Terms, OutOfBounds> {
+pub(super) fn terms(buyer: Buyer<'_>, choice: &Choice) -> Result<IMarket::Terms, OutOfBounds> {
+    let Buyer { options, prepared, money, .. } = buyer;
     let terms = IMarket::Terms {
         provider: choice.account,
         jobHash: prepared.spec.hash(),
@@ -55,17 +56,17 @@ pub(super) fn terms(options: &Run, prepared: &Prepared, choice: &Choice) -> Resu
         deliverSeconds: options.deliver_seconds,
         checkSeconds: options.check_seconds,
     };
-    within_bounds(&terms)?;
+    within_bounds(&terms, money)?;
     Ok(terms)
 }
 
-fn within_bounds(terms: &IMarket::Terms) -> Result<(), OutOfBounds> {
+fn within_bounds(terms: &IMarket::Terms, money: &Money) -> Result<(), OutOfBounds> {
     if terms.units == 0 || terms.units > UNITS_MAX {
         return Err(OutOfBounds::Units { got: terms.units });
     }
-    let got_wei = U256::from(terms.priceWeiPerUnit);
-    if got_wei.is_zero() || got_wei > PRICE_WEI_PER_UNIT_MAX {
-        return Err(OutOfBounds::Price { got_wei });
+    let (least, most, got) = (U256::from(1), PRICE_WEI_PER_UNIT_MAX, U256::from(terms.priceWeiPerUnit));
+    if got < least || got > most {
+        return Err(OutOfBounds::Price { least: money.show(least), most: money.show(most), got: money.show(got) });
     }
     let durations = [
         ("--lease-seconds", terms.leaseSeconds, LEASE_MAX),
@@ -109,10 +110,11 @@ mod tests {
             checkSeconds: 259_200,
             ..lowest()
         };
-        within_bounds(&lowest()).unwrap();
-        within_bounds(&highest).unwrap();
+        let kst = Money::kst();
+        within_bounds(&lowest(), &kst).unwrap();
+        within_bounds(&highest, &kst).unwrap();
         let refused = |terms, words: &str| {
-            let said = within_bounds(&terms).unwrap_err().to_string();
+            let said = within_bounds(&terms, &kst).unwrap_err().to_string();
             assert!(said.contains(words), "{said}");
         };
         refused(IMarket::Terms { units: 0, ..lowest() }, "units");

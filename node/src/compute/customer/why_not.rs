@@ -8,10 +8,11 @@ use crate::{
         market::Market,
         matching::{
             explain::Explanation,
-            gather::{Patience, gather, part},
+            gather::{Patience, Sight, gather, part},
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
+        money::Money,
         recipe::open,
     },
 };
@@ -38,15 +39,17 @@ pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
     let market = Market::to_read(&options.rpc).await?;
     let demands = &options.demands;
     let patience = Patience::QUESTION.or(demands.patience_ms);
-    let mut gathered = gather(&market, demands.records.as_deref(), patience, options.provider).await?;
+    let money = Money::read(&market.account, options.token).await?;
+    let sight = Sight { only: options.provider, currency: money.currency() };
+    let mut gathered = gather(&market, demands.records.as_deref(), patience, sight).await?;
     if let Some(provider) = options.provider {
         ensure!(!gathered.known.providers.is_empty(), "{provider} is not registered as a provider");
     }
-    let asked = Asked { spec: &spec, input_bytes, demands, total_wei_max: options.max_price, tried: &[] };
-    let need = asked.need(OWN_CHECK);
+    let (currency, total_wei_max) = (money.currency(), options.max_price);
+    let need = Asked { spec: &spec, input_bytes, demands, currency, total_wei_max, tried: &[] }.need(OWN_CHECK);
     let silence = if demands.unanswered { Silence::IsTaken } else { Silence::LeavesOut };
     let plan = live::plan(&mut gathered, &market, &need, patience, silence).await?;
-    let explanation = Explanation::of(&gathered.known, &need, &plan)?;
+    let explanation = Explanation::of(&gathered.known, &need, &plan)?.written_in(&money);
     let text = if options.json {
         serde_json::to_string_pretty(&explanation.json()).wrap_err("cannot write the answer")?
     } else {

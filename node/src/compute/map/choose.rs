@@ -11,7 +11,7 @@ use crate::{
         market::{Market, Offer},
         matching::{
             explain::Explanation,
-            gather::{Patience, gather},
+            gather::{Patience, Sight, gather},
             live::{self, Silence},
             need::{Asked, OWN_CHECK},
         },
@@ -19,6 +19,7 @@ use crate::{
 };
 use alloy_primitives::Address;
 use eyre::Result;
+use keystead_market::Currency;
 use std::sync::Arc;
 
 /// Nobody is there.
@@ -61,7 +62,7 @@ impl Chooser {
 
     async fn planned(&self, count: usize, tried: &[Address]) -> Result<Found> {
         let patience = Patience::ORDER.or(self.demands.patience_ms);
-        let mut gathered = gather(&self.market, self.demands.records.as_deref(), patience, None).await?;
+        let mut gathered = gather(&self.market, self.demands.records.as_deref(), patience, Sight::default()).await?;
         if gathered.known.providers.is_empty() {
             gathered.socket.close().await;
             return Ok(Found { offers: Vec::new(), nobody: NONE.to_owned() });
@@ -70,6 +71,8 @@ impl Chooser {
             spec: &self.prepared.spec,
             input_bytes: self.prepared.input_bytes(),
             demands: &self.demands,
+            // Channels are in KST.
+            currency: Currency::KST,
             // What may be promised is a limit of the whole map, which is kept while it runs.
             total_wei_max: None,
             tried,

@@ -1,6 +1,7 @@
 //! Who would take a job and who would not, in words and as JSON: a code for every reason, and the cheapest change that brings an offer in.
 
 use super::{absent::Absent, known::Known};
+use crate::compute::money::{Money, unit_of};
 use alloy_primitives::{Address, B256};
 use keystead_market::{
     Change, Currency, Filter, Match, Need, Plan, Relaxation, Unit, WhyNot,
@@ -29,6 +30,8 @@ pub(crate) struct LeftOut {
 #[derive(Clone, Debug)]
 pub(crate) struct Explanation {
     need: Need,
+    /// Of the need's currency.
+    unit: Unit,
     providers: usize,
     left_out: BTreeMap<&'static str, LeftOut>,
     why: WhyNot,
@@ -53,7 +56,18 @@ impl Explanation {
         let hash = |fit: &Match| known.providers.get(&fit.key.provider).map(|one| one.entry.capability_hash);
         let best = plan.best.iter().take(BEST_MAX).map(|fit| (fit.clone(), hash(fit).unwrap_or_default())).collect();
         let why = known.why_not(need)?;
-        Ok(Self { need: need.clone(), providers: known.providers.len(), left_out, why, best })
+        let unit = unit_of(need.currency);
+        Ok(Self { need: need.clone(), unit, providers: known.providers.len(), left_out, why, best })
+    }
+
+    /// The same, with amounts written as this money is.
+    pub(crate) fn written_in(self, money: &Money) -> Self {
+        Self { unit: money.unit().clone(), ..self }
+    }
+
+    /// How amounts of a currency are written here.
+    fn unit(&self, currency: Currency) -> Unit {
+        if currency == self.need.currency { self.unit.clone() } else { unit_of(currency) }
     }
 
     /// Offers that fit.
@@ -105,16 +119,16 @@ impl Explanation {
     }
 
     fn advice(&self, relaxation: &Relaxation) -> String {
-        let unit = unit_of(self.need.currency);
-        let changes: Vec<String> = relaxation.changes.iter().map(|change| change.words(&self.need, &unit)).collect();
+        let changes = relaxation.changes.iter().map(|change| change.words(&self.need, &self.unit));
+        let changes: Vec<String> = changes.collect();
         let options: Vec<String> = relaxation.changes.iter().filter_map(|change| option(change, relaxation)).collect();
         let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
-        let price = unit_of(relaxation.key.currency).show(relaxation.price);
+        let price = self.unit(relaxation.key.currency).show(relaxation.price);
         format!("{}{options}: then {} takes it for {price}", changes.join(" and "), relaxation.key.provider)
     }
 
     fn fit(&self, fit: &Match) -> String {
-        let price = unit_of(self.need.currency).show(fit.price);
+        let price = self.unit(fit.key.currency).show(fit.price);
         let seconds = fit.finish_us.div_ceil(US);
         let done = if fit.finish_us >= TIME_US_MAX { "at some time".to_owned() } else { format!("within {seconds} s") };
         format!(
@@ -143,6 +157,7 @@ impl Explanation {
             "best": best,
             "workMopPerUnit": self.need.work_mop,
             "units": self.need.units,
+            "token": self.need.currency.contract(),
         })
     }
 
@@ -162,13 +177,6 @@ impl LeftOut {
     }
 }
 
-/// How amounts of a currency are written. A token's own decimals are its business: its smallest units are shown.
-pub(crate) fn unit_of(currency: Currency) -> Unit {
-    currency
-        .contract()
-        .map_or_else(Unit::kst, |contract| Unit { symbol: format!("smallest units of {contract}"), decimals: 0 })
-}
-
 /// The option of the command line that makes a change.
 fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
     Some(match change {
@@ -181,6 +189,10 @@ fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
         Change::Country(None) => "no --country".to_owned(),
         Change::Admit { .. } => "fewer --not-operator, --not-provider".to_owned(),
         Change::PriceCap(_) => format!("--max-price {}", relaxation.price),
+        Change::Currency(currency) => match currency.contract() {
+            Some(token) => format!("--token {token}"),
+            None => "no --token".to_owned(),
+        },
         Change::Deadline(us) if *us < TIME_US_MAX => format!("--deadline {}", us.div_ceil(US)),
         Change::Deadline(_) => "no --deadline".to_owned(),
         Change::Proved(_) => "lower --proved-speed, --proved-memory".to_owned(),
@@ -245,6 +257,18 @@ mod tests {
         gpu.kinds = Set::of(&[Kind::Discrete]);
         let words = explained(&known, &gpu).words();
         assert!(words.contains("hardware: 4 fall") && words.contains("(--hardware cpu)"), "{words}");
+    }
+
+    #[test]
+    fn who_does_not_list_a_token_takes_the_job_in_kst() {
+        let currency = Currency::token(Address::repeat_byte(0x70));
+        let believed = Believed { currency, ..Believed::default() };
+        let known = Known::new(vec![sighted(1, 9, |_| ())], &believed);
+        let answer = explained(&known, &Need { currency, ..need() });
+        let words = answer.words();
+        assert!(words.contains("currency: ") && words.contains("pay in KST (no --token): then 0x0101"), "{words}");
+        assert!(words.contains("0.000000000000000009 KST"), "{words}");
+        assert_eq!(answer.json()["token"], json!(Address::repeat_byte(0x70)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::compute::market::{Market, Offer as Entry};
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{Address, Config, Endpoint, Inquiry, Limits, SecretKey};
-use keystead_market::Record;
+use keystead_market::{Currency, Record};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -83,7 +83,16 @@ pub(crate) struct Gathered {
     pub(crate) socket: Endpoint,
 }
 
-/// Reads the register and gets every record that can be had. With `only`, that provider's.
+/// Whose offers are looked at, and what they are paid in.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sight {
+    /// This provider's alone.
+    pub(crate) only: Option<Account>,
+    /// Planned over, even if no record names it.
+    pub(crate) currency: Currency,
+}
+
+/// Reads the register and gets every record that can be had.
 ///
 /// # Errors
 /// The node's; those of providers are what is known of them.
@@ -91,10 +100,10 @@ pub(crate) async fn gather(
     market: &Market,
     records: Option<&Path>,
     patience: Patience,
-    only: Option<Account>,
+    sight: Sight,
 ) -> Result<Gathered> {
     let entries = market.offers().await?;
-    let wanted = |entry: &Entry| only.is_none_or(|account| account == entry.account);
+    let wanted = |entry: &Entry| sight.only.is_none_or(|account| account == entry.account);
     let mut sighted: Vec<Sighted> = entries.into_iter().filter(wanted).map(Sighted::new).collect();
     let shelf = Shelf::open(records);
     for provider in &mut sighted {
@@ -108,7 +117,7 @@ pub(crate) async fn gather(
     let socket = socket(&sighted).await?;
     fetch(&socket, &mut sighted, &shelf, patience).await;
     shelf.tidy(&sighted.iter().map(|provider| provider.entry.capability_hash).collect());
-    let believed = believed(market, &sighted).await?;
+    let believed = Believed { currency: sight.currency, ..believed(market, &sighted).await? };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })
 }
 
@@ -181,5 +190,5 @@ async fn believed(market: &Market, sighted: &[Sighted]) -> Result<Believed> {
         }
     }
     let now_s = market.account.head().await?.1;
-    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s })
+    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, ..Believed::default() })
 }

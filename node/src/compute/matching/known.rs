@@ -73,6 +73,8 @@ pub(crate) struct Believed {
     pub(crate) checkers: BTreeSet<Address>,
     /// Unix seconds of the newest block.
     pub(crate) now_s: u64,
+    /// What is about to be paid in: the table lists it even if no record does.
+    pub(crate) currency: Currency,
 }
 
 /// All providers, and the planner's table of those that have offers.
@@ -86,7 +88,7 @@ pub(crate) struct Known {
 impl Known {
     /// Puts every offer of every record in a table. A record that the table cannot hold is a wrong one.
     pub(crate) fn new(mut sighted: Vec<Sighted>, believed: &Believed) -> Self {
-        let mut currencies = BTreeSet::new();
+        let mut currencies = BTreeSet::from([believed.currency]);
         let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
         for price in records.flat_map(|record| &record.claimed.prices) {
             if currencies.len() < CURRENCIES_MAX {
@@ -337,6 +339,28 @@ pub(crate) mod tests {
         let below = known.unheard_below(U256::from(10));
         assert_eq!(below.iter().map(|(one, _)| one.entry.account).collect::<Vec<_>>(), [account(2), account(1)]);
         assert!(known.unheard_below(U256::from(3)).is_empty());
+    }
+
+    #[test]
+    fn only_who_lists_a_token_is_planned_for_it_at_its_price_in_it() {
+        let token = Currency::token(Address::repeat_byte(0x70));
+        let lists = |draft: &mut Draft| {
+            let price = |price: &Price| Price { currency: token, per_unit_min: U256::from(5), ..price.clone() };
+            let more: Vec<Price> = draft.claimed.prices.iter().map(price).collect();
+            draft.claimed.prices.extend(more);
+        };
+        let believed = Believed { currency: token, ..Believed::default() };
+        let known = Known::new(vec![sighted(1, 1, |_| ()), sighted(2, 9, lists)], &believed);
+        let plan = known.plan(&Need { currency: token, ..need() }, 8).unwrap();
+        assert_eq!((plan.matched, plan.best[0].key.provider), (1, Address::repeat_byte(2)));
+        assert_eq!((plan.best[0].key.currency, plan.best[0].price_per_unit), (token, U256::from(5)));
+        assert_eq!(known.plan(&need(), 8).unwrap().matched, 2);
+        // Nobody lists it: that is an answer, and no fault.
+        let known = Known::new(vec![sighted(1, 1, |_| ())], &believed);
+        let need = Need { currency: token, ..need() };
+        assert_eq!(known.plan(&need, 8).unwrap().matched, 0);
+        let fallen = known.why_not(&need).unwrap().fallen;
+        assert!(fallen.iter().any(|fallen| fallen.filter == keystead_market::Filter::Currency && fallen.only > 0));
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! `keystead offers`: every provider, with what it claims apart from what others proved.
 
 use super::{
-    explain::unit_of,
-    gather::{Gathered, Patience, gather, part},
+    gather::{Gathered, Patience, Sight, gather, part},
     known::Sighted,
     live::{self, Silence},
 };
 use crate::{
     cli::Offers,
-    compute::{amount::kst, market::Market},
+    compute::{
+        amount::kst,
+        market::Market,
+        money::{Money, unit_of},
+    },
 };
 use alloy_primitives::U256;
 use eyre::{Context as _, Result};
@@ -25,7 +28,12 @@ const ASKED_MAX: usize = 64;
 /// Prints the list.
 pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
     let market = Market::to_read(&options.rpc).await?;
-    let Gathered { mut known, socket } = gather(&market, options.records.as_deref(), Patience::QUESTION, None).await?;
+    let Gathered { mut known, socket } =
+        gather(&market, options.records.as_deref(), Patience::QUESTION, Sight::default()).await?;
+    let money = Money::read(&market.account, options.token).await?;
+    if options.token.is_some() {
+        known.providers.retain(|_, provider| takes(provider, &money));
+    }
     let with_record = known.providers.values().filter(|one| one.record.is_ok() && one.entry.offering);
     let asked: Vec<_> = with_record.map(|one| one.entry.account).take(ASKED_MAX).collect();
     // Whoever is silent stays in the list, without an answer.
@@ -34,7 +42,7 @@ pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
         let all: Vec<Value> = known.providers.values().map(to_json).collect();
         say(&serde_json::to_string_pretty(&all).wrap_err("cannot write the list")?);
     } else {
-        known.providers.values().for_each(|provider| say(words(provider).trim_end()));
+        known.providers.values().for_each(|provider| say(words(provider, &money).trim_end()));
         say(&format!(
             "{} providers. Claimed: what the provider says of itself. Proved: what checkers with a seat measured.",
             known.providers.len()
@@ -42,6 +50,12 @@ pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
     }
     part(&socket).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether its record names a price in this money.
+fn takes(provider: &Sighted, money: &Money) -> bool {
+    let prices = provider.record.iter().flat_map(|record| &record.claimed.prices);
+    prices.into_iter().any(|price| price.currency == money.currency())
 }
 
 fn to_json(provider: &Sighted) -> Value {
@@ -75,8 +89,9 @@ fn to_json(provider: &Sighted) -> Value {
     })
 }
 
-/// One provider for a person. A device is a line, with what is claimed before what is proved.
-fn words(provider: &Sighted) -> String {
+/// One provider for a person. A device is a line, with what is claimed before what is proved. Amounts of other tokens than `money` are in smallest units:
+/// strangers list them, and nobody asked for their names.
+fn words(provider: &Sighted, money: &Money) -> String {
     let Sighted { entry, record, answer, .. } = provider;
     let price = kst(U256::from(entry.price_wei_per_unit));
     let mut text = format!("{}  {price} a unit", entry.account);
@@ -106,7 +121,7 @@ fn words(provider: &Sighted) -> String {
         );
     }
     for price in &record.claimed.prices {
-        let unit = unit_of(price.currency);
+        let unit = if price.currency == money.currency() { money.unit().clone() } else { unit_of(price.currency) };
         let (least, per_mop) = (unit.show(price.per_unit_min), unit.show(U256::from(price.per_mop)));
         let _ =
             writeln!(text, "    price    {}: {least} a unit at least, {per_mop} a million operations", price.kernel);
@@ -186,12 +201,16 @@ mod tests {
                 signature: FixedBytes::ZERO,
             }];
         };
-        let believed =
-            Believed { chain_id: 1, checkers: [Address::repeat_byte(0x77)].into_iter().collect(), now_s: 1_000 };
+        let believed = Believed {
+            chain_id: 1,
+            checkers: [Address::repeat_byte(0x77)].into_iter().collect(),
+            now_s: 1_000,
+            ..Believed::default()
+        };
         let known = Known::new(vec![sighted(1, 5, forged)], &believed);
         let provider = &known.providers[&Address::repeat_byte(1)];
         assert!(provider.proved.is_empty());
-        let text = words(provider);
+        let text = words(provider, &Money::kst());
         assert!(
             text.contains("device 1  claimed: llvmpipe (cpu), 4096 MiB, integer 100 Mop/s  proved: nothing"),
             "{text}"
@@ -204,7 +223,10 @@ mod tests {
         let mut known = Known::new(vec![sighted(1, 5, |_| ())], &Believed::default());
         known.leave_out(Address::repeat_byte(1), Absent::WrongRecord("another hash".to_owned()));
         let provider = &known.providers[&Address::repeat_byte(1)];
-        assert!(words(provider).contains("[record-wrong] gives another record than it registered: another hash"));
+        assert!(
+            words(provider, &Money::kst())
+                .contains("[record-wrong] gives another record than it registered: another hash")
+        );
         assert_eq!(to_json(provider)["leftOut"]["code"], "record-wrong");
     }
 }

@@ -4,7 +4,7 @@ use crate::cli::{Demands, Hardware};
 use alloy_primitives::{Address, U256};
 use keystead_job::{JobSpec, Runtime};
 use keystead_market::{
-    Need,
+    Currency, Need,
     band::{Band, Bands},
     need::{Checks, MOVED_BYTES_MAX, Probation, StakeRule, TIME_US_MAX, Weights, kernel_of, work_mop},
     record::sets::{Kind, Layer, Set},
@@ -24,14 +24,16 @@ pub(crate) struct Asked<'a> {
     /// Bytes that go to the provider.
     pub(crate) input_bytes: u64,
     pub(crate) demands: &'a Demands,
-    /// Most to pay for all of it, wei.
+    /// What it is paid in.
+    pub(crate) currency: Currency,
+    /// Most to pay for all of it, wei, or smallest units of the token.
     pub(crate) total_wei_max: Option<U256>,
     /// Providers that had their chance.
     pub(crate) tried: &'a [Address],
 }
 
 impl Asked<'_> {
-    /// The need, paid in KST, with these checks.
+    /// The need, with these checks.
     pub(crate) fn need(&self, checks: Checks) -> Need {
         let Self { spec, demands, .. } = self;
         let need = Need::of(spec, kernel_of(spec), work_mop(spec));
@@ -39,6 +41,7 @@ impl Asked<'_> {
         Need {
             kinds: kinds(spec.runtime, &demands.hardware),
             isolation: layers,
+            currency: self.currency,
             countries: demands.country.iter().copied().collect(),
             operators_excluded: demands.not_operator.iter().cloned().collect(),
             providers_excluded: demands.not_provider.iter().chain(self.tried).copied().collect(),
@@ -51,10 +54,16 @@ impl Asked<'_> {
             },
             stake: StakeRule { min_wei: 0, probation: Probation::Allowed },
             input_bytes: self.input_bytes.min(MOVED_BYTES_MAX),
-            weights: Weights { time_per_s: demands.value_of_time, carbon_per_g: demands.value_of_carbon },
+            weights: Weights { time_per_s: self.value_of_time(), carbon_per_g: demands.value_of_carbon },
             checks,
             ..need
         }
+    }
+
+    /// What a token is worth nobody knows but its holder: without a word of theirs, only the price counts.
+    fn value_of_time(&self) -> u128 {
+        let usual = if self.currency == Currency::KST { Weights::START.time_per_s } else { 0 };
+        self.demands.value_of_time.unwrap_or(usual)
     }
 }
 
@@ -130,7 +139,15 @@ pub(crate) mod tests {
     fn needed(runtime: Runtime, more: &[&str], total: Option<u64>) -> Need {
         let (spec, demands) = (spec(runtime), demands(more));
         let total_wei_max = total.map(U256::from);
-        Asked { spec: &spec, input_bytes: 7, demands: &demands, total_wei_max, tried: &[] }.need(OWN_CHECK)
+        let asked = Asked {
+            currency: Currency::KST,
+            spec: &spec,
+            input_bytes: 7,
+            demands: &demands,
+            total_wei_max,
+            tried: &[],
+        };
+        asked.need(OWN_CHECK)
     }
 
     #[test]
@@ -176,6 +193,22 @@ pub(crate) mod tests {
         ] {
             assert!(Cli::try_parse_from(["keystead", "why-not", "align"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn in_a_token_waiting_is_worth_nothing_unless_it_is_said() {
+        let spec = spec(Runtime::Wasm1);
+        let currency = Currency::token(Address::repeat_byte(7));
+        let time = |more: &[&str], currency| {
+            let demands = demands(more);
+            let asked =
+                Asked { currency, spec: &spec, input_bytes: 0, demands: &demands, total_wei_max: None, tried: &[] };
+            let need = asked.need(OWN_CHECK);
+            assert_eq!(need.currency, currency);
+            need.weights.time_per_s
+        };
+        assert_eq!((time(&[], Currency::KST), time(&[], currency)), (Weights::START.time_per_s, 0));
+        assert_eq!(time(&["--value-of-time", "9"], currency), 9);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use keystead_market::{
 };
 use keystead_owner::probe::{Machine, graphics::Card};
 use keystead_runner::{DeviceKind, Layer as Obtained, SelfTest, Work};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Units at once: one job has the machine, and its units run one after the other.
 pub(super) const LANES: u16 = 1;
@@ -152,18 +152,21 @@ fn is_card(card: &Card, vendor: u32, device: u32) -> bool {
     card.ids.value().is_some_and(|ids| ids.eq_ignore_ascii_case(&format!("{vendor:#06x}:{device:#06x}")))
 }
 
-/// A price in KST for every kind of work that some device has a speed for. No token is listed: this program takes orders in KST only (specs/0004 §4, 9).
+/// A price for every kind of work that some device has a speed for, in KST and in each token that the owner lists (specs/0004 §4, 9).
 fn prices(options: &Provide, processor: &Processor, adapters: &[Adapter]) -> Vec<Price> {
     let all = adapters.iter().flat_map(|adapter| &adapter.device().speeds).chain(&processor.speeds);
     let kernels: BTreeSet<Kernel> = all.map(|speed| speed.kernel).collect();
-    let of = |kernel| Price {
-        tier: Tier::Standard,
-        currency: Currency::KST,
-        kernel,
-        per_mop: options.claims.price_per_mop,
-        per_unit_min: U256::from(options.price),
-    };
-    kernels.into_iter().map(of).collect()
+    let native = (Currency::KST, (options.claims.price_per_mop, U256::from(options.price)));
+    let tokens = options.claims.token_price.iter();
+    let tokens = tokens.map(|price| (Currency::token(price.token), (price.per_mop, price.per_unit)));
+    // In the order of a record.
+    let currencies: BTreeMap<Currency, (u64, U256)> = tokens.chain([native]).collect();
+    let mut prices = Vec::new();
+    for (currency, (per_mop, per_unit_min)) in currencies {
+        let of = |kernel: &Kernel| Price { tier: Tier::Standard, currency, kernel: *kernel, per_mop, per_unit_min };
+        prices.extend(kernels.iter().map(of));
+    }
+    prices
 }
 
 /// Layers that the workers of every runtime have.

@@ -140,6 +140,47 @@ fn a_machine_with_one_runtime_states_speeds_and_prices_of_that_one() {
 }
 
 #[test]
+fn a_token_is_listed_beside_kst_for_every_kind_of_work_and_three_fill_a_record() {
+    let token = |byte: u8| format!("{}={byte}", Address::repeat_byte(byte));
+    let words = [3, 1, 2].map(|byte| format!("--token-price={}", token(byte)));
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let record = record(of(vec![wgsl("Example RTX", DeviceKind::Discrete, 0x10de), wasm()], &words)).unwrap();
+    let of = |currency: Currency| {
+        let listed = record.claimed.prices.iter().filter(|price| price.currency == currency);
+        listed.map(|price| (price.kernel, price.per_unit_min, price.per_mop)).collect::<Vec<_>>()
+    };
+    for byte in 1..=3 {
+        let expected = Kernel::ALL.iter().map(|kernel| (*kernel, U256::from(byte), 0)).collect::<Vec<_>>();
+        assert_eq!(of(Currency::token(Address::repeat_byte(byte))), expected);
+    }
+    assert_eq!(of(Currency::KST).len(), 4);
+    assert!(of(Currency::token(Address::repeat_byte(4))).is_empty());
+    let one = of_wasm(&["--token-price", &format!("{},9", token(7))]);
+    let prices: Vec<(Currency, u64)> = one.prices.iter().map(|price| (price.currency, price.per_mop)).collect();
+    assert_eq!(prices, [(Currency::KST, 0), (Currency::token(Address::repeat_byte(7)), 9)]);
+}
+
+#[test]
+fn a_unit_costs_the_higher_of_its_price_and_its_work_in_each_currency_and_nothing_is_sold_in_others() {
+    let token = Address::repeat_byte(7);
+    let record = |prices: &str| {
+        record(of_wasm(&["--price-per-mop", "2", "--token-price", &format!("{token}={prices}")])).unwrap()
+    };
+    // A million operations.
+    let spec = super::super::record::tests::spec(1);
+    let price = |record: &Record, currency| super::super::offering::price_of(record, 5_000, &spec, currency);
+    let (dear, cheap) = (record("9"), record("9,10"));
+    assert_eq!(price(&dear, Currency::token(token)), Some(U256::from(9)));
+    assert_eq!(price(&cheap, Currency::token(token)), Some(U256::from(10)));
+    assert_eq!(price(&dear, Currency::KST), Some(U256::from(5_000)));
+    assert_eq!(price(&dear, Currency::token(Address::repeat_byte(8))), None);
+}
+
+fn of_wasm(more: &[&str]) -> Claimed {
+    of(vec![wasm()], more)
+}
+
+#[test]
 fn places_that_a_record_cannot_hold_are_refused() {
     for wrong in [&["--country", "de"][..], &["--zone", "A B"], &["--operator", "ü"]] {
         assert!(record(of(vec![wasm()], wrong)).is_err(), "{wrong:?}");

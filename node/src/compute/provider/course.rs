@@ -2,11 +2,11 @@
 
 use super::{
     book::Book,
+    payout,
     record::{Cause, Failed, Record},
     window::Attendance,
 };
 use crate::compute::{
-    amount::kst,
     lifecycle::{Held, ProviderStep, provider_step, waits_for_window},
     market::Order,
 };
@@ -14,6 +14,7 @@ use alloy_primitives::{Address, B256, U256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::Hash;
 use keystead_job::{JobSpec, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
+use keystead_market::Currency;
 use keystead_runner::{Failure, Fault, Job, Session, Stop};
 use std::{
     sync::{
@@ -245,6 +246,13 @@ impl Course {
         Ok(true)
     }
 
+    /// Whether the order pays in what is not listed, or too little: since its customer came, the owner may have listed other prices. Then it is declined.
+    fn is_underpaid(&self, book: &Book, order: &Order) -> bool {
+        let Some(reason) = book.offering.refusal(&self.spec, order) else { return false };
+        self.fail(book, Failed { cause: Cause::Terms, unit: None, reason });
+        true
+    }
+
     async fn step(&self, book: &Book) -> Result<(ProviderStep, Order)> {
         let order = book.market.order(self.order).await?;
         let (_, now) = book.market.account.head().await?;
@@ -262,10 +270,11 @@ impl Course {
                 // The bell only shortens the wait.
                 let _ = tokio::time::timeout(POLL, self.bell.notified()).await;
             }
-            ProviderStep::Lease if self.cannot_bond(book, order).await? => {}
+            ProviderStep::Lease if self.is_underpaid(book, order) || self.cannot_bond(book, order).await? => {}
             ProviderStep::Lease => {
                 book.market.lease(id).await?;
-                tracing::info!(order = %id, units = order.units, escrow = kst(order.escrow_wei), "order leased");
+                let escrow = book.offering.money(order.currency).show(order.escrow_wei);
+                tracing::info!(order = %id, units = order.units, escrow, "order leased");
             }
             ProviderStep::Run => self.run(book, order).await?,
             ProviderStep::Commit => {
@@ -301,9 +310,13 @@ impl Course {
 
     async fn conclude(&self, book: &Book, order: &Order) -> Result<()> {
         if order.status().is_paid() {
-            let paid = book.market.withdraw().await?;
-            book.save_from_earnings(paid).await;
-            tracing::info!(order = %order.id, paid = kst(order.escrow_wei), withdrawn = kst(paid), "order paid");
+            let (money, withdrawn) = (book.offering.money(order.currency), payout::take(book, order).await?);
+            // The bond is one in KST.
+            if order.currency == Currency::KST {
+                book.save_from_earnings(withdrawn).await;
+            }
+            let (paid, withdrawn) = (money.show(order.escrow_wei), money.show(withdrawn));
+            tracing::info!(order = %order.id, paid, withdrawn, "order paid");
         } else {
             tracing::info!(order = %order.id, status = ?order.status(), "order closed without payment");
             let reason = format!("the order is {:?}", order.status()).to_lowercase();

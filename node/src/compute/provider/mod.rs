@@ -20,6 +20,7 @@ mod desk;
 mod fault;
 mod offering;
 mod owner;
+mod payout;
 mod proving;
 mod record;
 mod room;

@@ -12,7 +12,11 @@ use super::{
     claims::{same_devices, settled},
     self_test::say,
 };
-use crate::compute::{amount::kst, files, market::Market};
+use crate::compute::{
+    files,
+    market::{Market, Order},
+    money::Money,
+};
 use alloy_primitives::{B256, Bytes, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::NodeId;
@@ -45,6 +49,8 @@ pub(super) struct Offering {
     pub(super) market: Market,
     reached: Reached,
     price_wei_per_unit: u128,
+    /// The tokens that it is paid in besides KST.
+    tokens: Vec<Money>,
     path: PathBuf,
     shown: Mutex<Shown>,
     /// Held while the register is brought up to date.
@@ -66,7 +72,7 @@ impl Offering {
         market: Market,
         folder: &Path,
         reached: Reached,
-        price_wei_per_unit: u128,
+        (price_wei_per_unit, tokens): (u128, Vec<Money>),
         claimed: Claimed,
     ) -> Result<Self> {
         let path = folder.join(RECORD_FILE);
@@ -86,7 +92,7 @@ impl Offering {
         }
         let before = old.filter(|old| *old != record).map(|old| (old.hash(), Bytes::from(old.encode())));
         let shown = Mutex::new(Shown { record, before });
-        Ok(Self { market, reached, price_wei_per_unit, path, shown, turn: tokio::sync::Mutex::default() })
+        Ok(Self { market, reached, price_wei_per_unit, tokens, path, shown, turn: tokio::sync::Mutex::default() })
     }
 
     /// The present record.
@@ -103,14 +109,33 @@ impl Offering {
         shown.before.as_ref().filter(|(before, _)| *before == name).map(|(_, bytes)| bytes.clone())
     }
 
-    /// What a unit of this job costs here, wei. Spec: specs/0010-capability.md §3.4.
-    pub(super) fn price_of(&self, spec: &JobSpec) -> U256 {
-        let shown = self.shown();
-        let kernel = kernel_of(spec);
-        let mut prices = shown.record.claimed.prices.iter().filter(|price| price.currency == Currency::KST);
-        let per_mop = prices.find(|price| price.kernel == kernel).map_or(0, |price| price.per_mop);
-        let work = U256::from(per_mop).saturating_mul(U256::from(work_mop(spec)));
-        work.max(U256::from(self.price_wei_per_unit))
+    /// Why an order is not leased for what it pays, if it is not: in a token that is not listed, or below the price. Asked before every lease.
+    pub(super) fn refusal(&self, spec: &JobSpec, order: &Order) -> Option<String> {
+        let (money, got) = (self.money(order.currency), order.price_wei_per_unit());
+        match price_of(&self.shown().record, self.price_wei_per_unit, spec, order.currency) {
+            Some(listed) if got >= listed => None,
+            Some(listed) => {
+                Some(format!("a unit of this job costs {} here, not {}", money.show(listed), money.show(got)))
+            }
+            None => Some(format!(
+                "this provider lists no price in the token {}: `keystead offers` shows what it takes",
+                order.currency.address()
+            )),
+        }
+    }
+
+    /// How amounts of an order's currency are written. A token that is not listed is not asked for its name.
+    pub(super) fn money(&self, currency: Currency) -> Money {
+        if currency == Currency::KST {
+            return Money::kst();
+        }
+        let listed = self.tokens.iter().find(|money| money.currency() == currency);
+        listed.cloned().unwrap_or_else(|| Money::unnamed(currency))
+    }
+
+    /// The tokens that are listed.
+    pub(super) fn tokens(&self) -> &[Money] {
+        &self.tokens
     }
 
     /// Makes the register say what this process offers, and that it takes orders; costs nothing if it says so already.
@@ -120,8 +145,13 @@ impl Offering {
         if self.market.my_entry().await?.is_some_and(|entry| !entry.offering) {
             self.market.resume().await?;
         }
-        let price = kst(U256::from(self.price_wei_per_unit));
+        let price = Money::kst().show(U256::from(self.price_wei_per_unit));
         say(&format!("Provider {} takes orders at {price} a unit", self.market.account.address()));
+        for money in &self.tokens {
+            let price =
+                least(&self.shown().record, money.currency()).map(|least| money.show(least)).unwrap_or_default();
+            say(&format!("  token     {price} a unit, paid in {}", money.currency().address()));
+        }
         say(&format!("  record    {} ({RECORD_FILE})", self.record().hash()));
         say(&format!("  endpoint  {}", self.reached.address));
         Ok(())
@@ -176,6 +206,26 @@ impl Offering {
         // No code panics while it holds this lock.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a unit of a job costs, in smallest units; `None` if the record lists no price in that currency. Spec: specs/0010-capability.md §3.4.
+pub(super) fn price_of(record: &Record, register_wei: u128, spec: &JobSpec, currency: Currency) -> Option<U256> {
+    // The register's price is one in KST.
+    let least = match currency.contract() {
+        None => U256::from(register_wei),
+        Some(_) => least(record, currency)?,
+    };
+    let kernel = kernel_of(spec);
+    let mut listed = record.claimed.prices.iter().filter(|price| price.currency == currency);
+    let per_mop = listed.find(|price| price.kernel == kernel).map_or(0, |price| price.per_mop);
+    let work = U256::from(per_mop).saturating_mul(U256::from(work_mop(spec)));
+    Some(work.max(least).max(U256::from(1)))
+}
+
+/// The least price of a unit that a record lists in a currency.
+fn least(record: &Record, currency: Currency) -> Option<U256> {
+    let listed = record.claimed.prices.iter().filter(|price| price.currency == currency);
+    listed.map(|price| price.per_unit_min).max()
 }
 
 /// The same content, written at this height.

@@ -7,7 +7,6 @@ use super::{
     window,
 };
 use crate::compute::{
-    amount::kst,
     checker::source::{self, Material, signer},
     market::Order,
 };
@@ -68,20 +67,15 @@ impl Authorise for Door {
             Ok(_) => return no(RefusalCode::WrongJob, "the job has another hash or number of units than the order"),
             Err(error) => return no(RefusalCode::WrongJob, &error.to_string()),
         };
-        // The register's price is one in KST: what another token is worth, its owner did not say.
-        if let Some(token) = order.token {
-            let reason = format!("this provider is paid in KST, the order in the token {token}: order again in KST");
-            return no(RefusalCode::Unsupported, &reason);
-        }
         if order.status() == Status::Ordered
             && let Err(reason) = self.book.capability.admit(&spec)
         {
             return no(RefusalCode::Unsupported, &reason);
         }
-        let listed = self.book.offering.price_of(&spec);
-        if order.status() == Status::Ordered && order.price_wei_per_unit() < listed {
-            let got = kst(order.price_wei_per_unit());
-            return no(RefusalCode::Unsupported, &format!("a unit of this job costs {} here, not {got}", kst(listed)));
+        if order.status() == Status::Ordered
+            && let Some(reason) = self.book.offering.refusal(&spec, &order)
+        {
+            return no(RefusalCode::Unsupported, &reason);
         }
         if self.book.course(hello.order).is_none() && order.status() != Status::Ordered {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");

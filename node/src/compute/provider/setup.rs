@@ -8,7 +8,7 @@ use super::{
     fault::Fault,
     offering::{Offering, Reached},
     owner::{self, Owner},
-    proving,
+    payout, proving,
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
@@ -16,7 +16,7 @@ use super::{
     watch::{self, Place},
 };
 use crate::{
-    cli::Provide,
+    cli::{Provide, TOKENS_MAX, TokenPrice},
     client::Client,
     compute::{
         account::Account,
@@ -24,6 +24,7 @@ use crate::{
         checker::{Agent, Means},
         files,
         market::Market,
+        money::Money,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
     },
@@ -57,6 +58,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         "--price must lie between 1 wei and {}",
         kst(PRICE_WEI_PER_UNIT_MAX)
     );
+    check_tokens(&options.claims.token_price)?;
     if let Some(code) = owner::command(options)? {
         return Ok(code);
     }
@@ -81,6 +83,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         account.address()
     );
     let market = Market { account };
+    let tokens = tokens(options, &market).await?;
     say("Self-test:");
     let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
@@ -93,7 +96,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let endpoint = endpoint(options).await?;
     let account = Arc::clone(&market.account);
     let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
-    let offering = offering(options, market, &endpoint, &capability).await?;
+    let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
     let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays));
@@ -114,6 +117,29 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
     serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// As many as a record has room for, and each once.
+fn check_tokens(prices: &[TokenPrice]) -> Result<()> {
+    ensure!(
+        prices.len() <= TOKENS_MAX,
+        "--token-price may be given for {TOKENS_MAX} tokens, it is given {} times",
+        prices.len()
+    );
+    for (index, price) in prices.iter().enumerate() {
+        let twice = prices.iter().skip(index.saturating_add(1)).any(|other| other.token == price.token);
+        ensure!(!twice, "--token-price is given twice for the token {}", price.token);
+    }
+    Ok(())
+}
+
+/// The tokens that the owner lists, as they name themselves.
+async fn tokens(options: &Provide, market: &Market) -> Result<Vec<Money>> {
+    let mut tokens = Vec::new();
+    for price in &options.claims.token_price {
+        tokens.push(Money::read(&market.account, Some(price.token)).await?);
+    }
+    Ok(tokens)
 }
 
 /// Workers confined as the owner wishes.
@@ -150,13 +176,18 @@ fn node_key(path: &Path) -> Result<SecretKey> {
 }
 
 /// What this machine offers, not yet registered.
-async fn offering(options: &Provide, market: Market, endpoint: &Endpoint, capability: &Capability) -> Result<Offering> {
+async fn offering(
+    options: &Provide,
+    (market, tokens): (Market, Vec<Money>),
+    endpoint: &Endpoint,
+    capability: &Capability,
+) -> Result<Offering> {
     let address = endpoint.address().wrap_err("name an address that customers can dial: --advertise IP:PORT")?;
     let reached = Reached { node: endpoint.id(), address: address.to_string() };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
     let claimed = claims(options, capability, &Machine::read(&Root::new("/")), cores);
-    Offering::open(market, &options.dir, reached, options.price, claimed).await
+    Offering::open(market, &options.dir, reached, (options.price, tokens), claimed).await
 }
 
 async fn serve_until_stopped(
@@ -170,6 +201,7 @@ async fn serve_until_stopped(
     let (head, _) = book.market.account.head().await?;
     let place = Place::open(&options.dir, head)?;
     book.resume()?;
+    payout::take_what_is_left(book).await;
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let checking = checker(options, book, endpoint).await?;
@@ -246,7 +278,12 @@ async fn remains(book: &Book, open: &[U256]) {
         let line = match timeout(PAUSE_MAX, book.market.order(*order)).await {
             Ok(Ok(order)) => {
                 let due = order.stand.due().map_or_else(String::new, |due| format!(", due at Unix second {due}"));
-                format!("  order {}: {:?}{due}, {}", order.id, order.status(), kst(order.escrow_wei))
+                format!(
+                    "  order {}: {:?}{due}, {}",
+                    order.id,
+                    order.status(),
+                    book.offering.money(order.currency).show(order.escrow_wei)
+                )
             }
             _ => format!("  order {order}: the node does not answer"),
         };
@@ -256,5 +293,20 @@ async fn remains(book: &Book, open: &[U256]) {
         say("Stopped. No order is open.");
     } else {
         say("Stopped. Start again with the same folder to finish the orders above; nothing is lost.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloy_primitives::Address;
+
+    #[test]
+    fn so_many_tokens_as_a_record_holds_and_none_twice() {
+        let price = |byte: u8| TokenPrice { token: Address::repeat_byte(byte), per_unit: U256::from(1), per_mop: 0 };
+        let check = |bytes: &[u8]| check_tokens(&bytes.iter().map(|byte| price(*byte)).collect::<Vec<_>>());
+        assert!(check(&[]).is_ok() && check(&[1, 2, 3]).is_ok());
+        assert!(check(&[1, 2, 3, 4]).is_err_and(|error| error.to_string().contains("4 times")));
+        assert!(check(&[1, 2, 1]).is_err_and(|error| error.to_string().contains("twice")));
     }
 }

@@ -1,7 +1,7 @@
 //! Follows the market's events, so that the owner sees every order placed here, also those whose customer never comes.
 
 use super::book::Book;
-use crate::compute::{amount::kst, files};
+use crate::compute::files;
 use alloy_primitives::U256;
 use eyre::{Context as _, Result};
 use std::{
@@ -56,17 +56,13 @@ async fn look(book: &Book, place: &mut Place) -> Result<()> {
     while place.next <= head {
         let last = head.min(place.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
         for placed in book.market.placed_with_me(place.next, last).await? {
-            // Its price is one in that token, which this node does not take.
-            if book.market.order(placed.orderId).await?.token.is_some() {
-                tracing::info!(order = %placed.orderId, customer = %placed.customer, "order placed here in a token, not taken");
-                continue;
-            }
+            let currency = book.market.order(placed.orderId).await?.currency;
             let escrow = U256::from(placed.priceWeiPerUnit).saturating_mul(U256::from(placed.units));
             tracing::info!(
                 order = %placed.orderId,
                 customer = %placed.customer,
                 units = placed.units,
-                escrow = kst(escrow),
+                escrow = book.offering.money(currency).show(escrow),
                 "order placed here"
             );
         }

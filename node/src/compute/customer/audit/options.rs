@@ -1,6 +1,7 @@
 //! What a person can ask for: who checks, how often, for which fee, and what is at risk.
 
 use clap::Args;
+use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_types::{Address, U256};
 
 /// Who checks the result besides the customer.
@@ -13,6 +14,10 @@ pub(crate) struct AuditOptions {
     /// What a false result may be worth to somebody, in wei: the audit is made so strong that cheating for it is a loss. Implies --audit.
     #[arg(long, value_name = "WEI", conflicts_with = "private")]
     pub(crate) value_at_risk: Option<U256>,
+    /// What a unit of an order in a token is worth in KST, in wei, for its audit: fees of checks and floors of the bond follow from it as they follow from the
+    /// price of an order in KST. The provider sees it before it takes the order.
+    #[arg(long, value_name = "WEI", requires = "token", value_parser = parse_unit_value)]
+    pub(crate) unit_value: Option<u128>,
     /// Give the input to nobody but the provider and the checkers that --name-checker names: no machine is drawn, the result is
     /// unverified for everybody else.
     #[arg(long)]
@@ -38,6 +43,12 @@ pub(crate) struct AuditOptions {
     /// Time to appeal against what others found, in seconds; nobody is slashed before it has passed.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(60..=86_400))]
     pub(crate) appeal_seconds: u32,
+}
+
+fn parse_unit_value(text: &str) -> Result<u128, String> {
+    let max: u128 = PRICE_WEI_PER_UNIT_MAX.saturating_to();
+    let fits = |value: &u128| (1..=max).contains(value);
+    text.parse().ok().filter(fits).ok_or_else(|| format!("write a whole number of wei, 1 to {max}"))
 }
 
 impl AuditOptions {

@@ -158,6 +158,7 @@ mod tests {
     use crate::compute::{lifecycle::Stand, windows::tests::drawn};
     use alloy_primitives::{Address, B256, U256};
     use keystead_contracts::storage::Status;
+    use keystead_market::Currency;
 
     fn order(mode: Mode) -> Order {
         Order {
@@ -173,7 +174,7 @@ mod tests {
             paid_units: 9,
             is_stopped: false,
             audited: mode != Mode::Own,
-            token: None,
+            currency: Currency::KST,
         }
     }
 

@@ -8,11 +8,7 @@
 
 use super::options::AuditOptions;
 use crate::compute::{
-    amount::kst,
-    bond::Bonds,
-    customer::{choose::Choice, plan::Prepared},
-    market::Market,
-    windows::accusation_wei,
+    amount::kst, bond::Bonds, customer::plan::Prepared, market::Market, money::Money, windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use eyre::{Context as _, Result};
@@ -46,7 +42,8 @@ const PPM_PER_PERCENT: u32 = 10_000;
 struct Ask<'a> {
     spec: &'a JobSpec,
     options: &'a AuditOptions,
-    price_wei_per_unit: u128,
+    /// What a unit is worth: its price, or what the customer states of a price in a token.
+    value_wei_per_unit: u128,
     /// Bond of the provider that stands behind nothing.
     free_bond_wei: U256,
 }
@@ -116,6 +113,8 @@ pub(crate) struct Plan {
     pub(crate) rate_ppm: u32,
     /// What is put down to accuse a unit.
     pub(crate) accusation_wei: U256,
+    /// What a unit is worth: its price if it is in KST.
+    pub(crate) value_wei_per_unit: u128,
     fee_wei: U256,
     units: u32,
     is_enough: bool,
@@ -125,21 +124,21 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The terms for an order from one provider; the outer error is the node's.
+    /// The terms for an order from one provider of units that are worth so much; the outer error is the node's.
     pub(in crate::compute::customer) async fn make(
         options: &AuditOptions,
         market: &Market,
         prepared: &Prepared,
-        choice: &Choice,
+        (provider, value_wei_per_unit): (Address, u128),
     ) -> Result<Result<Self, Unfit>> {
         let bonds = Bonds { account: Arc::clone(&market.account) };
         let ask = Ask {
             spec: &prepared.spec,
             options,
-            price_wei_per_unit: choice.price_wei_per_unit,
-            free_bond_wei: bonds.free_wei_of(choice.account).await?,
+            value_wei_per_unit,
+            free_bond_wei: bonds.free_wei_of(provider).await?,
         };
-        let (mut terms, strength) = match ask.terms(choice.account) {
+        let (mut terms, strength) = match ask.terms(provider) {
             Ok(terms) => terms,
             Err(unfit) => return Ok(Err(unfit)),
         };
@@ -148,19 +147,20 @@ impl Plan {
         terms.canary = B256::new(canary);
         let units = prepared.spec.unit_count;
         let deposit = AuditCalls::depositWeiCall {
-            provider: choice.account,
+            provider,
             units,
-            priceWeiPerUnit: choice.price_wei_per_unit,
+            priceWeiPerUnit: value_wei_per_unit,
             terms: for_audit(&terms),
         };
         let deposit_wei = market.account.read(AUDIT_ADDRESS, &deposit).await?;
-        let rate_ppm = market.windows().effective_rate_ppm(choice.account, &terms).await?;
-        let fee_wei = part(U256::from(choice.price_wei_per_unit), terms.feePpm);
+        let rate_ppm = market.windows().effective_rate_ppm(provider, &terms).await?;
+        let fee_wei = part(U256::from(value_wei_per_unit), terms.feePpm);
         Ok(Ok(Self {
             named: options.name_checker.clone(),
             deposit_wei,
             rate_ppm,
             accusation_wei: accusation_wei(fee_wei),
+            value_wei_per_unit,
             fee_wei,
             units,
             is_enough: strength.is_enough,
@@ -179,8 +179,8 @@ impl Plan {
         (checks, checks.saturating_mul(self.fee_wei).min(self.deposit_wei))
     }
 
-    /// What the person reads before anything is paid.
-    pub(crate) fn lines(&self, price_wei: U256) -> Vec<String> {
+    /// What the person reads before anything is paid. `price` is of all units, in this money.
+    pub(crate) fn lines(&self, money: &Money, price: U256) -> Vec<String> {
         let (checks, expected_wei) = self.expected();
         let bond_wei = U256::from(self.terms.bondWei);
         let k = self.terms.checkers;
@@ -200,8 +200,8 @@ impl Plan {
             ),
             format!(
                 "All in: {} are paid now, about {} are spent if all is right, and gas",
-                kst(price_wei.saturating_add(self.deposit_wei)),
-                kst(price_wei.saturating_add(expected_wei))
+                money.show_with(price, self.deposit_wei),
+                money.show_with(price, expected_wei)
             ),
         ];
         if !self.named.is_empty() {
@@ -271,7 +271,7 @@ impl Ask<'_> {
 
     /// The least bond that the contract takes, if it takes any.
     fn bond_floor_wei(&self) -> U256 {
-        U256::from(self.price_wei_per_unit).saturating_mul(U256::from(AUDIT_BOND_UNITS_MIN))
+        U256::from(self.value_wei_per_unit).saturating_mul(U256::from(AUDIT_BOND_UNITS_MIN))
     }
 
     fn strength(&self, provider: Address, checkers: u8) -> Result<Strength, Unfit> {
@@ -309,10 +309,10 @@ impl Ask<'_> {
 
     /// A check looks at one segment of a drawn unit.
     fn pieces(&self) -> Pieces {
-        let Self { spec, options, price_wei_per_unit, .. } = *self;
+        let Self { spec, options, value_wei_per_unit, .. } = *self;
         Pieces {
             count: spec.unit_count.saturating_mul(spec.segment_count),
-            price: U256::from(price_wei_per_unit).saturating_mul(U256::from(spec.unit_count)),
+            price: U256::from(value_wei_per_unit).saturating_mul(U256::from(spec.unit_count)),
             gain: options.value_at_risk.unwrap_or_default(),
         }
     }
@@ -446,7 +446,7 @@ mod tests {
     }
 
     fn terms(spec: &JobSpec, options: &AuditOptions, bond: u128) -> Result<(IAuditTypes::Terms, Strength), Unfit> {
-        let ask = Ask { spec, options, price_wei_per_unit: PRICE, free_bond_wei: U256::from(bond) };
+        let ask = Ask { spec, options, value_wei_per_unit: PRICE, free_bond_wei: U256::from(bond) };
         ask.terms(Address::repeat_byte(9))
     }
 

@@ -1,0 +1,119 @@
+//! An ERC-20 as an account pays with it: what it has, what the token says of itself, and an approval of exactly what one order takes.
+//!
+//! # Design
+//! The market takes an order's escrow by itself, so it is approved first. An approval is of exactly one escrow and is used up by its order; one that no order
+//! follows is taken back. Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
+//!
+//! # Not here
+//! Orders ([`crate::compute::market`]), and how amounts are written ([`crate::compute::money`]).
+//!
+//! # Invariants
+//! Nothing that a token answers is believed beyond what follows from its own balances: the market refuses a token that moves another amount than it was told.
+
+use super::{
+    account::{Account, Poor},
+    money::Money,
+};
+use alloy_primitives::{Address, U256};
+use eyre::{Result, ensure};
+use keystead_contracts::{MARKET_ADDRESS, bindings::erc20::Erc20};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often an approval is looked for that is in a block.
+const LOOKS: u32 = 50;
+/// Time between two looks.
+const POLL: Duration = Duration::from_millis(100);
+
+/// What a token says of itself. Hostile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) symbol: Option<String>,
+    pub(crate) decimals: Option<u8>,
+}
+
+/// The token took an approval and does not have it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the token {contract} took an approval of {asked} smallest units and says that it is {found}: it cannot be paid with"
+)]
+pub(crate) struct NotKept {
+    contract: Address,
+    asked: U256,
+    found: U256,
+}
+
+/// One account's share of a token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token<'a> {
+    pub(crate) account: &'a Account,
+    pub(crate) contract: Address,
+}
+
+/// Asks a token for its names. What it does not answer, or answers in another form, it does not have.
+///
+/// # Errors
+/// The node does not answer.
+pub(crate) async fn names(account: &Account, contract: Address) -> Result<Names> {
+    Ok(Names {
+        symbol: said(account.read(contract, &Erc20::symbolCall {}).await)?,
+        decimals: said(account.read(contract, &Erc20::decimalsCall {}).await)?,
+    })
+}
+
+/// Apart from a node that is not reached, every error is the token's.
+fn said<T>(answer: Result<T>) -> Result<Option<T>> {
+    match answer {
+        Err(error) if error.downcast_ref::<reqwest::Error>().is_some() => Err(error),
+        other => Ok(other.ok()),
+    }
+}
+
+impl Token<'_> {
+    /// Fails with [`Poor`], unless the account has so much. `money` is this token.
+    pub(crate) async fn afford(&self, money: &Money, needed: U256) -> Result<()> {
+        let account = self.account.address();
+        let balance = self.account.read(self.contract, &Erc20::balanceOfCall { account }).await?;
+        ensure!(balance >= needed, Poor::new(account, money, balance, needed));
+        Ok(())
+    }
+
+    /// What the market may take.
+    async fn allowance(&self) -> Result<U256> {
+        let call = Erc20::allowanceCall { owner: self.account.address(), spender: MARKET_ADDRESS };
+        self.account.read(self.contract, &call).await
+    }
+
+    /// Lets the market take exactly so much. Costs nothing if that is so already; another approval is taken back first, since some tokens refuse to
+    /// change one.
+    ///
+    /// # Errors
+    /// [`NotKept`]; the token's own refusal; the node's.
+    pub(crate) async fn approve(&self, amount: U256) -> Result<()> {
+        // What an earlier process sent may be on its way.
+        self.account.settled().await?;
+        let left = self.allowance().await?;
+        if left == amount {
+            return Ok(());
+        }
+        if !left.is_zero() && !amount.is_zero() {
+            self.set(U256::ZERO).await?;
+        }
+        self.set(amount).await
+    }
+
+    async fn set(&self, amount: U256) -> Result<()> {
+        let call = Erc20::approveCall { spender: MARKET_ADDRESS, amount };
+        self.account.send(self.contract, &call, U256::ZERO).await?;
+        let mut found = self.allowance().await?;
+        // Behind one address there may be several nodes, of which one is a block behind.
+        for _ in 0..LOOKS {
+            if found == amount {
+                return Ok(());
+            }
+            sleep(POLL).await;
+            found = self.allowance().await?;
+        }
+        Err(NotKept { contract: self.contract, asked: amount, found }.into())
+    }
+}

@@ -12,6 +12,7 @@ use crate::{
     error::{SessionError, Violation},
     hash::Hash,
     limits::Limits,
+    rate::Meter,
     store::{BlobStore, StoreError},
     transfer::{Fetched, Fetcher, Offered, Sent, Want},
     wire::{Delivery, FromProvider, Hello, Progress},
@@ -29,6 +30,7 @@ pub struct Job {
     pub(super) sent: watch::Receiver<Sent>,
     pub(super) received: watch::Receiver<bool>,
     pub(super) limits: Limits,
+    pub(super) meter: Meter,
     pub(super) committed: bool,
     pub(super) delivered: bool,
     /// What the customer did wrong, whatever the handler makes of it.
@@ -55,7 +57,7 @@ impl Job {
     }
 
     /// Fetches inputs from the customer into the server's store, verified. Those that are there already are not fetched
-    /// again, and one that was begun resumes. `report` is called at every step.
+    /// again, and one that was begun resumes. `report` is called at every step. May be dropped and called again: verified groups stay.
     ///
     /// # Errors
     /// [`crate::Unavailable::NotServed`]: the customer does not give one of them. [`SessionError::Peer`]: wrong bytes or
@@ -71,8 +73,8 @@ impl Job {
         }
         let blobs = u32::try_from(wants.len()).unwrap_or(u32::MAX);
         self.send(FromProvider::Wants(blobs)).await?;
-        let Self { connection, store, limits, .. } = self;
-        let result = Fetcher { connection, store, limits }.fetch(wants, report).await;
+        let Self { connection, store, limits, meter, .. } = self;
+        let result = Fetcher { connection, store, limits, meter }.fetch(wants, report).await;
         if let Err(SessionError::Peer(violation)) = &result {
             self.violation = Some(*violation);
         }

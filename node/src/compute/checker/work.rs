@@ -197,8 +197,19 @@ impl Errand<'_> {
         Ok(opened.filter(|opened| opened.value == self.case.value))
     }
 
-    /// Asks the sources in turn.
+    /// Asks the sources, while the owner lets bytes move: else it is not they who do not serve.
     async fn gather(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
+        tokio::select! {
+            biased;
+            () = self.agent.book.owner.until_no_network() => {
+                Err(eyre!("the owner of this machine lets nothing move over the network").into())
+            }
+            gathered = self.ask_sources(opened) => gathered,
+        }
+    }
+
+    /// Asks them in turn.
+    async fn ask_sources(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
         let which = self.record.which;
         let mut said = Vec::new();
         let provider = self.agent.book.market.endpoint_of(self.window.provider).await?;

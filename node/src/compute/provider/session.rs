@@ -275,10 +275,16 @@ impl Host {
         })
     }
 
-    /// Fetches inputs. What others brought and did not finish gives way when there is no room.
+    /// Fetches inputs. What others brought and did not finish gives way when there is no room; while the owner lets nothing move, it waits, and goes on
+    /// with what had arrived.
     async fn take(&self, job: &mut Job, course: &Course, wanted: &[Want]) -> Result<(), Failure> {
+        let owner = &self.book.owner;
         loop {
-            let fetched = job.fetch(wanted.to_vec(), &mut |_| {}).await;
+            owner.until_network().await;
+            let fetched = tokio::select! {
+                fetched = job.fetch(wanted.to_vec(), &mut |_| {}) => fetched,
+                () = owner.until_no_network() => continue,
+            };
             let is_full = matches!(&fetched, Err(SessionError::Store(StoreError::Full { .. })));
             if !is_full || !self.book.forgo_one(course.customer(), Some(course.order())) {
                 return fetched.map_err(told);

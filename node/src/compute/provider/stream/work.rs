@@ -62,11 +62,13 @@ impl Work {
     }
 
     async fn work(&self, engine: &mut Option<Session>, worked: &mut Worked) -> Result<(), End> {
+        let book = &self.desk.book;
         let inputs = tokio::select! {
             inputs = self.fetch() => inputs?,
             end = self.halted() => return Err(end),
+            // Else the customer would be blamed for what does not come.
+            () = book.owner.until_no_network() => return Err(End::new(EndCode::Owner, &book.owner.headline())),
         };
-        let book = &self.desk.book;
         let _machine = tokio::select! {
             machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
             end = self.halted() => return Err(end),

@@ -14,8 +14,8 @@ use crate::compute::{
 use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
-    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
-    Progress, Refusal, RefusalCode, SessionError, StoreError, Want, hash, hello_digest,
+    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Fetched, Handler, Hash, Hello, Job, NodeId, Offer,
+    Parties, Progress, Refusal, RefusalCode, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -281,8 +281,9 @@ impl Host {
         let owner = &self.book.owner;
         loop {
             owner.until_network().await;
+            let mut report = |_: Fetched| {};
             let fetched = tokio::select! {
-                fetched = job.fetch(wanted.to_vec(), &mut |_| {}) => fetched,
+                fetched = job.fetch(wanted.to_vec(), &mut report) => fetched,
                 () = owner.until_no_network() => continue,
             };
             let is_full = matches!(&fetched, Err(SessionError::Store(StoreError::Full { .. })));

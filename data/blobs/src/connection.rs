@@ -69,7 +69,7 @@ impl Close {
         match error {
             SessionError::Peer(_) => Self::Violation,
             SessionError::Cancelled => Self::Cancelled,
-            SessionError::Unavailable(Unavailable::TimedOut { .. }) => Self::TimedOut,
+            SessionError::Unavailable(Unavailable::TimedOut { .. } | Unavailable::Paused { .. }) => Self::TimedOut,
             SessionError::Unavailable(Unavailable::ShuttingDown) => Self::ShuttingDown,
             SessionError::Unavailable(_) | SessionError::Refused(_) | SessionError::Failed(_) => Self::Done,
             SessionError::Store(_) | SessionError::Misuse { .. } => Self::Fault,
@@ -210,7 +210,7 @@ pub(crate) async fn read_blob(
     let mut patience = Patience::new(what, limit);
     let mut rest = buffer;
     while !rest.is_empty() {
-        let granted = lane.grant(rest.len(), limit).await?;
+        let granted = lane.grant(rest.len(), pause(limit)).await?;
         // A grant is at most what was asked for.
         let (mut now, later) = take(&mut rest).split_at_mut_checked(granted).unwrap_or_default();
         while !now.is_empty() {
@@ -237,7 +237,7 @@ pub(crate) async fn write_blob(
         let mut patience = Patience::new(what, limit);
         let mut rest = group;
         while !rest.is_empty() {
-            let granted = lane.grant(rest.len(), limit).await?;
+            let granted = lane.grant(rest.len(), pause(limit)).await?;
             let (mut now, later) = rest.split_at_checked(granted).unwrap_or_default();
             while !now.is_empty() {
                 let write = async { send.write(now).await.map_err(|error| write_failed(&error)) };
@@ -250,6 +250,11 @@ pub(crate) async fn write_blob(
         }
     }
     Ok(())
+}
+
+/// How long a transfer waits while this side's owner lets nothing move: it leaves before the peer takes it for dead.
+fn pause(limit: Duration) -> Duration {
+    limit.checked_div(2).unwrap_or_default()
 }
 
 /// How long a peer may still take for 64 KiB of a blob.

@@ -159,7 +159,7 @@ impl Lane {
     /// How many of `wanted` bytes may move now, at least one and at most a group; waits for its turn and for the rate.
     ///
     /// # Errors
-    /// [`Unavailable::TimedOut`]: the owner lets nothing move for `paused_max`.
+    /// [`Unavailable::Paused`]: the owner lets nothing move for `paused_max`.
     pub(crate) async fn grant(&self, wanted: usize, paused_max: Duration) -> Result<usize, SessionError> {
         let wanted = wanted.min(GROUP_BYTES);
         if wanted == 0 {
@@ -171,8 +171,7 @@ impl Lane {
             match now {
                 Rate::Unlimited => return Ok(wanted),
                 Rate::Paused => {
-                    let what = "leave of this machine's owner to use the network";
-                    let paused = Unavailable::TimedOut { what, limit: paused_max };
+                    let paused = Unavailable::Paused { waited: paused_max };
                     let changed = timeout(paused_max, rate.changed()).await;
                     // The sender lives as long as this lane.
                     let _ = changed.map_err(|_| SessionError::from(paused))?;
@@ -457,7 +456,7 @@ mod tests {
         let meter = Meter::default();
         meter.set(Rates { upload: Rate::Unlimited, download: Rate::Paused });
         let refused = meter.download.grant(1, Duration::from_millis(1)).await;
-        assert!(matches!(refused, Err(SessionError::Unavailable(Unavailable::TimedOut { .. }))), "{refused:?}");
+        assert!(matches!(refused, Err(SessionError::Unavailable(Unavailable::Paused { .. }))), "{refused:?}");
         meter.upload.count(7);
         meter.clone().download.count(5);
         assert_eq!(meter.moved(), Moved { upload_bytes: 7, download_bytes: 5 });

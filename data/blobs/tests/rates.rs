@@ -9,7 +9,8 @@ use std::{
 
 use crate::support::{BLOB_MAX, Conduct, Provider, eventually, memory, open, reversed, sample, soon};
 use keystead_blobs::{
-    BURST, Capacity, Config, DiskStore, Durability, Endpoint, Event, Hash, Limits, Rate, Rates, Session, Want, hash,
+    BURST, Capacity, Config, DiskStore, Durability, Endpoint, Event, Hash, Limits, Rate, Rates, Session, SessionError,
+    Unavailable, Want, hash,
 };
 use tempfile::TempDir;
 
@@ -176,7 +177,7 @@ async fn a_transfer_that_was_left_in_a_pause_goes_on_from_what_had_arrived() {
     meter.set(download(Rate::Paused));
     // This handler gives up with the wait; the node's waits for its owner and fetches again.
     let left = soon(provider.fetched.recv()).await.unwrap();
-    assert!(left.is_err(), "{left:?}");
+    assert!(matches!(left, Err(SessionError::Unavailable(Unavailable::Paused { .. }))), "{left:?}");
     drop(session);
     meter.set(Rates::default());
     let _session = open(&endpoint, &provider.address, 1, std::slice::from_ref(&input)).await.unwrap();

@@ -57,10 +57,10 @@ impl Job {
     }
 
     /// Fetches inputs from the customer into the server's store, verified. Those that are there already are not fetched
-    /// again, and one that was begun resumes. `report` is called at every step. May be dropped and called again: verified groups stay.
+    /// again, and one that was begun resumes. `report` is called at every step.
     ///
     /// # Errors
-    /// [`crate::Unavailable::NotServed`]: the customer does not give one of them. [`SessionError::Peer`]: wrong bytes or
+    /// [`crate::Unavailable::Paused`]: this machine's owner lets nothing move; call it again when that has changed. [`crate::Unavailable::NotServed`]: the customer does not give one of them. [`SessionError::Peer`]: wrong bytes or
     /// sizes; the connection is closed and nothing of that blob kept. [`SessionError::Store`]: for example no room.
     /// [`SessionError::Misuse`]: after the commitment.
     pub async fn fetch(

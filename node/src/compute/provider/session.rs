@@ -14,8 +14,8 @@ use crate::compute::{
 use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
-    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Fetched, Handler, Hash, Hello, Job, NodeId, Offer,
-    Parties, Progress, Refusal, RefusalCode, SessionError, StoreError, Want, hash, hello_digest,
+    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
+    Progress, Refusal, RefusalCode, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -281,11 +281,10 @@ impl Host {
         let owner = &self.book.owner;
         loop {
             owner.until_network().await;
-            let mut report = |_: Fetched| {};
-            let fetched = tokio::select! {
-                fetched = job.fetch(wanted.to_vec(), &mut report) => fetched,
-                () = owner.until_no_network() => continue,
-            };
+            let fetched = job.fetch(wanted.to_vec(), &mut |_| {}).await;
+            if matches!(&fetched, Err(SessionError::Unavailable(Unavailable::Paused { .. }))) {
+                continue;
+            }
             let is_full = matches!(&fetched, Err(SessionError::Store(StoreError::Full { .. })));
             if !is_full || !self.book.forgo_one(course.customer(), Some(course.order())) {
                 return fetched.map_err(told);

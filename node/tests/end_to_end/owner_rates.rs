@@ -108,7 +108,7 @@ fn a_provider_that_has_moved_what_its_owner_allows_takes_no_order_and_says_why()
         .unwrap();
     // Today's number is not the test's to know; a day of the future counts as today.
     fs::write(folder.join("owner-traffic.toml"), "version = 1\n\n[days]\n900000 = 1000001\n").unwrap();
-    let _provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    let _provider = Provider::start(&network, &folder);
     let says = status(&folder)["network"]["says"].as_str().unwrap().to_owned();
     assert_eq!(says, "paused: 1 MB moved in 365 days; your limit: 1 MB");
     let out = network.directory.join("result");

@@ -3,7 +3,7 @@
 //! # Design
 //! [`preferences`] and [`decide`] are pure. [`probe`] reads files below a root folder, so that a fixture tree stands for a laptop, a desktop or a
 //! server. [`watch`] drives both with an injected clock. [`priority`] and [`service`] keep work out of the owner's way; [`control`] carries the
-//! owner's commands from one process to another.
+//! owner's commands from one process to another; [`traffic`] remembers how much was moved over the network.
 
 mod reading;
 mod system;
@@ -15,6 +15,7 @@ pub mod priority;
 pub mod probe;
 pub mod report;
 pub mod service;
+pub mod traffic;
 pub mod watch;
 
 pub use reading::{Reading, Unknown};

@@ -6,7 +6,7 @@ use crate::{
 };
 use serde_json::{Value, json};
 
-/// One line for a person: what runs, and the first reason for what does not.
+/// One line for a person: what runs and how fast bytes may move, and the first reason for what does not.
 #[must_use]
 pub fn headline(decision: &Decision) -> String {
     let stopped = |scope: Scope| decision.words.iter().find(|words| words.stops.meets(scope));
@@ -17,11 +17,33 @@ pub fn headline(decision: &Decision) -> String {
         }
         Cpu::Run { threads, time_percent } => {
             let verb = if decision.finish { "finishing" } else { "may work" };
-            let cpu = format!("{verb}: {threads} threads, {time_percent} % of their time");
-            match stopped(Scope::GPU) {
-                Some(words) => format!("{cpu}; graphics cards paused: {}", words.sentence),
-                None => cpu,
+            let mut line = format!("{verb}: {threads} threads, {time_percent} % of their time");
+            if let Some(words) = stopped(Scope::GPU) {
+                line.push_str(&format!("; graphics cards paused: {}", words.sentence));
             }
+            if decision.network != Transfers::default() {
+                line.push_str(&format!("; network {}", network(decision)));
+            }
+            line
+        }
+    }
+}
+
+/// What the network may do, for a person.
+fn network(decision: &Decision) -> String {
+    let rate = |most: Option<u64>, way: &str| match most {
+        // Rates are whole KiB/s.
+        Some(bytes) => format!("at most {} KiB/s {way}", bytes / 1_024),
+        None => format!("any speed {way}"),
+    };
+    match decision.network {
+        Transfers::Run { upload_max: None, download_max: None } => "without limit".to_owned(),
+        Transfers::Run { upload_max, download_max } => {
+            format!("{}, {}", rate(upload_max, "up"), rate(download_max, "down"))
+        }
+        Transfers::Pause => {
+            let why = decision.words.iter().find(|words| words.stops.meets(Scope::NETWORK));
+            format!("paused: {}", why.map_or("no reason is known", |words| words.sentence.as_str()))
         }
     }
 }
@@ -90,11 +112,15 @@ pub fn to_json(decision: &Decision) -> Value {
         }
         Gpu::Pause => json!({"run": false}),
     };
+    let says = network(decision);
     let network = match decision.network {
-        Transfers::Run { upload_max, download_max } => {
-            json!({"run": true, "upload_bytes_per_s_max": upload_max, "download_bytes_per_s_max": download_max})
-        }
-        Transfers::Pause => json!({"run": false}),
+        Transfers::Run { upload_max, download_max } => json!({
+            "run": true,
+            "says": says,
+            "upload_bytes_per_s_max": upload_max,
+            "download_bytes_per_s_max": download_max,
+        }),
+        Transfers::Pause => json!({"run": false, "says": says}),
     };
     json!({
         "headline": headline(decision),

@@ -5,7 +5,7 @@ mod tree;
 
 use keystead_owner::{
     control::{Command, Control},
-    decide::{Cpu, Decision, Gpu, Mode, Now, Reason},
+    decide::{Cpu, Decision, Gpu, Mode, Now, Reason, Transfers},
     preferences::{Preferences, template},
     report,
     watch::{Bell, Clock, Facts, LOOK_PAUSED, LOOK_RUNNING, MachineClock, MachineProbe, Watcher, run, wait_after},
@@ -14,7 +14,11 @@ use std::{
     cell::Cell,
     fs,
     rc::Rc,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, SystemTime},
 };
@@ -220,7 +224,7 @@ fn a_damaged_control_file_stops_everything_and_says_what_to_do() {
 }
 
 #[test]
-fn changed_preferences_are_obeyed_within_ten_seconds_and_wrong_ones_stop_everything() {
+fn changed_preferences_are_obeyed_within_a_second_and_wrong_ones_stop_everything() {
     let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
     assert!(cpu_runs(&scene.watcher.step()));
     let path = scene.tree.folder.path().join("data/owner.toml");
@@ -230,15 +234,103 @@ fn changed_preferences_are_obeyed_within_ten_seconds_and_wrong_ones_stop_everyth
         fs::File::open(&path).unwrap().set_modified(time).unwrap();
     };
     write("version = 1\n[presence]\nheadless_is_idle = true\n[hours]\nevery_day = \"never\"\n", 1);
-    scene.until(Duration::from_secs(10), |decision| decision.reasons.holds(Reason::OutsideHours));
+    scene.until(Duration::from_secs(1), |decision| decision.reasons.holds(Reason::OutsideHours));
     write("version = 1\n[presence]\nheadless_is_idle = perhaps\n", 2);
-    let decision = scene.until(Duration::from_secs(10), |decision| decision.reasons.holds(Reason::Preferences));
+    let decision = scene.until(Duration::from_secs(1), |decision| decision.reasons.holds(Reason::Preferences));
     assert!(decision.words[0].sentence.contains("not TOML"), "{:?}", decision.words);
     write("version = 1\n[presence]\nheadless_is_idle = true\n", 3);
-    scene.until(Duration::from_secs(10), cpu_runs);
+    scene.until(Duration::from_secs(1), cpu_runs);
     fs::remove_file(&path).unwrap();
-    let decision = scene.until(Duration::from_secs(10), |decision| decision.in_use);
+    let decision = scene.until(Duration::from_secs(1), |decision| decision.in_use);
     assert!(!decision.reasons.holds(Reason::Preferences), "no file is the default");
+}
+
+#[test]
+fn half_written_preferences_are_not_taken_for_the_owners_word() {
+    let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
+    assert!(cpu_runs(&scene.watcher.step()));
+    let path = scene.tree.folder.path().join("data/owner.toml");
+    // Each look meets the file in another state; none of them is valid.
+    for piece in ["", "versio", "version = 1\n[presence]\nheadless_is_id"] {
+        fs::write(&path, piece).unwrap();
+        let decision = scene.watcher.step();
+        assert!(cpu_runs(&decision), "{piece}: {:?}", decision.words);
+        assert!(wait_after(&decision) <= LOOK_RUNNING);
+        scene.clock.pass(wait_after(&decision));
+    }
+    let decision = scene.watcher.step();
+    assert!(decision.reasons.holds(Reason::Preferences), "what stands still is what the owner wrote");
+}
+
+/// The rates and the words of a decision.
+fn network(decision: &Decision) -> (Transfers, String) {
+    let json = report::to_json(decision);
+    (decision.network, json["network"]["says"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn rates_of_the_network_change_within_a_second_and_are_shown_as_words() {
+    let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
+    let decision = scene.watcher.step();
+    assert_eq!(network(&decision), (Transfers::default(), "without limit".to_owned()));
+    assert!(!report::headline(&decision).contains("network"));
+    let path = scene.tree.folder.path().join("data/owner.toml");
+    fs::write(
+        &path,
+        "version = 1\n[presence]\nheadless_is_idle = true\n[network]\nupload_kib_per_s_max = 32\ndownload_kib_per_s_max = 2048\n",
+    )
+    .unwrap();
+    let limited = Transfers::Run { upload_max: Some(32 << 10), download_max: Some(2 << 20) };
+    let decision = scene.until(Duration::from_secs(1), |decision| decision.network == limited);
+    assert_eq!(network(&decision).1, "at most 32 KiB/s up, at most 2048 KiB/s down");
+    assert!(report::headline(&decision).ends_with("; network at most 32 KiB/s up, at most 2048 KiB/s down"));
+    fs::write(&path, "version = 1\n[presence]\nheadless_is_idle = true\n[network]\nupload_kib_per_s_max = 1\n")
+        .unwrap();
+    let limited = Transfers::Run { upload_max: Some(1 << 10), download_max: None };
+    let decision = scene.until(Duration::from_secs(1), |decision| decision.network == limited);
+    assert_eq!(network(&decision).1, "at most 1 KiB/s up, any speed down");
+}
+
+#[test]
+fn what_was_moved_counts_over_restarts_and_pauses_the_network_until_its_days_are_over() {
+    let change = |preferences: &mut Preferences| {
+        preferences.presence.headless_is_idle = true;
+        (preferences.network.transfer_mb_max, preferences.network.transfer_days) = (2, 2);
+    };
+    let mut scene = scene("virtual", change);
+    let folder = scene.tree.folder.path().join("data");
+    let moved = Arc::new(AtomicU64::new(0));
+    let watcher = |scene: &Scene, moved: &Arc<AtomicU64>| {
+        let moved = Arc::clone(moved);
+        let facts = move || Facts { moved_bytes: moved.load(Ordering::Relaxed), ..Facts::default() };
+        let probe = MachineProbe::new(scene.tree.root.clone(), &folder);
+        Watcher::new(probe, scene.clock.clone(), &folder, &folder.join("owner.toml"), 0, facts)
+    };
+    scene.watcher = watcher(&scene, &moved);
+    moved.store(1_500_000, Ordering::Relaxed);
+    assert_eq!(network(&scene.watcher.step()).0, Transfers::default());
+    scene.watcher.save();
+    // A new process counts from zero, and has 500,000 bytes left.
+    moved.store(0, Ordering::Relaxed);
+    scene.watcher = watcher(&scene, &moved);
+    moved.store(500_000, Ordering::Relaxed);
+    assert_eq!(network(&scene.watcher.step()).0, Transfers::default());
+    moved.store(500_001, Ordering::Relaxed);
+    let decision = scene.watcher.step();
+    assert!(decision.reasons.holds(Reason::Quota) && cpu_runs(&decision), "{:?}", decision.words);
+    assert_eq!(network(&decision), (Transfers::Pause, "paused: 2 MB moved in 2 days; your limit: 2 MB".to_owned()));
+    scene.clock.pass(Duration::from_secs(86_400));
+    assert_eq!(network(&scene.watcher.step()).0, Transfers::Pause, "the second of two days");
+    scene.clock.pass(Duration::from_secs(86_400));
+    assert_eq!(network(&scene.watcher.step()).0, Transfers::default());
+
+    // A count that is lost stops everything while there is a limit, until its file is removed.
+    scene.tree.write("data/owner-traffic.toml", "version = 7");
+    scene.watcher = watcher(&scene, &moved);
+    let decision = scene.watcher.step();
+    assert!(!cpu_runs(&decision) && decision.words[0].sentence.contains("remove "), "{:?}", decision.words);
+    scene.tree.remove("data/owner-traffic.toml");
+    scene.until(Duration::from_secs(11), cpu_runs);
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::{
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::{BEFORE_BYTES_MAX, CHECK_ALPN, JOB_BYTES_MAX, Limits},
+    rate::Meter,
     store::BlobStore,
     transfer::{Fetched, Fetcher, Want},
     wire::{Parties, Refusal, decode, encode, kind, split},
@@ -125,6 +126,7 @@ impl Answer {
 pub struct CheckSession {
     connection: Connection,
     limits: Limits,
+    meter: Meter,
     duty: Duty,
 }
 
@@ -135,12 +137,12 @@ impl CheckSession {
     /// [`SessionError::Refused`]: not on duty, it says, or not there. [`SessionError::Unavailable`]: not reached, not answered.
     /// [`SessionError::Peer`]: it broke the protocol.
     pub async fn open(endpoint: &Endpoint, address: &Address, hello: &CheckHello) -> Result<Self, SessionError> {
-        let limits = *endpoint.limits();
+        let (limits, meter) = (*endpoint.limits(), endpoint.meter().clone());
         let connection = endpoint.connect_as(address, CHECK_ALPN).await?;
         // The source reads the hello and decides within its own limits; both must fit.
         let limit = limits.hello_timeout.saturating_mul(3);
         match within("answer to a checker", limit, greet(&connection, hello, &limits)).await {
-            Ok(duty) => Ok(Self { connection, limits, duty }),
+            Ok(duty) => Ok(Self { connection, limits, meter, duty }),
             Err(error) => {
                 close(&connection, Close::after(&error));
                 Err(error)
@@ -160,7 +162,8 @@ impl CheckSession {
     /// [`Unavailable::NotServed`]: not offered, or not there. [`SessionError::Peer`]: wrong bytes or sizes; nothing of that blob is
     /// kept. [`SessionError::Store`].
     pub async fn fetch(&self, store: &Arc<dyn BlobStore>, wants: Vec<Want>) -> Result<(), SessionError> {
-        let fetcher = Fetcher { connection: &self.connection, store, limits: &self.limits };
+        let Self { connection, limits, meter, .. } = self;
+        let fetcher = Fetcher { connection, store, limits, meter };
         fetcher.fetch(wants, &mut |_: Fetched| {}).await
     }
 }

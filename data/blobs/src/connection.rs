@@ -1,6 +1,10 @@
 //! Messages over a stream with a length and a time limit each, and what the transport's errors mean for a session.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    mem::take,
+    time::{Duration, Instant},
+};
 
 use iroh::endpoint::{
     ConnectError, ConnectingError, Connection, ConnectionError, ReadError, ReadExactError, RecvStream, SendStream,
@@ -9,6 +13,9 @@ use iroh::endpoint::{
 
 use crate::{
     error::{SessionError, Unavailable, Violation},
+    limits::STALLS_MAX,
+    outline::GROUP_BYTES,
+    rate::Lane,
     store::StoreError,
     wire::size_max,
 };
@@ -62,7 +69,7 @@ impl Close {
         match error {
             SessionError::Peer(_) => Self::Violation,
             SessionError::Cancelled => Self::Cancelled,
-            SessionError::Unavailable(Unavailable::TimedOut { .. }) => Self::TimedOut,
+            SessionError::Unavailable(Unavailable::TimedOut { .. } | Unavailable::Paused { .. }) => Self::TimedOut,
             SessionError::Unavailable(Unavailable::ShuttingDown) => Self::ShuttingDown,
             SessionError::Unavailable(_) | SessionError::Refused(_) | SessionError::Failed(_) => Self::Done,
             SessionError::Store(_) | SessionError::Misuse { .. } => Self::Fault,
@@ -191,6 +198,86 @@ pub(crate) async fn read_exact(
     within(what, limit, read).await
 }
 
+/// Fills `buffer`, a part of a blob of at most 64 KiB, as fast as `lane` lets it: something must come within each `limit`, all within [`STALLS_MAX`] of
+/// them. What this side waits for its own rate does not count.
+pub(crate) async fn read_blob(
+    recv: &mut RecvStream,
+    buffer: &mut [u8],
+    what: &'static str,
+    limit: Duration,
+    lane: &Lane,
+) -> Result<(), SessionError> {
+    let mut patience = Patience::new(what, limit);
+    let mut rest = buffer;
+    while !rest.is_empty() {
+        let granted = lane.grant(rest.len(), pause(limit)).await?;
+        // A grant is at most what was asked for.
+        let (mut now, later) = take(&mut rest).split_at_mut_checked(granted).unwrap_or_default();
+        while !now.is_empty() {
+            let read = async { recv.read(now).await.map_err(|error| read_failed(&error)) };
+            let got = patience.spend(read).await?.ok_or(Violation::TooFewBytes { what })?;
+            lane.count(got);
+            now = take(&mut now).get_mut(got..).unwrap_or_default();
+        }
+        rest = later;
+    }
+    Ok(())
+}
+
+/// Writes a part of a blob, as [`read_blob`] reads it: each 64 KiB within [`STALLS_MAX`] of `limit`, something within each. `report` is told each piece.
+pub(crate) async fn write_blob(
+    send: &mut SendStream,
+    bytes: &[u8],
+    what: &'static str,
+    limit: Duration,
+    lane: &Lane,
+    report: impl Fn(usize),
+) -> Result<(), SessionError> {
+    for group in bytes.chunks(GROUP_BYTES) {
+        let mut patience = Patience::new(what, limit);
+        let mut rest = group;
+        while !rest.is_empty() {
+            let granted = lane.grant(rest.len(), pause(limit)).await?;
+            let (mut now, later) = rest.split_at_checked(granted).unwrap_or_default();
+            while !now.is_empty() {
+                let write = async { send.write(now).await.map_err(|error| write_failed(&error)) };
+                let sent = patience.spend(write).await?;
+                lane.count(sent);
+                report(sent);
+                now = now.get(sent..).unwrap_or_default();
+            }
+            rest = later;
+        }
+    }
+    Ok(())
+}
+
+/// How long a transfer waits while this side's owner lets nothing move: it leaves before the peer takes it for dead.
+fn pause(limit: Duration) -> Duration {
+    limit.checked_div(2).unwrap_or_default()
+}
+
+/// How long a peer may still take for 64 KiB of a blob.
+struct Patience {
+    what: &'static str,
+    limit: Duration,
+    left: Duration,
+}
+
+impl Patience {
+    const fn new(what: &'static str, limit: Duration) -> Self {
+        Self { what, limit, left: limit.saturating_mul(STALLS_MAX) }
+    }
+
+    /// One step of the peer, that brings at least a byte.
+    async fn spend<T>(&mut self, step: impl Future<Output = Result<T, SessionError>>) -> Result<T, SessionError> {
+        let start = Instant::now();
+        let done = within(self.what, self.limit.min(self.left), step).await;
+        self.left = self.left.saturating_sub(start.elapsed());
+        done
+    }
+}
+
 /// Reads one message from a hostile peer, or `None` if the stream ends cleanly before one.
 ///
 /// Waits without limit for a message to begin (a caller who will not wraps it); once it began, `limit` holds.
@@ -232,7 +319,7 @@ pub(crate) async fn write_all(
     what: &'static str,
     limit: Duration,
 ) -> Result<(), SessionError> {
-    for chunk in bytes.chunks(crate::outline::GROUP_BYTES) {
+    for chunk in bytes.chunks(GROUP_BYTES) {
         let write = async { send.write_all(chunk).await.map_err(|error| write_failed(&error)) };
         within(what, limit, write).await?;
     }

@@ -16,6 +16,7 @@ use crate::{
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::Limits,
+    rate::Meter,
     store::BlobStore,
     transfer::{Fetched, Fetcher, Offered, Responder, Sent, Want},
     wire::{Delivery, FromCustomer, FromProvider, Hello, Progress},
@@ -58,6 +59,7 @@ pub struct Session {
     events: mpsc::Receiver<Result<Event, SessionError>>,
     sent: watch::Receiver<Sent>,
     limits: Limits,
+    meter: Meter,
     driver: AbortHandle,
 }
 
@@ -76,7 +78,7 @@ impl Session {
         inputs: Inputs,
     ) -> Result<Self, SessionError> {
         hello.check().map_err(|_| SessionError::Misuse { what: "hello is too large" })?;
-        let limits = *endpoint.limits();
+        let (limits, meter) = (*endpoint.limits(), endpoint.meter().clone());
         let connection = endpoint.connect(address).await?;
         let greeted = within("answer to the hello", answer_limit(&limits), greet(&connection, hello, &limits)).await;
         let (control, answers) = match greeted {
@@ -89,10 +91,10 @@ impl Session {
         let (events_in, events) = mpsc::channel(EVENTS_MAX);
         let (sent_in, sent) = watch::channel(Sent::default());
         let Inputs { store, hashes } = inputs;
-        let responder = Responder { store, offered: Offered::new(hashes), limits, sent: sent_in };
+        let responder = Responder { store, offered: Offered::new(hashes), limits, meter: meter.clone(), sent: sent_in };
         let driver = Driver { connection: connection.clone(), responder, events: events_in, state: State::default() };
         let driver = tokio::spawn(driver.run(answers)).abort_handle();
-        Ok(Self { connection, control, events, sent, limits, driver })
+        Ok(Self { connection, control, events, sent, limits, meter, driver })
     }
 
     /// The next event. May be dropped and called again without losing one.
@@ -125,7 +127,8 @@ impl Session {
         wants: Vec<Want>,
         report: &mut (dyn FnMut(Fetched) + Send),
     ) -> Result<(), SessionError> {
-        Fetcher { connection: &self.connection, store, limits: &self.limits }.fetch(wants, report).await
+        let Self { connection, limits, meter, .. } = self;
+        Fetcher { connection, store, limits, meter }.fetch(wants, report).await
     }
 
     /// Tells the provider that everything arrived and ends the session.

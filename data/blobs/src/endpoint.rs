@@ -27,7 +27,8 @@ use crate::{
     address::{Address, NodeId},
     connection::{unreachable, within},
     error::{SessionError, Unavailable},
-    limits::{ALPN, CHECK_ALPN, Limits, STREAMS_MAX, WINDOW_BYTES},
+    limits::{ALPN, CHECK_ALPN, Limits, STREAMS_MAX, WINDOW_BYTES, WINDOW_BYTES_MIN},
+    rate::Meter,
 };
 
 /// The Ed25519 secret behind a node id. The caller persists it; printing it shows no secret.
@@ -77,6 +78,8 @@ pub struct Config {
     pub advertise: Vec<SocketAddr>,
     /// What peers may cost.
     pub limits: Limits,
+    /// How fast bytes may move, and how many have. The caller keeps a clone to change the rates.
+    pub meter: Meter,
 }
 
 impl Config {
@@ -88,6 +91,7 @@ impl Config {
             bind: SocketAddr::from(([127, 0, 0, 1], 0)),
             advertise: Vec::new(),
             limits: Limits::default(),
+            meter: Meter::default(),
         }
     }
 }
@@ -99,6 +103,7 @@ pub struct Endpoint {
     inner: iroh::Endpoint,
     advertise: Vec<SocketAddr>,
     limits: Limits,
+    meter: Meter,
     refuser: Arc<Refuser>,
 }
 
@@ -108,7 +113,7 @@ impl Endpoint {
     /// # Errors
     /// [`Unavailable::Bind`]: the port is taken or the address is not this machine's.
     pub async fn bind(config: Config) -> Result<Self, SessionError> {
-        let Config { secret, bind, advertise, limits } = config;
+        let Config { secret, bind, advertise, limits, meter } = config;
         let unbound = |detail: String| SessionError::from(Unavailable::Bind { detail });
         let builder = iroh::Endpoint::builder(presets::Minimal)
             .secret_key(secret.0)
@@ -119,7 +124,7 @@ impl Endpoint {
             .bind_addr(bind)
             .map_err(|error| unbound(error.to_string()))?;
         let inner = builder.bind().await.map_err(|error| unbound(chain(&error)))?;
-        let endpoint = Self { inner, advertise, limits, refuser: Arc::default() };
+        let endpoint = Self { inner, advertise, limits, meter, refuser: Arc::default() };
         endpoint.refuse_incoming();
         Ok(endpoint)
     }
@@ -134,6 +139,12 @@ impl Endpoint {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The meter that this endpoint was opened with: all its sessions share it.
+    #[must_use]
+    pub const fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The local sockets, with the ports that were really taken.
@@ -217,7 +228,8 @@ fn transport(limits: &Limits) -> Result<QuicTransportConfig, SessionError> {
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
-        .receive_window(VarInt::from_u32(WINDOW_BYTES))
+        // Whoever fetches widens it to what its rate wants.
+        .receive_window(VarInt::from_u32(WINDOW_BYTES_MIN))
         .send_window(u64::from(WINDOW_BYTES))
         .max_idle_timeout(Some(idle))
         .build())

@@ -141,6 +141,12 @@ pub enum Unavailable {
         /// The limit.
         limit: Duration,
     },
+    /// The owner of this machine lets nothing move: try again once that has changed.
+    #[error("this machine's owner lets nothing move: waited_ms={}", waited.as_millis())]
+    Paused {
+        /// How long a part of a blob waited.
+        waited: Duration,
+    },
     /// The connection ended.
     #[error("connection lost: {detail}")]
     Disconnected {

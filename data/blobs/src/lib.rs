@@ -7,7 +7,7 @@
 //! the other and verifies every 64 KiB before it keeps them. [`Inquiry`] asks a provider what it offers, outside of any order. [`seal`] encrypts a blob for a machine that only stores it.
 //!
 //! A drawn checker fetches one unit's blobs with a [`CheckSession`] ([`Authorise::on_duty`] decides). [`stream`] is the session of a job that goes over
-//! in leases.
+//! in leases. A [`Meter`] keeps an endpoint's transfers to the rates of the machine's owner and counts their bytes.
 //!
 //! Spec: specs/0005-transfer.md, specs/0011-stream.md. Why not iroh-blobs: docs/adr/0003-blob-transfer.md.
 //!
@@ -27,6 +27,7 @@ mod limits;
 mod outline;
 mod provider;
 mod question;
+mod rate;
 pub mod seal;
 pub mod store;
 pub mod stream;
@@ -47,6 +48,7 @@ pub use limits::{
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
 pub use provider::{Acceptor, Authorise, Ended, Guest, Handler, Job, Server, serve, serve_with};
 pub use question::{Answer, Question, Questions, ask};
+pub use rate::{BURST, Meter, Moved, Rate, Rates};
 pub use store::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, MemoryStore, StoreError};
 pub use transfer::{Fetched, Sent, Want};
 pub use wire::{Delivery, Failure, FailureCode, Hello, Parties, Progress, Reason, Refusal, RefusalCode, hello_digest};

@@ -37,6 +37,11 @@ pub const STREAMS_MAX: u32 = 8;
 /// Bytes that a peer may have in flight to us over all streams of one connection: what an unread connection costs.
 /// Larger windows break connections whose sockets have small buffers (measured), smaller ones cost speed.
 pub const WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// The same before a side fetches anything, and at the lowest rates: one message of the largest size.
+pub(crate) const WINDOW_BYTES_MIN: u32 = 64 * 1024;
+/// How many times [`Limits::stall_timeout`] 64 KiB of a blob may take if something of them comes in each of those times: with the default, about 400
+/// bytes a second, so that 64 transfers can share 32 KiB/s.
+pub(crate) const STALLS_MAX: u32 = 8;
 
 /// Bounds that depend on the machine and its link. The defaults suit a home connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,8 +58,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// From the connection to the complete hello; and for the decision about it.
     pub hello_timeout: Duration,
-    /// For each 64 KiB of a blob and each message that has begun, in both directions: the slowest link that is served
-    /// makes 64 KiB in this time.
+    /// For each message that has begun, and between two bytes of a blob, in both directions. 64 KiB of a blob may take eight times as long: whoever is
+    /// slow by a rate of its owner is not dead.
     pub stall_timeout: Duration,
     /// A connection on which nothing at all arrives is given up after this. Peers send a heartbeat every 5 s.
     pub idle_timeout: Duration,

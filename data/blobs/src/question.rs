@@ -3,7 +3,8 @@
 //! # Design
 //! A connection of its own protocol carries one question on one stream: a kind, a body, an answer. What the kinds mean is for the program that asks and
 //! the one that answers; here they are bytes with bounds. The answer is read only up to what the asker is ready to take, and each 64 KiB must come in
-//! the time that a blob's would have.
+//! the time that a blob's would have. Answers move at the rates of blobs, and within the whole time that they have: a rate that is too low for one leaves it
+//! without answer.
 //!
 //! Spec: specs/0005-transfer.md §9.
 
@@ -15,12 +16,17 @@ use tokio::sync::Semaphore;
 
 use crate::{
     address::{Address, NodeId},
-    connection::{Close, close, expect_end, lost, read_exact, read_message, within, write_all, write_message},
+    connection::{
+        Close, close, expect_end, lost, read_blob, read_exact, read_message, within, write_all, write_blob,
+        write_message,
+    },
     endpoint::Endpoint,
     error::{SessionError, Unavailable, Violation},
     limits::{ANSWER_BYTES_MAX, ANSWER_MAX, ANSWERS_MAX, Limits, MESSAGE_BYTES_MAX, QUESTION_ALPN},
     outline::GROUP_BYTES,
     provider::{Acceptor, Guest},
+    rate::Meter,
+    transfer::Window,
 };
 
 /// The first byte of an answer.
@@ -50,9 +56,9 @@ pub async fn ask(
     if question.body.len() >= MESSAGE_BYTES_MAX {
         return Err(SessionError::Misuse { what: "question is too large" });
     }
-    let limits = *endpoint.limits();
     let connection = endpoint.connect_as(address, QUESTION_ALPN).await?;
-    let outcome = within("answer", ANSWER_MAX, put(&connection, question, bytes_max, &limits)).await;
+    let (limits, meter) = (endpoint.limits(), endpoint.meter());
+    let outcome = within("answer", ANSWER_MAX, put(&connection, question, bytes_max, (limits, meter))).await;
     close(&connection, outcome.as_ref().err().map_or(Close::Done, Close::after));
     outcome
 }
@@ -61,8 +67,10 @@ async fn put(
     connection: &Connection,
     question: &Question,
     bytes_max: usize,
-    limits: &Limits,
+    (limits, meter): (&Limits, &Meter),
 ) -> Result<Option<Vec<u8>>, SessionError> {
+    let mut window = Window::new(connection, meter);
+    window.fit();
     let (mut send, mut recv) = connection.open_bi().await.map_err(|error| lost(&error))?;
     let message = [&[question.kind], question.body.as_ref()].concat();
     write_message(&mut send, &message, limits.stall_timeout).await?;
@@ -91,7 +99,8 @@ async fn put(
         let (from, to) = (answer.len(), answer.len().saturating_add(GROUP_BYTES).min(whole));
         answer.resize(to, 0);
         let rest = answer.get_mut(from..).unwrap_or_default();
-        read_exact(&mut recv, rest, "answer", limits.stall_timeout).await?;
+        window.fit();
+        read_blob(&mut recv, rest, "answer", limits.stall_timeout, &meter.download).await?;
     }
     expect_end(&mut recv, "answer", limits.stall_timeout).await?;
     Ok(Some(answer))
@@ -120,7 +129,7 @@ impl Questions {
     }
 
     async fn converse(&self, guest: &Guest) -> Result<(), SessionError> {
-        let Guest { connection, customer, limits, .. } = guest;
+        let Guest { connection, customer, limits, meter, .. } = guest;
         let (send, question) = within("question", limits.hello_timeout, hear(connection, limits)).await?;
         let turn = async { self.places.acquire().await.map_err(|_| Unavailable::ShuttingDown.into()) };
         let turn = within("turn to answer", limits.hello_timeout, turn).await?;
@@ -128,7 +137,7 @@ impl Questions {
         let answer = within("answer", limits.hello_timeout, answer).await?;
         // A place bounds the memory that an answer takes. One that others hold as well takes none of its own, so that who reads slowly holds up nobody.
         let place = answer.as_ref().is_some_and(|answer| answer.is_unique()).then_some(turn);
-        within("answer", ANSWER_MAX, reply(connection, send, answer, limits)).await?;
+        within("answer", ANSWER_MAX, reply(connection, send, answer, (limits, meter))).await?;
         drop(place);
         Ok(())
     }
@@ -172,14 +181,14 @@ async fn reply(
     connection: &Connection,
     mut send: SendStream,
     answer: Option<Bytes>,
-    limits: &Limits,
+    (limits, meter): (&Limits, &Meter),
 ) -> Result<(), SessionError> {
     match answer.filter(|answer| answer.len() <= ANSWER_BYTES_MAX) {
         None => write_all(&mut send, &[NONE], "answer", limits.stall_timeout).await?,
         Some(bytes) => {
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes();
             write_all(&mut send, &[&[SOME], length.as_slice()].concat(), "answer", limits.stall_timeout).await?;
-            write_all(&mut send, &bytes, "answer", limits.stall_timeout).await?;
+            write_blob(&mut send, &bytes, "answer", limits.stall_timeout, &meter.upload, |_| {}).await?;
         }
     }
     let _ = send.finish();

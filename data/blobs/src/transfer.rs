@@ -11,19 +11,22 @@
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     connection::{
-        Close, blocking, close, expect_end, lost, read_exact, read_message, within, write_all, write_message,
+        Close, blocking, close, expect_end, lost, read_blob, read_exact, read_message, within, write_all, write_blob,
+        write_message,
     },
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::{Limits, WANTS_MAX},
     outline::{GROUP_BYTES, Outline},
+    rate::{Lane, Meter, Rate, window_bytes},
     store::{BlobStore, Part, Source, StoreError},
     wire::{Item, decode_want, encode_want},
 };
@@ -34,6 +37,8 @@ const NOT_SERVED: u8 = 0;
 const SERVED: u8 = 1;
 /// Groups that are handed to the store in one call: 1 MiB, so that the pool is not asked for every 64 KiB.
 const BATCH_GROUPS: usize = 16;
+/// What has come in this time is handed over without waiting for a whole batch: of a slow transfer little is lost when it breaks, and its progress shows.
+const BATCH_MAX: Duration = Duration::from_secs(1);
 
 /// A blob to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,6 +99,28 @@ pub(crate) struct Fetcher<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) store: &'a Arc<dyn BlobStore>,
     pub(crate) limits: &'a Limits,
+    pub(crate) meter: &'a Meter,
+}
+
+/// Lets the peer have as much in flight as the rate of now wants; once for each rate.
+pub(crate) struct Window<'a> {
+    connection: &'a Connection,
+    lane: &'a Lane,
+    fits: Option<Rate>,
+}
+
+impl<'a> Window<'a> {
+    pub(crate) const fn new(connection: &'a Connection, meter: &'a Meter) -> Self {
+        Self { connection, lane: &meter.download, fits: None }
+    }
+
+    pub(crate) fn fit(&mut self) {
+        let rate = self.lane.rate();
+        if self.fits != Some(rate) {
+            self.fits = Some(rate);
+            self.connection.set_receive_window(VarInt::from_u32(window_bytes(rate)));
+        }
+    }
 }
 
 impl Fetcher<'_> {
@@ -145,11 +172,13 @@ impl Fetcher<'_> {
         let parts = blocking(move || hashes.into_iter().map(|hash| store.receive(hash)).collect::<Result<Vec<_>, _>>());
         let parts = parts.await?;
         let items: Vec<_> = wants.iter().zip(&parts).map(|(want, part)| Item::new(want.hash, part.offset())).collect();
+        let mut window = Window::new(self.connection, self.meter);
+        window.fit();
         write_message(&mut send, &encode_want(&items), limit).await?;
         // The stream may already be stopped by the peer; the answers tell.
         let _ = send.finish();
         for (want, part) in wants.iter().zip(parts) {
-            self.receive(&mut recv, want, part, state, report).await?;
+            self.receive((&mut recv, &mut window), want, part, state, report).await?;
             state.blobs_done = state.blobs_done.saturating_add(1);
             report(*state);
         }
@@ -159,7 +188,7 @@ impl Fetcher<'_> {
     /// Reads one answer.
     async fn receive(
         &self,
-        recv: &mut RecvStream,
+        (recv, window): (&mut RecvStream, &mut Window<'_>),
         want: &Want,
         mut part: Box<dyn Part>,
         state: &mut Fetched,
@@ -170,12 +199,12 @@ impl Fetcher<'_> {
         let mut next = first;
         let sizes = outline.clone();
         part = blocking(move || part.start(outline).map(|()| part)).await.map_err(blame_peer)?;
-        let mut batch = self.read_batch(recv, &sizes, &mut next).await?;
+        let mut batch = self.read_batch(recv, window, &sizes, &mut next).await?;
         while !batch.is_empty() {
             let received = count(batch.len());
             // One batch is verified and written while the next arrives.
             let mut appending = std::pin::pin!(blocking(move || append(part, &batch)));
-            let mut reading = std::pin::pin!(self.read_batch(recv, &sizes, &mut next));
+            let mut reading = std::pin::pin!(self.read_batch(recv, window, &sizes, &mut next));
             (part, batch) = tokio::select! {
                 // Wrong bytes are reported at once, not after the peer has sent more.
                 appended = &mut appending => (appended.map_err(blame_peer)?, reading.await?),
@@ -191,15 +220,19 @@ impl Fetcher<'_> {
     async fn read_batch(
         &self,
         recv: &mut RecvStream,
+        window: &mut Window<'_>,
         outline: &Outline,
         next: &mut u64,
     ) -> Result<Vec<u8>, SessionError> {
-        let mut batch = Vec::new();
-        while *next < outline.group_count() && batch.len() < BATCH_GROUPS.saturating_mul(GROUP_BYTES) {
+        let (mut batch, begun) = (Vec::new(), Instant::now());
+        let has_room = |batch: &[u8]| batch.len() < BATCH_GROUPS.saturating_mul(GROUP_BYTES);
+        let goes_on = |batch: &[u8]| batch.is_empty() || (has_room(batch) && begun.elapsed() < BATCH_MAX);
+        while *next < outline.group_count() && goes_on(&batch) {
+            window.fit();
             let start = batch.len();
             batch.resize(start.saturating_add(outline.group_bytes(*next)), 0);
             let group = batch.get_mut(start..).unwrap_or_default();
-            read_exact(recv, group, "blob", self.limits.stall_timeout).await?;
+            read_blob(recv, group, "blob", self.limits.stall_timeout, &self.meter.download).await?;
             *next = next.saturating_add(1);
         }
         Ok(batch)
@@ -225,7 +258,7 @@ impl Fetcher<'_> {
         // At most 512 KiB after the check above; read in steps that have a time limit each.
         let mut groups = vec![0; usize::try_from(Outline::encoded_bytes(got_bytes)).unwrap_or_default()];
         for chunk in groups.chunks_mut(GROUP_BYTES) {
-            read_exact(recv, chunk, "outline", limit).await?;
+            read_blob(recv, chunk, "outline", limit, &self.meter.download).await?;
         }
         Outline::parse(hash, got_bytes, &groups).map_err(|_| Violation::WrongOutline { hash }.into())
     }
@@ -274,6 +307,7 @@ pub(crate) struct Responder {
     pub(crate) store: Arc<dyn BlobStore>,
     pub(crate) offered: Offered,
     pub(crate) limits: Limits,
+    pub(crate) meter: Meter,
     pub(crate) sent: watch::Sender<Sent>,
 }
 
@@ -353,7 +387,7 @@ impl Responder {
             return Err(Violation::WrongOffset { hash, offset_bytes: offset, size_bytes: size }.into());
         }
         let head = [[SERVED].as_slice(), &size.to_be_bytes(), &source.outline().to_bytes()].concat();
-        write_all(send, &head, "answer", limit).await?;
+        write_blob(send, &head, "answer", limit, &self.meter.upload, |_| {}).await?;
         let mut next = offset.div_ceil(GROUP_BYTES as u64);
         let mut batch;
         (source, batch) = read_batch(source, next).await?;
@@ -362,8 +396,10 @@ impl Responder {
             // One batch is written to the stream while the next is read from the store.
             let write = async {
                 for group in batch.chunks(GROUP_BYTES) {
-                    write_all(send, group, "blob", limit).await?;
-                    self.sent.send_modify(|sent| sent.bytes = sent.bytes.saturating_add(count(group.len())));
+                    let lane = &self.meter.upload;
+                    let report =
+                        |bytes| self.sent.send_modify(|sent| sent.bytes = sent.bytes.saturating_add(count(bytes)));
+                    write_blob(send, group, "blob", limit, lane, report).await?;
                 }
                 Ok(())
             };

@@ -6,6 +6,7 @@ mod hostile_provider;
 mod inquiry;
 mod loopback;
 mod questions;
+mod rates;
 mod session;
 mod stream;
 mod support;

@@ -46,6 +46,7 @@ mod matching;
 mod network;
 mod overload;
 mod owner;
+mod owner_rates;
 mod parties;
 mod proofs;
 mod raw;

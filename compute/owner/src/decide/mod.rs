@@ -100,6 +100,13 @@ pub enum Transfers {
     Pause,
 }
 
+impl Default for Transfers {
+    /// Without limit.
+    fn default() -> Self {
+        Self::Run { upload_max: None, download_max: None }
+    }
+}
+
 /// Bounds of what work may take; none is without limit or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {

@@ -1,9 +1,10 @@
 //! Watches the machine and its owner, and says within a second what changes.
 //!
 //! # Design
-//! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person and the control file are
-//! looked at four times a second while something runs, and once a second otherwise; everything else every ten seconds. A step that changes nothing
-//! costs some system calls, so watching does not need a core's attention.
+//! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person, the control file and the
+//! preferences are looked at four times a second while something runs, and once a second otherwise; everything else every ten seconds. A step that changes
+//! nothing costs some system calls, so watching does not need a core's attention. Preferences that have changed are read once they have stood still for one
+//! look: an editor writes a file in pieces, and half of one is not the owner's word.
 
 mod machine;
 mod presence;
@@ -17,6 +18,7 @@ use crate::{
     preferences::{self, Preferences},
     probe::activity::Sign,
     reading::Reading,
+    traffic::{Damaged, Traffic},
 };
 use std::{
     fs, io,
@@ -29,6 +31,9 @@ use std::{
 pub const LOOK_RUNNING: Duration = Duration::from_millis(250);
 /// The same while nothing runs: the owner waits for nothing.
 pub const LOOK_PAUSED: Duration = Duration::from_secs(1);
+
+/// A day, ms.
+const DAY_MS: i64 = 86_400_000;
 
 /// What the watcher asks the machine. Tests script it.
 pub trait Probe {
@@ -53,8 +58,8 @@ pub trait Clock {
 pub struct Facts {
     /// Our process and its workers: their load is not somebody else's.
     pub own_processes: Vec<u32>,
-    /// What we moved in the period of the traffic limit, bytes.
-    pub transferred_bytes: u64,
+    /// What we moved over the network since this program began, bytes.
+    pub moved_bytes: u64,
     /// What we store, bytes; none if nobody counted yet.
     pub disk_ours_bytes: Option<u64>,
     /// We are measuring this machine.
@@ -62,6 +67,9 @@ pub struct Facts {
     /// The system is about to sleep or to shut down.
     pub system_ends: bool,
 }
+
+/// Size and time of change of the preferences' file; none if there is none.
+type Changed = Option<(u64, SystemTime)>;
 
 /// Looks, decides, and remembers what it has to.
 pub struct Watcher<P, C> {
@@ -71,9 +79,13 @@ pub struct Watcher<P, C> {
     control: Control,
     stamp: Option<Option<Stamp>>,
     wishes: Result<Wishes, String>,
+    folder: PathBuf,
     path: PathBuf,
-    changed: Option<(u64, SystemTime)>,
+    /// What the preferences' file was when it was read last, and what it was at the last look; none outside: never yet.
+    changed: Option<Changed>,
+    looked: Option<Changed>,
     preferences: Result<Preferences, String>,
+    traffic: Result<Traffic, Damaged>,
     presence: Presence,
     memory: Memory,
     signals: Signals,
@@ -100,9 +112,12 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             control: Control::new(folder),
             stamp: None,
             wishes: Ok(Wishes::default()),
+            folder: folder.to_owned(),
             path: preferences.to_owned(),
             changed: None,
+            looked: None,
             preferences: Ok(Preferences::default()),
+            traffic: Traffic::open(folder),
             presence: Presence::default(),
             memory: Memory::new(jitter_ms),
             signals: Signals::default(),
@@ -115,25 +130,33 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
     pub fn step(&mut self) -> Decision {
         let now = self.clock.now();
         self.look_at_wishes();
+        let settled = self.look_at_preferences();
+        let mut decision = self.decide(now);
+        if !settled {
+            decision.next_check = decision.next_check.min(LOOK_RUNNING);
+        }
+        decision
+    }
+
+    fn decide(&mut self, now: Now) -> Decision {
         let due = self.refreshed_ms.is_none_or(|last| {
             let passed = now.steady_ms.checked_sub(last);
             passed.is_none_or(|passed| u128::from(passed) >= CHECK_MAX.as_millis())
         });
+        let facts = (self.facts)();
+        let moved = self.learn_traffic(&facts, now, due);
         if due {
-            self.look_at_preferences();
+            self.refreshed_ms = Some(now.steady_ms);
         }
         let (wishes, preferences) = match (&self.wishes, &self.preferences) {
             (Ok(wishes), Ok(preferences)) => (wishes, preferences),
-            (Err(error), _) | (_, Err(error)) => {
-                if due {
-                    self.refreshed_ms = Some(now.steady_ms);
-                }
-                return refuse(error);
-            }
+            (Err(error), _) | (_, Err(error)) => return refuse(error),
         };
-        let facts = (self.facts)();
+        self.signals.transferred_bytes = match moved {
+            Ok(bytes) => bytes,
+            Err(damaged) => return refuse(&damaged.to_string()),
+        };
         if due {
-            self.refreshed_ms = Some(now.steady_ms);
             self.probe.refresh(preferences, &facts, now, &mut self.signals);
         }
         let signs = self.probe.signs();
@@ -141,7 +164,6 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
         self.signals.idle = self.presence.look(&signs, before, now);
         self.signals.disk_ours_bytes =
             facts.disk_ours_bytes.map_or_else(Reading::default, |bytes| Reading::known(bytes, "data folder"));
-        self.signals.transferred_bytes = facts.transferred_bytes;
         self.signals.measuring = facts.measuring;
         self.signals.system_ends = facts.system_ends;
         self.signals.since_start = Duration::from_millis(now.steady_ms.saturating_sub(self.started_ms));
@@ -163,19 +185,53 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
         self.wishes = self.control.read().map_err(|error| error.to_string());
     }
 
-    fn look_at_preferences(&mut self) {
-        let changed = fs::metadata(&self.path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok();
-        // A file that is not there is looked for every time, so that one that cannot be reached is not taken for one that does not exist.
-        if changed.is_some() && self.changed == changed {
-            return;
+    /// What was moved in the period of the owner's limit; an error only where there is a limit.
+    fn learn_traffic(&mut self, facts: &Facts, now: Now, due: bool) -> Result<u64, Damaged> {
+        if due && self.traffic.is_err() {
+            // The owner may have removed it.
+            self.traffic = Traffic::open(&self.folder);
         }
-        self.changed = changed;
+        let today = now.local_ms().div_euclid(DAY_MS);
+        if let Ok(traffic) = &mut self.traffic {
+            traffic.add(facts.moved_bytes, today);
+            if due {
+                traffic.save();
+            }
+        }
+        match (&self.traffic, &self.preferences) {
+            (Ok(traffic), Ok(preferences)) => Ok(traffic.within(preferences.network.transfer_days, today)),
+            (Err(damaged), Ok(preferences)) if preferences.network.transfer_mb_max > 0 => Err(damaged.clone()),
+            _ => Ok(0),
+        }
+    }
+
+    /// Puts on the disk what was moved. For the end: the watcher does so every ten seconds.
+    pub fn save(&mut self) {
+        if let Ok(traffic) = &mut self.traffic {
+            traffic.save();
+        }
+    }
+
+    /// Reads the preferences if they have changed; whether they are those of the file now.
+    fn look_at_preferences(&mut self) -> bool {
+        let found = fs::metadata(&self.path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok();
+        let stands = self.looked.is_none_or(|before| before == found);
+        self.looked = Some(found);
+        if !stands {
+            return false;
+        }
+        // A file that is not there is looked for every time, so that one that cannot be reached is not taken for one that does not exist.
+        if found.is_some() && self.changed == Some(found) {
+            return true;
+        }
+        self.changed = Some(found);
         self.preferences = match preferences::read(&self.path) {
             Err(preferences::Error::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(Preferences::default())
             }
             other => other.map_err(|error| error.to_string()),
         };
+        true
     }
 }
 
@@ -232,7 +288,7 @@ pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut pub
             last = Some(decision);
         }
         if !bell.wait(wait) {
-            return;
+            return watcher.save();
         }
     }
 }

@@ -39,7 +39,7 @@ impl Acceptor for Inquiries {
     /// The guest keeps its place among the handshakes to its end: that bounds how many there are.
     fn accept(&self, guest: Guest) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(async move {
-            let Guest { connection, customer, limits, handshake, admission } = guest;
+            let Guest { connection, customer, limits, meter: _, handshake, admission } = guest;
             if let Err(error) = answer(&connection, &*self.0, &limits).await {
                 tracing::debug!(?customer, %error, "inquiry ended");
             }

@@ -12,6 +12,7 @@ use crate::{
     error::{SessionError, Violation},
     hash::Hash,
     limits::Limits,
+    rate::Meter,
     store::{BlobStore, StoreError},
     transfer::{Fetched, Fetcher, Offered, Sent, Want},
     wire::{Delivery, FromProvider, Hello, Progress},
@@ -29,6 +30,7 @@ pub struct Job {
     pub(super) sent: watch::Receiver<Sent>,
     pub(super) received: watch::Receiver<bool>,
     pub(super) limits: Limits,
+    pub(super) meter: Meter,
     pub(super) committed: bool,
     pub(super) delivered: bool,
     /// What the customer did wrong, whatever the handler makes of it.
@@ -58,7 +60,7 @@ impl Job {
     /// again, and one that was begun resumes. `report` is called at every step.
     ///
     /// # Errors
-    /// [`crate::Unavailable::NotServed`]: the customer does not give one of them. [`SessionError::Peer`]: wrong bytes or
+    /// [`crate::Unavailable::Paused`]: this machine's owner lets nothing move; call it again when that has changed. [`crate::Unavailable::NotServed`]: the customer does not give one of them. [`SessionError::Peer`]: wrong bytes or
     /// sizes; the connection is closed and nothing of that blob kept. [`SessionError::Store`]: for example no room.
     /// [`SessionError::Misuse`]: after the commitment.
     pub async fn fetch(
@@ -71,8 +73,8 @@ impl Job {
         }
         let blobs = u32::try_from(wants.len()).unwrap_or(u32::MAX);
         self.send(FromProvider::Wants(blobs)).await?;
-        let Self { connection, store, limits, .. } = self;
-        let result = Fetcher { connection, store, limits }.fetch(wants, report).await;
+        let Self { connection, store, limits, meter, .. } = self;
+        let result = Fetcher { connection, store, limits, meter }.fetch(wants, report).await;
         if let Err(SessionError::Peer(violation)) = &result {
             self.violation = Some(*violation);
         }

@@ -28,6 +28,7 @@ use crate::{
     check::{CheckHello, Offer},
     error::SessionError,
     limits::Limits,
+    rate::Meter,
     wire::{Failure, Hello, Refusal, RefusalCode},
 };
 
@@ -95,6 +96,7 @@ pub struct Guest {
     pub(crate) connection: Connection,
     pub(crate) customer: NodeId,
     pub(crate) limits: Limits,
+    pub(crate) meter: Meter,
     /// Its place among the unfinished handshakes, to be given back when it becomes a session.
     pub(crate) handshake: Ticket,
     pub(crate) admission: Admission,

@@ -21,6 +21,7 @@ use crate::{
     endpoint::Endpoint,
     error::{SessionError, Unavailable, Violation},
     limits::{CHECK_ALPN, CHECK_SESSION_MAX, Limits},
+    rate::Meter,
     store::BlobStore,
     transfer::{Offered, Responder, Sent},
     wire::{Failure, FromCustomer, FromProvider, Hello, Refusal, RefusalCode},
@@ -92,6 +93,7 @@ pub fn serve_with<A: Authorise, H: Handler>(
         authorise,
         handler,
         limits,
+        meter: endpoint.meter().clone(),
         admission: admission.clone(),
         orders: Mutex::default(),
         stopped: stopped.clone(),
@@ -108,6 +110,7 @@ struct Shared<A, H> {
     authorise: A,
     handler: H,
     limits: Limits,
+    meter: Meter,
     admission: Admission,
     orders: Mutex<HashMap<U256, Holder>>,
     stopped: watch::Receiver<bool>,
@@ -250,9 +253,9 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     /// A connection of another protocol, until it ends or the server stops.
     async fn give(&self, acceptor: &dyn Acceptor, connection: Connection, handshake: Ticket) {
         let customer = NodeId::new(connection.remote_id());
-        let (limits, admission) = (self.limits, self.admission.clone());
+        let (limits, meter, admission) = (self.limits, self.meter.clone(), self.admission.clone());
         let dismissed = handshake.dismissed();
-        let guest = Guest { connection: connection.clone(), customer, limits, handshake, admission };
+        let guest = Guest { connection: connection.clone(), customer, limits, meter, handshake, admission };
         let mut stopped = self.stopped.clone();
         let stop = async {
             let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -327,7 +330,8 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
     async fn serve_checker(&self, connection: &Connection, offer: Offer) -> Result<(), SessionError> {
         let (sent, _) = watch::channel(Sent::default());
         let offered = Offered::new(offer.blobs);
-        let responder = Responder { store: Arc::clone(&self.store), offered, limits: self.limits, sent };
+        let (store, limits, meter) = (Arc::clone(&self.store), self.limits, self.meter.clone());
+        let responder = Responder { store, offered, limits, meter, sent };
         let mut stopped = self.stopped.clone();
         let error = tokio::select! {
             error = responder.run(connection) => error,
@@ -422,8 +426,14 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
         let (sent_in, sent) = watch::channel(Sent::default());
         let (received_in, received) = watch::channel(false);
         let store = Arc::clone(&self.store);
-        let limits = self.limits;
-        let responder = Responder { store: Arc::clone(&store), offered: offered.clone(), limits, sent: sent_in };
+        let (limits, meter) = (self.limits, self.meter.clone());
+        let responder = Responder {
+            store: Arc::clone(&store),
+            offered: offered.clone(),
+            limits,
+            meter: meter.clone(),
+            sent: sent_in,
+        };
         let mut job = Job {
             customer,
             hello,
@@ -434,6 +444,7 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
             sent,
             received,
             limits,
+            meter,
             committed: false,
             delivered: false,
             violation: None,

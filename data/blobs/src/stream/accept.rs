@@ -63,7 +63,7 @@ impl<S: Streams> Acceptor for Door<S> {
 
 impl<S: Streams> Door<S> {
     async fn hear(&self, guest: Guest) -> Result<(), SessionError> {
-        let Guest { connection, customer, limits, handshake, admission } = guest;
+        let Guest { connection, customer, limits, meter, handshake, admission } = guest;
         let limit = limits.hello_timeout;
         let read = async {
             let (control, mut messages) = connection.accept_bi().await.map_err(|error| lost(&error))?;
@@ -89,7 +89,7 @@ impl<S: Streams> Door<S> {
         match decided {
             Ok((store, place)) => {
                 drop(handshake);
-                let link = Link::new(connection, control, messages, store, limits);
+                let link = Link::new(connection, control, messages, store, (limits, meter));
                 self.0.conduct(hello, link).await;
                 drop(place);
                 Ok(())

@@ -19,6 +19,7 @@ use crate::{
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::Limits,
+    rate::Meter,
     store::BlobStore,
     transfer::{Fetcher, Offered, Responder, Sent, Want},
     wire::Hello,
@@ -36,6 +37,7 @@ pub struct Link<In> {
     offered: Offered,
     store: Arc<dyn BlobStore>,
     limits: Limits,
+    meter: Meter,
     driver: AbortHandle,
 }
 
@@ -45,16 +47,17 @@ impl<In: Message> Link<In> {
         control: SendStream,
         messages: RecvStream,
         store: Arc<dyn BlobStore>,
-        limits: Limits,
+        (limits, meter): (Limits, Meter),
     ) -> Self {
         let offered = Offered::default();
         // Nobody asks how much was sent: progress is counted in steps.
         let (sent, _) = watch::channel(Sent::default());
-        let responder = Responder { store: Arc::clone(&store), offered: offered.clone(), limits, sent };
+        let responder =
+            Responder { store: Arc::clone(&store), offered: offered.clone(), limits, meter: meter.clone(), sent };
         let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
         let driver = drive(connection.clone(), messages, responder, inbox_in);
         let driver = tokio::spawn(driver).abort_handle();
-        Self { connection, control, inbox, offered, store, limits, driver }
+        Self { connection, control, inbox, offered, store, limits, meter, driver }
     }
 
     /// Says something.
@@ -84,7 +87,8 @@ impl<In: Message> Link<In> {
     /// A handle that fetches from the peer, for another task.
     #[must_use]
     pub fn source(&self) -> Source {
-        Source { connection: self.connection.clone(), store: Arc::clone(&self.store), limits: self.limits }
+        let (store, limits, meter) = (Arc::clone(&self.store), self.limits, self.meter.clone());
+        Source { connection: self.connection.clone(), store, limits, meter }
     }
 
     /// Ends the session because a newer one took over.
@@ -123,6 +127,7 @@ pub struct Source {
     connection: Connection,
     store: Arc<dyn BlobStore>,
     limits: Limits,
+    meter: Meter,
 }
 
 impl Source {
@@ -131,8 +136,8 @@ impl Source {
     /// # Errors
     /// [`Unavailable::NotServed`], [`SessionError::Peer`] (the connection is closed), [`SessionError::Store`].
     pub async fn fetch(&self, wants: Vec<Want>) -> Result<(), SessionError> {
-        let Self { connection, store, limits } = self;
-        Fetcher { connection, store, limits }.fetch(wants, &mut |_| {}).await
+        let Self { connection, store, limits, meter } = self;
+        Fetcher { connection, store, limits, meter }.fetch(wants, &mut |_| {}).await
     }
 
     /// The link's store.
@@ -158,7 +163,7 @@ pub async fn dial(
     let opened =
         within("stream", limits.hello_timeout, async { connection.open_bi().await.map_err(|error| lost(&error)) });
     let (control, messages) = opened.await?;
-    let mut link = Link::new(connection, control, messages, store, limits);
+    let mut link = Link::new(connection, control, messages, store, (limits, endpoint.meter().clone()));
     link.say(&FromCustomer::Hello(hello)).await?;
     // The provider asks the chain before it answers.
     let answer = within("answer to the hello", limits.hello_timeout.saturating_mul(3), link.next()).await?;

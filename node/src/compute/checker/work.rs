@@ -11,6 +11,7 @@
 use super::{agent::Agent, record::Record};
 use crate::compute::{
     opening::{Place, state_before},
+    provider::{InTurn, Turn},
     windows::{CHECK_ROUNDS, Case, Finding, Opened, Window},
 };
 use alloy_primitives::{B256, keccak256};
@@ -18,7 +19,7 @@ use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
 use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Hash, Parties, Want, check_digest, hash};
 use keystead_job::{Class, JobSpec, limits::INPUT_BYTES_MAX};
-use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use keystead_runner::{Failure, Fault, Job, Stop};
 use std::{sync::Arc, time::Duration};
 use tokio::task::block_in_place;
 
@@ -197,8 +198,19 @@ impl Errand<'_> {
         Ok(opened.filter(|opened| opened.value == self.case.value))
     }
 
-    /// Asks the sources in turn.
+    /// Asks the sources, while the owner lets bytes move: else it is not they who do not serve.
     async fn gather(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
+        tokio::select! {
+            biased;
+            () = self.agent.book.owner.until_no_network() => {
+                Err(eyre!("the owner of this machine lets nothing move over the network").into())
+            }
+            gathered = self.ask_sources(opened) => gathered,
+        }
+    }
+
+    /// Asks them in turn.
+    async fn ask_sources(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
         let which = self.record.which;
         let mut said = Vec::new();
         let provider = self.agent.book.market.endpoint_of(self.window.provider).await?;
@@ -298,10 +310,9 @@ impl Errand<'_> {
         let working = async {
             loop {
                 book.owner.until_allowed(runtime).await;
-                let turn = book.processor.acquire().await;
-                let _turn = turn.map_err(|_| Unready::Unfit("the machine is no longer shared".to_owned()))?;
+                let turn = book.turns.take().await;
                 let ended = tokio::select! {
-                    ended = self.attempt(&job, input, &stop) => Some(ended),
+                    ended = self.attempt((&job, input), &stop, &turn) => Some(ended),
                     // Dropping the attempt kills its worker.
                     () = book.owner.until_forbidden(runtime) => None,
                     never = book.owner.pace_check(runtime, &stop) => match never {},
@@ -316,25 +327,25 @@ impl Errand<'_> {
         tokio::time::timeout(self.left, Box::pin(working)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn attempt(&self, job: &Job, input: &[u8], stop: &Stop) -> Result<Outcome, Unready> {
+    async fn attempt(&self, (job, input): (&Job, &[u8]), stop: &Stop, turn: &Turn<'_>) -> Result<Outcome, Unready> {
         let book = &self.agent.book;
         let (command, job, stop) = (book.command.clone(), job.clone(), stop.clone());
         let opened = if self.is_referee() {
-            Session::open_reference(command, job, stop).await
+            InTurn::open_reference(command, job, stop).await
         } else {
-            Session::open(command, job, stop).await
+            InTurn::open(command, job, stop).await
         };
         let mut session = match opened {
             Ok(session) => session,
             Err(failure) => return ended(failure),
         };
         book.owner.checker(session.worker_pid());
-        let mut outcome = session.run(input).await;
+        let mut outcome = session.run(turn, input).await;
         for _ in 0..DEATHS_MAX {
             if !matches!(outcome, Err(Failure::WorkerDied { .. })) {
                 break;
             }
-            outcome = session.run(input).await;
+            outcome = session.run(turn, input).await;
         }
         match outcome {
             Ok(done) => Ok(Outcome::Output(done.output)),

@@ -11,8 +11,8 @@ use crate::compute::{account::Account, opening::Work};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Parties,
-    RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
+    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Meter,
+    Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
@@ -299,6 +299,7 @@ async fn bind(node: &Node, socket: SocketAddr) -> Result<Endpoint> {
         bind: SocketAddr::new(socket.ip(), port),
         advertise: Vec::new(),
         limits: Limits::default(),
+        meter: Meter::default(),
     };
     match Endpoint::bind(config(node.port)).await {
         Ok(endpoint) => Ok(endpoint),

@@ -33,7 +33,7 @@ use crate::{
 use alloy_primitives::U256;
 use eyre::{Context as _, Result};
 use keystead_audit::SampleRule;
-use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, SecretKey};
+use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter, SecretKey};
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
@@ -220,7 +220,8 @@ fn rule(options: &Map) -> SampleRule {
 /// One socket for all providers, which are anywhere.
 async fn endpoint() -> Result<Endpoint> {
     let bind = SocketAddr::from(([0, 0, 0, 0], 0));
-    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits: Limits::default() };
+    let (limits, meter) = (Limits::default(), Meter::default());
+    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits, meter };
     Endpoint::bind(config).await.wrap_err("cannot open a socket")
 }
 

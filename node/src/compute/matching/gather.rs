@@ -8,7 +8,7 @@ use super::{
 use crate::compute::market::{Market, Offer as Entry};
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
-use keystead_blobs::{Address, Config, Endpoint, Inquiry, Limits, SecretKey};
+use keystead_blobs::{Address, Config, Endpoint, Inquiry, Limits, Meter, SecretKey};
 use keystead_market::{Currency, Record};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -67,7 +67,8 @@ pub(crate) async fn socket(entries: &[Sighted]) -> Result<Endpoint> {
         (false, true) => (Ipv6Addr::UNSPECIFIED, 0).into(),
         (false, false) => (Ipv4Addr::UNSPECIFIED, 0).into(),
     };
-    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits: Limits::default() };
+    let (limits, meter) = (Limits::default(), Meter::default());
+    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits, meter };
     Endpoint::bind(config).await.wrap_err("cannot open a socket to ask providers")
 }
 

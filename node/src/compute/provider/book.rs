@@ -8,6 +8,7 @@ use super::{
     record::{Record, Records},
     room::UNITS_MAX,
     self_test::Capability,
+    turns::Turns,
 };
 use crate::compute::{
     amount::kst,
@@ -80,8 +81,8 @@ pub(crate) struct Book {
     pub(super) refuses_checkers: bool,
     /// One job at a time has the machine.
     pub(super) machine: Semaphore,
-    /// Held while a unit or a check runs: they take turns.
-    pub(crate) processor: Semaphore,
+    /// Units, steps and checks take turns.
+    pub(crate) turns: Turns,
     /// True once the process is asked to stop.
     pub(crate) stopping: watch::Sender<bool>,
     courses: Mutex<BTreeMap<U256, Arc<Course>>>,
@@ -116,7 +117,7 @@ impl Book {
             refuses_checkers: conduct.refuses_checkers,
             fault: conduct.fault,
             machine: Semaphore::new(1),
-            processor: Semaphore::new(1),
+            turns: Turns::new(),
             stopping: watch::Sender::new(false),
             courses: Mutex::default(),
             shelf: Mutex::default(),

@@ -4,6 +4,7 @@ use super::{
     book::Book,
     payout,
     record::{Cause, Failed, Record},
+    turns::InTurn,
     window::Attendance,
 };
 use crate::compute::{
@@ -373,7 +374,7 @@ impl Course {
     /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
     async fn work(&self, book: &Book, stop: Stop) -> Result<Option<String>> {
         let job = self.job(book)?;
-        let mut session = match Session::open(book.command.clone(), job, stop).await {
+        let mut session = match InTurn::open(book.command.clone(), job, stop).await {
             Ok(session) => session,
             Err(failure) => return self.failed(book, failure, None).map(|()| None),
         };
@@ -384,11 +385,11 @@ impl Course {
         while let Some((unit, name)) = self.next_run() {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             // Checks wait for the end of a unit, and the next unit for the end of a check.
-            let turn = book.processor.acquire().await.wrap_err("the machine is no longer shared")?;
-            let mut outcome = session.run(&input).await;
+            let turn = book.turns.take().await;
+            let mut outcome = session.run(&turn, &input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
-                outcome = session.run(&input).await;
+                outcome = session.run(&turn, &input).await;
             }
             if session.worker_pid() != worker {
                 // One that died was replaced.

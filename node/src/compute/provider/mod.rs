@@ -28,12 +28,14 @@ mod self_test;
 mod session;
 mod setup;
 mod stream;
+mod turns;
 mod watch;
 mod window;
 
 pub(crate) use book::Book;
 pub(crate) use self_test::Capability;
 pub(crate) use setup::run;
+pub(crate) use turns::{InTurn, Turn};
 
 /// The checker's folder in the provider's.
 const CHECKER_FOLDER: &str = "checker";

@@ -3,7 +3,8 @@
 //! # Design
 //! A thread watches (`keystead_owner::watch`) and publishes each decision that differs: into a channel that courses wait on, into
 //! `owner-status.json` for `--status`, and as a line of the log. Yielding kills the worker: a unit that was running begins again at its last
-//! segment, which costs less than a minute and needs no memory while the owner plays.
+//! segment, which costs less than a minute and needs no memory while the owner plays. The rates of the network go to the [`Meter`] of this provider's
+//! one endpoint, which all its transfers share, and its count of bytes back to the watcher.
 
 use super::self_test::say;
 use crate::{
@@ -11,10 +12,11 @@ use crate::{
     compute::{checker, files},
 };
 use eyre::{Context as _, Result, eyre};
+use keystead_blobs::{Meter, Rate, Rates};
 use keystead_job::Runtime;
 use keystead_owner::{
     control::{Command, Control},
-    decide::{Cpu, Decision, Gpu, Mode, Wishes, throttle},
+    decide::{Cpu, Decision, Gpu, Mode, Transfers, Wishes, throttle},
     preferences::{Preferences, template},
     priority::{self, Freezer},
     probe::Root,
@@ -24,6 +26,7 @@ use keystead_owner::{
 use keystead_runner::Stop;
 use std::{
     convert::Infallible,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::{
@@ -47,6 +50,8 @@ const JITTER_MS_MAX: u64 = 20_000;
 #[derive(Debug)]
 pub(crate) struct Owner {
     decisions: channel::Receiver<Decision>,
+    /// What the transfers of this provider keep to.
+    meter: Meter,
     workers: Arc<Mutex<Workers>>,
     /// The machine is dedicated to this work: nothing is lowered.
     dedicated: Arc<AtomicBool>,
@@ -68,32 +73,50 @@ impl Owner {
         }
         let workers: Arc<Mutex<Workers>> = Arc::default();
         let dedicated = Arc::new(AtomicBool::new(false));
-        let own = Arc::clone(&workers);
+        let meter = Meter::default();
+        let (own, moved) = (Arc::clone(&workers), meter.clone());
         let facts = move || {
             let workers = own.lock().unwrap_or_else(PoisonError::into_inner);
             let own_processes = workers.all().chain([process::id()]).collect();
             drop(workers);
-            Facts { own_processes, ..Facts::default() }
+            Facts { own_processes, moved_bytes: moved.moved().total_bytes(), ..Facts::default() }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
         let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
         let mut watcher = Watcher::new(probe, MachineClock::default(), folder, &preferences, jitter_ms, facts);
         let first = watcher.step();
+        meter.set(rates(&first));
         let control = Control::new(folder);
         let (sender, decisions) = channel::channel(first);
         let bell = Bell::default();
         let (rung, status) = (bell.clone(), folder.join(STATUS_FILE));
-        let whole = Arc::clone(&dedicated);
+        let (whole, limited) = (Arc::clone(&dedicated), meter.clone());
         let publish = move |decision: &Decision| {
             let always = control.read().is_ok_and(|wishes| wishes.compute == Mode::Always);
             whole.store(always, Ordering::Relaxed);
+            limited.set(rates(decision));
             tell(&status, decision);
             sender.send_replace(decision.clone());
         };
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
         let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
-        Ok(Self { decisions, workers, dedicated, graphics, bell, thread })
+        Ok(Self { decisions, meter, workers, dedicated, graphics, bell, thread })
+    }
+
+    /// What the endpoint of this provider must be opened with, so that the owner's rates hold.
+    pub(super) const fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Waits until bytes may move.
+    pub(super) async fn until_network(&self) {
+        let _ = self.decisions.clone().wait_for(|decision| decision.network != Transfers::Pause).await;
+    }
+
+    /// Waits until none may.
+    pub(crate) async fn until_no_network(&self) {
+        let _ = self.decisions.clone().wait_for(|decision| decision.network == Transfers::Pause).await;
     }
 
     fn allows(&self, decision: &Decision, runtime: Runtime) -> bool {
@@ -170,7 +193,9 @@ impl Owner {
     /// Why no order is taken now, if none is.
     pub(super) fn refusal(&self) -> Option<String> {
         let decision = self.decisions.borrow();
-        (!decision.new_units).then(|| format!("the owner of this machine: {}", report::headline(&decision)))
+        // Without a network neither inputs nor outputs could be moved.
+        let takes = decision.new_units && decision.network != Transfers::Pause;
+        (!takes).then(|| format!("the owner of this machine: {}", report::headline(&decision)))
     }
 
     /// What stands now, for a person.
@@ -282,6 +307,15 @@ impl Drop for Owner {
             // It ends at its next wait.
             let _ = thread.join();
         }
+    }
+}
+
+/// How fast bytes may move.
+fn rates(decision: &Decision) -> Rates {
+    let rate = |most: Option<u64>| most.and_then(NonZeroU64::new).map_or(Rate::Unlimited, Rate::BytesPerSecond);
+    match decision.network {
+        Transfers::Run { upload_max, download_max } => Rates { upload: rate(upload_max), download: rate(download_max) },
+        Transfers::Pause => Rates { upload: Rate::Paused, download: Rate::Paused },
     }
 }
 

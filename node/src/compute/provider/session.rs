@@ -14,7 +14,7 @@ use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
     Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
-    Progress, Refusal, RefusalCode, SessionError, StoreError, Want, hash, hello_digest,
+    Progress, Refusal, RefusalCode, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -269,10 +269,16 @@ impl Host {
         })
     }
 
-    /// Fetches inputs. What others brought and did not finish gives way when there is no room.
+    /// Fetches inputs. What others brought and did not finish gives way when there is no room; while the owner lets nothing move, it waits, and goes on
+    /// with what had arrived.
     async fn take(&self, job: &mut Job, course: &Course, wanted: &[Want]) -> Result<(), Failure> {
+        let owner = &self.book.owner;
         loop {
+            owner.until_network().await;
             let fetched = job.fetch(wanted.to_vec(), &mut |_| {}).await;
+            if matches!(&fetched, Err(SessionError::Unavailable(Unavailable::Paused { .. }))) {
+                continue;
+            }
             let is_full = matches!(&fetched, Err(SessionError::Store(StoreError::Full { .. })));
             if !is_full || !self.book.forgo_one(course.customer(), Some(course.order())) {
                 return fetched.map_err(told);

@@ -33,7 +33,7 @@ use crate::{
 use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
-    Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits,
+    Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, Meter,
     Questions, SecretKey, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
@@ -93,7 +93,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         owner.headline(),
         options.dir.join(owner::PREFERENCES_FILE).display()
     ));
-    let endpoint = endpoint(options).await?;
+    let endpoint = endpoint(options, owner.meter().clone()).await?;
     let account = Arc::clone(&market.account);
     let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
     let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
@@ -155,12 +155,13 @@ fn worker_command(options: &Provide) -> Result<WorkerCommand> {
     Ok(command.requiring(options.require_layer.iter().copied()))
 }
 
-async fn endpoint(options: &Provide) -> Result<Endpoint> {
+async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
     let config = Config {
         secret: node_key(&options.dir.join("node.key"))?,
         bind: options.listen,
         advertise: options.advertise.clone(),
         limits: Limits::default(),
+        meter,
     };
     let endpoint = Endpoint::bind(config).await;
     endpoint.wrap_err_with(|| format!("cannot listen on {}: choose another --listen address", options.listen))

@@ -11,7 +11,7 @@ use crate::{cli::Prove, client::Client, compute::account::Account};
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_blobs::{Config, Endpoint, Limits, SecretKey};
+use keystead_blobs::{Config, Endpoint, Limits, Meter, SecretKey};
 use keystead_job::Runtime;
 use keystead_market::{
     band::Bands,
@@ -141,6 +141,7 @@ async fn look(options: &Prove, account: Address) -> Result<ExitCode> {
         bind: towards(&address),
         advertise: Vec::new(),
         limits: Limits::default(),
+        meter: Meter::default(),
     };
     let endpoint = Endpoint::bind(config).await?;
     let fetched = fetch(&endpoint, &address).await;

@@ -7,6 +7,7 @@ use super::{
     record::{Record, Reported},
     work::{Work, Worked},
 };
+use crate::compute::provider::turns::InTurn;
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
@@ -18,9 +19,17 @@ use keystead_job::{
     commitment::{Secret, Tree},
 };
 use keystead_payment::{Payee, Release, Signed, Standing, payee::Refusal, watch};
-use keystead_runner::{Session, Stop};
+use keystead_runner::Stop;
 use rand::{TryRngCore as _, rngs::OsRng};
-use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, oneshot, watch as signals},
     task::block_in_place,
@@ -54,6 +63,15 @@ impl Visit {
     }
 }
 
+/// Where a channel stands, for whoever gives places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stand {
+    /// Since when it has neither lease nor report; `None` while it has one.
+    pub(super) idle_since: Option<Instant>,
+    /// It takes no further lease.
+    pub(super) ends: bool,
+}
+
 /// A channel's task.
 #[derive(Debug)]
 pub(super) struct Actor {
@@ -63,12 +81,15 @@ pub(super) struct Actor {
     payee: Payee,
     store: Arc<dyn BlobStore>,
     visitors: mpsc::Receiver<Visit>,
+    stand: signals::Sender<Stand>,
+    /// Somebody else needs this place.
+    dismissed: Arc<AtomicBool>,
     outlook: Outlook,
     visit: Option<Visit>,
     held: Held,
     /// States that leases ended with here and that go on: segments done and name, by unit.
     made: BTreeMap<u32, (u32, B256)>,
-    engine: Option<Session>,
+    engine: Option<InTurn>,
     stop: Stop,
     drains: bool,
     /// Since when there is no visitor, and no lease.
@@ -85,7 +106,7 @@ impl Actor {
         spec: JobSpec,
         payee: Payee,
         store: Arc<dyn BlobStore>,
-        visitors: mpsc::Receiver<Visit>,
+        (visitors, (stand, dismissed)): (mpsc::Receiver<Visit>, (signals::Sender<Stand>, Arc<AtomicBool>)),
         standing: Standing,
     ) -> Self {
         let outlook = Outlook::watch(desk.channels.clone(), record.channel, Some(standing));
@@ -103,6 +124,8 @@ impl Actor {
             payee,
             store,
             visitors,
+            stand,
+            dismissed,
             outlook,
             visit,
             held,
@@ -440,6 +463,7 @@ impl Actor {
 
     /// What time brings; true when the channel is over.
     async fn look_around(&mut self) -> bool {
+        self.tell_stand();
         self.tell_owner().await;
         let mut beat = None;
         if let Held::Working(working) = &mut self.held {
@@ -470,12 +494,21 @@ impl Actor {
         }
     }
 
+    fn tell_stand(&mut self) {
+        let is_idle = matches!(self.held, Held::Nothing);
+        // Who has work again stays; the newcomer asks again, and another one is found.
+        self.record.ends |= self.dismissed.swap(false, Ordering::Relaxed) && is_idle;
+        let stand = Stand { idle_since: is_idle.then_some(self.idle_since), ends: self.record.ends };
+        self.stand.send_if_modified(|now| std::mem::replace(now, stand) != stand);
+    }
+
     async fn tell_owner(&mut self) {
         let owner = &self.desk.book.owner;
         if owner.finishes() && matches!(self.held, Held::Nothing) {
             self.record.ends = true;
         }
-        let refusal = owner.refusal();
+        let ends = || self.record.ends.then(|| "this channel ends".to_owned());
+        let refusal = owner.refusal().or_else(ends);
         if refusal.is_some() == self.drains {
             return;
         }

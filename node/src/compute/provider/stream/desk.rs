@@ -1,7 +1,8 @@
 //! All channels of this provider: who may come with one, and the actor of each.
 
 use super::{
-    actor::{Actor, Visit},
+    actor::{Actor, Stand, Visit},
+    places::{CHANNELS_MAX, Place, Room, room},
     record::{Record, Records},
 };
 use crate::compute::{channels::Channels, checker::source::signer, provider::book::Book};
@@ -18,13 +19,17 @@ use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroU128},
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
-/// Channels at once: each may fill its share of the disk.
-const CHANNELS_MAX: u64 = 32;
 /// Connections that wait for an actor; the newest is the one that counts.
 const VISITS_MAX: usize = 4;
 /// How long the actors may take to report what is done when the process stops.
@@ -62,6 +67,10 @@ struct Seat {
     store: Arc<dyn BlobStore>,
     signer: Address,
     job: B256,
+    customer: Address,
+    stand: watch::Receiver<Stand>,
+    /// Set when this channel is to give way; its actor takes it back if there is work again.
+    dismissed: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -144,16 +153,21 @@ impl Desk {
         signer: Address,
         standing: keystead_payment::Standing,
     ) -> Result<()> {
-        let share = self.terms.store_bytes_max.checked_div(CHANNELS_MAX).unwrap_or_default();
+        let share = self.terms.store_bytes_max.checked_div(CHANNELS_MAX as u64).unwrap_or_default();
         let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max: share };
         let folder = self.records.folder(record.channel).join("blobs");
         let store: Arc<dyn BlobStore> = Arc::new(
             DiskStore::open(&folder, capacity, Durability::Lazy).wrap_err("cannot keep the blobs of a channel")?,
         );
         let (visits, visitors) = mpsc::channel(VISITS_MAX);
-        let seat = Seat { visits, store: Arc::clone(&store), signer, job: spec.hash() };
+        let (stand_in, stand) = watch::channel(Stand::default());
+        let dismissed: Arc<AtomicBool> = Arc::default();
+        let (job, customer) = (spec.hash(), record.customer);
+        let seat =
+            Seat { visits, store: Arc::clone(&store), signer, job, customer, stand, dismissed: Arc::clone(&dismissed) };
         self.seats().insert(record.channel, seat);
-        let actor = Actor::new(Arc::clone(self), record, spec, payee, store, visitors, standing);
+        let told = (stand_in, dismissed);
+        let actor = Actor::new(Arc::clone(self), record, spec, payee, store, (visitors, told), standing);
         self.tasks().spawn(actor.run());
         Ok(())
     }
@@ -176,6 +190,9 @@ impl Desk {
         if standing.status != Status::Open {
             return no(RefusalCode::NotAssigned, &format!("the channel is {:?}", standing.status));
         }
+        if let Some(reason) = self.make_room(terms.customer).refusal() {
+            return no(RefusalCode::Busy, &reason);
+        }
         let spec =
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
@@ -192,6 +209,26 @@ impl Desk {
         tokio::task::block_in_place(|| self.records.save(&record)).map_err(fault)?;
         tracing::info!(%channel, customer = %terms.customer, deposit = standing.deposit, "channel taken");
         self.seat(record, spec, joined.saved(), terms.signer, standing).map_err(fault)
+    }
+
+    /// Whether a newcomer has a place; if somebody is to give way for it, that one is told.
+    fn make_room(&self, newcomer: Address) -> Room {
+        let seats = self.seats();
+        let place = |(channel, seat): (&B256, &Seat)| {
+            let stand = *seat.stand.borrow();
+            let ends = stand.ends || seat.dismissed.load(Ordering::Relaxed);
+            let idle = stand.idle_since.map(|since| since.elapsed());
+            Place { channel: *channel, customer: seat.customer, idle, ends }
+        };
+        let places: Vec<Place> = seats.iter().map(place).collect();
+        let found = room(&places, newcomer);
+        if let Room::GivesWay(channel) = found
+            && let Some(seat) = seats.get(&channel)
+        {
+            tracing::info!(%channel, "an idle channel gives way to another customer");
+            seat.dismissed.store(true, Ordering::Relaxed);
+        }
+        found
     }
 
     fn check_credential(
@@ -232,9 +269,6 @@ impl Streams for Door {
         }
         if let Some(reason) = desk.book.owner.refusal() {
             return Err(Refusal::new(RefusalCode::Busy, &reason));
-        }
-        if u64::try_from(desk.seats().len()).unwrap_or(u64::MAX) >= CHANNELS_MAX {
-            return Err(Refusal::new(RefusalCode::Busy, "too many channels"));
         }
         desk.welcome(channel, hello, customer).await?;
         let seat = desk.seats().get(&channel).cloned();

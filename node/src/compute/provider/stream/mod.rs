@@ -3,7 +3,7 @@
 //! # Design
 //! Every channel that a customer came with has one [`actor`]: a task that owns what is on the disk about it ([`record`]) and the newest
 //! connection, if there is one. It hands a lease to a task that runs it ([`work`]), reports, takes the voucher, and claims and closes
-//! when the work is over. [`desk`] knows all channels and decides who may come. Spec: specs/0011-stream.md.
+//! when the work is over. [`desk`] knows all channels and decides who may come, [`places`] for whom there is room. Spec: specs/0011-stream.md.
 //!
 //! # Invariants
 //! - A report is on the disk before it leaves, and a voucher before the next lease begins.
@@ -14,6 +14,7 @@ mod actor;
 mod chain;
 mod desk;
 mod held;
+mod places;
 mod record;
 mod work;
 

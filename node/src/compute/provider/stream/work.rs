@@ -1,14 +1,14 @@
 //! Runs the steps of one lease, one after the other, until all are done or somebody wants it to stop.
 
 use super::desk::Desk;
-use crate::compute::provider::fault::Step;
+use crate::compute::provider::{fault::Step, turns::InTurn};
 use alloy_primitives::B256;
 use keystead_blobs::{
     BlobStore, Hash, Want,
     stream::{End, EndCode, LeaseOffer, Source, pack},
 };
 use keystead_job::{JobSpec, blob_hash, limits::INPUT_BYTES_MAX};
-use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use keystead_runner::{Failure, Fault, Job, Stop};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::block_in_place};
 
@@ -35,7 +35,7 @@ pub(super) struct Work {
     /// Through which the owner's pace holds the workers of this channel.
     pub(super) stop: Stop,
     /// A worker that is warm from the lease before.
-    pub(super) engine: Option<Session>,
+    pub(super) engine: Option<InTurn>,
 }
 
 /// What came of a lease.
@@ -46,7 +46,7 @@ pub(super) struct Worked {
     /// Unit, segments done and bytes of the last state of each item of which a step was done.
     pub(super) last: Vec<(u32, u32, Vec<u8>)>,
     pub(super) end: End,
-    pub(super) engine: Option<Session>,
+    pub(super) engine: Option<InTurn>,
 }
 
 impl Work {
@@ -61,12 +61,14 @@ impl Work {
         worked
     }
 
-    async fn work(&self, engine: &mut Option<Session>, worked: &mut Worked) -> Result<(), End> {
+    async fn work(&self, engine: &mut Option<InTurn>, worked: &mut Worked) -> Result<(), End> {
+        let book = &self.desk.book;
         let inputs = tokio::select! {
             inputs = self.fetch() => inputs?,
             end = self.halted() => return Err(end),
+            // Else the customer would be blamed for what does not come.
+            () = book.owner.until_no_network() => return Err(End::new(EndCode::Owner, &book.owner.headline())),
         };
-        let book = &self.desk.book;
         let _machine = tokio::select! {
             machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
             end = self.halted() => return Err(end),
@@ -128,7 +130,7 @@ impl Work {
         Ok(inputs)
     }
 
-    async fn steps(&self, engine: &mut Option<Session>, inputs: Vec<Vec<u8>>, worked: &mut Worked) -> Result<(), End> {
+    async fn steps(&self, engine: &mut Option<InTurn>, inputs: Vec<Vec<u8>>, worked: &mut Worked) -> Result<(), End> {
         let mut kept_bytes = 0_u64;
         let mut deaths = 0;
         for (item, mut state) in self.offer.items.iter().zip(inputs) {
@@ -163,7 +165,7 @@ impl Work {
 
     async fn step(
         &self,
-        engine: &mut Option<Session>,
+        engine: &mut Option<InTurn>,
         unit: u32,
         input: &[u8],
         deaths: &mut u32,
@@ -180,18 +182,9 @@ impl Work {
                 }
             };
             // Checks wait for the end of a step, and the next step for the end of a check: neither disturbs the other's time.
-            let turn = tokio::select! {
-                turn = self.desk.book.processor.acquire() => turn.map_err(|_| End::new(EndCode::Stopping, ""))?,
-                end = self.halted() => return Err(end),
-            };
-            self.desk.book.owner.worker(session.worker_pid());
-            let outcome = tokio::select! {
-                outcome = session.run(input) => outcome,
-                // Dropping the running step kills its worker.
-                end = self.halted() => return Err(end),
-            };
-            drop(turn);
-            match outcome {
+            let book = &self.desk.book;
+            let begins = |session: &InTurn| book.owner.worker(session.worker_pid());
+            match book.turns.step(session, input, begins, self.halted()).await? {
                 Ok(done) => return Ok(done.output),
                 Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => *deaths = deaths.saturating_add(1),
                 Err(failure) => return Err(why(&failure).at_unit(unit)),
@@ -199,7 +192,7 @@ impl Work {
         }
     }
 
-    async fn open(&self) -> Result<Session, End> {
+    async fn open(&self) -> Result<InTurn, End> {
         let get = |name: B256, max| {
             let bytes = block_in_place(|| self.store.get(Hash::from(name), max));
             bytes.map_err(|error| End::new(EndCode::Input, &error.to_string()))
@@ -207,7 +200,7 @@ impl Work {
         let program = get(self.spec.program_hash, self.spec.runtime.program_bytes_max())?;
         let common = get(self.spec.common_hash, INPUT_BYTES_MAX)?;
         let job = Job { spec: self.spec.clone(), program: program.into(), common: common.into() };
-        let opened = Session::open(self.desk.book.command.clone(), job, self.stop.clone()).await;
+        let opened = InTurn::open(self.desk.book.command.clone(), job, self.stop.clone()).await;
         opened.map_err(|failure| {
             let end = why(&failure);
             if end.code == EndCode::Unit { End { code: EndCode::Program, ..end } } else { end }

@@ -266,8 +266,12 @@ fn places() -> usize {
     3 * thread::available_parallelism().map_or(1, usize::from) / 2
 }
 
-/// A share of this machine, in places; given back when dropped.
-pub(crate) struct Machine(usize);
+/// A share of this machine, in places; given back when dropped, with a line that says for how long it was taken and how busy the machine was meanwhile.
+pub(crate) struct Machine {
+    parts: usize,
+    since: Instant,
+    busy_before: Option<Duration>,
+}
 
 impl Machine {
     fn part() -> Self {
@@ -279,15 +283,29 @@ impl Machine {
         let count = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
         let mut count: MutexGuard<'_, usize> = FREED.wait_while(count, taken).unwrap_or_else(PoisonError::into_inner);
         *count += parts;
-        Self(parts)
+        Self { parts, since: Instant::now(), busy_before: busy() }
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.0;
+        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.parts;
         FREED.notify_all();
+        let time = self.since.elapsed();
+        let busy = busy().zip(self.busy_before).and_then(|(now, before)| now.checked_sub(before));
+        let busy = busy
+            .map_or_else(String::new, |busy| format!(", {:.1} cores busy", busy.as_secs_f64() / time.as_secs_f64()));
+        println!("{} of {} places of the machine for {:.0} s{busy}", self.parts, places(), time.as_secs_f64());
     }
+}
+
+/// Processor time that all programs of this machine have used, where the system tells it.
+fn busy() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+    // User, nice, system; then idle and waiting for disks; a tick is 10 ms.
+    Some(Duration::from_millis(10 * ticks.get(..3)?.iter().sum::<u64>()))
 }
 
 /// Runs a process until it ends by itself; gives exit code and what it wrote to standard error.

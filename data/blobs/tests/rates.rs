@@ -33,15 +33,15 @@ const fn defaults() -> Limits {
     }
 }
 
-fn kib_per_s(kib: u64) -> Rate {
+const fn kib_per_s(kib: u64) -> Rate {
     Rate::BytesPerSecond(NonZeroU64::new(kib * KIB).unwrap())
 }
 
-fn upload(rate: Rate) -> Rates {
+const fn upload(rate: Rate) -> Rates {
     Rates { upload: rate, download: Rate::Unlimited }
 }
 
-fn download(rate: Rate) -> Rates {
+const fn download(rate: Rate) -> Rates {
     Rates { upload: Rate::Unlimited, download: rate }
 }
 

@@ -76,7 +76,7 @@ impl<'a> Attempts<'a> {
 
     /// Orders for the first time.
     pub(super) async fn begin(self, state: State) -> Result<ExitCode> {
-        self.pursue(state, Sent::No).await
+        Box::pin(self.pursue(state, Sent::No)).await
     }
 
     /// Goes on with the order of an earlier process.
@@ -94,7 +94,7 @@ impl<'a> Attempts<'a> {
                 stored.units_min, stored.rate_ppm
             ));
         }
-        self.pursue(state, Sent::Perhaps).await
+        Box::pin(self.pursue(state, Sent::Perhaps)).await
     }
 
     async fn pursue(mut self, mut state: State, sent: Sent) -> Result<ExitCode> {

@@ -345,7 +345,7 @@ pub(crate) mod tests {
     fn only_who_lists_a_token_is_planned_for_it_at_its_price_in_it() {
         let token = Currency::token(Address::repeat_byte(0x70));
         let lists = |draft: &mut Draft| {
-            let price = |price: &Price| Price { currency: token, per_unit_min: U256::from(5), ..price.clone() };
+            let price = |price: &Price| Price { currency: token, per_unit_min: U256::from(5), ..*price };
             let more: Vec<Price> = draft.claimed.prices.iter().map(price).collect();
             draft.claimed.prices.extend(more);
         };

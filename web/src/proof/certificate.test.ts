@@ -1,27 +1,8 @@
-// The result certificates and audited orders of `specs/vectors/result-certificates.json`, and their mutants: as the Rust verifier.
+// The result certificates and audited orders of `specs/vectors/result-certificates.json`, and half of their mutants: as the Rust verifier.
 
-import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, test } from 'vitest';
 import file from '../../../specs/vectors/result-certificates.json';
-import { ascii, fromHex, toHex } from './bytes.js';
-import { verify, type Report } from './index.js';
-import { mutants } from './mutants.js';
-
-const networkKey = fromHex(file.networkKey) ?? new Uint8Array();
-const otherNetworkKey = fromHex(file.otherNetworkKey) ?? new Uint8Array();
-
-function run(text: string, nowMs: number, key = networkKey): Report {
-  return verify(ascii(text), { networkKey: key, nowMs });
-}
-
-function outcome(report: Report): string {
-  if (report.verdict === 'proved') return 'P';
-  return report.verdict === 'proved false' ? 'F' : String(report.step);
-}
-
-function expand(runs: string): string {
-  return runs.replace(/(\d+)x(.) ?/g, (_, count: string, outcome: string) => outcome.repeat(Number(count)));
-}
+import { mutantsEndAsInRust, otherNetworkKey, run } from './certificate-mutants.js';
 
 describe('result certificates', () => {
   test.each(file.cases)('$name is proved and means the same', (entry) => {
@@ -39,21 +20,4 @@ describe('result certificates', () => {
   });
 });
 
-describe('mutants', () => {
-  test.each(file.cases.filter((entry) => 'mutants' in entry))('of $name end as in Rust', (entry) => {
-    const { changed, truncated } = mutants(entry.file, []);
-    const digest = sha256.create();
-    let outcomes = '';
-    const judge = (text: string, key: Uint8Array) => {
-      digest.update(ascii(`${text}\n`));
-      outcomes += outcome(run(text, entry.nowMs, key));
-    };
-    for (const text of changed) judge(text, networkKey);
-    judge(entry.file, otherNetworkKey);
-    for (const text of truncated) judge(text, networkKey);
-    expect(toHex(digest.digest()).slice(2)).toBe(entry.mutants?.sha256);
-    expect(outcomes).toHaveLength(entry.mutants?.count ?? 0);
-    expect(outcomes).not.toContain('P');
-    expect(outcomes).toBe(expand(entry.mutants?.outcomes ?? ''));
-  });
-});
+mutantsEndAsInRust({ part: 0, parts: 2 });

@@ -1,0 +1,5 @@
+// The other half of the mutants of `certificate.test.ts`: files run on several cores, the tests of one file do not.
+
+import { mutantsEndAsInRust } from './certificate-mutants.js';
+
+mutantsEndAsInRust({ part: 1, parts: 2 });

@@ -274,22 +274,22 @@ fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_p
     assert_equal_to_an_undisturbed_run(&network, SMALL, &network.directory.join("result-1"));
 }
 
-#[test]
-fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result() {
+/// One customer between two providers; whether it was killed when its order was about to be cancelled, a moment that passes unseen on a busy machine.
+fn killed_between_two_providers() -> bool {
     let network = Network::start(4);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (gone, _working) = (start("gone", 1), start("working", 3));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
-    stopped_after_the_plan(&network, &out, &["--reach-seconds", "1"], &[&gone]).kill();
+    let reach = ["--reach-seconds", "3"];
+    stopped_after_the_plan(&network, &out, &reach, &[&gone]).kill();
     let moments: [Moment; 3] = [
         ("the first order has its number", |out| stored(out, "/attempt/order")),
         ("it is about to be cancelled", |out| stored(out, "/attempt/why")),
         ("the second order is stored", |out| stored(out, "/failed/0")),
     ];
-    let hit = killed_at(&network, &out, &["--reach-seconds", "1"], &moments);
+    let hit = killed_at(&network, &out, &reach, &moments);
     println!("killed when: {hit:?}");
-    assert!(hit.contains(&"it is about to be cancelled"), "{hit:?}");
     if out.join("order.json").exists() {
         ends(run(&network, SMALL, &out).args(["--reach-seconds", "20"]), 0);
     }
@@ -297,6 +297,12 @@ fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result()
     let escrow = assert_finished(&network, &out);
     assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
     assert_eq!(json_file(&out.join("job.json"))["failed"][0]["status"], "cancelled");
+    hit.contains(&"it is about to be cancelled")
+}
+
+#[test]
+fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result() {
+    assert!((0..3).any(|_| killed_between_two_providers()), "never killed when the order was about to be cancelled");
 }
 
 /// The check window ends while the customer is dead: the provider is paid, and what had arrived is still checked and handed over.

@@ -7,7 +7,7 @@
 use eyre::{Context as _, Result, bail, ensure, eyre};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{ErrorKind, Read as _, Write as _},
+    io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -24,12 +24,30 @@ pub(crate) fn private_folder(path: &Path) -> Result<()> {
         .wrap_err_with(|| format!("cannot make the folder {}", path.display()))
 }
 
-/// Writes a secret into a new file of mode 0600; fails if the file exists.
+/// Writes a secret into a new file of mode 0600; fails if the file exists. The file is there whole or not at all, whenever the process ends.
 pub(crate) fn create_secret(path: &Path, content: &str) -> Result<()> {
     let named = || format!("cannot write {}", path.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).wrap_err_with(named)?;
-    file.write_all(content.as_bytes()).wrap_err_with(named)?;
-    file.sync_all().wrap_err_with(named)
+    let name = path.file_name().ok_or_else(|| eyre!("{} has no file name", path.display()))?;
+    let mut scratch = name.to_owned();
+    scratch.push(format!(".{}.new", std::process::id()));
+    let scratch = path.with_file_name(scratch);
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&scratch).wrap_err_with(named)?;
+    let written =
+        file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| name_anew(&scratch, path));
+    // Best effort: what stays is a secret that nobody uses.
+    let _ = fs::remove_file(&scratch);
+    written.wrap_err_with(named)?;
+    sync_folder(path.parent().unwrap_or(path))
+}
+
+/// Gives a file a second name, which must be free.
+fn name_anew(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        // A file system without second names.
+        Err(error) if error.kind() != ErrorKind::AlreadyExists && !to.try_exists()? => fs::rename(from, to),
+        other => other,
+    }
 }
 
 /// Reads a secret; `None` if there is no such file.
@@ -147,8 +165,22 @@ mod tests {
         create_secret(&path, "abc").unwrap();
         assert_eq!(read_secret(&path).unwrap().as_deref(), Some("abc"));
         assert!(create_secret(&path, "def").is_err(), "a key is never overwritten");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no scratch stays");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(read_secret(&path).unwrap_err().to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn a_secret_is_there_whole_or_not_at_all_at_every_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |number: u32| folder.path().join(format!("key-{number}"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..100).for_each(|number| create_secret(&path(number), "whole").unwrap()));
+            for number in 0..100 {
+                let read = std::iter::repeat_with(|| read_secret(&path(number)).unwrap()).flatten().next();
+                assert_eq!(read.as_deref(), Some("whole"));
+            }
+        });
     }
 
     #[test]

@@ -225,7 +225,9 @@ fn killed_at(network: &Network, out: &Path, more: &[&str], moments: &[Moment]) -
             assert!(start.elapsed() < PATIENCE, "waited in vain: {name}");
             thread::sleep(Duration::from_millis(1));
         }
-        if customer.child.try_wait().unwrap().is_some() {
+        if let Some(status) = customer.child.try_wait().unwrap() {
+            // Nothing stops a process that goes on but its own success: else a step has left what the next process cannot read.
+            assert_eq!(status.code(), Some(0), "{}", customer.text());
             break;
         }
         customer.kill();

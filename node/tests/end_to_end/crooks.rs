@@ -365,7 +365,7 @@ async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_of_orders_fills_neither_memory_nor_book_and_the_honest_order_is_served_slow() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     // Many units each, so that a careless book would make room for every one of them; a day to lease.

@@ -2,7 +2,7 @@
 
 use crate::{
     http,
-    network::{KEYSTEAD, number, wait_until},
+    network::{KEYSTEAD, Machine, beside, number, wait_until},
 };
 use alloy_primitives::hex;
 use keystead_types::{BeaconValue, beacon_slot};
@@ -27,10 +27,12 @@ pub(crate) struct Dev {
     pub(crate) address: SocketAddr,
     /// What it printed before it said where it listens.
     pub(crate) printed: String,
+    _machine: Machine,
 }
 
 impl Dev {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let machine = beside();
         let mut child = Command::new(KEYSTEAD)
             .args(["--log", "warn", "dev", "--http-port", "0"])
             .args(arguments)
@@ -47,7 +49,7 @@ impl Dev {
             }
             printed = format!("{printed}{line}\n");
         };
-        Self { child, address, printed }
+        Self { child, address, printed, _machine: machine }
     }
 
     pub(crate) fn try_call(&self, method: &str, params: &Value) -> Result<Value, Value> {

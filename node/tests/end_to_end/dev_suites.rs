@@ -3,20 +3,20 @@
 use crate::{
     dev::Dev,
     ethereum_tools::{described, installed, npm, run, tools},
-    network::{Machine, machine},
+    network::{Machine, half},
 };
 use serde_json::Value;
 use std::process::Command;
 
-/// A development node with the machine to itself: these suites keep both cores busy.
-struct Alone {
+/// A development node with half of the machine: these suites keep cores busy.
+struct Suite {
     dev: Dev,
     _machine: Machine,
 }
 
-impl Alone {
+impl Suite {
     fn start() -> Self {
-        let machine = machine();
+        let machine = half();
         Self { dev: Dev::start(&["--quiet"]), _machine: machine }
     }
 
@@ -41,7 +41,7 @@ fn hardhat_3_runs_a_projects_tests_with_its_network_helpers() {
     else {
         return;
     };
-    let alone = Alone::start();
+    let alone = Suite::start();
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path();
     let mut command = Command::new(node.join("bin/node"));
@@ -57,7 +57,7 @@ fn hardhat_3_runs_a_projects_tests_with_its_network_helpers() {
 #[test]
 fn viem_uses_the_helpers_of_both_of_its_test_modes() {
     if npm("viem").is_some() {
-        let report = Alone::start().scenario("viem_dev.mjs");
+        let report = Suite::start().scenario("viem_dev.mjs");
         assert!(report["token"].is_string(), "{report}");
     }
 }
@@ -67,14 +67,14 @@ fn uniswap_v2_trades_lends_and_averages_as_its_formulas_say() {
     let (Some(_), Some(_), Some(_)) = (npm("ethers"), npm("@uniswap/v2-core"), npm("@uniswap/v2-periphery")) else {
         return;
     };
-    let report = Alone::start().scenario("uniswap.mjs");
+    let report = Suite::start().scenario("uniswap.mjs");
     assert!(report["pair"].is_string() && report["transactions"].as_u64().unwrap() > 20, "{report}");
 }
 
 #[test]
 fn a_safe_signs_batches_and_guards() {
     let (Some(_), Some(_)) = (npm("ethers"), npm("@safe-global/safe-smart-account")) else { return };
-    let report = Alone::start().scenario("safe.mjs");
+    let report = Suite::start().scenario("safe.mjs");
     // Eleven orders of the owners were executed.
     assert_eq!(report["nonce"], "11", "{report}");
 }
@@ -83,6 +83,6 @@ fn a_safe_signs_batches_and_guards() {
 #[test]
 fn ethers_finds_a_development_node_no_different_from_a_validator() {
     let (Some(_), Some(_)) = (npm("ethers"), npm("@ethereumjs/mpt")) else { return };
-    let report = Alone::start().scenario("ethers.mjs");
+    let report = Suite::start().scenario("ethers.mjs");
     assert_eq!(report["hashes"].as_array().unwrap().len(), 40, "{report}");
 }

@@ -181,7 +181,7 @@ fn kills_full_disks_and_torn_journals_under_load_lose_no_final_block_or_receipt_
     let rounds = if environment("KEYSTEAD_TEST_ALL").is_some() { ROUNDS_ALL } else { ROUNDS };
     println!("seed: KEYSTEAD_SEED={seed} rounds={rounds}");
     let mut dice = Dice(seed);
-    let mut network = Network::start(4);
+    let mut network = Network::alone(4);
     (0..4).for_each(|index| network.wait_for_head(index, 3));
     let mut load = load(&network, LOAD_SECONDS);
     let client = Client::start(network.rpc.clone());

@@ -104,6 +104,29 @@ impl Job {
         settled.sum()
     }
 
+    /// Reports that were ever looked at, by the journal.
+    fn looked_at(&self) -> usize {
+        fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"drawn\"").count()
+    }
+
+    /// Windows that are paid, by the journal.
+    fn windows(&self) -> usize {
+        fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"settled\"").count()
+    }
+
+    /// Until the customer has signed for a window whose only provider stands still since it reported: it has no voucher.
+    fn wait_for_a_voucher_that_nobody_hears(&self, provider: &Provider, customer: &mut Child, log: &Path) {
+        wait_until("a report is looked at", || {
+            let ended = customer.try_wait().unwrap();
+            assert!(ended.is_none(), "the customer ended: {}", fs::read_to_string(log).unwrap());
+            (self.looked_at() > self.windows()).then_some(())
+        });
+        provider.signal("STOP");
+        let (looked_at, paid) = (self.looked_at(), self.windows());
+        assert!(looked_at > paid, "the check was over before the provider stood still");
+        wait_until("the customer signs", || (self.windows() > paid).then_some(()));
+    }
+
     /// Until so many steps are paid, while the customer works.
     fn wait_for_steps(&self, steps: u64, customer: &mut Child, log: &Path) {
         wait_until("steps are paid", || {
@@ -242,6 +265,46 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     let refused = other.map(&network, &[]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
     assert!(text(&refused).contains("holds another job"), "{}", text(&refused));
+}
+
+/// It dies between the customer's signature and its own disk, in the last window of a job: nobody has work for it any more, and it is paid all the same, by
+/// the same process of the customer or by the next one.
+#[test]
+fn a_provider_that_dies_before_it_has_its_voucher_gets_it_when_it_comes_back() {
+    let network = Network::start(4);
+    let folder = network.directory.join("provider");
+    let mut provider = Provider::start_as(&network, &folder, 1, &CLOSELY);
+    for customer_dies in [false, true] {
+        // Few units, so that all are one window, and each is checked, so that the check takes its time.
+        let out = network.directory.join(format!("result-{customer_dies}"));
+        let job = Job { set: vec!["cells-per-unit=10000000"], out, ..Job::align(&network, 20, 18) };
+        let all = ["--sample-rate", "100"];
+        let purse = Purse::look(&network);
+        let (mut customer, log) = job.spawn(&network, &all);
+        job.wait_for_a_voucher_that_nobody_hears(&provider, &mut customer, &log);
+        if customer_dies {
+            customer.kill().unwrap();
+            customer.wait().unwrap();
+        }
+        provider.kill();
+        if !customer_dies {
+            let waits = || fs::read_to_string(&log).unwrap().contains("waiting up to 60 s for who is away");
+            wait_until("the customer waits", || waits().then_some(()));
+        }
+        provider = Provider::start_as(&network, &folder, 1, &CLOSELY);
+        if customer_dies {
+            customer = job.spawn(&network, &all).0;
+        }
+        let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+        let said = fs::read_to_string(&log).unwrap();
+        assert_eq!(ended.code(), Some(0), "{said}\n{}", provider.text());
+        same_files(&job.out, &job.reference());
+        let summary = job.summary();
+        let units = summary["spec"]["unitCount"].as_u64().unwrap();
+        assert!((2..=4).contains(&units) && job.windows() == 1, "{summary}");
+        assert_eq!(claimed(&summary, 1), PRICE * u128::from(units), "{summary}\n{}", provider.text());
+        purse.check(&network, &summary);
+    }
 }
 
 /// The first provider makes the first segments of every unit and dies; the second one goes on from the states that were paid for.

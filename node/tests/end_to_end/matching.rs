@@ -124,7 +124,7 @@ fn asked_about(network: &Network, job: &Path) -> (Option<i32>, Value) {
 
 #[test]
 fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_would_help() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     wait_until("its record is known", || (why_not(&network, &["value-at-risk"]).1["matched"] == 1).then_some(()));
     let start = Instant::now();

@@ -3,22 +3,30 @@
 use crate::http;
 use serde_json::{Value, json};
 use std::{
+    cell::Cell,
+    collections::BTreeMap,
     fs::{self, File},
     io::Read as _,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Condvar, Mutex, MutexGuard, PoisonError,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
 };
 
-/// Parts of the machine that are taken.
-static TAKEN: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
+/// Who has places of this machine, and who waits for some.
+static PLACES: Mutex<Places> = Mutex::new(Places { taken: 0, waiting: BTreeMap::new() });
+static CHANGED: Condvar = Condvar::new();
+/// Places that one core has.
+const PLACES_OF_CORE: usize = 6;
+/// Places of a network that waits more than it works.
+const BESIDE: usize = 2;
+/// Places of a network that works.
+const USUAL: usize = 6;
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -35,14 +43,19 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes the files and starts every validator. It has the machine for itself: four validators under load fill a small one.
+    /// Makes the files and starts every validator, beside one other network on two cores.
     pub(crate) fn start(count: usize) -> Self {
         Self::files(count).launched()
     }
 
-    /// The same beside other tests, three on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
+    /// The same with the machine for itself: for what measures, counts seconds, or fills a small machine.
+    pub(crate) fn alone(count: usize) -> Self {
+        Self::files_on(machine(), count).launched()
+    }
+
+    /// The same beside five others on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
     pub(crate) fn beside(count: usize) -> Self {
-        Self::files_on(Machine::part(), count).launched()
+        Self::files_on(beside(), count).launched()
     }
 
     fn launched(mut self) -> Self {
@@ -53,7 +66,7 @@ impl Network {
 
     /// Makes the files only.
     pub(crate) fn files(count: usize) -> Self {
-        Self::files_on(machine(), count)
+        Self::files_on(half(), count)
     }
 
     fn files_on(machine: Machine, count: usize) -> Self {
@@ -261,36 +274,67 @@ pub(crate) fn machine() -> Machine {
     Machine::take(places())
 }
 
-/// A network that waits leaves more than half of a core idle.
+/// As much as a network that works.
+pub(crate) fn half() -> Machine {
+    Machine::take(USUAL)
+}
+
+/// A place for a process that works little and is no network.
+pub(crate) fn beside() -> Machine {
+    Machine::take(BESIDE)
+}
+
 fn places() -> usize {
-    3 * thread::available_parallelism().map_or(1, usize::from) / 2
+    PLACES_OF_CORE * thread::available_parallelism().map_or(1, usize::from).max(2)
+}
+
+struct Places {
+    taken: usize,
+    /// How many wait for so many places.
+    waiting: BTreeMap<usize, usize>,
+}
+
+thread_local! {
+    /// Shares that this test holds: what it takes beside them is part of them, so that two tests never wait for each other.
+    static HELD: Cell<usize> = const { Cell::new(0) };
 }
 
 /// A share of this machine, in places; given back when dropped, with a line that says for how long it was taken and how busy the machine was meanwhile.
 pub(crate) struct Machine {
+    /// None of its own if its test holds another share.
     parts: usize,
     since: Instant,
     busy_before: Option<Duration>,
 }
 
 impl Machine {
-    fn part() -> Self {
-        Self::take(1)
-    }
-
+    /// Waits for so many places. Who needs few goes first: those tests are the long ones, and what is alone can wait for the end.
     fn take(parts: usize) -> Self {
-        let taken = |count: &mut usize| *count + parts > places();
-        let count = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut count: MutexGuard<'_, usize> = FREED.wait_while(count, taken).unwrap_or_else(PoisonError::into_inner);
-        *count += parts;
+        let parts = if HELD.replace(HELD.get() + 1) > 0 { 0 } else { parts };
+        let has_to_wait = |places_now: &mut Places| {
+            let fits = |parts: &usize| places_now.taken + parts <= places();
+            !fits(&parts) || places_now.waiting.range(..parts).any(|(parts, count)| *count > 0 && fits(parts))
+        };
+        if parts > 0 {
+            let mut now = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+            *now.waiting.entry(parts).or_default() += 1;
+            let mut now = CHANGED.wait_while(now, has_to_wait).unwrap_or_else(PoisonError::into_inner);
+            *now.waiting.entry(parts).or_default() -= 1;
+            now.taken += parts;
+        }
+        CHANGED.notify_all();
         Self { parts, since: Instant::now(), busy_before: busy() }
     }
 }
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        *TAKEN.lock().unwrap_or_else(PoisonError::into_inner) -= self.parts;
-        FREED.notify_all();
+        HELD.set(HELD.get().saturating_sub(1));
+        if self.parts == 0 {
+            return;
+        }
+        PLACES.lock().unwrap_or_else(PoisonError::into_inner).taken -= self.parts;
+        CHANGED.notify_all();
         let time = self.since.elapsed();
         let busy = busy().zip(self.busy_before).and_then(|(now, before)| now.checked_sub(before));
         let busy = busy

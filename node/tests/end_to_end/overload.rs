@@ -28,7 +28,7 @@ fn load(network: &Network, rate: &str, senders: &str, seconds: &str) -> Command 
 
 #[test]
 fn ten_times_the_load_kills_nobody_and_is_refused_in_clear_words_slow() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let first = network.head(0).unwrap();
     let mut offered = load(&network, RATE, "200", "6").spawn().unwrap();
     let (mut slowest, mut largest) = (Duration::ZERO, 0);

@@ -25,7 +25,7 @@ fn status(folder: &Path) -> Value {
 
 #[test]
 fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_kept() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     assert_eq!(status(&folder)["cpu"]["run"], true);
@@ -82,7 +82,7 @@ fn is_in_idle_class(process: u32) -> Option<bool> {
 
 #[test]
 fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     // Other programs may use the processors as they like.

@@ -119,7 +119,7 @@ fn question(network: &Network, who: usize, kind: u8, body: Vec<u8>) -> Option<Ve
 
 #[test]
 fn a_provider_proves_before_it_earns_drawn_checkers_state_it_and_it_shows_as_proved_apart_from_claimed_slow() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let mut checkers = checkers(&network);
     let mut provider = start(&network, &network.directory.join("provider"), 1, &["--prove", "auto"]);
     let log = provider.text();
@@ -179,7 +179,7 @@ fn nobody_else_states_anything(network: &Network) {
 
 #[test]
 fn without_seats_nobody_proves_unless_told_to_and_a_restart_proves_again_only_what_changed() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     // The default: who is alone begins to work at once.
     let mut provider = start(&network, &folder, 1, &["--prove", "auto"]);
@@ -210,7 +210,7 @@ fn without_seats_nobody_proves_unless_told_to_and_a_restart_proves_again_only_wh
 
 #[test]
 fn what_was_published_and_then_changed_is_not_proved() {
-    let network = Network::start(4);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     let mut provider = start(&network, &folder, 1, &["--prove", "always"]);
     assert_eq!(verify(&network, 1).0, Some(0));

@@ -106,11 +106,13 @@ impl<In: Message> Link<In> {
         close(&self.connection, Close::Violation);
     }
 
-    /// Waits until what was said last has arrived or the connection is gone; bounded.
-    pub async fn part(mut self) {
+    /// Waits until the peer has heard what was said last, or the connection is gone; bounded by [`Limits::hello_timeout`]. True if the peer ended the
+    /// session itself, as one does that has heard all.
+    pub async fn part(mut self) -> bool {
         let _ = self.control.finish();
         let limit = self.limits.hello_timeout;
-        let _ = tokio::time::timeout(limit, self.connection.closed()).await;
+        let ended = tokio::time::timeout(limit, self.connection.closed()).await;
+        ended.is_ok_and(|error| Close::of(&error) == Some(Close::Done))
     }
 }
 

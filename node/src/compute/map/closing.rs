@@ -1,6 +1,7 @@
 //! The end of the channels: providers close them; where one does not, the customer asks and waits, now or in a later process.
 
 use super::{
+    farewell::{Farewells, is_final},
     journal::{Entry, Journal},
     show::Show,
     state::State,
@@ -12,12 +13,12 @@ use keystead_contracts::storage::channel::Status;
 use keystead_lease::Provider;
 use keystead_payment::{Standing, watch};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 use tokio::time::sleep;
 
-/// How long a provider that heard goodbye may take to close.
+/// How long a provider that heard goodbye may take to close, and one that did not may take to come back for what it has not got yet.
 const GRACE: Duration = Duration::from_secs(60);
 /// How long this process waits for the end of a channel that it asked to be closed.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -32,6 +33,8 @@ pub(super) struct Left {
     pub(super) channel: B256,
     /// When its rest can be taken, Unix seconds; none while it is not known.
     pub(super) after: Option<u64>,
+    /// The provider may not have its last voucher.
+    pub(super) owes: bool,
 }
 
 /// Ends channels.
@@ -41,15 +44,19 @@ pub(super) struct Closing<'a> {
     pub(super) journal: &'a Journal,
     pub(super) show: &'a Show,
     /// Providers that heard that there is no more work.
-    pub(super) told: Vec<Provider>,
+    pub(super) told: BTreeSet<Provider>,
+    /// The others, as far as they have something to come.
+    pub(super) farewells: Farewells,
 }
 
 impl Closing<'_> {
     /// Until every channel is final, or waiting makes no sense any more; then takes home what came back.
-    pub(super) async fn run(&self, state: &mut State) -> Result<Vec<Left>> {
+    pub(super) async fn run(&mut self, state: &mut State) -> Result<Vec<Left>> {
         let begin = Instant::now();
+        let mut said = false;
         let mut acted: BTreeMap<Provider, Instant> = BTreeMap::new();
         let left = loop {
+            self.told.extend(self.farewells.heard());
             let open: Vec<(Provider, Address, B256)> = state
                 .providers()
                 .filter_map(|(provider, partner)| Some((provider, partner.account, partner.channel?)))
@@ -61,7 +68,8 @@ impl Closing<'_> {
                     Ok((_, standing)) => standing,
                     Err(error) => {
                         tracing::debug!(%channel, error = format!("{error:#}"), "cannot look at a channel");
-                        left.push((Left { account, channel, after: None }, true));
+                        let owes = self.farewells.waits(provider);
+                        left.push((Left { account, channel, after: None, owes }, true));
                         continue;
                     }
                 };
@@ -75,9 +83,16 @@ impl Closing<'_> {
                 if !recent && self.act(provider, channel, &standing, begin.elapsed()).await {
                     acted.insert(provider, Instant::now());
                 }
+                let owes = self.farewells.waits(provider);
+                if owes && !std::mem::replace(&mut said, true) {
+                    self.show.say(&format!(
+                        "Not everybody has what was promised last: waiting up to {} s for who is away.",
+                        GRACE.as_secs()
+                    ));
+                }
                 let ends_in = standing.deadline.saturating_sub(standing.now);
                 let waits = standing.status == Status::Open || ends_in <= WAIT_MAX;
-                left.push((Left { account, channel, after: Some(standing.deadline.as_secs()) }, waits));
+                left.push((Left { account, channel, after: Some(standing.deadline.as_secs()), owes }, waits));
             }
             let is_patient = begin.elapsed() < GRACE.saturating_add(WAIT_MAX);
             if !left.iter().any(|(_, waits)| *waits) || !is_patient {
@@ -95,7 +110,7 @@ impl Closing<'_> {
 
     /// Whether a transaction was sent.
     async fn act(&self, provider: Provider, channel: B256, standing: &Standing, waited: Duration) -> bool {
-        let hopes = self.told.contains(&provider) && waited < GRACE;
+        let hopes = waited < GRACE && (self.told.contains(&provider) || self.farewells.waits(provider));
         let wish = if hopes { watch::Wish::GoOn } else { watch::Wish::End };
         let sent = match watch::payer(standing, wish) {
             watch::PayerStep::RequestClose => self.channels.request_close(channel).await,
@@ -108,8 +123,4 @@ impl Closing<'_> {
         }
         true
     }
-}
-
-const fn is_final(standing: &Standing) -> bool {
-    matches!(standing.status, Status::Closed | Status::Finished | Status::Expired)
 }

@@ -114,7 +114,9 @@ pub(super) struct Conductor<'a> {
     pub(super) begin: Instant,
     pending: Vec<Pending>,
     exams: JoinSet<()>,
-    lines: JoinSet<()>,
+    lines: JoinSet<Option<Provider>>,
+    /// Who heard goodbye.
+    told: BTreeSet<Provider>,
     failed: Option<String>,
     /// Set once nothing more is handed out.
     stopping: Option<Instant>,
@@ -166,6 +168,7 @@ impl<'a> Conductor<'a> {
             pending: Vec::new(),
             exams: JoinSet::new(),
             lines: JoinSet::new(),
+            told: BTreeSet::new(),
             failed: None,
             stopping: None,
             looked: None,
@@ -203,30 +206,32 @@ impl<'a> Conductor<'a> {
             self.hand_out()?;
             self.display();
             while self.exams.try_join_next().is_some() {}
-            while self.lines.try_join_next().is_some() {}
+            while let Some(ended) = self.lines.try_join_next() {
+                self.told.extend(ended.ok().flatten());
+            }
         };
-        for live in self.live.values() {
-            live.say(Command::Bye);
+        for provider in self.live.keys().copied() {
+            self.part_from(provider)?;
         }
         self.display();
         Ok(ending)
     }
 
-    /// Waits until every line has said goodbye; bounded by the line itself.
-    pub(super) async fn part(&mut self) {
+    /// Waits until every line has said goodbye, for a bounded time; who heard it.
+    pub(super) async fn part(&mut self) -> BTreeSet<Provider> {
         for live in self.live.values_mut() {
             live.commands = None;
         }
         // Those that nobody hears are not waited for.
-        let ended = async { while self.lines.join_next().await.is_some() {} };
+        let ended = async {
+            while let Some(ended) = self.lines.join_next().await {
+                self.told.extend(ended.ok().flatten());
+            }
+        };
         let _ = tokio::time::timeout(PART_MAX, ended).await;
         self.lines.abort_all();
         self.exams.abort_all();
-    }
-
-    /// Providers that could hear goodbye.
-    pub(super) fn connected_providers(&self) -> Vec<Provider> {
-        self.live.iter().filter(|(_, live)| live.is_connected).map(|(provider, _)| *provider).collect()
+        std::mem::take(&mut self.told)
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -325,9 +330,8 @@ impl<'a> Conductor<'a> {
             self.state.providers().filter_map(|(p, _)| Some((p, self.state.table.out(p)?))).collect();
         for (provider, why) in out {
             let name = self.name(provider);
-            let live = self.live.entry(provider).or_default();
-            if !std::mem::replace(&mut live.said_out, true) {
-                live.say(Command::Bye);
+            if !std::mem::replace(&mut self.live.entry(provider).or_default().said_out, true) {
+                self.part_from(provider)?;
                 self.show.event("left-out", Some(name), super::state::words(why));
             }
             if let Some(lease) = self.state.table.lease_of(provider).map(|lease| lease.number) {

@@ -2,11 +2,14 @@
 
 use super::events::Event;
 use crate::compute::market::Market;
-use alloy_primitives::{Address as Account, Bytes};
+use alloy_primitives::{Address as Account, B256, Bytes, U256};
+use alloy_signer::SignerSync as _;
+use alloy_signer_local::PrivateKeySigner;
 use keystead_blobs::{
-    Address, BlobStore, Endpoint, Hash, Hello, NodeId, Reason, RefusalCode, SessionError, Unavailable,
-    stream::{self, FromCustomer, FromProvider, LeaseOffer, Link, RefuseCode},
+    Address, BlobStore, Endpoint, Hash, Hello, NodeId, Parties, Reason, RefusalCode, SessionError, Unavailable,
+    stream::{self, FromCustomer, FromProvider, LeaseOffer, Link, RefuseCode, stream_digest},
 };
+use keystead_job::JobSpec;
 use keystead_lease::Provider;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::mpsc, time::Instant};
@@ -40,45 +43,89 @@ pub(super) enum Command {
     Bye,
 }
 
-/// One provider's line.
+/// How a provider is reached, and with what.
 #[derive(Debug)]
-pub(super) struct Line {
-    pub(super) provider: Provider,
+pub(super) struct Way {
     pub(super) account: Account,
     /// The node that the register names.
     pub(super) node: NodeId,
     pub(super) endpoint: Endpoint,
     pub(super) hello: Hello,
     pub(super) store: Arc<dyn BlobStore>,
+    pub(super) market: Market,
+}
+
+/// How a conversation ended.
+#[derive(Debug)]
+enum Talk {
+    /// The connection was lost; why.
+    Lost(String),
+    /// There is no more work; whether the provider heard it.
+    Over { heard: bool },
+}
+
+/// One provider's line.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) provider: Provider,
+    pub(super) way: Way,
     /// Program and common input.
     pub(super) shared: Vec<Hash>,
-    pub(super) market: Market,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<Event>,
 }
 
+impl Way {
+    /// What opens a stream over a channel: the channel's signer vouches for both nodes.
+    pub(super) fn hello(
+        signer: &PrivateKeySigner,
+        job: &JobSpec,
+        channel: B256,
+        parties: Parties,
+    ) -> Result<Hello, alloy_signer::Error> {
+        let credential = signer.sign_hash_sync(&stream_digest(channel, parties))?;
+        Ok(Hello {
+            order: U256::from_be_bytes(channel.0),
+            job: job.encode().into(),
+            credential: Bytes::copy_from_slice(&credential.as_bytes()),
+        })
+    }
+
+    /// Dials where the register says that the provider is now: after a restart that may be somewhere else. It counts only if it is the same
+    /// node.
+    pub(super) async fn dial(&self) -> Result<(Link<FromProvider>, Option<u64>), SessionError> {
+        let nowhere = |detail: &str| SessionError::from(Unavailable::Unreachable { detail: detail.to_owned() });
+        let read = self.market.endpoint_of(self.account).await;
+        let endpoint = read.map_err(|error| nowhere(&format!("cannot read the register: {error:#}")))?;
+        let address = endpoint.parse::<Address>().ok().filter(|address| address.id() == self.node);
+        let address = address.ok_or_else(|| nowhere("the register names another node, or no address"))?;
+        stream::dial(&self.endpoint, &address, self.hello.clone(), Arc::clone(&self.store)).await
+    }
+}
+
 impl Line {
-    /// Until it is told that there is no more work, or the provider does not want any.
-    pub(super) async fn run(mut self) {
+    /// Until it is told that there is no more work, or the provider does not want any. The provider, if it heard goodbye.
+    pub(super) async fn run(mut self) -> Option<Provider> {
         let mut pause = PAUSE_MIN;
         loop {
-            match self.dial().await {
+            match self.way.dial().await {
                 Ok((link, holding)) => {
                     pause = PAUSE_MIN;
                     let provider = self.provider;
                     self.tell(Event::Connected { provider, holding }).await;
                     match self.converse(link).await {
-                        Some(reason) => self.tell(Event::Lost { provider, reason }).await,
-                        None => return,
+                        Talk::Lost(reason) => self.tell(Event::Lost { provider, reason }).await,
+                        Talk::Over { heard } => return heard.then_some(provider),
                     }
                 }
                 Err(SessionError::Refused(refusal)) if !is_passing(refusal.code) => {
-                    return self.tell(Event::Unwilling { provider: self.provider, reason: refusal.to_string() }).await;
+                    self.tell(Event::Unwilling { provider: self.provider, reason: refusal.to_string() }).await;
+                    return None;
                 }
-                Err(error) => tracing::debug!(provider = %self.account, %error, "not reached"),
+                Err(error) => tracing::debug!(provider = %self.way.account, %error, "not reached"),
             }
             if self.is_over_after(pause).await {
-                return;
+                return None;
             }
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
@@ -108,19 +155,7 @@ impl Line {
         }
     }
 
-    /// Dials where the register says that the provider is now: after a restart that may be somewhere else. It counts only if it is the same
-    /// node.
-    async fn dial(&self) -> Result<(Link<FromProvider>, Option<u64>), SessionError> {
-        let nowhere = |detail: &str| SessionError::from(Unavailable::Unreachable { detail: detail.to_owned() });
-        let read = self.market.endpoint_of(self.account).await;
-        let endpoint = read.map_err(|error| nowhere(&format!("cannot read the register: {error:#}")))?;
-        let address = endpoint.parse::<Address>().ok().filter(|address| address.id() == self.node);
-        let address = address.ok_or_else(|| nowhere("the register names another node, or no address"))?;
-        stream::dial(&self.endpoint, &address, self.hello.clone(), Arc::clone(&self.store)).await
-    }
-
-    /// Why the connection was lost; `None` if there is no more work.
-    async fn converse(&mut self, mut link: Link<FromProvider>) -> Option<String> {
+    async fn converse(&mut self, mut link: Link<FromProvider>) -> Talk {
         let mut pack = None;
         link.offer(self.shared.iter().copied());
         loop {
@@ -128,11 +163,10 @@ impl Line {
                 command = self.commands.recv() => {
                     let bye = matches!(command, None | Some(Command::Bye));
                     if let Err(error) = self.say(&mut link, command.unwrap_or(Command::Bye), &mut pack).await {
-                        return if bye { None } else { Some(error.to_string()) };
+                        return if bye { Talk::Over { heard: false } } else { Talk::Lost(error.to_string()) };
                     }
                     if bye {
-                        link.part().await;
-                        return None;
+                        return Talk::Over { heard: link.part().await };
                     }
                 }
                 message = link.next() => match message {
@@ -140,7 +174,7 @@ impl Line {
                         let source = link.source();
                         self.tell(Event::Heard { provider: self.provider, message, source }).await;
                     }
-                    Err(error) => return Some(error.to_string()),
+                    Err(error) => return Talk::Lost(error.to_string()),
                 },
             }
         }
@@ -155,9 +189,9 @@ impl Line {
         let message = match command {
             Command::Lease { offer, pack: bytes } => {
                 if let Some(before) = pack.take() {
-                    self.store.delete(before)?;
+                    self.way.store.delete(before)?;
                 }
-                let name = self.store.put(&bytes)?;
+                let name = self.way.store.put(&bytes)?;
                 *pack = Some(name);
                 link.offer(self.shared.iter().copied().chain([name]));
                 FromCustomer::Lease(offer)

@@ -16,6 +16,7 @@ mod closing;
 mod conduct;
 mod events;
 mod examine;
+mod farewell;
 mod folder;
 mod journal;
 mod line;

@@ -7,6 +7,7 @@ use super::{
     conduct::{Conductor, Ending, Parts},
     events::EVENTS_MAX,
     examine::Examiner,
+    farewell::{Farewells, Means},
     folder::{Folder, Identity},
     journal::{Entry, Journal},
     outputs::Outputs,
@@ -36,7 +37,7 @@ use keystead_audit::SampleRule;
 use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter, SecretKey};
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
-use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 /// Stopped in its middle: the same command goes on. 2 is a wrong command line.
@@ -121,6 +122,14 @@ async fn work(
         show,
     };
     let channels = Channels { account: Arc::clone(&market.account) };
+    let means = Means {
+        endpoint: parts.endpoint.clone(),
+        signer: parts.signer.clone(),
+        market: market.clone(),
+        channels: channels.clone(),
+        prepared: Arc::clone(prepared),
+    };
+    let endpoint = parts.endpoint.clone();
     let (ending, mut end) = conduct(parts, &channels).await?;
     let mut files = Vec::new();
     if matches!(ending, Ending::Whole) {
@@ -132,8 +141,11 @@ async fn work(
             end.state.apply(&entry, Duration::ZERO);
         }
     }
-    let closing = Closing { channels: &channels, journal: &journal, show: &end.show, told: end.told };
+    let farewells = Farewells::begin(means, &end.state, &end.told);
+    let mut closing = Closing { channels: &channels, journal: &journal, show: &end.show, told: end.told, farewells };
     let left = closing.run(&mut end.state).await?;
+    drop(closing);
+    endpoint.close().await;
     end.show.end();
     conclude(&ending, &end.state, &end.show, end.took, &files, &left);
     record(folder, prepared, &end.state, &ending, &left)?;
@@ -149,7 +161,7 @@ struct End {
     state: State,
     outputs: Outputs,
     show: Show,
-    told: Vec<Provider>,
+    told: BTreeSet<Provider>,
     took: Duration,
 }
 
@@ -157,7 +169,7 @@ struct End {
 async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
     if parts.state.table.units_left() == 0 {
         let Parts { state, outputs, show, .. } = parts;
-        return Ok((Ending::Whole, End { state, outputs, show, told: Vec::new(), took: Duration::ZERO }));
+        return Ok((Ending::Whole, End { state, outputs, show, told: BTreeSet::new(), took: Duration::ZERO }));
     }
     let began = Entry::Began { first_lease: parts.state.next_process() };
     parts.journal.append(&began)?;
@@ -183,14 +195,11 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let bank = tokio::spawn(bank.run());
     let mut conductor = Conductor::new(parts, asks, events);
     let ending = conductor.run(inbox, &stops).await;
-    conductor.part().await;
-    let told = conductor.connected_providers();
-    let endpoint = conductor.endpoint.clone();
+    let told = conductor.part().await;
     let Conductor { state, outputs, show, begin, asks, .. } = conductor;
     // The bank ends with its last asker; a transaction under way is seen to its end.
     drop(asks);
     let _ = bank.await;
-    endpoint.close().await;
     Ok((ending?, End { state, outputs, show, told, took: begin.elapsed() }))
 }
 
@@ -253,11 +262,14 @@ fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: 
     for file in files {
         show.say(&format!("  {file}"));
     }
-    for Left { account, channel, after } in left {
+    for Left { account, channel, after, owes } in left {
         let when = after.map_or_else(String::new, |after| format!(" after Unix second {after}"));
         show.say(&format!(
             "The channel {channel} with {account} is not closed: run the same command again{when} to take its rest."
         ));
+        if *owes {
+            show.say("  It was away before it had what was promised last: run the same command again before that, too, to hand it over.");
+        }
     }
 }
 

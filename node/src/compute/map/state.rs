@@ -5,8 +5,13 @@
 
 use super::journal::{Entry, Place, Settled};
 use alloy_primitives::{Address, B256, Bytes};
-use keystead_lease::{Convicted, Failing, Lease, Out, Provider, Rules, Table};
-use std::{collections::BTreeMap, time::Duration};
+use keystead_lease::{Convicted, Failing, Lease, Out, Provider, Rules, STEPS_MAX, Table};
+use keystead_payment::Price;
+use std::{
+    collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU128},
+    time::Duration,
+};
 
 /// Leases of one process: above 2^32 times the number of processes.
 const LEASES_PER_PROCESS: u64 = 1 << 32;
@@ -31,6 +36,13 @@ pub(super) struct Partner {
     pub(super) claimed_wei: u128,
     /// What was promised for results that were thrown away.
     pub(super) lost_wei: u128,
+}
+
+impl Partner {
+    /// The price of steps as a payer counts it; none if it asks nothing.
+    pub(super) fn price(&self) -> Option<Price> {
+        Some(Price { per_unit: NonZeroU128::new(self.price_wei)?, units_max: NonZeroU32::new(STEPS_MAX)? })
+    }
 }
 
 /// A signed transaction that opens a channel.

@@ -7,26 +7,25 @@ use crate::compute::{
     map::{
         bank::Ask,
         choose::Found,
+        farewell,
         journal::Entry,
-        line::{COMMANDS_MAX, Command, Line},
+        line::{COMMANDS_MAX, Command, Line, Way},
         show::Row,
         state::words,
         stored::Stored,
     },
     market::Offer,
 };
-use alloy_primitives::{B256, Bytes, FixedBytes, U256};
-use alloy_signer::SignerSync as _;
+use alloy_primitives::{B256, Bytes, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
-    Address, BlobStore, Hash, Hello, NodeId, Parties,
-    stream::{Item, LeaseOffer, RefuseCode, pack, stream_digest},
+    Address, BlobStore, Hash, NodeId, Parties,
+    stream::{Item, LeaseOffer, RefuseCode, pack},
 };
 use keystead_contracts::storage::channel::Status;
 use keystead_lease::{End as LeaseEnd, Lease, Out, Provider, STEPS_MAX};
-use keystead_payment::{Draft, Payer, Price, Received, Report, Sign, Signature, Standing, Terms, Voucher};
+use keystead_payment::{Draft, Payer, Received, Report, Standing, Terms, Voucher};
 use std::{
-    num::{NonZeroU32, NonZeroU128},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -188,7 +187,7 @@ impl Conductor<'_> {
 
     fn begin_channel(&mut self, provider: Provider, terms: Terms, standing: Standing) -> Result<()> {
         let Some(partner) = self.state.partner(provider) else { return Ok(()) };
-        let price = price(partner.price_wei).ok_or_else(|| eyre!("a provider asks nothing"))?;
+        let price = partner.price().ok_or_else(|| eyre!("a provider asks nothing"))?;
         let payer = match &partner.payer {
             Some(record) => Payer::resume(terms, price, record).wrap_err("a channel's record cannot be trusted")?,
             // Nothing was promised in it: the first promise writes the first record.
@@ -207,25 +206,12 @@ impl Conductor<'_> {
         let node_id = self.state.partner(provider).map(|partner| partner.node_id).unwrap_or_default();
         let node = NodeId::from_bytes(&node_id.0).wrap_err("a provider's node id is none")?;
         let parties = Parties { customer: self.endpoint.id(), provider: node };
-        let credential = self.signer.sign_hash_sync(&stream_digest(channel, parties)).wrap_err("cannot sign")?;
-        let hello = Hello {
-            order: U256::from_be_bytes(channel.0),
-            job: self.prepared.spec.encode().into(),
-            credential: Bytes::copy_from_slice(&credential.as_bytes()),
-        };
+        let hello = Way::hello(&self.signer, &self.prepared.spec, channel, parties).wrap_err("cannot sign")?;
+        let store = Arc::new(Stored::over(Arc::clone(&self.shared))) as Arc<dyn BlobStore>;
+        let (endpoint, market) = (self.endpoint.clone(), self.market.clone());
+        let way = Way { account, node, endpoint, hello, store, market };
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let line = Line {
-            provider,
-            account,
-            node,
-            endpoint: self.endpoint.clone(),
-            hello,
-            store: Arc::new(Stored::over(Arc::clone(&self.shared))) as Arc<dyn BlobStore>,
-            shared: self.served.clone(),
-            market: self.market.clone(),
-            commands,
-            events: self.events.clone(),
-        };
+        let line = Line { provider, way, shared: self.served.clone(), commands, events: self.events.clone() };
         self.lines.spawn(line.run());
         self.live.entry(provider).or_default().commands = Some(sender);
         Ok(())
@@ -360,9 +346,20 @@ impl Conductor<'_> {
     }
 
     pub(super) fn sign(&self, voucher: Voucher) -> Result<Bytes> {
-        let domain = keystead_payment::Domain::of_chain(self.market.account.chain_id());
-        let signed = voucher.sign(&domain, &Key(&self.signer))?;
-        Ok(signed.to_bytes().into())
+        farewell::sign(&self.signer, self.market.account.chain_id(), voucher)
+    }
+
+    /// There is no more work for this one. What was promised last goes before: it may have died before it had that.
+    pub(super) fn part_from(&self, provider: Provider) -> Result<()> {
+        let is_wrong = self.state.table.out(provider) == Some(Out::Wrong);
+        let payer = self.live.get(&provider).and_then(|live| live.payer.as_ref()).filter(|_| !is_wrong);
+        let last = payer.and_then(|payer| payer.last().copied());
+        if let (Some(voucher), Some(lease)) = (last, self.state.settled.get(&provider).copied()) {
+            let signed = self.sign(voucher)?;
+            self.say(provider, Command::Voucher { lease, signed });
+        }
+        self.say(provider, Command::Bye);
+        Ok(())
     }
 
     /// The payer's record that says that this channel pays no more.
@@ -406,25 +403,8 @@ impl Conductor<'_> {
     }
 }
 
-/// The price of steps as a payer counts it.
-fn price(price_wei: u128) -> Option<Price> {
-    Some(Price { per_unit: NonZeroU128::new(price_wei)?, units_max: NonZeroU32::new(STEPS_MAX)? })
-}
-
 /// An endpoint that names the node of the register.
 fn reachable(offer: &Offer) -> Option<Address> {
     let address: Address = offer.endpoint.parse().ok()?;
     (address.id().as_bytes() == &offer.node_id.0).then_some(address)
-}
-
-/// The channel's key.
-struct Key<'a>(&'a alloy_signer_local::PrivateKeySigner);
-
-impl Sign for Key<'_> {
-    type Error = eyre::Report;
-
-    fn sign(&self, digest: B256) -> Result<Signature> {
-        let signature = self.0.sign_hash_sync(&digest).wrap_err("cannot sign")?;
-        Ok(Signature(FixedBytes(signature.as_bytes())))
-    }
 }

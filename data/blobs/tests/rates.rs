@@ -16,21 +16,8 @@ use tempfile::TempDir;
 
 const KIB: u64 = 1_024;
 /// With it, 64 KiB at the lowest rates of these tests take several times as long as a peer may be silent.
-const HASTY: Limits = Limits { stall_timeout: Duration::from_millis(700), ..defaults() };
-
-/// [`Limits::default`], for constants.
-const fn defaults() -> Limits {
-    Limits {
-        sessions_max: 64,
-        sessions_per_peer_max: 8,
-        handshakes_max: 64,
-        handshakes_per_ip_max: 16,
-        handshake_timeout: Duration::from_secs(10),
-        hello_timeout: Duration::from_secs(10),
-        stall_timeout: Duration::from_secs(20),
-        idle_timeout: Duration::from_secs(15),
-        blob_bytes_max: BLOB_MAX,
-    }
+fn hasty() -> Limits {
+    Limits { stall_timeout: Duration::from_millis(700), ..Limits::default() }
 }
 
 const fn kib_per_s(kib: u64) -> Rate {
@@ -54,7 +41,7 @@ fn least(bytes: usize, kib_per_s: u64) -> Duration {
 }
 
 async fn customer() -> Endpoint {
-    Endpoint::bind(Config { limits: HASTY, ..Config::loopback() }).await.unwrap()
+    Endpoint::bind(Config { limits: hasty(), ..Config::loopback() }).await.unwrap()
 }
 
 /// A session whose one output may be fetched: the input, reversed.
@@ -83,7 +70,7 @@ async fn take(session: Session, want: Want, input: &[u8]) -> Duration {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outputs_leave_no_faster_than_the_rate_and_a_slow_one_is_not_taken_for_dead() {
-    let provider = Provider::start(Conduct::Deliver, None, HASTY, memory()).await;
+    let provider = Provider::start(Conduct::Deliver, None, hasty(), memory()).await;
     let (endpoint, input) = (customer().await, sample(1, 100_000));
     let (session, want) = delivered(&endpoint, &provider, 1, &input).await;
     let meter = provider.endpoint.meter();
@@ -98,7 +85,7 @@ async fn outputs_leave_no_faster_than_the_rate_and_a_slow_one_is_not_taken_for_d
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn inputs_arrive_no_faster_than_the_rate_and_their_sender_waits_without_giving_up() {
-    let mut provider = Provider::start(Conduct::Deliver, None, HASTY, memory()).await;
+    let mut provider = Provider::start(Conduct::Deliver, None, hasty(), memory()).await;
     let (endpoint, input) = (customer().await, sample(2, 150_000));
     let meter = provider.endpoint.meter().clone();
     meter.set(download(kib_per_s(32)));
@@ -113,7 +100,7 @@ async fn inputs_arrive_no_faster_than_the_rate_and_their_sender_waits_without_gi
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_share_a_rate_and_none_starves() {
-    let provider = Provider::start(Conduct::Deliver, None, HASTY, memory()).await;
+    let provider = Provider::start(Conduct::Deliver, None, hasty(), memory()).await;
     let endpoints = [customer().await, customer().await, customer().await];
     let inputs = [sample(3, 60_000), sample(4, 60_000), sample(5, 60_000)];
     let mut sessions = Vec::new();
@@ -137,7 +124,7 @@ async fn sessions_share_a_rate_and_none_starves() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_holds_for_a_transfer_that_is_under_way() {
-    let provider = Provider::start(Conduct::Deliver, None, defaults(), memory()).await;
+    let provider = Provider::start(Conduct::Deliver, None, Limits::default(), memory()).await;
     let endpoint = Endpoint::bind(Config::loopback()).await.unwrap();
     let input = sample(6, 4 << 20);
     let (session, want) = delivered(&endpoint, &provider, 1, &input).await;
@@ -167,7 +154,7 @@ async fn a_change_holds_for_a_transfer_that_is_under_way() {
 async fn a_transfer_that_was_left_in_a_pause_goes_on_from_what_had_arrived() {
     let folder = TempDir::new().unwrap();
     let disk = DiskStore::open(folder.path(), Capacity::default(), Durability::Lazy).unwrap();
-    let mut provider = Provider::start(Conduct::Deliver, None, HASTY, Arc::new(disk)).await;
+    let mut provider = Provider::start(Conduct::Deliver, None, hasty(), Arc::new(disk)).await;
     let input = sample(7, 1 << 20);
     let meter = provider.endpoint.meter().clone();
     meter.set(download(kib_per_s(256)));

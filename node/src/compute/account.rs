@@ -10,7 +10,7 @@ use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
-use eyre::{Context as _, Result, bail, ensure, eyre};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_contracts::MARKET_ADDRESS;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -84,6 +84,14 @@ pub(crate) struct Poor {
     balance: String,
     needed: String,
     lacking: String,
+}
+
+/// A call went into a block and came to nothing there. Find it in a report with `downcast_ref`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{call} failed in block {block}")]
+pub(crate) struct Failed {
+    call: &'static str,
+    block: u64,
 }
 
 impl Poor {
@@ -206,7 +214,7 @@ impl Account {
             self.read(to, call)
                 .await
                 .wrap_err_with(|| format!("{} failed in block {}", C::SIGNATURE, receipt.block_number))?;
-            bail!("{} failed in block {}", C::SIGNATURE, receipt.block_number);
+            return Err(Failed { call: C::SIGNATURE, block: receipt.block_number }.into());
         }
         Ok(receipt)
     }

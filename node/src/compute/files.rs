@@ -31,8 +31,9 @@ pub(crate) fn create_secret(path: &Path, content: &str) -> Result<()> {
     let mut scratch = name.to_owned();
     scratch.push(format!(".{}.new", std::process::id()));
     let scratch = path.with_file_name(scratch);
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&scratch).wrap_err_with(named)?;
+    // One that a dead process of the same number left may be a second name of a secret that is in use: only the name goes.
+    let _ = fs::remove_file(&scratch);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&scratch).wrap_err_with(named)?;
     let written =
         file.write_all(content.as_bytes()).and_then(|()| file.sync_all()).and_then(|()| name_anew(&scratch, path));
     // Best effort: what stays is a secret that nobody uses.

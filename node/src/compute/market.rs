@@ -1,9 +1,9 @@
 //! The register of providers and the market, as calls of one account.
 
 use crate::{
-    client::Client,
+    client::{Client, RpcFailure},
     compute::{
-        account::{Account, Log, Receipt, Signed},
+        account::{Account, Failed, Log, Receipt, Signed},
         customer::audit::plan::Plan,
         lifecycle::Stand,
         windows::Windows,
@@ -26,6 +26,18 @@ use keystead_contracts::{
 use keystead_market::{Currency, offer::History};
 use serde_json::json;
 use std::sync::Arc;
+
+/// A node's code for a call that a contract refused.
+const REVERTED: i64 = 3;
+
+/// What came of taking home what the market owes.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// So much, in smallest units.
+    Out(U256),
+    /// The token does not let it go now; why.
+    Owed(eyre::Report),
+}
 
 /// Providers that a customer looks at, at most: 64 pages of 64.
 const PROVIDERS_MAX: usize = 4_096;
@@ -249,6 +261,20 @@ impl Market {
         Ok(receipt.logs.iter().find_map(|log| withdrawn(log, currency)).unwrap_or_default())
     }
 
+    /// Takes home what is owed in a currency. KST always comes; a token may refuse, for a while or for ever: then the market goes on owing it, and
+    /// nothing else has to wait. Done already, by another process of this account, is done as well.
+    ///
+    /// # Errors
+    /// The node's: worth another try.
+    pub(crate) async fn take(&self, currency: Currency) -> Result<Taken> {
+        match self.withdraw(currency).await {
+            Ok(amount) => Ok(Taken::Out(amount)),
+            Err(_) if self.credit(currency).await?.is_zero() => Ok(Taken::Out(U256::ZERO)),
+            Err(error) if currency != Currency::KST && is_refusal(&error) => Ok(Taken::Owed(error)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Orders placed with this account as provider, in blocks `first..=last`.
     pub(crate) async fn placed_with_me(&self, first: u64, last: u64) -> Result<Vec<MarketCalls::OrderPlaced>> {
         let filter = json!({
@@ -360,6 +386,12 @@ fn withdrawn(log: &Log, currency: Currency) -> Option<U256> {
             (event.token == token).then_some(event.amount)
         }
     }
+}
+
+/// The token's own word about its payout, before or in a block, and not a fault on the way to it.
+fn is_refusal(error: &eyre::Report) -> bool {
+    let reverts = |failure: &RpcFailure| failure.code == REVERTED || failure.data.is_some();
+    error.downcast_ref::<RpcFailure>().is_some_and(reverts) || error.downcast_ref::<Failed>().is_some()
 }
 
 fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {

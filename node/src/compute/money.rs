@@ -15,8 +15,6 @@ use keystead_market::{Currency, Unit, amount::DECIMALS_MAX};
 
 /// Longest name of a token that is shown.
 const SYMBOL_BYTES_MAX: usize = 16;
-/// Names that only the native currency has.
-const NATIVE: [&str; 2] = ["KST", "wei"];
 
 /// A currency, and how its amounts are written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,9 +97,15 @@ fn named(names: &Names) -> Option<Unit> {
     let is_short = (1..=SYMBOL_BYTES_MAX).contains(&symbol.len());
     // A digit at its begin would be read as one of the amount.
     let begins = symbol.starts_with(|first: char| first.is_ascii_alphabetic() || first == '$');
-    let is_native = NATIVE.iter().any(|name| symbol.eq_ignore_ascii_case(name));
+    let is_native = reads_as_native(symbol);
     let shown = is_short && begins && !is_native && symbol.bytes().all(plain) && *decimals <= DECIMALS_MAX;
     shown.then(|| Unit { symbol: symbol.clone(), decimals: *decimals })
+}
+
+/// Whether a person could take a name for the native currency's, with signs around or between, or as a part.
+fn reads_as_native(symbol: &str) -> bool {
+    let letters: String = symbol.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    letters.contains("kst") || letters.ends_with("wei")
 }
 
 #[cfg(test)]
@@ -134,6 +138,13 @@ mod tests {
             "\u{1b}[2J",
             "ABCDEFGHIJKLMNOPQ",
             "two words",
+            "$KST",
+            "KST.",
+            "K-S_T",
+            "gwei",
+            "w.ei",
+            "xKST",
+            "KST2",
         ];
         for name in deceiving {
             assert_eq!(unit(name, 18), None, "{name:?}");

@@ -3,7 +3,7 @@
 
 use crate::{
     customer::send,
-    matching::{offers, register},
+    matching::{Closed, offers, register},
     network::{Network, number, wait_until},
     parties::{Provider, account},
     touchstone::{checkers, offered, signer, verify},
@@ -12,8 +12,8 @@ use alloy_primitives::{Address, B256, Bytes, FixedBytes, hex};
 use alloy_signer::SignerSync as _;
 use alloy_sol_types::SolCall;
 use keystead_blobs::{
-    Answer, Authorise, Availability, Capacity, Config, Endpoint, Failure, Handler, Hello, Inform, Inquiries, Job,
-    MemoryStore, NodeId, Question, Questions, Reason, Refusal, RefusalCode, Server, State, serve_with,
+    Answer, Availability, Capacity, Config, Endpoint, Inform, Inquiries, MemoryStore, NodeId, Question, Questions,
+    Reason, Server, State, serve_with,
 };
 use keystead_contracts::{
     TOUCHSTONE_ADDRESS,
@@ -77,20 +77,6 @@ impl Inform for Shown {
             queue_ms: 0,
             memory_mib: 1 << 20,
         }
-    }
-}
-
-struct Closed;
-
-impl Authorise for Closed {
-    async fn authorise(&self, _: NodeId, _: &Hello) -> Result<(), Refusal> {
-        Err(Refusal::new(RefusalCode::NotAssigned, "closed"))
-    }
-}
-
-impl Handler for Closed {
-    async fn run(&self, _: &mut Job) -> Result<(), Failure> {
-        Ok(())
     }
 }
 

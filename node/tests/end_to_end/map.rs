@@ -267,17 +267,17 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     assert!(text(&refused).contains("holds another job"), "{}", text(&refused));
 }
 
-/// It dies between the customer's signature and its own disk, in the last window of a job: nobody has work for it any more, and it is paid all the same, by
-/// the same process of the customer or by the next one.
+/// It dies between the customer's signature and its own disk: in the middle of a job, and in the last window of one, when nobody has work for it any
+/// more. It is paid all the same, by the same process of the customer or by the next one.
 #[test]
 fn a_provider_that_dies_before_it_has_its_voucher_gets_it_when_it_comes_back() {
     let network = Network::start(4);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start_as(&network, &folder, 1, &CLOSELY);
-    for customer_dies in [false, true] {
-        // Few units, so that all are one window, and each is checked, so that the check takes its time.
-        let out = network.directory.join(format!("result-{customer_dies}"));
-        let job = Job { set: vec!["cells-per-unit=10000000"], out, ..Job::align(&network, 20, 18) };
+    for (targets, is_last_window, customer_dies) in [(18, false, false), (4, true, false), (4, true, true)] {
+        // Large units, each checked, so that the check takes its time; a job of one unit is one window.
+        let out = network.directory.join(format!("result-{is_last_window}-{customer_dies}"));
+        let job = Job { set: vec!["cells-per-unit=10000000"], out, ..Job::align(&network, 20, targets) };
         let all = ["--sample-rate", "100"];
         let purse = Purse::look(&network);
         let (mut customer, log) = job.spawn(&network, &all);
@@ -287,7 +287,7 @@ fn a_provider_that_dies_before_it_has_its_voucher_gets_it_when_it_comes_back() {
             customer.wait().unwrap();
         }
         provider.kill();
-        if !customer_dies {
+        if is_last_window && !customer_dies {
             let waits = || fs::read_to_string(&log).unwrap().contains("waiting up to 60 s for who is away");
             wait_until("the customer waits", || waits().then_some(()));
         }
@@ -301,7 +301,7 @@ fn a_provider_that_dies_before_it_has_its_voucher_gets_it_when_it_comes_back() {
         same_files(&job.out, &job.reference());
         let summary = job.summary();
         let units = summary["spec"]["unitCount"].as_u64().unwrap();
-        assert!((2..=4).contains(&units) && job.windows() == 1, "{summary}");
+        assert_eq!(job.windows() == 1, is_last_window, "{units} units: {summary}");
         assert_eq!(claimed(&summary, 1), PRICE * u128::from(units), "{summary}\n{}", provider.text());
         purse.check(&network, &summary);
     }
@@ -393,7 +393,7 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
     let purse = Purse::look(&network);
     fails(&[], "every provider was left out");
     let _provider = Provider::start_as(&network, &network.directory.join("provider"), 3, &CLOSELY);
-    fails(&["--max-price", "1"], "--max-price is reached");
+    fails(&["--max-price", "1"], "--max-price is below the price of a step: the cheapest provider asks");
     let summary = job.summary();
     assert_eq!((&summary["status"], &summary["promisedWei"]), (&"failed".into(), &"0".into()), "{summary}");
     assert_eq!(job.settled(), 0);

@@ -206,7 +206,8 @@ impl Inform for Stranger {
     }
 }
 
-struct Closed;
+/// Takes no session.
+pub(crate) struct Closed;
 
 impl Authorise for Closed {
     async fn authorise(&self, _: NodeId, _: &Hello) -> Result<(), Refusal> {

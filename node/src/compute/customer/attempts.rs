@@ -253,7 +253,11 @@ impl<'a> Attempts<'a> {
         if !is_tried_elsewhere(refunded) {
             return Ok(Next::Nobody(None));
         }
-        take_refund(self.buyer.market, end.order.currency).await?;
+        let owed = take_refund(self.buyer.market, end.order.currency).await?;
+        if let Some(reason) = owed {
+            // The next order's escrow cannot come from it.
+            self.show.say(&format!("The market still owes the refund of order {}: {reason:#}.", end.order.id));
+        }
         if status == Status::Convicted {
             self.keep_conviction(state, end).await;
         }

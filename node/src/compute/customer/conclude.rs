@@ -15,7 +15,8 @@ use crate::compute::{
     lifecycle::Finding,
     windows::{Drawn, window_of},
 };
-use eyre::{Context as _, Result};
+use alloy_primitives::U256;
+use eyre::{Context as _, Report, Result};
 use keystead_audit::detection;
 use keystead_contracts::storage::{Mode, Status};
 use keystead_job::{Class, JobSpec};
@@ -105,8 +106,8 @@ impl Conclusion<'_> {
         say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
         if !rest_wei.is_zero() {
-            take_from_market(self.buyer.market, order.currency).await?;
-            say(&format!("  refunded {} to {}", self.buyer.money.show(rest_wei), self.buyer.market.account.address()));
+            let owed = take_from_market(self.buyer.market, order.currency).await?;
+            self.tell_refund(rest_wei, owed);
         }
         self.tell_deposit().await?;
         for path in published {
@@ -131,6 +132,18 @@ impl Conclusion<'_> {
         Ok(())
     }
 
+    /// What came back from the market, or why it did not.
+    fn tell_refund(&self, amount: U256, owed: Option<Report>) {
+        let (amount, account) = (self.buyer.money.show(amount), self.buyer.market.account.address());
+        match owed {
+            None => say(&format!("  refunded {amount} to {account}")),
+            Some(reason) => say(&format!(
+                "  refunded nothing yet: the token does not let {amount} out now ({reason:#}). The market owes it to {account}: it comes with the \
+                 next refund in this token"
+            )),
+        }
+    }
+
     /// What of the deposit for checks came back; nothing if there was none.
     async fn tell_deposit(&self) -> Result<()> {
         let Some(terms) = &self.state.attempt.audit else { return Ok(()) };
@@ -142,7 +155,7 @@ impl Conclusion<'_> {
 
     async fn refunded(&self, assurance: Assurance, window: Option<&Drawn>) -> Result<()> {
         let End { order, .. } = self.end;
-        take_refund(self.buyer.market, order.currency).await?;
+        let owed = take_refund(self.buyer.market, order.currency).await?;
         say(&format!(
             "Order {} is {}: {}.",
             order.id,
@@ -152,11 +165,7 @@ impl Conclusion<'_> {
         if let Some(outcome) = self.outcome(window).filter(|_| assurance == Assurance::Convicted) {
             say(&format!("  audit    {}", outcome.sentence(assurance)));
         }
-        say(&format!(
-            "  refunded {} to {}",
-            self.buyer.money.show(order.escrow_wei),
-            self.buyer.market.account.address()
-        ));
+        self.tell_refund(order.escrow_wei, owed);
         if assurance == Assurance::Pending && window.is_some() {
             say(
                 "  The window of its audit goes on; what its checks do not cost comes back with the next order of this account.",

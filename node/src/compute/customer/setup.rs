@@ -13,10 +13,17 @@ use super::{
 use crate::{
     cli::{self, Run},
     client::Client,
-    compute::{account::Account, amount::kst, market::Market, money::Money, token::Token, wallet},
+    compute::{
+        account::Account,
+        amount::kst,
+        market::{Market, Taken},
+        money::Money,
+        token::Token,
+        wallet,
+    },
 };
 use alloy_primitives::{Address, U256};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Report, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_job::Class;
 use keystead_market::Currency;
@@ -232,7 +239,8 @@ impl<'a> Buyer<'a> {
     /// Lets the market take the escrow of an order in a token, and signs the order. Done already is done as well, also by an earlier process.
     ///
     /// # Errors
-    /// Also if the terms of its audit are no longer those that were agreed to.
+    /// Also if the terms of its audit are no longer at least those that were agreed to: its provider may have bound its bond elsewhere meanwhile, or this
+    /// process may have been started with other options.
     pub(super) async fn fund(self, attempt: &Attempt) -> Result<Attempt> {
         let choice = attempt.choice()?;
         let terms = terms(self, &choice)?;
@@ -240,11 +248,10 @@ impl<'a> Buyer<'a> {
             None => None,
             Some(agreed) => {
                 let plan = self.audit(&choice).await??;
-                ensure!(
-                    plan.deposit_wei <= agreed.deposit_wei,
-                    AuditChanged { agreed_wei: agreed.deposit_wei, now_wei: plan.deposit_wei }
-                );
-                Some(plan)
+                match agreed.worse(&AuditTerms::from(&plan)) {
+                    Some(what) => return Err(AuditChanged(what).into()),
+                    None => Some(plan),
+                }
             }
         };
         if let Some(token) = self.token() {
@@ -267,13 +274,10 @@ impl<'a> Buyer<'a> {
     }
 }
 
-/// What checks cost has changed since the price was shown.
+/// The audit would no longer be the one whose price was shown.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the deposit for checks is now {}, it was {}", kst(*now_wei), kst(*agreed_wei))]
-pub(super) struct AuditChanged {
-    agreed_wei: U256,
-    now_wei: U256,
-}
+#[error("its audit is not what was agreed to any more: {0}")]
+pub(super) struct AuditChanged(String);
 
 pub(super) fn rule(options: &Run) -> SampleRule {
     SampleRule {
@@ -329,21 +333,22 @@ pub(super) async fn patiently<T>(what: &str, mut ask: impl AsyncFnMut() -> Resul
 }
 
 /// Takes home what the contracts owe this account in a currency, and in KST. Done already is done as well, also by another process of the same customer.
-pub(super) async fn take_refund(market: &Market, currency: Currency) -> Result<()> {
-    take_from_market(market, currency).await?;
-    take_from_audit(market).await.map(drop)
+/// Why a token is still owed, if it refuses.
+pub(super) async fn take_refund(market: &Market, currency: Currency) -> Result<Option<Report>> {
+    let owed = take_from_market(market, currency).await?;
+    take_from_audit(market).await?;
+    Ok(owed)
 }
 
-/// Takes home what the market alone owes this account in a currency, and in KST: deposits for checks are in it.
-pub(super) async fn take_from_market(market: &Market, currency: Currency) -> Result<()> {
+/// Takes home what the market alone owes this account in a currency, and in KST: deposits for checks are in it. Why a token is still owed, if it refuses.
+pub(super) async fn take_from_market(market: &Market, currency: Currency) -> Result<Option<Report>> {
+    let mut owed = None;
     for currency in BTreeSet::from([Currency::KST, currency]) {
-        patiently("take the refund", async || match market.withdraw(currency).await {
-            Err(_) if market.credit(currency).await?.is_zero() => Ok(()),
-            other => other.map(drop),
-        })
-        .await?;
+        if let Taken::Owed(reason) = patiently("take the refund", async || market.take(currency).await).await? {
+            owed = Some(reason);
+        }
     }
-    Ok(())
+    Ok(owed)
 }
 
 /// Takes home what the audit owes this account: what checks did not cost, and bonds of accusations. How much it was.

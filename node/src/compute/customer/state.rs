@@ -4,8 +4,11 @@
 //! The transaction is stored signed, so that a process that starts again can only send the very same one: never a second order. An order in a token is stored
 //! once before, with its price and without a transaction: it is signed only when the market may take the escrow. What is said here to have arrived or to be checked was on the disk before it was said.
 
-use super::{audit::plan::Plan, choose::Choice};
-use crate::compute::{account::Signed, lifecycle::Finding};
+use super::{
+    audit::plan::{Plan, percent},
+    choose::Choice,
+};
+use crate::compute::{account::Signed, amount::kst, lifecycle::Finding};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::{Rejection, Report, SampleRule, Verdict};
@@ -106,6 +109,31 @@ pub(super) struct AuditTerms {
     pub(super) checkers: u8,
     pub(super) bond_wei: U256,
     pub(super) deposit_wei: U256,
+    /// What a unit is worth, wei; unknown in orders of older programs, which are all signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unit_value_wei: Option<U256>,
+}
+
+impl AuditTerms {
+    /// What of an audit that is planned anew is worse than this one, or another one altogether; nothing if it is at least this one.
+    pub(super) fn worse(&self, now: &Self) -> Option<String> {
+        let value = |terms: &Self| terms.unit_value_wei.map_or_else(|| "nothing known".to_owned(), kst);
+        if self.unit_value_wei != now.unit_value_wei {
+            return Some(format!("a unit was worth {}, now {} (--unit-value)", value(self), value(now)));
+        }
+        if self.named != now.named {
+            return Some("other checkers are named (--name-checker)".to_owned());
+        }
+        if now.checkers < self.checkers || now.rate_ppm < self.rate_ppm {
+            let words = |terms: &Self| format!("{} by {}", percent(terms.rate_ppm), terms.checkers);
+            return Some(format!("of the units {} were checked, now {}", words(self), words(now)));
+        }
+        if now.bond_wei < self.bond_wei {
+            return Some(format!("the bond behind it was {}, now {}", kst(self.bond_wei), kst(now.bond_wei)));
+        }
+        (now.deposit_wei > self.deposit_wei)
+            .then(|| format!("the deposit for checks was {}, now {}", kst(self.deposit_wei), kst(now.deposit_wei)))
+    }
 }
 
 impl From<&Plan> for AuditTerms {
@@ -116,6 +144,7 @@ impl From<&Plan> for AuditTerms {
             checkers: plan.terms.checkers,
             bond_wei: U256::from(plan.terms.bondWei),
             deposit_wei: plan.deposit_wei,
+            unit_value_wei: Some(U256::from(plan.value_wei_per_unit)),
         }
     }
 }
@@ -425,8 +454,10 @@ pub(super) mod tests {
         check(&state);
         assert_eq!(state.tried(), [provider, provider]);
         let (bond_wei, deposit_wei) = (U256::from(7), U256::from(u128::MAX));
+        let unit_value_wei = Some(U256::from(9));
+        let named = vec![provider];
         state.attempt.audit =
-            Some(AuditTerms { named: vec![provider], rate_ppm: 30_000, checkers: 2, bond_wei, deposit_wei });
+            Some(AuditTerms { named, rate_ppm: 30_000, checkers: 2, bond_wei, deposit_wei, unit_value_wei });
         state.attempt.since_block = 77;
         check(&state);
         assert_eq!(state.attempt.deposit_wei(), U256::from(u128::MAX));
@@ -437,6 +468,35 @@ pub(super) mod tests {
         assert!(!state.attempt.is_signed());
         check(&state);
         assert_eq!(objection.reason(), Reason::Malformed);
+    }
+
+    #[test]
+    fn an_audit_that_is_planned_anew_is_taken_only_if_nothing_of_it_is_worse() {
+        let of = |wei: u64| U256::from(wei);
+        let agreed = AuditTerms {
+            named: Vec::new(),
+            rate_ppm: 30_000,
+            checkers: 2,
+            bond_wei: of(100),
+            deposit_wei: of(50),
+            unit_value_wei: Some(of(7)),
+        };
+        assert_eq!(agreed.worse(&agreed), None);
+        let stronger = AuditTerms { rate_ppm: 40_000, checkers: 3, bond_wei: of(200), ..agreed.clone() };
+        assert_eq!(agreed.worse(&stronger), None);
+        let named = vec![Address::repeat_byte(1)];
+        for (worse, word) in [
+            (AuditTerms { unit_value_wei: Some(of(6)), ..agreed.clone() }, "--unit-value"),
+            (AuditTerms { unit_value_wei: None, ..agreed.clone() }, "--unit-value"),
+            (AuditTerms { named, ..agreed.clone() }, "--name-checker"),
+            (AuditTerms { rate_ppm: 29_999, ..agreed.clone() }, "checked"),
+            (AuditTerms { checkers: 1, ..agreed.clone() }, "checked"),
+            (AuditTerms { bond_wei: of(99), ..agreed.clone() }, "bond"),
+            (AuditTerms { deposit_wei: of(51), ..agreed.clone() }, "deposit"),
+        ] {
+            let said = agreed.worse(&worse).unwrap();
+            assert!(said.contains(word), "no {word} in: {said}");
+        }
     }
 
     #[test]

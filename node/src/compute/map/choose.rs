@@ -54,10 +54,15 @@ impl Chooser {
 
     async fn by_name(&self, count: usize, tried: &[Address]) -> Result<Found> {
         let mut offers = self.market.offers().await?;
+        let unknown = self.named.iter().find(|named| offers.iter().all(|offer| offer.account != **named));
+        let nobody = match unknown {
+            Some(account) => format!("{account} is not registered as a provider on this chain"),
+            None => "no provider that was named takes orders now: name another one, or none".to_owned(),
+        };
         offers.retain(|offer| offer.offering && self.named.contains(&offer.account) && !tried.contains(&offer.account));
         offers.sort_by_key(|offer| offer.price_wei_per_unit);
         offers.truncate(count);
-        Ok(Found { offers, nobody: "no provider that was named takes orders now".to_owned() })
+        Ok(Found { offers, nobody })
     }
 
     async fn planned(&self, count: usize, tried: &[Address]) -> Result<Found> {

@@ -117,12 +117,16 @@ pub(super) struct Conductor<'a> {
     lines: JoinSet<Option<Provider>>,
     /// Who heard goodbye.
     told: BTreeSet<Provider>,
+    /// Who showed that it has its last voucher: it went on.
+    served: BTreeSet<Provider>,
     failed: Option<String>,
     /// Set once nothing more is handed out.
     stopping: Option<Instant>,
     looked: Option<Instant>,
     /// Providers whose channel could not be opened.
     unopened: BTreeSet<Provider>,
+    /// Why a provider was left out last.
+    lost: Option<String>,
 }
 
 /// What a conductor begins with.
@@ -169,10 +173,12 @@ impl<'a> Conductor<'a> {
             exams: JoinSet::new(),
             lines: JoinSet::new(),
             told: BTreeSet::new(),
+            served: BTreeSet::new(),
             failed: None,
             stopping: None,
             looked: None,
             unopened: BTreeSet::new(),
+            lost: None,
         }
     }
 
@@ -217,8 +223,8 @@ impl<'a> Conductor<'a> {
         Ok(ending)
     }
 
-    /// Waits until every line has said goodbye, for a bounded time; who heard it.
-    pub(super) async fn part(&mut self) -> BTreeSet<Provider> {
+    /// Waits until every line has said goodbye, for a bounded time; who heard it, and who has its last voucher in any case.
+    pub(super) async fn part(&mut self) -> (BTreeSet<Provider>, BTreeSet<Provider>) {
         for live in self.live.values_mut() {
             live.commands = None;
         }
@@ -231,7 +237,7 @@ impl<'a> Conductor<'a> {
         let _ = tokio::time::timeout(PART_MAX, ended).await;
         self.lines.abort_all();
         self.exams.abort_all();
-        std::mem::take(&mut self.told)
+        (std::mem::take(&mut self.told), std::mem::take(&mut self.served))
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -331,6 +337,9 @@ impl<'a> Conductor<'a> {
         for (provider, why) in out {
             let name = self.name(provider);
             if !std::mem::replace(&mut self.live.entry(provider).or_default().said_out, true) {
+                if why != Out::Unwilling {
+                    self.lost = Some(format!("{name}, which {}", super::state::words(why)));
+                }
                 self.part_from(provider)?;
                 self.show.event("left-out", Some(name), super::state::words(why));
             }
@@ -375,6 +384,7 @@ impl<'a> Conductor<'a> {
             self.journal.sync()
         })?;
         for (provider, lease, draft) in vouchers {
+            self.served.remove(&provider);
             let signed = self.sign(draft.saved())?;
             let live = self.live.entry(provider).or_default();
             live.examining = None;

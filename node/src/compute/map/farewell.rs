@@ -55,8 +55,8 @@ struct Farewell {
 }
 
 impl Farewells {
-    /// For every provider that has something to come and did not hear goodbye.
-    pub(super) fn begin(means: Means, state: &State, told: &BTreeSet<Provider>) -> Self {
+    /// For every provider that may have something to come: all but those that are known to be served.
+    pub(super) fn begin(means: Means, state: &State, served: &BTreeSet<Provider>) -> Self {
         let mut farewells = Self::default();
         let means = Arc::new(means);
         for (provider, partner) in state.providers() {
@@ -65,7 +65,7 @@ impl Farewells {
             else {
                 continue;
             };
-            if told.contains(&provider) || state.table.out(provider) == Some(Out::Wrong) {
+            if served.contains(&provider) || state.table.out(provider) == Some(Out::Wrong) {
                 continue;
             }
             let farewell = Farewell {

@@ -141,7 +141,8 @@ async fn work(
             end.state.apply(&entry, Duration::ZERO);
         }
     }
-    let farewells = Farewells::begin(means, &end.state, &end.told);
+    let served = end.told.union(&end.served).copied().collect();
+    let farewells = Farewells::begin(means, &end.state, &served);
     let mut closing = Closing { channels: &channels, journal: &journal, show: &end.show, told: end.told, farewells };
     let left = closing.run(&mut end.state).await?;
     drop(closing);
@@ -162,6 +163,7 @@ struct End {
     outputs: Outputs,
     show: Show,
     told: BTreeSet<Provider>,
+    served: BTreeSet<Provider>,
     took: Duration,
 }
 
@@ -169,7 +171,10 @@ struct End {
 async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
     if parts.state.table.units_left() == 0 {
         let Parts { state, outputs, show, .. } = parts;
-        return Ok((Ending::Whole, End { state, outputs, show, told: BTreeSet::new(), took: Duration::ZERO }));
+        return Ok((
+            Ending::Whole,
+            End { state, outputs, show, told: BTreeSet::new(), served: BTreeSet::new(), took: Duration::ZERO },
+        ));
     }
     let began = Entry::Began { first_lease: parts.state.next_process() };
     parts.journal.append(&began)?;
@@ -195,12 +200,12 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let bank = tokio::spawn(bank.run());
     let mut conductor = Conductor::new(parts, asks, events);
     let ending = conductor.run(inbox, &stops).await;
-    let told = conductor.part().await;
+    let (told, served) = conductor.part().await;
     let Conductor { state, outputs, show, begin, asks, .. } = conductor;
     // The bank ends with its last asker; a transaction under way is seen to its end.
     drop(asks);
     let _ = bank.await;
-    Ok((ending?, End { state, outputs, show, told, took: begin.elapsed() }))
+    Ok((ending?, End { state, outputs, show, told, served, took: begin.elapsed() }))
 }
 
 fn rules(options: &Map, prepared: &Prepared) -> Rules {

@@ -202,7 +202,9 @@ async fn serve_until_stopped(
     let (head, _) = book.market.account.head().await?;
     let place = Place::open(&options.dir, head)?;
     book.resume()?;
-    payout::take_what_is_left(book).await;
+    // A token may take its time, or never come: nothing waits for it.
+    let owed = Arc::clone(book);
+    tokio::spawn(async move { payout::take_what_is_left(&owed).await });
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let checking = checker(options, book, endpoint).await?;

@@ -8,17 +8,20 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How often the chain is asked.
 const POLL: Duration = Duration::from_secs(1);
 /// Blocks asked for at once.
 const BLOCKS_MAX: u64 = 1_000;
+/// How often the last block seen is written down when there was no order: a disk that rests stays at rest.
+const SAVE: Duration = Duration::from_secs(60);
 
 /// The file that remembers the last block seen.
 pub(super) struct Place {
     path: PathBuf,
     next: u64,
+    saved: Option<Instant>,
 }
 
 impl Place {
@@ -30,7 +33,17 @@ impl Place {
             None => head,
         };
         // A height above the head's belongs to another network, whose folder was reused.
-        Ok(Self { path, next: next.min(head.saturating_add(1)) })
+        Ok(Self { path, next: next.min(head.saturating_add(1)), saved: None })
+    }
+
+    /// Blocks up to this one were looked at. After a restart the orders of the last minute may be announced again.
+    fn pass(&mut self, last: u64, found: bool) -> Result<()> {
+        self.next = last.saturating_add(1);
+        if found || self.saved.is_none_or(|saved| saved.elapsed() >= SAVE) {
+            files::replace(&self.path, self.next.to_string().as_bytes())?;
+            self.saved = Some(Instant::now());
+        }
+        Ok(())
     }
 }
 
@@ -55,7 +68,9 @@ async fn look(book: &Book, place: &mut Place) -> Result<()> {
     let (head, _) = book.market.account.head().await?;
     while place.next <= head {
         let last = head.min(place.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
-        for placed in book.market.placed_with_me(place.next, last).await? {
+        let orders = book.market.placed_with_me(place.next, last).await?;
+        let found = !orders.is_empty();
+        for placed in orders {
             let currency = book.market.order(placed.orderId).await?.currency;
             let escrow = U256::from(placed.priceWeiPerUnit).saturating_mul(U256::from(placed.units));
             tracing::info!(
@@ -66,8 +81,7 @@ async fn look(book: &Book, place: &mut Place) -> Result<()> {
                 "order placed here"
             );
         }
-        place.next = last.saturating_add(1);
-        files::replace(&place.path, place.next.to_string().as_bytes())?;
+        place.pass(last, found)?;
     }
     Ok(())
 }

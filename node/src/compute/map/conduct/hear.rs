@@ -29,6 +29,7 @@ impl Conductor<'_> {
             }
             Event::Unwilling { provider, reason } => {
                 self.show.event("unwilling", Some(self.name(provider)), &reason);
+                self.lost = Some(format!("{}: {reason}", self.name(provider)));
                 self.leave_out(provider, Out::Unwilling)
             }
             Event::Heard { provider, message, source } => {
@@ -60,6 +61,7 @@ impl Conductor<'_> {
         live.is_draining = false;
         live.given.clear();
         live.examining = None;
+        self.went_on(provider, holding);
         self.show.event("connected", Some(self.name(provider)), "");
         let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
         if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
@@ -79,8 +81,21 @@ impl Conductor<'_> {
         self.say(provider, Command::Refuse { lease, code, reason: reason.to_owned() });
     }
 
+    /// A provider begins a lease only with the voucher of the window before on its disk, and whoever does not hold the window any more has it.
+    fn went_on(&mut self, provider: Provider, lease: Option<u64>) {
+        if self.state.settled.get(&provider).copied() != lease {
+            self.served.insert(provider);
+        }
+    }
+
     fn heard(&mut self, provider: Provider, message: FromProvider, source: Source) -> Result<()> {
         let now = self.now();
+        if let FromProvider::Beat { lease, .. }
+        | FromProvider::GivenBack { lease, .. }
+        | FromProvider::Report(WindowReport { lease, .. }) = &message
+        {
+            self.went_on(provider, Some(*lease));
+        }
         match message {
             FromProvider::Beat { lease, done } => {
                 if self.state.table.lease_of(provider).is_some_and(|live| live.number == lease) {

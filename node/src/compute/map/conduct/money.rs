@@ -94,23 +94,42 @@ impl Conductor<'_> {
         let mut new: Vec<Offer> = offers.into_iter().filter(is_new).collect();
         let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
         new.retain(|offer| reachable(offer).is_some());
-        new.truncate(self.wanted().saturating_sub(working));
         let segments = u128::from(self.prepared.spec.segment_count.max(1));
+        let step_wei = |offer: &Offer| offer.price_wei_per_unit.div_ceil(segments);
+        // Before anything is paid for a channel in which nothing could be promised.
+        let cheapest_wei = new.iter().map(step_wei).min();
+        let limit_wei = self.options.max_price.map(|limit| limit.saturating_sub(self.state.promised_wei()));
+        new.retain(|offer| limit_wei.is_none_or(|limit| step_wei(offer) <= limit));
+        let too_dear = cheapest_wei.filter(|_| new.is_empty()).map(|step_wei| self.too_dear(step_wei));
+        new.truncate(self.wanted().saturating_sub(working));
         for offer in new {
-            let price_wei = offer.price_wei_per_unit.div_ceil(segments);
+            let price_wei = step_wei(&offer);
             self.record(&Entry::Joined { account: offer.account, node_id: offer.node_id, price_wei })?;
             self.show.event("joined", Some(offer.account), &format!("{} a step", kst(U256::from(price_wei))));
         }
         self.open_channels();
         if !self.state.table.has_providers() && self.failed.is_none() {
-            self.fail(if self.state.partners.is_empty() {
-                nobody
-            } else {
-                "every provider was left out, and there is no other that fits: run the same command again later"
-                    .to_owned()
+            let lost = self.lost.take().unwrap_or_default();
+            self.fail(match too_dear {
+                Some(reason) => reason,
+                None if self.state.partners.is_empty() => nobody,
+                None => format!(
+                    "every provider was left out, and there is no other that fits. The last was {lost}. When that is mended, run the same command again"
+                ),
             });
         }
         Ok(())
+    }
+
+    /// What to do about a limit that does not pay for one step.
+    fn too_dear(&self, step_wei: u128) -> String {
+        let steps = u128::from(self.state.table.steps_waiting());
+        let all_wei = step_wei.saturating_mul(steps).saturating_add(self.state.promised_wei());
+        format!(
+            "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}) it does all",
+            kst(U256::from(step_wei)),
+            kst(U256::from(all_wei))
+        )
     }
 
     /// Asks for the channels of providers that have none.
@@ -155,6 +174,7 @@ impl Conductor<'_> {
         self.record(&Entry::NotOpened { provider })?;
         self.show.event("no-channel", Some(self.name(provider)), reason);
         self.show.say(&format!("No channel for provider {}: {reason}", self.name(provider)));
+        self.lost = Some(format!("{}: {reason}", self.name(provider)));
         self.leave_out(provider, Out::Unwilling)
     }
 
@@ -241,7 +261,9 @@ impl Conductor<'_> {
         }
         if poor && self.state.table.live().next().is_none() && self.failed.is_none() {
             let promised = kst(U256::from(self.state.promised_wei()));
-            self.fail(format!("--max-price is reached: {promised} are promised, and units are left"));
+            self.fail(format!(
+                "--max-price is reached: {promised} are promised, and units are left. What is done is kept: run the same command again with a higher one"
+            ));
         }
         Ok(())
     }
@@ -322,6 +344,7 @@ impl Conductor<'_> {
 
     pub(super) fn refuse_money(&mut self, provider: Provider, lease: u64, reason: String) -> Result<()> {
         self.show.event("not-paid", Some(self.name(provider)), &reason);
+        self.lost = Some(format!("{}: {reason}", self.name(provider)));
         self.say(provider, Command::Refuse { lease, code: RefuseCode::Money, reason });
         self.end(lease, LeaseEnd::Cancelled)?;
         self.leave_out(provider, Out::Unwilling)

@@ -259,10 +259,10 @@ impl Actor {
             Some((EndCode::Fault, "another lease is held".to_owned()))
         } else if self.stops() {
             Some((EndCode::Stopping, String::new()))
+        } else if self.record.ends {
+            Some((EndCode::Owner, "this channel ends".to_owned()))
         } else if self.drains {
             Some((EndCode::Owner, self.desk.book.owner.headline()))
-        } else if self.record.ends {
-            Some((EndCode::Fault, "this channel ends".to_owned()))
         } else if !fits {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
         } else {

@@ -57,6 +57,8 @@ pub(crate) struct Desk {
     node: NodeId,
     terms: Terms,
     seats: Mutex<BTreeMap<B256, Seat>>,
+    /// One newcomer at a time: two hellos for one channel must not both make its record, nor take the last place twice.
+    admission: Mutex<()>,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -73,13 +75,24 @@ struct Seat {
     dismissed: Arc<AtomicBool>,
 }
 
+impl Seat {
+    /// The channel's blobs, for its one job.
+    fn store_for(self, hello: &Hello) -> Result<Arc<dyn BlobStore>, Refusal> {
+        if JobSpec::decode(&hello.job).is_ok_and(|spec| spec.hash() == self.job) {
+            Ok(self.store)
+        } else {
+            Err(Refusal::new(RefusalCode::WrongJob, "the channel had another job before"))
+        }
+    }
+}
+
 impl Desk {
     /// Opens the folder and takes up every channel that is not over.
     pub(crate) async fn open(book: Arc<Book>, node: NodeId, folder: &Path, terms: Terms) -> Result<Arc<Self>> {
         let records = Records::open(folder)?;
         let channels = Channels { account: Arc::clone(&book.market.account) };
-        let (seats, tasks) = (Mutex::default(), Mutex::default());
-        let desk = Arc::new(Self { book, channels, records, node, terms, seats, tasks });
+        let (seats, admission, tasks) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let desk = Arc::new(Self { book, channels, records, node, terms, seats, admission, tasks });
         for record in desk.records.all()? {
             desk.resume(record).await?;
         }
@@ -173,7 +186,12 @@ impl Desk {
     }
 
     /// A channel that nobody came with before.
-    async fn welcome(self: &Arc<Self>, channel: B256, hello: &Hello, customer: NodeId) -> Result<(), Refusal> {
+    async fn welcome(
+        self: &Arc<Self>,
+        channel: B256,
+        hello: &Hello,
+        customer: NodeId,
+    ) -> Result<Arc<dyn BlobStore>, Refusal> {
         let no = |code, reason: &str| Err(Refusal::new(code, reason));
         let (terms, standing) = match self.channels.look(channel).await {
             Ok(found) => found,
@@ -184,6 +202,11 @@ impl Desk {
             }
         };
         self.check_credential(channel, hello, customer, terms.signer)?;
+        // From here on nothing waits.
+        let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seat) = self.seats().get(&channel).cloned() {
+            return seat.store_for(hello);
+        }
         if terms.audited {
             return no(RefusalCode::Unsupported, "channels with audit are not served as streams");
         }
@@ -208,7 +231,9 @@ impl Desk {
         };
         tokio::task::block_in_place(|| self.records.save(&record)).map_err(fault)?;
         tracing::info!(%channel, customer = %terms.customer, deposit = standing.deposit, "channel taken");
-        self.seat(record, spec, joined.saved(), terms.signer, standing).map_err(fault)
+        self.seat(record, spec, joined.saved(), terms.signer, standing).map_err(fault)?;
+        let seat = self.seats().get(&channel).cloned();
+        seat.map(|seat| seat.store).ok_or_else(internal)
     }
 
     /// Whether a newcomer has a place; if somebody is to give way for it, that one is told.
@@ -257,12 +282,7 @@ impl Streams for Door {
         let known = desk.seats().get(&channel).cloned();
         if let Some(seat) = known {
             desk.check_credential(channel, hello, customer, seat.signer)?;
-            let same = JobSpec::decode(&hello.job).is_ok_and(|spec| spec.hash() == seat.job);
-            return if same {
-                Ok(seat.store)
-            } else {
-                Err(Refusal::new(RefusalCode::WrongJob, "the channel had another job before"))
-            };
+            return seat.store_for(hello);
         }
         if *desk.book.stopping.borrow() {
             return Err(Refusal::new(RefusalCode::Busy, "the provider is stopping"));
@@ -270,9 +290,7 @@ impl Streams for Door {
         if let Some(reason) = desk.book.owner.refusal() {
             return Err(Refusal::new(RefusalCode::Busy, &reason));
         }
-        desk.welcome(channel, hello, customer).await?;
-        let seat = desk.seats().get(&channel).cloned();
-        seat.map(|seat| seat.store).ok_or_else(|| Refusal::new(RefusalCode::Internal, "the channel is over"))
+        desk.welcome(channel, hello, customer).await
     }
 
     async fn conduct(&self, hello: Hello, link: Link<FromCustomer>) {

@@ -47,7 +47,9 @@ impl Room {
             Self::GivesWay(_) | Self::Soon => {
                 Some("all places are taken; one becomes free: come again in a minute".to_owned())
             }
-            Self::Full => Some(format!("too many channels: {CHANNELS_MAX} are at work")),
+            Self::Full => {
+                Some(format!("all {CHANNELS_MAX} places are at work: come again later, or choose another provider"))
+            }
         }
     }
 }
@@ -144,7 +146,9 @@ mod tests {
     fn every_refusal_says_what_to_do() {
         assert_eq!(Room::Free.refusal(), None);
         for room in [Room::TooMany, Room::GivesWay(B256::ZERO), Room::Soon, Room::Full] {
-            assert!(room.refusal().is_some_and(|words| words.len() < 256), "{room:?}");
+            let words = room.refusal().unwrap();
+            let advises = words.contains("come again") || words.contains("end one of them");
+            assert!(advises && words.len() < 256, "{room:?}: {words}");
         }
     }
 }

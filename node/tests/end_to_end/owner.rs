@@ -115,9 +115,11 @@ fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
 fn commands_to_a_folder_without_a_provider_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     for words in [&["--pause"][..], &["--resume"], &["--finish"], &["--status"]] {
-        let output = say(&folder.path().join("none"), words);
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
-        assert!(text(&output).contains("provider"), "{}", text(&output));
+        for dir in [&folder.path().join("none"), folder.path()] {
+            let output = say(dir, words);
+            assert_eq!(output.status.code(), Some(1), "{words:?}");
+            assert!(text(&output).contains("provider"), "{}", text(&output));
+        }
     }
     let both = say(folder.path(), &["--pause", "--resume"]);
     assert_eq!(both.status.code(), Some(2), "{}", text(&both));

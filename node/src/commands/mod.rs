@@ -68,7 +68,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::WhyNot(options) => why_not::run(&options),
         Command::Offers(options) => why_not::run_offers(&options),
         Command::Recipe(command) => recipe::run(&command),
-        Command::Map(options) => map::run(&options),
+        Command::Map(options) => map::run(options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),

@@ -78,7 +78,7 @@ pub(crate) enum Command {
     #[cfg(feature = "validator")]
     #[command(subcommand)]
     Snapshot(Snapshot),
-    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
+    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved, 3: no usable file or key.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
@@ -360,9 +360,9 @@ pub(crate) struct SnapshotLoad {
 pub(crate) struct Verify {
     /// The bundle, as `keystead_getProof` or a job's `certificate.json` holds it; `-` reads standard input.
     pub(crate) file: PathBuf,
-    /// The network key that you trust: 96 bytes in hex.
+    /// The network key that you trust: 96 bytes in hex, `network_key` in the `network.json` of whoever runs the network.
     #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
-    pub(crate) network_key: String,
+    pub(crate) network_key: Option<String>,
     /// Oldest block that may prove a claim about now, in seconds [default: 10 for such claims].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_age: Option<u64>,

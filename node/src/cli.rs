@@ -375,13 +375,13 @@ pub(crate) struct Verify {
 #[derive(Args, Debug)]
 pub(crate) struct WalletOptions {
     /// File with a private key in hex, readable by its owner only.
-    #[arg(long, value_name = "FILE", conflicts_with = "dev_account")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dev_account", global = true)]
     pub(crate) key: Option<PathBuf>,
     /// Use one of the ten well-known test accounts of a development network, 0 to 9. Their keys are public.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9), global = true)]
     pub(crate) dev_account: Option<u32>,
     /// Refuse any chain but this.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", global = true)]
     pub(crate) chain_id: Option<u64>,
 }
 
@@ -576,5 +576,18 @@ mod tests {
     #[test]
     fn no_two_options_of_a_command_have_the_same_name() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_wallet_of_a_bond_is_named_before_or_after_what_to_do() {
+        let [before, after] = [["--dir", "d", "show"], ["show", "--dir", "d"]].map(|words| {
+            let line = ["keystead", "bond"].into_iter().chain(words);
+            match Cli::try_parse_from(line).map(|cli| cli.command) {
+                Ok(Command::Bond(bond)) => Some((bond.dir, bond.rpc)),
+                _ => None,
+            }
+        });
+        assert!(before.as_ref().is_some_and(|(dir, _)| dir.as_deref() == Some(std::path::Path::new("d"))));
+        assert_eq!(before, after);
     }
 }

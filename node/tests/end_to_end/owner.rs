@@ -48,7 +48,7 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     let second =
         order(&network, SMALL, &network.directory.join("second")).args(["--reach-seconds", "2"]).output().unwrap();
     assert_eq!(second.status.code(), Some(1), "{}", text(&second));
-    for words in ["owner: 1 fall", "paused: "] {
+    for words in ["owner: 1 provider left out", "paused: "] {
         assert!(text(&second).contains(words), "{}", text(&second));
     }
     assert!(!network.directory.join("second").join("order.json").exists(), "nothing was ordered");

@@ -8,6 +8,7 @@ mod proof;
 mod recipe;
 mod service;
 mod statement;
+pub(crate) mod values;
 
 pub(crate) use self::map::Map;
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
@@ -77,7 +78,7 @@ pub(crate) enum Command {
     #[cfg(feature = "validator")]
     #[command(subcommand)]
     Snapshot(Snapshot),
-    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved.
+    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved, 3: no usable file or key.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
@@ -155,7 +156,7 @@ pub(crate) struct Init {
     #[arg(long, default_value_t = 8_545)]
     pub(crate) rpc_port: u16,
     /// Give this account 10,000 KST in addition to the ten well-known test accounts. May be repeated.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) fund: Vec<keystead_types::Address>,
     /// Shortest time between blocks under load, in milliseconds.
     #[arg(long, default_value_t = 200, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..=10_000))]
@@ -359,9 +360,9 @@ pub(crate) struct SnapshotLoad {
 pub(crate) struct Verify {
     /// The bundle, as `keystead_getProof` or a job's `certificate.json` holds it; `-` reads standard input.
     pub(crate) file: PathBuf,
-    /// The network key that you trust: 96 bytes in hex.
+    /// The network key that you trust: 96 bytes in hex, `network_key` in the `network.json` of whoever runs the network.
     #[arg(long, value_name = "HEX", env = "KEYSTEAD_NETWORK_KEY")]
-    pub(crate) network_key: String,
+    pub(crate) network_key: Option<String>,
     /// Oldest block that may prove a claim about now, in seconds [default: 10 for such claims].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_age: Option<u64>,
@@ -374,13 +375,13 @@ pub(crate) struct Verify {
 #[derive(Args, Debug)]
 pub(crate) struct WalletOptions {
     /// File with a private key in hex, readable by its owner only.
-    #[arg(long, value_name = "FILE", conflicts_with = "dev_account")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dev_account", global = true)]
     pub(crate) key: Option<PathBuf>,
-    /// Use one of the ten well-known test accounts of a development network. Their keys are public.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9))]
+    /// Use one of the ten well-known test accounts of a development network, 0 to 9. Their keys are public.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=9), global = true)]
     pub(crate) dev_account: Option<u32>,
     /// Refuse any chain but this.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", global = true)]
     pub(crate) chain_id: Option<u64>,
 }
 
@@ -395,8 +396,9 @@ pub(crate) struct Provide {
     pub(crate) rpc: String,
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
-    /// Price of one unit, in wei (1 KST = 10^18 wei). In tokens: --token-price.
-    #[arg(long, value_name = "WEI", default_value_t = 1_000_000_000_000_000)]
+    /// Price of one unit, in wei (1 KST = 10^18 wei), 1 to 10^24. In tokens: --token-price.
+    #[arg(long, value_name = "WEI", default_value_t = 1_000_000_000_000_000, allow_negative_numbers = true,
+        value_parser = values::wei::<u128>)]
     pub(crate) price: u128,
     #[command(flatten)]
     pub(crate) claims: Claims,
@@ -406,7 +408,7 @@ pub(crate) struct Provide {
     /// Address that customers are told to dial, if it is not the one listened on. May be repeated.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) advertise: Vec<SocketAddr>,
-    /// Most bytes to keep of customers' inputs and outputs, in MiB.
+    /// Most to keep of customers' inputs and outputs, in MiB, 1 to 16777216.
     #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
     pub(crate) store: u64,
     /// When to prove this machine's hardware to checkers whom the network draws: `auto` before the first order and whenever the network asks, if
@@ -419,9 +421,9 @@ pub(crate) struct Provide {
     /// the folder [default: what was said last, `auto` at first].
     #[arg(long, value_name = "MODE")]
     pub(crate) compute: Option<OwnerMode>,
-    /// Tell the provider of this folder to compute nothing, for so many minutes or until `--resume`.
+    /// Tell the provider of this folder to compute nothing, for so many minutes (up to 525600) or until `--resume`.
     #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "0", group = "wish",
-        value_parser = clap::value_parser!(u32).range(0..=525_600))]
+        allow_negative_numbers = true, value_parser = values::pause_minutes)]
     pub(crate) pause: Option<u32>,
     /// Tell the provider of this folder to go on: ends a pause, and takes `--finish` back.
     #[arg(long, group = "wish")]
@@ -448,8 +450,8 @@ pub(crate) struct Provide {
     /// seats later. The first 100 KST become a seat.
     #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
     pub(crate) bond_from_earnings: u8,
-    /// How long this provider may be switched off without losing what customers of `keystead map` owe it, in seconds: their channels must
-    /// leave it so much time to claim.
+    /// How long this provider may be switched off without losing what customers of `keystead map` owe it, in seconds, 1 to 2592000: their
+    /// channels must leave it so much time to claim.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) watch_seconds: u32,
     /// Deliver one wrong unit in every order and lease, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
@@ -497,17 +499,19 @@ pub(crate) struct Run {
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
     /// Order from this provider only [default: the one that costs least, all in all].
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) provider: Option<keystead_types::Address>,
     /// Pay in this ERC-20 instead of KST, named by its contract. Gas, and the deposit of an audit, stay in KST.
     #[arg(long, value_name = "ADDRESS", value_parser = market::parse_token)]
     pub(crate) token: Option<keystead_types::Address>,
     /// Most to pay for the whole job, in wei, or in the smallest units of --token.
-    #[arg(long, value_name = "WEI")]
+    #[arg(long, value_name = "WEI", allow_negative_numbers = true,
+        value_parser = values::amount::<keystead_types::U256>)]
     pub(crate) max_price: Option<keystead_types::U256>,
     #[command(flatten)]
     pub(crate) demands: Demands,
-    /// Providers to order from, one after the other, until one of them does the job; the money comes back before each next order.
+    /// Providers to order from, one after the other, until one of them does the job, 1 to 64; the money comes back before
+    /// each next order.
     #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) attempts: u32,
     /// Time to reach the provider before it takes the order, in seconds; then the order is cancelled.
@@ -524,13 +528,13 @@ pub(crate) struct Run {
     pub(crate) sample_seed: Option<keystead_types::B256>,
     #[command(flatten)]
     pub(crate) audit: crate::compute::customer::audit::options::AuditOptions,
-    /// Time for the provider to take the order, in seconds; then it is refunded.
+    /// Time for the provider to take the order, in seconds, 1 to 86400; then it is refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) lease_seconds: u32,
-    /// Time for the provider to deliver, in seconds; then it is refunded.
+    /// Time for the provider to deliver, in seconds, 1 to 604800; then it is refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=604_800))]
     pub(crate) deliver_seconds: u32,
-    /// Time to check the delivery, in seconds; then the provider is paid.
+    /// Time to check the delivery, in seconds, 1 to 259200; then the provider is paid.
     #[arg(long, value_name = "SECONDS", default_value_t = 1_800, value_parser = clap::value_parser!(u32).range(1..=259_200))]
     pub(crate) check_seconds: u32,
 }
@@ -572,5 +576,18 @@ mod tests {
     #[test]
     fn no_two_options_of_a_command_have_the_same_name() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_wallet_of_a_bond_is_named_before_or_after_what_to_do() {
+        let [before, after] = [["--dir", "d", "show"], ["show", "--dir", "d"]].map(|words| {
+            let line = ["keystead", "bond"].into_iter().chain(words);
+            match Cli::try_parse_from(line).map(|cli| cli.command) {
+                Ok(Command::Bond(bond)) => Some((bond.dir, bond.rpc)),
+                _ => None,
+            }
+        });
+        assert!(before.as_ref().is_some_and(|(dir, _)| dir.as_deref() == Some(std::path::Path::new("d"))));
+        assert_eq!(before, after);
     }
 }

@@ -8,6 +8,9 @@ use std::{fmt, time::Duration};
 /// How long one request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// JSON-RPC's code of a call that a contract reverted.
+const REVERTED: i64 = 3;
+
 /// What a node answered instead of a result. Find it in a report with `downcast_ref`.
 #[derive(Clone, Debug)]
 pub(crate) struct RpcFailure {
@@ -19,7 +22,11 @@ pub(crate) struct RpcFailure {
 
 impl fmt::Display for RpcFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (code {})", self.message, self.code)
+        match self.code {
+            // The message says so itself.
+            REVERTED => f.write_str(&self.message),
+            code => write!(f, "{} (code {code})", self.message),
+        }
     }
 }
 
@@ -34,7 +41,10 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
-        ensure!(url.starts_with("http://"), "{url} is not an http:// address of a node's JSON-RPC");
+        ensure!(
+            url.starts_with("http://"),
+            "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
+        );
         // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http =
@@ -78,8 +88,12 @@ impl Client {
 
     /// Sends a request that is JSON already; the answer as it came.
     pub(crate) async fn post_text(&self, body: String) -> Result<Vec<u8>> {
-        let unreachable =
-            || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
+        let unreachable = || {
+            format!(
+                "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
+                self.url
+            )
+        };
         let request = self.http.post(&self.url).header("content-type", "application/json").body(body);
         let response = request.send().await.wrap_err_with(unreachable)?;
         let bytes = response.bytes().await.wrap_err_with(|| format!("{} did not answer", self.url))?;
@@ -87,8 +101,12 @@ impl Client {
     }
 
     async fn post(&self, body: &Value) -> Result<Value> {
-        let unreachable =
-            || format!("cannot reach {}: is a node running there? Start one, or give the address of another", self.url);
+        let unreachable = || {
+            format!(
+                "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
+                self.url
+            )
+        };
         let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(unreachable)?;
         response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.url))
     }

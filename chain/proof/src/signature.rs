@@ -33,10 +33,10 @@ impl std::fmt::Debug for NetworkKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// Not the compressed encoding of a point on the curve.
-    #[error("the network key is not a compressed G2 point")]
+    #[error("the network key is mistyped: it is not a compressed G2 point; copy it anew")]
     Encoding,
     /// Infinity, or outside the subgroup of prime order.
-    #[error("the network key is not in the group")]
+    #[error("the network key is mistyped: no committee has a key outside of the group; copy it anew")]
     NotInGroup,
 }
 

@@ -145,7 +145,8 @@ impl Change {
             },
             Self::PriceCap(cap) => {
                 let old = need.price_per_unit_max.map_or_else(|| "none".to_owned(), |old| unit.show(old));
-                format!("raise the price cap of a unit from {old} to {}", unit.show(*cap))
+                let job = unit.show(cap.saturating_mul(U256::from(need.units)));
+                format!("raise the price cap of a unit from {old} to {}, which is {job} for the job", unit.show(*cap))
             }
             Self::Deadline(us) => format!("wait {} instead of {}", time(*us), time(need.deadline_us)),
             Self::Residency { country: None, .. } => "let the data go to an unknown country".to_owned(),

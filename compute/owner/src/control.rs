@@ -78,12 +78,12 @@ pub fn pause_duration(text: &str, now: Now) -> Option<Duration> {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder cannot be written or read.
-    #[error("cannot use the owner's control file {path}: {source}")]
+    #[error("cannot use the owner's control file {path}: {cause}")]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Not its source, since the sentence has it already.
+        cause: io::Error,
     },
     /// Another process holds the lock for too long.
     #[error("another process is changing {path} for more than {waited_s} s")]
@@ -102,7 +102,7 @@ pub enum Error {
         what: &'static str,
     },
     /// What stands in it is not what was written.
-    #[error("the owner's control file {path} is damaged; `keystead provide --resume` writes it anew")]
+    #[error("the owner's control file {path} is damaged; `keystead provide --dir DIR --resume` writes it anew")]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -134,7 +134,7 @@ impl Control {
     pub fn read(&self) -> Result<Wishes, Error> {
         let metadata = match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Wishes::default()),
-            other => other.map_err(|source| self.io(source))?,
+            other => other.map_err(|cause| self.io(cause))?,
         };
         self.check_private(&metadata)?;
         let text = Root::new(&self.folder).text_max(FILE_NAME, BYTES_MAX);
@@ -163,20 +163,20 @@ impl Control {
             other => other?,
         };
         let after = apply(before, command, unix_ms);
-        self.replace(&text(&after)).map_err(|source| self.io(source))?;
+        self.replace(&text(&after)).map_err(|cause| self.io(cause))?;
         drop(lock);
         Ok(after)
     }
 
     fn lock(&self) -> Result<File, Error> {
         let path = self.folder.join(LOCK_NAME);
-        let failed = |source| Error::Io { path: path.clone(), source };
+        let failed = |cause| Error::Io { path: path.clone(), cause };
         let file = private(OpenOptions::new().write(true).create(true).truncate(false)).open(&path).map_err(failed)?;
         let start = Instant::now();
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
-                Err(fs::TryLockError::Error(source)) => return Err(failed(source)),
+                Err(fs::TryLockError::Error(cause)) => return Err(failed(cause)),
                 Err(fs::TryLockError::WouldBlock) if start.elapsed() > LOCK_WAIT_MAX => {
                     return Err(Error::Busy { path, waited_s: LOCK_WAIT_MAX.as_secs() });
                 }
@@ -224,8 +224,8 @@ impl Control {
         Err(Error::NotPrivate { path: self.path.clone(), what: "it is no regular file" })
     }
 
-    fn io(&self, source: io::Error) -> Error {
-        Error::Io { path: self.path.clone(), source }
+    fn io(&self, cause: io::Error) -> Error {
+        Error::Io { path: self.path.clone(), cause }
     }
 }
 

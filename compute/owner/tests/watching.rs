@@ -218,7 +218,7 @@ fn a_damaged_control_file_stops_everything_and_says_what_to_do() {
     assert!(cpu_runs(&scene.watcher.step()));
     scene.tree.write("data/owner-wishes.toml", "pause = maybe");
     let decision = scene.watcher.step();
-    assert!(!cpu_runs(&decision) && decision.words[0].sentence.contains("keystead provide --resume"));
+    assert!(!cpu_runs(&decision) && decision.words[0].sentence.contains("keystead provide --dir DIR --resume"));
     scene.control().send(Command::Resume, 0).unwrap();
     assert!(cpu_runs(&scene.watcher.step()));
 }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub(crate) struct Bond {
     /// Folder of the provider (`keystead provide --dir`): its wallet, and what its machine can do.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     pub(crate) dir: Option<PathBuf>,
     /// JSON-RPC address of a node.
-    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
+    #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545", global = true)]
     pub(crate) rpc: String,
     #[command(flatten)]
     pub(crate) wallet: WalletOptions,
@@ -27,13 +27,13 @@ pub(crate) enum BondCall {
     /// Deposit KST of the wallet. It is free to be locked behind audited orders, or to be seated.
     Deposit {
         /// How much, in KST.
-        #[arg(value_name = "KST", value_parser = parse_kst)]
+        #[arg(value_name = "KST", allow_negative_numbers = true, value_parser = parse_kst)]
         amount: keystead_types::U256,
     },
     /// Turn 100 KST of free bond a seat into seats. Each is a chance to be drawn as a checker, from the next epoch (256 blocks) on;
     /// `keystead provide` checks and earns the fees. A check that was begun and not finished costs 10 KST, a wrong one 100 KST.
     Seat {
-        /// How many.
+        /// How many, 1 to 64.
         #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
         count: u32,
         /// State another hardware class than that of the self-test.
@@ -42,14 +42,14 @@ pub(crate) enum BondCall {
     },
     /// Give seats up from the next epoch on. Their bond can be taken after 14 days.
     Unseat {
-        /// How many.
+        /// How many, 1 to 65536.
         #[arg(value_parser = clap::value_parser!(u32).range(1..=65_536))]
         count: u32,
     },
     /// Ask free bond back. It can be taken after 14 days; a second request starts the time anew.
     Leave {
         /// How much, in KST.
-        #[arg(value_name = "KST", value_parser = parse_kst)]
+        #[arg(value_name = "KST", allow_negative_numbers = true, value_parser = parse_kst)]
         amount: keystead_types::U256,
     },
     /// Take what has waited 14 days into the wallet.

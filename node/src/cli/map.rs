@@ -1,6 +1,6 @@
 //! Options of `keystead map`.
 
-use super::{Demands, WalletOptions, parse_pair};
+use super::{Demands, WalletOptions, parse_pair, values};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -12,6 +12,9 @@ pub(crate) struct Map {
     /// Inputs of the recipe, each as NAME=FILE.
     #[arg(value_name = "NAME=FILE", value_parser = parse_pair)]
     pub(crate) input: Vec<(String, String)>,
+    /// The same, as `keystead run` takes it. May be repeated.
+    #[arg(long = "input", value_name = "NAME=FILE", value_parser = parse_pair)]
+    pub(crate) named_input: Vec<(String, String)>,
     /// A parameter of the recipe, as NAME=VALUE. May be repeated.
     #[arg(long, value_name = "NAME=VALUE", value_parser = parse_pair)]
     pub(crate) set: Vec<(String, String)>,
@@ -30,13 +33,13 @@ pub(crate) struct Map {
     #[arg(long, value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub(crate) providers: u32,
     /// Use this provider, and only those that are named so [default: the best of the plan]. May be repeated.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) provider: Vec<keystead_types::Address>,
     /// What the plan goes by, if nobody is named.
     #[command(flatten)]
     pub(crate) demands: Demands,
     /// Most to promise for the whole job, in wei.
-    #[arg(long, value_name = "WEI")]
+    #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<u128>)]
     pub(crate) max_price: Option<u128>,
     /// What becomes of the outputs: `recipe` (the recipe's own files), `concat` (one file, in order), `sum-u32`, `sum-u64`, `sum-f32`,
     /// `sum-f64` (the outputs as arrays of little-endian numbers, added element by element in order), a file `.wasm` (a program of

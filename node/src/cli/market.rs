@@ -1,6 +1,6 @@
 //! Options about offers: what a provider claims, what a customer demands.
 
-use super::parse_pair;
+use super::{parse_pair, values};
 use clap::Args;
 use keystead_market::record::sets::{Kind, Layer};
 use keystead_types::{Address, U256};
@@ -10,31 +10,33 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 pub(crate) struct Claims {
     /// Price of a million operations that a job allows a unit, in wei. A unit costs the higher of this and --price (specs/0010).
-    #[arg(long, value_name = "WEI", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=MOP_MAX))]
+    #[arg(long, value_name = "WEI", default_value_t = 0, allow_negative_numbers = true, value_parser = values::per_mop)]
     pub(crate) price_per_mop: u64,
     /// Be paid in this ERC-20, too: its contract, and what a unit costs in its smallest units. With a comma behind it the price of a million operations,
     /// as --price-per-mop in KST. May be given for three tokens; an order in any other is never taken.
     #[arg(long, value_name = "TOKEN=AMOUNT[,MOP]", value_parser = parse_token_price)]
     pub(crate) token_price: Vec<TokenPrice>,
     /// Country where this machine stands, two capital letters of ISO 3166-1; nobody checks it [default: not said].
-    #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "CODE", default_value = "", hide_default_value = true,
+        value_parser = values::own_country)]
     pub(crate) country: String,
     /// What fails together with this machine: a house, a rack; small letters, digits, points, dashes [default: not said].
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = values::tag)]
     pub(crate) zone: String,
     /// Who runs this machine, the same on all of them: customers spread work and checks over operators [default: not said].
-    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = values::tag)]
     pub(crate) operator: String,
-    /// What arrives here from the network, in KiB a second. Customers believe 1,221 (10 Mbit/s) at most until they have seen more.
+    /// What arrives here from the network, in KiB a second. Customers believe 1,221 (10 Mbit/s) at most until they have seen more. 0 to
+    /// 4294967295.
     #[arg(long, value_name = "KIB", default_value_t = 1_221)]
     pub(crate) down_kib_per_s: u32,
-    /// What leaves here to the network, in KiB a second.
+    /// What leaves here to the network, in KiB a second, 0 to 4294967295.
     #[arg(long, value_name = "KIB", default_value_t = 1_221)]
     pub(crate) up_kib_per_s: u32,
 }
 
 /// Highest price of a million operations: that of a capability record.
-const MOP_MAX: u64 = keystead_market::record::claimed::PRICE_PER_MOP_MAX;
+pub(super) const MOP_MAX: u64 = keystead_market::record::claimed::PRICE_PER_MOP_MAX;
 
 /// Tokens that one provider lists: with KST, and for every kind of work, their prices fill a capability record.
 pub(crate) const TOKENS_MAX: usize = 3;
@@ -84,24 +86,25 @@ pub(crate) struct Demands {
     #[arg(long, value_name = "LAYER", value_parser = parse_layer)]
     pub(crate) isolation: Vec<Layer>,
     /// Take only providers that say that they stand in this country, two capital letters. May be repeated [default: any, also unknown].
-    #[arg(long, value_name = "CODE", value_parser = parse_country)]
+    #[arg(long, value_name = "CODE", value_parser = values::country)]
     pub(crate) country: Vec<[u8; 2]>,
     /// Do not take machines of this operator. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) not_operator: Vec<String>,
     /// Do not take this provider. May be repeated.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) not_provider: Vec<Address>,
-    /// Take only who would be done within so many seconds, at its claimed speed, even if the job needs all that its limits allow.
+    /// Take only who would be done within so many seconds, at its claimed speed, even if the job needs all that its limits allow;
+    /// 1 to 1000000.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) deadline: Option<u64>,
     /// What a second of waiting is worth to you, in wei, or in the smallest units of --token: a faster provider may cost more by that. 0: only the price
     /// counts [default: 100000000000000 in KST, 0 in a token].
-    #[arg(long, value_name = "WEI", value_parser = parse_value)]
+    #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = parse_value)]
     pub(crate) value_of_time: Option<u128>,
     /// What a gram of carbon dioxide is worth to you, in wei, or in the smallest units of --token.
     #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.carbon_per_g,
-        value_parser = parse_value)]
+        allow_negative_numbers = true, value_parser = parse_value)]
     pub(crate) value_of_carbon: u128,
     /// Take only devices that proved so many million operations a second (specs/0010 §6).
     #[arg(long, value_name = "MOP", value_parser = clap::value_parser!(u64).range(1..))]
@@ -149,12 +152,6 @@ fn names<T>(all: &[T], name: impl Fn(&T) -> &'static str) -> String {
     names.join(", ")
 }
 
-fn parse_country(text: &str) -> Result<[u8; 2], String> {
-    let code: Option<[u8; 2]> = text.as_bytes().try_into().ok();
-    let code = code.filter(|code| code.iter().all(u8::is_ascii_uppercase));
-    code.ok_or_else(|| "write two capital letters, such as DE".to_owned())
-}
-
 fn parse_value(text: &str) -> Result<u128, String> {
     let max = keystead_market::need::VALUE_MAX;
     text.parse().ok().filter(|value| *value <= max).ok_or_else(|| format!("write a whole number of wei, at most {max}"))
@@ -162,7 +159,8 @@ fn parse_value(text: &str) -> Result<u128, String> {
 
 /// The contract of a token to pay in.
 pub(super) fn parse_token(text: &str) -> Result<Address, String> {
-    let token: Address = text.parse().map_err(|_| "write the address of the token's contract".to_owned())?;
+    let token: Address =
+        text.parse().map_err(|_| "write the address of the token's contract: 0x and 40 hex digits".to_owned())?;
     if token.is_zero() { Err("the zero address stands for KST: leave --token out".to_owned()) } else { Ok(token) }
 }
 
@@ -181,13 +179,13 @@ pub(crate) struct WhyNot {
     #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
     /// Ask about this provider only.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) provider: Option<Address>,
     /// Pay in this ERC-20 instead of KST, named by its contract.
     #[arg(long, value_name = "ADDRESS", value_parser = parse_token)]
     pub(crate) token: Option<Address>,
     /// Most to pay for the whole job, in wei, or in the smallest units of --token.
-    #[arg(long, value_name = "WEI")]
+    #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::amount::<U256>)]
     pub(crate) max_price: Option<U256>,
     #[command(flatten)]
     pub(crate) demands: Demands,

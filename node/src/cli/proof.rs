@@ -21,7 +21,7 @@ pub(crate) struct Proving {
     /// much as it fills: name a card's memory to show all of it. May be repeated.
     #[arg(long, value_name = "[DEVICE=]MIB", value_parser = parse_memory)]
     pub(crate) prove_memory: Vec<(Option<u8>, u64)>,
-    /// How long a proof of hardware shall work, about, in seconds. Below 8 s or so the memory does not count.
+    /// How long a proof of hardware shall work, about, in seconds, 1 to 600. Below 8 s or so the memory does not count.
     #[arg(long, value_name = "SECONDS", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) prove_seconds: u64,
 }
@@ -41,7 +41,7 @@ impl Proving {
 #[derive(Args, Debug)]
 pub(crate) struct Prove {
     /// Check what this provider has published, against the chain and against the seats of its checkers.
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, value_name = "ACCOUNT", value_parser = super::values::address)]
     pub(crate) verify: Option<keystead_types::Address>,
     /// JSON-RPC address of a node, for `--verify`.
     #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]

@@ -5,7 +5,8 @@ use clap::Args;
 /// Options of `keystead statement`.
 #[derive(Args, Debug)]
 pub(crate) struct Statement {
-    /// Whose money.
+    /// Whose money: an address, 0x and 40 hex digits.
+    #[arg(value_parser = super::values::address)]
     pub(crate) account: keystead_types::Address,
     /// JSON-RPC address of a node. It is believed: certificates prove single orders.
     #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]

@@ -6,7 +6,10 @@ use clap_complete::Shell;
 use eyre::Result;
 use std::process::ExitCode;
 
+#[allow(clippy::print_stdout, reason = "the answer to the command")]
 pub(crate) fn run(shell: Shell) -> Result<ExitCode> {
-    clap_complete::generate(shell, &mut Cli::command(), "keystead", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "keystead", &mut script);
+    print!("{}", String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }

@@ -33,6 +33,9 @@ use eyre::{Context as _, Result};
 use std::{io::IsTerminal as _, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 
+/// What a shell reports of a program that the signal of a closed pipe ended (128 + 13).
+const READER_GONE: i32 = 141;
+
 /// Runs what was asked for; the code is the process's exit code.
 ///
 /// # Errors
@@ -43,6 +46,9 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         return Ok(worker::run(options));
     }
     start_logging(&cli.log, cli.log_format)?;
+    if only_answers(&cli.command) {
+        end_with_the_reader();
+    }
     match cli.command {
         #[cfg(feature = "validator")]
         Command::Init(options) => init::run(&options),
@@ -68,12 +74,41 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::WhyNot(options) => why_not::run(&options),
         Command::Offers(options) => why_not::run_offers(&options),
         Command::Recipe(command) => recipe::run(&command),
-        Command::Map(options) => map::run(&options),
+        Command::Map(options) => map::run(options),
         Command::Worker(options) => Ok(worker::run(options)),
         Command::Bench(Bench::Load(options)) => bench::run(&options),
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),
         Command::Completions(options) => completions::run(options.shell),
     }
+}
+
+/// Whether a command asks something and ends: nothing is lost if nobody reads on, as in `keystead recipe list | head -3`.
+const fn only_answers(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Verify(_)
+            | Command::Bond(_)
+            | Command::Statement(_)
+            | Command::WhyNot(_)
+            | Command::Offers(_)
+            | Command::Prove(_)
+            | Command::Recipe(_)
+            | Command::Completions(_)
+    )
+}
+
+/// From here on a print to a reader that has gone ends the process without a word. The library's `println!` panics then, and this is the only place where
+/// all of them pass.
+#[allow(clippy::exit, reason = "the process is about to end by a panic")]
+fn end_with_the_reader() {
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let said = panic.payload().downcast_ref::<String>();
+        if said.is_some_and(|said| said.starts_with("failed printing to stdout") && said.contains("os error 32")) {
+            std::process::exit(READER_GONE);
+        }
+        before(panic);
+    }));
 }
 
 fn start_logging(filter: &str, format: LogFormat) -> Result<()> {

@@ -67,7 +67,11 @@ pub(crate) fn run(options: &Service) -> Result<ExitCode> {
 /// The options of `provide`, read as the command line is.
 fn provide(words: &[String]) -> Result<Provide> {
     let line = ["keystead", "provide"].into_iter().map(str::to_owned).chain(words.iter().cloned());
-    let cli = Cli::try_parse_from(line).map_err(|error| eyre!("{}", error.render()))?;
+    let cli = Cli::try_parse_from(line).map_err(|error| {
+        let said = error.render().to_string();
+        // Whoever prints this begins with the same word.
+        eyre!("{}", said.strip_prefix("error: ").unwrap_or(&said).trim_end())
+    })?;
     let Command::Provide(provide) = cli.command else { return Err(eyre!("these are no options of `provide`")) };
     let wish = provide.pause.is_some() || provide.resume || provide.finish || provide.status;
     ensure!(!wish, "--pause, --resume, --finish and --status talk to a provider that runs: leave them out");

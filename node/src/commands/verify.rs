@@ -1,7 +1,7 @@
 //! `keystead verify FILE`: checks a bundle, or a beacon value, offline.
 
 use crate::{cli::Verify, digits::hex_array};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_proof::{Report, verify};
 use serde_json::{Value, json};
 use std::{
@@ -16,6 +16,9 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Exit code of a usage or file error, apart from the three verdicts' codes 0, 1, 2.
 const EXIT_USAGE: u8 = 3;
+/// Where the key is found.
+const KEY_PLACE: &str = "it is `network_key` in the network.json of whoever runs the network, `cargo xtask up` prints it, and `keystead run` ends with \
+    the whole line to type";
 
 pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
     let (bundle, key) = match read(options) {
@@ -33,18 +36,21 @@ pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
 }
 
 fn read(options: &Verify) -> Result<(Vec<u8>, [u8; 96])> {
-    let key = hex_array::<96>(&options.network_key, "--network-key")?;
+    let key = options.network_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| eyre!("name the network key that you trust with --network-key HEX: {KEY_PLACE}"))?;
+    let key = hex_array::<96>(key, "--network-key").wrap_err_with(|| format!("no usable network key: {KEY_PLACE}"))?;
     let mut bundle = Vec::new();
     if options.file.as_os_str() == "-" {
         stdin().take(FILE_BYTES_MAX).read_to_end(&mut bundle)?;
     } else {
         let name = options.file.display();
-        let file = File::open(&options.file).wrap_err_with(|| format!("cannot open {name}"))?;
+        let file = File::open(&options.file)
+            .wrap_err_with(|| format!("cannot open {name}: give the certificate.json of a result"))?;
         file.take(FILE_BYTES_MAX).read_to_end(&mut bundle).wrap_err_with(|| format!("cannot read {name}"))?;
     }
     ensure!(
         !bundle.is_empty(),
-        "{} is empty: a bundle is JSON as `keystead_getProof` or `keystead_getBeacon` returns it",
+        "{} is empty: give the certificate.json of a result, or what `keystead_getProof` or `keystead_getBeacon` returns",
         options.file.display()
     );
     Ok((bundle, key))

@@ -6,7 +6,7 @@ use crate::{
 };
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
-use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex};
+use alloy_primitives::{Address, B256, Bytes, TxKind, U256, hex, uint};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::SolCall;
@@ -24,6 +24,9 @@ use tokio::{
 const INCLUSION_MAX: Duration = Duration::from_secs(60);
 /// How often a receipt is asked for.
 const POLL: Duration = Duration::from_millis(100);
+/// What an account is asked to have for gas, wei: 0.002 KST. Placing an audited order and ending it take less at the first base fee, and so does every call
+/// of a bond but seats by the dozen.
+const GAS_WEI_ASKED: U256 = uint!(2_000_000_000_000_000_U256);
 
 /// One key on one chain, through one node.
 #[derive(Debug)]
@@ -100,6 +103,21 @@ impl Poor {
         let lacking = money.show(needed.saturating_sub(balance));
         Self { account, balance: money.show(balance), needed: money.show(needed), lacking }
     }
+
+    /// Of KST. Who sends what this asks for has enough, also if the fee rises a little.
+    fn with_gas(account: Address, balance_wei: U256, cost: Cost) -> Self {
+        let needed_wei = cost.value_wei.saturating_add(cost.fee_wei.max(GAS_WEI_ASKED));
+        let poor = Self::new(account, &Money::kst(), balance_wei, needed_wei);
+        Self { needed: format!("{} with gas", poor.needed), ..poor }
+    }
+}
+
+/// What an account must have, wei.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cost {
+    pub(crate) value_wei: U256,
+    /// Gas, as far as it is known.
+    pub(crate) fee_wei: U256,
 }
 
 fn hex_quantity<'de, D: serde::Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
@@ -259,7 +277,7 @@ impl Account {
         };
         let nonce = transaction.nonce;
         let fee_wei_max = U256::from(fees.max_fee_per_gas).saturating_mul(U256::from(gas_limit));
-        self.afford(value.saturating_add(fee_wei_max)).await?;
+        self.afford(Cost { value_wei: value, fee_wei: fee_wei_max }).await?;
         let signature = self.signer.sign_hash_sync(&transaction.signature_hash()).wrap_err("cannot sign")?;
         let envelope = TxEnvelope::Eip1559(transaction.into_signed(signature));
         let raw = Bytes::from(envelope.encoded_2718());
@@ -321,16 +339,17 @@ impl Account {
         Ok(self.fees().await?.max_fee_per_gas)
     }
 
-    /// Fails with [`Poor`], unless the account has `needed_wei`.
-    pub(crate) async fn afford(&self, needed_wei: U256) -> Result<()> {
+    /// Fails with [`Poor`], unless the account has so much.
+    pub(crate) async fn afford(&self, cost: Cost) -> Result<()> {
         let balance_wei = self.balance().await?;
-        ensure!(balance_wei >= needed_wei, Poor::new(self.address(), &Money::kst(), balance_wei, needed_wei));
+        let is_enough = balance_wei >= cost.value_wei.saturating_add(cost.fee_wei);
+        ensure!(is_enough, Poor::with_gas(self.address(), balance_wei, cost));
         Ok(())
     }
 
     /// The estimate fails for want of money as well: that is said first, with numbers.
     async fn refused(&self, error: eyre::Report, value: U256) -> eyre::Report {
-        match self.afford(value.saturating_add(U256::from(1))).await {
+        match self.afford(Cost { value_wei: value, fee_wei: U256::from(1) }).await {
             Err(poor) => poor,
             Ok(()) => explain(error),
         }
@@ -361,5 +380,20 @@ impl Account {
             }
             sleep(POLL).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_pay_is_told_an_amount_that_is_enough_for_gas_too() {
+        let kst = |thousandths: u64| U256::from(thousandths).saturating_mul(U256::from(1_000_000_000_000_000_u64));
+        let said = |cost| Poor::with_gas(Address::ZERO, kst(1), cost).to_string();
+        let unknown = said(Cost { value_wei: kst(5_000), fee_wei: U256::from(1) });
+        assert!(unknown.ends_with("has 0.001 KST, it needs 5.002 KST with gas: send it at least 5.001 KST more"));
+        let dear = said(Cost { value_wei: kst(1), fee_wei: kst(8) });
+        assert!(dear.ends_with("it needs 0.009 KST with gas: send it at least 0.008 KST more"), "{dear}");
     }
 }

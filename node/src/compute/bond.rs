@@ -109,7 +109,7 @@ pub(crate) struct Standing {
 
 /// `keystead bond`.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
-    let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
+    let wallet = wallet::existing(&options.wallet, options.dir.as_deref())?;
     let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
     wallet::check_chain(&options.wallet, account.chain_id())?;
     let bonds = Bonds { account };

@@ -3,7 +3,7 @@
 use crate::{
     client::{Client, RpcFailure},
     compute::{
-        account::{Account, Failed, Log, Receipt, Signed},
+        account::{Account, Cost, Failed, Log, Receipt, Signed},
         customer::audit::plan::Plan,
         lifecycle::Stand,
         windows::Windows,
@@ -186,7 +186,8 @@ impl Market {
             }
         };
         // Placing an order costs more gas than any later call of its customer.
-        self.account.afford(needed.saturating_add(signed.fee_wei_max.saturating_mul(U256::from(2)))).await?;
+        let fee_wei = signed.fee_wei_max.saturating_mul(U256::from(2));
+        self.account.afford(Cost { value_wei: needed, fee_wei }).await?;
         Ok(signed)
     }
 

@@ -12,12 +12,11 @@ use keystead_contracts::{
     storage::Status,
 };
 
-/// Puts the contract's own reason on top of a report, if it carries one.
+/// The contract's own reason instead of the node's words, if a report carries one. It stays an [`RpcFailure`].
 pub(crate) fn explain(report: Report) -> Report {
-    let data = report.downcast_ref::<RpcFailure>().and_then(|failure| failure.data.as_ref());
-    let reason = data.and_then(|data| sentence(data));
-    match reason {
-        Some(reason) => report.wrap_err(reason),
+    let Some(failure) = report.downcast_ref::<RpcFailure>() else { return report };
+    match failure.data.as_ref().and_then(|data| sentence(data)) {
+        Some(message) => Report::new(RpcFailure { message, ..failure.clone() }),
         None => report,
     }
 }
@@ -99,7 +98,9 @@ fn bond(error: &BondErrors) -> String {
             format!("{} has asked nothing back: `keystead bond leave` and `unseat` do", e.account)
         }
         BondErrors::LeaveTooEarly(e) => {
-            format!("bond can be taken 14 days after it was asked back: from={} now={}", e.leaveAt, e.timestamp)
+            let seconds: u64 = e.leaveAt.saturating_sub(e.timestamp).saturating_to();
+            let (days, hours) = (seconds / 86_400, (seconds % 86_400).div_ceil(3_600));
+            format!("bond can be taken 14 days after it was asked back: in {days} days and {hours} h")
         }
         other => format!("the bond refused: {other:?}"),
     }
@@ -156,7 +157,12 @@ mod tests {
         let failure =
             RpcFailure { code: 3, message: "execution reverted".to_owned(), data: Some(late.abi_encode().into()) };
         let report = explain(Report::new(failure).wrap_err("eth_estimateGas"));
-        assert_eq!(report.to_string(), "too late for order 3: deadline=40 now=42");
+        assert_eq!(
+            format!("{report:#}"),
+            "too late for order 3: deadline=40 now=42",
+            "and nothing of the node's words"
+        );
+        assert!(report.downcast_ref::<RpcFailure>().is_some_and(|failure| failure.data.is_some()));
         let token = Address::repeat_byte(7);
         let (before, amount) = (U256::from(1), U256::from(10));
         let inexact = Erc20::TransferInexact { token, balanceBefore: before, balanceAfter: before, amount };

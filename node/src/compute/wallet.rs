@@ -10,7 +10,9 @@ use std::path::Path;
 /// The mnemonic whose accounts every Ethereum tool knows. Their keys are public.
 pub(crate) const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
 /// Name of the key file in a folder.
-const KEY_FILE: &str = "wallet.key";
+pub(crate) const KEY_FILE: &str = "wallet.key";
+/// What lies in the folders that `keystead init` makes.
+const NETWORK_FILES: [&str; 2] = ["network.json", "keys.json"];
 
 /// A wallet and where it came from.
 pub(crate) struct Wallet {
@@ -33,14 +35,48 @@ pub(crate) fn open(options: &WalletOptions, folder: Option<&Path>) -> Result<Wal
         return Ok(found(signer));
     }
     let folder = folder.ok_or_else(|| eyre!("name the wallet: --dir DIR, --key FILE or --dev-account N"))?;
-    files::private_folder(folder)?;
+    own_folder(folder)?;
     let path = folder.join(KEY_FILE);
     if let Some(text) = files::read_secret(&path)? {
         return parse(&text, &path).map(found);
     }
     let signer = PrivateKeySigner::random();
-    files::create_secret(&path, &format!("{}\n", hex::encode_prefixed(signer.to_bytes())))?;
+    files::create_secret(&path, &format!("{}\n", hex::encode_prefixed(signer.to_bytes())))
+        .wrap_err_with(|| format!("cannot keep a wallet in {}: {ELSEWHERE}", folder.display()))?;
     Ok(Wallet { signer, is_new: true })
+}
+
+/// As [`open`], but makes nothing: for what only somebody with a wallet can ask.
+pub(crate) fn existing(options: &WalletOptions, folder: Option<&Path>) -> Result<Wallet> {
+    if let (Some(folder), None, None) = (folder, &options.key, options.dev_account) {
+        ensure!(
+            folder.join(KEY_FILE).exists(),
+            "there is no wallet in {}: give the folder of `keystead provide --dir`, or name the key with --key FILE",
+            folder.display()
+        );
+    }
+    open(options, folder)
+}
+
+/// The step after a folder that cannot be written.
+const ELSEWHERE: &str = "choose another folder or change its rights";
+
+/// Makes a folder for a wallet, and what else its owner keeps there, unless it is there.
+///
+/// # Errors
+/// It is a file, belongs to a network, or cannot be made.
+pub(crate) fn own_folder(folder: &Path) -> Result<()> {
+    let name = folder.display();
+    ensure!(!folder.is_file(), "{name} is a file: give a folder with --dir");
+    if !folder.join(KEY_FILE).exists() {
+        let network = NETWORK_FILES.iter().find(|file| folder.join(file).exists());
+        ensure!(
+            network.is_none(),
+            "{name} is the folder of a network ({} is in it): give a folder of your own, such as --dir wallet",
+            network.unwrap_or(&"")
+        );
+    }
+    files::private_folder(folder).wrap_err_with(|| format!("cannot use {name}: {ELSEWHERE}"))
 }
 
 /// Everybody knows the test accounts' keys, so they are used on a development network only.
@@ -82,6 +118,22 @@ mod tests {
         assert_eq!(first.signer.address(), second.signer.address());
         let file = WalletOptions { key: Some(folder.path().join(KEY_FILE)), ..options() };
         assert_eq!(open(&file, None).unwrap().signer.address(), first.signer.address());
+    }
+
+    #[test]
+    fn no_wallet_is_made_where_one_must_be_nor_in_a_file_or_a_networks_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let said = |made: Result<Wallet>| made.err().unwrap().to_string();
+        let none = folder.path().join("none");
+        assert!(said(existing(&options(), Some(&none))).contains("there is no wallet in") && !none.exists());
+        let test = WalletOptions { dev_account: Some(0), ..options() };
+        assert!(existing(&test, Some(&none)).is_ok() && !none.exists());
+        open(&options(), Some(&none)).unwrap();
+        assert!(existing(&options(), Some(&none)).is_ok());
+        let file = folder.path().join("network.json");
+        std::fs::write(&file, "{}").unwrap();
+        assert!(said(open(&options(), Some(&file))).contains("is a file"));
+        assert!(said(open(&options(), Some(folder.path()))).contains("(network.json is in it)"));
     }
 
     #[test]

@@ -185,7 +185,10 @@ impl Source {
     /// # Errors
     /// The address is not usable.
     pub(crate) fn new(url: &str) -> Result<Self> {
-        ensure!(url.starts_with("http://"), "{url} is not an http:// address of a node's JSON-RPC");
+        ensure!(
+            url.starts_with("http://"),
+            "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
+        );
         // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // A source must not send us elsewhere.

@@ -161,6 +161,7 @@ fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_
     provider.wait_for("order paid");
     for words in [
         "Audit: every unit by 1 checker drawn by lot",
+        "Warning: nobody on this network has a seat now",
         "Deposit for checks: ",
         "All in: ",
         "No bond stands behind it (probation)",

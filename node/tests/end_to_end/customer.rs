@@ -574,7 +574,7 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     assert!(!said.contains("another provider"), "{said}");
     // Nobody answers, so nothing is ordered.
     let said = ends(run(&network, SMALL, &network.directory.join("silent")).args(reach), 1);
-    assert!(said.contains("silent: 2 fall") && orders(&network) == 2, "{said}");
+    assert!(said.contains("silent: 2 providers left out") && orders(&network) == 2, "{said}");
     assert_eq!(before - balance(&network, account(2)), fees(&network, account(2), since), "all of it came back");
 
     [&gone, &unwilling].iter().for_each(|provider| provider.signal("CONT"));

@@ -48,7 +48,7 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     let second =
         order(&network, SMALL, &network.directory.join("second")).args(["--reach-seconds", "2"]).output().unwrap();
     assert_eq!(second.status.code(), Some(1), "{}", text(&second));
-    for words in ["owner: 1 fall", "paused: "] {
+    for words in ["owner: 1 provider left out", "paused: "] {
         assert!(text(&second).contains(words), "{}", text(&second));
     }
     assert!(!network.directory.join("second").join("order.json").exists(), "nothing was ordered");
@@ -115,9 +115,11 @@ fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
 fn commands_to_a_folder_without_a_provider_say_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     for words in [&["--pause"][..], &["--resume"], &["--finish"], &["--status"]] {
-        let output = say(&folder.path().join("none"), words);
-        assert_eq!(output.status.code(), Some(1), "{words:?}");
-        assert!(text(&output).contains("provider"), "{}", text(&output));
+        for dir in [&folder.path().join("none"), folder.path()] {
+            let output = say(dir, words);
+            assert_eq!(output.status.code(), Some(1), "{words:?}");
+            assert!(text(&output).contains("provider"), "{}", text(&output));
+        }
     }
     let both = say(folder.path(), &["--pause", "--resume"]);
     assert_eq!(both.status.code(), Some(2), "{}", text(&both));

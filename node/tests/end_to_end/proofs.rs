@@ -39,6 +39,11 @@ fn an_account_bundle_of_a_live_network_is_proved_and_each_forgery_is_not() {
     assert_eq!(verify(&path, &key, &["--max-age", "600"]).status.code(), Some(2));
     let nothing = network.directory.join("nothing.json");
     assert_eq!(verify(&nothing, &key, &[]).status.code(), Some(3), "a missing file is a usage error");
+    for short in ["", "0xab"] {
+        let refused = verify(&path, short, &[]);
+        assert_eq!(refused.status.code(), Some(3));
+        assert!(String::from_utf8_lossy(&refused.stderr).contains("network.json"), "where the key is");
+    }
 }
 
 #[test]

@@ -20,6 +20,15 @@ fn new(home: &Path, name: &str, runtime: &str, class: &str) {
     assert!(made.status.success(), "{}", text(&made));
 }
 
+#[test]
+fn a_list_that_nobody_reads_on_ends_without_a_word() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let listing = Command::new(KEYSTEAD).args(["recipe", "list"]).stdout(writer).stderr(Stdio::piped()).spawn();
+    let output = listing.unwrap().wait_with_output().unwrap();
+    assert!(output.status.code() == Some(141) && output.stderr.is_empty(), "{}", text(&output));
+}
+
 /// Changes a file of a recipe, which must hold what is changed.
 fn change(home: &Path, file: &str, from: &str, to: &str) {
     let path = home.join(file);

@@ -69,7 +69,7 @@ reasons! {
     /// Somebody uses the machine.
     InUse = 1, "in-use", "Wait, or set in_use.cpu = true (for graphics cards in_use.gpu = true).";
     /// The owner said so.
-    OwnerPaused = 2, "owner-paused", "Run `keystead provide --resume`.";
+    OwnerPaused = 2, "owner-paused", "Run `keystead provide --dir DIR --resume`.";
     /// Outside of the hours.
     OutsideHours = 3, "outside-hours", "Wait, or change hours (for the network network_hours).";
     /// The machine is being measured.
@@ -105,7 +105,7 @@ reasons! {
     /// `finish_by` has passed.
     FinishBy = 20, "finish-by", "Change or remove work.finish_by.";
     /// The current unit is ended, no other is begun.
-    Finishing = 21, "finishing", "Run `keystead provide --resume` to take work again.";
+    Finishing = 21, "finishing", "Run `keystead provide --dir DIR --resume` to take work again.";
     /// The connection is metered.
     Metered = 22, "metered", "Use another connection, or set network.metered = true.";
     /// The connection is not Wi-Fi.

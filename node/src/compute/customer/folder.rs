@@ -71,7 +71,8 @@ impl Folder {
             // Before anything is written into what may be somebody's precious folder.
             refuse_others(out)?;
         }
-        fs::create_dir_all(out).wrap_err_with(|| format!("cannot make {}", out.display()))?;
+        fs::create_dir_all(out)
+            .wrap_err_with(|| format!("cannot make {}: choose another --out or change the rights", out.display()))?;
         let lock = Lock::take(&out.join(LOCK_FILE))?;
         let lock = lock.ok_or_else(|| {
             eyre!("another `keystead run` works in {}: wait for it, or choose another --out", out.display())

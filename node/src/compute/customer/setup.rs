@@ -14,7 +14,7 @@ use crate::{
     cli::{self, Run},
     client::Client,
     compute::{
-        account::Account,
+        account::{Account, Cost},
         amount::kst,
         market::{Market, Taken},
         money::Money,
@@ -222,7 +222,9 @@ impl<'a> Buyer<'a> {
         let attempt = Attempt { seed: self.options.sample_seed, ..Attempt::new(&offer.choice, &terms, audit) };
         let Some(token) = self.token() else {
             // Said before the estimate of the fee, which would fail for the same reason.
-            market.account.afford(offer.choice.total_wei.saturating_add(offer.deposit_wei())).await?;
+            let accusation_wei = audit.map_or(U256::ZERO, |audit| audit.accusation_wei);
+            let value_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei()).saturating_add(accusation_wei);
+            market.account.afford(Cost { value_wei, fee_wei: U256::ZERO }).await?;
             let signed = market.sign_order(terms, audit, money.currency()).await?;
             let fee_wei_max = signed.fee_wei_max;
             return Ok((attempt.signed(signed), fee_wei_max));
@@ -231,8 +233,8 @@ impl<'a> Buyer<'a> {
         let fee_per_gas = U256::from(market.account.fee_per_gas_max().await?);
         let fee_wei_max = fee_per_gas.saturating_mul(U256::from(GAS_IN_TOKEN_MAX));
         let accusation_wei = audit.map_or(U256::ZERO, |audit| audit.accusation_wei);
-        let besides_wei = offer.deposit_wei().saturating_add(accusation_wei);
-        market.account.afford(besides_wei.saturating_add(fee_wei_max)).await?;
+        let value_wei = offer.deposit_wei().saturating_add(accusation_wei);
+        market.account.afford(Cost { value_wei, fee_wei: fee_wei_max }).await?;
         Ok((attempt, fee_wei_max))
     }
 

@@ -83,22 +83,28 @@ impl Explanation {
     /// For a person.
     pub(crate) fn words(&self) -> String {
         let mut text = format!(
-            "{} of {} offers fit; {} providers in the register, {} of them without an offer that counts\n",
+            "{} of {} fit; {} in the register, {} of them without an offer that counts\n",
             self.why.matched,
-            self.why.offers,
-            self.providers,
+            counted(self.why.offers, "offer"),
+            counted(self.providers, "provider"),
             self.left_out.values().map(|one| one.count).sum::<usize>()
         );
         // Writing to a string does not fail.
         for (code, LeftOut { words, count, named }) in &self.left_out {
-            let _ = writeln!(text, "  {code}: {count} fall: the provider {words}");
+            let _ = writeln!(text, "  {code}: {} left out: the provider {words}", counted(*count, "provider"));
             for (account, detail) in named.iter().filter(|(_, detail)| !detail.is_empty()) {
                 let _ = writeln!(text, "      {account}: {detail}");
             }
         }
         for Fallen { filter, any, only, .. } in &self.why.fallen {
-            let _ =
-                writeln!(text, "  {}: {any} fall, {only} only here: the provider {}", filter.code(), filter.words());
+            let are = if *any == 1 { "is" } else { "are" };
+            let _ = writeln!(
+                text,
+                "  {}: {} {are} refused, {only} for this reason alone: the provider {}",
+                filter.code(),
+                counted(*any, "offer"),
+                filter.words()
+            );
         }
         for relaxation in self.why.singles.iter().chain(&self.why.pair) {
             let _ = writeln!(text, "  {}", self.advice(relaxation));
@@ -177,6 +183,11 @@ impl LeftOut {
     }
 }
 
+/// `1 offer`, `2 offers`.
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
 /// The option of the command line that makes a change.
 fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
     Some(match change {
@@ -231,10 +242,10 @@ mod tests {
         assert!(answer.too_dear());
         for part in [
             "0 of 4 offers fit; 4 providers",
-            "record-not-available: 1 fall: the provider has a capability record that nobody gives",
+            "record-not-available: 1 provider left out: the provider has a capability record that nobody gives",
             "it does not have it",
-            "owner: 1 fall: the provider is kept from work by its owner",
-            "price: 4 fall, 2 only here",
+            "owner: 1 provider left out: the provider is kept from work by its owner",
+            "price: 4 offers are refused, 2 for this reason alone",
             "(--max-price 300): then 0x0101010101010101010101010101010101010101 takes it",
         ] {
             assert!(words.contains(part), "no {part:?} in: {words}");
@@ -256,7 +267,7 @@ mod tests {
         let mut gpu = crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1);
         gpu.kinds = Set::of(&[Kind::Discrete]);
         let words = explained(&known, &gpu).words();
-        assert!(words.contains("hardware: 4 fall") && words.contains("(--hardware cpu)"), "{words}");
+        assert!(words.contains("hardware: 4 offers are refused") && words.contains("(--hardware cpu)"), "{words}");
     }
 
     #[test]

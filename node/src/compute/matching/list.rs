@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cli::Offers,
     compute::{
-        amount::kst,
+        amount::{bytes, kst},
         market::Market,
         money::{Money, unit_of},
     },
@@ -132,17 +132,22 @@ fn words(provider: &Sighted, money: &Money) -> String {
 fn devices(record: &Record) -> Vec<(usize, String)> {
     let processor = &record.claimed.processor;
     let own = format!(
-        "{}, {} cores, {} MiB, {}",
+        "{}, {} cores, {}, {}",
         processor.isa,
         processor.cores,
-        processor.memory_mib,
+        memory(processor.memory_mib),
         speeds(&processor.speeds)
     );
     let adapters = record.claimed.adapters.iter().map(|adapter| {
         let device = adapter.device();
-        format!("{} ({}), {} MiB, {}", device.name, adapter.kind(), device.memory_mib, speeds(&device.speeds))
+        format!("{} ({}), {}, {}", device.name, adapter.kind(), memory(device.memory_mib), speeds(&device.speeds))
     });
     std::iter::once(own).chain(adapters).enumerate().collect()
+}
+
+/// Of so many MiB, in the unit that a person reads most easily.
+fn memory(mib: u64) -> String {
+    bytes(mib.saturating_mul(1 << 20))
 }
 
 fn speeds(speeds: &[Speed]) -> String {
@@ -158,10 +163,11 @@ fn measured(statement: &Statement) -> String {
     let least = |name: &str, unit: &str, band: Option<Band>| {
         band.map(|band| format!("{name} {} {unit} at least", band.at_least()))
     };
+    let filled = |band: Band| format!("memory {} at least", memory(band.at_least()));
     let bands = &statement.bands;
     let all = [
         least("integer", "Mop/s", bands.throughput),
-        least("memory", "MiB", bands.memory),
+        bands.memory.map(filled),
         least("bandwidth", "KiB/s", bands.bandwidth),
     ];
     let words: Vec<String> = all.into_iter().flatten().collect();
@@ -212,7 +218,7 @@ mod tests {
         assert!(provider.proved.is_empty());
         let text = words(provider, &Money::kst());
         assert!(
-            text.contains("device 1  claimed: llvmpipe (cpu), 4096 MiB, integer 100 Mop/s  proved: nothing"),
+            text.contains("device 1  claimed: llvmpipe (cpu), 4 GiB, integer 100 Mop/s  proved: nothing"),
             "{text}"
         );
         assert_eq!(to_json(provider)["proved"], json!([]));

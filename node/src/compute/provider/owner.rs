@@ -9,7 +9,7 @@
 use super::self_test::say;
 use crate::{
     cli::{self, OwnerMode},
-    compute::{checker, files},
+    compute::{checker, files, wallet},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{Meter, Rate, Rates};
@@ -41,6 +41,8 @@ use tokio::sync::watch as channel;
 /// The owner's preferences, in the provider's folder.
 pub(super) const PREFERENCES_FILE: &str = "owner.toml";
 const STATUS_FILE: &str = "owner-status.json";
+/// Files of which one at least is in the folder of a provider that was ever started.
+const STARTED_FILES: [&str; 3] = [STATUS_FILE, PREFERENCES_FILE, wallet::KEY_FILE];
 /// Processes of proofs that are remembered at once.
 const PROOFS_MAX: usize = 64;
 /// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
@@ -333,7 +335,7 @@ fn tell(status: &Path, decision: &Decision) {
 pub(super) fn command(options: &cli::Provide) -> Result<Option<ExitCode>> {
     let control = Control::new(&options.dir);
     if let Some(mode) = options.compute {
-        files::private_folder(&options.dir)?;
+        wallet::own_folder(&options.dir)?;
         control.send(Command::Compute(mode.into()), unix_ms())?;
     }
     let command = match (options.pause, options.resume, options.finish) {
@@ -347,22 +349,22 @@ pub(super) fn command(options: &cli::Provide) -> Result<Option<ExitCode>> {
         _ => return Ok(None),
     };
     let folder = &options.dir;
-    if !folder.is_dir() {
+    if !STARTED_FILES.iter().any(|file| folder.join(file).exists()) {
         return Err(eyre!("there is no provider in {}: give the folder of a provider with --dir", folder.display()));
     }
     let wishes = control.send(command, unix_ms())?;
-    say(&words(&wishes));
+    say(&words(&wishes, folder));
     Ok(Some(ExitCode::SUCCESS))
 }
 
-fn words(wishes: &Wishes) -> String {
+fn words(wishes: &Wishes, folder: &Path) -> String {
+    let resume = format!("`keystead provide --dir {} --resume`", folder.display());
     match (wishes.pause, wishes.finish) {
         (Some(pause), _) => match pause.until_unix_ms {
-            Some(until) => format!(
-                "Paused for {} min; `keystead provide --resume` ends it.",
-                until.saturating_sub(pause.made_unix_ms) / 60_000
-            ),
-            None => "Paused until `keystead provide --resume`.".to_owned(),
+            Some(until) => {
+                format!("Paused for {} min; {resume} ends it.", until.saturating_sub(pause.made_unix_ms) / 60_000)
+            }
+            None => format!("Paused until {resume}."),
         },
         (None, true) => "No new orders; the provider stops when the open ones are over.".to_owned(),
         (None, false) => "Works as the preferences say.".to_owned(),

@@ -34,7 +34,7 @@ use alloy_primitives::{U256, hex};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, Meter,
-    Questions, SecretKey, serve_with, stream::acceptor,
+    Questions, SecretKey, StoreError, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -62,11 +62,11 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if let Some(code) = owner::command(options)? {
         return Ok(code);
     }
-    files::private_folder(&options.dir)?;
+    wallet::own_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
     let store = DiskStore::open(&options.dir.join("blobs"), capacity, Durability::Settled)
-        .wrap_err_with(|| format!("cannot use {}", options.dir.display()))?;
+        .map_err(|error| unusable(error, &options.dir))?;
     let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
     let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
     wallet::check_chain(&options.wallet, account.chain_id())?;
@@ -117,6 +117,15 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
     serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why the folder of a provider cannot be used, with the step.
+fn unusable(error: StoreError, dir: &Path) -> eyre::Report {
+    let step = match error {
+        StoreError::InUse { .. } => "another `keystead provide` uses it: stop it, or give another --dir",
+        _ => "choose another folder or change its rights",
+    };
+    eyre::Report::new(error).wrap_err(format!("cannot use {}: {step}", dir.display()))
 }
 
 /// As many as a record has room for, and each once.

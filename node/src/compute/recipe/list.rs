@@ -13,7 +13,8 @@ pub(crate) fn list() {
     for side in all() {
         // The tests parse every manifest.
         let Ok(recipe) = side.recipe() else { continue };
-        println!("{:<16} {:<8} {:<14} {}", side.name(), recipe.runtime, recipe.class, recipe.title);
+        let (runtime, class) = (recipe.runtime.to_string(), recipe.class.to_string());
+        println!("{:<16} {runtime:<8} {class:<14} {}", side.name(), recipe.title);
     }
     println!(
         "\n`keystead recipe show NAME` tells more; `keystead recipe new NAME --runtime wasm` makes one of your own."

@@ -18,6 +18,9 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 const PUBLISHED: u8 = 0x41;
 /// Statements about it.
 const STATEMENTS: u8 = 0x42;
+/// Why nothing was heard, with the step.
+const UNREACHED: &str =
+    "the provider is not reached: does it still run? `keystead offers` says who answers; then try again";
 
 /// Answers for one provider.
 pub(crate) struct Answers {
@@ -59,9 +62,10 @@ fn read_statements(body: &[u8]) -> Option<Vec<Attested>> {
 pub(crate) async fn fetch(endpoint: &Endpoint, address: &Address) -> Result<(Published, u64)> {
     let start = Instant::now();
     let question = Question { kind: PUBLISHED, body: Bytes::new() };
-    let bytes = ask(endpoint, address, &question, PUBLISHED_BYTES_MAX).await.wrap_err("the provider is not reached")?;
+    let bytes = ask(endpoint, address, &question, PUBLISHED_BYTES_MAX).await.wrap_err(UNREACHED)?;
     let took_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let bytes = bytes.ok_or_else(|| eyre!("the provider has published no proof of hardware"))?;
+    let bytes = bytes
+        .ok_or_else(|| eyre!("the provider has published no proof of hardware: with `--prove always` it makes one"))?;
     Ok((Published::decode(&bytes)?, took_ms))
 }
 
@@ -69,6 +73,6 @@ pub(crate) async fn fetch(endpoint: &Endpoint, address: &Address) -> Result<(Pub
 pub(crate) async fn bring(endpoint: &Endpoint, address: &Address, statements: &[Attested]) -> Result<u8> {
     let body = alloy_rlp::encode(statements.to_vec());
     let question = Question { kind: STATEMENTS, body: body.into() };
-    let answer = ask(endpoint, address, &question, 1).await.wrap_err("the provider is not reached")?;
+    let answer = ask(endpoint, address, &question, 1).await.wrap_err(UNREACHED)?;
     Ok(answer.and_then(|answer| answer.first().copied()).unwrap_or_default())
 }

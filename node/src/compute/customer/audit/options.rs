@@ -1,5 +1,6 @@
 //! What a person can ask for: who checks, how often, for which fee, and what is at risk.
 
+use crate::cli::values;
 use clap::Args;
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_types::{Address, U256};
@@ -12,35 +13,36 @@ pub(crate) struct AuditOptions {
     #[arg(long, conflicts_with = "private")]
     pub(crate) audit: bool,
     /// What a false result may be worth to somebody, in wei: the audit is made so strong that cheating for it is a loss. Implies --audit.
-    #[arg(long, value_name = "WEI", conflicts_with = "private")]
+    #[arg(long, value_name = "WEI", conflicts_with = "private", allow_negative_numbers = true,
+        value_parser = values::wei::<U256>)]
     pub(crate) value_at_risk: Option<U256>,
     /// What a unit of an order in a token is worth in KST, in wei, for its audit: fees of checks and floors of the bond follow from it as they follow from the
     /// price of an order in KST. The provider sees it before it takes the order.
-    #[arg(long, value_name = "WEI", requires = "token", value_parser = parse_unit_value)]
+    #[arg(long, value_name = "WEI", requires = "token", allow_negative_numbers = true, value_parser = parse_unit_value)]
     pub(crate) unit_value: Option<u128>,
     /// Give the input to nobody but the provider and the checkers that --name-checker names: no machine is drawn, the result is
     /// unverified for everybody else.
     #[arg(long)]
     pub(crate) private: bool,
     /// An account that checks a private order; up to four. Without any, only you check.
-    #[arg(long, value_name = "ADDRESS", requires = "private", num_args = 1)]
+    #[arg(long, value_name = "ADDRESS", requires = "private", num_args = 1, value_parser = values::address)]
     pub(crate) name_checker: Vec<Address>,
     /// Checkers of each drawn unit, 1 to 5 [default: 1; 3 with --value-at-risk; all that are named].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) checkers: Option<u8>,
-    /// Chance of each unit to be drawn, in percent, at least; it is more if the provider's bond or record asks for it [default: 3].
+    /// Chance of each unit to be drawn, in percent, at least, 3 to 100; it is more if the provider's bond or record asks for it [default: 3].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) audit_rate: Option<u32>,
     /// Fee of one check, in percent of the price of a unit, 25 to 200 [default: what the check costs to run].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(25..=200))]
     pub(crate) checker_fee: Option<u32>,
-    /// Time for the checkers to run the drawn units, in seconds.
+    /// Time for the checkers to run the drawn units, in seconds, 10 to 86400.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) checker_seconds: u32,
-    /// Time for the provider to open the drawn units, and for the checkers to reveal what they found, in seconds.
+    /// Time for the provider to open the drawn units, and for the checkers to reveal what they found, in seconds, 10 to 86400.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) reveal_seconds: u32,
-    /// Time to appeal against what others found, in seconds; nobody is slashed before it has passed.
+    /// Time to appeal against what others found, in seconds, 60 to 86400; nobody is slashed before it has passed.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(60..=86_400))]
     pub(crate) appeal_seconds: u32,
 }

@@ -17,9 +17,10 @@ use keystead_audit::{
     economics::{Checking, Pieces},
 };
 use keystead_contracts::{
-    AUDIT_ADDRESS,
+    AUDIT_ADDRESS, BOND_ADDRESS,
     bindings::{
         audit::{Audit as AuditCalls, IAuditTypes as audit_types},
+        bond::Bond,
         market::IAuditTypes,
     },
     limits::{AUDIT_BOND_UNITS_MIN, AUDIT_FEE_PPM_MIN, AUDIT_NAMED_MAX, AUDIT_RATE_PPM_MIN},
@@ -121,6 +122,8 @@ pub(crate) struct Plan {
     /// Chance that one wrong unit, or segment, is found.
     caught_ppm: u32,
     at_risk_wei: Option<U256>,
+    /// Places of the list that checkers are drawn from, as it is now.
+    places: u32,
 }
 
 impl Plan {
@@ -155,6 +158,7 @@ impl Plan {
         let deposit_wei = market.account.read(AUDIT_ADDRESS, &deposit).await?;
         let rate_ppm = market.windows().effective_rate_ppm(provider, &terms).await?;
         let fee_wei = part(U256::from(value_wei_per_unit), terms.feePpm);
+        let places = market.account.read(BOND_ADDRESS, &Bond::placesNowCall {}).await?.places;
         Ok(Ok(Self {
             named: options.name_checker.clone(),
             deposit_wei,
@@ -166,6 +170,7 @@ impl Plan {
             is_enough: strength.is_enough,
             caught_ppm: Checking { rate_ppm, ..ask.checking(terms.checkers) }.caught_ppm(),
             at_risk_wei: options.value_at_risk,
+            places,
             terms,
         }))
     }
@@ -209,6 +214,12 @@ impl Plan {
                 "Private: the named checkers stake nothing; for everybody else the result is unverified".to_owned(),
             );
             return lines;
+        }
+        if self.places == 0 {
+            lines.push(
+                "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and the deposit comes back"
+                    .to_owned(),
+            );
         }
         lines.push(match (bond_wei.is_zero(), self.is_enough) {
             (true, _) => "No bond stands behind it (probation): that is why every unit is drawn".to_owned(),

@@ -5,7 +5,8 @@
 //! verified and (with [`Durability::Synced`]) forced to disk. `partial/<hash>.data` is the verified beginning of an
 //! unfinished transfer, `partial/<hash>.outline` what it was verified against; both are verified again before
 //! a transfer resumes. `partial/*.tmp` is scratch and removed at start. `lock` is held while a process uses the folder.
-//! With [`Durability::Settled`] the file `unsettled` is on the disk before the first blob that is not; who finds it at start hashes what was written since.
+//! With [`Durability::Settled`] the file `unsettled` is on the disk before the first blob that is not; who finds it at start forces to disk and hashes what
+//! was written since.
 //!
 //! # Invariants
 //! Nothing in the folder is trusted: a blob is hashed whenever it is read, and one that fails is removed.
@@ -28,7 +29,7 @@ use std::{
 use self::{part::DiskPart, settling::Settling};
 use super::{BLOB_BYTES_MAX, BlobStore, Capacity, Part, Source, StoreError, budget::Budget, memory::size_of_slice};
 use crate::{
-    hash::Hash,
+    hash::{HASH_BYTES, Hash},
     outline::{GROUP_BYTES, Outline},
 };
 
@@ -131,7 +132,10 @@ impl BlobStore for DiskStore {
         let scratch = self.inner.scratch_path();
         let written = write_file(&scratch, bytes).and_then(|file| self.inner.publish(&file, &scratch, hash));
         match written {
-            Ok(fresh) => room.keep(if fresh { size } else { 0 }),
+            Ok(Named { fresh, forced }) => {
+                room.keep(if fresh { size } else { 0 });
+                forced?;
+            }
             Err(error) => {
                 // Best effort: what stays is scratch, removed at the next start.
                 let _ = fs::remove_file(&scratch);
@@ -218,8 +222,8 @@ impl Inner {
         }
     }
 
-    /// Moves a complete, verified file to its name. Says whether the name was free.
-    fn publish(&self, file: &File, from: &Path, hash: Hash) -> Result<bool, StoreError> {
+    /// Moves a complete, verified file to its name. An error means that it does not have it.
+    fn publish(&self, file: &File, from: &Path, hash: Hash) -> Result<Named, StoreError> {
         let to = self.blob_path(hash);
         let folder = to.parent().unwrap_or(&self.root).to_path_buf();
         if self.durability == Durability::Synced {
@@ -234,16 +238,16 @@ impl Inner {
         let fresh = !to.exists();
         fs::rename(from, &to).map_err(failed("name the blob", &to))?;
         drop(guard);
-        if let Some(mut settling) = settling {
-            settling.named(to)?;
+        if let Some(settling) = settling {
+            settling.named(to);
         }
-        if self.durability == Durability::Synced {
-            sync_folder(&folder)?;
-            if new_folder {
-                sync_folder(&self.root.join("blobs"))?;
-            }
-        }
-        Ok(fresh)
+        let forced = if self.durability == Durability::Synced { self.force_name(&folder, new_folder) } else { Ok(()) };
+        Ok(Named { fresh, forced })
+    }
+
+    fn force_name(&self, folder: &Path, new_folder: bool) -> Result<(), StoreError> {
+        sync_folder(folder)?;
+        if new_folder { sync_folder(&self.root.join("blobs")) } else { Ok(()) }
     }
 
     fn delete(&self, hash: Hash) -> Result<bool, StoreError> {
@@ -290,6 +294,14 @@ impl Inner {
         }
         Ok(freed)
     }
+}
+
+/// A blob that has its name, and so takes room.
+struct Named {
+    /// Nobody had counted it: the name was free.
+    fresh: bool,
+    /// Whether the name is on the disk, where it must be.
+    forced: Result<(), StoreError>,
 }
 
 struct DiskSource {
@@ -369,13 +381,34 @@ fn scan(root: &Path) -> Result<u64, StoreError> {
             total = total.saturating_add(path.metadata().map_err(failed("look up", &path))?.len());
         }
     }
-    // Systems and people leave other files about; only folders are ours.
-    for folder in list(&root.join("blobs"))?.into_iter().filter(|path| path.is_dir()) {
-        for path in list(&folder)? {
-            total = total.saturating_add(path.metadata().map_err(failed("look up", &path))?.len());
+    each_blob(root, |_, metadata| {
+        total = total.saturating_add(metadata.len());
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+/// Shows every blob, with what the system knows of its file. Systems and people leave other things about: only regular files with a blob's name are ours.
+fn each_blob(
+    root: &Path,
+    mut look: impl FnMut(PathBuf, &fs::Metadata) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let folders = list(&root.join("blobs"))?.into_iter().filter(|path| is_digits(path, 2) && path.is_dir());
+    for folder in folders {
+        for path in list(&folder)?.into_iter().filter(|path| is_digits(path, 2 * HASH_BYTES)) {
+            let metadata = path.symlink_metadata().map_err(failed("look up", &path))?;
+            if metadata.is_file() {
+                look(path, &metadata)?;
+            }
         }
     }
-    Ok(total)
+    Ok(())
+}
+
+/// Whether the last part of a path is so many lower-case hexadecimal digits.
+fn is_digits(path: &Path, count: usize) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    name.len() == count && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn list(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {

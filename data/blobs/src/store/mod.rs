@@ -55,7 +55,8 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     /// From here on everything that was put or received before survives a power cut, also where [`Durability::Settled`] left that open.
     ///
     /// # Errors
-    /// [`StoreError::Io`]: nothing is sure of what came since the last time.
+    /// [`StoreError::Io`]: nothing is sure of what came since the last time. [`StoreError::Unsettled`]: that was so before, and stays so until the process
+    /// ends.
     fn settle(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -192,6 +193,13 @@ pub enum StoreError {
     #[error("blob folder is in use by another process: path={}", path.display())]
     InUse {
         /// The folder.
+        path: PathBuf,
+    },
+    /// The disk once failed to take what was written. It tells of that once, so no later try of this process is believed, and nothing new is kept: restart;
+    /// the next start reads everything that was written since and removes what is damaged.
+    #[error("the disk has lost what was written; restart: what is damaged is found then: path={}", path.display())]
+    Unsettled {
+        /// The store's folder.
         path: PathBuf,
     },
     /// The disk failed.

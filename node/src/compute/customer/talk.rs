@@ -344,7 +344,9 @@ fn broken(error: SessionError) -> Broken {
             _ => Broken::ForGood(text),
         },
         SessionError::Peer(_) => Broken::Malformed(text),
-        SessionError::Store(StoreError::Io { .. } | StoreError::Full { .. }) => Broken::Here(text),
+        SessionError::Store(StoreError::Io { .. } | StoreError::Full { .. } | StoreError::Unsettled { .. }) => {
+            Broken::Here(text)
+        }
         SessionError::Unavailable(_) | SessionError::Store(_) | SessionError::Misuse { .. } => Broken::ForNow(text),
     }
 }

@@ -220,7 +220,8 @@ async fn serve_until_stopped(
     let door = Door { book: Arc::clone(book), node: endpoint.id() };
     let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
-    let questions = Questions::new(Arc::new(Answers { shelf: Arc::clone(&shelf) }));
+    let answers = Answers::new(Arc::clone(&shelf), options.dir.join(owner::PREFERENCES_FILE));
+    let questions = Questions::new(Arc::new(answers));
     let leases = acceptor(stream::Door(Arc::clone(streams)));
     let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions), leases];
     let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book), said: Quiet::default() }, beside);

@@ -4,6 +4,7 @@ use crate::compute::account::Account;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, ensure, eyre};
+use keystead_blobs::NodeId;
 use keystead_contracts::{
     BEACON_ADDRESS, BOND_ADDRESS, PROVIDERS_ADDRESS, TOUCHSTONE_ADDRESS,
     bindings::{
@@ -225,5 +226,15 @@ impl Chain {
         let entry = self.account.read(PROVIDERS_ADDRESS, &call).await;
         let entry = entry.wrap_err_with(|| format!("{provider} is no registered provider"))?;
         Ok(entry.endpoint)
+    }
+
+    /// The nodes of those accounts that say where they are reached.
+    pub(crate) async fn nodes(&self, accounts: &[Address]) -> Vec<NodeId> {
+        let mut nodes = Vec::new();
+        for account in accounts {
+            let Ok(listed) = self.listing(*account).await else { continue };
+            nodes.extend(listed.parse::<keystead_blobs::Address>().map(|address| address.id()));
+        }
+        nodes
     }
 }

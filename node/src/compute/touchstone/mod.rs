@@ -6,7 +6,7 @@
 //! checker:  events of others' vectors -> drawn? -> fetch what is published -> check against the chain -> sign, or stay silent
 //! ```
 //! [`round`] works on the devices, [`shelf`] keeps what was published and what checkers stated, [`answers`] gives and takes both over the network,
-//! [`checker`] is the other side, [`keeper`] decides when a proof is needed. Rules and formats are in `keystead-market` (`touchstone`), devices in
+//! [`allowance`] bounds what strangers get of it, [`checker`] is the other side, [`keeper`] decides when a proof is needed. Rules and formats are in `keystead-market` (`touchstone`), devices in
 //! `keystead-runner` (`Touchstone`). Spec: specs/0010-capability.md §6.
 //!
 //! # Invariants
@@ -16,6 +16,7 @@
 //! # Not here
 //! Orders: a provider without a proof works in probation lanes.
 
+mod allowance;
 pub(crate) mod answers;
 pub(crate) mod chain;
 pub(crate) mod checker;

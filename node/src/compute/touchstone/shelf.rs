@@ -7,6 +7,7 @@ use super::{chain::Chain, measure::Device};
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes};
 use eyre::{Context as _, Result};
+use keystead_blobs::NodeId;
 use keystead_market::{
     record::{Attested, Proved, Trust, attested::agreed},
     touchstone::{Published, due::quorum},
@@ -37,8 +38,19 @@ struct Kept {
     challenges: Vec<B256>,
     /// The checkers that were drawn.
     checkers: Vec<Address>,
+    /// Nodes of those of them that are listed as providers, as text.
+    #[serde(default)]
+    nodes: Vec<String>,
     /// What they stated.
     statements: Vec<Attested>,
+}
+
+/// What is given to whoever asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Given {
+    pub(crate) encoded: Bytes,
+    /// Height of the round, if the asker was drawn to check it.
+    pub(crate) drawn_for: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -87,10 +99,12 @@ impl Shelf {
         self.locked().kept.as_ref().map(|kept| kept.checkers.clone()).unwrap_or_default()
     }
 
-    /// What is given to whoever asks; `None` before the first round.
-    pub(crate) fn encoded(&self) -> Option<Bytes> {
+    /// What is given to a node that asks; `None` before the first round.
+    pub(crate) fn given(&self, asker: NodeId) -> Option<Given> {
         let state = self.locked();
-        state.published.is_some().then(|| state.encoded.clone())
+        let kept = state.kept.as_ref().filter(|_| state.published.is_some())?;
+        let drawn_for = kept.nodes.contains(&asker.to_string()).then_some(kept.height);
+        Some(Given { encoded: state.encoded.clone(), drawn_for })
     }
 
     /// Takes a new round in the place of the last one, whose statements are about something else.
@@ -104,7 +118,8 @@ impl Shelf {
         let (round, _) = chain.round(published.height).await?;
         let challenges = published.challenges(round)?.iter().map(|challenge| challenge.id()).collect();
         let height = published.height;
-        let kept = Kept { version: VERSION, height, devices, challenges, checkers, statements: Vec::new() };
+        let nodes = chain.nodes(&checkers).await.iter().map(NodeId::to_string).collect();
+        let kept = Kept { version: VERSION, height, devices, challenges, checkers, nodes, statements: Vec::new() };
         let bare = Published { statements: Vec::new(), ..published };
         let encoded = Bytes::from(bare.encode());
         files::replace(&self.folder.join(PUBLISHED_FILE), &encoded)?;

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Inner, failed};
+use super::{Inner, Named, failed};
 use crate::{
     hash::Hash,
     outline::{GROUP_BYTES, Outline},
@@ -176,8 +176,8 @@ impl Part for DiskPart {
         let Some(Writing { file, path, resumable, outline, room }) = complete else {
             return Err(self.unordered());
         };
-        let fresh = match self.inner.publish(&file, &path, self.hash) {
-            Ok(fresh) => fresh,
+        let Named { fresh, forced } = match self.inner.publish(&file, &path, self.hash) {
+            Ok(named) => named,
             Err(error) => {
                 let _ = fs::remove_file(&path);
                 self.inner.budget.release(self.charged);
@@ -192,7 +192,7 @@ impl Part for DiskPart {
         if resumable {
             let _ = fs::remove_file(self.inner.partial_path(self.hash, "outline"));
         }
-        Ok(())
+        forced
     }
 
     fn discard(mut self: Box<Self>) {

@@ -117,8 +117,8 @@ pub(super) struct Conductor<'a> {
     lines: JoinSet<Option<Provider>>,
     /// Who heard goodbye.
     told: BTreeSet<Provider>,
-    /// Who showed that it has its last voucher: it went on.
-    served: BTreeSet<Provider>,
+    /// Who showed that it has its last voucher.
+    went_on: BTreeSet<Provider>,
     failed: Option<String>,
     /// Set once nothing more is handed out.
     stopping: Option<Instant>,
@@ -173,7 +173,7 @@ impl<'a> Conductor<'a> {
             exams: JoinSet::new(),
             lines: JoinSet::new(),
             told: BTreeSet::new(),
-            served: BTreeSet::new(),
+            went_on: BTreeSet::new(),
             failed: None,
             stopping: None,
             looked: None,
@@ -237,7 +237,7 @@ impl<'a> Conductor<'a> {
         let _ = tokio::time::timeout(PART_MAX, ended).await;
         self.lines.abort_all();
         self.exams.abort_all();
-        (std::mem::take(&mut self.told), std::mem::take(&mut self.served))
+        (std::mem::take(&mut self.told), std::mem::take(&mut self.went_on))
     }
 
     fn ending(&self) -> Option<Ending> {
@@ -384,7 +384,7 @@ impl<'a> Conductor<'a> {
             self.journal.sync()
         })?;
         for (provider, lease, draft) in vouchers {
-            self.served.remove(&provider);
+            self.went_on.remove(&provider);
             let signed = self.sign(draft.saved())?;
             let live = self.live.entry(provider).or_default();
             live.examining = None;

@@ -9,9 +9,13 @@ use keystead_market::record::{Draft, Error, Record, sets::Kind};
 use keystead_owner::{Reading, probe::Root};
 use keystead_runner::{Device as Found, Isolation, LayerReport, Loops, Speed as Measured};
 
-fn options(more: &[&str]) -> Provide {
+fn parsed(more: &[&str]) -> Result<Cli, clap::Error> {
     let words = ["keystead", "provide", "--dir", "x", "--price", "5000"];
-    match Cli::try_parse_from(words.iter().chain(more)).unwrap().command {
+    Cli::try_parse_from(words.iter().chain(more))
+}
+
+fn options(more: &[&str]) -> Provide {
+    match parsed(more).unwrap().command {
         Command::Provide(options) => options,
         other => panic!("{other:?}"),
     }
@@ -181,9 +185,12 @@ fn of_wasm(more: &[&str]) -> Claimed {
 }
 
 #[test]
-fn places_that_a_record_cannot_hold_are_refused() {
+fn places_that_a_record_cannot_hold_are_refused_before_anything_runs() {
     for wrong in [&["--country", "de"][..], &["--zone", "A B"], &["--operator", "ü"]] {
-        assert!(record(of(vec![wasm()], wrong)).is_err(), "{wrong:?}");
+        assert!(parsed(wrong).is_err(), "{wrong:?}");
+    }
+    for right in [&["--country", "DE"][..], &["--zone", "rack-7.example"], &["--operator", "me"]] {
+        assert!(record(of(vec![wasm()], right)).is_ok(), "{right:?}");
     }
 }
 

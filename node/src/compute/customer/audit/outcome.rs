@@ -185,6 +185,7 @@ mod tests {
             checkers: 1,
             bond_wei: U256::from(5),
             deposit_wei: U256::from(50),
+            unit_value_wei: None,
         }
     }
 

@@ -61,7 +61,7 @@ impl Conductor<'_> {
         live.is_draining = false;
         live.given.clear();
         live.examining = None;
-        self.went_on(provider, holding);
+        self.goes_on(provider, holding);
         self.show.event("connected", Some(self.name(provider)), "");
         let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
         if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
@@ -82,9 +82,9 @@ impl Conductor<'_> {
     }
 
     /// A provider begins a lease only with the voucher of the window before on its disk, and whoever does not hold the window any more has it.
-    fn went_on(&mut self, provider: Provider, lease: Option<u64>) {
+    fn goes_on(&mut self, provider: Provider, lease: Option<u64>) {
         if self.state.settled.get(&provider).copied() != lease {
-            self.served.insert(provider);
+            self.went_on.insert(provider);
         }
     }
 
@@ -94,7 +94,7 @@ impl Conductor<'_> {
         | FromProvider::GivenBack { lease, .. }
         | FromProvider::Report(WindowReport { lease, .. }) = &message
         {
-            self.went_on(provider, Some(*lease));
+            self.goes_on(provider, Some(*lease));
         }
         match message {
             FromProvider::Beat { lease, done } => {

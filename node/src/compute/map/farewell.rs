@@ -5,6 +5,7 @@
 //! the customer waits for the ends of its channels, in this process and in every later one. Spec: specs/0011-stream.md section 7.
 
 use super::{
+    conduct::Parts,
     line::Way,
     state::{Partner, State},
 };
@@ -32,6 +33,14 @@ pub(super) struct Means {
     pub(super) market: Market,
     pub(super) channels: Channels,
     pub(super) prepared: Arc<Prepared>,
+}
+
+impl Means {
+    pub(super) fn of(parts: &Parts<'_>, channels: &Channels) -> Self {
+        let Parts { endpoint, signer, market, prepared, .. } = parts;
+        let (endpoint, signer, market) = (endpoint.clone(), signer.clone(), market.clone());
+        Self { endpoint, signer, market, channels: channels.clone(), prepared: Arc::clone(prepared) }
+    }
 }
 
 /// The farewells of one map; dropped, they stop.

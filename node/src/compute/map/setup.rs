@@ -64,7 +64,7 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         job: prepared.spec.hash(),
     };
     let goes_on = folder.belongs_to(&identity)?;
-    let worked = work(options, &reduce, &prepared, &folder, &market, show, goes_on).await;
+    let worked = Box::pin(work(options, &reduce, &prepared, &folder, &market, show, goes_on)).await;
     match worked {
         Ok(code) => Ok(code),
         Err(error) => {
@@ -122,13 +122,7 @@ async fn work(
         show,
     };
     let channels = Channels { account: Arc::clone(&market.account) };
-    let means = Means {
-        endpoint: parts.endpoint.clone(),
-        signer: parts.signer.clone(),
-        market: market.clone(),
-        channels: channels.clone(),
-        prepared: Arc::clone(prepared),
-    };
+    let means = Means::of(&parts, &channels);
     let endpoint = parts.endpoint.clone();
     let (ending, mut end) = conduct(parts, &channels).await?;
     let mut files = Vec::new();

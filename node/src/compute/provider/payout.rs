@@ -7,6 +7,7 @@ use super::book::Book;
 use crate::compute::market::{Order, Taken};
 use alloy_primitives::U256;
 use eyre::Result;
+use std::sync::Arc;
 
 /// Takes the payout of a paid order, and whatever else is owed in its currency; how much it was, in smallest units.
 ///
@@ -28,7 +29,7 @@ pub(super) async fn take(book: &Book, order: &Order) -> Result<U256> {
 }
 
 /// Takes what earlier processes could not take, of every token that is listed.
-pub(super) async fn take_what_is_left(book: &Book) {
+pub(super) async fn take_what_is_left(book: Arc<Book>) {
     for money in book.offering.tokens() {
         match book.market.take(money.currency()).await {
             Ok(Taken::Out(taken)) if taken.is_zero() => {}

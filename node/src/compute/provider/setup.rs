@@ -212,8 +212,7 @@ async fn serve_until_stopped(
     let place = Place::open(&options.dir, head)?;
     book.resume()?;
     // A token may take its time, or never come: nothing waits for it.
-    let owed = Arc::clone(book);
-    tokio::spawn(async move { payout::take_what_is_left(&owed).await });
+    tokio::spawn(payout::take_what_is_left(Arc::clone(book)));
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let checking = checker(options, book, endpoint).await?;

@@ -121,29 +121,13 @@ async fn work(
         rule: rule(options),
         show,
     };
-    let channels = Channels { account: Arc::clone(&market.account) };
-    let means = Means::of(&parts, &channels);
     let endpoint = parts.endpoint.clone();
-    let (ending, mut end) = conduct(parts, &channels).await?;
-    let mut files = Vec::new();
-    if matches!(ending, Ending::Whole) {
-        files = reduce.run(prepared, &end.state, &end.outputs, folder).await?;
-        if !end.state.done {
-            let entry = Entry::Done;
-            journal.append(&entry)?;
-            journal.sync()?;
-            end.state.apply(&entry, Duration::ZERO);
-        }
-    }
-    let served = end.told.union(&end.served).copied().collect();
-    let farewells = Farewells::begin(means, &end.state, &served);
-    let mut closing = Closing { channels: &channels, journal: &journal, show: &end.show, told: end.told, farewells };
-    let left = closing.run(&mut end.state).await?;
-    drop(closing);
+    let done = complete(parts, reduce, folder).await;
     endpoint.close().await;
-    end.show.end();
-    conclude(&ending, &end.state, &end.show, end.took, &files, &left);
-    record(folder, prepared, &end.state, &ending, &left)?;
+    let Done { ending, state, show, took, files, left } = done?;
+    show.end();
+    conclude(&ending, &state, &show, took, &files, &left);
+    record(folder, prepared, &state, &ending, &left)?;
     Ok(match ending {
         Ending::Whole => ExitCode::SUCCESS,
         Ending::Failed(_) => ExitCode::FAILURE,
@@ -151,13 +135,49 @@ async fn work(
     })
 }
 
+/// What is left when the channels are over, or left to a later process.
+struct Done {
+    ending: Ending,
+    state: State,
+    show: Show,
+    took: Duration,
+    files: Vec<String>,
+    left: Vec<Left>,
+}
+
+/// Does the units, writes the result, ends the channels.
+async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<Done> {
+    let channels = Channels { account: Arc::clone(&parts.market.account) };
+    let means = Means::of(&parts, &channels);
+    let (journal, prepared) = (parts.journal.clone(), Arc::clone(&parts.prepared));
+    let (ending, end) = conduct(parts, &channels).await?;
+    let End { mut state, outputs, show, told, went_on, took } = end;
+    let mut files = Vec::new();
+    if matches!(ending, Ending::Whole) {
+        files = reduce.run(&prepared, &state, &outputs, folder).await?;
+        if !state.done {
+            let entry = Entry::Done;
+            journal.append(&entry)?;
+            journal.sync()?;
+            state.apply(&entry, Duration::ZERO);
+        }
+    }
+    let served = told.union(&went_on).copied().collect();
+    let farewells = Farewells::begin(means, &state, &served);
+    let mut closing = Closing { channels: &channels, journal: &journal, show: &show, told, farewells };
+    let left = closing.run(&mut state).await?;
+    drop(closing);
+    Ok(Done { ending, state, show, took, files, left })
+}
+
 /// What is left when the units are done.
 struct End {
     state: State,
     outputs: Outputs,
     show: Show,
+    /// Who heard goodbye, and who has its last voucher in any case.
     told: BTreeSet<Provider>,
-    served: BTreeSet<Provider>,
+    went_on: BTreeSet<Provider>,
     took: Duration,
 }
 
@@ -167,7 +187,7 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
         let Parts { state, outputs, show, .. } = parts;
         return Ok((
             Ending::Whole,
-            End { state, outputs, show, told: BTreeSet::new(), served: BTreeSet::new(), took: Duration::ZERO },
+            End { state, outputs, show, told: BTreeSet::new(), went_on: BTreeSet::new(), took: Duration::ZERO },
         ));
     }
     let began = Entry::Began { first_lease: parts.state.next_process() };
@@ -194,12 +214,12 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let bank = tokio::spawn(bank.run());
     let mut conductor = Conductor::new(parts, asks, events);
     let ending = conductor.run(inbox, &stops).await;
-    let (told, served) = conductor.part().await;
+    let (told, went_on) = conductor.part().await;
     let Conductor { state, outputs, show, begin, asks, .. } = conductor;
     // The bank ends with its last asker; a transaction under way is seen to its end.
     drop(asks);
     let _ = bank.await;
-    Ok((ending?, End { state, outputs, show, told, served, took: begin.elapsed() }))
+    Ok((ending?, End { state, outputs, show, told, went_on, took: begin.elapsed() }))
 }
 
 fn rules(options: &Map, prepared: &Prepared) -> Rules {

@@ -4,7 +4,8 @@
 //! A [`Plan`] is a function of its seed: orders arrive as a Poisson process, each for a provider drawn at random; some providers are wrong in one unit of
 //! every order; now and then one is killed and started again. The real run takes it as it is. [`predict`] plays it in steps of a millisecond with what was
 //! [`Measured`] of single orders on the idle network: delays until the order's block, the lease, the warm worker, the commitment, the delivery and the end
-//! are drawn from those that were seen; units share the processors that the rest leaves. Verdicts come from the draw of `keystead_audit::sample`.
+//! are drawn from those that were seen. A process computes or waits, a burst at a time, and those that compute at once share the processors; units run in
+//! the system's idle class, so they have what the rest leaves. Verdicts come from the draw of `keystead_audit::sample`.
 //!
 //! # Not here
 //! Audited windows (`world`): a plain order is checked by its customer.
@@ -17,6 +18,12 @@ use serde::{Deserialize, Serialize};
 const RETRY_MS: f64 = 1_000.0;
 /// A run's state is on the disk at most so long after a unit, ms.
 const SAVE_MS: f64 = 1_000.0;
+/// How long a process computes, or waits for something else, before that may change, ms.
+const BURST_MS: u64 = 20;
+/// Processes that use the processors without orders: the validators.
+const BACKGROUND: u32 = 4;
+/// What the idle class gets at least, as a share of a processor.
+const IDLE_MIN: f64 = 0.01;
 /// Between the death of a provider and its next start, ms.
 const GAP_MS: u64 = 1_000;
 /// A prediction ends after this, ms of simulated time: the real run does too.
@@ -226,6 +233,8 @@ struct Order {
     /// Work that is left by what is on the disk.
     saved: Option<f64>,
     saved_ms: f64,
+    /// Whether it needs a processor in this burst, while it waits for something.
+    computes: bool,
 }
 
 /// One play.
@@ -243,8 +252,10 @@ struct Play<'p> {
     /// The order that has each provider's machine.
     machine: Vec<Option<usize>>,
     free_customers: u32,
-    /// Share of a core that an order takes while it waits for something.
+    /// Share of the time in which an order needs a core while it waits for something.
     waiting_cores: f64,
+    /// Cores that the rest needs in this burst.
+    background: f64,
     load: f64,
 }
 
@@ -258,6 +269,7 @@ impl<'p> Play<'p> {
             ended_ms: None,
             saved: None,
             saved_ms: 0.0,
+            computes: false,
         };
         let mean = |list: &[f64]| list.iter().sum::<f64>() / list.len().max(1) as f64;
         let delays =
@@ -275,6 +287,7 @@ impl<'p> Play<'p> {
             machine: vec![None; providers],
             free_customers: plan.shape.customers,
             waiting_cores: (measured.order_cpu_ms / delay.max(1.0)).min(1.0),
+            background: 0.0,
             load: 0.0,
         }
     }
@@ -338,25 +351,41 @@ impl<'p> Play<'p> {
         }
     }
 
+    /// Who needs a processor from here on.
+    fn begin_burst(&mut self) {
+        let share = self.measured.background_cores / f64::from(BACKGROUND);
+        self.background = f64::from((0..BACKGROUND).filter(|_| self.random.unit() < share).count() as u32);
+        for at in self.active.clone() {
+            self.orders[at].computes = self.random.unit() < self.waiting_cores;
+        }
+    }
+
     /// One millisecond; how many processors were in use.
     fn step(&mut self, now: u64) -> f64 {
-        let measured = self.measured;
-        let mut demand = measured.background_cores;
-        for at in &self.active {
-            demand += match self.orders[*at].phase {
-                Phase::Coming | Phase::Queue | Phase::Done => 0.0,
-                Phase::Run(_) => 1.0,
-                _ => self.waiting_cores,
-            };
+        if now % BURST_MS == 0 {
+            self.begin_burst();
         }
-        // Everything that computes is slowed alike; of a delay only the part that computes.
-        let slow = (demand / measured.cores.max(1.0)).max(1.0);
-        let (run, wait) = (1.0 / slow, 1.0 / (1.0 + self.waiting_cores * (slow - 1.0)));
+        let (mut usual, mut running) = (self.background, 0.0);
+        for at in &self.active {
+            match self.orders[*at].phase {
+                Phase::Coming | Phase::Queue | Phase::Done => {}
+                Phase::Run(_) => running += 1.0,
+                _ if self.orders[*at].computes => usual += 1.0,
+                _ => {}
+            }
+        }
+        let cores = self.measured.cores.max(1.0);
+        let fair = (cores / usual.max(1.0)).min(1.0);
+        let left = (cores - usual).max(0.0) / f64::max(running, 1.0);
+        let run = left.clamp(IDLE_MIN, 1.0);
         for at in self.active.clone() {
+            // Of a delay only the part that computes is slowed.
+            let wait = if self.orders[at].computes { fair } else { 1.0 };
             self.advance(at, now, run, wait);
         }
+        let demand = usual + running;
         self.active.retain(|at| self.orders[*at].phase != Phase::Done);
-        demand.min(measured.cores)
+        demand.min(cores)
     }
 
     fn advance(&mut self, at: usize, now: u64, run: f64, wait: f64) {
@@ -473,10 +502,10 @@ mod tests {
         let queue = predict(&one, &measured()).unwrap();
         assert!(queue.wait_p50 > 605.0 && queue.wait_p99 > 1_500.0, "{queue:?}");
         // Half of a core is left: work takes twice as long.
-        let slow = Measured { cores: 1.0, background_cores: 1.0, ..measured() };
+        let slow = Measured { cores: 1.0, background_cores: 0.64, ..measured() };
         let single = plan(Shape { orders: 1, ..shape() }).unwrap();
         let prediction = predict(&single, &slow).unwrap();
-        assert!((prediction.whole_p50 - 2_500.0).abs() <= 20.0, "{prediction:?}");
+        assert!((prediction.whole_p50 - 2_500.0).abs() <= 100.0, "{prediction:?}");
     }
 
     #[test]

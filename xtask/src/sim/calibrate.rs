@@ -26,6 +26,8 @@ use std::{
 
 /// Block interval, ms: the default.
 const INTERVAL_MS: u64 = 200;
+/// Single orders begin so much later in the interval, one after the other; it has no common divisor with it.
+const PHASE_MS: u64 = 77;
 const VALIDATORS: usize = 4;
 /// The ten funded test accounts are the customers.
 const CUSTOMERS: u32 = 10;
@@ -254,6 +256,8 @@ impl Stage {
         let (before, start) = (cpu_of_machine()?, Instant::now());
         for number in 0..orders {
             let provider = usize::try_from(number.checked_rem(self.shape.providers).unwrap_or_default())?;
+            // Blocks come at a beat, and an order begins at any moment of it: not always just after the last one's end.
+            thread::sleep(Duration::from_millis(u64::from(number).wrapping_mul(PHASE_MS) % INTERVAL_MS));
             let customer = self.order(provider, 0, &format!("single-{number}"))?;
             let ran = customer.finish(ORDER_MAX)?;
             let steps = self.steps(provider, &ran)?;

@@ -362,7 +362,7 @@ impl<'p> Play<'p> {
 
     /// One millisecond; how many processors were in use.
     fn step(&mut self, now: u64) -> f64 {
-        if now % BURST_MS == 0 {
+        if now.is_multiple_of(BURST_MS) {
             self.begin_burst();
         }
         let (mut usual, mut running) = (self.background, 0.0);

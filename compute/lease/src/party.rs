@@ -4,6 +4,11 @@ use crate::{pace::Pace, rules::Rules};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
+/// The first pause after a lease that was given back; each further one in a row is twice as long.
+const REST_MIN: Duration = Duration::from_millis(200);
+/// Doublings after which the longest pause is reached in any case.
+const RESTS_MAX: u32 = 10;
+
 /// A provider of the job, as the caller numbers them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,6 +48,8 @@ pub(crate) struct Party {
     pub(crate) last_steps: Option<u32>,
     pub(crate) heard: Duration,
     strikes: u32,
+    /// Leases in a row that it gave back without having done anything.
+    rests: u32,
     not_before: Duration,
 }
 
@@ -55,6 +62,7 @@ impl Party {
             last_steps: None,
             heard: Duration::ZERO,
             strikes: 0,
+            rests: 0,
             not_before: Duration::ZERO,
         }
     }
@@ -96,17 +104,26 @@ impl Party {
         }
     }
 
+    /// A lease came to nothing by nobody's fault.
+    pub(crate) fn rest(&mut self, rules: &Rules, now: Duration) {
+        let pause = REST_MIN.saturating_mul(1 << self.rests.min(RESTS_MAX)).min(rules.pause.saturating_mul(2));
+        self.rests = self.rests.saturating_add(1);
+        self.not_before = self.not_before.max(now.saturating_add(pause));
+    }
+
     /// Back to the beginning, unless it was caught.
     pub(crate) const fn begin_again(&mut self) {
         if !matches!(self.stand, Stand::Out(Out::Wrong)) {
             self.stand = Stand::Away;
         }
         self.strikes = 0;
+        self.rests = 0;
         self.not_before = Duration::ZERO;
     }
 
     pub(crate) const fn forgive(&mut self) {
         self.strikes = 0;
+        self.rests = 0;
     }
 }
 

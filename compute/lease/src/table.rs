@@ -104,9 +104,20 @@ impl Table {
         self.next = self.next.max(first);
     }
 
-    /// Another process begins: who was left out for anything but a wrong result gets a new chance.
+    /// Another process begins: who was left out for anything but a wrong result gets a new chance, and so does a unit that failed.
     pub fn forgive(&mut self) {
         self.parties.values_mut().for_each(Party::begin_again);
+        self.units.iter_mut().for_each(|unit| unit.failed_at.clear());
+    }
+
+    /// The caller looked at nothing for so long: that counts against nobody.
+    pub fn stood_still(&mut self, gap: Duration) {
+        for party in self.parties.values_mut() {
+            party.heard = party.heard.saturating_add(gap);
+        }
+        for live in self.leases.values_mut() {
+            live.granted = live.granted.saturating_add(gap);
+        }
     }
 
     /// A provider that may get work once it is ready. Doing it again changes nothing.
@@ -247,10 +258,12 @@ impl Table {
         Ok(&live.lease)
     }
 
-    /// A report that came in was lost before it could be looked at; it may come again. Until then the clock counts as before.
-    pub fn departed(&mut self, number: u64) {
+    /// A report that came in was lost before it could be looked at; it may come again. Until then the clock counts as before, the silence from now.
+    pub fn departed(&mut self, number: u64, now: Duration) {
         if let Some(live) = self.leases.get_mut(&number) {
             live.arrived = None;
+            let provider = live.lease.provider;
+            self.heard(provider, now);
         }
     }
 
@@ -294,6 +307,27 @@ impl Table {
             self.with(lease.provider, |party| party.strike(&rules, now));
         }
         Some(lease)
+    }
+
+    /// A provider gave a lease back of which nothing was done, by no fault of its own: it is asked again a little later each time.
+    pub fn rest(&mut self, provider: Provider, now: Duration) {
+        let rules = self.rules;
+        self.with(provider, |party| party.rest(&rules, now));
+    }
+
+    /// A unit that waits and that nobody who is left may have, and at how many it failed.
+    #[must_use]
+    pub fn hopeless(&self) -> Option<(u32, u32)> {
+        let hopeless = |unit: &&u32| {
+            self.units.get(**unit as usize).is_some_and(|entry| {
+                let anybody =
+                    |(other, party): (&Provider, &Party)| party.out().is_none() && !entry.failed_at.contains(other);
+                !entry.failed_at.is_empty() && !self.parties.iter().any(anybody)
+            })
+        };
+        let unit = *self.waiting.iter().find(hopeless)?;
+        let count = self.units.get(unit as usize)?.failed_at.len();
+        Some((unit, u32::try_from(count).unwrap_or(u32::MAX)))
     }
 
     /// Leases that are over by the clock; the caller ends them.

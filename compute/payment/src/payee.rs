@@ -185,6 +185,19 @@ impl Payee {
         Ok(())
     }
 
+    /// The window that was begun ends with fewer units. What was asked at its begin is not asked again: the work is done.
+    ///
+    /// # Errors
+    /// [`Refusal::NotRunning`], [`Refusal::UnitsOutOfRange`]: nothing changes.
+    pub fn shorten(&mut self, units: u32) -> Result<(), Refusal> {
+        let max = self.running.ok_or(Refusal::NotRunning)?;
+        if units == 0 || units > max {
+            return Err(Refusal::UnitsOutOfRange { got: units, max });
+        }
+        self.running = Some(units);
+        Ok(())
+    }
+
     /// The window that was begun is done: its report, which stays the same until it is paid. Save it, commit its id in the audit, then send it.
     ///
     /// # Errors

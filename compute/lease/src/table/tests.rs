@@ -117,6 +117,57 @@ fn a_unit_that_fails_at_three_providers_or_at_all_of_them_fails_the_job() {
 }
 
 #[test]
+fn a_unit_that_failed_at_all_who_are_left_is_hopeless_until_a_new_process_begins() {
+    let mut table = table(2, 1, &[A, B]);
+    assert_eq!(table.failed(1, A), Failing::Again);
+    assert_eq!(table.hopeless(), None, "B may still have it");
+    table.leave_out(B, Out::Unwilling);
+    assert_eq!(table.hopeless(), Some((1, 1)));
+    table.forgive();
+    assert_eq!(table.hopeless(), None, "everybody has a new chance, and so has the unit");
+    table.ready(A, at(0));
+    assert_eq!(table.grant(A, at(0)).unwrap().items, [item(0, 0, 1)]);
+}
+
+#[test]
+fn who_gives_leases_back_is_asked_again_ever_later_and_works_as_before_after_a_window() {
+    let mut table = table(64, 1, &[A]);
+    let mut now = at(0);
+    for pause_ms in [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000] {
+        let lease = table.grant(A, now).unwrap();
+        assert!(table.end(lease.number, End::GivenBack, now).is_some());
+        table.rest(A, now);
+        let due = now + Duration::from_millis(pause_ms);
+        assert_eq!(table.grant(A, due - Duration::from_millis(1)), None, "{pause_ms} ms");
+        now = due;
+    }
+    assert_eq!(table.out(A), None, "that is nobody's fault");
+    let lease = table.grant(A, now).unwrap();
+    table.settle(lease.number, A, 1, now).unwrap();
+    let lease = table.grant(A, now).unwrap();
+    table.end(lease.number, End::GivenBack, now);
+    table.rest(A, now);
+    assert!(table.grant(A, now + Duration::from_millis(200)).is_some());
+}
+
+#[test]
+fn a_customer_that_stood_still_blames_nobody() {
+    let mut table = table(64, 1, &[A]);
+    let lease = table.grant(A, at(0)).unwrap();
+    table.stood_still(at(600));
+    assert!(table.overdue(at(610)).is_empty());
+    assert_eq!(table.overdue(at(611)), [(lease.number, End::Silent)]);
+    table.heard(A, at(611));
+    assert!(table.overdue(at(619)).is_empty());
+    table.heard(A, at(619));
+    assert_eq!(table.overdue(at(620)), [(lease.number, End::Late)]);
+    // A report that was lost with its connection: the silence begins then.
+    table.arrived(lease.number, A, at(612)).unwrap();
+    table.departed(lease.number, at(617));
+    assert!(table.overdue(at(619)).is_empty());
+}
+
+#[test]
 fn a_conviction_takes_back_what_the_liar_made_and_what_was_made_of_it() {
     let mut table = table(2, 10, &[A, B]);
     let lease = table.grant(A, at(0)).unwrap();

@@ -153,8 +153,15 @@ fn a_payee_begins_only_what_can_be_paid_audited_and_claimed_in_time() {
     let late = Standing { now: seconds(START_S + 86_400 - 4_259), ..standing() };
     assert!(matches!(payee.begin(UNITS, &late), Err(payee::Refusal::EndsTooSoon { .. })));
     let last = Standing { now: seconds(START_S + 86_400 - 4_260), deposit: 2 * WINDOW_PRICE, ..standing() };
+    assert_eq!(payee.shorten(1), Err(payee::Refusal::NotRunning));
     payee.begin(UNITS, &last).unwrap();
-    let _ = payee.report(root(2, UNITS, 0)).unwrap();
+    for units in [0, UNITS + 1] {
+        assert_eq!(payee.shorten(units), Err(payee::Refusal::UnitsOutOfRange { got: units, max: UNITS }));
+    }
+    // Shorter, also if nothing could begin any more; and not longer again.
+    payee.shorten(UNITS - 1).unwrap();
+    assert_eq!(payee.shorten(UNITS), Err(payee::Refusal::UnitsOutOfRange { got: UNITS, max: UNITS - 1 }));
+    assert_eq!(payee.report(root(2, UNITS - 1, 0)).unwrap().saved().units, UNITS - 1);
     assert_eq!(payee.begin(UNITS, &standing()), Err(payee::Refusal::Unpaid { window: 2 }));
     assert_eq!(payee.report(B256::ZERO).unwrap_err(), payee::Refusal::NotRunning);
 }

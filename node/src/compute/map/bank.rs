@@ -16,7 +16,14 @@ use crate::{
 use alloy_primitives::{Address, B256, Bytes};
 use eyre::{Report, Result};
 use keystead_lease::Provider;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::mpsc,
     task::{JoinSet, block_in_place},
@@ -28,6 +35,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long an opening may take to come into a block.
 const INCLUSION_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
+/// How often the signing of an opening is tried while the node does not answer, a second apart.
+const SIGN_TRIES: u32 = 20;
 /// So many looks find no transaction although its nonce is used, until it is believed to be lost: nodes lag behind each other.
 const ABSENT_MAX: u32 = 20;
 
@@ -44,6 +53,8 @@ pub(super) enum Ask {
     Watch { provider: Provider, channel: B256 },
     /// No more.
     Forget { provider: Provider },
+    /// End a channel whose last time to claim is over.
+    Finish { provider: Provider, channel: B256 },
     /// Find so many providers that are none of these.
     Offers { count: usize, tried: Vec<Address> },
 }
@@ -56,6 +67,8 @@ pub(super) struct Bank {
     pub(super) journal: Journal,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) events: mpsc::Sender<Event>,
+    /// Set once the units are done: what was asked for and not begun is not begun any more.
+    pub(super) over: Arc<AtomicBool>,
 }
 
 impl Bank {
@@ -77,6 +90,9 @@ impl Bank {
             };
             let event = match ask {
                 None => return,
+                Some(Ask::Open { .. } | Ask::Fill { .. } | Ask::Offers { .. }) if self.over.load(Ordering::Relaxed) => {
+                    continue;
+                }
                 Some(Ask::Watch { provider, channel }) => {
                     watched.insert(provider, channel);
                     self.look(provider, channel).await;
@@ -87,7 +103,14 @@ impl Bank {
                     continue;
                 }
                 Some(Ask::Open { provider, opening }) => self.open(provider, &opening).await,
-                Some(Ask::Resume { provider, opening }) => self.settle(provider, &opening).await,
+                Some(Ask::Resume { provider, opening }) => settle(&self.channels, provider, &opening).await,
+                Some(Ask::Finish { provider, channel }) => {
+                    if let Err(error) = self.channels.finish(channel).await {
+                        tracing::debug!(%channel, error = format!("{error:#}"), "a channel is not finished");
+                    }
+                    self.look(provider, channel).await;
+                    continue;
+                }
                 Some(Ask::Fill { provider, channel, amount_wei }) => {
                     let filled = self.channels.top_up(channel, amount_wei).await;
                     self.look(provider, channel).await;
@@ -125,71 +148,83 @@ impl Bank {
 
     /// The transaction is in the journal before it is sent, so that no crash can open two channels for one.
     async fn open(&self, provider: Provider, opening: &Opening) -> Event {
-        let signed = match self.channels.sign_open(opening).await {
-            Ok(signed) => signed,
-            Err(error) => return not_opened(provider, &error),
+        let mut tries = 1_u32;
+        let signed = loop {
+            match self.channels.sign_open(opening).await {
+                Ok(signed) => break signed,
+                Err(error) if is_answer(&error) => {
+                    return Event::NotOpened { provider, reason: format!("{error:#}") };
+                }
+                // Nothing was sent: a node that stumbles is asked again.
+                Err(error) if tries < SIGN_TRIES => {
+                    tracing::debug!(
+                        error = format!("{error:#}"),
+                        "the opening of a channel is not signed, trying again"
+                    );
+                    tries = tries.saturating_add(1);
+                    sleep(LOOK).await;
+                }
+                Err(error) => return Event::Stuck(format!("{error:#}")),
+            }
         };
         let opening = state::Opening { raw: signed.raw, hash: signed.hash, nonce: signed.nonce };
         let entry = Entry::Opening { provider, raw: opening.raw.clone(), hash: opening.hash, nonce: opening.nonce };
         if let Err(error) = block_in_place(|| self.journal.append(&entry).and_then(|()| self.journal.sync())) {
             return Event::Stuck(format!("{error:#}"));
         }
-        self.settle(provider, &opening).await
-    }
-
-    async fn settle(&self, provider: Provider, opening: &state::Opening) -> Event {
-        match self.included(&opening.raw, opening.hash, opening.nonce).await {
-            Ok(Some(receipt)) if receipt.succeeded() => match Channels::opened_in(&receipt) {
-                Ok(channel) => Event::Opened { provider, channel },
-                Err(error) => Event::Stuck(format!("{error:#}")),
-            },
-            Ok(Some(receipt)) => {
-                let reason = format!("its opening failed in block {}", receipt.block_number);
-                Event::NotOpened { provider, reason }
-            }
-            Ok(None) => {
-                Event::NotOpened { provider, reason: "another transaction took the place of its opening".to_owned() }
-            }
-            Err(error) => Event::Stuck(format!("{error:#}")),
-        }
-    }
-
-    /// The receipt; `None` once the transaction can never have one.
-    async fn included(&self, raw: &Bytes, hash: B256, nonce: u64) -> Result<Option<Receipt>> {
-        let account = &self.channels.account;
-        // Sent again, it is known already, or its nonce is used: the receipt tells.
-        if let Err(error) = account.broadcast(raw).await {
-            tracing::debug!(error = format!("{error:#}"), "the node does not take the opening of a channel");
-        }
-        let (begin, mut absent) = (Instant::now(), 0_u32);
-        loop {
-            match account.receipt(hash).await {
-                Ok(Some(receipt)) => return Ok(Some(receipt)),
-                Ok(None) if account.nonce().await.is_ok_and(|used| used > nonce) => {
-                    absent = absent.saturating_add(1);
-                    if absent > ABSENT_MAX {
-                        return Ok(None);
-                    }
-                }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(error = format!("{error:#}"), "no receipt yet"),
-            }
-            if begin.elapsed() > INCLUSION_MAX {
-                let seconds = INCLUSION_MAX.as_secs();
-                return Err(Report::msg(format!(
-                    "the opening of a channel ({hash}) is in no block after {seconds} s: the network may stand still"
-                )));
-            }
-            sleep(POLL).await;
-        }
+        settle(&self.channels, provider, &opening).await
     }
 }
 
-/// Nothing was sent: the chain's or our own word, or the node was not reached.
-fn not_opened(provider: Provider, error: &Report) -> Event {
-    let is_answer = error.downcast_ref::<Poor>().is_some() || error.downcast_ref::<RpcFailure>().is_some();
-    if is_answer {
-        return Event::NotOpened { provider, reason: format!("{error:#}") };
+/// What became of a signed opening.
+pub(super) async fn settle(channels: &Channels, provider: Provider, opening: &state::Opening) -> Event {
+    match included(channels, &opening.raw, opening.hash, opening.nonce).await {
+        Ok(Some(receipt)) if receipt.succeeded() => match Channels::opened_in(&receipt) {
+            Ok(channel) => Event::Opened { provider, channel },
+            Err(error) => Event::Stuck(format!("{error:#}")),
+        },
+        Ok(Some(receipt)) => {
+            let reason = format!("its opening failed in block {}", receipt.block_number);
+            Event::NotOpened { provider, reason }
+        }
+        Ok(None) => {
+            Event::NotOpened { provider, reason: "another transaction took the place of its opening".to_owned() }
+        }
+        Err(error) => Event::Stuck(format!("{error:#}")),
     }
-    Event::Stuck(format!("{error:#}"))
+}
+
+/// The receipt; `None` once the transaction can never have one.
+async fn included(channels: &Channels, raw: &Bytes, hash: B256, nonce: u64) -> Result<Option<Receipt>> {
+    let account = &channels.account;
+    // Sent again, it is known already, or its nonce is used: the receipt tells.
+    if let Err(error) = account.broadcast(raw).await {
+        tracing::debug!(error = format!("{error:#}"), "the node does not take the opening of a channel");
+    }
+    let (begin, mut absent) = (Instant::now(), 0_u32);
+    loop {
+        match account.receipt(hash).await {
+            Ok(Some(receipt)) => return Ok(Some(receipt)),
+            Ok(None) if account.nonce().await.is_ok_and(|used| used > nonce) => {
+                absent = absent.saturating_add(1);
+                if absent > ABSENT_MAX {
+                    return Ok(None);
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "no receipt yet"),
+        }
+        if begin.elapsed() > INCLUSION_MAX {
+            let seconds = INCLUSION_MAX.as_secs();
+            return Err(Report::msg(format!(
+                "the opening of a channel ({hash}) is in no block after {seconds} s: the network may stand still"
+            )));
+        }
+        sleep(POLL).await;
+    }
+}
+
+/// The chain's or our own word, which would be the same a second later.
+fn is_answer(error: &Report) -> bool {
+    error.downcast_ref::<Poor>().is_some() || error.downcast_ref::<RpcFailure>().is_some()
 }

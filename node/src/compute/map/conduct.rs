@@ -24,7 +24,10 @@ use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Result, bail};
 use keystead_audit::SampleRule;
-use keystead_blobs::{Endpoint, Hash, MemoryStore, stream::End};
+use keystead_blobs::{
+    Endpoint, Hash, MemoryStore,
+    stream::{End, RefuseCode},
+};
 use keystead_lease::{End as LeaseEnd, Failing, Out, Provider};
 use keystead_payment::{Payer, Received, Standing, Terms};
 use std::{
@@ -34,7 +37,7 @@ use std::{
 };
 use tokio::{
     sync::mpsc,
-    task::{JoinSet, block_in_place},
+    task::{AbortHandle, JoinSet, block_in_place},
     time::{MissedTickBehavior, interval},
 };
 
@@ -42,6 +45,8 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(200);
 /// Events of one round: what they settle is synced together.
 const ROUND_MAX: usize = 64;
+/// A clock that was looked at longer ago than this shows that the process stood still.
+const GAP_MAX: Duration = Duration::from_secs(1);
 /// After Ctrl-C, how long providers may take to report what they have.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
 /// How long the lines may take to say goodbye.
@@ -70,8 +75,15 @@ pub(super) struct Live {
     channel: Option<(Terms, Standing, Instant)>,
     payer: Option<Payer>,
     is_filling: bool,
-    /// The lease whose report is being looked at.
+    /// Why its channel was not filled last, and when that is tried again.
+    unfilled: Option<(String, Instant)>,
+    /// When its old channel was asked to be finished.
+    finished: Option<Instant>,
+    /// Since when it is away, or has not been reached yet.
+    away_since: Option<Instant>,
+    /// The lease whose report is being looked at, and who looks.
     examining: Option<u64>,
+    exam: Option<AbortHandle>,
     /// Steps done of its lease, as its beats say.
     beat: u32,
     /// States that it ended leases with on this connection, by unit.
@@ -123,6 +135,8 @@ pub(super) struct Conductor<'a> {
     /// Set once nothing more is handed out.
     stopping: Option<Instant>,
     looked: Option<Instant>,
+    /// When the clock was looked at last.
+    ticked: Instant,
     /// Providers whose channel could not be opened.
     unopened: BTreeSet<Provider>,
     /// Why a provider was left out last.
@@ -177,6 +191,7 @@ impl<'a> Conductor<'a> {
             failed: None,
             stopping: None,
             looked: None,
+            ticked: Instant::now(),
             unopened: BTreeSet::new(),
             lost: None,
         }
@@ -187,7 +202,7 @@ impl<'a> Conductor<'a> {
     }
 
     /// Until every unit is done, or it ends otherwise. The lines say goodbye then.
-    pub(super) async fn run(&mut self, mut inbox: mpsc::Receiver<Event>, stops: &Stops) -> Result<Ending> {
+    pub(super) async fn run(&mut self, inbox: &mut mpsc::Receiver<Event>, stops: &Stops) -> Result<Ending> {
         self.take_up().await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -199,12 +214,13 @@ impl<'a> Conductor<'a> {
                 event = inbox.recv() => {
                     let Some(event) = event else { bail!("the loop lost its events") };
                     self.happen(event)?;
-                    for _ in 0..ROUND_MAX {
-                        let Ok(event) = inbox.try_recv() else { break };
-                        self.happen(event)?;
-                    }
+                    self.happen_all(inbox)?;
                 }
-                _ = tick.tick() => self.look_at_the_clock()?,
+                _ = tick.tick() => {
+                    // What came while this process stood still came in time.
+                    self.happen_all(inbox)?;
+                    self.look_at_the_clock()?;
+                }
                 () = stops.wait(1), if self.stopping.is_none() => self.cancel(),
                 () = stops.wait(2) => bail!("interrupted twice"),
             }
@@ -221,6 +237,21 @@ impl<'a> Conductor<'a> {
         }
         self.display();
         Ok(ending)
+    }
+
+    /// What has come up to now, as far as one round takes it.
+    fn happen_all(&mut self, inbox: &mut mpsc::Receiver<Event>) -> Result<()> {
+        for _ in 0..ROUND_MAX {
+            let Ok(event) = inbox.try_recv() else { break };
+            self.happen(event)?;
+        }
+        Ok(())
+    }
+
+    /// After an error nobody is told anything: the same command goes on with the leases and channels that there are.
+    pub(super) fn leave(&mut self) {
+        self.lines.abort_all();
+        self.exams.abort_all();
     }
 
     /// Waits until every line has said goodbye, for a bounded time; who heard it, and who has its last voucher in any case.
@@ -287,8 +318,12 @@ impl<'a> Conductor<'a> {
         Ok(self.state.apply(entry, now))
     }
 
-    /// Ends a lease unpaid.
-    fn end(&mut self, lease: u64, why: LeaseEnd) -> Result<()> {
+    /// Ends a provider's live lease unpaid; another's, or one that has ended, is not touched.
+    fn end(&mut self, provider: Provider, lease: u64, why: LeaseEnd) -> Result<()> {
+        if !self.holds(provider, lease) {
+            return Ok(());
+        }
+        self.pending.retain(|pending| pending.lease != lease);
         if let Effect::Ended(lease) = self.record(&Entry::Ended { lease, why })? {
             let steps = lease.steps();
             self.show.event(
@@ -321,13 +356,37 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
+    /// Whether this is the provider's live lease.
+    fn holds(&self, provider: Provider, lease: u64) -> bool {
+        self.state.table.lease_of(provider).is_some_and(|live| live.number == lease)
+    }
+
     fn look_at_the_clock(&mut self) -> Result<()> {
+        let gap = self.ticked.elapsed().saturating_sub(GAP_MAX);
+        self.ticked = Instant::now();
+        if !gap.is_zero() {
+            tracing::warn!(ms = gap.as_millis(), "this process stood still");
+            self.state.table.stood_still(gap);
+        }
         for (lease, why) in self.state.table.overdue(self.now()) {
-            self.end(lease, why)?;
+            let provider = self.state.table.live().find(|live| live.number == lease).map(|live| live.provider);
+            if let Some(provider) = provider {
+                self.end(provider, lease, why)?;
+            }
         }
         self.dismiss()?;
         self.refill();
+        self.give_up_the_hopeless();
         Ok(())
+    }
+
+    /// A unit that failed at everybody who is left keeps the job from its end.
+    fn give_up_the_hopeless(&mut self) {
+        let is_quiet = self.state.table.live().next().is_none();
+        if let Some((unit, count)) = self.state.table.hopeless().filter(|_| is_quiet && self.failed.is_none()) {
+            let reasons = self.state.failures.get(&unit).map(|reasons| reasons.join("; ")).unwrap_or_default();
+            self.fail(format!("unit {unit} failed at {count} providers, and no other is left: {reasons}"));
+        }
     }
 
     /// Providers that were left out are told, once.
@@ -344,7 +403,7 @@ impl<'a> Conductor<'a> {
                 self.show.event("left-out", Some(name), super::state::words(why));
             }
             if let Some(lease) = self.state.table.lease_of(provider).map(|lease| lease.number) {
-                self.end(lease, LeaseEnd::Cancelled)?;
+                self.end(provider, lease, LeaseEnd::Cancelled)?;
             }
         }
         Ok(())
@@ -355,10 +414,14 @@ impl<'a> Conductor<'a> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let mut vouchers = Vec::new();
-        let mut ends = Vec::new();
+        let (mut settlements, mut vouchers, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for pending in std::mem::take(&mut self.pending) {
             let Pending { provider, lease, received, states, checked, unchecked, end } = pending;
+            if !self.holds(provider, lease) {
+                // It ended since it was checked, with a conviction for one: nothing is signed for it.
+                self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
+                continue;
+            }
             let steps = received.report().units;
             let draft = match self.pay(provider, &received) {
                 Ok(draft) => draft,
@@ -374,15 +437,15 @@ impl<'a> Conductor<'a> {
                 self.live.entry(provider).or_default().given.insert(unit, done);
             }
             let payer = draft.record().to_vec().into();
-            let settled = Settled { lease, provider, steps, checked, unchecked, states: places, payer };
-            self.record(&Entry::Settled(settled))?;
+            settlements.push(Settled { lease, provider, steps, checked, unchecked, states: places, payer });
             vouchers.push((provider, lease, draft));
             ends.push((provider, end));
         }
-        block_in_place(|| {
-            self.outputs.sync()?;
-            self.journal.sync()
-        })?;
+        block_in_place(|| self.outputs.sync())?;
+        for settled in settlements {
+            self.record(&Entry::Settled(settled))?;
+        }
+        block_in_place(|| self.journal.sync())?;
         for (provider, lease, draft) in vouchers {
             self.went_on.remove(&provider);
             let signed = self.sign(draft.saved())?;

@@ -22,6 +22,8 @@ use std::{
 const SUM_DIGITS: usize = 16;
 /// Largest journal that is read: a job of 2^20 steps leaves some 200 MB.
 const BYTES_MAX: u64 = 1 << 30;
+/// So much of it is kept for the end of the channels.
+const RESERVE: u64 = 1 << 24;
 
 /// One event.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -89,8 +91,17 @@ pub(super) struct Place {
 /// The file; clones append to the same one.
 #[derive(Clone, Debug)]
 pub(super) struct Journal {
-    file: Arc<Mutex<File>>,
+    file: Arc<Mutex<Tail>>,
     path: PathBuf,
+}
+
+/// The open file and how far its good lines go.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    bytes: u64,
+    /// A line was cut short and could not be taken back: nothing may follow it.
+    torn: bool,
 }
 
 impl Journal {
@@ -117,22 +128,46 @@ impl Journal {
         if is_new {
             files::sync_folder(path.parent().unwrap_or(path))?;
         }
-        Ok((Self { file: Arc::new(Mutex::new(file)), path: path.to_owned() }, entries))
+        let tail = Tail { file, bytes: u64::try_from(good).unwrap_or(u64::MAX), torn: false };
+        Ok((Self { file: Arc::new(Mutex::new(tail)), path: path.to_owned() }, entries))
     }
 
     /// Appends a line; a kill does not lose it, a power cut may until [`Journal::sync`].
+    ///
+    /// # Errors
+    /// The disk's, or the file has all that may be read again. The line is not there then.
     pub(super) fn append(&self, entry: &Entry) -> Result<()> {
         let json = serde_json::to_string(entry)?;
         let line = format!("{} {json}\n", sum(json.as_bytes()));
-        self.file().write_all(line.as_bytes()).wrap_err_with(|| format!("cannot write {}", self.path.display()))
+        let is_last =
+            matches!(entry, Entry::Opened { .. } | Entry::NotOpened { .. } | Entry::Closed { .. } | Entry::Done);
+        let max = if is_last { BYTES_MAX } else { BYTES_MAX.saturating_sub(RESERVE) };
+        let mut tail = self.file();
+        let bytes = tail.bytes.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
+        ensure!(
+            bytes <= max && !tail.torn,
+            "{} takes no further line: bytes={} max_bytes={max}; run the same command again to end what is open",
+            self.path.display(),
+            tail.bytes
+        );
+        let written = tail.file.write_all(line.as_bytes());
+        if written.is_err() {
+            // What follows a torn line would be damage.
+            let good = tail.bytes;
+            let cut = tail.file.set_len(good).and_then(|()| tail.file.seek(SeekFrom::Start(good)));
+            tail.torn = cut.is_err();
+        } else {
+            tail.bytes = bytes;
+        }
+        written.wrap_err_with(|| format!("cannot write {}", self.path.display()))
     }
 
     /// Forces everything that was appended to the disk.
     pub(super) fn sync(&self) -> Result<()> {
-        self.file().sync_data().wrap_err_with(|| format!("cannot write {}", self.path.display()))
+        self.file().file.sync_data().wrap_err_with(|| format!("cannot write {}", self.path.display()))
     }
 
-    fn file(&self) -> MutexGuard<'_, File> {
+    fn file(&self) -> MutexGuard<'_, Tail> {
         // No code panics while it holds this lock.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -219,5 +254,27 @@ mod tests {
         journal.append(&Entry::Done).unwrap();
         drop(journal);
         assert_eq!(count(&path), 4);
+    }
+
+    #[test]
+    fn a_line_that_the_disk_did_not_take_is_taken_back_and_a_full_journal_still_ends_its_channels() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let (journal, _) = Journal::open(&path).unwrap();
+        journal.append(&Entry::Began { first_lease: 1 }).unwrap();
+        let good = fs::metadata(&path).unwrap().len();
+        // A file that cannot be written: what the disk says when it is full, without filling one.
+        let read_only = File::open(&path).unwrap();
+        let writable = std::mem::replace(&mut journal.file().file, read_only);
+        assert!(journal.append(&Entry::Done).is_err());
+        let refused = journal.append(&Entry::Done).unwrap_err().to_string();
+        assert!(refused.contains("takes no further line"), "{refused}");
+        *journal.file() = Tail { file: writable, bytes: good, torn: false };
+        journal.append(&Entry::Began { first_lease: 2 }).unwrap();
+        assert_eq!(count(&path), 2);
+        journal.file().bytes = BYTES_MAX - RESERVE;
+        assert!(journal.append(&Entry::Began { first_lease: 3 }).is_err());
+        journal.append(&Entry::Closed { provider: Provider(0), claimed_wei: 1 }).unwrap();
+        assert_eq!(count(&path), 3);
     }
 }

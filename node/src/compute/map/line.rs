@@ -73,6 +73,8 @@ pub(super) struct Line {
     pub(super) shared: Vec<Hash>,
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: mpsc::Sender<Event>,
+    /// The last lease's pack, which is in the store until the next one.
+    pub(super) pack: Option<Hash>,
 }
 
 impl Way {
@@ -156,13 +158,12 @@ impl Line {
     }
 
     async fn converse(&mut self, mut link: Link<FromProvider>) -> Talk {
-        let mut pack = None;
         link.offer(self.shared.iter().copied());
         loop {
             tokio::select! {
                 command = self.commands.recv() => {
                     let bye = matches!(command, None | Some(Command::Bye));
-                    if let Err(error) = self.say(&mut link, command.unwrap_or(Command::Bye), &mut pack).await {
+                    if let Err(error) = self.say(&mut link, command.unwrap_or(Command::Bye)).await {
                         return if bye { Talk::Over { heard: false } } else { Talk::Lost(error.to_string()) };
                     }
                     if bye {
@@ -180,19 +181,14 @@ impl Line {
         }
     }
 
-    async fn say(
-        &self,
-        link: &mut Link<FromProvider>,
-        command: Command,
-        pack: &mut Option<Hash>,
-    ) -> Result<(), SessionError> {
+    async fn say(&mut self, link: &mut Link<FromProvider>, command: Command) -> Result<(), SessionError> {
         let message = match command {
             Command::Lease { offer, pack: bytes } => {
-                if let Some(before) = pack.take() {
+                if let Some(before) = self.pack.take() {
                     self.way.store.delete(before)?;
                 }
                 let name = self.way.store.put(&bytes)?;
-                *pack = Some(name);
+                self.pack = Some(name);
                 link.offer(self.shared.iter().copied().chain([name]));
                 FromCustomer::Lease(offer)
             }

@@ -1,11 +1,11 @@
 //! `keystead map` from its first line to its last.
 
 use super::{
-    bank::Bank,
+    bank::{self, Bank},
     choose::Chooser,
     closing::{Closing, Left},
     conduct::{Conductor, Ending, Parts},
-    events::EVENTS_MAX,
+    events::{EVENTS_MAX, Event},
     examine::Examiner,
     farewell::{Farewells, Means},
     folder::{Folder, Identity},
@@ -37,7 +37,16 @@ use keystead_audit::SampleRule;
 use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter, SecretKey};
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
-use std::{collections::BTreeSet, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::sync::mpsc;
 
 /// Stopped in its middle: the same command goes on. 2 is a wrong command line.
@@ -152,22 +161,64 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<
     let (journal, prepared) = (parts.journal.clone(), Arc::clone(&parts.prepared));
     let (ending, end) = conduct(parts, &channels).await?;
     let End { mut state, outputs, show, told, went_on, took } = end;
-    let mut files = Vec::new();
+    settle_openings(&channels, &journal, &mut state, &show).await?;
+    let served = told.union(&went_on).copied().collect();
+    // Before the result is written: that may take long, or fail.
+    let farewells = Farewells::begin(means, &state, &served);
+    let mut reduced = Ok(Vec::new());
     if matches!(ending, Ending::Whole) {
-        files = reduce.run(&prepared, &state, &outputs, folder).await?;
-        if !state.done {
+        reduced = reduce.run(&prepared, &state, &outputs, folder).await;
+        if reduced.is_ok() && !state.done {
             let entry = Entry::Done;
             journal.append(&entry)?;
             journal.sync()?;
             state.apply(&entry, Duration::ZERO);
         }
     }
-    let served = told.union(&went_on).copied().collect();
-    let farewells = Farewells::begin(means, &state, &served);
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, told, farewells };
     let left = closing.run(&mut state).await?;
     drop(closing);
+    let files = reduced?;
     Ok(Done { ending, state, show, took, files, left })
+}
+
+/// Lets the lines say goodbye, and hears what comes meanwhile: nobody waits for a full queue.
+async fn parted(
+    conductor: &mut Conductor<'_>,
+    inbox: &mut mpsc::Receiver<Event>,
+    late: &mut Vec<Entry>,
+) -> (BTreeSet<Provider>, BTreeSet<Provider>) {
+    let mut parting = Box::pin(conductor.part());
+    loop {
+        tokio::select! {
+            parted = &mut parting => return parted,
+            Some(event) = inbox.recv() => late.extend(opened(event)),
+        }
+    }
+}
+
+/// What of a late event must not be forgotten.
+fn opened(event: Event) -> Option<Entry> {
+    if let Event::Opened { provider, channel } = event { Some(Entry::Opened { provider, channel }) } else { None }
+}
+
+/// Openings that were signed and of which nobody has heard what became: their channels hold money.
+async fn settle_openings(channels: &Channels, journal: &Journal, state: &mut State, show: &Show) -> Result<()> {
+    let open: Vec<_> = state.providers().filter_map(|(p, partner)| Some((p, partner.opening.clone()?))).collect();
+    for (provider, opening) in open {
+        let entry = match bank::settle(channels, provider, &opening).await {
+            Event::Opened { provider, channel } => Entry::Opened { provider, channel },
+            Event::NotOpened { provider, .. } => Entry::NotOpened { provider },
+            Event::Stuck(reason) => {
+                show.say(&format!("{reason}. Run the same command again to take home what may lie in it."));
+                continue;
+            }
+            _ => continue,
+        };
+        journal.append(&entry)?;
+        state.apply(&entry, Duration::ZERO);
+    }
+    journal.sync()
 }
 
 /// What is left when the units are done.
@@ -202,23 +253,42 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     }
     let stops = Stops::listen()?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
-    let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
     let chooser = Chooser {
         market: parts.market.clone(),
         prepared: Arc::clone(&parts.prepared),
         demands: parts.options.demands.clone(),
         named: parts.options.provider.clone(),
     };
-    let journal = parts.journal.clone();
-    let bank = Bank { channels: channels.clone(), chooser, journal, asks: asked, events: events.clone() };
+    let (journal, over) = (parts.journal.clone(), Arc::new(AtomicBool::new(false)));
+    let bank = Bank {
+        channels: channels.clone(),
+        chooser,
+        journal: journal.clone(),
+        asks: asked,
+        events: events.clone(),
+        over: Arc::clone(&over),
+    };
     let bank = tokio::spawn(bank.run());
     let mut conductor = Conductor::new(parts, asks, events);
-    let ending = conductor.run(inbox, &stops).await;
-    let (told, went_on) = conductor.part().await;
-    let Conductor { state, outputs, show, begin, asks, .. } = conductor;
-    // The bank ends with its last asker; a transaction under way is seen to its end.
-    drop(asks);
+    let ending = conductor.run(&mut inbox, &stops).await;
+    over.store(true, Ordering::Relaxed);
+    let mut late = Vec::new();
+    if ending.is_err() {
+        conductor.leave();
+    }
+    let (told, went_on) = parted(&mut conductor, &mut inbox, &mut late).await;
+    let Conductor { mut state, outputs, show, begin, asks, events, .. } = conductor;
+    // The bank ends with its last asker; a transaction under way is seen to its end, and what it opened is known.
+    drop((asks, events));
+    while let Some(event) = inbox.recv().await {
+        late.extend(opened(event));
+    }
     let _ = bank.await;
+    for entry in late {
+        journal.append(&entry)?;
+        state.apply(&entry, Duration::ZERO);
+    }
     Ok((ending?, End { state, outputs, show, told, went_on, took: begin.elapsed() }))
 }
 

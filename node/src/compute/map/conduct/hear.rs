@@ -15,7 +15,7 @@ use keystead_blobs::stream::{End, EndCode, FromProvider, RefuseCode, Source, Win
 use keystead_lease::{End as LeaseEnd, Out, Provider, Refused};
 use keystead_payment::Report;
 use rand::{TryRngCore as _, rngs::OsRng};
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 impl Conductor<'_> {
     pub(super) fn happen(&mut self, event: Event) -> Result<()> {
@@ -23,7 +23,9 @@ impl Conductor<'_> {
             Event::Connected { provider, holding } => self.connected(provider, holding),
             Event::Lost { provider, reason } => {
                 self.show.event("lost", Some(self.name(provider)), &reason);
-                self.live.entry(provider).or_default().is_connected = false;
+                let live = self.live.entry(provider).or_default();
+                live.is_connected = false;
+                live.away_since = Some(Instant::now());
                 self.state.table.away(provider);
                 Ok(())
             }
@@ -42,10 +44,13 @@ impl Conductor<'_> {
             Event::NotOpened { provider, reason } => self.not_opened(provider, &reason),
             Event::Looked { provider, terms, standing } => self.looked(provider, terms, standing),
             Event::Filled { provider, problem } => {
-                self.live.entry(provider).or_default().is_filling = false;
-                if let Some(problem) = problem {
-                    self.show.event("not-filled", Some(self.name(provider)), &problem);
+                let name = self.name(provider);
+                let live = self.live.entry(provider).or_default();
+                live.is_filling = false;
+                if let Some(problem) = &problem {
+                    self.show.event("not-filled", Some(name), problem);
                 }
+                live.unfilled = problem.map(|problem| (problem, Instant::now()));
                 Ok(())
             }
             Event::Stuck(reason) => bail!(reason),
@@ -58,14 +63,19 @@ impl Conductor<'_> {
         let now = self.now();
         let live = self.live.entry(provider).or_default();
         live.is_connected = true;
+        live.away_since = None;
         live.is_draining = false;
         live.given.clear();
+        // Its report comes again, with a way to fetch from it.
         live.examining = None;
+        if let Some(exam) = live.exam.take() {
+            exam.abort();
+        }
         self.goes_on(provider, holding);
         self.show.event("connected", Some(self.name(provider)), "");
         let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
         if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
-            self.end(lease, LeaseEnd::GivenBack)?;
+            self.end(provider, lease, LeaseEnd::GivenBack)?;
         }
         if let Some(held) = holding
             && leased != Some(held)
@@ -90,15 +100,13 @@ impl Conductor<'_> {
 
     fn heard(&mut self, provider: Provider, message: FromProvider, source: Source) -> Result<()> {
         let now = self.now();
-        if let FromProvider::Beat { lease, .. }
-        | FromProvider::GivenBack { lease, .. }
-        | FromProvider::Report(WindowReport { lease, .. }) = &message
-        {
+        // A lease that is given back says nothing: a provider whose disk is full gives it back, and has not kept the voucher.
+        if let FromProvider::Beat { lease, .. } | FromProvider::Report(WindowReport { lease, .. }) = &message {
             self.goes_on(provider, Some(*lease));
         }
         match message {
             FromProvider::Beat { lease, done } => {
-                if self.state.table.lease_of(provider).is_some_and(|live| live.number == lease) {
+                if self.holds(provider, lease) {
                     self.live.entry(provider).or_default().beat = done;
                 } else if self.state.settled.get(&provider) != Some(&lease) {
                     // It works on something that is over.
@@ -108,12 +116,13 @@ impl Conductor<'_> {
             }
             FromProvider::Report(report) => self.reported(provider, report, source),
             FromProvider::GivenBack { lease, end } => {
-                if self.state.table.lease_of(provider).is_some_and(|live| live.number == lease) {
+                if self.holds(provider, lease) {
                     let first = self.state.table.lease_of(provider).and_then(|lease| lease.items.first());
                     let first = first.map(|item| item.unit);
                     let is_fault = matches!(end.code, EndCode::Fault | EndCode::Input | EndCode::Program);
                     self.show.event("given-back", Some(self.name(provider)), &format!("{} ({})", end.code, end.reason));
-                    self.end(lease, if is_fault { LeaseEnd::Refused } else { LeaseEnd::GivenBack })?;
+                    self.end(provider, lease, if is_fault { LeaseEnd::Refused } else { LeaseEnd::GivenBack })?;
+                    self.state.table.rest(provider, now);
                     self.heed(provider, End { unit: end.unit.or(first), ..end })?;
                 }
                 Ok(())
@@ -151,7 +160,7 @@ impl Conductor<'_> {
         let lease = report.lease;
         let Ok(window) = Report::from_bytes(&report.report) else {
             self.refuse(provider, lease, RefuseCode::Mismatch, "the channel's report is none");
-            return self.end(lease, LeaseEnd::Refused);
+            return self.end(provider, lease, LeaseEnd::Refused);
         };
         // Paid before a crash or a lost connection: the same voucher again.
         if self.state.settled.get(&provider) == Some(&lease) {
@@ -173,19 +182,25 @@ impl Conductor<'_> {
         let is_for_us = Some(window.channel_id) == self.channel(provider);
         if steps > granted.steps() || window.units != steps || !is_for_us {
             self.refuse(provider, lease, RefuseCode::Mismatch, "it does not report this lease");
-            return self.end(lease, LeaseEnd::Refused);
+            return self.end(provider, lease, LeaseEnd::Refused);
+        }
+        if self.state.drawn.get(&lease).is_some_and(|(root, _)| *root != window.root) {
+            // An honest report is on a disk and never changes; a new one would have its sample drawn anew.
+            self.refuse(provider, lease, RefuseCode::Mismatch, "another report of this lease was looked at before");
+            return self.end(provider, lease, LeaseEnd::Refused);
         }
         let seed = self.seed(lease, window.root)?;
         let checked = self.state.partner(provider).map_or(0, |partner| partner.checked);
         let rule = rule_after(self.rule, checked);
         let before = granted.items.iter().map(|item| self.state.newest(item.unit).copied()).collect();
-        self.live.entry(provider).or_default().examining = Some(lease);
         let exam = Exam { lease: granted, report, window, before, seed, rule: SampleRule { ..rule }, source };
         let (examiner, events) = (Arc::clone(&self.examiner), self.events.clone());
-        self.exams.spawn(async move {
+        let task = self.exams.spawn(async move {
             let outcome = examiner.examine(exam).await;
             let _ = events.send(Event::Examined { provider, lease, outcome }).await;
         });
+        let live = self.live.entry(provider).or_default();
+        (live.examining, live.exam) = (Some(lease), Some(task));
         Ok(())
     }
 
@@ -204,10 +219,14 @@ impl Conductor<'_> {
     }
 
     fn examined(&mut self, provider: Provider, lease: u64, outcome: Examined) -> Result<()> {
-        let is_live = self.state.table.lease_of(provider).is_some_and(|live| live.number == lease);
-        if !is_live {
-            // It ended meanwhile, with a conviction for one.
-            self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
+        if !self.holds(provider, lease) {
+            // It ended meanwhile, with a conviction for one; or it was looked at twice, and is paid.
+            if self.state.settled.get(&provider) != Some(&lease) {
+                self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
+            }
+            return Ok(());
+        }
+        if self.pending.iter().any(|pending| pending.lease == lease) {
             return Ok(());
         }
         let name = Some(self.name(provider));
@@ -221,31 +240,35 @@ impl Conductor<'_> {
                 Ok(())
             }
             Examined::Wrong { reason } => {
-                self.refuse(provider, lease, RefuseCode::Wrong, &reason);
                 self.show.event("wrong", name, &reason);
-                self.convict(provider)
+                // On the disk before the provider hears of it.
+                self.convict(provider)?;
+                self.refuse(provider, lease, RefuseCode::Wrong, &reason);
+                Ok(())
             }
             Examined::Doubtful { unit, reason } => {
                 self.refuse(provider, lease, RefuseCode::Doubtful, &reason);
-                self.end(lease, LeaseEnd::Refused)?;
+                self.end(provider, lease, LeaseEnd::Refused)?;
                 self.unit_failed(provider, unit, format!("outside the tolerance: {reason}"))
             }
             Examined::Mismatch { reason } => {
                 self.show.event("mismatch", name, &reason);
                 self.refuse(provider, lease, RefuseCode::Mismatch, &reason);
-                self.end(lease, LeaseEnd::Refused)
+                self.end(provider, lease, LeaseEnd::Refused)
             }
             Examined::Missing { reason } => {
                 self.show.event("missing", name, &reason);
-                let live = self.live.entry(provider).or_default();
-                live.examining = None;
-                if !live.is_connected {
-                    // The connection went: the report comes again with the next one, or the lease falls silent.
-                    self.state.table.departed(lease);
-                    return Ok(());
-                }
+                self.live.entry(provider).or_default().examining = None;
                 self.refuse(provider, lease, RefuseCode::Missing, &reason);
-                self.end(lease, LeaseEnd::Refused)
+                self.end(provider, lease, LeaseEnd::Refused)
+            }
+            Examined::Gone { reason } => {
+                // The report comes again with the next connection, or the lease falls silent.
+                self.show.event("missing", name, &reason);
+                self.live.entry(provider).or_default().examining = None;
+                let now = self.now();
+                self.state.table.departed(lease, now);
+                Ok(())
             }
         }
     }

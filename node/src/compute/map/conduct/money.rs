@@ -31,6 +31,11 @@ use std::{
 };
 use tokio::sync::mpsc;
 
+/// A provider that has been away for so long is replaced; if it comes back it has work as before.
+const REPLACE_AFTER: Duration = Duration::from_secs(60);
+/// The pause after a channel that could not be filled, and after one that was asked to be finished.
+const FILL_AGAIN: Duration = Duration::from_secs(5);
+const FINISH_AGAIN: Duration = Duration::from_secs(10);
 /// Steps that the first deposit pays.
 const DEPOSIT_STEPS: u128 = 256;
 /// A look at a channel that is older says nothing any more: nothing is promised on it.
@@ -63,7 +68,7 @@ impl Conductor<'_> {
 
     /// Asks for providers while there are fewer than wanted.
     pub(super) fn refill(&mut self) {
-        let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
+        let working = self.working();
         let due = self.looked.is_none_or(|looked| looked.elapsed() > REGISTER);
         let count = self.wanted().saturating_sub(working);
         if self.stopping.is_some() || count == 0 || !due {
@@ -73,6 +78,17 @@ impl Conductor<'_> {
         if self.try_ask(Ask::Offers { count, tried }) {
             self.looked = Some(Instant::now());
         }
+    }
+
+    /// Providers that work, or may soon: none that is left out, has been away for long, or waits for the end of an old channel.
+    fn working(&self) -> usize {
+        let works = |provider: Provider| {
+            let Some(live) = self.live.get(&provider) else { return true };
+            let is_open = |(_, standing, _): &(Terms, Standing, Instant)| standing.status == Status::Open;
+            let has_channel = live.payer.is_some() || live.channel.as_ref().is_none_or(is_open);
+            has_channel && live.away_since.is_none_or(|since| since.elapsed() < REPLACE_AFTER)
+        };
+        self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none() && works(*p)).count()
     }
 
     const fn wanted(&self) -> usize {
@@ -92,7 +108,7 @@ impl Conductor<'_> {
             self.state.partners.iter().all(|p| p.account != offer.account && p.node_id != offer.node_id)
         };
         let mut new: Vec<Offer> = offers.into_iter().filter(is_new).collect();
-        let working = self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none()).count();
+        let working = self.working();
         new.retain(|offer| reachable(offer).is_some());
         let segments = u128::from(self.prepared.spec.segment_count.max(1));
         let step_wei = |offer: &Offer| offer.price_wei_per_unit.div_ceil(segments);
@@ -199,7 +215,14 @@ impl Conductor<'_> {
                 Ok(())
             }
             // An earlier process asked for its end: the new one comes after it.
-            _ if is_new => Ok(()),
+            _ if is_new => {
+                let is_recent = live.finished.is_some_and(|at| at.elapsed() < FINISH_AGAIN);
+                if standing.now > standing.deadline && !is_recent {
+                    live.finished = Some(Instant::now());
+                    self.try_ask(Ask::Finish { provider, channel: terms.channel_id });
+                }
+                Ok(())
+            }
             // The provider wants no more of it.
             _ => self.leave_out(provider, Out::Unwilling),
         }
@@ -231,9 +254,11 @@ impl Conductor<'_> {
         let (endpoint, market) = (self.endpoint.clone(), self.market.clone());
         let way = Way { account, node, endpoint, hello, store, market };
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
-        let line = Line { provider, way, shared: self.served.clone(), commands, events: self.events.clone() };
+        let (shared, events) = (self.served.clone(), self.events.clone());
+        let line = Line { provider, way, shared, commands, events, pack: None };
         self.lines.spawn(line.run());
-        self.live.entry(provider).or_default().commands = Some(sender);
+        let live = self.live.entry(provider).or_default();
+        (live.commands, live.away_since) = (Some(sender), Some(Instant::now()));
         Ok(())
     }
 
@@ -259,6 +284,7 @@ impl Conductor<'_> {
                 self.send(&lease)?;
             }
         }
+        self.give_up_the_unfilled();
         if poor && self.state.table.live().next().is_none() && self.failed.is_none() {
             let promised = kst(U256::from(self.state.promised_wei()));
             self.fail(format!(
@@ -266,6 +292,22 @@ impl Conductor<'_> {
             ));
         }
         Ok(())
+    }
+
+    /// Nobody works, and no channel of those who could can be filled.
+    fn give_up_the_unfilled(&mut self) {
+        if self.failed.is_some() || !self.pending.is_empty() || self.state.table.live().next().is_some() {
+            return;
+        }
+        let mut ready = self.live.values().filter(|live| live.is_connected && !live.is_draining).peekable();
+        if ready.peek().is_none() || ready.any(|live| live.unfilled.is_none()) {
+            return;
+        }
+        let problem = self.live.values().find_map(|live| live.unfilled.as_ref().map(|(problem, _)| problem.clone()));
+        self.fail(format!(
+            "no channel can be filled: {}. When that is mended, run the same command again",
+            problem.unwrap_or_default()
+        ));
     }
 
     /// Whether a whole window, or all that is left, fits into the free part of the channel; fills it when it is half used.
@@ -285,7 +327,8 @@ impl Conductor<'_> {
         let free = standing.deposit.saturating_sub(promised);
         let full = promised.max(price_wei.saturating_mul(DEPOSIT_STEPS));
         let lacking = left_wei.saturating_sub(free).min(full);
-        if free < full / 2 && lacking > 0 && !live.is_filling {
+        let is_recent = live.unfilled.as_ref().is_some_and(|(_, at)| at.elapsed() < FILL_AGAIN);
+        if free < full / 2 && lacking > 0 && !live.is_filling && !is_recent {
             let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking });
             live.is_filling = asked.is_ok();
         }
@@ -346,7 +389,7 @@ impl Conductor<'_> {
         self.show.event("not-paid", Some(self.name(provider)), &reason);
         self.lost = Some(format!("{}: {reason}", self.name(provider)));
         self.say(provider, Command::Refuse { lease, code: RefuseCode::Money, reason });
-        self.end(lease, LeaseEnd::Cancelled)?;
+        self.end(provider, lease, LeaseEnd::Cancelled)?;
         self.leave_out(provider, Out::Unwilling)
     }
 

@@ -1,5 +1,7 @@
 //! The one task that owns a channel: hears the customer, hands out the work, reports, takes vouchers, claims.
 
+mod pay;
+
 use super::{
     chain::Outlook,
     desk::Desk,
@@ -8,17 +10,17 @@ use super::{
     work::{Work, Worked},
 };
 use crate::compute::provider::turns::InTurn;
-use alloy_primitives::B256;
+use alloy_primitives::{B256, Bytes};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
     BlobStore, Hash, SessionError,
-    stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, RefuseCode, WindowReport, pack},
+    stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, WindowReport, pack},
 };
 use keystead_job::{
     JobSpec,
     commitment::{Secret, Tree},
 };
-use keystead_payment::{Payee, Release, Signed, Standing, payee::Refusal, watch};
+use keystead_payment::{Payee, Release, Standing, payee::Refusal, watch};
 use keystead_runner::Stop;
 use rand::{TryRngCore as _, rngs::OsRng};
 use std::{
@@ -46,8 +48,8 @@ const ABSENCE_MAX: Duration = Duration::from_secs(600);
 const WARM: Duration = Duration::from_secs(30);
 /// How long a transaction's effect may take to be seen before it is sent again.
 const EFFECT_MAX: Duration = Duration::from_secs(10);
-/// Reports that may be refused before this provider works no more for a channel.
-const REFUSALS_MAX: u32 = 3;
+/// A customer that is there and neither pays nor refuses a report for so long will not do so any more.
+const UNPAID_MAX: Duration = Duration::from_secs(600);
 
 /// A connection that was let in; its place among the sessions is free once this is dropped.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ pub(super) struct Actor {
     engine: Option<InTurn>,
     stop: Stop,
     drains: bool,
+    /// A voucher that could not be taken yet: the node did not answer, or the disk was full.
+    untaken: Option<(u64, Bytes)>,
     /// Since when there is no visitor, and no lease.
     absent_since: Instant,
     idle_since: Instant,
@@ -111,7 +115,9 @@ impl Actor {
     ) -> Self {
         let outlook = Outlook::watch(desk.channels.clone(), record.channel, Some(standing));
         let held = match &record.reported {
-            Some(reported) => Held::Reported(Waiting { lease: reported.lease, last: Vec::new() }),
+            Some(reported) => {
+                Held::Reported(Waiting { lease: reported.lease, last: Vec::new(), since: Instant::now() })
+            }
             None => Held::Nothing,
         };
         let now = Instant::now();
@@ -133,6 +139,7 @@ impl Actor {
             engine,
             stop: Stop::new(),
             drains,
+            untaken: None,
             absent_since,
             idle_since,
             acted,
@@ -218,7 +225,10 @@ impl Actor {
     async fn hear(&mut self, message: Result<FromCustomer, SessionError>) {
         let outcome = match message {
             Ok(FromCustomer::Lease(offer)) => self.begin(offer).await,
-            Ok(FromCustomer::Voucher { lease, signed }) => self.take(lease, &signed).await,
+            Ok(FromCustomer::Voucher { lease, signed }) => {
+                self.untaken = Some((lease, signed));
+                self.take().await
+            }
             Ok(FromCustomer::Refuse { lease, code, reason }) => {
                 tracing::info!(channel = %self.record.channel, lease, %code, %reason, "report refused");
                 self.refused(lease, code)
@@ -346,17 +356,18 @@ impl Actor {
         let pack = block_in_place(|| self.store.put(&bytes))?;
         // A window may be shorter than the lease that it began as.
         let steps = u32::try_from(names.len()).unwrap_or(u32::MAX);
-        self.may_begin(steps).await.map_err(|reason| eyre!(reason))?;
+        let before = self.keep();
+        self.payee.shorten(steps)?;
         let draft = self.payee.report(root)?;
         let lease = working.offer.number;
         self.record.payee = draft.record().to_vec().into();
         let reported =
             Reported::new(lease, secret.into(), names, (pack.into(), pack_bytes), &end, working.is_in_time());
         self.record.reported = Some(reported);
-        block_in_place(|| self.desk.records.save(&self.record))?;
+        self.save_or(before)?;
         draft.saved();
         let last = last.iter().map(|(unit, done, state)| (*unit, *done, keystead_job::blob_hash(state))).collect();
-        self.held = Held::Reported(Waiting { lease, last });
+        self.held = Held::Reported(Waiting { lease, last, since: Instant::now() });
         Ok(())
     }
 
@@ -375,83 +386,6 @@ impl Actor {
             visit.link.offer(message.names.iter().chain([&message.pack]).copied().map(Hash::from));
         }
         self.say(FromProvider::Report(message)).await;
-    }
-
-    /// A voucher: on the disk it is earned.
-    async fn take(&mut self, lease: u64, signed: &[u8]) -> Result<()> {
-        let Held::Reported(waiting) = &self.held else { return Ok(()) };
-        if waiting.lease != lease {
-            return Ok(());
-        }
-        let signed = Signed::from_bytes(signed)?;
-        let standing =
-            self.outlook.standing().ok_or_else(|| eyre!("the node does not say where the channel stands"))?;
-        let taken = match self.payee.accept(&signed, &standing) {
-            Err(Refusal::DepositTooSmall { .. }) => {
-                let (_, standing) = self.desk.channels.look(self.record.channel).await?;
-                self.payee.accept(&signed, &standing)
-            }
-            other => other,
-        };
-        let Some(draft) = taken.wrap_err("a voucher is not taken")? else { return Ok(()) };
-        self.record.payee = draft.record().to_vec().into();
-        let reported = self.record.reported.take();
-        block_in_place(|| self.desk.records.save(&self.record))?;
-        let window = draft.saved();
-        tracing::debug!(channel = %self.record.channel, window, earned = self.payee.earned(), "voucher taken");
-        self.settle(reported);
-        Ok(())
-    }
-
-    /// What a paid window leaves here: the states that go on.
-    fn settle(&mut self, reported: Option<Reported>) {
-        let Held::Reported(Waiting { last, .. }) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
-        self.idle_since = Instant::now();
-        let mut over: Vec<B256> = reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default();
-        for (unit, done, name) in last {
-            let goes_on = done < self.spec.segment_count && self.spec.segment_count > 1;
-            let before = if goes_on { self.made.insert(unit, (done, name)) } else { self.made.remove(&unit) };
-            over.extend(before.map(|(_, name)| name));
-        }
-        self.discard(over);
-    }
-
-    /// Deletes blobs that nothing here needs.
-    fn discard(&self, names: impl IntoIterator<Item = B256>) {
-        for name in names {
-            let is_needed = self.made.values().any(|(_, made)| *made == name)
-                || name == self.spec.program_hash
-                || name == self.spec.common_hash;
-            if !is_needed && let Err(error) = block_in_place(|| self.store.delete(Hash::from(name))) {
-                tracing::debug!(%error, "a blob that nobody needs stays on disk");
-            }
-        }
-    }
-
-    fn refused(&mut self, lease: u64, code: RefuseCode) -> Result<()> {
-        match &self.held {
-            // It is somebody else's now: nothing of it is wanted any more.
-            Held::Working(working) if working.offer.number == lease => {
-                self.held = Held::Nothing;
-                self.idle_since = Instant::now();
-                Ok(())
-            }
-            Held::Reported(waiting) if waiting.lease == lease => {
-                let draft = self.payee.drop_report();
-                self.record.payee = draft.record().to_vec().into();
-                let reported = self.record.reported.take();
-                self.record.refusals = self.record.refusals.saturating_add(1);
-                let unfair = code != RefuseCode::Ended && reported.as_ref().is_some_and(|reported| reported.in_time);
-                self.record.ends |= unfair || self.record.refusals >= REFUSALS_MAX;
-                block_in_place(|| self.desk.records.save(&self.record))?;
-                draft.saved();
-                self.held = Held::Nothing;
-                self.idle_since = Instant::now();
-                self.discard(reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default());
-                Ok(())
-            }
-            _ => Ok(()),
-        }
     }
 
     /// There will be no more work: what was earned is claimed, and the channel closed.
@@ -482,7 +416,13 @@ impl Actor {
         if is_idle && (self.drains || self.idle_since.elapsed() > WARM) {
             self.engine = None;
         }
-        if self.visit.is_none() && self.absent_since.elapsed() > ABSENCE_MAX {
+        if self.untaken.is_some()
+            && let Err(error) = self.take().await
+        {
+            tracing::warn!(channel = %self.record.channel, error = format!("{error:#}"), "a voucher is not taken, trying again");
+        }
+        let is_unpaid = matches!(&self.held, Held::Reported(waiting) if waiting.since.elapsed() > UNPAID_MAX);
+        if is_unpaid || (self.visit.is_none() && self.absent_since.elapsed() > ABSENCE_MAX) {
             self.record.ends = true;
         }
         match self.watch().await {
@@ -528,7 +468,8 @@ impl Actor {
         }
         let works = matches!(self.held, Held::Working(_));
         // Asked for by the customer, or by an owner who wants to finish.
-        let wish = if self.record.ends && !works { watch::Wish::End } else { watch::Wish::GoOn };
+        let waits = works || self.untaken.is_some();
+        let wish = if self.record.ends && !waits { watch::Wish::End } else { watch::Wish::GoOn };
         let prospect = self.payee.prospect(|_| Release::Released);
         let channels = &self.desk.channels;
         let channel = self.record.channel;

@@ -34,6 +34,8 @@ pub(super) struct Waiting {
     pub(super) lease: u64,
     /// Unit, segments done and name of the states with which the window ended; unknown after a restart.
     pub(super) last: Vec<(u32, u32, B256)>,
+    /// Since when it waits.
+    pub(super) since: Instant,
 }
 
 impl Working {

@@ -32,9 +32,10 @@ use crate::{
     },
 };
 use alloy_primitives::U256;
-use eyre::{Context as _, Result};
+use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter, SecretKey};
+use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
 use std::{
@@ -62,6 +63,12 @@ const PACK_BYTES: u64 = 1 << 27;
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     let reduce = Reduce::parse(&options.reduce)?;
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
+    let spec = &prepared.spec;
+    ensure!(
+        spec.class != Class::SelfChecking || spec.segment_count == 1,
+        "a checker program looks at whole units, and a map pays {} segments of each, to different providers: order it with `keystead run`",
+        spec.segment_count
+    );
     let show = Show::new(options.events.as_deref())?;
     let folder = Folder::open(&options.out)?;
     let market = Market { account: Arc::new(connect(options).await?) };

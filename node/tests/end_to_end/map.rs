@@ -218,7 +218,8 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     // The dead one did not come back for what it had earned.
     assert_eq!(claimed(&summary, 3), 0, "{summary}");
     let happened = fs::read_to_string(&events).unwrap();
-    for event in ["\"wrong\"", "\"left-out\"", "\"draining\"", "\"lease-ended\"", "\"lost\""] {
+    // That the dead one is lost is known from its connection only after 15 s, and from its silence after 4.
+    for event in ["\"wrong\"", "\"left-out\"", "\"draining\"", "\"lease-ended\""] {
         assert!(happened.contains(event), "no {event} in: {happened}");
     }
     // Each step was paid once: those of all providers are the units.

@@ -34,7 +34,7 @@ pub enum JsonError {
         max_bytes: usize,
     },
     /// Another byte than the grammar allows here.
-    #[error("not a bundle's JSON: expected {expected} at byte {at}; give a result's certificate.json")]
+    #[error("not a bundle's JSON: expected {expected} at byte {at}")]
     Syntax {
         /// Offset in bytes.
         at: usize,

@@ -17,12 +17,12 @@ use std::{
 
 const CHANNEL: &str = "0x4b53540000000000000000000000000000000006";
 /// Providers of these tests watch their channels closely, so that what the dead leave comes back within a test.
-const CLOSELY: [&str; 2] = ["--watch-seconds", "2"];
+pub(crate) const CLOSELY: [&str; 2] = ["--watch-seconds", "2"];
 
 /// A whole job of some hundred units may take longer than a single step of other tests, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-fn wait_until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     loop {
         if let Some(answer) = answer() {
@@ -34,16 +34,16 @@ fn wait_until<T>(what: &str, mut answer: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A job and where its result goes.
-struct Job {
+pub(crate) struct Job {
     recipe: &'static str,
     inputs: Vec<(String, PathBuf)>,
     set: Vec<&'static str>,
-    out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 impl Job {
     /// Alignments in small units.
-    fn align(network: &Network, queries: u64, targets: u64) -> Self {
+    pub(crate) fn align(network: &Network, queries: u64, targets: u64) -> Self {
         let paths = ["queries", "targets"].map(|name| network.directory.join(format!("{name}.faa")));
         fasta(&paths[0], queries, 300);
         fasta(&paths[1], targets, 300);
@@ -64,7 +64,7 @@ impl Job {
     }
 
     /// Starts it in the background; what it says goes to a file.
-    fn spawn(&self, network: &Network, more: &[&str]) -> (Child, PathBuf) {
+    pub(crate) fn spawn(&self, network: &Network, more: &[&str]) -> (Child, PathBuf) {
         let log = network.directory.join("customer.txt");
         let file = File::options().create(true).append(true).open(&log).unwrap();
         let child = self.map(network, more).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
@@ -72,7 +72,7 @@ impl Job {
     }
 
     /// The files that the recipe's own computation on the CPU gives.
-    fn reference(&self) -> Vec<ResultFile> {
+    pub(crate) fn reference(&self) -> Vec<ResultFile> {
         let side = find(self.recipe).unwrap();
         let recipe = side.recipe().unwrap();
         let inputs = Inputs::read(&recipe, &self.inputs).unwrap();
@@ -90,7 +90,7 @@ impl Job {
         side.assemble(&inputs, &parameters, &outputs).unwrap()
     }
 
-    fn summary(&self) -> Value {
+    pub(crate) fn summary(&self) -> Value {
         serde_json::from_str(&fs::read_to_string(self.out.join("map.json")).unwrap()).unwrap()
     }
 
@@ -138,19 +138,19 @@ impl Job {
 }
 
 /// The balances before, and whether what moved since is what the summary says, to the wei.
-struct Purse {
+pub(crate) struct Purse {
     since: u64,
     before: Vec<u128>,
 }
 
 impl Purse {
-    fn look(network: &Network) -> Self {
+    pub(crate) fn look(network: &Network) -> Self {
         let before = (0..10).map(|number| balance(network, account(number))).collect();
         Self { since: network.head(0).unwrap(), before }
     }
 
     /// Each provider has what it claimed, the customer paid exactly that, and both paid for their transactions.
-    fn check(&self, network: &Network, summary: &Value) {
+    pub(crate) fn check(&self, network: &Network, summary: &Value) {
         // The providers take theirs home on their own time.
         wait_until("every wei leaves the channels", || (balance(network, CHANNEL) == 0).then_some(()));
         let fees = all_fees(network, self.since);
@@ -168,7 +168,7 @@ impl Purse {
     }
 }
 
-fn same_files(out: &Path, expected: &[ResultFile]) {
+pub(crate) fn same_files(out: &Path, expected: &[ResultFile]) {
     assert!(!expected.is_empty());
     for file in expected {
         assert_eq!(fs::read(out.join(&file.name)).unwrap(), file.bytes, "{}", file.name);
@@ -179,7 +179,7 @@ fn tell(folder: &Path, words: &[&str]) -> Output {
     Command::new(KEYSTEAD).args(["provide", "--dir"]).arg(folder).args(words).output().unwrap()
 }
 
-fn claimed(summary: &Value, number: usize) -> u128 {
+pub(crate) fn claimed(summary: &Value, number: usize) -> u128 {
     let providers = summary["providers"].as_array().unwrap();
     let of = |p: &&Value| p["account"].as_str().unwrap().eq_ignore_ascii_case(account(number));
     providers.iter().find(of).unwrap()["claimedWei"].as_str().unwrap().parse().unwrap()
@@ -376,6 +376,23 @@ fn a_map_takes_whom_the_plan_says_and_not_whoever_is_cheapest() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output);
     assert!(said.contains("no provider takes orders for this job") && said.contains("--country"), "{said}");
+}
+
+/// One unit and four channels, which are opened one after the other: most of them are not there yet when the job is done.
+#[test]
+fn a_job_that_is_done_before_its_channels_are_open_leaves_nothing_in_them() {
+    let network = Network::start(4);
+    let _providers = [1, 3, 4, 5].map(|number| {
+        Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &CLOSELY)
+    });
+    let job = Job::align(&network, 2, 2);
+    let purse = Purse::look(&network);
+    let output = job.map(&network, &["--providers", "4"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let summary = job.summary();
+    assert_eq!((&summary["status"], &summary["unitsLeft"]), (&"done".into(), &0.into()), "{summary}");
+    assert!(summary["providers"].as_array().unwrap().len() > 1, "{summary}");
+    purse.check(&network, &summary);
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    fn refuse(&self, provider: Provider, lease: u64, code: RefuseCode, reason: &str) {
+    pub(super) fn refuse(&self, provider: Provider, lease: u64, code: RefuseCode, reason: &str) {
         self.say(provider, Command::Refuse { lease, code, reason: reason.to_owned() });
     }
 

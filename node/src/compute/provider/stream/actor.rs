@@ -11,7 +11,7 @@ use super::{
 };
 use crate::compute::provider::turns::InTurn;
 use alloy_primitives::{B256, Bytes};
-use eyre::{Context as _, Result, eyre};
+use eyre::{Context as _, Result};
 use keystead_blobs::{
     BlobStore, Hash, SessionError,
     stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, WindowReport, pack},

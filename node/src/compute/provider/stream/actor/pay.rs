@@ -10,7 +10,7 @@ use crate::compute::provider::stream::{
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
-use keystead_blobs::{BlobStore as _, Hash, stream::RefuseCode};
+use keystead_blobs::{Hash, stream::RefuseCode};
 use keystead_payment::{Payee, Signed, payee::Refusal};
 use tokio::{task::block_in_place, time::Instant};
 

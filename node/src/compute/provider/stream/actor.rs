@@ -336,7 +336,7 @@ impl Actor {
         if worked.names.is_empty() {
             return self.give_back(lease, worked.end).await;
         }
-        match self.report(&working, worked).await {
+        match self.report(&working, worked) {
             Ok(()) => self.send_report().await,
             Err(error) => {
                 tracing::warn!(lease, error = format!("{error:#}"), "a window cannot be reported");
@@ -346,7 +346,7 @@ impl Actor {
     }
 
     /// Puts a report on the disk.
-    async fn report(&mut self, working: &Working, worked: Worked) -> Result<()> {
+    fn report(&mut self, working: &Working, worked: Worked) -> Result<()> {
         let Worked { names, last, end, .. } = worked;
         let mut secret = [0; 32];
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;

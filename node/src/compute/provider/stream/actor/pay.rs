@@ -133,7 +133,7 @@ impl Actor {
     }
 
     /// Work that was done for nothing; an unfair refusal, or too many in a row, end the channel.
-    fn count_refusal(&mut self, unfair: bool) {
+    const fn count_refusal(&mut self, unfair: bool) {
         self.record.refusals = self.record.refusals.saturating_add(1);
         self.record.ends |= unfair || self.record.refusals >= REFUSALS_MAX;
     }

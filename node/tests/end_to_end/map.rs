@@ -116,15 +116,28 @@ impl Job {
 
     /// Until the customer has signed for a window whose only provider stands still since it reported: it has no voucher.
     fn wait_for_a_voucher_that_nobody_hears(&self, provider: &Provider, customer: &mut Child, log: &Path) {
-        wait_until("a report is looked at", || {
+        let begin = Instant::now();
+        let paid = wait_until("a report is looked at", || {
             let ended = customer.try_wait().unwrap();
             assert!(ended.is_none(), "the customer ended: {}", fs::read_to_string(log).unwrap());
-            (self.looked_at() > self.windows()).then_some(())
+            let paid = self.windows();
+            (self.looked_at() > paid).then_some(paid)
         });
-        provider.signal("STOP");
-        let (looked_at, paid) = (self.looked_at(), self.windows());
-        assert!(looked_at > paid, "the check was over before the provider stood still");
-        wait_until("the customer signs", || (self.windows() > paid).then_some(()));
+        // The customer fetches before it checks, which takes longer: the provider is let go on for a moment until that is done.
+        while begin.elapsed() < PATIENCE {
+            provider.signal("STOP");
+            assert_eq!(self.windows(), paid, "the check was over before the provider stood still");
+            let stood = Instant::now();
+            while stood.elapsed() < Duration::from_secs(2) {
+                if self.windows() > paid {
+                    return;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            provider.signal("CONT");
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("the customer never signed");
     }
 
     /// Until so many steps are paid, while the customer works.

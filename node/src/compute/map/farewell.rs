@@ -10,7 +10,7 @@ use super::{
     state::{Partner, State},
 };
 use crate::compute::{channels::Channels, customer::plan::Prepared, market::Market};
-use alloy_primitives::{Address, B256, Bytes, FixedBytes};
+use alloy_primitives::{B256, Bytes, FixedBytes};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, bail, eyre};
@@ -55,8 +55,6 @@ pub(super) struct Farewells {
 #[derive(Debug)]
 struct Farewell {
     provider: Provider,
-    account: Address,
-    node_id: B256,
     channel: B256,
     lease: u64,
     partner: Partner,
@@ -77,15 +75,8 @@ impl Farewells {
             if served.contains(&provider) || state.table.out(provider) == Some(Out::Wrong) {
                 continue;
             }
-            let farewell = Farewell {
-                provider,
-                account: partner.account,
-                node_id: partner.node_id,
-                channel,
-                lease,
-                partner: partner.clone(),
-                means: Arc::clone(&means),
-            };
+            let (partner, means) = (partner.clone(), Arc::clone(&means));
+            let farewell = Farewell { provider, channel, lease, partner, means };
             farewells.waiting.insert(provider);
             farewells.tasks.spawn(farewell.run());
         }
@@ -119,7 +110,7 @@ impl Farewell {
     async fn run(self) -> Provider {
         let mut pause = PAUSE_MIN;
         while let Err(error) = self.attempt().await {
-            tracing::debug!(provider = %self.account, error = format!("{error:#}"), "no farewell yet");
+            tracing::debug!(provider = %self.partner.account, error = format!("{error:#}"), "no farewell yet");
             tokio::time::sleep(pause).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }
@@ -136,11 +127,11 @@ impl Farewell {
         if is_final(&standing) || standing.claimed >= voucher.cumulative {
             return Ok(());
         }
-        let node = NodeId::from_bytes(&self.node_id.0).wrap_err("a provider's node id is none")?;
+        let node = NodeId::from_bytes(&self.partner.node_id.0).wrap_err("a provider's node id is none")?;
         let parties = Parties { customer: endpoint.id(), provider: node };
         let hello = Way::hello(signer, &prepared.spec, self.channel, parties).wrap_err("cannot sign")?;
         let (store, market) = (Arc::new(MemoryStore::default()), market.clone());
-        let way = Way { account: self.account, node, endpoint: endpoint.clone(), hello, store, market };
+        let way = Way { account: self.partner.account, node, endpoint: endpoint.clone(), hello, store, market };
         let (mut link, _) = way.dial().await?;
         let signed = sign(signer, channels.account.chain_id(), voucher)?;
         link.say(&FromCustomer::Voucher { lease: self.lease, signed }).await?;

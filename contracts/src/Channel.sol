@@ -8,21 +8,24 @@ import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
 import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
+import {Draw} from "./Draw.sol";
 import {ExactTransfer} from "./ExactTransfer.sol";
+import {AUDIT_ADDRESS} from "./Genesis.sol";
+import {IAudit} from "./IAudit.sol";
+import {IAuditTypes} from "./IAuditTypes.sol";
 import {IChannel} from "./IChannel.sol";
-import {IWindows} from "./IWindows.sol";
 
 /// @title Payment channels
 /// @notice See `IChannel`.
-/// @dev Balance invariant, per token: this contract's balance is at least the sum of `deposit - claimed` over all open
-/// and closing channels plus all credits, and exactly that unless value was forced in. Only `_claim` and `_end` turn a
-/// deposit into credit. Every function that changes state holds the guard: a token that calls back can do nothing here.
+/// @dev Balance invariant, per token: this contract's balance is at least the sum of `deposit - budgeted - claimed` over all
+/// open and closing channels plus all credits, and exactly that unless value was forced in. Only `_claim` and `_end` turn a
+/// deposit into credit, and only `announce` hands a part of it to the audit. Every function that changes state holds the guard: a token that calls back can do nothing here.
 contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     using SafeCast for uint256;
 
     /// @inheritdoc IChannel
     /// @dev A genesis address (specs/0009-channel.md, section 2).
-    IWindows public constant AUDIT = IWindows(0x4b53540000000000000000000000000000000005);
+    IAudit public constant AUDIT = IAudit(AUDIT_ADDRESS);
 
     /// @inheritdoc IChannel
     uint32 public constant CHALLENGE_SECONDS_MAX = 30 days;
@@ -51,35 +54,49 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     /// @dev Slot 2: what each account can withdraw in each token.
     mapping(address account => mapping(address token => uint256)) private _credits;
 
+    /// @dev Slot 3: how the windows of audited channels are audited.
+    mapping(bytes32 channelId => Audit) private _audits;
+
     /// @inheritdoc IChannel
     function open(Terms calldata terms, uint128 amount) external payable nonReentrant returns (bytes32 channelId) {
-        _checkTerms(terms);
-        // The parent's hash binds the id to this history: no voucher of a chain that began anew fits.
-        channelId = keccak256(abi.encode(++_channelCount, blockhash(block.number - 1), msg.sender, terms.provider));
-        uint40 nowSeconds = block.timestamp.toUint40();
-        Entry storage entry = _channels[channelId];
-        entry.status = Status.Open;
-        entry.audited = terms.audited;
-        entry.openedAt = nowSeconds;
-        entry.expiresAt = nowSeconds + terms.lifeSeconds;
-        entry.challengeSeconds = terms.challengeSeconds;
-        entry.deposit = amount;
-        entry.customer = msg.sender;
-        entry.provider = terms.provider;
-        entry.signer = terms.signer;
-        entry.token = terms.token;
-        _take(terms.token, amount);
-        emit ChannelOpened(
-            channelId,
-            msg.sender,
-            terms.provider,
-            terms.signer,
-            terms.token,
-            amount,
-            terms.challengeSeconds,
-            nowSeconds + terms.lifeSeconds,
-            terms.audited
-        );
+        return _open(terms, amount, false);
+    }
+
+    /// @inheritdoc IChannel
+    function openAudited(Terms calldata terms, Audit calldata audit, uint128 amount)
+        external
+        payable
+        nonReentrant
+        returns (bytes32 channelId)
+    {
+        if (address(AUDIT).code.length == 0) revert AuditMissing(address(AUDIT));
+        if (terms.token != address(0)) revert TokenAudited(terms.token);
+        if (audit.terms.segments != 1) revert SegmentsNotOne(audit.terms.segments);
+        AUDIT.checkTerms(audit.terms, audit.priceWeiPerUnit);
+        channelId = _open(terms, amount, true);
+        _audits[channelId] = audit;
+        emit AuditAgreed(channelId, audit);
+    }
+
+    /// @inheritdoc IChannel
+    function announce(Voucher calldata voucher, bytes calldata signature, bytes32 inputs)
+        external
+        nonReentrant
+        returns (bytes32 auditId)
+    {
+        bytes32 channelId = voucher.channelId;
+        Entry storage entry = _asProvider(channelId);
+        _requireBy(channelId, _deadline(entry));
+        if (!entry.audited) revert NotAudited(channelId);
+        uint64 next = entry.announced + 1;
+        if (voucher.window != next) revert WindowNotNext(channelId, voucher.window, next);
+        _requireSigned(entry, voucher, signature);
+        Audit memory audit = _audits[channelId];
+        audit.terms.canary = inputs;
+        entry.announced = next;
+        uint256 budgetWei = _budget(entry, voucher, audit);
+        auditId = AUDIT.open{value: budgetWei}(_opening(entry, voucher, audit));
+        emit WindowAnnounced(channelId, next, auditId, budgetWei);
     }
 
     /// @inheritdoc IChannel
@@ -166,6 +183,17 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IChannel
+    function auditOf(bytes32 channelId) external view returns (Audit memory) {
+        if (!_existing(channelId).audited) revert NotAudited(channelId);
+        return _audits[channelId];
+    }
+
+    /// @inheritdoc IChannel
+    function auditWindow(bytes32 channelId, uint64 window) external view returns (bytes32) {
+        return _auditWindow(_existing(channelId), window);
+    }
+
+    /// @inheritdoc IChannel
     function deadline(bytes32 channelId) external view returns (uint40) {
         return _deadline(_existing(channelId));
     }
@@ -219,12 +247,77 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         return MessageHashUtils.toTypedDataHash(domainSeparator(), keccak256(abi.encode(VOUCHER_TYPE, voucher)));
     }
 
+    function _open(Terms calldata terms, uint128 amount, bool audited) private returns (bytes32 channelId) {
+        _checkTerms(terms);
+        uint256 number = ++_channelCount;
+        // The parent's hash binds the id to this history: no voucher of a chain that began anew fits.
+        channelId = keccak256(abi.encode(number, blockhash(block.number - 1), msg.sender, terms.provider));
+        uint40 nowSeconds = block.timestamp.toUint40();
+        Entry storage entry = _channels[channelId];
+        entry.status = Status.Open;
+        entry.audited = audited;
+        entry.openedAt = nowSeconds;
+        entry.expiresAt = nowSeconds + terms.lifeSeconds;
+        entry.challengeSeconds = terms.challengeSeconds;
+        entry.deposit = amount;
+        entry.customer = msg.sender;
+        entry.provider = terms.provider;
+        entry.signer = terms.signer;
+        entry.number = number.toUint64();
+        entry.token = terms.token;
+        _take(terms.token, amount);
+        emit ChannelOpened(
+            channelId,
+            msg.sender,
+            terms.provider,
+            terms.signer,
+            terms.token,
+            amount,
+            terms.challengeSeconds,
+            nowSeconds + terms.lifeSeconds,
+            audited
+        );
+    }
+
+    /// @dev The one place where a deposit pays checks. What the voucher promises stays: no pay pays its own checks.
+    function _budget(Entry storage entry, Voucher calldata voucher, Audit memory audit)
+        private
+        returns (uint256 budgetWei)
+    {
+        budgetWei = AUDIT.depositWei(entry.provider, voucher.units, audit.priceWeiPerUnit, audit.terms);
+        uint256 leftWei = entry.deposit - entry.budgeted;
+        uint256 neededWei = budgetWei + voucher.cumulative;
+        if (neededWei > leftWei) revert DepositTooSmall(voucher.channelId, neededWei, leftWei);
+        entry.budgeted += budgetWei.toUint128();
+    }
+
+    function _opening(Entry storage entry, Voucher calldata voucher, Audit memory audit)
+        private
+        view
+        returns (IAuditTypes.Opening memory)
+    {
+        return IAuditTypes.Opening({
+            number: entry.number,
+            window: voucher.window,
+            provider: entry.provider,
+            customer: entry.customer,
+            jobHash: audit.jobHash,
+            commitment: voucher.root,
+            units: voucher.units,
+            priceWeiPerUnit: audit.priceWeiPerUnit,
+            terms: audit.terms
+        });
+    }
+
+    function _auditWindow(Entry storage entry, uint64 window) private view returns (bytes32) {
+        return Draw.windowId(address(this), entry.number, window);
+    }
+
     function _checkTerms(Terms calldata terms) private view {
         if (terms.provider == address(0)) revert ProviderZero(msg.sender);
         if (terms.signer == address(0)) revert SignerZero(msg.sender);
         _checkDuration(Phase.Challenge, terms.challengeSeconds, CHALLENGE_SECONDS_MAX);
         _checkDuration(Phase.Life, terms.lifeSeconds, LIFE_SECONDS_MAX);
-        if (terms.audited && address(AUDIT).code.length == 0) revert AuditMissing(address(AUDIT));
     }
 
     function _checkDuration(Phase phase, uint32 gotSeconds, uint32 maxSeconds) private pure {
@@ -266,7 +359,8 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         if (!entry.audited) entry.window = voucher.window;
         uint128 claimed = entry.claimed;
         if (claimable <= claimed) revert NothingToClaim(channelId, claimable, claimed);
-        if (claimable > entry.deposit) revert DepositTooSmall(channelId, claimable, entry.deposit);
+        uint128 left = entry.deposit - entry.budgeted;
+        if (claimable > left) revert DepositTooSmall(channelId, claimable, left);
         entry.claimed = claimable;
         _credit(channelId, entry.provider, entry.token, claimable - claimed);
         emit Claimed(channelId, entry.window, claimable);
@@ -285,6 +379,10 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         if (needed > WINDOWS_PER_CLAIM_MAX) revert TooManyWindows(needed, WINDOWS_PER_CLAIM_MAX);
         uint128 most = entry.audited ? voucher.cumulative : 0;
         if (voucher.heldBack > most) revert HeldBackTooLarge(voucher.heldBack, most);
+        _requireSigned(entry, voucher, signature);
+    }
+
+    function _requireSigned(Entry storage entry, Voucher calldata voucher, bytes calldata signature) private view {
         // Never a look at code: a key's word stays what it was, whatever its account runs (EIP-1271, EIP-7702).
         (address recovered,,) = ECDSA.tryRecoverCalldata(_digest(voucher), signature);
         if (recovered != entry.signer) revert SignatureWrong(entry.signer, recovered);
@@ -301,23 +399,24 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         uint64 window = entry.window;
         for (uint256 i = 0; i < skipped.length; ++i) {
             ++window;
+            if (!_isReleased(entry, window)) revert WindowNotReleased(_auditWindow(entry, window), window);
             bytes32 id = windowId(voucher.channelId, window, skipped[i].units, skipped[i].root);
-            if (!_isReleased(id, window)) revert WindowNotReleased(id, window);
             history = keccak256(abi.encode(history, id));
         }
         if (history != voucher.history) revert HistoryMismatch(history, voucher.history);
-        bytes32 last = windowId(voucher.channelId, voucher.window, voucher.units, voucher.root);
         claimable = voucher.cumulative - voucher.heldBack;
-        if (_isReleased(last, voucher.window)) {
+        if (_isReleased(entry, voucher.window)) {
             claimable = voucher.cumulative;
             window = voucher.window;
+            bytes32 last = windowId(voucher.channelId, voucher.window, voucher.units, voucher.root);
             history = keccak256(abi.encode(history, last));
         }
         entry.window = window;
         entry.history = history;
     }
 
-    function _isReleased(bytes32 id, uint64 window) private view returns (bool closed) {
+    function _isReleased(Entry storage entry, uint64 window) private view returns (bool closed) {
+        bytes32 id = _auditWindow(entry, window);
         bool convicted;
         (closed, convicted) = AUDIT.released(id);
         if (convicted) revert WindowConvicted(id, window);
@@ -325,7 +424,7 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
 
     /// @dev The one place where a channel ends. `status` is final, so no second call can pass its status check.
     function _end(bytes32 channelId, Entry storage entry, Status status) private {
-        uint256 rest = entry.deposit - entry.claimed;
+        uint256 rest = entry.deposit - entry.budgeted - entry.claimed;
         entry.status = status;
         entry.closedAt = block.timestamp.toUint40();
         if (rest != 0) _credit(channelId, entry.customer, entry.token, rest);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IWindows} from "./IWindows.sol";
+import {IAudit} from "./IAudit.sol";
+import {IAuditTypes} from "./IAuditTypes.sol";
 
 /// @title Payment channels: many payments to one provider with two transactions
 /// @notice A customer puts a deposit into a channel. Its signer signs vouchers off the chain, each saying what the
@@ -36,20 +37,30 @@ interface IChannel {
     /// @param token The ERC-20 of the channel; zero means KST.
     /// @param challengeSeconds The provider's time to claim after a request to close, 1 to `CHALLENGE_SECONDS_MAX`.
     /// @param lifeSeconds How long the channel lasts at most, 1 to `LIFE_SECONDS_MAX`.
-    /// @param audited Whether windows must be released by the audit before their held-back part can be claimed.
     struct Terms {
         address provider;
         address signer;
         address token;
         uint32 challengeSeconds;
         uint32 lifeSeconds;
-        bool audited;
+    }
+
+    /// @notice How the windows of an audited channel are audited.
+    /// @dev Seven slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
+    /// @param jobHash Hash of the job that the channel pays for.
+    /// @param priceWeiPerUnit Price of a unit, in wei: fees of checks and the floor of the bond follow from it.
+    /// @param terms The terms. A window's units have one segment; `canary` is not used, it is the window's inputs.
+    struct Audit {
+        bytes32 jobHash;
+        uint128 priceWeiPerUnit;
+        IAuditTypes.Terms terms;
     }
 
     /// @notice A channel as stored: the head that a storage proof shows.
-    /// @dev Seven slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
+    /// @dev Eight slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
     /// @param status Slot 0, bits 0-7. See `Status`.
-    /// @param audited Slot 0, bits 8-15. As in `Terms`.
+    /// @param audited Slot 0, bits 8-15. Whether windows must be released by the audit before their held-back part can be
+    /// claimed.
     /// @param openedAt Slot 0, bits 16-55. Unix seconds.
     /// @param expiresAt Slot 0, bits 56-95. Last second of the channel's life, Unix seconds.
     /// @param closeAt Slot 0, bits 96-135. Last second of the provider after a request; zero before.
@@ -61,8 +72,11 @@ interface IChannel {
     /// @param customer Slot 3, bits 0-159.
     /// @param window Slot 3, bits 160-223. Number of the last window that was claimed in full; zero before.
     /// @param provider Slot 4, bits 0-159.
+    /// @param announced Slot 4, bits 160-223. Number of the last window that was announced to the audit; zero before.
     /// @param signer Slot 5, bits 0-159.
+    /// @param number Slot 5, bits 160-223. The channel's number, from 1: what the audit knows it by.
     /// @param token Slot 6, bits 0-159.
+    /// @param budgeted Slot 7, bits 0-127. All that was ever taken from the deposit for checks, in wei.
     struct Entry {
         Status status;
         bool audited;
@@ -77,8 +91,11 @@ interface IChannel {
         address customer;
         uint64 window;
         address provider;
+        uint64 announced;
         address signer;
+        uint64 number;
         address token;
+        uint128 budgeted;
     }
 
     /// @notice What a signer signs: EIP-712 data.
@@ -128,6 +145,18 @@ interface IChannel {
         uint40 expiresAt,
         bool audited
     );
+
+    /// @notice How the windows of the channel that was just opened are audited.
+    /// @param channelId The channel.
+    /// @param audit The job, its price and the terms.
+    event AuditAgreed(bytes32 indexed channelId, Audit audit);
+
+    /// @notice A window that the customer accepted was opened in the audit.
+    /// @param channelId The channel.
+    /// @param window Number of the window.
+    /// @param auditId What the audit knows it by.
+    /// @param budgetWei What was taken from the deposit for its checks, in wei.
+    event WindowAnnounced(bytes32 indexed channelId, uint64 window, bytes32 indexed auditId, uint256 budgetWei);
 
     /// @notice More came in.
     /// @param channelId The channel.
@@ -222,6 +251,24 @@ interface IChannel {
     /// @param audit Where it would be.
     error AuditMissing(address audit);
 
+    /// @notice Fees of checks are KST, and so is an audited channel.
+    /// @param token The token given.
+    error TokenAudited(address token);
+
+    /// @notice A step is audited as a whole.
+    /// @param segments The segments of a unit in the terms given; must be 1.
+    error SegmentsNotOne(uint32 segments);
+
+    /// @notice Windows of this channel are not audited.
+    /// @param channelId The channel.
+    error NotAudited(bytes32 channelId);
+
+    /// @notice Windows are announced one after the other.
+    /// @param channelId The channel.
+    /// @param window The voucher's window.
+    /// @param next The window that can be announced.
+    error WindowNotNext(bytes32 channelId, uint64 window, uint64 next);
+
     /// @notice Nothing was sent.
     /// @param account The caller.
     error AmountZero(address account);
@@ -270,12 +317,12 @@ interface IChannel {
     error SignatureWrong(address signer, address recovered);
 
     /// @notice The audit of a window in between is not over.
-    /// @param windowId The window's id.
+    /// @param windowId The window's id in the audit.
     /// @param window Its number.
     error WindowNotReleased(bytes32 windowId, uint64 window);
 
     /// @notice The audit found a window wrong: nothing from it on can be claimed.
-    /// @param windowId The window's id.
+    /// @param windowId The window's id in the audit.
     /// @param window Its number.
     error WindowConvicted(bytes32 windowId, uint64 window);
 
@@ -292,9 +339,9 @@ interface IChannel {
 
     /// @notice The voucher promises more than there is.
     /// @param channelId The channel.
-    /// @param claimable What this voucher makes claimable in all.
-    /// @param deposit What was paid in.
-    error DepositTooSmall(bytes32 channelId, uint128 claimable, uint128 deposit);
+    /// @param claimable What this voucher makes claimable in all; at an announcement with what its checks may cost.
+    /// @param deposit What was paid in and was not taken for checks.
+    error DepositTooSmall(bytes32 channelId, uint256 claimable, uint256 deposit);
 
     /// @notice There is no credit.
     /// @param account The caller.
@@ -306,7 +353,7 @@ interface IChannel {
     error RecipientZero(address account);
 
     /// @notice The audit that audited channels ask.
-    function AUDIT() external view returns (IWindows);
+    function AUDIT() external view returns (IAudit);
 
     /// @notice Longest time of the provider after a request to close, in seconds, inclusive.
     function CHALLENGE_SECONDS_MAX() external view returns (uint32);
@@ -318,12 +365,35 @@ interface IChannel {
     function WINDOWS_PER_CLAIM_MAX() external view returns (uint256);
 
     /// @notice Open a channel with a deposit: the value sent along, or the ERC-20 that this contract was approved for.
-    /// @dev None -> Open, anybody. Reverts with `ProviderZero`, `SignerZero`, `DurationOutOfRange`, `AuditMissing`,
-    /// `AmountZero`, `ValueMismatch`, what the token reverted with, or `TransferInexact`.
+    /// @dev None -> Open, anybody. Reverts with `ProviderZero`, `SignerZero`, `DurationOutOfRange`, `AmountZero`,
+    /// `ValueMismatch`, what the token reverted with, or `TransferInexact`.
     /// @param terms How it is opened.
     /// @param amount The deposit, 1 to 2^128 - 1.
     /// @return channelId The new channel.
     function open(Terms calldata terms, uint128 amount) external payable returns (bytes32 channelId);
+
+    /// @notice Open a channel whose windows are audited. The deposit also pays the checks.
+    /// @dev As `open`; and reverts with `AuditMissing`, `TokenAudited`, `SegmentsNotOne`, or as the audit's `checkTerms` does.
+    /// @param terms How it is opened; the token is KST.
+    /// @param audit The job, its price and the terms.
+    /// @param amount The deposit in wei, 1 to 2^128 - 1.
+    /// @return channelId The new channel.
+    function openAudited(Terms calldata terms, Audit calldata audit, uint128 amount)
+        external
+        payable
+        returns (bytes32 channelId);
+
+    /// @notice Open the next window of an audited channel in the audit. The voucher shows that the customer has its outputs
+    /// and accepted them; the deposit for its checks is taken from the channel's, which keeps what the voucher promises.
+    /// @dev Open or Closing, provider, by the deadline. Reverts with `NotAudited`, `WindowNotNext`, `SignatureWrong`,
+    /// `DepositTooSmall`, and as the audit's `open` does: without a free bond for one.
+    /// @param voucher What was signed; its window comes after the last announced one.
+    /// @param signature r, s, v: 65 bytes, low s, v 27 or 28.
+    /// @param inputs Name of the list of the window's steps and their inputs (specs/0009-channel.md, section 6).
+    /// @return auditId What the audit knows the window by.
+    function announce(Voucher calldata voucher, bytes calldata signature, bytes32 inputs)
+        external
+        returns (bytes32 auditId);
 
     /// @notice Pay more in.
     /// @dev Open, anybody, by `expiresAt`. Reverts as `open` does for the amount, and with `DepositTooLarge`.
@@ -378,6 +448,19 @@ interface IChannel {
     /// @return The stored channel.
     function channel(bytes32 channelId) external view returns (Entry memory);
 
+    /// @notice How the windows of a channel are audited.
+    /// @dev Reverts with `ChannelUnknown`, `NotAudited`.
+    /// @param channelId The channel.
+    /// @return The job, its price and the terms.
+    function auditOf(bytes32 channelId) external view returns (Audit memory);
+
+    /// @notice What the audit knows a window of a channel by.
+    /// @dev Reverts with `ChannelUnknown`.
+    /// @param channelId The channel.
+    /// @param window Number of the window.
+    /// @return The window's id there (specs/0008-audit.md, section 5).
+    function auditWindow(bytes32 channelId, uint64 window) external view returns (bytes32);
+
     /// @notice Last second (inclusive) in which the provider can claim.
     /// @dev Reverts with `ChannelUnknown`.
     /// @param channelId The channel.
@@ -402,7 +485,7 @@ interface IChannel {
     /// @return The EIP-712 digest.
     function voucherDigest(Voucher calldata voucher) external view returns (bytes32);
 
-    /// @notice What the audit knows a window by.
+    /// @notice What a voucher's history knows a window by.
     /// @param channelId The channel.
     /// @param window Number of the window.
     /// @param units Units in it.

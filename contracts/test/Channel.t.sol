@@ -56,10 +56,10 @@ contract ChannelTest is ChannelFixture {
     }
 
     function test_nobody_can_be_paid_or_sign_at_the_zero_address() public {
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.provider = address(0);
         _refusedOpening(terms, DEPOSIT, DEPOSIT, abi.encodeWithSelector(IChannel.ProviderZero.selector, CUSTOMER));
-        terms = _terms(false);
+        terms = _terms();
         terms.signer = address(0);
         _refusedOpening(terms, DEPOSIT, DEPOSIT, abi.encodeWithSelector(IChannel.SignerZero.selector, CUSTOMER));
     }
@@ -83,13 +83,14 @@ contract ChannelTest is ChannelFixture {
 
     function test_an_audited_channel_needs_an_audit() public {
         vm.etch(address(audit), "");
-        bytes memory expected = abi.encodeWithSelector(IChannel.AuditMissing.selector, address(audit));
-        _refusedOpening(_terms(true), DEPOSIT, DEPOSIT, expected);
+        vm.prank(CUSTOMER);
+        vm.expectRevert(abi.encodeWithSelector(IChannel.AuditMissing.selector, address(audit)));
+        channels.openAudited{value: DEPOSIT}(_terms(), _audit(), DEPOSIT);
         _open(false);
     }
 
     function test_the_value_sent_along_is_exactly_the_deposit() public {
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         _refusedOpening(terms, 0, 0, abi.encodeWithSelector(IChannel.AmountZero.selector, CUSTOMER));
         for (uint256 i = 0; i < 3; ++i) {
             uint256 sent = i == 0 ? 0 : (i == 1 ? DEPOSIT - 1 : DEPOSIT + 1);
@@ -336,7 +337,7 @@ contract ChannelTest is ChannelFixture {
     }
 
     function _withDuration(uint8 phase, uint32 duration) private pure returns (IChannel.Terms memory terms) {
-        terms = _terms(false);
+        terms = _terms();
         if (phase == 0) terms.challengeSeconds = duration;
         else terms.lifeSeconds = duration;
     }

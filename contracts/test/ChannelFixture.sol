@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IChannel} from "../src/IChannel.sol";
-import {IWindows} from "../src/IWindows.sol";
 import {Channel} from "../src/Channel.sol";
+import {IAuditTypes} from "../src/IAuditTypes.sol";
+import {IChannel} from "../src/IChannel.sol";
 import {MockAudit, WildToken} from "./ChannelTokens.sol";
 import {Test} from "./Test.sol";
 
@@ -22,6 +22,7 @@ abstract contract ChannelFixture is Test {
     uint128 internal constant DEPOSIT = 1_000_000 gwei;
     uint128 internal constant PRICE = 1_000 gwei;
     uint32 internal constant UNITS = 64;
+    uint128 internal constant PRICE_PER_UNIT = PRICE / UNITS;
     uint32 internal constant CHALLENGE_SECONDS = 7_200;
     uint32 internal constant LIFE_SECONDS = 86_400;
     uint256 internal constant ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141;
@@ -39,24 +40,51 @@ abstract contract ChannelFixture is Test {
         token.mint(CUSTOMER, 1e36);
     }
 
-    function _terms(bool audited) internal pure returns (IChannel.Terms memory) {
+    function _terms() internal pure returns (IChannel.Terms memory) {
         return IChannel.Terms({
             provider: PROVIDER,
             signer: vm.addr(SIGNER_KEY),
             token: KST,
             challengeSeconds: CHALLENGE_SECONDS,
-            lifeSeconds: LIFE_SECONDS,
-            audited: audited
+            lifeSeconds: LIFE_SECONDS
+        });
+    }
+
+    /// @dev Class exact, one checker. The numbers differ from each other where they can, for the vectors of the layout.
+    function _audit() internal pure returns (IChannel.Audit memory) {
+        return IChannel.Audit({
+            jobHash: keccak256("job"),
+            priceWeiPerUnit: PRICE_PER_UNIT,
+            terms: IAuditTypes.Terms({
+                class: 1,
+                checkers: 1,
+                abilities: 2,
+                ratePpm: 30_000,
+                feePpm: 1_000_000,
+                checkSeconds: 100,
+                revealSeconds: 60,
+                appealSeconds: 3600,
+                segments: 1,
+                bondWei: 100 * PRICE_PER_UNIT,
+                named: 0,
+                canary: 0
+            })
         });
     }
 
     function _open(bool audited) internal returns (bytes32 channelId) {
+        if (audited) return _openAudited(DEPOSIT);
         vm.prank(CUSTOMER);
-        channelId = channels.open{value: DEPOSIT}(_terms(audited), DEPOSIT);
+        channelId = channels.open{value: DEPOSIT}(_terms(), DEPOSIT);
+    }
+
+    function _openAudited(uint128 deposit) internal returns (bytes32 channelId) {
+        vm.prank(CUSTOMER);
+        channelId = channels.openAudited{value: deposit}(_terms(), _audit(), deposit);
     }
 
     function _openWithToken() internal returns (bytes32 channelId) {
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.token = address(token);
         vm.prank(CUSTOMER);
         channelId = channels.open(terms, DEPOSIT);
@@ -68,6 +96,12 @@ abstract contract ChannelFixture is Test {
 
     function _id(bytes32 channelId, uint64 window) internal pure returns (bytes32) {
         return keccak256(abi.encode(channelId, window, UNITS, _root(window)));
+    }
+
+    /// @dev What the audit knows a window by. Spec: specs/0008-audit.md, section 5.
+    function _auditId(bytes32 channelId, uint64 window) internal view returns (bytes32) {
+        uint256 number = channels.channel(channelId).number;
+        return keccak256(abi.encodePacked("keystead/window/v1", address(channels), number, window));
     }
 
     /// @dev The hash over the windows 1 to `window`.
@@ -126,14 +160,25 @@ abstract contract ChannelFixture is Test {
         channels.claim(voucher, signature, skipped);
     }
 
+    function _announce(bytes32 channelId, uint64 window) internal returns (bytes32 auditId) {
+        IChannel.Voucher memory voucher = _voucher(channelId, window, true);
+        bytes memory signature = _sign(voucher);
+        vm.prank(PROVIDER);
+        auditId = channels.announce(voucher, signature, _inputs(window));
+    }
+
+    function _inputs(uint64 window) internal pure returns (bytes32) {
+        return keccak256(abi.encode("inputs", window));
+    }
+
     function _release(bytes32 channelId, uint64 first, uint64 last) internal {
         for (uint64 w = first; w <= last; ++w) {
-            audit.set(_id(channelId, w), MockAudit.Answer.Released);
+            audit.set(_auditId(channelId, w), MockAudit.Answer.Released);
         }
     }
 
     function _convict(bytes32 channelId, uint64 window) internal {
-        audit.set(_id(channelId, window), MockAudit.Answer.Convicted);
+        audit.set(_auditId(channelId, window), MockAudit.Answer.Convicted);
     }
 
     function _request(bytes32 channelId) internal {

@@ -28,7 +28,7 @@ contract ChannelGasTest is ChannelFixture {
 
     function test_gas_of_audited_windows() public {
         bytes32 channelId = _open(true);
-        _note("open audited (first)");
+        _note("openAudited (first)");
         uint64[3] memory windows = [uint64(1), 2, 259];
         string[3] memory names =
             ["claim audited (first)", "claim audited, next window", "claim audited, 256 windows skipped"];

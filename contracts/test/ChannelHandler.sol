@@ -2,8 +2,8 @@
 pragma solidity 0.8.37;
 
 import {IChannel} from "../src/IChannel.sol";
-import {MockAudit, WildToken} from "./ChannelTokens.sol";
 import {ChannelFixture} from "./ChannelFixture.sol";
+import {MockAudit, WildToken} from "./ChannelTokens.sol";
 
 /// @title Random customers, providers and strangers, with a second bookkeeping beside the channels
 /// @dev Each call tries one thing as a random account at a random time, legal or not. The model decides first, from the
@@ -20,9 +20,12 @@ contract ChannelHandler is ChannelFixture {
         uint256 closeAt;
         uint256 challengeSeconds;
         uint256 deposit;
+        uint256 price;
         uint256 claimed;
+        uint256 budgeted;
         uint64 window;
         uint64 signed;
+        uint64 announced;
         uint256 endings;
     }
 
@@ -38,6 +41,7 @@ contract ChannelHandler is ChannelFixture {
     uint256 public refusals;
     uint256 public claims;
     uint256 public partialClaims;
+    uint256 public announcements;
 
     constructor(address[] memory actors, WildToken wild) {
         _actors = actors;
@@ -80,35 +84,45 @@ contract ChannelHandler is ChannelFixture {
     }
 
     function open(uint256 customerSeed, uint256 providerSeed, uint256 seed, uint256 amountSeed) external {
+        bool audited = (seed >> 24) % 2 == 0;
         IChannel.Terms memory terms = IChannel.Terms({
             provider: actor(providerSeed),
             signer: vm.addr(SIGNER_KEY),
-            token: seed % 2 == 0 ? KST : address(token),
+            // One audited opening in eight is in a token, which is refused.
+            token: seed % (audited ? 8 : 2) != 1 ? KST : address(token),
             challengeSeconds: uint32(1 + (seed >> 8) % 9),
-            lifeSeconds: uint32(1 + (seed >> 16) % 60),
-            audited: (seed >> 24) % 2 == 0
+            lifeSeconds: uint32(1 + (seed >> 16) % 60)
         });
         uint128 amount = uint128(amountSeed % 2000);
         // One in eight openings carries a wrong value.
         uint256 value = terms.token == KST ? amount : 0;
         if (seed % 8 == 7) ++value;
         address customer = actor(customerSeed);
+        bytes memory call = audited
+            ? abi.encodeCall(IChannel.openAudited, (terms, _auditAt(seed), amount))
+            : abi.encodeCall(IChannel.open, (terms, amount));
         vm.prank(customer);
-        (bool ok, bytes memory returned) =
-            address(channels).call{value: value}(abi.encodeCall(IChannel.open, (terms, amount)));
-        _agree(ok, amount != 0 && seed % 8 != 7, "open");
+        (bool ok, bytes memory returned) = address(channels).call{value: value}(call);
+        _agree(ok, amount != 0 && seed % 8 != 7 && (!audited || terms.token == KST), "open");
         if (!ok) return;
         bytes32 channelId = abi.decode(returned, (bytes32));
         _ids.push(channelId);
         Model storage entry = _models[channelId];
         entry.status = IChannel.Status.Open;
-        entry.audited = terms.audited;
+        entry.audited = audited;
         entry.customer = customer;
         entry.provider = terms.provider;
         entry.token = terms.token;
         entry.expiresAt = block.timestamp + terms.lifeSeconds;
         entry.challengeSeconds = terms.challengeSeconds;
         entry.deposit = amount;
+        entry.price = audited ? _auditAt(seed).priceWeiPerUnit : 0;
+    }
+
+    /// @dev Prices so small that a deposit pays the checks of a few windows: some are free.
+    function _auditAt(uint256 seed) private pure returns (IChannel.Audit memory agreed) {
+        agreed = _audit();
+        agreed.priceWeiPerUnit = uint128((seed >> 32) % 3);
     }
 
     function topUp(uint256 channelSeed, uint256 callerSeed, uint256 amountSeed) external {
@@ -124,14 +138,39 @@ contract ChannelHandler is ChannelFixture {
         if (ok) entry.deposit += amount;
     }
 
-    /// @dev The signer signs the next window; sometimes more than the deposit, sometimes nothing new.
+    /// @dev The signer signs the next window; sometimes more than the deposit, sometimes nothing new, and sometimes, against the
+    /// rules of section 11, less than before: nobody else may lose by it.
     function sign(uint256 channelSeed, uint256 priceSeed, uint256 heldSeed) external {
         (bytes32 channelId, Model storage entry) = _any(channelSeed);
         if (channelId == 0 || entry.signed == 40) return;
         uint64 window = ++entry.signed;
         uint128 price = uint128(priceSeed % 200);
-        _cumulative[channelId][window] = _cumulative[channelId][window - 1] + price;
+        uint128 before = heldSeed % 8 == 7 ? 0 : _cumulative[channelId][window - 1];
+        _cumulative[channelId][window] = before + price;
         _heldBack[channelId][window] = entry.audited ? uint128(heldSeed % (price + 1)) : 0;
+    }
+
+    /// @dev The provider, or somebody else, announces the next window, or another one.
+    function announce(uint256 channelSeed, uint256 windowSeed, uint256 callerSeed) external {
+        (bytes32 channelId, Model storage entry) = _any(channelSeed);
+        if (channelId == 0 || entry.signed == 0) return;
+        uint64 window = windowSeed % 8 == 7 ? uint64(1 + (windowSeed >> 8) % entry.signed) : entry.announced + 1;
+        if (window > entry.signed) window = entry.signed;
+        address caller = callerSeed % 8 == 7 ? actor(callerSeed >> 8) : entry.provider;
+        uint256 budgetWei = 136 * entry.price;
+        uint256 promised = _cumulative[channelId][window];
+        if (promised < entry.claimed) promised = entry.claimed;
+        bool expected = caller == entry.provider && _isHeld(entry) && block.timestamp <= _deadline(entry)
+            && entry.audited && window == entry.announced + 1 && entry.budgeted + budgetWei + promised <= entry.deposit;
+        IChannel.Voucher memory voucher = _signedVoucher(channelId, window);
+        bytes memory call = abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), _inputs(window)));
+        vm.prank(caller);
+        (bool ok,) = address(channels).call(call);
+        _agree(ok, expected, "announce");
+        if (!ok) return;
+        ++announcements;
+        entry.announced = window;
+        entry.budgeted += budgetWei;
     }
 
     /// @dev The audit answers for some window; an answer never changes.
@@ -142,7 +181,7 @@ contract ChannelHandler is ChannelFixture {
         if (_answers[channelId][window] != MockAudit.Answer.Unknown) return;
         MockAudit.Answer next = answerSeed % 10 == 0 ? MockAudit.Answer.Convicted : MockAudit.Answer.Released;
         _answers[channelId][window] = next;
-        audit.set(_id(channelId, window), next);
+        audit.set(_auditId(channelId, window), next);
     }
 
     /// @dev Any signed voucher, by the provider or somebody else, with or without closing.
@@ -153,7 +192,7 @@ contract ChannelHandler is ChannelFixture {
         address caller = callerSeed % 8 == 7 ? actor(callerSeed >> 8) : entry.provider;
         (uint256 claimable, uint64 head) = _claimable(channelId, entry, window);
         bool expected = caller == entry.provider && _isHeld(entry) && block.timestamp <= _deadline(entry)
-            && claimable > entry.claimed && claimable <= entry.deposit;
+            && claimable > entry.claimed && claimable + entry.budgeted <= entry.deposit;
         bytes memory call = _claimCall(channelId, window, closes);
         vm.prank(caller);
         (bool ok,) = address(channels).call(call);
@@ -218,12 +257,16 @@ contract ChannelHandler is ChannelFixture {
 
     function _claimCall(bytes32 channelId, uint64 window, bool closes) private view returns (bytes memory) {
         Model storage entry = _models[channelId];
-        IChannel.Voucher memory voucher = _voucher(channelId, window, entry.audited);
-        voucher.cumulative = _cumulative[channelId][window];
-        voucher.heldBack = _heldBack[channelId][window];
+        IChannel.Voucher memory voucher = _signedVoucher(channelId, window);
         IChannel.Window[] memory skipped = entry.audited ? _skipped(entry.window + 1, window) : _skipped(0, 0);
         if (closes) return abi.encodeCall(IChannel.claimAndClose, (voucher, _sign(voucher), skipped));
         return abi.encodeCall(IChannel.claim, (voucher, _sign(voucher), skipped));
+    }
+
+    function _signedVoucher(bytes32 channelId, uint64 window) private view returns (IChannel.Voucher memory voucher) {
+        voucher = _voucher(channelId, window, _models[channelId].audited);
+        voucher.cumulative = _cumulative[channelId][window];
+        voucher.heldBack = _heldBack[channelId][window];
     }
 
     /// @dev What a voucher makes claimable, zero if nothing, and the window behind which the channel then stands.
@@ -246,7 +289,7 @@ contract ChannelHandler is ChannelFixture {
     function _end(Model storage entry, IChannel.Status status) private {
         entry.status = status;
         ++entry.endings;
-        credits[entry.customer][entry.token] += entry.deposit - entry.claimed;
+        credits[entry.customer][entry.token] += entry.deposit - entry.budgeted - entry.claimed;
     }
 
     function _isHeld(Model storage entry) private view returns (bool) {

@@ -31,7 +31,7 @@ contract ChannelInvariantsTest is ChannelFixture {
     /// @dev Tells the test runner what to call: these functions of the handler, and nothing else. What makes channels
     /// live is named more than once.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](14);
+        bytes4[] memory selectors = new bytes4[](17);
         selectors[0] = ChannelHandler.wait.selector;
         selectors[1] = ChannelHandler.open.selector;
         selectors[2] = ChannelHandler.topUp.selector;
@@ -46,6 +46,9 @@ contract ChannelInvariantsTest is ChannelFixture {
         selectors[11] = ChannelHandler.answer.selector;
         selectors[12] = ChannelHandler.claim.selector;
         selectors[13] = ChannelHandler.claim.selector;
+        selectors[14] = ChannelHandler.announce.selector;
+        selectors[15] = ChannelHandler.announce.selector;
+        selectors[16] = ChannelHandler.announce.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(_handler), selectors: selectors});
     }
@@ -61,7 +64,7 @@ contract ChannelInvariantsTest is ChannelFixture {
     }
 
     function invariant_nothing_appears_or_vanishes() public view {
-        uint256 foundWei = address(channels).balance;
+        uint256 foundWei = address(channels).balance + address(audit).balance;
         uint256 found = token.balanceOf(address(channels));
         for (uint256 i = 0; i < ACTORS; ++i) {
             foundWei += _handler.actor(i).balance;
@@ -80,14 +83,29 @@ contract ChannelInvariantsTest is ChannelFixture {
             vm.assertEq(entry.deposit, model.deposit);
             vm.assertEq(entry.claimed, model.claimed);
             vm.assertEq(entry.window, model.window);
+            vm.assertEq(entry.announced, model.announced);
+            vm.assertEq(entry.budgeted, model.budgeted);
+            vm.assertEq(entry.number, i + 1);
             vm.assertEq(entry.closeAt, model.closeAt);
             vm.assertEq(entry.history, model.audited ? _history(channelId, model.window) : bytes32(0));
-            vm.assertTrue(entry.claimed <= entry.deposit, "claimed is at most the deposit");
+            vm.assertTrue(entry.announced <= model.signed, "no window is announced without a voucher");
+            vm.assertTrue(
+                uint256(entry.budgeted) + entry.claimed <= entry.deposit, "checks and pay are at most the deposit"
+            );
             vm.assertTrue(entry.claimed <= _handler.mostEarned(channelId), "claimed is at most what was earned");
             bool ended = entry.status > IChannel.Status.Closing;
             vm.assertEq(entry.closedAt != 0, ended);
             vm.assertEq(model.endings, ended ? 1 : 0);
         }
+    }
+
+    function invariant_every_budget_is_at_the_audit() public view {
+        uint256 budgetedWei;
+        for (uint256 i = 0; i < _handler.channelCount(); ++i) {
+            budgetedWei += channels.channel(_handler.idAt(i)).budgeted;
+        }
+        vm.assertEq(address(audit).balance, budgetedWei);
+        vm.assertEq(audit.opened(), _handler.announcements());
     }
 
     function invariant_credits_are_as_the_model() public view {
@@ -124,7 +142,7 @@ contract ChannelInvariantsTest is ChannelFixture {
     function _owed(address which) private view returns (uint256 owed) {
         for (uint256 i = 0; i < _handler.channelCount(); ++i) {
             IChannel.Entry memory entry = channels.channel(_handler.idAt(i));
-            if (entry.token == which && entry.closedAt == 0) owed += entry.deposit - entry.claimed;
+            if (entry.token == which && entry.closedAt == 0) owed += entry.deposit - entry.budgeted - entry.claimed;
         }
         for (uint256 i = 0; i < ACTORS; ++i) {
             owed += channels.credit(_handler.actor(i), which);

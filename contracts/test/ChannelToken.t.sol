@@ -110,7 +110,7 @@ contract ChannelTokenTest is ChannelFixture {
     }
 
     function test_an_address_without_code_is_no_token() public {
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.token = STRANGER;
         vm.prank(CUSTOMER);
         vm.expectRevert();
@@ -140,10 +140,12 @@ contract ChannelTokenTest is ChannelFixture {
         bytes32 channelId = _openWithToken();
         _claim(channelId, 1, false);
         IChannel.Voucher memory voucher = _voucher(channelId, 2, false);
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.token = address(token);
-        bytes[9] memory calls = [
+        bytes[11] memory calls = [
             abi.encodeCall(IChannel.open, (terms, 1)),
+            abi.encodeCall(IChannel.openAudited, (terms, _audit(), 1)),
+            abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), _inputs(2))),
             abi.encodeCall(IChannel.topUp, (channelId, 1)),
             abi.encodeCall(IChannel.claim, (voucher, _sign(voucher), _skipped(0, 0))),
             abi.encodeCall(IChannel.claimAndClose, (voucher, _sign(voucher), _skipped(0, 0))),
@@ -169,7 +171,7 @@ contract ChannelTokenTest is ChannelFixture {
 
     function test_a_receiver_cannot_withdraw_twice() public {
         Greedy greedy = new Greedy();
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.provider = address(greedy);
         vm.prank(CUSTOMER);
         bytes32 channelId = channels.open{value: DEPOSIT}(terms, DEPOSIT);
@@ -221,7 +223,7 @@ contract ChannelTokenTest is ChannelFixture {
     }
 
     function _refusedOpening(address which, bytes memory expected) private {
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.token = which;
         vm.prank(CUSTOMER);
         vm.expectRevert(expected);

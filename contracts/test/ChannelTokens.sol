@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {IWindows} from "../src/IWindows.sol";
+import {Draw} from "../src/Draw.sol";
+import {IAuditTypes} from "../src/IAuditTypes.sol";
 
 /// @title A mock of the audit: its answers are set by the test
-/// @dev It is put at the audit's address. The real one keeps what specs/0009-channel.md section 2 asks.
-contract MockAudit is IWindows {
+/// @dev It is put at the audit's address, and has what a channel calls. It takes all terms and keeps every budget, which is that of the
+/// real one for a provider in probation. Tests of both contracts together are in `ChannelAudit.t.sol`.
+contract MockAudit {
     enum Answer {
         Unknown,
         Released,
@@ -13,15 +15,32 @@ contract MockAudit is IWindows {
     }
 
     mapping(bytes32 windowId => Answer) public answers;
+    uint256 public opened;
 
     function set(bytes32 windowId, Answer answer) external {
         answers[windowId] = answer;
+    }
+
+    function open(IAuditTypes.Opening calldata opening) external payable returns (bytes32 id) {
+        ++opened;
+        id = Draw.windowId(msg.sender, opening.number, opening.window);
     }
 
     function released(bytes32 windowId) external view returns (bool closed, bool convicted) {
         Answer answer = answers[windowId];
         return (answer != Answer.Unknown, answer == Answer.Convicted);
     }
+
+    function depositWei(address, uint32 units, uint128 priceWeiPerUnit, IAuditTypes.Terms calldata terms)
+        external
+        pure
+        returns (uint256)
+    {
+        uint256 checks = (3 * uint256(units) * terms.checkers + 1) / 2 + 40;
+        return checks * (uint256(priceWeiPerUnit) * terms.feePpm / 1_000_000);
+    }
+
+    function checkTerms(IAuditTypes.Terms calldata, uint128) external pure {}
 }
 
 /// @title A token whose manners are set by the test

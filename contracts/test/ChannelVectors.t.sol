@@ -2,7 +2,6 @@
 pragma solidity 0.8.37;
 
 import {IChannel} from "../src/IChannel.sol";
-import {MockAudit} from "./ChannelTokens.sol";
 import {ChannelFixture} from "./ChannelFixture.sol";
 
 /// @title Vouchers and storage words of a real channel, as the vectors that Rust reads; claims that Rust makes
@@ -12,7 +11,8 @@ contract ChannelVectorsTest is ChannelFixture {
     string private constant VOUCHERS = "../specs/vectors/channel.json";
     string private constant CLAIMS = "../specs/vectors/channel-claims.json";
     string private constant STORAGE = "../specs/vectors/channel-storage.json";
-    uint256 private constant FIELDS = 7;
+    uint256 private constant FIELDS = 8;
+    uint256 private constant AUDIT_FIELDS = 6;
 
     function test_the_vouchers_are_those_of_the_vector() public {
         vm.chainId(19283);
@@ -30,9 +30,8 @@ contract ChannelVectorsTest is ChannelFixture {
         string memory json = vm.readFile(CLAIMS);
         bytes32 channelId = _open(true);
         vm.assertEq(channelId, _bytes32(json, ".channel_id"));
-        for (uint256 i = 0; i < 3; ++i) {
-            audit.set(_bytes32(json, string.concat(".window_ids[", vm.toString(i), "]")), MockAudit.Answer.Released);
-        }
+        _windowsOf(json, channelId);
+        _release(channelId, 1, 3);
         vm.prank(PROVIDER);
         (bool ok,) = address(channels).call(vm.parseJsonBytes(json, ".first_claim"));
         vm.assertTrue(ok, "the first claim");
@@ -40,9 +39,7 @@ contract ChannelVectorsTest is ChannelFixture {
         vm.prank(PROVIDER);
         (ok,) = address(channels).call(vm.parseJsonBytes(json, ".last_claim"));
         vm.assertTrue(!ok, "windows 4 to 6 are not released");
-        for (uint256 i = 3; i < 6; ++i) {
-            audit.set(_bytes32(json, string.concat(".window_ids[", vm.toString(i), "]")), MockAudit.Answer.Released);
-        }
+        _release(channelId, 4, 6);
         vm.prank(PROVIDER);
         (ok,) = address(channels).call(vm.parseJsonBytes(json, ".last_claim"));
         vm.assertTrue(ok, "the last claim");
@@ -55,6 +52,17 @@ contract ChannelVectorsTest is ChannelFixture {
         for (uint256 i = 0; i < FIELDS; ++i) {
             vm.assertEq(vm.load(address(channels), _slot(keccak256("nothing"), i)), bytes32(0));
         }
+    }
+
+    /// @dev The links of the history are Rust's; the audit knows the same windows by the ids that `_release` takes.
+    function _windowsOf(string memory json, bytes32 channelId) private view {
+        bytes32 history;
+        for (uint64 w = 1; w <= 6; ++w) {
+            string memory key = string.concat(".window_ids[", vm.toString(uint256(w) - 1), "]");
+            history = keccak256(abi.encode(history, _bytes32(json, key)));
+            vm.assertEq(channels.auditWindow(channelId, w), _auditId(channelId, w));
+        }
+        vm.assertTrue(history != 0, "six windows");
     }
 
     function _bytes32(string memory json, string memory key) private pure returns (bytes32) {
@@ -118,15 +126,17 @@ contract ChannelVectorsTest is ChannelFixture {
         vm.assertEq(keccak256(typed), channels.voucherDigest(v));
     }
 
-    /// @dev A channel with every field set: audited, topped up, claimed for, closed after a request.
+    /// @dev A channel with every field set but the token: audited, announced and claimed for, closed after a request. And one in a token.
     function _storage() private returns (string memory json) {
-        IChannel.Terms memory terms = _terms(true);
-        terms.token = address(token);
-        vm.prank(CUSTOMER);
-        bytes32 channelId = channels.open(terms, DEPOSIT);
+        bytes32 channelId = _open(true);
+        bytes32 other = _openWithToken();
         vm.warp(START + 5);
+        for (uint64 w = 1; w <= 4; ++w) {
+            vm.assertEq(_announce(channelId, w), _auditId(channelId, w));
+        }
         _release(channelId, 1, 3);
         _claim(channelId, 3, true);
+        _claim(other, 2, false);
         vm.warp(START + 7);
         _request(channelId);
         vm.warp(START + 9);
@@ -143,15 +153,52 @@ contract ChannelVectorsTest is ChannelFixture {
         json = string.concat(json, _text("  ", "signer", vm.toString(vm.addr(SIGNER_KEY))));
         json = string.concat(json, _text("  ", "token", vm.toString(address(token))));
         json = string.concat(json, _text("  ", "history_of_three_windows", vm.toString(_history(channelId, 3))));
-        json = string.concat(json, '  "channel": {\n', _text("    ", "address", vm.toString(address(channels))));
-        string[7] memory names = ["progress", "money", "history", "customer", "provider", "signer", "token"];
+        json = string.concat(json, _meaning(channelId));
+        json = string.concat(json, _words(channelId));
+        json = string.concat(json, _text("  ", "channel_id_in_token", vm.toString(other)), '  "channel_in_token": {\n');
+        json = string.concat(json, _word("progress", _slot(other, 0), ",\n"), _word("token", _slot(other, 6), ",\n"));
+        json = string.concat(json, _word("signer", _slot(other, 5), ",\n"), _word("budget", _slot(other, 7), ",\n"));
+        return string.concat(json, _word("credit_of_provider", _creditSlot(PROVIDER, address(token)), "\n"), "  }\n}\n");
+    }
+
+    /// @dev What the words say, and what the audit knows the windows by.
+    function _meaning(bytes32 channelId) private view returns (string memory json) {
+        IChannel.Entry memory entry = channels.channel(channelId);
+        IChannel.Audit memory agreed = channels.auditOf(channelId);
+        json = _text("  ", "announced", vm.toString(uint256(entry.announced)));
+        json = string.concat(json, _text("  ", "number", vm.toString(uint256(entry.number))));
+        json = string.concat(json, _text("  ", "budgeted", vm.toString(uint256(entry.budgeted))));
+        json = string.concat(json, _text("  ", "job_hash", vm.toString(agreed.jobHash)));
+        json = string.concat(json, _text("  ", "price_wei_per_unit", vm.toString(uint256(agreed.priceWeiPerUnit))));
+        json = string.concat(
+            json, _text("  ", "bond_wei", vm.toString(uint256(agreed.terms.bondWei))), '  "audit_ids": [\n'
+        );
+        for (uint64 w = 1; w <= 4; ++w) {
+            json =
+                string.concat(json, '    "', vm.toString(channels.auditWindow(channelId, w)), w == 4 ? '"\n' : '",\n');
+        }
+        return string.concat(json, "  ],\n");
+    }
+
+    function _words(bytes32 channelId) private view returns (string memory json) {
+        json = string.concat('  "channel": {\n', _text("    ", "address", vm.toString(address(channels))));
+        string[8] memory names = ["progress", "money", "history", "customer", "provider", "signer", "token", "budget"];
         for (uint256 i = 0; i < FIELDS; ++i) {
             json = string.concat(json, _word(names[i], _slot(channelId, i), ",\n"));
         }
         json = string.concat(json, _word("channel_count", bytes32(0), ",\n"));
-        json = string.concat(json, _word("credit_of_provider", _creditSlot(PROVIDER, address(token)), ",\n"));
-        json = string.concat(json, _word("credit_of_customer", _creditSlot(CUSTOMER, address(token)), "\n"));
-        return string.concat(json, "  }\n}\n");
+        json = string.concat(json, _word("credit_of_provider", _creditSlot(PROVIDER, KST), ",\n"));
+        json =
+            string.concat(json, _word("credit_of_customer", _creditSlot(CUSTOMER, KST), "\n"), '  },\n  "audit": {\n');
+        string[6] memory parts = ["job_hash", "price_wei_per_unit", "terms", "bond_wei", "named", "canary"];
+        for (uint256 i = 0; i < AUDIT_FIELDS; ++i) {
+            json = string.concat(json, _word(parts[i], _auditSlot(channelId, i), i + 1 == AUDIT_FIELDS ? "\n" : ",\n"));
+        }
+        return string.concat(json, "  },\n");
+    }
+
+    function _auditSlot(bytes32 channelId, uint256 field) private pure returns (bytes32) {
+        return bytes32(uint256(keccak256(abi.encode(channelId, uint256(3)))) + field);
     }
 
     function _slot(bytes32 channelId, uint256 field) private pure returns (bytes32) {

@@ -3,7 +3,6 @@ pragma solidity 0.8.37;
 
 import {IChannel} from "../src/IChannel.sol";
 import {Channel} from "../src/Channel.sol";
-import {MockAudit} from "./ChannelTokens.sol";
 import {ChannelFixture} from "./ChannelFixture.sol";
 
 /// @title A customer that is a contract and says yes to every signature (EIP-1271)
@@ -132,14 +131,14 @@ contract ChannelVoucherTest is ChannelFixture {
         uint256 mainKey = 0xC0DE;
         vm.deal(vm.addr(mainKey), DEPOSIT);
         vm.prank(vm.addr(mainKey));
-        bytes32 channelId = channels.open{value: DEPOSIT}(_terms(false), DEPOSIT);
+        bytes32 channelId = channels.open{value: DEPOSIT}(_terms(), DEPOSIT);
         IChannel.Voucher memory voucher = _voucher(channelId, 1, false);
         _refusedBySignature(voucher, _signAs(mainKey, voucher));
     }
 
     function test_a_contract_may_be_the_customer_but_its_yes_is_no_signature() public {
         YesSayer yes = new YesSayer();
-        IChannel.Terms memory terms = _terms(false);
+        IChannel.Terms memory terms = _terms();
         terms.signer = address(yes);
         vm.deal(address(yes), DEPOSIT);
         vm.prank(address(yes));
@@ -203,7 +202,7 @@ contract ChannelVoucherTest is ChannelFixture {
             voucher,
             _sign(voucher),
             _skipped(1, 4),
-            abi.encodeWithSelector(IChannel.WindowNotReleased.selector, _id(channelId, 2), 2)
+            abi.encodeWithSelector(IChannel.WindowNotReleased.selector, _auditId(channelId, 2), 2)
         );
         _claim(channelId, 1, true);
         vm.assertEq(channels.credit(PROVIDER, KST), PRICE);
@@ -220,7 +219,7 @@ contract ChannelVoucherTest is ChannelFixture {
                 voucher,
                 _sign(voucher),
                 _skipped(1, w),
-                abi.encodeWithSelector(IChannel.WindowConvicted.selector, _id(channelId, 3), 3)
+                abi.encodeWithSelector(IChannel.WindowConvicted.selector, _auditId(channelId, 3), 3)
             );
         }
         _claim(channelId, 2, true);
@@ -248,11 +247,13 @@ contract ChannelVoucherTest is ChannelFixture {
         bytes memory signature = _sign(voucher);
         IChannel.Window[] memory windows = _skipped(1, 4);
         (windows[1], windows[2]) = (windows[2], windows[1]);
+        bytes32 history = keccak256(abi.encode(_history(channelId, 1), _idOf(channelId, 2, windows[1])));
+        history = keccak256(abi.encode(history, _idOf(channelId, 3, windows[2])));
         _refusedClaim(
             voucher,
             signature,
             windows,
-            abi.encodeWithSelector(IChannel.WindowNotReleased.selector, _idOf(channelId, 2, windows[1]), 2)
+            abi.encodeWithSelector(IChannel.HistoryMismatch.selector, history, voucher.history)
         );
         _refusedClaim(
             voucher, signature, _skipped(2, 4), abi.encodeWithSelector(IChannel.SkippedMismatch.selector, 2, 3)
@@ -260,12 +261,10 @@ contract ChannelVoucherTest is ChannelFixture {
         _refusedClaim(
             voucher, signature, _skipped(1, 5), abi.encodeWithSelector(IChannel.SkippedMismatch.selector, 4, 3)
         );
-        // A window that was audited, but is not the one that was paid.
+        // A released window with another root than the one that was paid.
         windows = _skipped(1, 4);
         windows[1].root = keccak256("another result");
-        bytes32 id = _idOf(channelId, 2, windows[1]);
-        audit.set(id, MockAudit.Answer.Released);
-        bytes32 history = keccak256(abi.encode(_history(channelId, 1), id));
+        history = keccak256(abi.encode(_history(channelId, 1), _idOf(channelId, 2, windows[1])));
         history = keccak256(abi.encode(history, _id(channelId, 3)));
         _refusedClaim(
             voucher,
@@ -309,7 +308,7 @@ contract ChannelVoucherTest is ChannelFixture {
             voucher,
             signature,
             _skipped(1, 1),
-            abi.encodeWithSelector(IChannel.WindowConvicted.selector, _id(channelId, 1), 1)
+            abi.encodeWithSelector(IChannel.WindowConvicted.selector, _auditId(channelId, 1), 1)
         );
         vm.assertEq(channels.channel(channelId).claimed, 7);
     }
@@ -374,7 +373,7 @@ contract ChannelVoucherTest is ChannelFixture {
         uint128 deposit = uint128(_within(depositSeed, 1, 1e36));
         uint128 amount = uint128(_within(amountSeed, 1, deposit));
         vm.prank(CUSTOMER);
-        bytes32 channelId = channels.open{value: deposit}(_terms(false), deposit);
+        bytes32 channelId = channels.open{value: deposit}(_terms(), deposit);
         IChannel.Voucher memory voucher = _voucher(channelId, 1, false);
         voucher.cumulative = amount;
         bytes memory signature = _sign(voucher);

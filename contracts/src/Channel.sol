@@ -19,7 +19,8 @@ import {IChannel} from "./IChannel.sol";
 /// @notice See `IChannel`.
 /// @dev Balance invariant, per token: this contract's balance is at least the sum of `deposit - budgeted - claimed` over all
 /// open and closing channels plus all credits, and exactly that unless value was forced in. Only `_claim` and `_end` turn a
-/// deposit into credit, and only `announce` hands a part of it to the audit. Every function that changes state holds the guard: a token that calls back can do nothing here.
+/// deposit into credit, and only `announce` hands a part of it to the audit. Every function that changes state holds the
+/// guard: a token that calls back can do nothing here.
 contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     using SafeCast for uint256;
 
@@ -279,14 +280,15 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         );
     }
 
-    /// @dev The one place where a deposit pays checks. What the voucher promises stays: no pay pays its own checks.
+    /// @dev The one place where a deposit pays checks. What the voucher promises stays, so no pay pays its own checks; and
+    /// what was claimed, since a signer may sign less than before.
     function _budget(Entry storage entry, Voucher calldata voucher, Audit memory audit)
         private
         returns (uint256 budgetWei)
     {
         budgetWei = AUDIT.depositWei(entry.provider, voucher.units, audit.priceWeiPerUnit, audit.terms);
         uint256 leftWei = entry.deposit - entry.budgeted;
-        uint256 neededWei = budgetWei + voucher.cumulative;
+        uint256 neededWei = budgetWei + Math.max(voucher.cumulative, entry.claimed);
         if (neededWei > leftWei) revert DepositTooSmall(voucher.channelId, neededWei, leftWei);
         entry.budgeted += budgetWei.toUint128();
     }
@@ -348,7 +350,8 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
         return entry.closeAt == 0 ? entry.expiresAt : entry.closeAt;
     }
 
-    /// @dev The one place where a deposit becomes the provider's credit. `claimed` only grows, and never above `deposit`.
+    /// @dev The one place where a deposit becomes the provider's credit. `claimed` only grows, and never above what is
+    /// left of `deposit` beside `budgeted`.
     function _claim(Entry storage entry, Voucher calldata voucher, bytes calldata signature, Window[] calldata skipped)
         private
     {

@@ -46,7 +46,7 @@ interface IChannel {
     }
 
     /// @notice How the windows of an audited channel are audited.
-    /// @dev Seven slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
+    /// @dev Six slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
     /// @param jobHash Hash of the job that the channel pays for.
     /// @param priceWeiPerUnit Price of a unit, in wei: fees of checks and the floor of the bond follow from it.
     /// @param terms The terms. A window's units have one segment; `canary` is not used, it is the window's inputs.
@@ -339,7 +339,8 @@ interface IChannel {
 
     /// @notice The voucher promises more than there is.
     /// @param channelId The channel.
-    /// @param claimable What this voucher makes claimable in all; at an announcement with what its checks may cost.
+    /// @param claimable What this voucher makes claimable in all; at an announcement what it promises, or what was claimed
+    /// if that is more, and what its checks may cost.
     /// @param deposit What was paid in and was not taken for checks.
     error DepositTooSmall(bytes32 channelId, uint256 claimable, uint256 deposit);
 
@@ -373,7 +374,8 @@ interface IChannel {
     function open(Terms calldata terms, uint128 amount) external payable returns (bytes32 channelId);
 
     /// @notice Open a channel whose windows are audited. The deposit also pays the checks.
-    /// @dev As `open`; and reverts with `AuditMissing`, `TokenAudited`, `SegmentsNotOne`, or as the audit's `checkTerms` does.
+    /// @dev As `open`; before it reverts with `AuditMissing`, `TokenAudited`, `SegmentsNotOne`, or as the audit's
+    /// `checkTerms` does.
     /// @param terms How it is opened; the token is KST.
     /// @param audit The job, its price and the terms.
     /// @param amount The deposit in wei, 1 to 2^128 - 1.

@@ -35,7 +35,7 @@ contract Channel is IChannel, IERC5267, ReentrancyGuardTransient {
     uint32 public constant LIFE_SECONDS_MAX = 365 days;
 
     /// @inheritdoc IChannel
-    /// @dev A claim that skips this many costs about 1.3 Mgas beside what the audit needs: a small part of a block.
+    /// @dev A claim that skips this many costs about 1.4 Mgas with what the audit answers: a small part of a block.
     uint256 public constant WINDOWS_PER_CLAIM_MAX = 256;
 
     string private constant NAME = "Keystead Channel";

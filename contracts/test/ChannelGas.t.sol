@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import {IChannel} from "../src/IChannel.sol";
+import {ChannelAuditFixture} from "./ChannelAuditFixture.sol";
 import {ChannelFixture} from "./ChannelFixture.sol";
 
 /// @title What each call of the channels costs
@@ -28,7 +29,6 @@ contract ChannelGasTest is ChannelFixture {
 
     function test_gas_of_audited_windows() public {
         bytes32 channelId = _open(true);
-        _note("openAudited (first)");
         uint64[3] memory windows = [uint64(1), 2, 259];
         string[3] memory names =
             ["claim audited (first)", "claim audited, next window", "claim audited, 256 windows skipped"];
@@ -70,6 +70,25 @@ contract ChannelGasTest is ChannelFixture {
         bytes memory signature = _sign(voucher);
         vm.prank(PROVIDER);
         channels.claimAndClose(voucher, signature, _skipped(0, 0));
+    }
+
+    function _note(string memory name) private {
+        vm.snapshotGasLastCall("Channel", name);
+    }
+}
+
+/// @title What an audited channel's calls cost with the real audit
+contract ChannelAuditGasTest is ChannelAuditFixture {
+    function test_gas_of_announcements() public {
+        for (uint256 round = 0; round < 2; ++round) {
+            string memory suffix = round == 0 ? " (first)" : "";
+            bytes32 channelId = _channel(DEPOSIT);
+            _note(string.concat("openAudited", suffix));
+            _announce(_voucher(channelId, 1, keccak256("root")));
+            _note(string.concat("announce", suffix));
+            _announce(_voucher(channelId, 2, keccak256("root")));
+            _note(string.concat("announce, next window", suffix));
+        }
     }
 
     function _note(string memory name) private {

@@ -31,7 +31,7 @@ contract ChannelInvariantsTest is ChannelFixture {
     /// @dev Tells the test runner what to call: these functions of the handler, and nothing else. What makes channels
     /// live is named more than once.
     function targetSelectors() external view returns (FuzzSelector[] memory targets) {
-        bytes4[] memory selectors = new bytes4[](17);
+        bytes4[] memory selectors = new bytes4[](18);
         selectors[0] = ChannelHandler.wait.selector;
         selectors[1] = ChannelHandler.open.selector;
         selectors[2] = ChannelHandler.topUp.selector;
@@ -47,8 +47,9 @@ contract ChannelInvariantsTest is ChannelFixture {
         selectors[12] = ChannelHandler.claim.selector;
         selectors[13] = ChannelHandler.claim.selector;
         selectors[14] = ChannelHandler.announce.selector;
-        selectors[15] = ChannelHandler.announce.selector;
-        selectors[16] = ChannelHandler.announce.selector;
+        selectors[15] = ChannelHandler.trade.selector;
+        selectors[16] = ChannelHandler.trade.selector;
+        selectors[17] = ChannelHandler.trade.selector;
         targets = new FuzzSelector[](1);
         targets[0] = FuzzSelector({addr: address(_handler), selectors: selectors});
     }

@@ -1,4 +1,4 @@
-//! Slots and words of a payment channel and of its credits.
+//! Slots and words of a payment channel, of the terms of its audit, and of its credits.
 //!
 //! Spec: specs/0009-channel.md section 8. Amounts are wei, or the smallest units of the channel's token.
 
@@ -12,6 +12,7 @@ pub const COUNT_SLOT: B256 = B256::ZERO;
 
 const CHANNELS_MAPPING: B256 = B256::with_last_byte(1);
 const CREDITS_MAPPING: U256 = U256::from_limbs([2, 0, 0, 0]);
+const AUDITS_MAPPING: B256 = B256::with_last_byte(3);
 
 const STATUS: Field = Field::new("status", 0, 0, 1);
 const AUDITED: Field = Field::new("audited", 0, 1, 1);
@@ -26,8 +27,11 @@ const HISTORY: Field = Field::new("history", 2, 0, 32);
 const CUSTOMER: Field = Field::new("customer", 3, 0, 20);
 const WINDOW: Field = Field::new("window", 3, 20, 8);
 const PROVIDER: Field = Field::new("provider", 4, 0, 20);
+const ANNOUNCED: Field = Field::new("announced", 4, 20, 8);
 const SIGNER: Field = Field::new("signer", 5, 0, 20);
+const NUMBER: Field = Field::new("number", 5, 20, 8);
 const TOKEN: Field = Field::new("token", 6, 0, 20);
+const BUDGETED: Field = Field::new("budgeted", 7, 0, 16);
 
 /// Where a channel stands. Spec: specs/0009-channel.md section 4.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,7 +72,7 @@ impl TryFrom<u8> for Status {
     }
 }
 
-/// The seven storage keys of a channel, in the order of the layout.
+/// The eight storage keys of a channel, in the order of the layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slots {
     /// Status and times: decode with [`Progress::decode`].
@@ -79,12 +83,14 @@ pub struct Slots {
     pub history: B256,
     /// The customer and the last claimed window: decode with [`Head::decode`].
     pub head: B256,
-    /// The provider: decode with [`super::decode_address`].
+    /// The provider and the last announced window: decode with [`Provider::decode`].
     pub provider: B256,
-    /// The signer: decode with [`super::decode_address`].
+    /// The signer and the channel's number: decode with [`Signer::decode`].
     pub signer: B256,
     /// The token, zero for KST: decode with [`super::decode_address`].
     pub token: B256,
+    /// What went to the audit for checks: decode with [`decode_budget`].
+    pub budget: B256,
 }
 
 impl Slots {
@@ -100,13 +106,14 @@ impl Slots {
             provider: nth(base, PROVIDER.slot),
             signer: nth(base, SIGNER.slot),
             token: nth(base, TOKEN.slot),
+            budget: nth(base, BUDGETED.slot),
         }
     }
 
     /// The keys in the order of the layout, for a call of `eth_getProof`.
     #[must_use]
-    pub const fn all(&self) -> [B256; 7] {
-        [self.progress, self.money, self.history, self.head, self.provider, self.signer, self.token]
+    pub const fn all(&self) -> [B256; 8] {
+        [self.progress, self.money, self.history, self.head, self.provider, self.signer, self.token, self.budget]
     }
 }
 
@@ -202,6 +209,65 @@ impl Head {
     }
 }
 
+/// The fifth word of a channel: whom it can pay, and how far its windows were announced to the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The one account that the channel can pay.
+    pub provider: Address,
+    /// Number of the last window that was announced; zero before, and without audit.
+    pub announced: u64,
+}
+
+impl Provider {
+    /// Decodes a (proved) word of [`Slots::provider`].
+    ///
+    /// # Errors
+    /// [`Error::UnusedBits`]: the contract did not write this word.
+    pub fn decode(word: B256) -> Result<Self, Error> {
+        require_unused(word, 4, "provider")?;
+        Ok(Self { provider: Address::from_word(word), announced: ANNOUNCED.read_u64(word) })
+    }
+}
+
+/// The sixth word of a channel: whose key signs its vouchers, and what the audit knows it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// The signer's address.
+    pub signer: Address,
+    /// The channel's number, from 1; zero only if there is no such channel.
+    pub number: u64,
+}
+
+impl Signer {
+    /// Decodes a (proved) word of [`Slots::signer`].
+    ///
+    /// # Errors
+    /// [`Error::UnusedBits`]: the contract did not write this word.
+    pub fn decode(word: B256) -> Result<Self, Error> {
+        require_unused(word, 4, "signer")?;
+        Ok(Self { signer: Address::from_word(word), number: NUMBER.read_u64(word) })
+    }
+}
+
+/// Decodes a (proved) word of [`Slots::budget`]: all that was ever taken from the deposit for checks, in wei.
+///
+/// Together with [`Money::claimed`] it is at most [`Money::deposit`]; whoever has both words compares them.
+///
+/// # Errors
+/// [`Error::UnusedBits`]: the contract did not write this word.
+pub fn decode_budget(word: B256) -> Result<u128, Error> {
+    require_unused(word, 16, "budget")?;
+    Ok(BUDGETED.read(word))
+}
+
+/// The six storage keys of the terms of a channel's audit, in the order of the layout: the hash of the job, the price of a unit, class
+/// to segments packed, bond, hash of named checkers, canary. All words are zero for a channel without audit.
+#[must_use]
+pub fn audit_slots(channel_id: B256) -> [B256; 6] {
+    let base: U256 = keccak256([channel_id.0, AUDITS_MAPPING.0].concat()).into();
+    [0, 1, 2, 3, 4, 5].map(|index| nth(base, index))
+}
+
 /// Slot of what an account can withdraw in a token, zero meaning KST (a plain `uint256`).
 #[must_use]
 pub fn credit_slot(account: Address, token: Address) -> B256 {
@@ -253,14 +319,18 @@ mod tests {
             CUSTOMER,
             WINDOW,
             PROVIDER,
+            ANNOUNCED,
             SIGNER,
+            NUMBER,
             TOKEN,
+            BUDGETED,
         ];
         assert_eq!(layout::table(&fields), layout::members(&artifact(), "Entry"));
         let variables = [
             ("_channelCount", U256::from_be_bytes(COUNT_SLOT.0)),
             ("_channels", U256::from_be_bytes(CHANNELS_MAPPING.0)),
             ("_credits", CREDITS_MAPPING),
+            ("_audits", U256::from_be_bytes(AUDITS_MAPPING.0)),
         ];
         for (label, slot) in variables {
             assert_eq!(U256::from(layout::variable(&artifact(), label)), slot, "{label}");
@@ -272,7 +342,7 @@ mod tests {
         let vector = vector();
         let text = |name: &str| vector[name].as_str().unwrap().to_owned();
         let slots = Slots::of(text("channel_id").parse().unwrap());
-        let names = ["progress", "money", "history", "customer", "provider", "signer", "token"];
+        let names = ["progress", "money", "history", "customer", "provider", "signer", "token", "budget"];
         for (name, slot) in names.iter().zip(slots.all()) {
             assert_eq!(entry(&vector, name).0, slot, "{name}");
         }
@@ -295,20 +365,65 @@ mod tests {
         assert_eq!(entry(&vector, "history").1, text("history_of_three_windows").parse::<B256>().unwrap());
         let head = Head::decode(entry(&vector, "customer").1).unwrap();
         assert_eq!(head, Head { customer: text("customer").parse().unwrap(), window: 3 });
-        for name in ["provider", "signer", "token"] {
-            let account: Address = text(name).parse().unwrap();
-            assert_eq!(decode_address(entry(&vector, name).1).unwrap(), account);
-        }
-        assert_eq!(entry(&vector, "channel_count"), (COUNT_SLOT, B256::with_last_byte(1)));
-        let token = text("token").parse().unwrap();
+        let number = |name: &str| text(name).parse::<u64>().unwrap();
+        let provider = Provider::decode(entry(&vector, "provider").1).unwrap();
+        assert_eq!(provider, Provider { provider: text("provider").parse().unwrap(), announced: number("announced") });
+        let signer = Signer::decode(entry(&vector, "signer").1).unwrap();
+        assert_eq!(signer, Signer { signer: text("signer").parse().unwrap(), number: number("number") });
+        assert_eq!(decode_address(entry(&vector, "token").1).unwrap(), Address::ZERO);
+        let budgeted = decode_budget(entry(&vector, "budget").1).unwrap();
+        assert_eq!(budgeted, text("budgeted").parse::<u128>().unwrap());
+        assert_eq!(entry(&vector, "channel_count"), (COUNT_SLOT, B256::with_last_byte(2)));
         for (name, account, amount) in [
             ("credit_of_provider", "provider", money.claimed),
-            ("credit_of_customer", "customer", money.deposit - money.claimed),
+            ("credit_of_customer", "customer", money.deposit - budgeted - money.claimed),
         ] {
             let (slot, word) = entry(&vector, name);
-            assert_eq!(slot, credit_slot(text(account).parse().unwrap(), token));
+            assert_eq!(slot, credit_slot(text(account).parse().unwrap(), Address::ZERO));
             assert_eq!(U256::from_be_bytes(word.0), U256::from(amount));
         }
+    }
+
+    #[test]
+    fn a_channel_in_a_token_is_that_of_a_real_evm() {
+        let vector = vector();
+        let part = |name: &str, key: &str| -> B256 {
+            vector["channel_in_token"][name][key].as_str().unwrap().parse().unwrap()
+        };
+        let account = |name: &str| -> Address { vector[name].as_str().unwrap().parse().unwrap() };
+        let slots = Slots::of(vector["channel_id_in_token"].as_str().unwrap().parse().unwrap());
+        assert_eq!(part("progress", "slot"), slots.progress);
+        let progress = Progress::decode(part("progress", "word")).unwrap();
+        assert_eq!((progress.status, progress.audited, progress.close_at), (Status::Open, false, None));
+        assert_eq!(part("token", "slot"), slots.token);
+        assert_eq!(decode_address(part("token", "word")).unwrap(), account("token"));
+        assert_eq!(part("signer", "slot"), slots.signer);
+        assert_eq!(Signer::decode(part("signer", "word")).unwrap(), Signer { signer: account("signer"), number: 2 });
+        assert_eq!((part("budget", "slot"), part("budget", "word")), (slots.budget, B256::ZERO));
+        assert_eq!(part("credit_of_provider", "slot"), credit_slot(account("provider"), account("token")));
+        assert_eq!(U256::from_be_bytes(part("credit_of_provider", "word").0), U256::from(2_000_000_000_000_u64));
+    }
+
+    #[test]
+    fn the_terms_of_an_audit_lie_where_the_compiler_put_them() {
+        let vector = vector();
+        let slots = audit_slots(vector["channel_id"].as_str().unwrap().parse().unwrap());
+        let names = ["job_hash", "price_wei_per_unit", "terms", "bond_wei", "named", "canary"];
+        let part = |name: &str, key: &str| -> B256 { vector["audit"][name][key].as_str().unwrap().parse().unwrap() };
+        for (name, slot) in names.into_iter().zip(slots) {
+            assert_eq!(part(name, "slot"), slot, "{name}");
+        }
+        assert_eq!(part("job_hash", "word"), vector["job_hash"].as_str().unwrap().parse::<B256>().unwrap());
+        for name in ["price_wei_per_unit", "bond_wei"] {
+            let amount: u128 = vector[name].as_str().unwrap().parse().unwrap();
+            assert_eq!(U256::from_be_bytes(part(name, "word").0), U256::from(amount), "{name}");
+        }
+        // Class 1, one checker, ability 2, a rate of 30,000 ppm, from the low end.
+        assert_eq!(part("terms", "word")[25..], [0, 0, 0x75, 0x30, 2, 1, 1]);
+        let types = &artifact()["storageLayout"]["types"];
+        let bytes = |name: &str| types[name]["numberOfBytes"].as_str().unwrap().parse::<usize>().unwrap();
+        assert_eq!(bytes("t_struct(Audit)_storage"), names.len() * 32);
+        assert_eq!(bytes("t_struct(Entry)_storage"), Slots::of(B256::ZERO).all().len() * 32);
     }
 
     #[test]
@@ -340,7 +455,15 @@ mod tests {
             let mut word = B256::ZERO;
             word[byte] = 1;
             assert_eq!(Head::decode(word), Err(Error::UnusedBits { slot_name: "head", word }));
+            assert_eq!(Provider::decode(word), Err(Error::UnusedBits { slot_name: "provider", word }));
+            assert_eq!(Signer::decode(word), Err(Error::UnusedBits { slot_name: "signer", word }));
         }
+        for byte in 0..16 {
+            let mut word = B256::ZERO;
+            word[byte] = 1;
+            assert_eq!(decode_budget(word), Err(Error::UnusedBits { slot_name: "budget", word }));
+        }
+        assert_eq!(decode_budget(B256::from(U256::from(u128::MAX))), Ok(u128::MAX));
         let mut word = B256::with_last_byte(7);
         word[15] = 7;
         assert_eq!(Money::decode(word), Ok(Money { deposit: 7, claimed: 7 }));

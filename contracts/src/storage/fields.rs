@@ -31,7 +31,7 @@ impl Field {
 
     /// A field of at most 8 bytes.
     pub(super) fn read_u64(self, word: B256) -> u64 {
-        // LOSSY: none is lost, since every field read this way has at most 5 bytes.
+        // LOSSY: none is lost, since every field read this way has at most 8 bytes.
         #[allow(clippy::cast_possible_truncation)]
         let value = self.read(word) as u64;
         value

@@ -38,7 +38,7 @@ pub fn audited_root(commitment: B256, list: B256) -> B256 {
 }
 
 impl Step {
-    fn to_bytes(self) -> [u8; STEP_BYTES] {
+    const fn to_bytes(self) -> [u8; STEP_BYTES] {
         let mut bytes = [0; STEP_BYTES];
         let (head, input) = bytes.split_at_mut(8);
         let (unit, segment) = head.split_at_mut(4);

@@ -86,7 +86,7 @@ impl Questions {
     }
 
     /// Whether somebody waits for an answer.
-    pub(crate) const fn is_asked(&self) -> bool {
+    pub(crate) fn is_asked(&self) -> bool {
         !self.asked.is_empty()
     }
 

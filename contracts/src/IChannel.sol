@@ -104,7 +104,8 @@ interface IChannel {
     /// @param units Units in this window.
     /// @param cumulative What the provider has earned in all, this window included.
     /// @param heldBack The part of `cumulative` that waits for this window's audit; zero in a channel without audit.
-    /// @param root Commitment over the window's salted unit results (specs/0003-job.md section 4).
+    /// @param root Commitment over the window's salted unit results (specs/0003-job.md section 4); in an audited channel
+    /// `auditedRoot` of it.
     /// @param history Hash over all windows before this one; zero for the first.
     struct Voucher {
         bytes32 channelId;
@@ -269,6 +270,11 @@ interface IChannel {
     /// @param next The window that can be announced.
     error WindowNotNext(bytes32 channelId, uint64 window, uint64 next);
 
+    /// @notice What is announced is not what was signed for.
+    /// @param got `auditedRoot` of what was given.
+    /// @param signed The voucher's.
+    error RootMismatch(bytes32 got, bytes32 signed);
+
     /// @notice Nothing was sent.
     /// @param account The caller.
     error AmountZero(address account);
@@ -388,12 +394,14 @@ interface IChannel {
     /// @notice Open the next window of an audited channel in the audit. The voucher shows that the customer has its outputs
     /// and accepted them; the deposit for its checks is taken from the channel's, which keeps what the voucher promises.
     /// @dev Open or Closing, provider, by the deadline. Reverts with `NotAudited`, `WindowNotNext`, `SignatureWrong`,
-    /// `DepositTooSmall`, and as the audit's `open` does: without a free bond for one.
+    /// `RootMismatch`, `DepositTooSmall`, and as the audit's `open` does: without a free bond for one.
     /// @param voucher What was signed; its window comes after the last announced one.
     /// @param signature r, s, v: 65 bytes, low s, v 27 or 28.
-    /// @param inputs Name of the list of the window's steps and their inputs (specs/0009-channel.md, section 6).
+    /// @param commitment Commitment over the window's salted unit results.
+    /// @param steps Name of the list of the window's steps and their inputs (specs/0009-channel.md, section 6). Both sides
+    /// stand by it: the customer signed `auditedRoot` of both.
     /// @return auditId What the audit knows the window by.
-    function announce(Voucher calldata voucher, bytes calldata signature, bytes32 inputs)
+    function announce(Voucher calldata voucher, bytes calldata signature, bytes32 commitment, bytes32 steps)
         external
         returns (bytes32 auditId);
 
@@ -486,6 +494,12 @@ interface IChannel {
     /// @param voucher The voucher.
     /// @return The EIP-712 digest.
     function voucherDigest(Voucher calldata voucher) external view returns (bytes32);
+
+    /// @notice The root that a voucher of an audited channel carries.
+    /// @param commitment Commitment over the window's salted unit results.
+    /// @param steps Name of the list of the window's steps.
+    /// @return keccak256(abi.encode(commitment, steps)).
+    function auditedRoot(bytes32 commitment, bytes32 steps) external pure returns (bytes32);
 
     /// @notice What a voucher's history knows a window by.
     /// @param channelId The channel.

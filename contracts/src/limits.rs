@@ -27,6 +27,12 @@ pub const LEAVE_DELAY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Fees that an accusation or an appeal puts down: one for each slot of the first panel. Spec: specs/0008-audit.md section 9.
 pub const PANEL_FEES: u32 = 31;
 
+/// Most questions of a search for the wrong segment, and the time for each. Spec: specs/0008-audit.md sections 3 and 9.
+pub const ASKS_MAX: u32 = 17;
+
+/// Time of one question or answer of such a search.
+pub const BISECT: Duration = Duration::from_secs(600);
+
 /// Most slots of a panel that one call commits.
 pub const BALLOT_SLOTS_MAX: usize = 32;
 

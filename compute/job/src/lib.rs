@@ -19,12 +19,14 @@ mod merkle;
 pub mod parameter;
 pub mod recipe;
 pub mod spec;
+pub mod step;
 pub mod trace;
 
 pub use check::{Checker, Tolerance};
 pub use limits::Limits;
 pub use recipe::Recipe;
 pub use spec::{Class, JobSpec, Runtime};
+pub use step::Step;
 
 /// The vocabulary of hashes, so that a user of this crate needs no other for it.
 pub use alloy_primitives::B256;

@@ -22,6 +22,8 @@ pub struct Terms {
     pub token: Address,
     /// Whether windows are audited.
     pub audited: bool,
+    /// The channel's number, from 1: what the audit knows it by.
+    pub number: u64,
     /// The provider's time to claim after a request to close.
     pub challenge: Duration,
     /// Last second of the channel's life, since the Unix epoch.
@@ -46,6 +48,44 @@ pub struct Standing {
     pub window: u64,
     /// Hash over all windows up to it; zero without audit.
     pub history: B256,
+    /// Number of the last window that was announced to the audit; zero without audit.
+    pub announced: u64,
+    /// All that was ever taken from the deposit for checks; zero without audit.
+    pub budgeted: u128,
+}
+
+impl Standing {
+    /// What of the deposit can still pay for work.
+    #[must_use]
+    pub const fn usable(&self) -> u128 {
+        self.deposit.saturating_sub(self.budgeted)
+    }
+}
+
+/// What an audit may take from the deposit for the checks of a window. Spec: specs/0008-audit.md section 11.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Chance of a unit to be drawn, in parts per million.
+    pub rate_ppm: u32,
+    /// Checkers of a drawn unit.
+    pub checkers: u8,
+    /// Fee of one check, in wei; zero where nothing is audited.
+    pub fee_wei: u128,
+}
+
+/// Checks that a dispute about one unit takes up to its first panel.
+const CHECKS_EXTRA: u128 = 40;
+/// Parts per million in a whole.
+const PPM: u128 = 1_000_000;
+
+impl Budget {
+    /// For a window of so many units: one and a half times the checks that are expected, and one dispute.
+    #[must_use]
+    pub const fn of(&self, units: u32) -> u128 {
+        let expected = (units as u128).saturating_mul(self.rate_ppm as u128).saturating_mul(self.checkers as u128);
+        let checks = expected.saturating_mul(3).div_ceil(PPM.saturating_mul(2)).saturating_add(CHECKS_EXTRA);
+        checks.saturating_mul(self.fee_wei)
+    }
 }
 
 /// The answer of `Channel.channel` has a status that the contract does not have.
@@ -78,6 +118,7 @@ pub fn from_entry(
         signer: entry.signer,
         token: entry.token,
         audited: entry.audited,
+        number: entry.number,
         challenge: seconds(entry.challengeSeconds.into()),
         expires_at,
     };
@@ -89,6 +130,8 @@ pub fn from_entry(
         claimed: entry.claimed,
         window: entry.window,
         history: entry.history,
+        announced: entry.announced,
+        budgeted: entry.budgeted,
     };
     Ok((terms, standing))
 }
@@ -116,9 +159,23 @@ mod tests {
             customer: Address::repeat_byte(2),
             window: 4,
             provider: Address::repeat_byte(3),
+            announced: 6,
             signer: Address::repeat_byte(4),
+            number: 8,
             token: Address::repeat_byte(5),
+            budgeted: 2,
         }
+    }
+
+    #[test]
+    fn a_budget_is_what_the_contract_takes() {
+        // contracts/src/AuditViews.sol, depositWei: ceil(1.5 * units * rate * checkers) + 40 fees.
+        let budget = Budget { rate_ppm: 30_000, checkers: 1, fee_wei: 10 };
+        assert_eq!((budget.of(64), budget.of(1), budget.of(0)), (430, 410, 400));
+        let whole = Budget { rate_ppm: 1_000_000, checkers: 3, fee_wei: 1 };
+        assert_eq!(whole.of(65_536), 294_912 + 40);
+        assert_eq!(Budget::default().of(64), 0);
+        assert_eq!(Budget { fee_wei: u128::MAX, ..whole }.of(1), u128::MAX);
     }
 
     #[test]
@@ -134,6 +191,7 @@ mod tests {
             signer: Address::repeat_byte(4),
             token: Address::repeat_byte(5),
             audited: true,
+            number: 8,
             challenge: Duration::from_secs(50),
             expires_at: Duration::from_secs(900),
         };
@@ -146,8 +204,10 @@ mod tests {
             claimed: 3,
             window: 4,
             history: B256::repeat_byte(1),
+            announced: 6,
+            budgeted: 2,
         };
-        assert_eq!(standing, expected);
+        assert_eq!((standing, standing.usable()), (expected, 5));
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub mod voucher;
 pub mod watch;
 pub mod window;
 
-pub use channel::{Standing, Terms};
+pub use channel::{Budget, Standing, Terms};
 pub use payee::{Claim, Payee, Policy, Release};
 pub use payer::{Payer, Price};
 pub use record::Draft;

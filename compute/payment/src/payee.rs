@@ -14,7 +14,7 @@ pub use claim::{Claim, Ending, Prospect, Release};
 pub use refusal::Refusal;
 
 use crate::{
-    channel::{Standing, Terms},
+    channel::{Budget, Standing, Terms},
     limits::WINDOWS_WAITING_MAX,
     payer::Price,
     record::{self, Draft, Kind},
@@ -39,6 +39,8 @@ pub struct Policy {
     pub window: Duration,
     /// Time in which the audit closes every window, appeals included; zero where nothing is audited.
     pub audit: Duration,
+    /// What the checks of a window take from the deposit; nothing where nothing is audited.
+    pub budget: Budget,
     /// How long the watcher may be away.
     pub watch: Duration,
 }
@@ -170,9 +172,14 @@ impl Payee {
         let max = self.policy.price.units_max.get();
         let price = self.policy.price.of(units).filter(|_| units != 0 && units <= max);
         let price = price.ok_or(Refusal::UnitsOutOfRange { got: units, max })?;
-        let needed = self.earned().checked_add(price).ok_or(Refusal::Exhausted)?;
-        if needed > standing.deposit {
-            return Err(Refusal::DepositTooSmall { needed, deposit: standing.deposit });
+        let earned = self.earned().checked_add(price).ok_or(Refusal::Exhausted)?;
+        // Of this window, and of those that are paid and not announced yet.
+        let checks = self.unannounced(standing).fold(self.policy.budget.of(units), |sum, signed| {
+            sum.saturating_add(self.policy.budget.of(signed.voucher.units))
+        });
+        let needed = earned.saturating_add(if self.terms.audited { checks } else { 0 });
+        if needed > standing.usable() {
+            return Err(Refusal::DepositTooSmall { needed, deposit: standing.usable() });
         }
         if self.terms.audited && self.body.waiting.len() >= WINDOWS_WAITING_MAX {
             return Err(Refusal::TooManyWaiting { waiting: self.body.waiting.len() });
@@ -183,6 +190,17 @@ impl Payee {
         }
         self.running = Some(units);
         Ok(())
+    }
+
+    /// The next window to be announced to the audit, if there is one: its voucher is on the disk, and those before it are announced.
+    #[must_use]
+    pub fn to_announce(&self, standing: &Standing) -> Option<&Signed> {
+        self.unannounced(standing).next()
+    }
+
+    fn unannounced(&self, standing: &Standing) -> impl Iterator<Item = &Signed> {
+        let (audited, announced) = (self.terms.audited, standing.announced);
+        self.body.waiting.iter().filter(move |signed| audited && signed.voucher.window > announced)
     }
 
     /// The window that was begun ends with fewer units. What was asked at its begin is not asked again: the work is done.
@@ -198,7 +216,7 @@ impl Payee {
         Ok(())
     }
 
-    /// The window that was begun is done: its report, which stays the same until it is paid. Save it, commit its id in the audit, then send it.
+    /// The window that was begun is done: its report, which stays the same until it is paid. Save it, then send it.
     ///
     /// # Errors
     /// [`Refusal::NotRunning`], [`Refusal::Exhausted`].
@@ -222,7 +240,7 @@ impl Payee {
         if self.body.waiting.contains(signed) {
             return Ok(None);
         }
-        self.check_voucher(&signed.voucher, standing.deposit)?;
+        self.check_voucher(&signed.voucher, standing.usable())?;
         signed.verify(&self.terms.domain, self.terms.signer)?;
         self.body.reported.clear();
         if !self.terms.audited {

@@ -197,7 +197,7 @@ impl Payer {
             };
         }
         self.check_open(standing)?;
-        let voucher = self.next(report, standing.deposit)?;
+        let voucher = self.next(report, standing.usable())?;
         self.body.last = vec![voucher];
         Ok(self.draft(voucher))
     }

@@ -69,7 +69,7 @@ pub struct Voucher {
     pub cumulative: u128,
     /// The part of `cumulative` that waits for this window's audit.
     pub held_back: u128,
-    /// Commitment over the window's salted unit results.
+    /// As in the window's report.
     pub root: B256,
     /// Hash over all windows before this one; zero for the first.
     pub history: B256,
@@ -101,7 +101,7 @@ impl Voucher {
         hasher.finalize()
     }
 
-    /// What the audit knows this window by.
+    /// What the histories of later vouchers know this window by.
     #[must_use]
     pub fn window_id(&self) -> B256 {
         window_id(self.channel_id, self.window, self.units, self.root)
@@ -137,7 +137,7 @@ impl From<Voucher> for IChannel::Voucher {
     }
 }
 
-/// What the audit knows a window by. Spec: specs/0009-channel.md section 6.
+/// What a voucher's history knows a window by. Spec: specs/0009-channel.md section 6.
 #[must_use]
 pub fn window_id(channel_id: B256, window: u64, units: u32, root: B256) -> B256 {
     hash_words([channel_id, word(window.into()), word(units.into()), root])

@@ -1,9 +1,12 @@
 //! A window of units: what the provider reports, and the proof that the customer has its outputs.
 
-use crate::voucher::{Malformed, decode_message, window_id};
+use crate::voucher::{Malformed, decode_message};
 use alloy_primitives::B256;
 use alloy_rlp::{RlpDecodable, RlpEncodable};
-use keystead_job::commitment::{Secret, Tree};
+use keystead_job::{
+    commitment::{Secret, Tree},
+    step::audited_root,
+};
 
 /// The provider's statement that a window is done; its outputs and its secret travel beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, RlpEncodable, RlpDecodable)]
@@ -14,7 +17,7 @@ pub struct Report {
     pub window: u64,
     /// Units in it.
     pub units: u32,
-    /// Commitment over its salted unit results (specs/0003-job.md section 4).
+    /// Commitment over its salted unit results (specs/0003-job.md section 4); in an audited channel [`audited_root`] of it.
     pub root: B256,
 }
 
@@ -64,22 +67,23 @@ impl Report {
         decode_message(bytes, REPORT_BYTES_MAX)
     }
 
-    /// What the audit knows this window by.
-    #[must_use]
-    pub fn id(&self) -> B256 {
-        window_id(self.channel_id, self.window, self.units, self.root)
-    }
-
-    /// Compares what arrived with the report: the blob names of all outputs in unit order, and the window's secret.
+    /// Compares what arrived with the report: the blob names of all outputs in unit order, and the window's secret. In an audited channel
+    /// with the name of the list of the window's steps, as the receiver knows it.
     ///
     /// # Errors
     /// [`DeliveryError`]: nothing is owed for this report. Ask for the delivery again, or stop.
-    pub fn receive(self, secret: &Secret, output_hashes: &[B256]) -> Result<Received, DeliveryError> {
+    pub fn receive(
+        self,
+        secret: &Secret,
+        output_hashes: &[B256],
+        steps: Option<B256>,
+    ) -> Result<Received, DeliveryError> {
         let window = self.window;
         if usize::try_from(self.units) != Ok(output_hashes.len()) {
             return Err(DeliveryError::UnitCount { window, got: output_hashes.len(), reported: self.units });
         }
-        let got = Tree::new(secret, output_hashes)?.root();
+        let commitment = Tree::new(secret, output_hashes)?.root();
+        let got = steps.map_or(commitment, |steps| audited_root(commitment, steps));
         if got != self.root {
             return Err(DeliveryError::RootMismatch { window, got, reported: self.root });
         }

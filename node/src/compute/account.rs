@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, MutexGuard},
     time::{Instant, sleep},
 };
 
@@ -34,7 +34,7 @@ pub(crate) struct Account {
     client: Client,
     signer: PrivateKeySigner,
     chain_id: u64,
-    /// Held from the choice of a nonce until the transaction is in a block.
+    /// Held from the choice of a nonce until the transaction is in a block, or at least at the node.
     turn: Mutex<()>,
 }
 
@@ -192,6 +192,11 @@ impl Account {
         let answer = self.client.call("eth_call", json!([request, block])).await.map_err(explain)?;
         let bytes: Bytes = serde_json::from_value(answer).wrap_err("the answer is not bytes")?;
         C::abi_decode_returns(&bytes).wrap_err_with(|| format!("{to} answered {} in another form", C::SIGNATURE))
+    }
+
+    /// The account's turn: nobody else takes a nonce while it is held. For who signs and broadcasts in two steps; [`Self::send`] would wait for it.
+    pub(crate) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Sends a call and waits until it is in a block. One at a time.

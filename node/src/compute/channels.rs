@@ -8,19 +8,32 @@ use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, eyre};
 use keystead_contracts::{
     CHANNEL_ADDRESS,
-    bindings::channel::{Channel as Calls, IChannel},
+    bindings::{
+        channel::{Channel as Calls, IAuditTypes as channel_types, IChannel},
+        market::IAuditTypes,
+    },
 };
-use keystead_payment::{Claim, Domain, Standing, Terms, channel::from_entry};
+use keystead_payment::{Claim, Domain, Signed as Voucher, Standing, Terms, channel::from_entry};
 use std::{sync::Arc, time::Duration};
 
+/// How the windows of a channel are audited: what stands on the chain since its opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Agreed {
+    pub(crate) job_hash: B256,
+    pub(crate) price_wei_per_step: u128,
+    pub(crate) terms: IAuditTypes::Terms,
+}
+
 /// How a channel is opened.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Opening {
     pub(crate) provider: Address,
     pub(crate) signer: Address,
     pub(crate) challenge_seconds: u32,
     pub(crate) life_seconds: u32,
     pub(crate) deposit_wei: u128,
+    /// If its windows are audited: how.
+    pub(crate) audit: Option<Agreed>,
 }
 
 /// The contract, for one account.
@@ -42,7 +55,7 @@ impl Channels {
             .wrap_err("the contract is not the one that is known here")
     }
 
-    /// Signs the opening of a channel in KST without audit, without sending it.
+    /// Signs the opening of a channel in KST, without sending it.
     pub(crate) async fn sign_open(&self, opening: &Opening) -> Result<Signed> {
         let terms = IChannel::Terms {
             provider: opening.provider,
@@ -50,10 +63,37 @@ impl Channels {
             token: Address::ZERO,
             challengeSeconds: opening.challenge_seconds,
             lifeSeconds: opening.life_seconds,
-            audited: false,
         };
-        let call = Calls::openCall { terms, amount: opening.deposit_wei };
-        self.account.sign_call(CHANNEL_ADDRESS, &call, U256::from(opening.deposit_wei)).await
+        let (amount, value) = (opening.deposit_wei, U256::from(opening.deposit_wei));
+        match &opening.audit {
+            None => self.account.sign_call(CHANNEL_ADDRESS, &Calls::openCall { terms, amount }, value).await,
+            Some(agreed) => {
+                let audit = IChannel::Audit {
+                    jobHash: agreed.job_hash,
+                    priceWeiPerUnit: agreed.price_wei_per_step,
+                    terms: to_channel(&agreed.terms),
+                };
+                self.account.sign_call(CHANNEL_ADDRESS, &Calls::openAuditedCall { terms, audit, amount }, value).await
+            }
+        }
+    }
+
+    /// How the windows of an audited channel are audited.
+    pub(crate) async fn audit_of(&self, id: B256) -> Result<Agreed> {
+        let audit = self.account.read(CHANNEL_ADDRESS, &Calls::auditOfCall { channelId: id }).await?;
+        Ok(Agreed {
+            job_hash: audit.jobHash,
+            price_wei_per_step: audit.priceWeiPerUnit,
+            terms: from_channel(&audit.terms),
+        })
+    }
+
+    /// Opens a paid window in the audit: of this commitment, and with this list of steps.
+    pub(crate) async fn announce(&self, signed: &Voucher, commitment: B256, steps: B256) -> Result<Receipt> {
+        let signature = Bytes::copy_from_slice(signed.signature.0.as_slice());
+        let voucher = IChannel::Voucher::from(signed.voucher);
+        let call = Calls::announceCall { voucher, signature, commitment, steps };
+        self.account.send(CHANNEL_ADDRESS, &call, U256::ZERO).await
     }
 
     /// The channel that a transaction opened.
@@ -106,6 +146,41 @@ impl Channels {
             (log.address == CHANNEL_ADDRESS).then_some(event.amount)
         });
         Ok(taken.unwrap_or_default())
+    }
+}
+
+/// The same terms in the channel's own bindings.
+const fn to_channel(terms: &IAuditTypes::Terms) -> channel_types::Terms {
+    channel_types::Terms {
+        class: terms.class,
+        checkers: terms.checkers,
+        abilities: terms.abilities,
+        ratePpm: terms.ratePpm,
+        feePpm: terms.feePpm,
+        checkSeconds: terms.checkSeconds,
+        revealSeconds: terms.revealSeconds,
+        appealSeconds: terms.appealSeconds,
+        segments: terms.segments,
+        bondWei: terms.bondWei,
+        named: terms.named,
+        canary: terms.canary,
+    }
+}
+
+const fn from_channel(terms: &channel_types::Terms) -> IAuditTypes::Terms {
+    IAuditTypes::Terms {
+        class: terms.class,
+        checkers: terms.checkers,
+        abilities: terms.abilities,
+        ratePpm: terms.ratePpm,
+        feePpm: terms.feePpm,
+        checkSeconds: terms.checkSeconds,
+        revealSeconds: terms.revealSeconds,
+        appealSeconds: terms.appealSeconds,
+        segments: terms.segments,
+        bondWei: terms.bondWei,
+        named: terms.named,
+        canary: terms.canary,
     }
 }
 

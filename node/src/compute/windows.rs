@@ -10,18 +10,18 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_sol_types::{SolCall, SolEvent};
 use eyre::{Context as _, Result, bail, eyre};
 use keystead_contracts::{
-    AUDIT_ADDRESS, BEACON_ADDRESS, MARKET_ADDRESS,
+    AUDIT_ADDRESS, BEACON_ADDRESS, CHANNEL_ADDRESS, MARKET_ADDRESS,
     bindings::{
         audit::{Audit, IAuditTypes},
         beacon::Beacon,
         market::IAuditTypes::Terms as MarketTerms,
         referee::{IAuditTypes as RefereeTypes, Referee},
     },
-    limits::PANEL_FEES,
+    limits::{ASKS_MAX, BISECT, PANEL_FEES},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// The unit proof with openings of one segment, as the contract takes it.
 pub(crate) type Proof = RefereeTypes::Proof;
@@ -32,12 +32,32 @@ pub(crate) const SEEKING: u32 = u32::MAX;
 pub(crate) const SLOTS: u8 = 16;
 /// What the preimage of a window's number begins with.
 const WINDOW_DOMAIN: &[u8] = b"keystead/window/v1";
+/// What the transactions of a window's life take together, from the opening to the close.
+const SENT: Duration = Duration::from_secs(300);
 /// The rounds of checkers; what follows is the referees'.
 pub(crate) const CHECK_ROUNDS: u8 = 2;
 
 /// The window of an order. Spec: specs/0008-audit.md §5.
 pub(crate) fn window_of(order: U256) -> B256 {
-    keccak256([WINDOW_DOMAIN, MARKET_ADDRESS.as_slice(), &order.to_be_bytes::<32>(), &[0; 8]].concat())
+    window_id(MARKET_ADDRESS, order, 0)
+}
+
+/// A window of the channel with this number.
+pub(crate) fn window_of_channel(number: u64, window: u64) -> B256 {
+    window_id(CHANNEL_ADDRESS, U256::from(number), window)
+}
+
+fn window_id(source: Address, number: U256, window: u64) -> B256 {
+    keccak256([WINDOW_DOMAIN, source.as_slice(), &number.to_be_bytes::<32>(), &window.to_be_bytes()].concat())
+}
+
+/// How long a window lives at most from its draw, and the time that transactions take. Spec: specs/0008-audit.md §14.
+pub(crate) fn life_max(terms: &MarketTerms) -> Duration {
+    let seconds = |seconds: u32| Duration::from_secs(u64::from(seconds));
+    let round = seconds(terms.checkSeconds).saturating_add(seconds(terms.revealSeconds));
+    let search = BISECT.saturating_mul(ASKS_MAX.saturating_mul(2));
+    let parts = [round.saturating_mul(5), seconds(terms.checkSeconds / 2), search, seconds(terms.appealSeconds), SENT];
+    parts.iter().fold(Duration::ZERO, |sum, part| sum.saturating_add(*part))
 }
 
 /// Which check: of a unit, in a round, by a slot.
@@ -153,6 +173,8 @@ pub(crate) struct Window {
     pub(crate) commitment: B256,
     /// Zero, or the hash of the named checkers.
     pub(crate) named: B256,
+    /// Of a channel's window: the name of its list of steps. Of an order's: the hash of a canary, or of nothing.
+    pub(crate) steps: B256,
 }
 
 impl Window {
@@ -348,6 +370,7 @@ impl Windows {
             segments: found.segments,
             commitment: found.commitment,
             named: found.named,
+            steps: found.canary,
         })
     }
 
@@ -589,6 +612,7 @@ pub(crate) mod tests {
             segments: 1,
             commitment: B256::ZERO,
             named: B256::ZERO,
+            steps: B256::ZERO,
         };
         Drawn { window, draw: Round { draw_height: 9, drawn_at: 100, places: 1, randomness: B256::ZERO } }
     }

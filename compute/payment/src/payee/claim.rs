@@ -18,7 +18,7 @@ pub enum Release {
 }
 
 impl Release {
-    /// From the answer of `IWindows.released`.
+    /// From the answer of the audit's `released`.
     #[must_use]
     pub const fn of(answer: (bool, bool)) -> Self {
         match answer {
@@ -75,15 +75,15 @@ pub struct Prospect {
 }
 
 impl Payee {
-    /// What can be claimed now. `release` answers for a window id, as of the same final block as this side's last
+    /// What can be claimed now. `release` answers for a window by its number, as of the same final block as this side's last
     /// [`Payee::settle`]; it is not asked in a channel without audit.
-    pub fn prospect(&self, release: impl Fn(B256) -> Release) -> Prospect {
+    pub fn prospect(&self, release: impl Fn(u64) -> Release) -> Prospect {
         let mut prospect = Prospect { claim: None, pending: 0, convicted: None };
         let mut best = self.body.claimed;
         let mut reached = true;
         for (index, signed) in self.body.waiting.iter().enumerate() {
             let voucher = &signed.voucher;
-            let answer = if self.terms.audited { release(voucher.window_id()) } else { Release::Released };
+            let answer = if self.terms.audited { release(voucher.window) } else { Release::Released };
             let amount = match answer {
                 Release::Convicted => {
                     prospect.convicted = Some(voucher.window);

@@ -86,7 +86,7 @@ fn operation() -> impl Strategy<Value = Operation> {
 struct World {
     audited: bool,
     chain: Standing,
-    answers: HashMap<B256, Release>,
+    answers: HashMap<u64, Release>,
     payer: Payer,
     payer_disk: Option<Vec<u8>>,
     payee: Payee,
@@ -122,8 +122,8 @@ impl World {
         }
     }
 
-    fn answer(&self, id: B256) -> Release {
-        self.answers.get(&id).copied().unwrap_or(Release::Pending)
+    fn answer(&self, window: u64) -> Release {
+        self.answers.get(&window).copied().unwrap_or(Release::Pending)
     }
 
     fn payer_dies(&mut self) {
@@ -174,7 +174,7 @@ impl World {
         }
         let index = index % self.reports.len();
         let (report, secret, outputs) = if stays { self.reports[index].clone() } else { self.reports.remove(index) };
-        let received = report.receive(&secret, &outputs).unwrap();
+        let received = report.receive(&secret, &outputs, None).unwrap();
         self.received.insert(report.window, PER_UNIT * u128::from(report.units));
         let draft = match self.payer.pay(&received, &self.chain) {
             Ok(draft) => draft,
@@ -223,11 +223,10 @@ impl World {
     }
 
     fn audit(&mut self, convicts: bool) {
-        let open = self.signed.values().map(Voucher::window_id).find(|id| !self.answers.contains_key(id));
-        let Some(id) = open else { return };
-        self.answers.insert(id, if convicts { Release::Convicted } else { Release::Released });
+        let open = self.signed.keys().copied().find(|window| !self.answers.contains_key(window));
+        let Some(window) = open else { return };
+        self.answers.insert(window, if convicts { Release::Convicted } else { Release::Released });
         if convicts {
-            let window = self.signed.values().find(|voucher| voucher.window_id() == id).unwrap().window;
             let draft = self.payer.found_wrong(window);
             self.payer_disk = Some(draft.record().to_vec());
             draft.saved();
@@ -239,7 +238,7 @@ impl World {
         let draft = self.payee.settle(&self.chain).unwrap();
         self.payee_disk = Some(draft.record().to_vec());
         draft.saved();
-        if let Some(claim) = self.payee.prospect(|id| self.answer(id)).claim {
+        if let Some(claim) = self.payee.prospect(|window| self.answer(window)).claim {
             self.contract(&claim);
         }
         if learns {
@@ -260,11 +259,11 @@ impl World {
             for (units, root) in &claim.skipped {
                 window += 1;
                 let id = keystead_payment::voucher::window_id(voucher.channel_id, window, *units, *root);
-                assert_eq!(self.answer(id), Release::Released);
+                assert_eq!(self.answer(window), Release::Released);
                 history = keccak256([history, id].concat());
             }
             assert_eq!(history, voucher.history);
-            match self.answer(voucher.window_id()) {
+            match self.answer(voucher.window) {
                 Release::Convicted => panic!("a claim of a convicted window"),
                 Release::Pending => voucher.cumulative - voucher.held_back,
                 Release::Released => {
@@ -317,7 +316,7 @@ impl World {
         assert!(self.chain.claimed <= promised);
         // Held back means held back: what left the deposit was released.
         if self.audited {
-            let released = self.signed.values().take_while(|v| self.answer(v.window_id()) == Release::Released);
+            let released = self.signed.values().take_while(|v| self.answer(v.window) == Release::Released);
             assert!(self.chain.claimed <= released.last().map_or(0, |voucher| voucher.cumulative));
         }
     }
@@ -331,9 +330,9 @@ impl World {
         while !self.vouchers.is_empty() {
             self.voucher(0, false, Death::Never);
         }
-        let convicted = self.signed.values().find(|v| self.answer(v.window_id()) == Release::Convicted).copied();
-        for voucher in self.signed.values() {
-            self.answers.entry(voucher.window_id()).or_insert(Release::Released);
+        let convicted = self.signed.values().find(|v| self.answer(v.window) == Release::Convicted).copied();
+        for window in self.signed.keys() {
+            self.answers.entry(*window).or_insert(Release::Released);
         }
         self.check();
         let worked: u128 = self.worked.values().sum();
@@ -343,7 +342,7 @@ impl World {
         }
         self.chain.status = Status::Closing;
         self.payee.settle(&self.chain).unwrap().saved();
-        let prospect = self.payee.prospect(|id| self.answer(id));
+        let prospect = self.payee.prospect(|window| self.answer(window));
         match watch::payee(&self.payee, &self.chain, prospect, Wish::End) {
             PayeeStep::ClaimAndClose { claim, .. } => self.contract(&claim),
             PayeeStep::Close => {}

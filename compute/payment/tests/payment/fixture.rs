@@ -4,7 +4,7 @@ use alloy_primitives::{Address, B256, FixedBytes, keccak256};
 use keystead_contracts::storage::channel::Status;
 use keystead_job::commitment::{Secret, Tree};
 use keystead_payment::{
-    Domain, Payee, Payer, Policy, Price, Received, Report, Sign, Signature, Signed, Standing, Terms, Voucher,
+    Budget, Domain, Payee, Payer, Policy, Price, Received, Report, Sign, Signature, Signed, Standing, Terms, Voucher,
 };
 use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{convert::Infallible, time::Duration};
@@ -62,6 +62,7 @@ pub fn terms(audited: bool) -> Terms {
         signer: key().address(),
         token: Address::ZERO,
         audited,
+        number: 1,
         challenge: seconds(7_200),
         expires_at: seconds(START_S + 86_400),
     }
@@ -82,6 +83,7 @@ pub fn policy() -> Policy {
         price: price(),
         window: seconds(60),
         audit: seconds(600),
+        budget: Budget::default(),
         watch: seconds(3_600),
     }
 }
@@ -95,6 +97,8 @@ pub fn standing() -> Standing {
         claimed: 0,
         window: 0,
         history: B256::ZERO,
+        announced: 0,
+        budgeted: 0,
     }
 }
 
@@ -111,7 +115,7 @@ pub fn root(window: u64, units: u32, salt: u64) -> B256 {
 
 pub fn received(report: Report, salt: u64) -> Received {
     let (secret, outputs) = delivery(report.window, report.units, salt);
-    report.receive(&secret, &outputs).unwrap()
+    report.receive(&secret, &outputs, None).unwrap()
 }
 
 pub fn sign(voucher: Voucher) -> Signed {

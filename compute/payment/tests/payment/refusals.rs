@@ -7,7 +7,7 @@ use crate::fixture::{
 use alloy_primitives::{Address, B256};
 use keystead_contracts::storage::channel::Status;
 use keystead_payment::{
-    Domain, Payee, Payer, Report, Signed, Standing, Voucher, limits::WINDOWS_WAITING_MAX, payee, payer,
+    Budget, Domain, Payee, Payer, Policy, Report, Signed, Standing, Voucher, limits::WINDOWS_WAITING_MAX, payee, payer,
     voucher::SignatureError, window::DeliveryError,
 };
 
@@ -20,16 +20,16 @@ fn a_report_is_worth_a_voucher_only_with_the_outputs_that_give_its_root() {
     let report = report(1);
     let (secret, outputs) = delivery(1, UNITS, 0);
     let (other_secret, other_outputs) = (delivery(2, UNITS, 0).0, delivery(1, UNITS, 9).1);
-    assert!(report.receive(&secret, &outputs).is_ok());
+    assert!(report.receive(&secret, &outputs, None).is_ok());
     for (secret, outputs) in [(&other_secret, &outputs), (&secret, &other_outputs)] {
-        assert!(matches!(report.receive(secret, outputs), Err(DeliveryError::RootMismatch { window: 1, .. })));
+        assert!(matches!(report.receive(secret, outputs, None), Err(DeliveryError::RootMismatch { window: 1, .. })));
     }
     assert_eq!(
-        report.receive(&secret, &outputs[1..]),
+        report.receive(&secret, &outputs[1..], None),
         Err(DeliveryError::UnitCount { window: 1, got: 3, reported: UNITS })
     );
     let none = Report { units: 0, ..report };
-    assert!(matches!(none.receive(&secret, &[]), Err(DeliveryError::Tree(_))));
+    assert!(matches!(none.receive(&secret, &[], None), Err(DeliveryError::Tree(_))));
 }
 
 #[test]
@@ -277,4 +277,37 @@ fn a_report_that_was_refused_is_dropped_and_its_number_goes_to_the_next_one() {
     assert!(payee.accept(&sign(voucher), &standing()).unwrap().is_some());
     // The payer signs for no second report of that number.
     assert!(payer.pay(&received(refused, 0), &standing()).is_err());
+}
+
+#[test]
+fn what_checks_take_cannot_be_promised_twice() {
+    let budget = Budget { rate_ppm: 500_000, checkers: 1, fee_wei: 1 };
+    // 1.5 * 4 units * a half, and 40.
+    assert_eq!(budget.of(UNITS), 43);
+    let policy = Policy { budget, ..policy() };
+    let join = |audited| Payee::join(terms(audited), policy, &standing()).unwrap().saved();
+    let (mut payer, mut payee) = (opened(true), join(true));
+    let at = |deposit, announced, budgeted| Standing { deposit, announced, budgeted, ..standing() };
+    let refused = payee.begin(UNITS, &at(WINDOW_PRICE + 42, 0, 0)).unwrap_err();
+    assert_eq!(refused, payee::Refusal::DepositTooSmall { needed: WINDOW_PRICE + 43, deposit: WINDOW_PRICE + 42 });
+    let first = one(&mut payer, &mut payee, 1);
+    // It is paid and not announced: its checks are still to be taken.
+    let needed = 2 * (WINDOW_PRICE + 43);
+    assert!(payee.begin(UNITS, &at(needed - 1, 0, 0)).is_err());
+    assert_eq!(payee.begin(UNITS, &at(needed, 0, 0)), Ok(()));
+    assert_eq!(payee.to_announce(&at(needed, 0, 0)), Some(&first));
+    // Announced: they are taken.
+    assert!(payee.begin(UNITS, &at(needed - 1, 1, 43)).is_err());
+    assert_eq!(payee.begin(UNITS, &at(needed, 1, 43)), Ok(()));
+    assert_eq!(payee.to_announce(&at(needed, 1, 43)), None);
+    // The customer does not promise them either.
+    let report = payee.report(root(2, UNITS, 0)).unwrap().saved();
+    let poor = at(2 * WINDOW_PRICE + 42, 1, 43);
+    assert!(payer.pay(&received(report, 0), &poor).is_err());
+    assert!(payer.pay(&received(report, 0), &at(2 * WINDOW_PRICE + 43, 1, 43)).is_ok());
+    // Without an audit nothing is taken and nothing announced.
+    let (mut payer, mut payee) = (opened(false), join(false));
+    assert_eq!(payee.begin(UNITS, &at(WINDOW_PRICE, 0, 0)), Ok(()));
+    one(&mut payer, &mut payee, 1);
+    assert_eq!(payee.to_announce(&standing()), None);
 }

@@ -1,24 +1,16 @@
 //! The watcher's rules at their edges.
 
 use crate::fixture::{DEPOSIT, START_S, UNITS, WINDOW_PRICE, after, root, seconds, standing};
-use alloy_primitives::B256;
 use keystead_contracts::storage::channel::Status;
 use keystead_payment::{
     Payee, Release, Standing,
     limits::WINDOWS_CLAIM_AT,
     watch::{self, PayeeStep, PayerStep, Wish},
 };
-use std::collections::HashMap;
 
 /// Answers by window number; what is not named is pending.
 fn step(payee: &Payee, standing: &Standing, answers: &[(u64, Release)], wish: Wish) -> PayeeStep {
-    let windows = 1..=300;
-    let roots = |window: u64| {
-        keystead_payment::voucher::window_id(payee.terms().channel_id, window, UNITS, root(window, UNITS, 0))
-    };
-    let ids: HashMap<B256, u64> = windows.map(|window| (roots(window), window)).collect();
-    let prospect = payee.prospect(|id| {
-        let window = ids[&id];
+    let prospect = payee.prospect(|window| {
         answers.iter().find(|(known, _)| *known == window).map_or(Release::Pending, |(_, answer)| *answer)
     });
     watch::payee(payee, standing, prospect, wish)

@@ -19,7 +19,10 @@ use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result};
 use keystead_audit::Draw;
 use keystead_blobs::Endpoint;
-use keystead_contracts::bindings::{audit::Audit, referee::Referee};
+use keystead_contracts::{
+    CHANNEL_ADDRESS,
+    bindings::{audit::Audit, referee::Referee},
+};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -374,7 +377,8 @@ pub(crate) fn status(folder: &Path) -> Result<Option<serde_json::Value>> {
 fn note(journal: &mut Journal, log: &Log) {
     let awaited = |window, unit, round, height: u64| Awaited { window, unit, round, height };
     if let Some(opened) = event::<Audit::WindowOpened>(log) {
-        let seen = Seen { job_hash: opened.jobHash, from_block: log.block_number };
+        let of_channel = opened.source == CHANNEL_ADDRESS;
+        let seen = Seen { job_hash: opened.jobHash, from_block: log.block_number, of_channel };
         journal.windows.insert(opened.windowId, seen);
         journal.draws.push(awaited(opened.windowId, 0, 0, opened.drawHeight.to()));
     } else if let Some(began) = event::<Referee::RoundBegan>(log) {

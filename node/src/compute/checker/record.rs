@@ -32,6 +32,9 @@ pub(super) struct Record {
     pub(super) from_block: u64,
     /// This account alone is named by a private job.
     pub(super) named: bool,
+    /// The window is a channel's: its units are steps.
+    #[serde(default)]
+    pub(super) of_channel: bool,
     /// What was or will be committed.
     pub(super) prepared: Option<Prepared>,
     /// What the comparison with the opened value said.
@@ -66,8 +69,8 @@ impl Prepared {
 
 impl Record {
     pub(super) const fn new(which: Which, seen: Seen, named: bool) -> Self {
-        let Seen { job_hash, from_block } = seen;
-        Self { version: VERSION, which, job_hash, from_block, named, prepared: None, judged: None }
+        let Seen { job_hash, from_block, of_channel } = seen;
+        Self { version: VERSION, which, job_hash, from_block, named, of_channel, prepared: None, judged: None }
     }
 
     /// What is revealed: for class exact the contract compares; for the others what was judged, or nothing.
@@ -102,6 +105,9 @@ pub(super) struct Journal {
 pub(super) struct Seen {
     pub(super) job_hash: B256,
     pub(super) from_block: u64,
+    /// A channel opened it.
+    #[serde(default)]
+    pub(super) of_channel: bool,
 }
 
 /// A draw to come.
@@ -192,7 +198,7 @@ mod tests {
     use alloy_primitives::Address;
 
     const WHICH: Which = Which { window: B256::ZERO, unit: 1, round: 0, slot: 2 };
-    const SEEN: Seen = Seen { job_hash: B256::ZERO, from_block: 9 };
+    const SEEN: Seen = Seen { job_hash: B256::ZERO, from_block: 9, of_channel: false };
 
     #[test]
     fn a_check_survives_the_disk_with_what_it_committed() {

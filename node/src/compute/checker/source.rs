@@ -12,10 +12,10 @@ use crate::{
         windows::{CHECK_ROUNDS, Case, Which, Window, Windows},
     },
 };
-use alloy_primitives::{Address, B256, Signature};
+use alloy_primitives::{Address, B256, Bytes, Signature};
 use eyre::Result;
 use keystead_blobs::{CheckHello, Duty, Hash, NodeId, Offer, Parties, Refusal, RefusalCode, check_digest};
-use keystead_job::JobSpec;
+use keystead_job::{JobSpec, Step, step::encode_list};
 
 /// A check for which somebody may fetch.
 #[derive(Clone, Debug)]
@@ -114,6 +114,33 @@ fn unavailable(error: eyre::Report) -> Refusal {
     }
     tracing::debug!(error = format!("{error:#}"), "cannot ask the chain about a checker");
     Refusal::new(RefusalCode::ChainUnavailable, "this source's node does not answer")
+}
+
+/// What a source has of a channel's window.
+#[derive(Debug)]
+pub(crate) struct StepMaterial<'a> {
+    pub(crate) spec: &'a JobSpec,
+    /// The window's steps, in the order of the report.
+    pub(crate) steps: &'a [Step],
+    /// Names of the states after them.
+    pub(crate) outputs: &'a [B256],
+}
+
+/// What a checker of a step may have.
+///
+/// # Errors
+/// The refusal for the checker.
+pub(crate) fn offer_step(admitted: &Admitted, material: &StepMaterial<'_>) -> Result<Offer, Refusal> {
+    let StepMaterial { spec, steps, outputs } = *material;
+    let index = admitted.which.unit as usize;
+    let none = || Refusal::new(RefusalCode::Internal, "the step is not here");
+    let (step, output) = (steps.get(index).ok_or_else(none)?, outputs.get(index).ok_or_else(none)?);
+    let list = keystead_job::blob_hash(&encode_list(steps));
+    let mut names = vec![spec.program_hash, spec.common_hash, list, step.input];
+    names.extend(spec.checker.map(|checker| checker.program_hash));
+    names.extend(admitted.opened.then_some(*output));
+    let duty = Duty { job: spec.encode().into(), before: Bytes::new() };
+    Ok(Offer { duty, blobs: names.into_iter().map(Hash::from).collect() })
 }
 
 /// What a checker may have.

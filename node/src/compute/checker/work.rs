@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! Sources are asked in turn: the provider at its registered address, then the customer's node if it was named on the chain. Nothing that a source says
-//! is believed: the job has its hash in the window's event, blobs have their names, the state before a segment has its proof or the chain's word.
+//! is believed: the job has its hash in the window's event, blobs have their names, the state before a segment has its proof or the chain's word, and
+//! what a step of a channel began with stands in the list that the chain names.
 //!
 //! # Invariants
 //! What this machine could not run to its end is [`Unready`] or nothing, never a finding against the provider. What comes out wrong after the
@@ -18,7 +19,11 @@ use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
 use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Hash, Parties, Want, check_digest, hash};
-use keystead_job::{Class, JobSpec, limits::INPUT_BYTES_MAX};
+use keystead_job::{
+    Class, JobSpec,
+    limits::INPUT_BYTES_MAX,
+    step::{STEP_BYTES, parse_list},
+};
 use keystead_runner::{Failure, Fault, Job, Stop};
 use std::{sync::Arc, time::Duration};
 use tokio::task::block_in_place;
@@ -60,7 +65,8 @@ pub(super) struct Errand<'a> {
 /// What was fetched.
 struct Gathered {
     spec: JobSpec,
-    segment: u32,
+    /// Unit and segment of the job.
+    place: (u32, u32),
     /// Of the job, or of its checker for class self-checking.
     program: Vec<u8>,
     common: Vec<u8>,
@@ -68,6 +74,16 @@ struct Gathered {
     unit: Vec<u8>,
     /// What the drawn segment begins with.
     begin: Vec<u8>,
+}
+
+/// Where a run begins.
+struct Begins {
+    /// Unit and segment of the job.
+    place: (u32, u32),
+    /// The unit's input, or what stands for it: a later step of a channel is known by its state alone.
+    input: B256,
+    /// The state before a later segment.
+    state: Option<B256>,
 }
 
 /// How a run ended that ended by itself.
@@ -134,7 +150,7 @@ impl Errand<'_> {
     }
 
     async fn judged(&self, gathered: &Gathered, opened: Opened) -> Result<Finding, Unready> {
-        let (spec, unit) = (&gathered.spec, self.record.which.unit);
+        let (spec, (unit, segment)) = (&gathered.spec, gathered.place);
         let claimed = self.claimed(spec, opened).await?;
         let delivered = || block_in_place(|| self.agent.shelf.get(claimed, spec.limits.output_bytes_max));
         let (task, input) = if spec.class == Class::SelfChecking {
@@ -146,7 +162,7 @@ impl Errand<'_> {
                 input.ok_or_else(|| Unready::Unfit("the unit input is too long".to_owned()))?,
             )
         } else {
-            (Task::Rerun { unit, segment: gathered.segment }, gathered.begin.clone())
+            (Task::Rerun { unit, segment }, gathered.begin.clone())
         };
         let answer = match self.run(gathered.job(), &input).await? {
             Outcome::Output(bytes) => {
@@ -251,21 +267,12 @@ impl Errand<'_> {
         let session = CheckSession::open(&agent.endpoint, source, &hello).await.map_err(|error| unserved(&error))?;
         let spec = JobSpec::decode(&session.duty().job).map_err(|error| unserved(&error))?;
         self.require_ordered(&spec).map_err(|error| unserved(&error))?;
-        let segment = agent.windows.segment_of(which.window, which.unit, self.case).await?;
-        let before = match (segment, opened) {
-            (0, _) => None,
-            (_, Some(opened)) => Some(opened.before),
-            (_, None) => {
-                let window = self.window;
-                let (units, segments, unit) = (window.units, window.segments, which.unit);
-                let place = Place { commitment: window.commitment, units, segments, unit, segment };
-                Some(state_before(&session.duty().before, place).map_err(|error| unserved(&error))?)
-            }
-        };
         self.require_fit(&spec)?;
         let fetch = Fetch { errand: self, session: &session, spec: &spec };
-        let (unit, program, common) = fetch.inputs().await?;
-        let begin = match before {
+        let begins = if self.record.of_channel { fetch.begin_of_step().await? } else { fetch.begin(opened).await? };
+        let unit = fetch.one(begins.input, INPUT_BYTES_MAX).await?;
+        let (program, common) = fetch.shared().await?;
+        let begin = match begins.state {
             Some(state) if spec.class != Class::SelfChecking => fetch.one(state, spec.limits.output_bytes_max).await?,
             _ => unit.clone(),
         };
@@ -276,7 +283,7 @@ impl Errand<'_> {
             // What this machine has itself need not be fetched.
             fetch.keep([claimed], spec.limits.output_bytes_max).await?;
         }
-        Ok(Gathered { spec, segment, program, common, unit, begin })
+        Ok(Gathered { spec, place: begins.place, program, common, unit, begin })
     }
 
     /// Whether a job is the window's.
@@ -284,8 +291,10 @@ impl Errand<'_> {
         let (window, unit) = (self.window, self.record.which.unit);
         let got = spec.hash();
         ensure!(got == self.record.job_hash, "the job is another: got={got} expected={}", self.record.job_hash);
+        // What a step is, its list says.
+        let fits = self.record.of_channel || spec.segment_count == window.segments && unit < spec.unit_count;
         ensure!(
-            spec.class as u8 == window.class && spec.segment_count == window.segments && unit < spec.unit_count,
+            spec.class as u8 == window.class && fits,
             "the window's terms do not fit its job: class={} segments={} units={}",
             window.class,
             window.segments,
@@ -385,23 +394,53 @@ struct Fetch<'a> {
 }
 
 impl Fetch<'_> {
-    /// The unit's input, the program to run, the common input.
-    async fn inputs(&self) -> Result<(Vec<u8>, Vec<u8>, Vec<u8>), Unready> {
-        let spec = self.spec;
+    /// Where the drawn segment of an order's unit begins: the unit's input, or the state that the provider committed to.
+    async fn begin(&self, opened: Option<Opened>) -> Result<Begins, Unready> {
+        let (errand, spec) = (self.errand, self.spec);
+        let (which, window) = (errand.record.which, errand.window);
+        let unit = which.unit;
+        let segment = errand.agent.windows.segment_of(which.window, unit, errand.case).await?;
+        let unserved = |error: &dyn std::fmt::Display| Unready::Unserved(error.to_string());
+        let state = match (segment, opened) {
+            (0, _) => None,
+            (_, Some(opened)) => Some(opened.before),
+            (_, None) => {
+                let (units, segments) = (window.units, window.segments);
+                let place = Place { commitment: window.commitment, units, segments, unit, segment };
+                Some(state_before(&self.session.duty().before, place).map_err(|error| unserved(&error))?)
+            }
+        };
         let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
         let list = self.one(spec.units_hash, list_bytes).await?;
-        let names = hash::parse_list(&list, spec.unit_count as usize);
-        let names = names.map_err(|error| Unready::Unserved(error.to_string()))?;
-        let name = names.get(self.errand.record.which.unit as usize).copied();
-        let name = name.ok_or_else(|| Unready::Unserved("the list of units is short".to_owned()))?;
-        let unit = self.one(B256::from(name), INPUT_BYTES_MAX).await?;
+        let names = hash::parse_list(&list, spec.unit_count as usize).map_err(|error| unserved(&error))?;
+        let name = names.get(unit as usize).copied().ok_or_else(|| unserved(&"the list of units is short"))?;
+        Ok(Begins { place: (unit, segment), input: B256::from(name), state })
+    }
+
+    /// What a step of a channel's window began with, by the list that customer and provider stand by.
+    async fn begin_of_step(&self) -> Result<Begins, Unready> {
+        let (window, spec) = (self.errand.window, self.spec);
+        let bytes_max = u64::from(window.units).saturating_mul(u64::try_from(STEP_BYTES).unwrap_or(u64::MAX));
+        let list = self.one(window.steps, bytes_max).await?;
+        let unfit = |reason: String| Unready::Unfit(reason);
+        let steps = parse_list(&list, window.units).map_err(|error| unfit(error.to_string()))?;
+        let step = steps.get(self.errand.record.which.unit as usize).copied();
+        let step = step.filter(|step| step.unit < spec.unit_count && step.segment < spec.segment_count);
+        let step = step.ok_or_else(|| unfit("the window's list names a step that the job has not".to_owned()))?;
+        let state = (step.segment > 0).then_some(step.input);
+        Ok(Begins { place: (step.unit, step.segment), input: step.input, state })
+    }
+
+    /// The program to run, and the common input.
+    async fn shared(&self) -> Result<(Vec<u8>, Vec<u8>), Unready> {
+        let spec = self.spec;
         let (program, bytes_max) = match spec.checker {
             Some(checker) => (checker.program_hash, keystead_job::Runtime::Wasm1.program_bytes_max()),
             None => (spec.program_hash, spec.runtime.program_bytes_max()),
         };
         let program = self.one(program, bytes_max).await?;
         let common = self.one(spec.common_hash, INPUT_BYTES_MAX).await?;
-        Ok((unit, program, common))
+        Ok((program, common))
     }
 
     async fn one(&self, name: B256, bytes_max: u64) -> Result<Vec<u8>, Unready> {

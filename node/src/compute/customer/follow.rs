@@ -2,7 +2,6 @@
 
 use super::{
     audit::{
-        attend::Attendant,
         recourse::{Facts, recourse},
         serve::{Arrivals, Served, Serving},
     },
@@ -16,6 +15,7 @@ use super::{
 };
 use crate::compute::{
     amount::{duration, kst},
+    audited::tending::Attendant,
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
     market::{Market, Order},
     windows::{Drawn, WindowStatus, window_of},
@@ -121,7 +121,7 @@ impl<'a> Following<'a> {
             checked.finding == Finding::Wrong || checked.finding == Finding::Right && job.folder.has(&checked.files)
         };
         attempt.checked = attempt.checked.take().filter(stands);
-        let attendant = Attendant::new(attempt.since_block);
+        let attendant = Attendant::new("unit", attempt.since_block);
         let arrivals = Arrivals::default();
         let is_checked = attempt.audit.as_ref().is_some_and(|terms| terms.named.is_empty());
         let served = Served {
@@ -234,7 +234,7 @@ impl<'a> Following<'a> {
             CustomerStep::Check => self.check(&order, show).await?,
             CustomerStep::Attend => {
                 if let Some(window) = &window {
-                    self.attendant.look(market, window, show).await?;
+                    self.attend(window, show).await?;
                 }
                 sleep(RETRY).await;
             }
@@ -268,6 +268,23 @@ impl<'a> Following<'a> {
             CustomerStep::LeaveOpen | CustomerStep::Close => return Ok(Some((order, block))),
         }
         Ok(None)
+    }
+
+    /// Tells how the window goes, and does what nobody else does.
+    async fn attend(&mut self, window: &Drawn, show: &mut Show) -> Result<()> {
+        let windows = self.job.market.windows();
+        let look = self.attendant.look(&windows, window).await?;
+        if let Some(news) = &look.news {
+            show.say(news);
+        }
+        if let Some(drawn) = look.drawn {
+            let (done, total) = (u64::from(look.done), u64::from(drawn.max(look.done)));
+            show.progress("units of the audit concluded", done, total);
+        }
+        match look.due {
+            Some(due) => self.attendant.send(&windows, window.window.id, due).await,
+            None => Ok(()),
+        }
     }
 
     /// Writes down why the order ends, before the call that ends it; with what was heard last.

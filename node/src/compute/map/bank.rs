@@ -1,4 +1,4 @@
-//! The one task that uses the customer's account while units are done: opens channels, fills them, looks at them.
+//! The one task that uses the customer's account for channels while units are done: opens them, fills them, looks at them.
 
 use super::{
     choose::Chooser,
@@ -13,7 +13,7 @@ use crate::{
         channels::{Channels, Opening},
     },
 };
-use alloy_primitives::{Address, B256, Bytes};
+use alloy_primitives::{Address, B256};
 use eyre::{Report, Result};
 use keystead_lease::Provider;
 use std::{
@@ -148,6 +148,8 @@ impl Bank {
 
     /// The transaction is in the journal before it is sent, so that no crash can open two channels for one.
     async fn open(&self, provider: Provider, opening: &Opening) -> Event {
+        // Windows are tended beside this task, from the same account: nobody else may take the opening's nonce.
+        let turn = self.channels.account.turn().await;
         let mut tries = 1_u32;
         let signed = loop {
             match self.channels.sign_open(opening).await {
@@ -172,13 +174,28 @@ impl Bank {
         if let Err(error) = block_in_place(|| self.journal.append(&entry).and_then(|()| self.journal.sync())) {
             return Event::Stuck(format!("{error:#}"));
         }
-        settle(&self.channels, provider, &opening).await
+        offer(&self.channels, &opening).await;
+        drop(turn);
+        outcome(&self.channels, provider, &opening).await
     }
 }
 
-/// What became of a signed opening.
+/// Sees a signed opening to its end.
 pub(super) async fn settle(channels: &Channels, provider: Provider, opening: &state::Opening) -> Event {
-    match included(channels, &opening.raw, opening.hash, opening.nonce).await {
+    offer(channels, opening).await;
+    outcome(channels, provider, opening).await
+}
+
+/// Sends a signed opening. Sent again, it is known already, or its nonce is used: the receipt tells.
+async fn offer(channels: &Channels, opening: &state::Opening) {
+    if let Err(error) = channels.account.broadcast(&opening.raw).await {
+        tracing::debug!(error = format!("{error:#}"), "the node does not take the opening of a channel");
+    }
+}
+
+/// What became of an opening that was sent.
+async fn outcome(channels: &Channels, provider: Provider, opening: &state::Opening) -> Event {
+    match included(channels, opening.hash, opening.nonce).await {
         Ok(Some(receipt)) if receipt.succeeded() => match Channels::opened_in(&receipt) {
             Ok(channel) => Event::Opened { provider, channel },
             Err(error) => Event::Stuck(format!("{error:#}")),
@@ -195,12 +212,8 @@ pub(super) async fn settle(channels: &Channels, provider: Provider, opening: &st
 }
 
 /// The receipt; `None` once the transaction can never have one.
-async fn included(channels: &Channels, raw: &Bytes, hash: B256, nonce: u64) -> Result<Option<Receipt>> {
+async fn included(channels: &Channels, hash: B256, nonce: u64) -> Result<Option<Receipt>> {
     let account = &channels.account;
-    // Sent again, it is known already, or its nonce is used: the receipt tells.
-    if let Err(error) = account.broadcast(raw).await {
-        tracing::debug!(error = format!("{error:#}"), "the node does not take the opening of a channel");
-    }
     let (begin, mut absent) = (Instant::now(), 0_u32);
     loop {
         match account.receipt(hash).await {

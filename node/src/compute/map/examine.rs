@@ -91,7 +91,7 @@ impl Examiner {
         };
         let mut secret = [0; 32];
         secret.copy_from_slice(exam.report.secret.as_slice());
-        let received = match exam.window.receive(&Secret::new(secret), &exam.report.names) {
+        let received = match exam.window.receive(&Secret::new(secret), &exam.report.names, None) {
             Ok(received) => received,
             Err(error) => return Examined::Mismatch { reason: error.to_string() },
         };

@@ -26,5 +26,6 @@ mod setup;
 mod show;
 mod state;
 mod stored;
+mod tend;
 
 pub(crate) use setup::run;

@@ -123,14 +123,41 @@ pub(super) fn start(bench: &Bench) -> Result<Vec<Row>> {
 }
 
 /// Orders of many small units at once, over two providers: units whose commitment is on the chain, by the time since the first order was begun.
+/// A square root of the recipe that `keystead recipe new` makes, and a system of stars over one step: the runtimes differ in what a unit costs.
 pub(super) fn units(bench: &Bench) -> Result<Vec<Row>> {
-    let (repeats, units) = (bench.many(3, 1), bench.many(ORDER_UNITS, 256));
     let folder = tempfile::Builder::new().prefix("keystead-units-").tempdir()?;
+    let mut made = Command::new(&bench.keystead);
+    made.current_dir(folder.path()).args(["recipe", "new", "roots", "--runtime", "wasm"]);
+    crate::process::run(&mut made)?;
+    let roots = folder.path().join("roots").display().to_string();
+    let units = bench.many(ORDER_UNITS, 256);
+    let mut rows = Vec::new();
+    for (runtime, recipe, set) in [
+        (
+            "wasm/1",
+            roots.as_str(),
+            [format!("count={units}"), "numbers-per-unit=1".to_owned(), "first=4000000".to_owned()],
+        ),
+        ("wgsl/1", "nbody", [format!("members={units}"), "members-per-unit=1".to_owned(), "steps=1".to_owned()]),
+    ] {
+        let place = folder.path().join(runtime.replace('/', "-"));
+        rows.extend(units_of(bench, (runtime, recipe), &set, units, &place)?);
+    }
+    Ok(rows)
+}
+
+fn units_of(
+    bench: &Bench,
+    (runtime, recipe): (&str, &str),
+    set: &[String],
+    units: usize,
+    folder: &Path,
+) -> Result<Vec<Row>> {
     let (mut committed, mut paid) = (Vec::new(), Vec::new());
-    for repeat in 0..repeats {
+    for repeat in 0..bench.many(3, 1) {
         let network = Network::start(&bench.keystead, 4, INTERVAL_MS)?;
         let url = network.url(0)?;
-        let place = folder.path().join(repeat.to_string());
+        let place = folder.join(repeat.to_string());
         let mut providers = Vec::new();
         for account in [1, 2] {
             providers.push(Provider::start(&always(bench, &url, account), &place.join(format!("provider-{account}")))?);
@@ -138,9 +165,11 @@ pub(super) fn units(bench: &Bench) -> Result<Vec<Row>> {
         let mut customers = Vec::new();
         for number in 0..ORDERS {
             let provider = PROVIDERS.iter().cycle().nth(number).copied().unwrap_or_default();
-            let mut command = order(bench, &url, "nbody", number.saturating_add(3), &place.join(number.to_string()));
-            command.args(["--provider", provider, "--set", &format!("members={units}")]);
-            command.args(["--set", "members-per-unit=1", "--set", "steps=1"]);
+            let mut command = order(bench, &url, recipe, number.saturating_add(3), &place.join(number.to_string()));
+            command.args(["--provider", provider]);
+            for set in set {
+                command.args(["--set", set]);
+            }
             customers.push(Customer::spawn(command)?);
         }
         let mut ran = Vec::new();
@@ -161,10 +190,10 @@ pub(super) fn units(bench: &Bench) -> Result<Vec<Row>> {
     let spread = |values: &[f64]| values.iter().map(|value| format!("{value:.0}")).collect::<Vec<_>>().join(", ");
     let what = format!("{ORDERS} orders of {units} units at once, 2 providers, 4 validators, one machine");
     Ok(vec![
-        Row::new("committed units through one market", at(&committed, 0.5), "units/s")
+        Row::new(&format!("committed units through one market, {runtime}"), at(&committed, 0.5), "units/s")
             .spread(format!("runs {}; {what}", spread(&committed)))
             .goal(">= 1000"),
-        Row::new("units fetched, checked and accepted", at(&paid, 0.5), "units/s")
+        Row::new(&format!("units fetched, checked and accepted, {runtime}"), at(&paid, 0.5), "units/s")
             .spread(format!("runs {}", spread(&paid))),
     ])
 }

@@ -2,16 +2,15 @@
 //!
 //! # Design
 //! [`options`] is what a person can ask for; [`plan`] turns it, the job and the provider's bond into the terms of the contract, by the rules of
-//! `keystead_audit::economics`; [`attend`] waits for the window, tells how it goes, and does what nobody else does; [`recourse`] says what can
-//! be done about a wrong result; [`outcome`] says in words what the audit was worth. [`serve`] gives drawn checkers the inputs that the provider does
-//! not give them.
+//! `keystead_audit::economics`; [`recourse`] says what can be done about a wrong result; [`outcome`] says in words what the audit was worth.
+//! [`serve`] gives drawn checkers the inputs that the provider does not give them. What a customer does until its window closes, whatever the window
+//! is of, is [`crate::compute::audited`].
 //!
 //! # Not here
 //! The checkers' side. What the customer finds by its own sample is [`super::check`], and stays.
 //!
 //! Spec: specs/0008-audit.md.
 
-pub(super) mod attend;
 pub(crate) mod options;
 pub(super) mod outcome;
 pub(crate) mod plan;

@@ -1,9 +1,8 @@
 //! The customer's end of checkers' conversations: serves the inputs of its order to who is drawn, and answers in public when one asks for them.
 //!
 //! # Design
-//! Checkers fetch from the provider first. One that got nothing asks on the chain, and who ordered must name a node that serves it, or the unit
-//! is paid unchecked and counts against the customer. So from the order's begin to its end two things run beside the customer's own work, which
-//! may take longer than the time to answer: a server on the order's socket, and a task that reads the window's questions.
+//! From the order's begin to its end two things run beside the customer's own work, which may take longer than the time to answer: a server on the
+//! order's socket, and a task that reads the window's questions ([`crate::compute::audited`]).
 //!
 //! # Invariants
 //! Nobody is served whom the chain does not put on duty for a unit of this order's window. Nothing is served of a private order.
@@ -11,27 +10,25 @@
 //! Spec: specs/0008-audit.md §10, specs/0005-transfer.md §8.
 
 use crate::compute::{
-    checker::source::{self, Material},
+    audited::{
+        answers::Questions,
+        door::{Door, Gives, Nobody, reached},
+    },
+    checker::source::{self, Admitted, Material},
     customer::talk::Line,
     market::Market,
     opening::Work,
-    windows::{Windows, event, window_of},
+    windows::{Windows, window_of},
 };
 use alloy_primitives::{B256, U256};
-use alloy_sol_types::SolEvent as _;
-use eyre::{Result, ensure, eyre};
-use futures::future::join_all;
+use eyre::Result;
 use keystead_blobs::{
-    Address, Authorise, BlobStore, CheckHello, Ended, Endpoint, Failure, FailureCode, Handler, Hash, Hello, Job,
-    NodeId, Offer, Refusal, RefusalCode, Server, StoreError, serve,
+    BlobStore, Hash, Offer, Refusal, Server, StoreError, serve,
     store::{Part, Source},
 };
-use keystead_contracts::bindings::audit::Audit;
 use keystead_job::JobSpec;
-use serde_json::json;
 use std::{
-    collections::BTreeSet,
-    net::{SocketAddr, UdpSocket},
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -39,12 +36,6 @@ use tokio::{task::JoinHandle, time::sleep};
 
 /// How often the window is looked at.
 const POLL: Duration = Duration::from_secs(1);
-/// Blocks of events asked for at once.
-const BLOCKS_MAX: u64 = 1_000;
-/// Answers that are sent at once.
-const SENT_MAX: usize = 16;
-/// Longest answer that the contract takes.
-const KEY_BYTES_MAX: usize = 128;
 
 /// What has arrived of the order, once it has: checkers may be given outputs that their provider opened.
 pub(in crate::compute::customer) type Arrivals = Arc<Mutex<Option<Arc<Work>>>>;
@@ -76,28 +67,17 @@ impl Serving {
         let Served { market, order, spec, units, since_block, arrivals } = served;
         let windows = market.windows();
         let endpoint = line.endpoint();
+        let window = window_of(order);
         let store = Shelf { inputs: line.inputs(), arrived: Arc::clone(&line.store) };
-        let door = Door {
-            windows: windows.clone(),
-            window: window_of(order),
-            spec: spec.clone(),
-            units: units.to_vec(),
-            node: endpoint.id(),
-            arrivals,
-        };
+        let gives = Order { window, spec: spec.clone(), units: units.to_vec(), arrivals };
+        let door = Door { windows: windows.clone(), node: endpoint.id(), gives };
         let server = serve(endpoint, Arc::new(store), door, Nobody);
-        let key = reached(endpoint, line.provider_socket());
+        let key = reached(endpoint, line.provider_socket().as_slice());
         if let Err(error) = &key {
             tracing::warn!(error = format!("{error:#}"), "checkers that ask for an input cannot be answered");
         }
-        let mut answers = Answers {
-            windows,
-            window: window_of(order),
-            key: key.map(String::into_bytes).unwrap_or_default(),
-            next_block: since_block,
-            asked: BTreeSet::new(),
-        };
-        let answering = tokio::spawn(async move { answers.follow().await });
+        let key = key.map(String::into_bytes).unwrap_or_default();
+        let answering = tokio::spawn(answer(windows, window, since_block, key));
         Self { _server: server, answering }
     }
 }
@@ -108,128 +88,54 @@ impl Drop for Serving {
     }
 }
 
-/// Where checkers reach this node: its socket, or at all interfaces the one that leads to the provider.
-fn reached(endpoint: &Endpoint, provider: Option<SocketAddr>) -> Result<String> {
-    let bound = endpoint.sockets().into_iter().next().ok_or_else(|| eyre!("this node has no socket"))?;
-    let socket = if bound.ip().is_unspecified() {
-        let provider = provider.ok_or_else(|| eyre!("the provider has no address"))?;
-        // Sends nothing: the system only chooses the way.
-        let probe = UdpSocket::bind(SocketAddr::new(bound.ip(), 0))?;
-        probe.connect(provider)?;
-        SocketAddr::new(probe.local_addr()?.ip(), bound.port())
-    } else {
-        bound
-    };
-    let text = Address::new(endpoint.id(), vec![socket])?.to_string();
-    ensure!(text.len() <= KEY_BYTES_MAX, "this node's address is too long: bytes={} max={KEY_BYTES_MAX}", text.len());
-    Ok(text)
-}
-
-/// Who asked, and what is answered.
-struct Answers {
-    windows: Windows,
-    window: B256,
-    /// This node's address; empty if there is none to be told.
-    key: Vec<u8>,
-    next_block: u64,
-    /// Units whose input was asked for and that are not answered; at most as many as the window has.
-    asked: BTreeSet<u32>,
-}
-
-impl Answers {
-    /// Until the window is over.
-    async fn follow(&mut self) {
-        if self.key.is_empty() {
-            return;
-        }
-        loop {
-            match self.look().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => tracing::debug!(error = format!("{error:#}"), "cannot look for checkers that ask"),
-            }
-            sleep(POLL).await;
-        }
+/// Answers who asks, until the window is over; nobody, if there is no address to be told.
+async fn answer(windows: Windows, window: B256, since_block: u64, key: Vec<u8>) {
+    if key.is_empty() {
+        return;
     }
-
-    /// One look; true once nobody can ask any more.
-    async fn look(&mut self) -> Result<bool> {
-        let window = self.windows.window(self.window).await?;
-        if !window.exists() {
-            return Ok(false);
+    let mut questions = Questions::new(windows.clone());
+    questions.keep(&BTreeMap::from([(window, since_block)]));
+    loop {
+        match look(&windows, window, &mut questions, &key).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "cannot look for checkers that ask"),
         }
-        if window.is_over() {
-            return Ok(true);
-        }
-        let (head, _) = self.windows.account.head().await?;
-        while self.next_block <= head {
-            let last = head.min(self.next_block.saturating_add(BLOCKS_MAX.saturating_sub(1)));
-            let topics = json!([Audit::InputAsked::SIGNATURE_HASH, self.window]);
-            let logs = self.windows.logs(self.next_block, last, topics).await?;
-            self.asked.extend(logs.iter().filter_map(event::<Audit::InputAsked>).map(|event| event.unit));
-            self.next_block = last.saturating_add(1);
-        }
-        let asked: Vec<u32> = self.asked.iter().copied().collect();
-        for units in asked.chunks(SENT_MAX) {
-            let answered = join_all(units.iter().map(|unit| self.answer(*unit))).await;
-            for (unit, answered) in units.iter().zip(answered) {
-                match answered {
-                    Ok(()) => _ = self.asked.remove(unit),
-                    Err(error) => tracing::debug!(error = format!("{error:#}"), unit, "answer: trying again"),
-                }
-            }
-        }
-        Ok(false)
-    }
-
-    /// Says on the chain where a unit's input is, unless that is said or too late.
-    async fn answer(&self, unit: u32) -> Result<()> {
-        let case = self.windows.case(self.window, unit).await?;
-        if case.handed || case.stage.is_final() {
-            return Ok(());
-        }
-        self.windows.hand_key(self.window, unit, &self.key).await?;
-        tracing::info!(unit, "a checker got no input from the provider: this node serves it, which the chain now says");
-        Ok(())
+        sleep(POLL).await;
     }
 }
 
-/// Decides by the chain who is served.
+/// One look; true once nobody can ask any more.
+async fn look(windows: &Windows, window: B256, questions: &mut Questions, key: &[u8]) -> Result<bool> {
+    let window = windows.window(window).await?;
+    if !window.exists() {
+        return Ok(false);
+    }
+    if window.is_over() {
+        return Ok(true);
+    }
+    questions.read().await?;
+    questions.answer(key).await;
+    Ok(false)
+}
+
+/// What there is of one order.
 #[derive(Debug)]
-struct Door {
-    windows: Windows,
+struct Order {
     window: B256,
     spec: JobSpec,
     units: Vec<B256>,
-    node: NodeId,
     arrivals: Arrivals,
 }
 
-impl Authorise for Door {
-    async fn authorise(&self, _: NodeId, _: &Hello) -> Result<(), Refusal> {
-        Err(Refusal::new(RefusalCode::NotAssigned, "this is a customer: it takes no orders"))
+impl Gives for Order {
+    fn has(&self, window: B256) -> bool {
+        window == self.window
     }
 
-    async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
-        if hello.window != self.window {
-            return Err(Refusal::new(RefusalCode::NotAssigned, "this customer has no such window open"));
-        }
-        let admitted = source::admit(&self.windows, hello, checker, self.node).await?;
+    fn offer(&self, admitted: &Admitted) -> Result<Offer, Refusal> {
         let work = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        source::offer(&admitted, &Material { spec: &self.spec, inputs: &self.units, work: work.as_deref() })
-    }
-}
-
-/// Never reached: nobody is authorised.
-struct Nobody;
-
-impl Handler for Nobody {
-    async fn run(&self, _: &mut Job) -> Result<(), Failure> {
-        Err(Failure::new(FailureCode::Internal, "this is a customer: it takes no orders"))
-    }
-
-    fn ended(&self, ended: Ended) {
-        tracing::debug!(peer = ?ended.customer, outcome = ?ended.outcome, "a checker's session ended");
+        source::offer(admitted, &Material { spec: &self.spec, inputs: &self.units, work: work.as_deref() })
     }
 }
 
@@ -276,7 +182,7 @@ impl BlobStore for Shelf {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use keystead_blobs::{Capacity, Config, MemoryStore};
+    use keystead_blobs::{Capacity, MemoryStore};
 
     #[test]
     fn inputs_and_what_arrived_are_served_from_one_shelf() {
@@ -287,18 +193,5 @@ mod tests {
         assert_eq!(shelf.get(output, 10).unwrap(), b"output");
         assert_eq!(shelf.size(Hash::of(b"other")).unwrap(), None);
         assert!(shelf.open(output).is_ok() && shelf.open(Hash::of(b"other")).is_err());
-    }
-
-    #[tokio::test]
-    async fn a_node_tells_an_address_that_can_be_dialled() {
-        let own = Endpoint::bind(Config::loopback()).await.unwrap();
-        assert_eq!(reached(&own, None).unwrap(), own.address().unwrap().to_string());
-        let everywhere = Config { bind: "0.0.0.0:0".parse().unwrap(), ..Config::loopback() };
-        let everywhere = Endpoint::bind(everywhere).await.unwrap();
-        assert!(reached(&everywhere, None).is_err());
-        let text = reached(&everywhere, Some("127.0.0.1:9".parse().unwrap())).unwrap();
-        let address: Address = text.parse().unwrap();
-        assert_eq!(address.sockets()[0].port(), everywhere.sockets()[0].port());
-        assert!(address.sockets()[0].ip().is_loopback() && address.id() == everywhere.id());
     }
 }

@@ -169,6 +169,7 @@ impl Conductor<'_> {
                 challenge_seconds: self.options.challenge_seconds,
                 life_seconds: self.options.life_seconds,
                 deposit_wei: price_wei.saturating_mul(steps),
+                audit: None,
             };
             if self.try_ask(Ask::Open { provider, opening }) {
                 // Asked for once; the answer is an event.

@@ -153,6 +153,7 @@ impl Desk {
             },
             window: WINDOW,
             audit: Duration::ZERO,
+            budget: keystead_payment::Budget::default(),
             watch: self.terms.watch,
         })
     }

@@ -1,0 +1,179 @@
+//! Hears which checkers ask for the input of a unit, and says on the chain where it is served.
+//!
+//! # Design
+//! Checkers fetch from the provider first. One that got nothing asks on the chain, and who ordered must name a node that serves it, or the unit
+//! is paid unchecked and counts against the customer. One filter hears the questions of many windows: those that were read least far come first.
+//!
+//! Spec: specs/0008-audit.md §10.
+
+use crate::compute::windows::{Case, Windows, event};
+use alloy_primitives::B256;
+use alloy_sol_types::SolEvent as _;
+use eyre::Result;
+use futures::future::join_all;
+use keystead_contracts::bindings::audit::Audit;
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Blocks of events asked for at once.
+const BLOCKS_MAX: u64 = 1_000;
+/// Windows in one filter; nodes take 1,000.
+const IDS_MAX: usize = 64;
+/// Filters of one reading.
+const FILTERS_MAX: u32 = 16;
+/// Answers that are sent at once.
+const SENT_MAX: usize = 16;
+
+/// What was asked in some windows.
+#[derive(Debug)]
+pub(crate) struct Questions {
+    windows: Windows,
+    /// The windows, each with the first block whose events were not read.
+    next_block: BTreeMap<B256, u64>,
+    /// Units whose input was asked for and that are not answered; at most as many as the windows have.
+    asked: BTreeSet<(B256, u32)>,
+}
+
+/// One question to the node.
+#[derive(Debug, PartialEq, Eq)]
+struct Filter {
+    ids: Vec<B256>,
+    first: u64,
+    /// Inclusive.
+    last: u64,
+}
+
+impl Questions {
+    /// Of no window yet.
+    pub(crate) const fn new(windows: Windows) -> Self {
+        Self { windows, next_block: BTreeMap::new(), asked: BTreeSet::new() }
+    }
+
+    /// From now on exactly these windows, each with a block not after its opening.
+    pub(crate) fn keep(&mut self, open: &BTreeMap<B256, u64>) {
+        self.next_block.retain(|id, _| open.contains_key(id));
+        self.asked.retain(|(id, _)| open.contains_key(id));
+        for (id, since_block) in open {
+            self.next_block.entry(*id).or_insert(*since_block);
+        }
+    }
+
+    /// Reads what was asked since the last time; a bounded part of it, if that was long ago.
+    ///
+    /// # Errors
+    /// The node's: what was read stays, the rest is read the next time.
+    pub(crate) async fn read(&mut self) -> Result<()> {
+        let Self { windows, next_block, asked } = self;
+        if next_block.is_empty() {
+            return Ok(());
+        }
+        let (head, _) = windows.account.head().await?;
+        for _ in 0..FILTERS_MAX {
+            let Some(Filter { ids, first, last }) = filter(next_block, head) else { break };
+            let logs = windows.logs(first, last, json!([Audit::InputAsked::SIGNATURE_HASH, ids])).await?;
+            for question in logs.iter().filter_map(event::<Audit::InputAsked>) {
+                if next_block.contains_key(&question.windowId) {
+                    asked.insert((question.windowId, question.unit));
+                }
+            }
+            for id in &ids {
+                if let Some(next) = next_block.get_mut(id) {
+                    *next = last.saturating_add(1).max(*next);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody waits for an answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    /// Answers each with this node's address. What does not come into a block is tried again with the next call.
+    pub(crate) async fn answer(&mut self, key: &[u8]) {
+        let asked: Vec<(B256, u32)> = self.asked.iter().copied().collect();
+        for some in asked.chunks(SENT_MAX) {
+            let answered = join_all(some.iter().map(|question| answer(&self.windows, *question, key))).await;
+            for (question, answered) in some.iter().zip(answered) {
+                match answered {
+                    Ok(()) => _ = self.asked.remove(question),
+                    Err(error) => {
+                        tracing::debug!(error = format!("{error:#}"), unit = question.1, "answer: trying again");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next filter: the windows that were read least far, and the blocks after that; `None` if all are read to the head.
+fn filter(next_block: &BTreeMap<B256, u64>, head: u64) -> Option<Filter> {
+    let behind = next_block.iter().filter(|(_, next)| **next <= head);
+    let mut behind: Vec<(u64, B256)> = behind.map(|(id, next)| (*next, *id)).collect();
+    behind.sort_unstable();
+    behind.truncate(IDS_MAX);
+    let (first, _) = *behind.first()?;
+    let last = head.min(first.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+    Some(Filter { ids: behind.into_iter().map(|(_, id)| id).collect(), first, last })
+}
+
+/// Says on the chain where a unit's input is, unless that is said or too late.
+async fn answer(windows: &Windows, (id, unit): (B256, u32), key: &[u8]) -> Result<()> {
+    let window = windows.window(id).await?;
+    let case = windows.case(id, unit).await?;
+    let (_, now) = windows.account.head().await?;
+    if window.is_over() || !is_open(&case, window.check_seconds, now) {
+        return Ok(());
+    }
+    windows.hand_key(id, unit, key).await?;
+    tracing::info!(unit, "a checker got no input from the provider: this node serves it, which the chain now says");
+    Ok(())
+}
+
+/// Whether the contract would still take an answer. A node that has not heard the question yet says nothing about its time.
+const fn is_open(case: &Case, check_seconds: u64, now: u64) -> bool {
+    let is_late = case.asked_at != 0 && now > case.asked_at.saturating_add(check_seconds / 2);
+    !case.handed && !case.stage.is_final() && !is_late
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compute::windows::Stage;
+
+    #[test]
+    fn the_windows_that_were_read_least_far_share_a_filter() {
+        let id = B256::repeat_byte;
+        let of = |windows: &[(u8, u64)], head| {
+            let next: BTreeMap<B256, u64> = windows.iter().map(|(byte, next)| (id(*byte), *next)).collect();
+            filter(&next, head)
+        };
+        assert_eq!(of(&[], 9), None);
+        assert_eq!(of(&[(1, 10)], 9), None);
+        assert_eq!(of(&[(1, 9)], 9), Some(Filter { ids: vec![id(1)], first: 9, last: 9 }));
+        let two = of(&[(1, 8), (2, 10), (3, 5)], 9);
+        assert_eq!(two, Some(Filter { ids: vec![id(3), id(1)], first: 5, last: 9 }));
+        let far = of(&[(1, 1), (2, 2_000)], 5_000);
+        assert_eq!(far, Some(Filter { ids: vec![id(1), id(2)], first: 1, last: 1_000 }));
+        let many: Vec<(u8, u64)> = (0..=255).map(|byte| (byte, 1)).collect();
+        assert_eq!(of(&many, 1).unwrap().ids.len(), IDS_MAX);
+    }
+
+    #[test]
+    fn an_answer_is_given_once_and_only_in_time() {
+        let case = |asked_at, handed, stage| Case { asked_at, handed, ..Case::of(stage, 0) };
+        let table = [
+            // asked at, handed, stage, now: whether it is open
+            (100, false, Stage::Checking, 110, true),
+            (100, false, Stage::Checking, 111, false),
+            (100, true, Stage::Checking, 101, false),
+            (100, false, Stage::Unchecked, 101, false),
+            (0, false, Stage::None, 500, true),
+        ];
+        for (asked_at, handed, stage, now, expected) in table {
+            assert_eq!(is_open(&case(asked_at, handed, stage), 20, now), expected, "{asked_at} {handed} {now}");
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Looks at a map's windows in turns, and sends what has been possible for a while and nobody sent.
+
+use super::tended::{Board, Stand, Told};
+use crate::compute::{
+    audited::tending::{Attendant, Due, drawn_units},
+    windows::{Drawn, WindowStatus, Windows},
+};
+use alloy_primitives::B256;
+use eyre::Result;
+use futures::future::join_all;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound::{Excluded, Unbounded},
+};
+
+/// Windows that are looked at in one round; the others have their turn in the next.
+const LOOKS_MAX: usize = 8;
+/// Transactions of one round.
+const SENT_MAX: usize = 4;
+
+/// The windows as they are looked at.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    attended: BTreeMap<B256, Attended>,
+    /// The window that was looked at last.
+    last: B256,
+}
+
+#[derive(Debug)]
+struct Attended {
+    attendant: Attendant,
+    /// What the last look found to be done.
+    due: Option<Due>,
+}
+
+impl Attended {
+    const fn new(since_block: u64) -> Self {
+        Self { attendant: Attendant::new("step", since_block), due: None }
+    }
+
+    /// How the window stands; `None` if it is not announced yet.
+    async fn look(&mut self, windows: &Windows, id: B256) -> Result<Option<Told>> {
+        self.due = None;
+        let drawn = windows.drawn(id).await?;
+        if !drawn.window.exists() {
+            return Ok(None);
+        }
+        if drawn.window.is_over() {
+            return Ok(Some(Told { stand: ended(&drawn), is_over: true }));
+        }
+        let look = self.attendant.look(windows, &drawn).await?;
+        self.due = look.due;
+        let stand = Stand { drawn: look.drawn.unwrap_or_default(), done: look.done, words: look.words };
+        Ok(Some(Told { stand, is_over: false }))
+    }
+
+    async fn send(&mut self, windows: &Windows, id: B256, due: Due) {
+        if let Err(error) = self.attendant.send(windows, id, due).await {
+            tracing::debug!(window = %id, ?due, error = format!("{error:#}"), "a window does not move on, trying again");
+        }
+    }
+}
+
+impl Rounds {
+    /// One round: looks, tells the board, sends.
+    pub(super) async fn round(&mut self, windows: &Windows, board: &Board) {
+        let open = board.open();
+        self.attended.retain(|id, _| open.contains_key(id));
+        for (id, since_block) in open {
+            self.attended.entry(id).or_insert_with(|| Attended::new(since_block));
+        }
+        let chosen = self.turn();
+        let mut looks = Vec::new();
+        for (id, attended) in &mut self.attended {
+            if chosen.contains(id) {
+                looks.push(look(windows, *id, attended));
+            }
+        }
+        for (id, told) in join_all(looks).await {
+            match told {
+                Ok(Some(told)) => board.tell(id, told),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(window = %id, error = format!("{error:#}"), "cannot look at a window");
+                }
+            }
+        }
+        let mut sent = Vec::new();
+        for (id, attended) in &mut self.attended {
+            if sent.len() < SENT_MAX
+                && let Some(due) = attended.due.take()
+            {
+                sent.push(attended.send(windows, *id, due));
+            }
+        }
+        join_all(sent).await;
+    }
+
+    /// Whose turn it is: those after the last one, and then from the first on.
+    fn turn(&mut self) -> BTreeSet<B256> {
+        let after = self.attended.range::<B256, _>((Excluded(self.last), Unbounded)).map(|(id, _)| *id);
+        let turn: Vec<B256> = after.chain(self.attended.keys().copied()).take(LOOKS_MAX).collect();
+        self.last = turn.last().copied().unwrap_or_default();
+        turn.into_iter().collect()
+    }
+}
+
+async fn look(windows: &Windows, id: B256, attended: &mut Attended) -> (B256, Result<Option<Told>>) {
+    (id, attended.look(windows, id).await)
+}
+
+/// Of a window that is over.
+fn ended(drawn: &Drawn) -> Stand {
+    let is_drawn = drawn.draw.drawn_at != 0;
+    let units = if is_drawn { drawn_units(drawn) } else { 0 };
+    let words = match drawn.window.status {
+        WindowStatus::Convicted => "Audit over: a step was found wrong",
+        _ => "Audit over: no step was found wrong",
+    };
+    Stand { drawn: units, done: units, words: words.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::windows::{Round, Window, tests::drawn};
+
+    fn rounds(bytes: std::ops::RangeInclusive<u8>) -> Rounds {
+        let attended = bytes.map(|byte| (B256::repeat_byte(byte), Attended::new(1))).collect();
+        Rounds { attended, last: B256::ZERO }
+    }
+
+    #[test]
+    fn windows_are_looked_at_in_turns() {
+        let ids = |bytes: &[u8]| bytes.iter().map(|byte| B256::repeat_byte(*byte)).collect::<BTreeSet<B256>>();
+        let mut few = rounds(1..=3);
+        for _ in 0..3 {
+            assert_eq!(few.turn(), ids(&[1, 2, 3]));
+        }
+        let mut many = rounds(1..=12);
+        assert_eq!(many.turn(), ids(&[1, 2, 3, 4, 5, 6, 7, 8]));
+        assert_eq!(many.turn(), ids(&[9, 10, 11, 12, 1, 2, 3, 4]));
+        // The one that was last is over.
+        many.attended.remove(&B256::repeat_byte(4));
+        assert_eq!(many.turn(), ids(&[5, 6, 7, 8, 9, 10, 11, 12]));
+        assert_eq!(Rounds::default().turn(), BTreeSet::new());
+    }
+
+    #[test]
+    fn a_window_that_is_over_says_what_was_found() {
+        let over = |status| Drawn { window: Window { status, ..drawn().window }, ..drawn() };
+        let stand = ended(&over(WindowStatus::Closed));
+        assert_eq!((stand.drawn, stand.done), (10, 10));
+        assert_eq!(stand.words, "Audit over: no step was found wrong");
+        assert_eq!(ended(&over(WindowStatus::Convicted)).words, "Audit over: a step was found wrong");
+        let undrawn = Drawn { draw: Round { drawn_at: 0, ..drawn().draw }, ..over(WindowStatus::Closed) };
+        assert_eq!(ended(&undrawn).drawn, 0);
+    }
+}

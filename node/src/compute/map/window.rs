@@ -33,7 +33,7 @@ pub(super) struct Window {
     pub(super) since_block: u64,
     pub(super) budget_wei: u128,
     pub(super) units: u32,
-    /// Empty once it is over: nobody asks for them any more.
+    /// With the states empty once nobody asks for them any more.
     pub(super) steps: Vec<Step>,
     /// The states after them.
     pub(super) outputs: Vec<Place>,
@@ -111,9 +111,8 @@ impl Window {
         }
     }
 
-    /// It is over.
-    pub(super) fn end(&mut self, verdict: Verdict) {
-        self.verdict = Some(verdict);
+    /// It is over, and its states are the inputs of no other window's steps.
+    pub(super) fn forget(&mut self) {
         (self.steps, self.outputs) = (Vec::new(), Vec::new());
     }
 
@@ -330,10 +329,7 @@ mod tests {
         };
         let mut window = Window::of(Provider(0), &audited, &[place]);
         assert_eq!(window.steps, [Step { unit: 5, segment: 2, input: B256::repeat_byte(8) }]);
-        if let Some(verdict) = verdict {
-            window.end(verdict);
-            assert!(window.steps.is_empty() && window.outputs.is_empty());
-        }
+        window.verdict = verdict;
         window
     }
 

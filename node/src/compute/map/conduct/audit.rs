@@ -58,6 +58,9 @@ impl Times {
 impl Conductor<'_> {
     /// How a provider's windows will be audited is known: its channel is opened with that.
     pub(super) fn planned(&mut self, provider: Provider, plan: Result<Box<ChannelPlan>, String>) -> Result<()> {
+        if self.stopping.is_some() || self.state.table.out(provider).is_some() {
+            return Ok(());
+        }
         let plan = match plan {
             Ok(plan) => *plan,
             Err(reason) => return self.not_opened(provider, &reason),
@@ -126,22 +129,35 @@ impl Conductor<'_> {
 
     /// A paid window is looked at, and its checkers are served, until it is over.
     pub(super) fn attend(&mut self, id: B256) {
-        let Some(window) = self.state.windows.get(&id) else { return };
-        let Window { steps, outputs, since_block, .. } = window.clone();
         self.watched.add(id);
         self.paid_at.insert(id, Instant::now());
+        self.tend(id);
+    }
+
+    /// The windows that an earlier process paid; the states of those that are over may be inputs of others' steps.
+    pub(super) fn attend_all(&mut self) {
+        let all: Vec<(B256, bool)> =
+            self.state.windows.iter().map(|(id, window)| (*id, window.verdict.is_some())).collect();
+        for (id, is_over) in all {
+            if !is_over {
+                self.attend(id);
+                continue;
+            }
+            self.tend(id);
+            if let Some(tended) = &self.tended {
+                tended.remove(id);
+            }
+        }
+    }
+
+    fn tend(&mut self, id: B256) {
+        let Some(window) = self.state.windows.get(&id).filter(|window| !window.steps.is_empty()) else { return };
+        let Window { steps, outputs, since_block, .. } = window.clone();
         let begin = || {
             let (windows, prepared) = (self.market.windows(), Arc::clone(&self.prepared));
             Tended::begin(windows, &self.endpoint, prepared, self.outputs.clone())
         };
         self.tended.get_or_insert_with(begin).add(Paid { id, steps, outputs, since_block });
-    }
-
-    /// The windows that an earlier process paid.
-    pub(super) fn attend_all(&mut self) {
-        let open: Vec<B256> =
-            self.state.windows.iter().filter(|(_, window)| window.verdict.is_none()).map(|(id, _)| *id).collect();
-        open.into_iter().for_each(|id| self.attend(id));
     }
 
     /// A window was announced, a step of it was found wrong, or it is over.

@@ -70,13 +70,15 @@ impl Conductor<'_> {
 
     /// Asks for providers while there are fewer than wanted, and something is left to do.
     pub(super) fn refill(&mut self) {
-        if self.state.table.units_left() == 0 {
+        if self.state.table.units_left() == 0 || self.stopping.is_some() {
             return;
         }
+        // Of an earlier process, or closed while nothing was left to do.
+        self.open_channels();
         let working = self.working();
         let due = self.looked.is_none_or(|looked| looked.elapsed() > REGISTER);
         let count = self.wanted().saturating_sub(working);
-        if self.stopping.is_some() || count == 0 || !due {
+        if count == 0 || !due {
             return;
         }
         let tried = self.state.partners.iter().map(|partner| partner.account).collect();

@@ -1,6 +1,7 @@
 //! Options of `keystead map`.
 
 use super::{Demands, WalletOptions, parse_pair, values};
+use crate::compute::customer::audit::options::MapAuditOptions;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -38,7 +39,7 @@ pub(crate) struct Map {
     /// What the plan goes by, if nobody is named.
     #[command(flatten)]
     pub(crate) demands: Demands,
-    /// Most to promise for the whole job, in wei.
+    /// Most to promise for the whole job, in wei. With --audit what is taken for checks counts too, of which most comes back.
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<u128>)]
     pub(crate) max_price: Option<u128>,
     /// What becomes of the outputs: `recipe` (the recipe's own files), `concat` (one file, in order), `sum-u32`, `sum-u64`, `sum-f32`,
@@ -53,14 +54,16 @@ pub(crate) struct Map {
     /// Share of the steps to run again as a check, in percent, at least [default: 3].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(0..=100))]
     pub(crate) sample_rate: Option<u32>,
-    /// Longest time of one window by a provider's own pace, in seconds: what is lost when it dies.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3_600))]
-    pub(crate) window_seconds: u32,
+    #[command(flatten)]
+    pub(crate) audit: MapAuditOptions,
+    /// Longest time of one window by a provider's own pace, in seconds, 1 to 3600: what is lost when it dies [default: 60; 300 with --audit].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    pub(crate) window_seconds: Option<u32>,
     /// How long a provider with work may be silent before somebody else gets it, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=3_600))]
     pub(crate) silence_seconds: u32,
     /// Time that a provider has to claim what it earned once its channel is to be closed, in seconds. Providers ask for at least their own
-    /// `--watch-seconds`.
+    /// `--watch-seconds`. With --audit it is longer by itself: windows must be over before they are claimed.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) challenge_seconds: u32,
     /// How long channels last at most, in seconds. What is not finished by then needs new ones.

@@ -2,7 +2,7 @@
 
 use super::{
     choose::Chooser,
-    events::Event,
+    events::{Checks, Event},
     journal::{Entry, Journal},
     state,
 };
@@ -10,12 +10,17 @@ use crate::{
     client::RpcFailure,
     compute::{
         account::{Poor, Receipt},
-        channels::{Channels, Opening},
+        channels::{Agreed, Channels, Opening},
+        customer::audit::{
+            options::AuditOptions,
+            plan::{ChannelPlan, budget},
+        },
     },
 };
 use alloy_primitives::{Address, B256};
 use eyre::{Report, Result};
 use keystead_lease::Provider;
+use keystead_payment::Terms;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -35,7 +40,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long an opening may take to come into a block.
 const INCLUSION_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
-/// How often the signing of an opening is tried while the node does not answer, a second apart.
+/// How often the signing of an opening, or what comes before it, is tried while the node does not answer, a second apart.
 const SIGN_TRIES: u32 = 20;
 /// So many looks find no transaction although its nonce is used, until it is believed to be lost: nodes lag behind each other.
 const ABSENT_MAX: u32 = 20;
@@ -43,6 +48,8 @@ const ABSENT_MAX: u32 = 20;
 /// What the loop wants of the bank.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
+    /// Say how a provider's windows would be audited.
+    Plan { provider: Provider, account: Address, price_wei: u128 },
     /// Open a channel.
     Open { provider: Provider, opening: Opening },
     /// See to its end an opening that an earlier process signed.
@@ -64,6 +71,10 @@ pub(super) enum Ask {
 pub(super) struct Bank {
     pub(super) channels: Channels,
     pub(super) chooser: Chooser,
+    /// How windows are audited, if they are.
+    pub(super) audit: AuditOptions,
+    /// How those of open channels are, as read.
+    pub(super) agreed: BTreeMap<B256, Agreed>,
     pub(super) journal: Journal,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) events: mpsc::Sender<Event>,
@@ -90,9 +101,12 @@ impl Bank {
             };
             let event = match ask {
                 None => return,
-                Some(Ask::Open { .. } | Ask::Fill { .. } | Ask::Offers { .. }) if self.over.load(Ordering::Relaxed) => {
+                Some(Ask::Plan { .. } | Ask::Open { .. } | Ask::Fill { .. } | Ask::Offers { .. })
+                    if self.over.load(Ordering::Relaxed) =>
+                {
                     continue;
                 }
+                Some(Ask::Plan { provider, account, price_wei }) => self.plan(provider, account, price_wei).await,
                 Some(Ask::Watch { provider, channel }) => {
                     watched.insert(provider, channel);
                     self.look(provider, channel).await;
@@ -139,10 +153,52 @@ impl Bank {
         let _ = self.events.send(event).await;
     }
 
-    async fn look(&self, provider: Provider, channel: B256) {
-        match self.channels.look(channel).await {
-            Ok((terms, standing)) => self.tell(Event::Looked { provider, terms, standing }).await,
+    async fn look(&mut self, provider: Provider, channel: B256) {
+        match self.see(provider, channel).await {
+            Ok(event) => self.tell(event).await,
             Err(error) => tracing::debug!(%channel, error = format!("{error:#}"), "cannot look at a channel"),
+        }
+    }
+
+    async fn see(&mut self, provider: Provider, channel: B256) -> Result<Event> {
+        let (terms, standing) = self.channels.look(channel).await?;
+        let checks = if terms.audited { Some(self.checks(&terms).await?) } else { None };
+        Ok(Event::Looked { provider, terms, standing, checks })
+    }
+
+    /// What was agreed at the opening stays; the rate follows the provider's record.
+    async fn checks(&mut self, terms: &Terms) -> Result<Checks> {
+        let agreed = match self.agreed.get(&terms.channel_id) {
+            Some(agreed) => agreed.clone(),
+            None => {
+                let agreed = self.channels.audit_of(terms.channel_id).await?;
+                self.agreed.insert(terms.channel_id, agreed.clone());
+                agreed
+            }
+        };
+        let windows = self.chooser.market.windows();
+        let rate_ppm = windows.effective_rate_ppm(terms.provider, &agreed.terms).await?;
+        let (block, _) = self.channels.account.head().await?;
+        Ok(Checks { budget: budget(agreed.price_wei_per_step, &agreed.terms, rate_ppm), block })
+    }
+
+    /// Nothing is paid for this: a node that stumbles is asked again.
+    async fn plan(&self, provider: Provider, account: Address, price_wei: u128) -> Event {
+        let (market, spec) = (&self.chooser.market, &self.chooser.prepared.spec);
+        let mut tries = 1_u32;
+        loop {
+            match ChannelPlan::make(&self.audit, market, spec, (account, price_wei)).await {
+                Ok(plan) => {
+                    let plan = plan.map(Box::new).map_err(|unfit| unfit.to_string());
+                    return Event::Planned { provider, plan };
+                }
+                Err(error) if tries < SIGN_TRIES => {
+                    tracing::debug!(error = format!("{error:#}"), "cannot say how windows are audited, trying again");
+                    tries = tries.saturating_add(1);
+                    sleep(LOOK).await;
+                }
+                Err(error) => return Event::Stuck(format!("{error:#}")),
+            }
         }
     }
 

@@ -79,6 +79,11 @@ impl Closing<'_> {
                     state.apply(&entry, Duration::ZERO);
                     continue;
                 }
+                // After a stop: its windows are still audited, and the next process goes on in it.
+                if state.windows_awaited().any(|(_, window)| window.channel == channel) {
+                    left.push((Left { account, channel, after: None, owes: false }, false));
+                    continue;
+                }
                 let recent = acted.get(&provider).is_some_and(|acted| acted.elapsed() < EFFECT_MAX);
                 if !recent && self.act(provider, channel, &standing, begin.elapsed()).await {
                     acted.insert(provider, Instant::now());

@@ -3,18 +3,22 @@
 //! # Design
 //! One task owns the state. Settlements of one round go to the disk together: outputs first, then the journal, then the vouchers leave.
 
+mod audit;
 mod hear;
 mod money;
+mod purse;
 
 use super::{
     bank::Ask,
-    events::Event,
+    events::{Checks, Event},
     examine::{Examiner, Kept},
     journal::{Entry, Journal, Place, Settled},
     line::Command,
     outputs::Outputs,
     show::Show,
     state::{Effect, State},
+    tend::Tended,
+    watch::Watched,
 };
 use crate::{
     cli::Map,
@@ -28,6 +32,7 @@ use keystead_blobs::{
     Endpoint, Hash, MemoryStore,
     stream::{End, RefuseCode},
 };
+use keystead_job::Step;
 use keystead_lease::{End as LeaseEnd, Failing, Out, Provider};
 use keystead_payment::{Payer, Received, Standing, Terms};
 use std::{
@@ -73,6 +78,8 @@ pub(super) struct Live {
     is_connected: bool,
     is_draining: bool,
     channel: Option<(Terms, Standing, Instant)>,
+    /// If its windows are audited: what that takes.
+    checks: Option<Checks>,
     payer: Option<Payer>,
     is_filling: bool,
     /// Why its channel was not filled last, and when that is tried again.
@@ -102,6 +109,8 @@ struct Pending {
     checked: u32,
     unchecked: bool,
     end: End,
+    /// In an audited channel.
+    steps: Option<Vec<Step>>,
 }
 
 /// Everything that the loop works with.
@@ -141,6 +150,18 @@ pub(super) struct Conductor<'a> {
     unopened: BTreeSet<Provider>,
     /// Why a provider was left out last.
     lost: Option<String>,
+    /// Windows that are looked at.
+    watched: Watched,
+    /// The checkers of paid windows are served with it, once there are any.
+    tended: Option<Tended>,
+    /// When this process paid a window, or took it up.
+    paid_at: BTreeMap<B256, Instant>,
+    /// Windows that were seen in the audit.
+    announced: BTreeSet<B256>,
+    /// Whether the person read how windows are audited.
+    plan_said: bool,
+    /// What was said last of the audits.
+    audits_told: String,
 }
 
 /// What a conductor begins with.
@@ -159,12 +180,13 @@ pub(super) struct Parts<'a> {
     pub(super) examiner: Arc<Examiner>,
     pub(super) rule: SampleRule,
     pub(super) show: Show,
+    pub(super) watched: Watched,
 }
 
 impl<'a> Conductor<'a> {
     pub(super) fn new(parts: Parts<'a>, asks: mpsc::Sender<Ask>, events: mpsc::Sender<Event>) -> Self {
         let Parts { options, prepared, state, journal, outputs, market, signer, endpoint, .. } = parts;
-        let Parts { shared, served, examiner, rule, show, .. } = parts;
+        let Parts { shared, served, examiner, rule, show, watched, .. } = parts;
         Self {
             options,
             prepared,
@@ -194,6 +216,12 @@ impl<'a> Conductor<'a> {
             ticked: Instant::now(),
             unopened: BTreeSet::new(),
             lost: None,
+            watched,
+            tended: None,
+            paid_at: BTreeMap::new(),
+            announced: BTreeSet::new(),
+            plan_said: false,
+            audits_told: String::new(),
         }
     }
 
@@ -201,7 +229,7 @@ impl<'a> Conductor<'a> {
         self.begin.elapsed()
     }
 
-    /// Until every unit is done, or it ends otherwise. The lines say goodbye then.
+    /// Until every unit is done and stays so, or it ends otherwise. The lines say goodbye then.
     pub(super) async fn run(&mut self, inbox: &mut mpsc::Receiver<Event>, stops: &Stops) -> Result<Ending> {
         self.take_up().await?;
         let mut tick = interval(TICK);
@@ -272,7 +300,7 @@ impl<'a> Conductor<'a> {
     }
 
     fn ending(&self) -> Option<Ending> {
-        if self.state.table.units_left() == 0 && self.pending.is_empty() {
+        if self.state.is_whole() && self.pending.is_empty() {
             return Some(Ending::Whole);
         }
         let is_quiet = self.state.table.live().next().is_none();
@@ -374,6 +402,7 @@ impl<'a> Conductor<'a> {
                 self.end(provider, lease, why)?;
             }
         }
+        self.give_up_the_unannounced()?;
         self.dismiss()?;
         self.refill();
         self.give_up_the_hopeless();
@@ -416,7 +445,7 @@ impl<'a> Conductor<'a> {
         }
         let (mut settlements, mut vouchers, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for pending in std::mem::take(&mut self.pending) {
-            let Pending { provider, lease, received, states, checked, unchecked, end } = pending;
+            let Pending { provider, lease, received, states, checked, unchecked, end, steps: list } = pending;
             if !self.holds(provider, lease) {
                 // It ended since it was checked, with a conviction for one: nothing is signed for it.
                 self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
@@ -430,19 +459,17 @@ impl<'a> Conductor<'a> {
                     continue;
                 }
             };
-            let mut places = Vec::with_capacity(states.len());
-            for Kept { unit, done, bytes, name } in states {
-                let offset = self.outputs.append(&bytes)?;
-                places.push(Place { unit, done, offset, length: u64::try_from(bytes.len())?, name });
-                self.live.entry(provider).or_default().given.insert(unit, done);
-            }
+            let window = list.and_then(|list| self.audited(provider, &received, &list));
+            let places = self.keep(provider, states)?;
             let payer = draft.record().to_vec().into();
-            settlements.push(Settled { lease, provider, steps, checked, unchecked, states: places, payer });
+            settlements.push(Settled { lease, provider, steps, checked, unchecked, states: places, payer, window });
             vouchers.push((provider, lease, draft));
             ends.push((provider, end));
         }
         block_in_place(|| self.outputs.sync())?;
+        let mut windows = Vec::new();
         for settled in settlements {
+            windows.extend(settled.window.as_ref().map(|window| window.id));
             self.record(&Entry::Settled(settled))?;
         }
         block_in_place(|| self.journal.sync())?;
@@ -454,10 +481,22 @@ impl<'a> Conductor<'a> {
             live.beat = 0;
             self.say(provider, Command::Voucher { lease, signed });
         }
+        windows.into_iter().for_each(|id| self.attend(id));
         for (provider, end) in ends {
             self.heed(provider, end)?;
         }
         Ok(())
+    }
+
+    /// Appends states to the outputs, without forcing them to the disk.
+    fn keep(&mut self, provider: Provider, states: Vec<Kept>) -> Result<Vec<Place>> {
+        let mut places = Vec::with_capacity(states.len());
+        for Kept { unit, done, bytes, name } in states {
+            let offset = self.outputs.append(&bytes)?;
+            places.push(Place { unit, done, offset, length: u64::try_from(bytes.len())?, name });
+            self.live.entry(provider).or_default().given.insert(unit, done);
+        }
+        Ok(places)
     }
 
     pub(super) fn name(&self, provider: Provider) -> alloy_primitives::Address {

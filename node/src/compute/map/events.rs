@@ -1,13 +1,23 @@
 //! What reaches the loop of a map.
 
 use super::{choose::Found, examine::Examined};
+use crate::compute::{customer::audit::plan::ChannelPlan, windows::Drawn};
 use alloy_primitives::B256;
 use keystead_blobs::stream::{FromProvider, Source};
 use keystead_lease::Provider;
-use keystead_payment::{Standing, Terms};
+use keystead_payment::{Budget, Standing, Terms};
 
 /// Events that wait for the loop before their senders do.
 pub(super) const EVENTS_MAX: usize = 256;
+
+/// What is known of an audited channel besides where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Checks {
+    /// What the checks of a window would take now.
+    pub(super) budget: Budget,
+    /// The block at which that was so, or one before it.
+    pub(super) block: u64,
+}
 
 /// Something that happened elsewhere.
 #[derive(Debug)]
@@ -22,12 +32,16 @@ pub(super) enum Event {
     Heard { provider: Provider, message: FromProvider, source: Source },
     /// A report was fetched and checked.
     Examined { provider: Provider, lease: u64, outcome: Examined },
+    /// How a provider's windows will be audited, or why they cannot be.
+    Planned { provider: Provider, plan: Result<Box<ChannelPlan>, String> },
     /// A channel is open.
     Opened { provider: Provider, channel: B256 },
     /// A channel was not opened.
     NotOpened { provider: Provider, reason: String },
-    /// Where a channel stands now.
-    Looked { provider: Provider, terms: Terms, standing: Standing },
+    /// Where a channel stands now, and if its windows are audited what checks take.
+    Looked { provider: Provider, terms: Terms, standing: Standing, checks: Option<Checks> },
+    /// A window was announced to the audit, or went on there.
+    Window(Box<Drawn>),
     /// A channel was filled, or not.
     Filled { provider: Provider, problem: Option<String> },
     /// A transaction is in no block and may still come into one: only a later process can say what became of it.

@@ -15,11 +15,15 @@ use keystead_blobs::{
     Hash, SessionError, Unavailable, Want,
     stream::{End, Source, WindowReport, pack},
 };
-use keystead_job::{Class, blob_hash, commitment::Secret};
+use keystead_job::{Class, Step, blob_hash, commitment::Secret, step::encode_list};
 use keystead_lease::Lease;
 use keystead_payment::{Received, Report};
 use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
-use std::{ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    sync::Arc,
+};
 use tokio::sync::Mutex;
 
 /// A window to look at.
@@ -31,6 +35,8 @@ pub(super) struct Exam {
     pub(super) window: Report,
     /// The state before the first step of each item, if that is not the unit input.
     pub(super) before: Vec<Option<Place>>,
+    /// In an audited channel every state is fetched, and the root holds the list of the steps.
+    pub(super) is_audited: bool,
     pub(super) seed: B256,
     pub(super) rule: SampleRule,
     pub(super) source: Source,
@@ -48,8 +54,15 @@ pub(super) struct Kept {
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Examined {
-    /// To be paid.
-    Right { received: Received, states: Vec<Kept>, checked: u32, unchecked: Option<String>, end: End },
+    /// To be paid; in an audited channel with its steps, and with the state after each of them.
+    Right {
+        received: Received,
+        states: Vec<Kept>,
+        checked: u32,
+        unchecked: Option<String>,
+        end: End,
+        steps: Option<Vec<Step>>,
+    },
     /// A step is wrong: evidence against the provider.
     Wrong { reason: String },
     /// A step is outside the tolerance, which an honest machine may have given.
@@ -85,13 +98,19 @@ impl Examiner {
 
     /// Looks at a window, from its bytes to the verdict.
     pub(super) async fn examine(&self, exam: Exam) -> Examined {
-        let states = match self.open(&exam).await {
+        let opened = match self.open(&exam).await {
+            Ok(states) if exam.is_audited => self.fetch_all(&exam, states).await,
+            opened => opened,
+        };
+        let states = match opened {
             Ok(states) => states,
             Err(found) => return found,
         };
+        let steps = exam.is_audited.then(|| exam.steps(&self.prepared.unit_names));
         let mut secret = [0; 32];
         secret.copy_from_slice(exam.report.secret.as_slice());
-        let received = match exam.window.receive(&Secret::new(secret), &exam.report.names, None) {
+        let list = steps.as_deref().map(|steps| blob_hash(&encode_list(steps)));
+        let received = match exam.window.receive(&Secret::new(secret), &exam.report.names, list) {
             Ok(received) => received,
             Err(error) => return Examined::Mismatch { reason: error.to_string() },
         };
@@ -119,7 +138,7 @@ impl Examiner {
                 Err(found) => return found,
             }
         }
-        Examined::Right { received, states, checked, unchecked, end: exam.report.end }
+        Examined::Right { received, states, checked, unchecked, end: exam.report.end, steps }
     }
 
     /// Fetches the pack and compares each state with its name.
@@ -150,6 +169,29 @@ impl Examiner {
             states.push(Kept { unit, done, bytes: state.to_vec(), name });
         }
         Ok(states)
+    }
+
+    /// The state after every step, in the order of the report: those of the pack, and the others by their names.
+    async fn fetch_all(&self, exam: &Exam, last: Vec<Kept>) -> Result<Vec<Kept>, Examined> {
+        let bytes_max = self.prepared.spec.limits.output_bytes_max;
+        let mut bytes: BTreeMap<B256, Vec<u8>> = last.into_iter().map(|kept| (kept.name, kept.bytes)).collect();
+        let lacking: BTreeSet<B256> =
+            exam.report.names.iter().filter(|name| !bytes.contains_key(*name)).copied().collect();
+        let wants = lacking.iter().map(|name| Want { hash: Hash::from(*name), bytes_max }).collect();
+        exam.source.fetch(wants).await.map_err(missing)?;
+        let store = exam.source.store();
+        for name in lacking {
+            let hash = Hash::from(name);
+            let state = store.get(hash, bytes_max).map_err(|error| Examined::Missing { reason: error.to_string() })?;
+            let _ = store.delete(hash);
+            bytes.insert(name, state);
+        }
+        let kept = |((unit, segment), name): ((u32, u32), &B256)| {
+            let bytes = bytes.get(name).cloned()?;
+            Some(Kept { unit, done: segment.saturating_add(1), bytes, name: *name })
+        };
+        let states: Option<Vec<Kept>> = exam.lease.each().zip(&exam.report.names).map(kept).collect();
+        states.ok_or_else(|| Examined::Missing { reason: "a state is not there".to_owned() })
     }
 
     /// The steps to judge, by their places in the report.
@@ -282,6 +324,22 @@ impl Examiner {
 }
 
 impl Exam {
+    /// What each reported step is and began with: the unit input, a state that was paid for before, or the state after the step before it.
+    fn steps(&self, unit_names: &[B256]) -> Vec<Step> {
+        let begins = self.lease.items.iter().zip(&self.before).map(|(item, before)| {
+            let unit_input = unit_names.get(item.unit as usize).copied().unwrap_or_default();
+            ((item.unit, item.first), before.as_ref().map_or(unit_input, |place| place.name))
+        });
+        let begins: BTreeMap<(u32, u32), B256> = begins.collect();
+        let mut before = B256::ZERO;
+        let step = |((unit, segment), name): ((u32, u32), &B256)| {
+            let input = begins.get(&(unit, segment)).copied().unwrap_or(before);
+            before = *name;
+            Step { unit, segment, input }
+        };
+        self.lease.each().zip(&self.report.names).map(step).collect()
+    }
+
     fn step(&self, step: u32) -> Option<(u32, u32)> {
         self.lease.each().nth(step as usize)
     }

@@ -5,6 +5,7 @@
 //! end of the file torn, since only [`Journal::sync`] forces it to the disk: what follows the last good line is cut then. A bad line
 //! before a good one is damage, and nothing goes on. Spec: specs/0011-stream.md section 8.
 
+use super::window::Verdict;
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes, hex, keccak256};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -53,6 +54,8 @@ pub(super) enum Entry {
     LeftOut { provider: Provider, why: Out },
     /// A provider was caught; the payer's record says so.
     Convicted { provider: Provider, payer: Bytes },
+    /// The audit of a paid window is over, or will never begin.
+    WindowOver { id: B256, verdict: Verdict },
     /// A channel is final.
     Closed { provider: Provider, claimed_wei: u128 },
     /// The result's files are written.
@@ -70,14 +73,34 @@ pub(super) struct Settled {
     pub(super) checked: u32,
     /// Whether the check could decide nothing.
     pub(super) unchecked: bool,
-    /// The states with which it ended, as they lie in the outputs.
+    /// The states with which it ended, as they lie in the outputs; of an audited window those after each step, in the order of the report.
     pub(super) states: Vec<Place>,
     /// The payer's record.
     pub(super) payer: Bytes,
+    /// In an audited channel: what its checkers are told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) window: Option<Audited>,
+}
+
+/// A paid window of an audited channel.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Audited {
+    /// What the audit knows it by.
+    pub(super) id: B256,
+    pub(super) channel: B256,
+    /// Its number in the channel.
+    pub(super) number: u64,
+    /// A block before its announcement.
+    pub(super) since_block: u64,
+    /// What its checks take from the channel, as far as that is known before the announcement.
+    pub(super) budget_wei: u128,
+    /// What each step began with, by name, in the order of the report.
+    pub(super) inputs: Vec<B256>,
 }
 
 /// Where a state lies.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Place {
     pub(super) unit: u32,
@@ -139,8 +162,14 @@ impl Journal {
     pub(super) fn append(&self, entry: &Entry) -> Result<()> {
         let json = serde_json::to_string(entry)?;
         let line = format!("{} {json}\n", sum(json.as_bytes()));
-        let is_last =
-            matches!(entry, Entry::Opened { .. } | Entry::NotOpened { .. } | Entry::Closed { .. } | Entry::Done);
+        let is_last = matches!(
+            entry,
+            Entry::Opened { .. }
+                | Entry::NotOpened { .. }
+                | Entry::WindowOver { .. }
+                | Entry::Closed { .. }
+                | Entry::Done
+        );
         let max = if is_last { BYTES_MAX } else { BYTES_MAX.saturating_sub(RESERVE) };
         let mut tail = self.file();
         let bytes = tail.bytes.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
@@ -254,6 +283,14 @@ mod tests {
         journal.append(&Entry::Done).unwrap();
         drop(journal);
         assert_eq!(count(&path), 4);
+    }
+
+    #[test]
+    fn a_settlement_of_a_journal_without_audits_is_still_read() {
+        let old = r#"{"settled":{"lease":4294967296,"provider":0,"steps":1,"checked":1,"unchecked":false,"states":[],"payer":"0x01"}}"#;
+        let Entry::Settled(settled) = serde_json::from_str(old).unwrap() else { panic!("no settlement") };
+        assert!(settled.window.is_none());
+        assert_eq!(serde_json::to_string(&Entry::Settled(settled)).unwrap(), old);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! # Design
 //! [`conduct`] is the one loop that owns what is known ([`state`]); everything else sends it events. A [`line`] per provider keeps a
 //! connection and carries messages; [`examine`] fetches what a window gave and checks it in this machine's own worker; [`bank`] opens, fills
-//! and looks at channels; [`closing`] ends them. What must outlive the process is in the [`folder`]: a [`journal`] and the [`outputs`].
+//! and looks at channels; [`closing`] ends them. Windows of audited channels ([`window`]) are looked at until they are over ([`watch`]), and the customer
+//! does its part for their checkers ([`tend`]). What must outlive the process is in the [`folder`]: a [`journal`] and the [`outputs`].
 //! [`choose`] says whom to take on. [`reduce`] makes the result. Spec: specs/0011-stream.md.
 //!
 //! # Invariants
@@ -27,5 +28,7 @@ mod show;
 mod state;
 mod stored;
 mod tend;
+mod watch;
+mod window;
 
 pub(crate) use setup::run;

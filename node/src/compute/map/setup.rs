@@ -14,6 +14,8 @@ use super::{
     reduce::Reduce,
     show::{Row, Show},
     state::{State, words},
+    watch::{Watch, Watched},
+    window::{self, Tally},
 };
 use crate::{
     cli::{self, Map},
@@ -29,6 +31,7 @@ use crate::{
         files,
         market::Market,
         wallet,
+        windows::Windows,
     },
 };
 use alloy_primitives::U256;
@@ -39,7 +42,7 @@ use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     process::ExitCode,
     sync::{
@@ -56,6 +59,9 @@ const EXIT_UNDECIDED: u8 = 3;
 const PPM_PER_PERCENT: u32 = 10_000;
 /// Questions that wait for the bank.
 const ASKS_MAX: usize = 256;
+/// Longest window by a provider's pace, in seconds: one that is announced is worth a larger one.
+const WINDOW_SECONDS: u32 = 60;
+const WINDOW_SECONDS_AUDITED: u32 = 300;
 /// Bytes of states in one lease or report (specs/0011-stream.md section 3).
 const PACK_BYTES: u64 = 1 << 27;
 
@@ -136,6 +142,7 @@ async fn work(
         served: Vec::new(),
         rule: rule(options),
         show,
+        watched: Watched::default(),
     };
     let endpoint = parts.endpoint.clone();
     let done = complete(parts, reduce, folder).await;
@@ -185,8 +192,22 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, told, farewells };
     let left = closing.run(&mut state).await?;
     drop(closing);
+    if !state.windows.is_empty() {
+        take_home(channels, &show).await;
+    }
     let files = reduced?;
     Ok(Done { ending, state, show, took, files, left })
+}
+
+/// What checks did not cost. It stays this account's if that fails.
+async fn take_home(channels: &Channels, show: &Show) {
+    match (Windows { account: Arc::clone(&channels.account) }).withdraw().await {
+        Ok(taken) if taken.is_zero() => {}
+        Ok(taken) => show.say(&format!("{} came back from the audit.", kst(taken))),
+        Err(error) => show.say(&format!(
+            "What the audit gives back was not taken ({error:#}): it comes with the next order or map of this account."
+        )),
+    }
 }
 
 /// Lets the lines say goodbye, and hears what comes meanwhile: nobody waits for a full queue.
@@ -239,9 +260,9 @@ struct End {
     took: Duration,
 }
 
-/// Does what is left of the units.
+/// Does what is left of the units, and waits until nothing can be taken back.
 async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
-    if parts.state.table.units_left() == 0 {
+    if parts.state.is_whole() {
         let Parts { state, outputs, show, .. } = parts;
         return Ok((
             Ending::Whole,
@@ -271,15 +292,20 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let bank = Bank {
         channels: channels.clone(),
         chooser,
+        audit: parts.options.audit.as_order(),
+        agreed: BTreeMap::new(),
         journal: journal.clone(),
         asks: asked,
         events: events.clone(),
         over: Arc::clone(&over),
     };
     let bank = tokio::spawn(bank.run());
+    let (windows, watched) = (parts.market.windows(), parts.watched.clone());
+    let watch = tokio::spawn(Watch { windows, watched, events: events.clone() }.run());
     let mut conductor = Conductor::new(parts, asks, events);
     let ending = conductor.run(&mut inbox, &stops).await;
     over.store(true, Ordering::Relaxed);
+    watch.abort();
     let mut late = Vec::new();
     if ending.is_err() {
         conductor.leave();
@@ -304,10 +330,11 @@ fn rules(options: &Map, prepared: &Prepared) -> Rules {
     let step_max = Duration::from_millis(spec.limits.wall_ms_max).saturating_add(Duration::from_secs(1));
     let input_max = prepared.units.iter().map(Vec::len).max().unwrap_or_default();
     let largest = spec.limits.output_bytes_max.max(u64::try_from(input_max).unwrap_or(u64::MAX)).max(1);
+    let usual = if options.audit.is_wanted() { WINDOW_SECONDS_AUDITED } else { WINDOW_SECONDS };
     let fits = u32::try_from(PACK_BYTES.checked_div(largest).unwrap_or(1)).unwrap_or(u32::MAX);
     Rules {
         steps_max: fits.clamp(1, STEPS_MAX),
-        window: Duration::from_secs(u64::from(options.window_seconds)),
+        window: Duration::from_secs(u64::from(options.window_seconds.unwrap_or(usual))),
         silence: Duration::from_secs(u64::from(options.silence_seconds)),
         ..Rules::new(step_max)
     }
@@ -352,6 +379,7 @@ fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: 
     if state.lost_wei() > 0 {
         show.say(&format!("{} of it were for results that were thrown away.", kst(U256::from(state.lost_wei()))));
     }
+    window::summary(state).iter().for_each(|line| show.say(line));
     if state.steps_unchecked > 0 {
         show.say(&format!("{} steps could not be checked on this machine.", state.steps_unchecked));
     }
@@ -383,6 +411,7 @@ fn record(folder: &Folder, prepared: &Prepared, state: &State, ending: &Ending, 
                 "claimedWei": partner.claimed_wei.to_string(),
                 "lostWei": partner.lost_wei.to_string(),
                 "leftOut": state.table.out(provider),
+                "audit": Tally::of(state.windows_of(provider)).json(),
             })
         })
         .collect();
@@ -401,9 +430,19 @@ fn record(folder: &Folder, prepared: &Prepared, state: &State, ending: &Ending, 
         "lostWei": state.lost_wei().to_string(),
         "stepsUnchecked": state.steps_unchecked,
         "providers": providers,
+        "audit": audit(state),
         "channelsLeft": left.iter().map(|left| left.channel).collect::<Vec<_>>(),
     }))?;
     files::replace(&folder.path("map.json"), &text)
+}
+
+/// What strangers checked of what is kept; null in a map without audits.
+fn audit(state: &State) -> serde_json::Value {
+    if state.windows.is_empty() {
+        return serde_json::Value::Null;
+    }
+    let (kept, all) = (window::kept(state), Tally::of(state.windows.values()));
+    json!({"sentence": kept.sentence(window::steps_kept(state)), "kept": kept.json(), "all": all.json()})
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

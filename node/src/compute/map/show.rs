@@ -17,7 +17,7 @@ const PERCENT_STEP: u64 = 20;
 /// How often lines of a terminal are drawn anew.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Events that are worth a line even where nobody watches.
-const GRAVE: [&str; 5] = ["wrong", "left-out", "unit-failed", "taken-back", "not-paid"];
+const GRAVE: [&str; 7] = ["wrong", "convicted", "not-audited", "left-out", "unit-failed", "taken-back", "not-paid"];
 
 /// One provider, as a line.
 #[derive(Clone, Debug)]
@@ -90,8 +90,8 @@ impl Show {
         }
     }
 
-    /// How many units are done, and what each provider does.
-    pub(super) fn progress(&mut self, done: u64, total: u64, rows: &[Row]) {
+    /// How many units are done of how many, what each provider does, and how far audits are.
+    pub(super) fn progress(&mut self, (done, total): (u64, u64), rows: &[Row], audits: &str) {
         let rate = |steps: u64| {
             steps
                 .saturating_mul(1_000)
@@ -105,7 +105,9 @@ impl Show {
             bars.drawn = Some(Instant::now());
             bars.units.set_length(total);
             bars.units.set_position(done);
-            bars.units.set_message(format!("{} steps/s", rate(rows.iter().map(|row| row.steps).sum())));
+            let rate = rate(rows.iter().map(|row| row.steps).sum());
+            let audits = if audits.is_empty() { String::new() } else { format!("  {audits}") };
+            bars.units.set_message(format!("{rate} steps/s{audits}"));
             while bars.rows.len() < rows.len() {
                 let row = bars.all.add(ProgressBar::new_spinner());
                 if let Ok(style) = ProgressStyle::with_template("  {msg}") {

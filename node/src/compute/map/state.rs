@@ -3,7 +3,10 @@
 //! # Design
 //! [`State::apply`] is the only thing that changes it, while the process works and when one that starts again reads the journal.
 
-use super::journal::{Entry, Place, Settled};
+use super::{
+    journal::{Entry, Place, Settled},
+    window::Window,
+};
 use alloy_primitives::{Address, B256, Bytes};
 use keystead_lease::{Convicted, Failing, Lease, Out, Provider, Rules, STEPS_MAX, Table};
 use keystead_payment::Price;
@@ -75,10 +78,13 @@ pub(super) struct State {
     pub(super) settled: BTreeMap<Provider, u64>,
     /// Why units failed.
     pub(super) failures: BTreeMap<u32, Vec<String>>,
+    /// Paid windows of audited channels, by the audit's id.
+    pub(super) windows: BTreeMap<B256, Window>,
     pub(super) outputs_end: u64,
     pub(super) steps_unchecked: u64,
     pub(super) done: bool,
     processes: u64,
+    segment_count: u32,
 }
 
 impl State {
@@ -90,10 +96,12 @@ impl State {
             drawn: BTreeMap::new(),
             settled: BTreeMap::new(),
             failures: BTreeMap::new(),
+            windows: BTreeMap::new(),
             outputs_end: 0,
             steps_unchecked: 0,
             done: false,
             processes: 0,
+            segment_count,
         }
     }
 
@@ -115,6 +123,35 @@ impl State {
     pub(super) fn newest(&self, unit: u32) -> Option<&Place> {
         let done = self.table.done(unit);
         self.places.get(unit as usize)?.get(&done)
+    }
+
+    /// The windows of a provider.
+    pub(super) fn windows_of(&self, provider: Provider) -> impl Iterator<Item = &Window> {
+        self.windows.values().filter(move |window| window.provider == provider)
+    }
+
+    /// Windows whose audit is not over and may still take something back: all but those of providers that were caught already.
+    pub(super) fn windows_awaited(&self) -> impl Iterator<Item = (&B256, &Window)> {
+        let awaited = move |(_, window): &(&B256, &Window)| {
+            window.verdict.is_none() && self.table.out(window.provider) != Some(Out::Wrong)
+        };
+        self.windows.iter().filter(awaited)
+    }
+
+    /// Whether every unit is done and nothing can be taken back any more.
+    pub(super) fn is_whole(&self) -> bool {
+        self.table.units_left() == 0 && self.windows_awaited().next().is_none()
+    }
+
+    /// What checks took from channels, or will take for what is paid, in wei.
+    pub(super) fn checks_wei(&self) -> u128 {
+        self.windows.values().fold(0, |sum, window| sum.saturating_add(window.checks_wei()))
+    }
+
+    /// What will be taken from a channel for windows that are paid and were not announced yet, in wei.
+    pub(super) fn unannounced_wei(&self, channel: B256, announced: u64) -> u128 {
+        let waits = |window: &&Window| window.channel == channel && window.number > announced;
+        self.windows.values().filter(waits).fold(0, |sum, window| sum.saturating_add(window.budget_wei))
     }
 
     /// All that was promised, in wei, for what was not thrown away and for what was.
@@ -162,6 +199,14 @@ impl State {
             }
             Entry::LeftOut { provider, why } => self.table.leave_out(*provider, *why),
             Entry::Convicted { provider, payer } => return self.convict(*provider, payer),
+            Entry::WindowOver { id, verdict } => {
+                if let Some(window) = self.windows.get_mut(id) {
+                    window.verdict = Some(*verdict);
+                    if self.segment_count <= 1 {
+                        window.forget();
+                    }
+                }
+            }
             Entry::Closed { provider, claimed_wei } => self.with(*provider, |partner| {
                 partner.channel = None;
                 partner.payer = None;
@@ -191,7 +236,7 @@ impl State {
     }
 
     fn settle(&mut self, settled: &Settled, now: Duration) {
-        let Settled { lease, provider, steps, checked, unchecked, states, payer } = settled;
+        let Settled { lease, provider, steps, checked, unchecked, states, payer, window } = settled;
         self.drawn.remove(lease);
         for place in states {
             self.outputs_end = self.outputs_end.max(place.offset.saturating_add(place.length));
@@ -206,6 +251,9 @@ impl State {
             }
         }
         self.settled.insert(*provider, *lease);
+        if let Some(audited) = window {
+            self.windows.insert(audited.id, Window::of(*provider, audited, states));
+        }
         if *unchecked {
             self.steps_unchecked = self.steps_unchecked.saturating_add(u64::from(*steps));
         }
@@ -225,7 +273,10 @@ impl State {
             }
         }
         self.with(provider, |partner| {
-            partner.payer = Some(payer.clone());
+            // It is empty if the channel was not looked at yet, or is over: then the record before it stays.
+            if !payer.is_empty() {
+                partner.payer = Some(payer.clone());
+            }
             partner.lost_wei = partner.price_wei.saturating_mul(u128::from(partner.steps));
         });
         for lease in &convicted.ended {
@@ -247,5 +298,101 @@ pub(super) const fn words(why: Out) -> &'static str {
         Out::Wrong => "delivered a wrong result",
         Out::Unreliable => "its leases came to nothing too often",
         Out::Unwilling => "takes no more work of this job",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compute::map::{
+        journal::Audited,
+        window::{Verdict, WindowEnd},
+    };
+    use keystead_lease::Item;
+
+    const CHANNEL: B256 = B256::repeat_byte(7);
+
+    fn id(number: u8) -> B256 {
+        B256::repeat_byte(number)
+    }
+
+    fn verdict(end: WindowEnd) -> Verdict {
+        Verdict { end, drawn: 1, verified: 1, rate_ppm: 30_000, checkers: 1, taken_wei: 4, ..Verdict::UNANNOUNCED }
+    }
+
+    /// Two units, each in a window of its own, by two providers.
+    fn entries() -> Vec<Entry> {
+        let mut entries = vec![Entry::Began { first_lease: 1 }];
+        for number in [0_u8, 1] {
+            let provider = Provider(number.into());
+            let (account, node_id) = (Address::repeat_byte(number), id(number));
+            let items = vec![Item { unit: number.into(), first: 0, count: 2 }];
+            let place = |done: u32| Place { unit: number.into(), done, offset: 0, length: 1, name: id(9) };
+            let audited = Audited {
+                id: id(number),
+                channel: CHANNEL,
+                number: u64::from(number).saturating_add(1),
+                since_block: 3,
+                budget_wei: 10,
+                inputs: vec![id(8), id(9)],
+            };
+            let lease = Lease { number: u64::from(number).saturating_add(1), provider, items, limit: Duration::ZERO };
+            entries.push(Entry::Joined { account, node_id, price_wei: 1 });
+            entries.push(Entry::Settled(Settled {
+                lease: lease.number,
+                provider,
+                steps: 2,
+                checked: 0,
+                unchecked: false,
+                states: vec![place(1), place(2)],
+                payer: Bytes::from_static(b"record"),
+                window: Some(audited),
+            }));
+            entries.insert(entries.len().saturating_sub(1), Entry::Leased { lease });
+        }
+        entries
+    }
+
+    /// As a process finds it that reads the journal again.
+    fn replayed(more: &[Entry]) -> State {
+        let mut state = State::new(2, 2, Rules::new(Duration::from_secs(1)));
+        for entry in entries().iter().chain(more) {
+            let line = serde_json::to_string(entry).unwrap();
+            state.apply(&serde_json::from_str(&line).unwrap(), Duration::ZERO);
+        }
+        state
+    }
+
+    #[test]
+    fn a_map_is_whole_only_when_its_units_are_done_and_no_window_can_take_them_back() {
+        let state = replayed(&[]);
+        assert_eq!((state.table.units_left(), state.windows_awaited().count()), (0, 2));
+        assert!(!state.is_whole());
+        let window = state.windows.get(&id(1)).unwrap();
+        assert_eq!((window.steps.len(), window.outputs.len(), window.number), (2, 2, 2));
+        assert_eq!((window.steps[1].segment, window.steps[1].input), (1, id(9)));
+        let over = |number, end| Entry::WindowOver { id: id(number), verdict: verdict(end) };
+        assert!(!replayed(&[over(0, WindowEnd::Closed)]).is_whole());
+        let state = replayed(&[over(0, WindowEnd::Closed), over(1, WindowEnd::Unannounced)]);
+        assert!(state.is_whole());
+        // Its states may be inputs of other windows' steps: their checkers ask for them.
+        assert_eq!(state.windows.get(&id(0)).unwrap().outputs.len(), 2);
+        // A conviction takes units back; other windows of who was caught are not waited for.
+        let convicted = Entry::Convicted { provider: Provider(1), payer: Bytes::new() };
+        let state = replayed(&[over(0, WindowEnd::Closed), convicted]);
+        assert_eq!((state.table.units_left(), state.windows_awaited().count()), (1, 0));
+        assert!(!state.is_whole());
+        let record = state.partner(Provider(1)).and_then(|partner| partner.payer.clone());
+        assert_eq!(record, Some(Bytes::from_static(b"record")));
+    }
+
+    #[test]
+    fn what_checks_will_take_is_counted_until_it_is_announced() {
+        let state = replayed(&[Entry::WindowOver { id: id(0), verdict: verdict(WindowEnd::Closed) }]);
+        assert_eq!(state.checks_wei(), 14);
+        let waiting = |announced| state.unannounced_wei(CHANNEL, announced);
+        assert_eq!([waiting(0), waiting(1), waiting(2)], [20, 10, 0]);
+        assert_eq!(state.unannounced_wei(B256::ZERO, 0), 0);
     }
 }

@@ -27,6 +27,27 @@ pub(crate) struct AuditOptions {
     /// An account that checks a private order; up to four. Without any, only you check.
     #[arg(long, value_name = "ADDRESS", requires = "private", num_args = 1, value_parser = values::address)]
     pub(crate) name_checker: Vec<Address>,
+    #[command(flatten)]
+    pub(crate) checks: CheckOptions,
+}
+
+/// Who checks the windows of a map's channels besides the customer.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct MapAuditOptions {
+    /// Have every window checked by machines drawn by lot, with the provider's bond behind it. The map ends when the last window is closed, some minutes
+    /// after its last unit. Without it, nobody but you checks.
+    #[arg(long)]
+    pub(crate) audit: bool,
+    /// What a false result may be worth to somebody, in wei: the audit is made so strong that cheating for it is a loss. Implies --audit.
+    #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<U256>)]
+    pub(crate) value_at_risk: Option<U256>,
+    #[command(flatten)]
+    pub(crate) checks: CheckOptions,
+}
+
+/// How drawn machines check, whatever they check.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct CheckOptions {
     /// Checkers of each drawn unit, 1 to 5 [default: 1; 3 with --value-at-risk; all that are named].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) checkers: Option<u8>,
@@ -57,5 +78,18 @@ impl AuditOptions {
     /// Whether the order has a window: drawn checkers, or named ones.
     pub(crate) const fn is_wanted(&self) -> bool {
         self.audit || self.value_at_risk.is_some() || !self.name_checker.is_empty()
+    }
+}
+
+impl MapAuditOptions {
+    /// Whether windows are audited.
+    pub(crate) const fn is_wanted(&self) -> bool {
+        self.audit || self.value_at_risk.is_some()
+    }
+
+    /// The same as an order asks for it.
+    pub(crate) fn as_order(&self) -> AuditOptions {
+        let (value_at_risk, checks) = (self.value_at_risk, self.checks.clone());
+        AuditOptions { audit: true, value_at_risk, checks, ..AuditOptions::default() }
     }
 }

@@ -6,6 +6,10 @@
 //! bond works in probation, where every unit is drawn. What cannot be made safe is refused if somebody said what is at risk, and said
 //! aloud if nobody did.
 
+mod channel;
+
+pub(crate) use channel::{ChannelPlan, budget};
+
 use super::options::AuditOptions;
 use crate::compute::{
     amount::kst, bond::Bonds, customer::plan::Prepared, market::Market, money::Money, windows::accusation_wei,
@@ -43,10 +47,22 @@ const PPM_PER_PERCENT: u32 = 10_000;
 struct Ask<'a> {
     spec: &'a JobSpec,
     options: &'a AuditOptions,
+    shape: Shape,
     /// What a unit is worth: its price, or what the customer states of a price in a token.
     value_wei_per_unit: u128,
     /// Bond of the provider that stands behind nothing.
     free_bond_wei: U256,
+}
+
+/// What one window is.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    /// Units in it.
+    units: u32,
+    /// Segments of each, of which a check sees one.
+    segments: u32,
+    /// Windows of the provider that are open at once and share its bond.
+    at_once: u32,
 }
 
 /// How strong the audit is.
@@ -138,6 +154,7 @@ impl Plan {
         let ask = Ask {
             spec: &prepared.spec,
             options,
+            shape: Shape::of_order(&prepared.spec),
             value_wei_per_unit,
             free_bond_wei: bonds.free_wei_of(provider).await?,
         };
@@ -245,10 +262,17 @@ impl Plan {
     }
 }
 
+impl Shape {
+    /// An order is one window, and all of its provider's free bond may stand behind it.
+    fn of_order(spec: &JobSpec) -> Self {
+        Self { units: spec.unit_count, segments: spec.segment_count, at_once: 1 }
+    }
+}
+
 impl Ask<'_> {
     /// Everything but the canary.
     fn terms(&self, provider: Address) -> Result<(IAuditTypes::Terms, Strength), Unfit> {
-        let Self { spec, options, .. } = *self;
+        let Self { spec, options, shape, .. } = *self;
         if !matches!(spec.class, Class::Exact | Class::SelfChecking | Class::Tolerance) {
             return Err(Unfit::Class(spec.class));
         }
@@ -261,18 +285,21 @@ impl Ask<'_> {
             (0, None) => 1,
             (names, _) => names,
         };
-        let checkers = options.checkers.unwrap_or(usual);
+        let checkers = options.checks.checkers.unwrap_or(usual);
         let strength = self.strength(provider, checkers)?;
         let terms = IAuditTypes::Terms {
             class: spec.class as u8,
             checkers,
             abilities: abilities(spec),
             ratePpm: strength.rate_ppm,
-            feePpm: options.checker_fee.map_or_else(|| usual_fee_ppm(spec), |fee| fee.saturating_mul(PPM_PER_PERCENT)),
-            checkSeconds: options.checker_seconds,
-            revealSeconds: options.reveal_seconds,
-            appealSeconds: options.appeal_seconds,
-            segments: spec.segment_count,
+            feePpm: options
+                .checks
+                .checker_fee
+                .map_or_else(|| usual_fee_ppm(spec, shape.segments), |fee| fee.saturating_mul(PPM_PER_PERCENT)),
+            checkSeconds: options.checks.checker_seconds,
+            revealSeconds: options.checks.reveal_seconds,
+            appealSeconds: options.checks.appeal_seconds,
+            segments: shape.segments,
             bondWei: strength.bond_wei.saturating_to(),
             named: hash_of(&options.name_checker),
             canary: B256::ZERO,
@@ -285,11 +312,21 @@ impl Ask<'_> {
         U256::from(self.value_wei_per_unit).saturating_mul(U256::from(AUDIT_BOND_UNITS_MIN))
     }
 
+    /// What of the free bond may stand behind one window: an even part, if the contract takes that, or else all of it.
+    fn usable_bond_wei(&self) -> U256 {
+        let (floor_wei, free_wei) = (self.bond_floor_wei(), self.free_bond_wei.min(U256::from(u128::MAX)));
+        if self.free_bond_wei < floor_wei {
+            return U256::ZERO;
+        }
+        let part_wei = free_wei.checked_div(U256::from(self.shape.at_once)).unwrap_or(free_wei);
+        if part_wei < floor_wei { free_wei } else { part_wei }
+    }
+
     fn strength(&self, provider: Address, checkers: u8) -> Result<Strength, Unfit> {
         let Self { spec, options, free_bond_wei: free_wei, .. } = *self;
         let floor_wei = self.bond_floor_wei();
         let asked_ppm =
-            options.audit_rate.map_or(AUDIT_RATE_PPM_MIN, |percent| percent.saturating_mul(PPM_PER_PERCENT));
+            options.checks.audit_rate.map_or(AUDIT_RATE_PPM_MIN, |percent| percent.saturating_mul(PPM_PER_PERCENT));
         let may_lack_bond = spec.class != Class::Tolerance;
         if free_wei < floor_wei && !may_lack_bond {
             return Err(Unfit::Bond { provider, class: spec.class, needed_wei: floor_wei, free_wei });
@@ -302,7 +339,7 @@ impl Ask<'_> {
         let (pieces, checking) = (self.pieces(), self.checking(checkers));
         let at = |rate_ppm| Checking { rate_ppm, ..checking };
         let bond_for = |rate_ppm| pieces.bond_min(at(rate_ppm));
-        let usable_wei = if free_wei < floor_wei { U256::ZERO } else { free_wei.min(U256::from(u128::MAX)) };
+        let usable_wei = self.usable_bond_wei();
         // Without a bond the contract draws every unit.
         let asked_ppm = if usable_wei.is_zero() { PPM } else { asked_ppm };
         let wanted_wei = bond_for(asked_ppm).map(|bond| if usable_wei.is_zero() { bond } else { bond.max(floor_wei) });
@@ -313,17 +350,20 @@ impl Ask<'_> {
             return Ok(Strength { bond_wei: usable_wei, rate_ppm: rate_ppm.max(asked_ppm), is_enough: true });
         }
         match options.value_at_risk {
-            Some(risk_wei) => Err(Unfit::Risk { provider, risk_wei, needed_wei: bond_for(PPM), free_wei }),
+            Some(risk_wei) => {
+                let needed_wei = bond_for(PPM).map(|bond| bond.saturating_mul(U256::from(self.shape.at_once)));
+                Err(Unfit::Risk { provider, risk_wei, needed_wei, free_wei })
+            }
             None => Ok(Strength { bond_wei: usable_wei, rate_ppm: asked_ppm, is_enough: false }),
         }
     }
 
     /// A check looks at one segment of a drawn unit.
     fn pieces(&self) -> Pieces {
-        let Self { spec, options, value_wei_per_unit, .. } = *self;
+        let Self { options, shape, value_wei_per_unit, .. } = *self;
         Pieces {
-            count: spec.unit_count.saturating_mul(spec.segment_count),
-            price: U256::from(value_wei_per_unit).saturating_mul(U256::from(spec.unit_count)),
+            count: shape.units.saturating_mul(shape.segments),
+            price: U256::from(value_wei_per_unit).saturating_mul(U256::from(shape.units)),
             gain: options.value_at_risk.unwrap_or_default(),
         }
     }
@@ -331,7 +371,7 @@ impl Ask<'_> {
     fn checking(&self, checkers: u8) -> Checking {
         let whole = if self.spec.class == Class::Tolerance { TOLERANCE_POWER_PPM } else { PPM };
         // A checker program looks at the whole unit.
-        let segments = if self.spec.class == Class::SelfChecking { 1 } else { self.spec.segment_count };
+        let segments = if self.spec.class == Class::SelfChecking { 1 } else { self.shape.segments };
         Checking {
             rate_ppm: AUDIT_RATE_PPM_MIN,
             power_ppm: whole.checked_div(segments).unwrap_or_default(),
@@ -355,11 +395,11 @@ fn abilities(spec: &JobSpec) -> u8 {
 }
 
 /// The share of a unit's work that a check is: one segment of it; a checker program costs little.
-fn usual_fee_ppm(spec: &JobSpec) -> u32 {
+fn usual_fee_ppm(spec: &JobSpec, segments: u32) -> u32 {
     if spec.class == Class::SelfChecking {
         return AUDIT_FEE_PPM_MIN;
     }
-    PPM.checked_div(spec.segment_count).unwrap_or_default().max(AUDIT_FEE_PPM_MIN)
+    PPM.checked_div(segments).unwrap_or_default().max(AUDIT_FEE_PPM_MIN)
 }
 
 /// Zero if nobody is named.
@@ -402,16 +442,16 @@ const fn for_audit(terms: &IAuditTypes::Terms) -> audit_types::Terms {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
-    use super::*;
+    use super::{super::options::CheckOptions, *};
     use keystead_job::{
         Tolerance,
         check::{Bound, Element},
         spec::Draft,
     };
 
-    const PRICE: u128 = 1_000_000;
+    pub(super) const PRICE: u128 = 1_000_000;
 
-    fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
+    pub(super) fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
         let wgsl = class == Class::Tolerance;
         let limits = keystead_job::Limits {
             wall_ms_max: 1_000,
@@ -446,18 +486,22 @@ mod tests {
         .unwrap()
     }
 
-    fn options() -> AuditOptions {
+    pub(super) fn options() -> AuditOptions {
         AuditOptions {
             audit: true,
-            checker_seconds: 120,
-            reveal_seconds: 60,
-            appeal_seconds: 60,
+            checks: CheckOptions {
+                checker_seconds: 120,
+                reveal_seconds: 60,
+                appeal_seconds: 60,
+                ..CheckOptions::default()
+            },
             ..AuditOptions::default()
         }
     }
 
     fn terms(spec: &JobSpec, options: &AuditOptions, bond: u128) -> Result<(IAuditTypes::Terms, Strength), Unfit> {
-        let ask = Ask { spec, options, value_wei_per_unit: PRICE, free_bond_wei: U256::from(bond) };
+        let shape = Shape::of_order(spec);
+        let ask = Ask { spec, options, shape, value_wei_per_unit: PRICE, free_bond_wei: U256::from(bond) };
         ask.terms(Address::repeat_byte(9))
     }
 

@@ -40,9 +40,11 @@ impl Conductor<'_> {
                 self.heard(provider, message, source)
             }
             Event::Examined { provider, lease, outcome } => self.examined(provider, lease, outcome),
+            Event::Planned { provider, plan } => self.planned(provider, plan),
             Event::Opened { provider, channel } => self.opened(provider, channel),
             Event::NotOpened { provider, reason } => self.not_opened(provider, &reason),
-            Event::Looked { provider, terms, standing } => self.looked(provider, terms, standing),
+            Event::Looked { provider, terms, standing, checks } => self.looked(provider, (terms, checks), standing),
+            Event::Window(drawn) => self.window(&drawn),
             Event::Filled { provider, problem } => {
                 let name = self.name(provider);
                 let live = self.live.entry(provider).or_default();
@@ -193,7 +195,10 @@ impl Conductor<'_> {
         let checked = self.state.partner(provider).map_or(0, |partner| partner.checked);
         let rule = rule_after(self.rule, checked);
         let before = granted.items.iter().map(|item| self.state.newest(item.unit).copied()).collect();
-        let exam = Exam { lease: granted, report, window, before, seed, rule: SampleRule { ..rule }, source };
+        let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
+        let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
+        let exam =
+            Exam { lease: granted, report, window, before, is_audited, seed, rule: SampleRule { ..rule }, source };
         let (examiner, events) = (Arc::clone(&self.examiner), self.events.clone());
         let task = self.exams.spawn(async move {
             let outcome = examiner.examine(exam).await;
@@ -231,12 +236,12 @@ impl Conductor<'_> {
         }
         let name = Some(self.name(provider));
         match outcome {
-            Examined::Right { received, states, checked, unchecked, end } => {
+            Examined::Right { received, states, checked, unchecked, end, steps } => {
                 if let Some(reason) = &unchecked {
                     self.show.event("not-checked", name, reason);
                 }
                 let unchecked = unchecked.is_some();
-                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end });
+                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end, steps });
                 Ok(())
             }
             Examined::Wrong { reason } => {
@@ -274,7 +279,7 @@ impl Conductor<'_> {
     }
 
     /// Caught: nothing of this provider counts any more, and nobody builds on it.
-    fn convict(&mut self, provider: Provider) -> Result<()> {
+    pub(super) fn convict(&mut self, provider: Provider) -> Result<()> {
         let payer = self.found_wrong(provider);
         let effect = self.record(&Entry::Convicted { provider, payer })?;
         tokio::task::block_in_place(|| self.journal.sync())?;

@@ -1,13 +1,14 @@
 //! Who takes part, what lies in their channels, what is promised, and what is handed out.
 
-use super::{Conductor, REGISTER};
+use super::{Conductor, REGISTER, purse::Purse};
 use crate::compute::{
     amount::kst,
     channels::Opening,
     map::{
         bank::Ask,
         choose::Found,
-        farewell,
+        events::Checks,
+        farewell::{self, is_final},
         journal::Entry,
         line::{COMMANDS_MAX, Command, Line, Way},
         show::Row,
@@ -37,9 +38,9 @@ const REPLACE_AFTER: Duration = Duration::from_secs(60);
 const FILL_AGAIN: Duration = Duration::from_secs(5);
 const FINISH_AGAIN: Duration = Duration::from_secs(10);
 /// Steps that the first deposit pays.
-const DEPOSIT_STEPS: u128 = 256;
+pub(super) const DEPOSIT_STEPS: u128 = 256;
 /// A look at a channel that is older says nothing any more: nothing is promised on it.
-const FRESH_MAX: Duration = Duration::from_secs(30);
+pub(super) const FRESH_MAX: Duration = Duration::from_secs(30);
 
 impl Conductor<'_> {
     /// Goes on with what an earlier process began, or begins.
@@ -52,6 +53,7 @@ impl Conductor<'_> {
                 self.ask(Ask::Watch { provider, channel }).await;
             }
         }
+        self.attend_all();
         self.refill();
         Ok(())
     }
@@ -62,16 +64,21 @@ impl Conductor<'_> {
     }
 
     /// Not now if the bank is busy: whoever asks asks again.
-    fn try_ask(&self, ask: Ask) -> bool {
+    pub(super) fn try_ask(&self, ask: Ask) -> bool {
         self.asks.try_send(ask).is_ok()
     }
 
-    /// Asks for providers while there are fewer than wanted.
+    /// Asks for providers while there are fewer than wanted, and something is left to do.
     pub(super) fn refill(&mut self) {
+        if self.state.table.units_left() == 0 || self.stopping.is_some() {
+            return;
+        }
+        // Of an earlier process, or closed while nothing was left to do.
+        self.open_channels();
         let working = self.working();
         let due = self.looked.is_none_or(|looked| looked.elapsed() > REGISTER);
         let count = self.wanted().saturating_sub(working);
-        if self.stopping.is_some() || count == 0 || !due {
+        if count == 0 || !due {
             return;
         }
         let tried = self.state.partners.iter().map(|partner| partner.account).collect();
@@ -114,7 +121,7 @@ impl Conductor<'_> {
         let step_wei = |offer: &Offer| offer.price_wei_per_unit.div_ceil(segments);
         // Before anything is paid for a channel in which nothing could be promised.
         let cheapest_wei = new.iter().map(step_wei).min();
-        let limit_wei = self.options.max_price.map(|limit| limit.saturating_sub(self.state.promised_wei()));
+        let limit_wei = self.options.max_price.map(|limit| limit.saturating_sub(self.spent_wei()));
         new.retain(|offer| limit_wei.is_none_or(|limit| step_wei(offer) <= limit));
         let too_dear = cheapest_wei.filter(|_| new.is_empty()).map(|step_wei| self.too_dear(step_wei));
         new.truncate(self.wanted().saturating_sub(working));
@@ -124,7 +131,7 @@ impl Conductor<'_> {
             self.show.event("joined", Some(offer.account), &format!("{} a step", kst(U256::from(price_wei))));
         }
         self.open_channels();
-        if !self.state.table.has_providers() && self.failed.is_none() {
+        if !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0 {
             let lost = self.lost.take().unwrap_or_default();
             self.fail(match too_dear {
                 Some(reason) => reason,
@@ -140,7 +147,7 @@ impl Conductor<'_> {
     /// What to do about a limit that does not pay for one step.
     fn too_dear(&self, step_wei: u128) -> String {
         let steps = u128::from(self.state.table.steps_waiting());
-        let all_wei = step_wei.saturating_mul(steps).saturating_add(self.state.promised_wei());
+        let all_wei = step_wei.saturating_mul(steps).saturating_add(self.spent_wei());
         format!(
             "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}) it does all",
             kst(U256::from(step_wei)),
@@ -161,7 +168,16 @@ impl Conductor<'_> {
             })
             .map(|(p, partner)| (p, partner.price_wei))
             .collect();
+        if self.state.table.units_left() == 0 {
+            return;
+        }
         for (provider, price_wei) in missing {
+            if self.options.audit.is_wanted() {
+                if self.try_ask(Ask::Plan { provider, account: self.name(provider), price_wei }) {
+                    self.unopened.insert(provider);
+                }
+                continue;
+            }
             let steps = u128::from(self.state.table.steps_waiting()).clamp(1, DEPOSIT_STEPS);
             let opening = Opening {
                 provider: self.name(provider),
@@ -196,13 +212,23 @@ impl Conductor<'_> {
     }
 
     /// Where a channel stands; the first look at one makes its payer and its line.
-    pub(super) fn looked(&mut self, provider: Provider, terms: Terms, standing: Standing) -> Result<()> {
+    pub(super) fn looked(
+        &mut self,
+        provider: Provider,
+        (terms, checks): (Terms, Option<Checks>),
+        standing: Standing,
+    ) -> Result<()> {
         if self.channel(provider) != Some(terms.channel_id) {
             // A look at a channel that is over.
             return Ok(());
         }
         let live = self.live.entry(provider).or_default();
         live.channel = Some((terms, standing, Instant::now()));
+        live.checks = checks;
+        if is_final(&standing) {
+            self.give_up_the_unannounced()?;
+        }
+        let live = self.live.entry(provider).or_default();
         let is_new = live.payer.is_none();
         match standing.status {
             Status::Open if is_new => self.begin_channel(provider, terms, standing),
@@ -287,9 +313,11 @@ impl Conductor<'_> {
         }
         self.give_up_the_unfilled();
         if poor && self.state.table.live().next().is_none() && self.failed.is_none() {
-            let promised = kst(U256::from(self.state.promised_wei()));
+            let (promised, checks) = (kst(U256::from(self.state.promised_wei())), self.state.checks_wei());
+            let checks =
+                if checks > 0 { format!(" and {} taken for checks", kst(U256::from(checks))) } else { String::new() };
             self.fail(format!(
-                "--max-price is reached: {promised} are promised, and units are left. What is done is kept: run the same command again with a higher one"
+                "--max-price is reached: {promised} are promised{checks}, and units are left. What is done is kept: run the same command again with a higher one"
             ));
         }
         Ok(())
@@ -297,7 +325,8 @@ impl Conductor<'_> {
 
     /// Nobody works, and no channel of those who could can be filled.
     fn give_up_the_unfilled(&mut self) {
-        if self.failed.is_some() || !self.pending.is_empty() || self.state.table.live().next().is_some() {
+        let is_done = self.state.table.units_left() == 0;
+        if is_done || self.failed.is_some() || !self.pending.is_empty() || self.state.table.live().next().is_some() {
             return;
         }
         let mut ready = self.live.values().filter(|live| live.is_connected && !live.is_draining).peekable();
@@ -315,8 +344,7 @@ impl Conductor<'_> {
     fn is_funded(&mut self, provider: Provider) -> bool {
         let Some(partner) = self.state.partner(provider) else { return false };
         let (price_wei, channel) = (partner.price_wei, partner.channel);
-        let steps_left = u128::from(self.state.table.steps_waiting());
-        let left_wei = price_wei.saturating_mul(steps_left);
+        let (steps_left, budget) = (self.state.table.steps_waiting(), self.budget(provider));
         let Some(live) = self.live.get_mut(&provider) else { return false };
         let (Some(payer), Some((_, standing, at)), Some(channel)) = (&live.payer, &live.channel, channel) else {
             return false;
@@ -324,28 +352,34 @@ impl Conductor<'_> {
         if standing.status != Status::Open || at.elapsed() > FRESH_MAX {
             return false;
         }
-        let promised = payer.promised();
-        let free = standing.deposit.saturating_sub(promised);
-        let full = promised.max(price_wei.saturating_mul(DEPOSIT_STEPS));
-        let lacking = left_wei.saturating_sub(free).min(full);
+        let purse = Purse {
+            usable_wei: standing.usable(),
+            promised_wei: payer.promised(),
+            unannounced_wei: self.state.unannounced_wei(channel, standing.announced),
+            price_wei,
+            steps_left,
+            budget,
+        };
+        let lacking_wei = purse.lacking_wei();
         let is_recent = live.unfilled.as_ref().is_some_and(|(_, at)| at.elapsed() < FILL_AGAIN);
-        if free < full / 2 && lacking > 0 && !live.is_filling && !is_recent {
-            let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking });
+        if lacking_wei > 0 && !live.is_filling && !is_recent {
+            let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking_wei });
             live.is_filling = asked.is_ok();
         }
-        free >= price_wei.saturating_mul(u128::from(STEPS_MAX)).min(left_wei) && left_wei > 0
+        purse.is_enough()
     }
 
-    /// What is promised, and could become promised by what is leased, stays below the person's limit.
+    /// What is promised, and could become promised by what is leased, stays below the person's limit, with what checks take.
     fn is_within_limit(&self, provider: Provider) -> bool {
         let Some(limit) = self.options.max_price else { return true };
         let price = |provider| self.state.partner(provider).map_or(0, |partner| partner.price_wei);
-        let leased = self.state.table.live().fold(0_u128, |sum, lease| {
-            sum.saturating_add(price(lease.provider).saturating_mul(u128::from(lease.steps())))
-        });
-        let steps = u128::from(STEPS_MAX).min(u128::from(self.state.table.steps_waiting()));
-        let next = price(provider).saturating_mul(steps);
-        self.state.promised_wei().saturating_add(leased).saturating_add(next) <= limit
+        let of = |provider, steps: u32| {
+            price(provider).saturating_mul(u128::from(steps)).saturating_add(self.budget(provider).of(steps))
+        };
+        let live = self.state.table.live();
+        let leased = live.fold(0_u128, |sum, lease| sum.saturating_add(of(lease.provider, lease.steps())));
+        let steps = u32::try_from(self.state.table.steps_waiting()).unwrap_or(u32::MAX).min(STEPS_MAX);
+        self.spent_wei().saturating_add(leased).saturating_add(of(provider, steps)) <= limit
     }
 
     fn send(&self, lease: &Lease) -> Result<()> {
@@ -466,7 +500,9 @@ impl Conductor<'_> {
         let units = u64::from(self.prepared.spec.unit_count);
         let done = units.saturating_sub(u64::from(self.state.table.units_left()));
         let rows: Vec<_> = rows.collect();
-        self.show.progress(done, units, &rows);
+        let audits = self.audits();
+        self.tell_audits(&audits);
+        self.show.progress((done, units), &rows, &audits);
     }
 }
 

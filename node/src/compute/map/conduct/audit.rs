@@ -1,0 +1,294 @@
+//! Channels whose windows strangers check: their terms, what their windows are, and what becomes of them.
+
+use super::{
+    Conductor,
+    money::{DEPOSIT_STEPS, FRESH_MAX},
+    purse::checks_ahead_wei,
+};
+use crate::compute::{
+    amount::kst,
+    channels::{Agreed, Opening},
+    customer::audit::plan::ChannelPlan,
+    map::{
+        bank::Ask,
+        farewell::is_final,
+        journal::{Audited, Entry},
+        tend::{Paid, Tended},
+        window::{Verdict, Window, WindowEnd, counted, kept},
+    },
+    windows::{Drawn, WindowStatus, window_of_channel},
+};
+use alloy_primitives::{B256, U256};
+use eyre::Result;
+use keystead_blobs::stream::RefuseCode;
+use keystead_job::Step;
+use keystead_lease::{Out, Provider};
+use keystead_payment::{Budget, Received, limits::WATCH};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// How long a provider may take to announce a paid window.
+const ANNOUNCE_MAX: Duration = Duration::from_secs(600);
+/// What a channel's times have besides: transactions, and clocks that differ.
+const MARGIN: Duration = Duration::from_secs(600);
+/// The contract's bounds (specs/0009-channel.md section 7).
+const CHALLENGE_SECONDS_MAX: u32 = 2_592_000;
+const LIFE_SECONDS_MAX: u32 = 31_536_000;
+
+/// A person's challenge and life of channels, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Times {
+    challenge_seconds: u32,
+    life_seconds: u32,
+}
+
+impl Times {
+    /// At least so long that a window can be over, and be claimed, after the customer asks for the end.
+    fn with_audit(self, window_life: Duration) -> Self {
+        let after = window_life.saturating_add(WATCH).saturating_add(MARGIN);
+        let after = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
+        let challenge_seconds = self.challenge_seconds.max(after).min(CHALLENGE_SECONDS_MAX);
+        let life_seconds = self.life_seconds.max(challenge_seconds.saturating_mul(2)).min(LIFE_SECONDS_MAX);
+        Self { challenge_seconds, life_seconds }
+    }
+}
+
+impl Conductor<'_> {
+    /// How a provider's windows will be audited is known: its channel is opened with that.
+    pub(super) fn planned(&mut self, provider: Provider, plan: Result<Box<ChannelPlan>, String>) -> Result<()> {
+        if self.stopping.is_some() || self.state.table.out(provider).is_some() {
+            return Ok(());
+        }
+        let plan = match plan {
+            Ok(plan) => *plan,
+            Err(reason) => return self.not_opened(provider, &reason),
+        };
+        let Some(price_wei) = self.state.partner(provider).map(|partner| partner.price_wei) else { return Ok(()) };
+        let least_wei = price_wei.saturating_add(plan.budget.of(1));
+        let is_dear = |limit: u128| self.spent_wei().saturating_add(least_wei) > limit;
+        if self.options.max_price.is_some_and(is_dear) {
+            let reason = format!(
+                "--max-price does not pay for a step and what its checks may take: {} are needed, of which most comes back",
+                kst(U256::from(least_wei))
+            );
+            return self.not_opened(provider, &reason);
+        }
+        if !std::mem::replace(&mut self.plan_said, true) {
+            plan.lines().iter().for_each(|line| self.show.say(line));
+        }
+        let left = self.state.table.steps_waiting();
+        let steps_wei = price_wei.saturating_mul(u128::from(left).clamp(1, DEPOSIT_STEPS));
+        let asked =
+            Times { challenge_seconds: self.options.challenge_seconds, life_seconds: self.options.life_seconds };
+        let Times { challenge_seconds, life_seconds } = asked.with_audit(plan.life_max());
+        let opening = Opening {
+            provider: self.name(provider),
+            signer: self.signer.address(),
+            challenge_seconds,
+            life_seconds,
+            deposit_wei: steps_wei.saturating_add(checks_ahead_wei(plan.budget, left.max(1))),
+            audit: Some(Agreed {
+                job_hash: self.prepared.spec.hash(),
+                price_wei_per_step: price_wei,
+                terms: plan.terms,
+            }),
+        };
+        if !self.try_ask(Ask::Open { provider, opening }) {
+            // The bank is busy: all of it is asked again.
+            self.unopened.remove(&provider);
+        }
+        Ok(())
+    }
+
+    /// What checks take from a provider's channel; nothing if it is not audited.
+    pub(super) fn budget(&self, provider: Provider) -> Budget {
+        self.live.get(&provider).and_then(|live| live.checks).map_or_else(Budget::default, |checks| checks.budget)
+    }
+
+    /// What is promised, and what checks take for it.
+    pub(super) fn spent_wei(&self) -> u128 {
+        self.state.promised_wei().saturating_add(self.state.checks_wei())
+    }
+
+    /// What the journal says of an audited window.
+    pub(super) fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
+        let live = self.live.get(&provider)?;
+        let ((terms, ..), checks) = (live.channel.as_ref()?, live.checks?);
+        let report = received.report();
+        Some(Audited {
+            id: window_of_channel(terms.number, report.window),
+            channel: report.channel_id,
+            number: report.window,
+            since_block: checks.block,
+            budget_wei: checks.budget.of(report.units),
+            inputs: steps.iter().map(|step| step.input).collect(),
+        })
+    }
+
+    /// A paid window is looked at, and its checkers are served, until it is over.
+    pub(super) fn attend(&mut self, id: B256) {
+        self.watched.add(id);
+        self.paid_at.insert(id, Instant::now());
+        self.tend(id);
+    }
+
+    /// The windows that an earlier process paid; the states of those that are over may be inputs of others' steps.
+    pub(super) fn attend_all(&mut self) {
+        let all: Vec<(B256, bool)> =
+            self.state.windows.iter().map(|(id, window)| (*id, window.verdict.is_some())).collect();
+        for (id, is_over) in all {
+            if !is_over {
+                self.attend(id);
+                continue;
+            }
+            self.tend(id);
+            if let Some(tended) = &self.tended {
+                tended.remove(id);
+            }
+        }
+    }
+
+    fn tend(&mut self, id: B256) {
+        let Some(window) = self.state.windows.get(&id).filter(|window| !window.steps.is_empty()) else { return };
+        let Window { steps, outputs, since_block, .. } = window.clone();
+        let begin = || {
+            let (windows, prepared) = (self.market.windows(), Arc::clone(&self.prepared));
+            Tended::begin(windows, &self.endpoint, prepared, self.outputs.clone())
+        };
+        self.tended.get_or_insert_with(begin).add(Paid { id, steps, outputs, since_block });
+    }
+
+    /// A window was announced, a step of it was found wrong, or it is over.
+    pub(super) fn window(&mut self, drawn: &Drawn) -> Result<()> {
+        let id = drawn.window.id;
+        let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
+        let (provider, number) = (window.provider, window.number);
+        let is_known = window.verdict.is_some_and(|verdict| verdict.end != WindowEnd::Unannounced);
+        self.announced.insert(id);
+        let name = Some(self.name(provider));
+        let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
+        if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
+            let reason = format!("machines drawn by lot found a step of window {number} wrong");
+            self.show.event("convicted", name, &reason);
+            let lease = self.state.table.lease_of(provider).map(|lease| lease.number);
+            // On the disk before the window counts as over.
+            self.convict(provider)?;
+            if let Some(lease) = lease {
+                self.refuse(provider, lease, RefuseCode::Wrong, &reason);
+            }
+        }
+        if let Some(verdict) = Verdict::of(drawn).filter(|_| !is_known) {
+            let detail =
+                format!("window {number}: {} of {} drawn steps were found right", verdict.verified, verdict.drawn);
+            self.show.event("window-over", name, &detail);
+            self.end_window(id, verdict)?;
+        }
+        Ok(())
+    }
+
+    fn end_window(&mut self, id: B256, verdict: Verdict) -> Result<()> {
+        self.record(&Entry::WindowOver { id, verdict })?;
+        self.paid_at.remove(&id);
+        if let Some(tended) = &self.tended {
+            tended.remove(id);
+        }
+        Ok(())
+    }
+
+    /// Windows that their providers do not announce: nobody will check them.
+    pub(super) fn give_up_the_unannounced(&mut self) -> Result<()> {
+        let open = self.state.windows.iter().filter(|(_, window)| window.verdict.is_none());
+        let missed = open.filter(|(id, window)| self.is_missed(id, window));
+        let missed: Vec<(B256, Provider, u64, u32)> =
+            missed.map(|(id, window)| (*id, window.provider, window.number, window.units)).collect();
+        for (id, provider, number, units) in missed {
+            let detail = format!(
+                "window {number} was not announced: its {} stay unverified, and the channel does not pay them",
+                counted(units.into(), "step")
+            );
+            self.show.event("not-audited", Some(self.name(provider)), &detail);
+            self.end_window(id, Verdict::UNANNOUNCED)?;
+            self.leave_out(provider, Out::Unreliable)?;
+        }
+        Ok(())
+    }
+
+    fn is_missed(&self, id: &B256, window: &Window) -> bool {
+        if self.announced.contains(id) {
+            return false;
+        }
+        let waited = self.paid_at.get(id).is_some_and(|paid| paid.elapsed() > ANNOUNCE_MAX);
+        let looked = self.live.get(&window.provider).and_then(|live| live.channel.as_ref());
+        match looked.filter(|(terms, ..)| terms.channel_id == window.channel) {
+            // A look that is old says nothing.
+            Some((_, standing, at)) => {
+                let ended = waited || is_final(standing);
+                at.elapsed() <= FRESH_MAX && window.number > standing.announced && ended
+            }
+            // An older channel of the provider: its windows are looked at, and this one is not among them.
+            None => waited && self.channel(window.provider) != Some(window.channel),
+        }
+    }
+
+    /// How far the audits are; nothing in a map without any.
+    pub(super) fn audits(&self) -> String {
+        let tally = kept(&self.state);
+        if tally.windows == 0 {
+            return String::new();
+        }
+        let (mut drawn, mut done, mut unannounced) = (tally.drawn, tally.drawn, 0_u64);
+        for (id, _) in self.state.windows_awaited() {
+            match self.tended.as_ref().and_then(|tended| tended.stand(*id)) {
+                Some(stand) => {
+                    drawn = drawn.saturating_add(stand.drawn.into());
+                    done = done.saturating_add(stand.done.into());
+                }
+                None => unannounced = unannounced.saturating_add(1),
+            }
+        }
+        let over = tally.windows.saturating_sub(tally.open);
+        let mut words = format!(
+            "audits: {over} of {} over, {done} of {} checked",
+            counted(tally.windows, "window"),
+            counted(drawn, "drawn step")
+        );
+        if unannounced > 0 {
+            words.push_str(&format!(", {} not announced yet", counted(unannounced, "window")));
+        }
+        words
+    }
+
+    /// Once only audits are waited for, each change is a line.
+    pub(super) fn tell_audits(&mut self, words: &str) {
+        if self.state.table.units_left() > 0 || self.state.is_whole() || self.audits_told == words {
+            return;
+        }
+        if self.audits_told.is_empty() {
+            self.show.say(
+                "Every unit is done; their windows are still checked by strangers, and what is found wrong is done again. Ctrl-C leaves; the same \
+                 command waits on.",
+            );
+        }
+        words.clone_into(&mut self.audits_told);
+        self.show.say(&format!("The {words}."));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_lives_until_its_windows_can_be_over_and_claimed() {
+        let asked = Times { challenge_seconds: 3_600, life_seconds: 604_800 };
+        let (life, day) = (Duration::from_secs(25_000), Duration::from_secs(86_400));
+        assert_eq!(asked.with_audit(life), Times { challenge_seconds: 29_200, ..asked });
+        let longer = Times { challenge_seconds: 29_201, life_seconds: 1_200 };
+        assert_eq!(longer.with_audit(life), Times { challenge_seconds: 29_201, life_seconds: 58_402 });
+        // Never beyond what the contract takes.
+        let most = asked.with_audit(day.saturating_mul(1_000));
+        assert_eq!(most, Times { challenge_seconds: CHALLENGE_SECONDS_MAX, life_seconds: 5_184_000 });
+    }
+}

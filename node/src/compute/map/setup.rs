@@ -193,7 +193,7 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<
     let left = closing.run(&mut state).await?;
     drop(closing);
     if !state.windows.is_empty() {
-        take_home(channels, &show).await;
+        take_home(&channels, &show).await;
     }
     let files = reduced?;
     Ok(Done { ending, state, show, took, files, left })

@@ -520,7 +520,8 @@ impl Actor {
             watch::PayeeStep::Forget => {
                 let taken = channels.withdraw().await?;
                 tracing::info!(%channel, withdrawn = crate::compute::amount::kst(taken), "channel over");
-                self.is_taken = true;
+                // Its windows may still be open; nothing else comes.
+                (self.is_taken, self.record.ends) = (true, true);
                 return Ok(self.windows_are_over());
             }
         };

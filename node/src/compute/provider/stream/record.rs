@@ -35,6 +35,9 @@ pub(super) struct Record {
     pub(super) refusals: u32,
     /// The customer said that there will be no more work, or this side wants none.
     pub(super) ends: bool,
+    /// The audit found a window wrong.
+    #[serde(default)]
+    pub(super) found_wrong: bool,
 }
 
 /// What belongs to a report, besides what the payee's record has.
@@ -132,6 +135,7 @@ impl Record {
             reported: None,
             refusals: 0,
             ends: false,
+            found_wrong: false,
         }
     }
 

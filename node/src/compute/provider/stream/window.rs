@@ -14,7 +14,7 @@ use eyre::{Result, eyre};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_job::{JobSpec, Step, blob_hash, commitment::Secret, limits::INPUT_BYTES_MAX, step::encode_list};
 use keystead_payment::Release;
-use keystead_runner::{Job, Session, Stop};
+use keystead_runner::{Failure, Job, Session, Stop};
 use std::{sync::Arc, time::Duration};
 use tokio::{task::block_in_place, time::sleep};
 
@@ -111,11 +111,13 @@ impl Attended for PaidWindow {
         let spec = self.origin.spec.clone();
         let limit = Duration::from_millis(spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
         let (command, job, stop, fault) = (book.command.clone(), self.job()?, Stop::after(limit), book.fault);
-        Ok(Box::pin(async move {
+        let run = async move {
             let outcome = Session::open(command, job, stop).await?.run(&input).await?;
             let wrong = fault.and_then(|fault| fault.alter_step_again(&spec, &outcome.output));
-            Ok([Some(outcome.output), wrong].into_iter().flatten().any(|output| blob_hash(&output) == wrote))
-        }))
+            let same = [Some(outcome.output), wrong].into_iter().flatten().any(|output| blob_hash(&output) == wrote);
+            Ok::<_, Failure>(same)
+        };
+        Ok(Box::pin(run))
     }
 }
 

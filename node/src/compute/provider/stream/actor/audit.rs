@@ -16,6 +16,7 @@ use crate::compute::provider::{
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
+use keystead_blobs::stream::EndCode;
 use keystead_payment::{Payee, Release, Standing};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    task::JoinSet,
+    task::{JoinSet, block_in_place},
     time::{Instant, timeout},
 };
 
@@ -75,8 +76,6 @@ pub(super) struct Audit {
     announce_at: Instant,
     /// Why the last one failed.
     said: String,
-    /// A window was found wrong, which is in the record.
-    is_convicted: bool,
     /// What of the chain is in the payee's record.
     settled: Option<(u64, u128)>,
     /// When and as what the rate of checks was read last.
@@ -94,7 +93,6 @@ impl Audit {
             announcing: JoinSet::new(),
             announce_at: Instant::now(),
             said: String::new(),
-            is_convicted: false,
             settled: None,
             rate: (None, payee.policy().budget.rate_ppm),
         }
@@ -175,7 +173,7 @@ impl Actor {
     }
 
     /// Forgets windows that are over, and those that can never be announced any more.
-    fn forget_windows(&mut self, standing: Option<&Standing>) {
+    fn forget_windows(&self, standing: Option<&Standing>) {
         let Some(audit) = &self.audit else { return };
         // A state that is being made may have the name of an old one.
         if matches!(self.held, Held::Working(_)) {
@@ -185,9 +183,11 @@ impl Actor {
         let is_over =
             |number: &u64| audit.releases.of(*number) != Release::Pending || (is_final && *number > audit.announced);
         let over: Vec<_> = audit.shelf.numbers().into_iter().filter(is_over).collect();
-        let gone: Vec<B256> =
-            over.into_iter().filter_map(|number| audit.shelf.take(number)).flat_map(|window| window.blobs()).collect();
-        self.discard(gone);
+        let taken =
+            block_in_place(|| over.into_iter().filter_map(|number| audit.shelf.take(number)).collect::<Vec<_>>());
+        if !taken.is_empty() {
+            self.discard(taken.iter().flat_map(|window| window.blobs()));
+        }
     }
 
     /// Says what of the bond this channel will need.
@@ -208,7 +208,7 @@ impl Actor {
     fn announce(&mut self, standing: &Standing) {
         let Some(audit) = &mut self.audit else { return };
         let is_late = super::is_final(standing) || standing.now > standing.deadline;
-        if is_late || audit.is_convicted || !audit.announcing.is_empty() || Instant::now() < audit.announce_at {
+        if is_late || self.record.found_wrong || !audit.announcing.is_empty() || Instant::now() < audit.announce_at {
             return;
         }
         let Some(signed) = self.payee.to_announce(standing).copied() else { return };
@@ -259,17 +259,15 @@ impl Actor {
     fn note_conviction(&mut self) -> Result<()> {
         let Some(audit) = &self.audit else { return Ok(()) };
         let convicted = self.payee.prospect(|window| audit.releases.of(window)).convicted;
-        let Some(window) = convicted.filter(|_| !audit.is_convicted) else { return Ok(()) };
+        let Some(window) = convicted.filter(|_| !self.record.found_wrong) else { return Ok(()) };
         let before = self.keep();
         let draft = self.payee.found_wrong(window);
         self.record.payee = draft.record().to_vec().into();
-        self.record.ends = true;
+        (self.record.found_wrong, self.record.ends) = (true, true);
         self.save_or(before)?;
         draft.saved();
         tracing::error!(channel = %self.record.channel, window, "the audit found a window wrong: this channel ends");
-        if let Some(audit) = &mut self.audit {
-            audit.is_convicted = true;
-        }
+        self.halt(EndCode::Fault);
         Ok(())
     }
 

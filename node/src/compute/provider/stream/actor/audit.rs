@@ -200,7 +200,9 @@ impl Actor {
             Held::Working(_) => None,
             Held::Reported(_) => Some(true),
         };
-        let paid = last.saturating_sub(standing.announced.max(audit.announced));
+        // What will never be announced locks nothing.
+        let ends = self.record.found_wrong || super::is_final(&standing);
+        let paid = if ends { 0 } else { last.saturating_sub(standing.announced.max(audit.announced)) };
         self.desk.promises.note(self.record.channel, audit.shelf.bond_wei(), paid, runs);
     }
 
@@ -274,7 +276,8 @@ impl Actor {
     /// Writes down how far the channel was claimed.
     fn follow_claims(&mut self, standing: &Standing) -> Result<()> {
         let seen = Some((standing.window, standing.claimed));
-        if self.audit.as_ref().is_none_or(|audit| audit.settled == seen) {
+        let is_known = self.audit.as_ref().is_none_or(|audit| audit.settled == seen);
+        if is_known || super::is_final(standing) {
             return Ok(());
         }
         let before = self.keep();

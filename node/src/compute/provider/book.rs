@@ -179,6 +179,12 @@ impl Book {
         self.bonds.free_wei().await
     }
 
+    /// What this account could lock if none of its work were in an audit, wei.
+    pub(super) async fn bond_wei(&self) -> Result<U256> {
+        let found = self.bonds.account_of(self.market.account.address()).await?;
+        Ok(U256::from(found.freeWei).saturating_add(U256::from(found.lockedWei)))
+    }
+
     /// Puts the owner's share of an income into the bond, and the first seat's worth of it into a seat. What fails is said and left: the income
     /// itself is safe.
     pub(crate) async fn save_from_earnings(&self, income_wei: U256) {

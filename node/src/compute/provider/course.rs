@@ -420,7 +420,7 @@ impl Course {
     }
 
     /// Runs one segment of a finished unit again, on what it read then: does this machine still say the same? The run is not begun yet.
-    pub(super) fn run_again(
+    pub(super) fn second_run(
         &self,
         book: &Book,
         unit: u32,

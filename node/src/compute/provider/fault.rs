@@ -41,6 +41,11 @@ impl Fault {
         (self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output))
     }
 
+    /// The altered state of a second run of a step, if it is altered, too; of any step, since which one it was is known by its state.
+    pub(super) fn alter_step_again(self, spec: &JobSpec, output: &[u8]) -> Option<Vec<u8>> {
+        self.stays.then(|| wrong(spec, output))
+    }
+
     /// The first 64 bits of a hash, reduced: uneven by less than 2^-32.
     fn drawn(self, of: B256, count: u32) -> u32 {
         let hash = keccak256([self.seed.to_be_bytes().as_slice(), of.as_slice()].concat());

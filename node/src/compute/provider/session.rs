@@ -4,7 +4,7 @@ use super::{
     book::{Book, NotTaken},
     course::Course,
     record::{Cause, Failed},
-    window,
+    stream, window,
 };
 use crate::compute::{
     checker::source::{self, Material, signer},
@@ -32,6 +32,8 @@ const NAME_BYTES: u64 = 32;
 #[derive(Debug)]
 pub(super) struct Door {
     pub(super) book: Arc<Book>,
+    /// Where the windows of channels are.
+    pub(super) streams: Arc<stream::Desk>,
     /// This machine's node, as the credential names it.
     pub(super) node: NodeId,
 }
@@ -106,6 +108,10 @@ impl Authorise for Door {
     async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
         if self.book.refuses_checkers {
             return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no checker"));
+        }
+        if let Some(window) = self.streams.window(hello.window) {
+            let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+            return source::offer_step(&admitted, &window.material());
         }
         let Some(course) = self.book.course_of(hello.window) else {
             return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));

@@ -216,7 +216,8 @@ async fn serve_until_stopped(
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
     let checking = checker(options, book, endpoint).await?;
-    let door = Door { book: Arc::clone(book), node: endpoint.id() };
+    let door = Door { book: Arc::clone(book), streams: Arc::clone(streams), node: endpoint.id() };
+    let store = Arc::new(stream::Blobs { orders: store, beside: Arc::<Streams>::clone(streams) });
     let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
     let answers = Answers::new(Arc::clone(&shelf), options.dir.join(owner::PREFERENCES_FILE));
@@ -251,11 +252,7 @@ async fn serve_until_stopped(
     }
     say("Stopping: no new orders.");
     let (open, channels) = tokio::join!(book.stop(), streams.stop());
-    if channels > 0 {
-        say(&format!(
-            "  {channels} channels are open: what they owe is claimed when this provider runs again, or is lost at their ends."
-        ));
-    }
+    say_open(channels, streams.open_windows());
     // The checker signs nothing that it has not finished checking.
     proofs.iter().for_each(tokio::task::JoinHandle::abort);
     server.shutdown().await;
@@ -282,6 +279,20 @@ async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Re
     let bytes_max = options.store.saturating_mul(1 << 20) / 4;
     let agent = Agent::open(Means { book, endpoint, folder: &folder, bytes_max }).await?;
     Ok(Some(tokio::spawn(agent.follow())))
+}
+
+/// Says what waits for the next start of channels.
+fn say_open(channels: usize, windows: usize) {
+    if channels > 0 {
+        say(&format!(
+            "  {channels} channels are open: what they owe is claimed when this provider runs again, or is lost at their ends."
+        ));
+    }
+    if windows > 0 {
+        say(&format!(
+            "  {windows} of their windows are paid and not over: start again soon. One that is not opened in time costs the bond behind it."
+        ));
+    }
 }
 
 /// Says what is unfinished and until when it can be finished.

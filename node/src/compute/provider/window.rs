@@ -1,11 +1,12 @@
 //! The provider's side of an audit: opens in time what has a check, answers, appeals, concludes and closes.
 //!
 //! # Design
-//! [`unit_step`] says what a unit needs now, as a pure function of the chain; [`Course::attend`] is called again and again until the window is
-//! closed. Units without a check cost nothing: they are known from the window's events alone.
+//! [`unit_step`] says what a unit needs now, as a pure function of the chain; [`attend`] is called again and again until the window is
+//! closed. Units without a check cost nothing: they are known from the window's events alone. What stands behind a window, an order or a part of a
+//! channel, is an [`Attended`].
 //!
 //! # Invariants
-//! Every unit with a committed check is opened, also if the order has ended otherwise: one that is not opened costs the whole bond.
+//! Every unit with a committed check is opened, also if the order or the channel has ended otherwise: one that is not opened costs the whole bond.
 //!
 //! Spec: specs/0008-audit.md §7 to §11.
 
@@ -14,13 +15,14 @@ use crate::compute::{
     amount::kst,
     opening::{Shown, Work},
     panels::Sitting,
-    windows::{CHECK_ROUNDS, Case, Drawn, SEEKING, Stage, Times, Window, event, window_of},
+    windows::{CHECK_ROUNDS, Case, Drawn, SEEKING, Stage, Times, Window, WindowStatus, event, window_of},
 };
 use alloy_primitives::{B256, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::Result;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use keystead_contracts::bindings::{audit::Audit, market::IAuditTypes, referee::Referee};
+use keystead_runner::Failure;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -38,6 +40,24 @@ const REVEAL_SECONDS_MIN: u32 = 20;
 /// An accuser that keeps silent is looked at so often.
 const SEARCH_POLL_SECONDS: u64 = 30;
 
+/// A second run of a unit: whether this machine says the same again.
+pub(super) type Rerun = BoxFuture<'static, Result<bool, Failure>>;
+
+/// What stands behind a window of this provider's.
+pub(super) trait Attended: Send + Sync {
+    /// The audit's name of the window.
+    fn id(&self) -> B256;
+
+    /// How it is called in the log.
+    fn label(&self) -> String;
+
+    /// What its commitment was made of.
+    fn work(&self) -> Result<Work>;
+
+    /// Runs one segment of a unit again, on what it read then: does this machine still say the same? The run is not begun yet.
+    fn run_again(&self, book: &Book, unit: u32, segment: u32) -> Result<Rerun>;
+}
+
 /// What is remembered between two looks at a window.
 #[derive(Debug, Default)]
 pub(super) struct Attendance {
@@ -47,6 +67,7 @@ pub(super) struct Attendance {
     units: BTreeMap<u32, u64>,
     /// Condemned units that run again here.
     again: Arc<Mutex<BTreeMap<u32, Again>>>,
+    /// Of an order: its window needs nothing any more.
     over: bool,
 }
 
@@ -123,11 +144,7 @@ fn unit_step(case: &Case, scene: Scene) -> UnitStep {
 pub(super) fn refusal(terms: &IAuditTypes::Terms, units: u32, free_wei: U256) -> Option<String> {
     let needed_wei = U256::from(terms.bondWei);
     if needed_wei > free_wei {
-        return Some(format!(
-            "the order asks for a bond of {}, this provider has {} free",
-            kst(needed_wei),
-            kst(free_wei)
-        ));
+        return Some(format!("the audit asks for a bond of {}, this provider has {}", kst(needed_wei), kst(free_wei)));
     }
     if terms.revealSeconds < REVEAL_SECONDS_MIN {
         return Some(format!(
@@ -148,6 +165,24 @@ pub(super) fn refusal(terms: &IAuditTypes::Terms, units: u32, free_wei: U256) ->
     })
 }
 
+impl Attended for Course {
+    fn id(&self) -> B256 {
+        window_of(self.order())
+    }
+
+    fn label(&self) -> String {
+        format!("order {}", self.order())
+    }
+
+    fn work(&self) -> Result<Work> {
+        self.record().work()
+    }
+
+    fn run_again(&self, book: &Book, unit: u32, segment: u32) -> Result<Rerun> {
+        Ok(Box::pin(self.second_run(book, unit, segment)?))
+    }
+}
+
 impl Course {
     /// Does what the order's window needs now; true once it is closed.
     pub(super) async fn attend(&self, book: &Book) -> Result<bool> {
@@ -155,33 +190,50 @@ impl Course {
         if attendance.over {
             return Ok(true);
         }
-        let id = window_of(self.record().order);
-        let drawn = book.windows.drawn(id).await?;
-        let Drawn { window, draw } = drawn;
-        attendance.over = !window.exists() || window.is_over();
-        if attendance.over {
-            return Ok(true);
-        }
-        if draw.drawn_at == 0 {
-            // Times run from the first use of the randomness, so the provider uses it at once.
-            if book.windows.randomness(draw.draw_height).await?.is_some() {
-                book.windows.touch(id, 0, 0).await?;
-            }
-            return Ok(false);
-        }
-        self.read_events(book, id, draw.draw_height, &mut attendance).await?;
-        let (_, now) = book.windows.account.head().await?;
-        self.attend_units(book, id, &window, &mut attendance, now).await?;
-        if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
-            book.windows.close(id).await?;
-            let closed = book.windows.window(id).await?;
-            tracing::info!(order = %self.record().order, convicted = closed.convicted, "window closed");
-        }
-        Ok(false)
+        let status = attend(book, self, &mut attendance).await?;
+        attendance.over = status != WindowStatus::Open;
+        Ok(attendance.over)
     }
+}
 
+/// Does what a window needs now. It is open until a later look says something else.
+pub(super) async fn attend(book: &Book, behind: &dyn Attended, attendance: &mut Attendance) -> Result<WindowStatus> {
+    let id = behind.id();
+    let drawn = book.windows.drawn(id).await?;
+    let Drawn { window, draw } = drawn;
+    if !window.exists() || window.is_over() {
+        return Ok(window.status);
+    }
+    if draw.drawn_at == 0 {
+        // Times run from the first use of the randomness, so the provider uses it at once.
+        if book.windows.randomness(draw.draw_height).await?.is_some() {
+            book.windows.touch(id, 0, 0).await?;
+        }
+        return Ok(WindowStatus::Open);
+    }
+    let visit = Visit { book, behind, id };
+    visit.read_events(draw.draw_height, attendance).await?;
+    let (_, now) = book.windows.account.head().await?;
+    visit.attend_units(&window, attendance, now).await?;
+    if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
+        book.windows.close(id).await?;
+        let closed = book.windows.window(id).await?;
+        tracing::info!(window = behind.label(), convicted = closed.convicted, "window closed");
+    }
+    Ok(WindowStatus::Open)
+}
+
+/// One look at a window.
+struct Visit<'a> {
+    book: &'a Book,
+    behind: &'a dyn Attended,
+    id: B256,
+}
+
+impl Visit<'_> {
     /// Notes which units somebody looks at, and answers searches.
-    async fn read_events(&self, book: &Book, id: B256, from: u64, attendance: &mut Attendance) -> Result<()> {
+    async fn read_events(&self, from: u64, attendance: &mut Attendance) -> Result<()> {
+        let (book, id) = (self.book, self.id);
         let (head, _) = book.windows.account.head().await?;
         // Nothing can be said about a unit before its window's draw.
         attendance.next_block = attendance.next_block.max(from);
@@ -197,7 +249,7 @@ impl Course {
             let logs = book.windows.logs(attendance.next_block, last, json!([kinds, id])).await?;
             for log in &logs {
                 if let Some(asked) = event::<Referee::StateAsked>(log) {
-                    self.answer(book, id, asked.unit, asked.segment).await;
+                    self.answer(asked.unit, asked.segment).await;
                 }
                 let unit = event::<Audit::CheckCommitted>(log)
                     .map(|event| event.unit)
@@ -212,31 +264,24 @@ impl Course {
     }
 
     /// A question that was answered already, or is late, is refused by the contract, which costs nothing.
-    async fn answer(&self, book: &Book, id: B256, unit: u32, segment: u32) {
+    async fn answer(&self, unit: u32, segment: u32) {
         let answered = async {
-            let proof = self.record().work()?.proof(unit, segment, Shown::Both)?;
-            book.windows.answer(id, unit, proof).await
+            let proof = self.behind.work()?.proof(unit, segment, Shown::Both)?;
+            self.book.windows.answer(self.id, unit, proof).await
         };
         match answered.await {
-            Ok(_) => tracing::info!(order = %self.record().order, unit, segment, "state opened for an accuser"),
+            Ok(_) => tracing::info!(window = self.behind.label(), unit, segment, "state opened for an accuser"),
             Err(error) => tracing::debug!(error = format!("{error:#}"), unit, segment, "question not answered"),
         }
     }
 
-    async fn attend_units(
-        &self,
-        book: &Book,
-        id: B256,
-        window: &Window,
-        attendance: &mut Attendance,
-        now: u64,
-    ) -> Result<()> {
+    async fn attend_units(&self, window: &Window, attendance: &mut Attendance, now: u64) -> Result<()> {
         let due: Vec<u32> = attendance.units.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| *unit).collect();
-        let work = self.record().work()?;
+        let work = self.behind.work()?;
         for units in due.chunks(SENT_MAX) {
             let again = Arc::clone(&attendance.again);
-            let look = |unit: &u32| Look { id, window, unit: *unit, again: &again, now };
-            let attended = units.iter().map(|unit| self.attend_unit(book, &work, look(unit)));
+            let look = |unit: &u32| Look { window, unit: *unit, again: &again, now };
+            let attended = units.iter().map(|unit| self.attend_unit(&work, look(unit)));
             for (unit, next) in units.iter().zip(join_all(attended).await) {
                 match next {
                     Ok(Some(at)) => _ = attendance.units.insert(*unit, at),
@@ -249,9 +294,9 @@ impl Course {
     }
 
     /// One unit; when to look again, `None` if never.
-    async fn attend_unit(&self, book: &Book, work: &Work, look: Look<'_>) -> Result<Option<u64>> {
-        let Look { id, window, unit, again, now } = look;
-        let (windows, order) = (&book.windows, self.record().order);
+    async fn attend_unit(&self, work: &Work, look: Look<'_>) -> Result<Option<u64>> {
+        let Look { window, unit, again, now } = look;
+        let (id, windows, label) = (self.id, &self.book.windows, self.behind.label());
         let case = windows.case(id, unit).await?;
         let times = windows.times(id, unit, case.round).await?;
         let is_looked_at = if case.round < CHECK_ROUNDS {
@@ -268,12 +313,12 @@ impl Course {
             UnitStep::Open => {
                 let segment = windows.segment_of(id, unit, &case).await?;
                 windows.open_unit(id, unit, work.proof(unit, segment, Shown::Both)?).await?;
-                tracing::info!(%order, unit, "unit opened");
+                tracing::info!(window = label, unit, "unit opened");
             }
             UnitStep::Rerun => {
                 let segment = windows.segment_of(id, unit, &case).await?;
-                let run = self.run_again(book, unit, segment)?;
-                tracing::warn!(%order, unit, "a unit was condemned: running it again");
+                let run = self.behind.run_again(self.book, unit, segment)?;
+                tracing::warn!(window = label, unit, "a unit was condemned: running it again");
                 // Apart from the window's other units, whose times run on.
                 let again = Arc::clone(again);
                 let note = move |said| {
@@ -282,7 +327,7 @@ impl Course {
                 note(Again::Runs);
                 tokio::spawn(async move {
                     let same = run.await;
-                    tracing::warn!(%order, unit, ?same, "the condemned unit ran again");
+                    tracing::warn!(window = label, unit, ?same, "the condemned unit ran again");
                     note(match same {
                         Ok(true) => Again::Same,
                         Ok(false) => Again::Differs,
@@ -293,7 +338,7 @@ impl Course {
             }
             UnitStep::Appeal => {
                 windows.appeal(window, unit).await?;
-                tracing::warn!(%order, unit, "appealed: the referees decide");
+                tracing::warn!(window = label, unit, "appealed: the referees decide");
             }
             UnitStep::Withhold => drop(windows.withhold(id, unit).await?),
             UnitStep::EndSearch => {
@@ -306,7 +351,7 @@ impl Course {
             UnitStep::Conclude => {
                 windows.conclude(id, unit).await?;
                 let stage = windows.case(id, unit).await?.stage;
-                tracing::info!(%order, unit, ?stage, "unit concluded");
+                tracing::info!(window = label, unit, ?stage, "unit concluded");
             }
         }
         Ok(Some(0))
@@ -315,7 +360,6 @@ impl Course {
 
 /// One look at one unit.
 struct Look<'a> {
-    id: B256,
     window: &'a Window,
     unit: u32,
     again: &'a Arc<Mutex<BTreeMap<u32, Again>>>,

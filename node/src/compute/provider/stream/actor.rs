@@ -1,12 +1,15 @@
 //! The one task that owns a channel: hears the customer, hands out the work, reports, takes vouchers, claims.
 
+mod audit;
 mod pay;
 
+use self::audit::Audit;
 use super::{
     chain::Outlook,
     desk::Desk,
     held::{Held, Waiting, Working},
     record::{Record, Reported},
+    shelf::Shelf,
     work::{Work, Worked},
 };
 use crate::compute::provider::turns::InTurn;
@@ -17,8 +20,9 @@ use keystead_blobs::{
     stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, WindowReport, pack},
 };
 use keystead_job::{
-    JobSpec,
+    JobSpec, Step,
     commitment::{Secret, Tree},
+    step::{audited_root, encode_list},
 };
 use keystead_payment::{Payee, Release, Standing, payee::Refusal, watch};
 use keystead_runner::Stop;
@@ -87,6 +91,8 @@ pub(super) struct Actor {
     /// Somebody else needs this place.
     dismissed: Arc<AtomicBool>,
     outlook: Outlook,
+    /// Of an audited channel.
+    audit: Option<Audit>,
     visit: Option<Visit>,
     held: Held,
     /// States that leases ended with here and that go on: segments done and name, by unit.
@@ -101,6 +107,10 @@ pub(super) struct Actor {
     idle_since: Instant,
     /// When a transaction was sent last.
     acted: Option<Instant>,
+    /// The channel is final, and what it gave is taken home.
+    is_taken: bool,
+    /// What went wrong in the last look around.
+    trouble: String,
 }
 
 impl Actor {
@@ -109,7 +119,7 @@ impl Actor {
         record: Record,
         spec: JobSpec,
         payee: Payee,
-        store: Arc<dyn BlobStore>,
+        (store, shelf): (Arc<dyn BlobStore>, Option<Arc<Shelf>>),
         (visitors, (stand, dismissed)): (mpsc::Receiver<Visit>, (signals::Sender<Stand>, Arc<AtomicBool>)),
         standing: Standing,
     ) -> Self {
@@ -121,6 +131,7 @@ impl Actor {
             None => Held::Nothing,
         };
         let now = Instant::now();
+        let audit = shelf.map(|shelf| Audit::new(shelf, &payee, &standing));
         let (made, engine, visit) = (BTreeMap::new(), None, None);
         let (drains, absent_since, idle_since, acted) = (false, now, now, None);
         Self {
@@ -133,6 +144,7 @@ impl Actor {
             stand,
             dismissed,
             outlook,
+            audit,
             visit,
             held,
             made,
@@ -143,6 +155,8 @@ impl Actor {
             absent_since,
             idle_since,
             acted,
+            is_taken: false,
+            trouble: String::new(),
         }
     }
 
@@ -282,6 +296,7 @@ impl Actor {
             self.give_back(lease, End::new(code, &reason)).await;
             return Ok(());
         }
+        self.note_promise();
         let Some(visit) = &self.visit else { return Ok(()) };
         let (halt, halted) = signals::channel(None);
         let (done, steps_done) = signals::channel(0);
@@ -290,6 +305,7 @@ impl Actor {
             channel: self.record.channel,
             spec: self.spec.clone(),
             store: Arc::clone(&self.store),
+            shelf: self.audit.as_ref().map(|audit| Arc::clone(&audit.shelf)),
             source: visit.link.source(),
             offer: offer.clone(),
             made: self.made.clone(),
@@ -307,6 +323,9 @@ impl Actor {
     /// Whether a window of so many steps can be paid. A deposit that looks too small may just have been topped up.
     async fn may_begin(&mut self, steps: u32) -> Result<(), String> {
         let unknown = "the provider's node does not say where the channel stands";
+        if let Err(error) = self.follow_rate().await {
+            tracing::debug!(channel = %self.record.channel, error = format!("{error:#}"), "the rate of checks is not known");
+        }
         let standing = self.outlook.standing().ok_or(unknown)?;
         match self.payee.begin(steps, &standing) {
             Err(Refusal::DepositTooSmall { .. }) => {
@@ -323,12 +342,8 @@ impl Actor {
         let Held::Working(working) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
         self.idle_since = Instant::now();
         let lease = working.offer.number;
-        let mut worked = worked.unwrap_or_else(|| Worked {
-            names: Vec::new(),
-            last: Vec::new(),
-            end: End::new(EndCode::Fault, "the provider has a fault"),
-            engine: None,
-        });
+        let mut worked =
+            worked.unwrap_or_else(|| Worked::nothing(End::new(EndCode::Fault, "the provider has a fault")));
         // The owner who came back gets the memory, too.
         let keeps_engine = !matches!(worked.end.code, EndCode::Owner | EndCode::Stopping);
         self.engine = worked.engine.take().filter(|_| keeps_engine);
@@ -347,28 +362,37 @@ impl Actor {
 
     /// Puts a report on the disk.
     fn report(&mut self, working: &Working, worked: Worked) -> Result<()> {
-        let Worked { names, last, end, .. } = worked;
+        let Worked { names, steps, last, end, .. } = worked;
         let mut secret = [0; 32];
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
-        let root = Tree::new(&Secret::new(secret), &names)?.root();
+        let root = self.root(Tree::new(&Secret::new(secret), &names)?.root(), &steps)?;
         let bytes = pack::encode(&last.iter().map(|(_, _, state)| state.as_slice()).collect::<Vec<_>>());
         let pack_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let pack = block_in_place(|| self.store.put(&bytes))?;
         // A window may be shorter than the lease that it began as.
-        let steps = u32::try_from(names.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
         let before = self.keep();
-        self.payee.shorten(steps)?;
+        self.payee.shorten(count)?;
         let draft = self.payee.report(root)?;
         let lease = working.offer.number;
         self.record.payee = draft.record().to_vec().into();
         let reported =
             Reported::new(lease, secret.into(), names, (pack.into(), pack_bytes), &end, working.is_in_time());
-        self.record.reported = Some(reported);
+        self.record.reported = Some(reported.with_steps(&steps));
         self.save_or(before)?;
         draft.saved();
         let last = last.iter().map(|(unit, done, state)| (*unit, *done, keystead_job::blob_hash(state))).collect();
         self.held = Held::Reported(Waiting { lease, last, since: Instant::now() });
         Ok(())
+    }
+
+    /// The root of a report over this commitment; in an audited channel over the list of its steps as well, which checkers will ask for.
+    fn root(&self, commitment: B256, steps: &[Step]) -> Result<B256> {
+        if !self.payee.terms().audited {
+            return Ok(commitment);
+        }
+        let list = block_in_place(|| self.store.put(&encode_list(steps)))?;
+        Ok(audited_root(commitment, list.into()))
     }
 
     async fn send_report(&mut self) {
@@ -425,13 +449,16 @@ impl Actor {
         if is_unpaid || (self.visit.is_none() && self.absent_since.elapsed() > ABSENCE_MAX) {
             self.record.ends = true;
         }
-        match self.watch().await {
-            Ok(over) => over,
-            Err(error) => {
-                tracing::warn!(channel = %self.record.channel, error = format!("{error:#}"), "cannot settle a channel, trying again");
-                false
-            }
+        let looked = match self.look_at_windows().await {
+            Ok(()) => self.watch().await,
+            Err(error) => Err(error),
+        };
+        let trouble = looked.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
+        if !trouble.is_empty() && trouble != self.trouble {
+            tracing::warn!(channel = %self.record.channel, error = trouble, "cannot settle a channel, trying again");
         }
+        self.trouble = trouble;
+        looked.unwrap_or(false)
     }
 
     fn tell_stand(&mut self) {
@@ -470,7 +497,8 @@ impl Actor {
         // Asked for by the customer, or by an owner who wants to finish.
         let waits = works || self.untaken.is_some();
         let wish = if self.record.ends && !waits { watch::Wish::End } else { watch::Wish::GoOn };
-        let prospect = self.payee.prospect(|_| Release::Released);
+        let releases = self.audit.as_ref().map(|audit| &audit.releases);
+        let prospect = self.payee.prospect(|window| releases.map_or(Release::Pending, |all| all.of(window)));
         let channels = &self.desk.channels;
         let channel = self.record.channel;
         let receipt = match watch::payee(&self.payee, &standing, prospect, wish) {
@@ -488,10 +516,13 @@ impl Actor {
                 tracing::error!(%channel, lost, "the channel's deadline passed before its claim");
                 channels.close(channel).await
             }
+            watch::PayeeStep::Forget if self.is_taken => return Ok(self.windows_are_over()),
             watch::PayeeStep::Forget => {
                 let taken = channels.withdraw().await?;
                 tracing::info!(%channel, withdrawn = crate::compute::amount::kst(taken), "channel over");
-                return Ok(true);
+                // Its windows may still be open; nothing else comes.
+                (self.is_taken, self.record.ends) = (true, true);
+                return Ok(self.windows_are_over());
             }
         };
         self.acted = Some(Instant::now());

@@ -2,11 +2,20 @@
 
 use super::{
     actor::{Actor, Stand, Visit},
+    blobs::Beside,
+    bond::Promises,
     places::{CHANNELS_MAX, Place, Room, room},
     record::{Record, Records},
+    shelf::Shelf,
+    terms::{self, Terms},
+    window::{Origin, PaidWindow},
 };
-use crate::compute::{channels::Channels, checker::source::signer, provider::book::Book};
-use alloy_primitives::{Address, B256};
+use crate::compute::{
+    channels::{Agreed, Channels},
+    checker::source::signer,
+    provider::book::Book,
+};
+use alloy_primitives::{Address, B256, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
     BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, Hello, NodeId, Parties, Refusal, RefusalCode,
@@ -14,10 +23,9 @@ use keystead_blobs::{
 };
 use keystead_contracts::storage::channel::Status;
 use keystead_job::JobSpec;
-use keystead_payment::{Payee, Policy, Price};
+use keystead_payment::{Payee, Policy, Standing, Terms as Opened};
 use std::{
     collections::BTreeMap,
-    num::{NonZeroU32, NonZeroU128},
     path::Path,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -34,19 +42,6 @@ use tokio::{
 const VISITS_MAX: usize = 4;
 /// How long the actors may take to report what is done when the process stops.
 const END_MAX: Duration = Duration::from_secs(10);
-/// Longest time of one window: a lease's work, its delivery and its check.
-const WINDOW: Duration = Duration::from_secs(600);
-
-/// What this provider asks of channels.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    /// Wei for a unit.
-    pub(crate) price_wei: u128,
-    /// How long the watcher may be away.
-    pub(crate) watch: Duration,
-    /// Bytes that all channels may keep.
-    pub(crate) store_bytes_max: u64,
-}
 
 /// What all channels share.
 #[derive(Debug)]
@@ -54,6 +49,7 @@ pub(crate) struct Desk {
     pub(super) book: Arc<Book>,
     pub(super) channels: Channels,
     pub(super) records: Records,
+    pub(super) promises: Promises,
     node: NodeId,
     terms: Terms,
     seats: Mutex<BTreeMap<B256, Seat>>,
@@ -67,12 +63,21 @@ pub(crate) struct Desk {
 struct Seat {
     visits: mpsc::Sender<Visit>,
     store: Arc<dyn BlobStore>,
+    /// Of an audited channel.
+    shelf: Option<Arc<Shelf>>,
     signer: Address,
     job: B256,
     customer: Address,
     stand: watch::Receiver<Stand>,
     /// Set when this channel is to give way; its actor takes it back if there is work again.
     dismissed: Arc<AtomicBool>,
+}
+
+/// How a channel's windows are audited, and how often now.
+#[derive(Debug)]
+struct Audit {
+    agreed: Agreed,
+    rate_ppm: u32,
 }
 
 impl Seat {
@@ -92,7 +97,8 @@ impl Desk {
         let records = Records::open(folder)?;
         let channels = Channels { account: Arc::clone(&book.market.account) };
         let (seats, admission, tasks) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let desk = Arc::new(Self { book, channels, records, node, terms, seats, admission, tasks });
+        let promises = Promises::default();
+        let desk = Arc::new(Self { book, channels, records, promises, node, terms, seats, admission, tasks });
         for record in desk.records.all()? {
             desk.resume(record).await?;
         }
@@ -102,11 +108,13 @@ impl Desk {
     async fn resume(self: &Arc<Self>, record: Record) -> Result<()> {
         let (terms, standing) = self.channels.look(record.channel).await?;
         let spec = record.spec()?;
-        let policy = self.policy(record.price_wei).ok_or_else(|| eyre!("a channel's file has no price"))?;
+        let audit = if terms.audited { Some(self.audit(record.channel).await?) } else { None };
+        let policy = self.policy(record.price_wei, audit.as_ref());
+        let policy = policy.ok_or_else(|| eyre!("a channel's file has no price"))?;
         let payee = Payee::resume(terms, policy, &record.payee)
             .wrap_err_with(|| format!("the vouchers of channel {} cannot be trusted", record.channel))?;
         tracing::info!(channel = %record.channel, earned = payee.earned(), "channel taken up again");
-        self.seat(record, spec, payee, terms.signer, standing)
+        self.seat(record, spec, payee, audit, standing)
     }
 
     /// Waits until every channel is over; for an owner who wants to finish.
@@ -129,6 +137,7 @@ impl Desk {
 
     pub(super) fn forget(&self, channel: B256) {
         self.seats().remove(&channel);
+        self.promises.forget(channel);
         if let Err(error) = self.records.forget(channel) {
             tracing::warn!(error = format!("{error:#}"), "a channel that is over stays on disk");
         }
@@ -143,19 +152,39 @@ impl Desk {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn policy(&self, price_wei: u128) -> Option<Policy> {
-        Some(Policy {
-            account: self.book.market.account.address(),
-            token: Address::ZERO,
-            price: Price {
-                per_unit: NonZeroU128::new(price_wei)?,
-                units_max: NonZeroU32::new(keystead_lease::STEPS_MAX)?,
-            },
-            window: WINDOW,
-            audit: Duration::ZERO,
-            budget: keystead_payment::Budget::default(),
-            watch: self.terms.watch,
-        })
+    /// How a channel is audited, and at which rate now.
+    async fn audit(&self, channel: B256) -> Result<Audit> {
+        let agreed = self.channels.audit_of(channel).await?;
+        let rate_ppm = self.rate_ppm(&agreed).await?;
+        Ok(Audit { agreed, rate_ppm })
+    }
+
+    /// The rate at which this provider's next window is checked.
+    pub(super) async fn rate_ppm(&self, agreed: &Agreed) -> Result<u32> {
+        self.book.windows.effective_rate_ppm(self.book.market.account.address(), &agreed.terms).await
+    }
+
+    fn policy(&self, price_wei: u128, audit: Option<&Audit>) -> Option<Policy> {
+        self.policy_at(price_wei, audit.map(|audit| (&audit.agreed, audit.rate_ppm)))
+    }
+
+    /// What is asked of a channel with this price of a step; of an audited one at this rate.
+    pub(super) fn policy_at(&self, price_wei: u128, audit: Option<(&Agreed, u32)>) -> Option<Policy> {
+        self.terms.policy(self.book.market.account.address(), price_wei, audit)
+    }
+
+    /// Windows of all channels whose audit is not over.
+    pub(crate) fn open_windows(&self) -> usize {
+        self.shelves().iter().map(|shelf| shelf.numbers().len()).fold(0, usize::saturating_add)
+    }
+
+    /// The window of a channel that the audit calls so.
+    pub(crate) fn window(&self, id: B256) -> Option<Arc<PaidWindow>> {
+        self.shelves().iter().find_map(|shelf| shelf.find(id))
+    }
+
+    fn shelves(&self) -> Vec<Arc<Shelf>> {
+        self.seats().values().filter_map(|seat| seat.shelf.clone()).collect()
     }
 
     /// Starts a channel's actor.
@@ -164,24 +193,39 @@ impl Desk {
         record: Record,
         spec: JobSpec,
         payee: Payee,
-        signer: Address,
-        standing: keystead_payment::Standing,
+        audit: Option<Audit>,
+        standing: Standing,
     ) -> Result<()> {
         let share = self.terms.store_bytes_max.checked_div(CHANNELS_MAX as u64).unwrap_or_default();
         let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max: share };
-        let folder = self.records.folder(record.channel).join("blobs");
+        let channel_folder = self.records.folder(record.channel);
+        // What a window in the audit needs must be there after a power cut, or the bond is lost.
+        let durability = if audit.is_some() { Durability::Settled } else { Durability::Lazy };
         let store: Arc<dyn BlobStore> = Arc::new(
-            DiskStore::open(&folder, capacity, Durability::Lazy).wrap_err("cannot keep the blobs of a channel")?,
+            DiskStore::open(&channel_folder.join("blobs"), capacity, durability)
+                .wrap_err("cannot keep the blobs of a channel")?,
         );
+        let Opened { number, signer, .. } = *payee.terms();
+        let origin = Origin { channel: record.channel, number, spec: spec.clone(), store: Arc::clone(&store) };
+        let last = payee.newest().map_or(standing.window, |signed| signed.voucher.window);
+        let shelf = audit.map(|Audit { agreed, .. }| Shelf::open(&channel_folder, agreed, origin, last)).transpose()?;
+        let shelf = shelf.map(Arc::new);
         let (visits, visitors) = mpsc::channel(VISITS_MAX);
         let (stand_in, stand) = watch::channel(Stand::default());
         let dismissed: Arc<AtomicBool> = Arc::default();
-        let (job, customer) = (spec.hash(), record.customer);
-        let seat =
-            Seat { visits, store: Arc::clone(&store), signer, job, customer, stand, dismissed: Arc::clone(&dismissed) };
+        let seat = Seat {
+            visits,
+            store: Arc::clone(&store),
+            shelf: shelf.clone(),
+            signer,
+            job: spec.hash(),
+            customer: record.customer,
+            stand,
+            dismissed: Arc::clone(&dismissed),
+        };
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
-        let actor = Actor::new(Arc::clone(self), record, spec, payee, store, (visitors, told), standing);
+        let actor = Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing);
         self.tasks().spawn(actor.run());
         Ok(())
     }
@@ -194,7 +238,7 @@ impl Desk {
         customer: NodeId,
     ) -> Result<Arc<dyn BlobStore>, Refusal> {
         let no = |code, reason: &str| Err(Refusal::new(code, reason));
-        let (terms, standing) = match self.channels.look(channel).await {
+        let (opened, standing) = match self.channels.look(channel).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(error = format!("{error:#}"), "cannot look at a channel");
@@ -202,37 +246,44 @@ impl Desk {
                 return no(RefusalCode::ChainUnavailable, "the provider's node does not know this channel yet");
             }
         };
-        self.check_credential(channel, hello, customer, terms.signer)?;
+        self.check_credential(channel, hello, customer, opened.signer)?;
+        let unknown = |error: eyre::Report| {
+            tracing::warn!(error = format!("{error:#}"), "cannot read a channel's audit");
+            Refusal::new(RefusalCode::ChainUnavailable, "the provider's node does not answer")
+        };
+        let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
+        let bond_wei = if audit.is_some() { self.book.bond_wei().await.map_err(unknown)? } else { U256::ZERO };
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seat) = self.seats().get(&channel).cloned() {
             return seat.store_for(hello);
         }
-        if terms.audited {
-            return no(RefusalCode::Unsupported, "channels with audit are not served as streams");
-        }
         if standing.status != Status::Open {
             return no(RefusalCode::NotAssigned, &format!("the channel is {:?}", standing.status));
         }
-        if let Some(reason) = self.make_room(terms.customer).refusal() {
+        if let Some(reason) = self.make_room(opened.customer).refusal() {
             return no(RefusalCode::Busy, &reason);
         }
         let spec =
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
-        let price_wei = self.terms.price_wei.div_ceil(u128::from(spec.segment_count.max(1)));
+        let price_wei = self.terms.price_of_step(&spec);
+        let refused = audit.as_ref().and_then(|audit| terms::refusal(&audit.agreed, &spec, price_wei, bond_wei));
+        if let Some(reason) = refused {
+            return no(RefusalCode::Unsupported, &reason);
+        }
         let internal = || Refusal::new(RefusalCode::Internal, "the provider cannot take channels now");
-        let policy = self.policy(price_wei).ok_or_else(internal)?;
-        let joined = Payee::join(terms, policy, &standing)
+        let policy = self.policy(price_wei, audit.as_ref()).ok_or_else(internal)?;
+        let joined = Payee::join(opened, policy, &standing)
             .map_err(|refusal| Refusal::new(RefusalCode::NotAssigned, &refusal.to_string()))?;
-        let record = Record::new(channel, terms.customer, &spec, price_wei, joined.record());
+        let record = Record::new(channel, opened.customer, &spec, price_wei, joined.record());
         let fault = |error: eyre::Report| {
             tracing::warn!(error = format!("{error:#}"), "a channel was not taken");
             internal()
         };
         tokio::task::block_in_place(|| self.records.save(&record)).map_err(fault)?;
-        tracing::info!(%channel, customer = %terms.customer, deposit = standing.deposit, "channel taken");
-        self.seat(record, spec, joined.saved(), terms.signer, standing).map_err(fault)?;
+        tracing::info!(%channel, customer = %opened.customer, deposit = standing.deposit, "channel taken");
+        self.seat(record, spec, joined.saved(), audit, standing).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
         seat.map(|seat| seat.store).ok_or_else(internal)
     }
@@ -269,6 +320,14 @@ impl Desk {
             return Ok(());
         }
         Err(Refusal::new(RefusalCode::NotTheCustomer, "the credential is not signed by the channel's signer"))
+    }
+}
+
+impl Beside for Desk {
+    /// Only what audited channels have: checkers fetch nothing else.
+    fn stores(&self) -> Vec<Arc<dyn BlobStore>> {
+        let seats = self.seats();
+        seats.values().filter(|seat| seat.shelf.is_some()).map(|seat| Arc::clone(&seat.store)).collect()
     }
 }
 

@@ -1,10 +1,11 @@
 //! What a provider must not forget about a channel: one file, replaced atomically, in a folder that also holds the channel's blobs.
 
+use super::window::list_name;
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes};
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::stream::{End, EndCode};
-use keystead_job::JobSpec;
+use keystead_job::{JobSpec, Step};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -34,6 +35,9 @@ pub(super) struct Record {
     pub(super) refusals: u32,
     /// The customer said that there will be no more work, or this side wants none.
     pub(super) ends: bool,
+    /// The audit found a window wrong.
+    #[serde(default)]
+    pub(super) found_wrong: bool,
 }
 
 /// What belongs to a report, besides what the payee's record has.
@@ -51,6 +55,32 @@ pub(super) struct Reported {
     reason: String,
     /// Whether it was made before the lease's deadline by this side's clock.
     pub(super) in_time: bool,
+    /// In an audited channel the steps, and what each began with.
+    #[serde(default)]
+    steps: Vec<Begun>,
+}
+
+/// A step, and the name of what it began with.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(super) struct Begun {
+    unit: u32,
+    segment: u32,
+    input: B256,
+}
+
+impl From<Step> for Begun {
+    fn from(step: Step) -> Self {
+        let Step { unit, segment, input } = step;
+        Self { unit, segment, input }
+    }
+}
+
+impl From<Begun> for Step {
+    fn from(begun: Begun) -> Self {
+        let Begun { unit, segment, input } = begun;
+        Self { unit, segment, input }
+    }
 }
 
 impl Reported {
@@ -65,7 +95,26 @@ impl Reported {
             unit: end.unit,
             reason: end.reason.as_str().to_owned(),
             in_time,
+            steps: Vec::new(),
         }
+    }
+
+    /// The same, of these steps.
+    pub(super) fn with_steps(self, steps: &[Step]) -> Self {
+        Self { steps: steps.iter().copied().map(Begun::from).collect(), ..self }
+    }
+
+    /// In an audited channel its steps; in another none.
+    pub(super) fn steps(&self) -> Vec<Step> {
+        self.steps.iter().copied().map(Step::from).collect()
+    }
+
+    /// Every blob that belongs to it alone, if nothing else names it.
+    pub(super) fn blobs(&self) -> Vec<B256> {
+        let steps = self.steps();
+        let list = (!steps.is_empty()).then(|| list_name(&steps));
+        let inputs = steps.iter().map(|step| step.input);
+        self.names.iter().copied().chain([self.pack]).chain(inputs).chain(list).collect()
     }
 
     pub(super) fn end(&self) -> End {
@@ -86,6 +135,7 @@ impl Record {
             reported: None,
             refusals: 0,
             ends: false,
+            found_wrong: false,
         }
     }
 
@@ -162,15 +212,29 @@ mod tests {
         let records = Records::open(folder.path()).unwrap();
         let mut record = Record::new(B256::repeat_byte(7), Address::repeat_byte(8), &spec(2), 9, b"payee");
         let end = End::new(EndCode::Unit, "out of fuel").at_unit(1);
-        record.reported = Some(Reported::new(5, B256::ZERO, vec![B256::ZERO], (B256::ZERO, 12), &end, true));
+        let steps = [Step { unit: 3, segment: 1, input: B256::repeat_byte(4) }];
+        let reported = Reported::new(5, B256::ZERO, vec![B256::ZERO], (B256::ZERO, 12), &end, true);
+        record.reported = Some(reported.with_steps(&steps));
         records.save(&record).unwrap();
         fs::create_dir(folder.path().join("begun")).unwrap();
         let read = records.all().unwrap().pop().unwrap();
         assert_eq!(read.spec().unwrap(), spec(2));
         assert_eq!((read.price_wei, read.payee.as_ref()), (9, b"payee".as_slice()));
-        assert_eq!(read.reported.unwrap().end(), end);
+        let reported = read.reported.unwrap();
+        assert_eq!((reported.end(), reported.steps()), (end, steps.to_vec()));
+        assert_eq!(reported.blobs(), [B256::ZERO, B256::ZERO, steps[0].input, list_name(&steps)]);
         assert!(!folder.path().join("begun").exists());
         records.forget(record.channel).unwrap();
         assert!(records.all().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_report_of_a_program_that_knew_no_steps_is_read() {
+        let reported = Reported::new(5, B256::ZERO, Vec::new(), (B256::ZERO, 1), &End::new(EndCode::Done, ""), true);
+        let mut old = serde_json::to_value(&reported).unwrap();
+        assert!(old.as_object_mut().unwrap().remove("steps").is_some());
+        let read: Reported = serde_json::from_value(old).unwrap();
+        assert!(read.steps().is_empty());
+        assert_eq!(read.blobs(), [B256::ZERO]);
     }
 }

@@ -1,21 +1,26 @@
 //! Runs the steps of one lease, one after the other, until all are done or somebody wants it to stop.
 
-use super::desk::Desk;
-use crate::compute::provider::{fault::Step, turns::InTurn};
+use super::{desk::Desk, shelf::Shelf};
+use crate::compute::{
+    amount::kst,
+    provider::{fault, turns::InTurn},
+};
 use alloy_primitives::B256;
 use keystead_blobs::{
     BlobStore, Hash, Want,
     stream::{End, EndCode, LeaseOffer, Source, pack},
 };
-use keystead_job::{JobSpec, blob_hash, limits::INPUT_BYTES_MAX};
+use keystead_job::{JobSpec, Runtime, Step, blob_hash, limits::INPUT_BYTES_MAX};
 use keystead_runner::{Failure, Fault, Job, Stop};
-use std::{collections::BTreeMap, sync::Arc};
-use tokio::{sync::watch, task::block_in_place};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// A worker that dies is replaced this often in one lease; then the fault is taken to stay.
 const DEATHS_MAX: u32 = 3;
 /// Bytes of the last states that a report may carry; its head takes less than the rest.
 const STATES_BYTES_MAX: u64 = 1 << 27;
+/// How often a lease that waits for the bond looks whether it is free.
+const BOND_POLL: Duration = Duration::from_secs(1);
 
 /// One lease to run.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub(super) struct Work {
     pub(super) channel: B256,
     pub(super) spec: JobSpec,
     pub(super) store: Arc<dyn BlobStore>,
+    /// Of an audited channel.
+    pub(super) shelf: Option<Arc<Shelf>>,
     pub(super) source: Source,
     pub(super) offer: LeaseOffer,
     /// The states that this channel's leases ended with here: segments done and name, by unit.
@@ -43,17 +50,26 @@ pub(super) struct Work {
 pub(super) struct Worked {
     /// States after the steps that were done, in order.
     pub(super) names: Vec<B256>,
+    /// In an audited channel those steps, and what each began with.
+    pub(super) steps: Vec<Step>,
     /// Unit, segments done and bytes of the last state of each item of which a step was done.
     pub(super) last: Vec<(u32, u32, Vec<u8>)>,
     pub(super) end: End,
     pub(super) engine: Option<InTurn>,
 }
 
+impl Worked {
+    /// No step was done.
+    pub(super) const fn nothing(end: End) -> Self {
+        Self { names: Vec::new(), steps: Vec::new(), last: Vec::new(), end, engine: None }
+    }
+}
+
 impl Work {
     /// Never fails: what does not work is the end's reason.
     pub(super) async fn run(mut self) -> Worked {
         let mut engine = self.engine.take();
-        let mut worked = Worked { names: Vec::new(), last: Vec::new(), end: End::new(EndCode::Done, ""), engine: None };
+        let mut worked = Worked::nothing(End::new(EndCode::Done, ""));
         if let Err(end) = self.work(&mut engine, &mut worked).await {
             worked.end = end;
         }
@@ -63,6 +79,14 @@ impl Work {
 
     async fn work(&self, engine: &mut Option<InTurn>, worked: &mut Worked) -> Result<(), End> {
         let book = &self.desk.book;
+        tokio::select! {
+            () = self.bonded() => {}
+            end = self.halted() => {
+                let is_late = end.code == EndCode::Deadline;
+                let reason = "the provider's bond is behind other windows until then";
+                return Err(if is_late { End::new(end.code, reason) } else { end });
+            }
+        }
         let inputs = tokio::select! {
             inputs = self.fetch() => inputs?,
             end = self.halted() => return Err(end),
@@ -79,6 +103,25 @@ impl Work {
         };
         book.owner.worker(None);
         ended
+    }
+
+    /// Returns once this provider's bond covers the window, if it is to be audited behind one.
+    async fn bonded(&self) {
+        let bond_wei = self.shelf.as_ref().map(|shelf| shelf.bond_wei()).unwrap_or_default();
+        let mut is_said = false;
+        while !bond_wei.is_zero() {
+            match self.desk.book.free_bond_wei().await {
+                Ok(free_wei) if self.desk.promises.try_run(self.channel, bond_wei, free_wei) => return,
+                Ok(free_wei) if !is_said => {
+                    is_said = true;
+                    let (asked, free) = (kst(bond_wei), kst(free_wei));
+                    tracing::info!(channel = %self.channel, lease = self.offer.number, asked, free, "a lease waits until the bond is free");
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "cannot read this account's bond"),
+            }
+            sleep(BOND_POLL).await;
+        }
     }
 
     /// Returns when somebody wants the work to stop, or the owner the machine.
@@ -111,6 +154,7 @@ impl Work {
             }
             error => input(&error.to_string()),
         })?;
+        self.fetch_checker().await;
         let bytes = block_in_place(|| self.store.get(offer.pack(), pack::PACK_BYTES_MAX));
         let bytes = bytes.map_err(|error| input(&error.to_string()))?;
         let brought = offer.items.iter().filter(|item| item.given == 0).count();
@@ -130,6 +174,16 @@ impl Work {
         Ok(inputs)
     }
 
+    /// Brings the checker program here, so that checkers find it. Who does not find it asks the customer for it.
+    async fn fetch_checker(&self) {
+        let checker = self.spec.checker.filter(|_| self.shelf.is_some());
+        let Some(checker) = checker else { return };
+        let want = Want { hash: Hash::from(checker.program_hash), bytes_max: Runtime::Wasm1.program_bytes_max() };
+        if let Err(error) = self.source.fetch(vec![want]).await {
+            tracing::debug!(channel = %self.channel, %error, "the checker program is not here");
+        }
+    }
+
     async fn steps(&self, engine: &mut Option<InTurn>, inputs: Vec<Vec<u8>>, worked: &mut Worked) -> Result<(), End> {
         let mut kept_bytes = 0_u64;
         let mut deaths = 0;
@@ -141,7 +195,9 @@ impl Work {
                 match self.step(engine, item.unit, &state, &mut deaths).await {
                     Ok(output) => {
                         let output = self.altered(worked.names.len(), output);
+                        let input = self.shelf.as_ref().map(|_| self.keep(&state)).transpose()?;
                         worked.names.push(self.keep(&output)?);
+                        worked.steps.extend(input.map(|input| Step { unit: item.unit, segment: segments, input }));
                         segments = segments.saturating_add(1);
                         state = output;
                         self.done.send_replace(u32::try_from(worked.names.len()).unwrap_or(u32::MAX));
@@ -209,7 +265,7 @@ impl Work {
 
     /// The name of a state. One that a later segment begins with, or that a check may ask for, is kept.
     fn keep(&self, state: &[u8]) -> Result<B256, End> {
-        if self.spec.segment_count == 1 {
+        if self.spec.segment_count == 1 && self.shelf.is_none() {
             return Ok(blob_hash(state));
         }
         let kept = block_in_place(|| self.store.put(state));
@@ -220,7 +276,7 @@ impl Work {
     }
 
     fn altered(&self, index: usize, output: Vec<u8>) -> Vec<u8> {
-        let step = Step {
+        let step = fault::Step {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             count: self.offer.items.iter().fold(0, |sum, item| sum.saturating_add(item.count)),
         };

@@ -12,6 +12,7 @@ use alloy_primitives::B256;
 use eyre::{Result, eyre};
 use keystead_blobs::{Hash, stream::RefuseCode};
 use keystead_payment::{Payee, Signed, payee::Refusal};
+use std::collections::BTreeSet;
 use tokio::{task::block_in_place, time::Instant};
 
 /// Windows of work in a row that may be refused before this provider works no more for a channel.
@@ -66,6 +67,15 @@ impl Actor {
         self.record.payee = draft.record().to_vec().into();
         self.record.refusals = 0;
         let reported = self.record.reported.take();
+        // Before the voucher: what is paid can be announced, and opened.
+        let kept = match (&self.audit, &reported) {
+            (Some(audit), Some(reported)) => block_in_place(|| audit.shelf.keep(signed.voucher.window, reported)),
+            _ => Ok(()),
+        };
+        if let Err(error) = kept {
+            (self.payee, self.record) = before;
+            return Err(error);
+        }
         self.save_or(before)?;
         self.untaken = None;
         let window = draft.saved();
@@ -78,25 +88,36 @@ impl Actor {
     fn settle(&mut self, reported: Option<Reported>) {
         let Held::Reported(Waiting { last, .. }) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
         self.idle_since = Instant::now();
-        let mut over: Vec<B256> = reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default();
+        let mut over = reported.map(|reported| reported.blobs()).unwrap_or_default();
         for (unit, done, name) in last {
             let goes_on = done < self.spec.segment_count && self.spec.segment_count > 1;
             let before = if goes_on { self.made.insert(unit, (done, name)) } else { self.made.remove(&unit) };
             over.extend(before.map(|(_, name)| name));
         }
         self.discard(over);
+        self.note_promise();
     }
 
     /// Deletes blobs that nothing here needs.
     pub(super) fn discard(&self, names: impl IntoIterator<Item = B256>) {
+        let needed = self.needed();
         for name in names {
-            let is_needed = self.made.values().any(|(_, made)| *made == name)
-                || name == self.spec.program_hash
-                || name == self.spec.common_hash;
-            if !is_needed && let Err(error) = block_in_place(|| self.store.delete(Hash::from(name))) {
+            if !needed.contains(&name)
+                && let Err(error) = block_in_place(|| self.store.delete(Hash::from(name)))
+            {
                 tracing::debug!(%error, "a blob that nobody needs stays on disk");
             }
         }
+    }
+
+    /// Blobs that something here needs: all work, the states that go on, a report that is not paid, a window whose audit is not over.
+    fn needed(&self) -> BTreeSet<B256> {
+        let shared = [self.spec.program_hash, self.spec.common_hash];
+        let shared = shared.into_iter().chain(self.spec.checker.map(|checker| checker.program_hash));
+        let made = self.made.values().map(|(_, name)| *name);
+        let reported = self.record.reported.iter().flat_map(Reported::blobs);
+        let windows = self.audit.iter().flat_map(|audit| audit.shelf.needed());
+        shared.chain(made).chain(reported).chain(windows).collect()
     }
 
     pub(super) fn refused(&mut self, lease: u64, code: RefuseCode) -> Result<()> {
@@ -125,7 +146,7 @@ impl Actor {
                 draft.saved();
                 self.held = Held::Nothing;
                 self.idle_since = Instant::now();
-                self.discard(reported.map(|r| [r.names, vec![r.pack]].concat()).unwrap_or_default());
+                self.discard(reported.map(|reported| reported.blobs()).unwrap_or_default());
                 Ok(())
             }
             _ => Ok(()),

@@ -1,0 +1,106 @@
+//! What this provider's bond is promised to: the windows of its channels that run, wait for pay, or wait for their announcement.
+//!
+//! # Design
+//! An announcement locks a bond, and a window that cannot be announced is never paid. So a lease begins only when what is free covers its own window and all
+//! that are promised; until then it waits, as long as its deadline lets it. What is locked in the meantime comes back as windows close.
+
+use alloy_primitives::{B256, U256};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// What one channel will lock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Promise {
+    /// Behind each window.
+    bond_wei: U256,
+    /// Windows that are paid and not announced.
+    paid: u64,
+    /// A window that runs, or is reported.
+    runs: bool,
+}
+
+impl Promise {
+    fn wei(self) -> U256 {
+        let windows = self.paid.saturating_add(u64::from(self.runs));
+        self.bond_wei.saturating_mul(U256::from(windows))
+    }
+}
+
+/// The promises of all channels.
+#[derive(Debug, Default)]
+pub(super) struct Promises(Mutex<BTreeMap<B256, Promise>>);
+
+impl Promises {
+    /// How many windows of a channel are paid and not announced; and, if that is sure, whether one more runs or is reported.
+    pub(super) fn note(&self, channel: B256, bond_wei: U256, paid: u64, runs: Option<bool>) {
+        let mut promises = self.locked();
+        let promise = promises.entry(channel).or_default();
+        let runs = runs.unwrap_or(promise.runs);
+        *promise = Promise { bond_wei, paid, runs };
+    }
+
+    /// Lets a window of a channel run if what is free covers it as well.
+    pub(super) fn try_run(&self, channel: B256, bond_wei: U256, free_wei: U256) -> bool {
+        let mut promises = self.locked();
+        let own = promises.get(&channel).copied().unwrap_or_default();
+        let own = Promise { bond_wei, paid: own.paid, runs: true };
+        let others = promises.iter().filter(|(other, _)| **other != channel).map(|(_, promise)| promise.wei());
+        let needed = others.fold(own.wei(), U256::saturating_add);
+        let covers = needed <= free_wei;
+        if covers {
+            promises.insert(channel, own);
+        }
+        covers
+    }
+
+    pub(super) fn forget(&self, channel: B256) {
+        self.locked().remove(&channel);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, BTreeMap<B256, Promise>> {
+        // No code panics while it holds this lock.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: B256 = B256::repeat_byte(1);
+    const TWO: B256 = B256::repeat_byte(2);
+
+    fn wei(amount: u64) -> U256 {
+        U256::from(amount)
+    }
+
+    #[test]
+    fn a_window_runs_only_if_the_free_bond_covers_it_and_all_that_wait_for_their_announcement() {
+        let promises = Promises::default();
+        assert!(!promises.try_run(ONE, wei(100), wei(99)));
+        assert!(promises.try_run(ONE, wei(100), wei(100)));
+        // The same window, asked again.
+        assert!(promises.try_run(ONE, wei(100), wei(100)));
+        promises.note(ONE, wei(100), 2, Some(false));
+        assert!(!promises.try_run(ONE, wei(100), wei(299)));
+        assert!(promises.try_run(ONE, wei(100), wei(300)));
+    }
+
+    #[test]
+    fn channels_share_one_bond_and_who_waits_keeps_nobody_out() {
+        let promises = Promises::default();
+        assert!(promises.try_run(ONE, wei(100), wei(149)));
+        assert!(!promises.try_run(TWO, wei(50), wei(149)), "it waits");
+        promises.note(TWO, wei(50), 0, None);
+        assert!(promises.try_run(ONE, wei(100), wei(100)), "what waits promises nothing");
+        promises.note(ONE, wei(100), 0, Some(false));
+        assert!(promises.try_run(TWO, wei(50), wei(149)));
+        promises.note(ONE, wei(100), 1, None);
+        promises.forget(ONE);
+        assert!(promises.try_run(TWO, wei(50), wei(50)));
+        // Nothing is asked: nothing is needed.
+        assert!(promises.try_run(ONE, U256::ZERO, wei(50)));
+    }
+}

@@ -1,0 +1,125 @@
+//! What this provider asks of channels, and which audits it can keep.
+
+use crate::compute::{channels::Agreed, provider::window, windows::life_max};
+use alloy_primitives::{Address, U256};
+use keystead_job::{Class, JobSpec};
+use keystead_payment::{Budget, Policy, Price};
+use std::{
+    num::{NonZeroU32, NonZeroU128},
+    time::Duration,
+};
+
+/// Longest time of one window: a lease's work, its delivery and its check.
+const WINDOW: Duration = Duration::from_secs(600);
+/// Parts per million in a whole.
+const PPM: u128 = 1_000_000;
+
+/// What this provider asks of channels.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Wei for a unit.
+    pub(crate) price_wei: u128,
+    /// How long the watcher may be away.
+    pub(crate) watch: Duration,
+    /// Bytes that all channels may keep.
+    pub(crate) store_bytes_max: u64,
+}
+
+impl Terms {
+    /// Wei for a step of a job.
+    pub(super) fn price_of_step(&self, spec: &JobSpec) -> u128 {
+        self.price_wei.div_ceil(u128::from(spec.segment_count.max(1)))
+    }
+
+    /// The terms as a payee needs them; of an audited channel with what was agreed and the rate of checks now.
+    pub(super) fn policy(&self, account: Address, price_wei: u128, audit: Option<(&Agreed, u32)>) -> Option<Policy> {
+        Some(Policy {
+            account,
+            token: Address::ZERO,
+            price: Price {
+                per_unit: NonZeroU128::new(price_wei)?,
+                units_max: NonZeroU32::new(keystead_lease::STEPS_MAX)?,
+            },
+            window: WINDOW,
+            audit: audit.map_or(Duration::ZERO, |(agreed, _)| life_max(&agreed.terms)),
+            budget: audit.map_or_else(Budget::default, |(agreed, rate_ppm)| budget(agreed, rate_ppm)),
+            watch: self.watch,
+        })
+    }
+}
+
+/// What the audit takes for the checks of a window. Spec: specs/0008-audit.md section 11.
+fn budget(agreed: &Agreed, rate_ppm: u32) -> Budget {
+    let fee_ppm = u128::from(agreed.terms.feePpm);
+    let fee_wei = agreed.price_wei_per_step.saturating_mul(fee_ppm).checked_div(PPM).unwrap_or_default();
+    Budget { rate_ppm, checkers: agreed.terms.checkers, fee_wei }
+}
+
+/// Why this provider does not work under an audit that stands on the chain, if it does not. `bond_wei` is what it can lock once no window of its own is open.
+pub(super) fn refusal(agreed: &Agreed, spec: &JobSpec, price_wei: u128, bond_wei: U256) -> Option<String> {
+    let Agreed { job_hash, price_wei_per_step, terms } = agreed;
+    if *job_hash != spec.hash() {
+        return Some(format!("the channel's audit is of another job: got={} expected={job_hash}", spec.hash()));
+    }
+    if *price_wei_per_step != price_wei {
+        return Some(format!("the audit's price of a step is another: got={price_wei_per_step} expected={price_wei}"));
+    }
+    if terms.class != spec.class as u8 {
+        return Some(format!("the audit's class is not the job's: got={} expected={}", terms.class, spec.class as u8));
+    }
+    if terms.segments != 1 {
+        return Some(format!("a channel's audit looks at whole steps: segments={} expected=1", terms.segments));
+    }
+    if !terms.named.is_zero() {
+        return Some("an audit by named checkers is for orders".to_owned());
+    }
+    if spec.class == Class::SelfChecking && spec.segment_count > 1 {
+        return Some(format!(
+            "a job that is self-checking is audited with one segment a unit: segments={}",
+            spec.segment_count
+        ));
+    }
+    window::refusal(terms, keystead_lease::STEPS_MAX, bond_wei)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::{super::shelf::tests::agreed, *};
+    use crate::compute::provider::record::tests::spec;
+    use alloy_primitives::B256;
+    use keystead_contracts::bindings::market::IAuditTypes;
+
+    fn with(change: impl FnOnce(&mut Agreed)) -> Option<String> {
+        let spec = spec(4);
+        let mut agreed = Agreed { job_hash: spec.hash(), ..agreed() };
+        change(&mut agreed);
+        refusal(&agreed, &spec, 10, U256::from(100))
+    }
+
+    #[test]
+    fn an_audit_that_cannot_be_kept_is_refused_with_its_numbers() {
+        let terms = |change: fn(&mut IAuditTypes::Terms)| with(|agreed| change(&mut agreed.terms)).unwrap();
+        // 64 steps need twelve seconds to be opened, which is the first half of the time to reveal.
+        assert_eq!(with(|_| {}), None);
+        assert!(with(|agreed| agreed.job_hash = B256::ZERO).unwrap().contains("another job"));
+        assert!(with(|agreed| agreed.price_wei_per_step = 9).unwrap().contains("got=9 expected=10"));
+        assert!(terms(|terms| terms.class = 3).contains("got=3 expected=1"));
+        assert!(terms(|terms| terms.segments = 2).contains("segments=2"));
+        assert!(terms(|terms| terms.named = B256::repeat_byte(1)).contains("named"));
+        assert!(terms(|terms| terms.bondWei = 101).contains("bond"));
+        assert!(terms(|terms| terms.revealSeconds = 23).contains("revealSeconds=23 min=24"));
+    }
+
+    #[test]
+    fn the_policy_of_an_audited_channel_has_the_budget_and_the_time_of_its_audit() {
+        let ours = Terms { price_wei: 10, watch: Duration::from_secs(60), store_bytes_max: 0 };
+        let plain = ours.policy(Address::ZERO, 10, None).unwrap();
+        assert_eq!((plain.audit, plain.budget), (Duration::ZERO, Budget::default()));
+        let audited = ours.policy(Address::ZERO, 10, Some((&agreed(), 1_000_000))).unwrap();
+        assert_eq!(audited.audit, life_max(&agreed().terms));
+        // One and a half times 64 checks and 40 more, at half of the price of a step.
+        assert_eq!(audited.budget.of(64), (96 + 40) * 5);
+        assert!(ours.policy(Address::ZERO, 0, None).is_none());
+    }
+}

@@ -120,7 +120,7 @@ pub(crate) enum Command {
     ///
     /// Exit code 0: every unit is done. 1: it failed, or could not begin. 2: the command line is wrong. 3: stopped in its middle: the
     /// same command goes on.
-    Map(Map),
+    Map(Box<Map>),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]
     Worker(Worker),

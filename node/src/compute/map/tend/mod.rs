@@ -15,4 +15,4 @@ mod rounds;
 mod shelf;
 mod tended;
 
-pub(super) use tended::{Paid, Stand, Tended};
+pub(super) use tended::{Paid, Tended};

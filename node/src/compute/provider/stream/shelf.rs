@@ -104,7 +104,7 @@ impl Shelf {
     pub(super) fn take(&self, number: u64) -> Option<Arc<PaidWindow>> {
         let window = self.locked().remove(&number)?;
         if let Err(error) = fs::remove_file(self.path(number)) {
-            tracing::warn!(window, %error, "the file of a window that is over stays on disk");
+            tracing::warn!(window = number, %error, "the file of a window that is over stays on disk");
         }
         Some(window)
     }

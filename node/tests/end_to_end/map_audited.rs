@@ -1,0 +1,184 @@
+//! `keystead map --audit`: windows of channels are announced, drawn, checked by strangers and paid after that; a cheat that its customer does not notice is
+//! convicted; both sides are killed in the middle; every wei is where it must be.
+
+use crate::{
+    audits::{bond, bonded, checker, credit, events, read, until_seated},
+    map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
+    network::Network,
+    parties::{PRICE, Provider, account, all_fees, balance},
+};
+use alloy_primitives::{Address, B256, U256, keccak256};
+use keystead_contracts::{
+    AUDIT_ADDRESS, CHANNEL_ADDRESS,
+    bindings::{
+        audit::{Audit, IAuditTypes},
+        channel::Channel,
+    },
+};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Child,
+};
+
+/// Times that a machine shared by ten processes keeps.
+const TIMES: [&str; 6] = ["--checker-seconds", "30", "--reveal-seconds", "30", "--appeal-seconds", "60"];
+/// The customer's account.
+const CUSTOMER: usize = 2;
+
+/// The audit's name of a window of the channel with this number.
+fn window_of_channel(number: u64, window: u64) -> B256 {
+    let number = B256::from(U256::from(number));
+    keccak256([b"keystead/window/v1", CHANNEL_ADDRESS.as_slice(), number.as_slice(), &window.to_be_bytes()].concat())
+}
+
+fn stored(network: &Network, id: B256) -> IAuditTypes::Window {
+    read(network, AUDIT_ADDRESS, &Audit::windowOfCall { windowId: id })
+}
+
+fn channel_count(network: &Network) -> u64 {
+    read(network, CHANNEL_ADDRESS, &Channel::channelCountCall {}).to()
+}
+
+/// Every window that a channel announced, in order.
+fn windows(network: &Network) -> Vec<IAuditTypes::Window> {
+    let of = |channel: u64| (1..).map(move |window| window_of_channel(channel, window));
+    let found = |channel| of(channel).map(|id| stored(network, id)).take_while(|window| window.status != 0);
+    (1..=channel_count(network)).flat_map(found).collect()
+}
+
+/// A network with checkers of three hardware classes.
+struct Scene {
+    network: Network,
+    checkers: Vec<(Provider, PathBuf)>,
+}
+
+impl Scene {
+    fn new(checkers: std::ops::Range<usize>) -> Self {
+        let network = Network::beside(4);
+        let checkers = checkers.map(|number| checker(&network, number)).collect();
+        until_seated(&network);
+        Self { network, checkers }
+    }
+
+    fn provider(&self, number: usize, more: &[&str]) -> Provider {
+        let folder = self.network.directory.join(format!("provider-{number}"));
+        Provider::start_as(&self.network, &folder, number, &[&CLOSELY[..], &["--no-check"], more].concat())
+    }
+
+    fn logs(&self) -> String {
+        let of = |(process, folder): &(Provider, PathBuf)| format!("-- {}\n{}", folder.display(), process.text());
+        self.checkers.iter().map(of).collect()
+    }
+}
+
+/// Until a map ends: its exit code and all that it said.
+fn end(customer: &mut Child, log: &Path) -> (Option<i32>, String) {
+    let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+    (ended.code(), fs::read_to_string(log).unwrap())
+}
+
+fn said(log: &Path, words: &str, customer: &mut Child) {
+    wait_until(words, || {
+        let text = fs::read_to_string(log).unwrap();
+        assert!(text.contains(words) || customer.try_wait().unwrap().is_none(), "no {words:?} in: {text}");
+        text.contains(words).then_some(())
+    });
+}
+
+fn wei(value: &Value) -> u128 {
+    value.as_str().unwrap().parse().unwrap()
+}
+
+/// Two providers, one with a bond and one without, do a job whose windows strangers check. The customer and one of the providers are killed in
+/// the middle. Each is paid for its steps, checkers for their checks, and what the checks did not cost comes home.
+#[test]
+fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right_to_the_wei_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let mut bonded_one = scene.provider(1, &[]);
+    bond(network, 1, &network.directory.join("provider-1"), &["deposit", "40"]);
+    let _newcomer = scene.provider(3, &[]);
+    let job = Job::align(network, 12, 20);
+    let purse = Purse::look(network);
+    let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
+    let options = [&["--audit"][..], &TIMES].concat();
+
+    let (mut customer, log) = job.spawn(network, &options);
+    job.wait_for_steps(6, &mut customer, &log);
+    customer.kill().unwrap();
+    customer.wait().unwrap();
+    bonded_one.kill();
+    let _bonded_one = scene.provider(1, &[]);
+    let (mut customer, log) = job.spawn(network, &options);
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}", scene.logs(), _bonded_one.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    same_files(&job.out, &job.reference());
+
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    let found = windows(network);
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!(steps, units, "every step is in one window: {}", logs());
+    assert!(found.len() >= 4 && found.iter().all(|window| window.status == 2), "all are closed: {}", logs());
+    // New providers: every step is drawn, and found right.
+    assert!(found.iter().all(|window| window.verified == window.units), "{}", logs());
+    assert!(text.contains(&format!("Audit: verified: {units} of {units} drawn steps")), "{}", logs());
+    let revealed: usize = (1..=channel_count(network))
+        .flat_map(|channel| (1..64).map(move |window| window_of_channel(channel, window)))
+        .map(|id| events::<Audit::CheckRevealed>(network, id).len())
+        .sum();
+    assert_eq!(revealed as u64, units, "{}", logs());
+
+    // Providers have the price of every step; the customer paid that and the checks, and the rest is home.
+    let paid: u128 = [1, 3].into_iter().map(|number| claimed(&summary, number)).sum();
+    assert_eq!(paid, PRICE * u128::from(units), "{summary}");
+    purse.check_providers(network, &summary);
+    let fee: u128 = found.first().unwrap().feeWei;
+    let checks = fee * u128::from(units);
+    assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
+    let spent = all_fees(network, since).get(&account(CUSTOMER).to_lowercase()).copied().unwrap_or_default();
+    assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
+    // The bond is free again.
+    assert_eq!(bonded(network, 1).lockedWei, 0);
+    assert!(wei(&summary["audit"]["takenWei"]) >= checks, "{summary}");
+}
+
+/// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not:
+/// all that it delivered is done again, and it is paid nothing.
+#[test]
+fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_are_done_again_slow() {
+    let scene = Scene::new(4..8);
+    let network = &scene.network;
+    let _cheat = scene.provider(1, &["--fault-seed", "7", "--fault-once"]);
+    bond(network, 1, &network.directory.join("provider-1"), &["deposit", "40"]);
+    let honest = scene.provider(3, &[]);
+    let cheat_address: Address = account(1).parse().unwrap();
+    let mut noticed = 0;
+    let convicted = loop {
+        let out = network.directory.join(format!("result-{noticed}"));
+        let job = Job { out, ..Job::align(network, 12, 20) };
+        let events = network.directory.join(format!("events-{noticed}.jsonl"));
+        let options = ["--audit", "--sample", "1", "--sample-rate", "0", "--events", events.to_str().unwrap()];
+        let (mut customer, log) = job.spawn(network, &[&options[..], &TIMES].concat());
+        let (code, text) = end(&mut customer, &log);
+        assert_eq!(code, Some(0), "{text}\n{}\n{}", scene.logs(), honest.text());
+        same_files(&job.out, &job.reference());
+        let happened = fs::read_to_string(&events).unwrap();
+        let summary = job.summary();
+        assert_eq!(claimed(&summary, 1), 0, "{summary}");
+        if happened.contains("\"convicted\"") {
+            let units = summary["spec"]["unitCount"].as_u64().unwrap();
+            assert_eq!(claimed(&summary, 3), PRICE * u128::from(units), "{summary}");
+            assert!(text.contains("windows CONVICTED") && text.contains("Audit: verified:"), "{text}");
+            break windows(network).into_iter().filter(|window| window.provider == cheat_address).collect::<Vec<_>>();
+        }
+        // Its own sample met the lie, with one chance of four.
+        assert!(happened.contains("\"wrong\""), "{happened}");
+        noticed += 1;
+        assert!(noticed < 12, "the customer noticed every time");
+    };
+    assert!(convicted.iter().any(|window| window.status == 3), "{}", scene.logs());
+}

@@ -104,7 +104,8 @@ impl Conductor<'_> {
 
     /// What checks take from a provider's channel; nothing if it is not audited.
     pub(super) fn budget(&self, provider: Provider) -> Budget {
-        self.live.get(&provider).and_then(|live| live.checks).map_or_else(Budget::default, |checks| checks.budget)
+        let checks = self.live.get(&provider).and_then(|live| live.checks);
+        checks.map(|checks| checks.budget).unwrap_or_default()
     }
 
     /// What is promised, and what checks take for it.

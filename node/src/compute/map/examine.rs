@@ -16,7 +16,7 @@ use keystead_blobs::{
     stream::{End, Source, WindowReport, pack},
 };
 use keystead_job::{Class, Step, blob_hash, commitment::Secret, step::encode_list};
-use keystead_lease::Lease;
+use keystead_lease::{Item, Lease};
 use keystead_payment::{Received, Report};
 use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
 use std::{
@@ -106,7 +106,7 @@ impl Examiner {
             Ok(states) => states,
             Err(found) => return found,
         };
-        let steps = exam.is_audited.then(|| exam.steps(&self.prepared.unit_names));
+        let steps = exam.is_audited.then(|| steps_of(&exam, &self.prepared.unit_names));
         let mut secret = [0; 32];
         secret.copy_from_slice(exam.report.secret.as_slice());
         let list = steps.as_deref().map(|steps| blob_hash(&encode_list(steps)));
@@ -324,22 +324,6 @@ impl Examiner {
 }
 
 impl Exam {
-    /// What each reported step is and began with: the unit input, a state that was paid for before, or the state after the step before it.
-    fn steps(&self, unit_names: &[B256]) -> Vec<Step> {
-        let begins = self.lease.items.iter().zip(&self.before).map(|(item, before)| {
-            let unit_input = unit_names.get(item.unit as usize).copied().unwrap_or_default();
-            ((item.unit, item.first), before.as_ref().map_or(unit_input, |place| place.name))
-        });
-        let begins: BTreeMap<(u32, u32), B256> = begins.collect();
-        let mut before = B256::ZERO;
-        let step = |((unit, segment), name): ((u32, u32), &B256)| {
-            let input = begins.get(&(unit, segment)).copied().unwrap_or(before);
-            before = *name;
-            Step { unit, segment, input }
-        };
-        self.lease.each().zip(&self.report.names).map(step).collect()
-    }
-
     fn step(&self, step: u32) -> Option<(u32, u32)> {
         self.lease.each().nth(step as usize)
     }
@@ -356,6 +340,35 @@ impl Exam {
     }
 }
 
+/// The list of the reported steps, as this side knows it from the lease.
+fn steps_of(exam: &Exam, unit_names: &[B256]) -> Vec<Step> {
+    let before = begins(&exam.lease, &exam.before, unit_names);
+    steps(&exam.lease, &before, &exam.report.names)
+}
+
+/// What each item begins with: the unit input, or a state that was paid for before.
+fn begins(lease: &Lease, before: &[Option<Place>], unit_names: &[B256]) -> Vec<B256> {
+    let begin = |(item, before): (&Item, &Option<Place>)| match before {
+        Some(place) => place.name,
+        None => unit_names.get(item.unit as usize).copied().unwrap_or_default(),
+    };
+    lease.items.iter().zip(before).map(begin).collect()
+}
+
+/// What each reported step is and began with: as its item, or with the state after the step before it.
+fn steps(lease: &Lease, begins: &[B256], names: &[B256]) -> Vec<Step> {
+    let mut names = names.iter();
+    let mut steps = Vec::new();
+    for (item, begin) in lease.items.iter().zip(begins) {
+        let mut input = *begin;
+        for (segment, name) in (item.first..item.first.saturating_add(item.count)).zip(names.by_ref()) {
+            steps.push(Step { unit: item.unit, segment, input });
+            input = *name;
+        }
+    }
+    steps
+}
+
 fn missing(error: SessionError) -> Examined {
     match error {
         SessionError::Unavailable(Unavailable::NotServed { .. }) => {
@@ -369,4 +382,34 @@ fn missing(error: SessionError) -> Examined {
 /// The rule for a window of a provider of which so many steps were checked before.
 pub(super) fn rule_after(whole: SampleRule, checked: u32) -> SampleRule {
     SampleRule { units_min: whole.units_min.saturating_sub(checked).max(1), ..whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystead_lease::Provider;
+    use std::time::Duration;
+
+    const fn name(number: u8) -> B256 {
+        B256::repeat_byte(number)
+    }
+
+    #[test]
+    fn a_step_began_with_the_unit_input_a_paid_state_or_the_state_before_it() {
+        let items = vec![Item { unit: 1, first: 0, count: 2 }, Item { unit: 0, first: 3, count: 3 }];
+        let lease = Lease { number: 1, provider: Provider(0), items, limit: Duration::ZERO };
+        let paid = Place { unit: 0, done: 3, offset: 0, length: 1, name: name(30) };
+        let begins = begins(&lease, &[None, Some(paid)], &[name(10), name(11)]);
+        assert_eq!(begins, [name(11), name(30)]);
+        let step = |unit, segment, input| Step { unit, segment, input };
+        let whole =
+            [step(1, 0, name(11)), step(1, 1, name(1)), step(0, 3, name(30)), step(0, 4, name(3)), step(0, 5, name(4))];
+        let names = [1, 2, 3, 4, 5].map(name);
+        assert_eq!(steps(&lease, &begins, &names), whole);
+        // A report of the first steps alone.
+        for count in 1..5 {
+            let (some, first) = (names.iter().take(count).copied(), whole.iter().take(count).copied());
+            assert_eq!(steps(&lease, &begins, &some.collect::<Vec<_>>()), first.collect::<Vec<_>>());
+        }
+    }
 }

@@ -313,11 +313,11 @@ mod tests {
 
     const CHANNEL: B256 = B256::repeat_byte(7);
 
-    fn id(number: u8) -> B256 {
+    const fn id(number: u8) -> B256 {
         B256::repeat_byte(number)
     }
 
-    fn verdict(end: WindowEnd) -> Verdict {
+    const fn verdict(end: WindowEnd) -> Verdict {
         Verdict { end, drawn: 1, verified: 1, rate_ppm: 30_000, checkers: 1, taken_wei: 4, ..Verdict::UNANNOUNCED }
     }
 

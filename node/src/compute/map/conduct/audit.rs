@@ -104,7 +104,8 @@ impl Conductor<'_> {
 
     /// What checks take from a provider's channel; nothing if it is not audited.
     pub(super) fn budget(&self, provider: Provider) -> Budget {
-        self.live.get(&provider).and_then(|live| live.checks).map_or_else(Budget::default, |checks| checks.budget)
+        let checks = self.live.get(&provider).and_then(|live| live.checks);
+        checks.map(|checks| checks.budget).unwrap_or_default()
     }
 
     /// What is promised, and what checks take for it.
@@ -239,11 +240,13 @@ impl Conductor<'_> {
             return String::new();
         }
         let (mut drawn, mut done, mut unannounced) = (tally.drawn, tally.drawn, 0_u64);
+        let mut last = None;
         for (id, _) in self.state.windows_awaited() {
             match self.tended.as_ref().and_then(|tended| tended.stand(*id)) {
                 Some(stand) => {
                     drawn = drawn.saturating_add(stand.drawn.into());
                     done = done.saturating_add(stand.done.into());
+                    last = Some(stand.words);
                 }
                 None => unannounced = unannounced.saturating_add(1),
             }
@@ -256,6 +259,10 @@ impl Conductor<'_> {
         );
         if unannounced > 0 {
             words.push_str(&format!(", {} not announced yet", counted(unannounced, "window")));
+        }
+        // Of one window its phases can be said too.
+        if let Some(last) = last.filter(|_| tally.open == 1) {
+            words.push_str(&format!(" (the last one: {last})"));
         }
         words
     }

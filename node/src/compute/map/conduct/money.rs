@@ -155,8 +155,11 @@ impl Conductor<'_> {
         )
     }
 
-    /// Asks for the channels of providers that have none.
+    /// Asks for the channels of providers that have none, while something is left to do.
     pub(super) fn open_channels(&mut self) {
+        if self.state.table.units_left() == 0 {
+            return;
+        }
         let missing: Vec<(Provider, u128)> = self
             .state
             .providers()
@@ -168,9 +171,6 @@ impl Conductor<'_> {
             })
             .map(|(p, partner)| (p, partner.price_wei))
             .collect();
-        if self.state.table.units_left() == 0 {
-            return;
-        }
         for (provider, price_wei) in missing {
             if self.options.audit.is_wanted() {
                 if self.try_ask(Ask::Plan { provider, account: self.name(provider), price_wei }) {

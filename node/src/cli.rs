@@ -460,6 +460,9 @@ pub(crate) struct Provide {
     /// With --fault-seed: the unit comes out wrong again when it is run again, so that this provider appeals.
     #[arg(long, hide = true, requires = "fault_seed")]
     pub(crate) fault_stays: bool,
+    /// With --fault-seed: of the leases of a channel only the first has a wrong step.
+    #[arg(long, hide = true, requires = "fault_seed")]
+    pub(crate) fault_once: bool,
     /// Give checkers nothing: shows whether customers hand them the inputs.
     #[arg(long, hide = true)]
     pub(crate) refuse_checkers: bool,

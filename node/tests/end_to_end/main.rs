@@ -41,6 +41,7 @@ mod import;
 mod liar;
 mod lies;
 mod map;
+mod map_audited;
 mod map_rogue;
 mod market;
 mod matching;

@@ -79,14 +79,6 @@ fn end(customer: &mut Child, log: &Path) -> (Option<i32>, String) {
     (ended.code(), fs::read_to_string(log).unwrap())
 }
 
-fn said(log: &Path, words: &str, customer: &mut Child) {
-    wait_until(words, || {
-        let text = fs::read_to_string(log).unwrap();
-        assert!(text.contains(words) || customer.try_wait().unwrap().is_none(), "no {words:?} in: {text}");
-        text.contains(words).then_some(())
-    });
-}
-
 fn wei(value: &Value) -> u128 {
     value.as_str().unwrap().parse().unwrap()
 }

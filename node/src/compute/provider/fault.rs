@@ -15,15 +15,21 @@ pub(super) struct Fault {
     seed: u64,
     /// The unit comes out wrong again when it is run again, as on a machine that is wrong and sure of itself.
     stays: bool,
+    /// Of a channel's leases only the first has a wrong step.
+    once: bool,
 }
 
 impl Fault {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { seed, stays: false }
+        Self { seed, stays: false, once: false }
     }
 
     pub(super) const fn staying(self, stays: bool) -> Self {
         Self { stays, ..self }
+    }
+
+    pub(super) const fn once(self, once: bool) -> Self {
+        Self { once, ..self }
     }
 
     /// The altered output of a second run, if it is altered, too.
@@ -38,7 +44,8 @@ impl Fault {
 
     /// The same for one step of every lease: the altered state, if this is the one.
     pub(super) fn alter_step(self, spec: &JobSpec, lease: B256, step: Step, output: &[u8]) -> Option<Vec<u8>> {
-        (self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output))
+        let is_meant = step.is_first_lease || !self.once;
+        (is_meant && self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output))
     }
 
     /// The altered state of a second run of a step, if it is altered, too; of any step, since which one it was is known by its state.
@@ -64,6 +71,8 @@ impl Fault {
 pub(super) struct Step {
     pub(super) index: u32,
     pub(super) count: u32,
+    /// Nothing of the channel was paid before.
+    pub(super) is_first_lease: bool,
 }
 
 /// Never equal to `output`.

@@ -99,7 +99,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
-    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays));
+    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }

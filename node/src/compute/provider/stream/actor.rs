@@ -308,6 +308,7 @@ impl Actor {
             shelf: self.audit.as_ref().map(|audit| Arc::clone(&audit.shelf)),
             source: visit.link.source(),
             offer: offer.clone(),
+            is_first: self.payee.earned() == 0,
             made: self.made.clone(),
             halt: halted,
             done,

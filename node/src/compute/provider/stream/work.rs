@@ -33,6 +33,8 @@ pub(super) struct Work {
     pub(super) shelf: Option<Arc<Shelf>>,
     pub(super) source: Source,
     pub(super) offer: LeaseOffer,
+    /// Nothing of the channel was paid before.
+    pub(super) is_first: bool,
     /// The states that this channel's leases ended with here: segments done and name, by unit.
     pub(super) made: BTreeMap<u32, (u32, B256)>,
     /// Why to stop, once somebody says so.
@@ -279,6 +281,7 @@ impl Work {
         let step = fault::Step {
             index: u32::try_from(index).unwrap_or(u32::MAX),
             count: self.offer.items.iter().fold(0, |sum, item| sum.saturating_add(item.count)),
+            is_first_lease: self.is_first,
         };
         let fault = self.desk.book.fault;
         fault.and_then(|fault| fault.alter_step(&self.spec, self.channel, step, &output)).unwrap_or(output)

@@ -95,7 +95,8 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     let job = Job::align(network, 12, 20);
     let purse = Purse::look(network);
     let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
-    let options = [&["--audit"][..], &TIMES].concat();
+    // Who checks offers its work as well.
+    let options = [&["--audit", "--provider", account(1), "--provider", account(3)][..], &TIMES].concat();
 
     let (mut customer, log) = job.spawn(network, &options);
     job.wait_for_steps(6, &mut customer, &log);
@@ -135,7 +136,7 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
     // The bond is free again.
     assert_eq!(bonded(network, 1).lockedWei, 0);
-    assert!(wei(&summary["audit"]["takenWei"]) >= checks, "{summary}");
+    assert!(wei(&summary["audit"]["all"]["takenWei"]) >= checks, "{summary}");
 }
 
 /// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not:
@@ -154,7 +155,8 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
         let job = Job { out, ..Job::align(network, 12, 20) };
         let events = network.directory.join(format!("events-{noticed}.jsonl"));
         let options = ["--audit", "--sample", "1", "--sample-rate", "0", "--events", events.to_str().unwrap()];
-        let (mut customer, log) = job.spawn(network, &[&options[..], &TIMES].concat());
+        let named = ["--provider", account(1), "--provider", account(3)];
+        let (mut customer, log) = job.spawn(network, &[&options[..], &named, &TIMES].concat());
         let (code, text) = end(&mut customer, &log);
         assert_eq!(code, Some(0), "{text}\n{}\n{}", scene.logs(), honest.text());
         same_files(&job.out, &job.reference());

@@ -60,24 +60,24 @@ contract ChannelAuditTest is ChannelAuditFixture {
     function test_the_audit_gets_what_was_agreed_and_signed() public {
         bytes32 channelId = _channel(DEPOSIT);
         bytes32 auditId = channels.auditWindow(channelId, 1);
-        bytes32 root = _root(_steps(channelId, 1, STEPS));
+        bytes32 commitment = _root(_steps(channelId, 1, STEPS));
         uint40 drawHeight = uint40(block.number + 2);
         vm.expectEmit(address(audit));
         emit IAuditTypes.WindowOpened(
-            auditId, address(channels), 1, 1, PROVIDER, CUSTOMER, JOB_HASH, root, STEPS, 1_000_000, drawHeight
+            auditId, address(channels), 1, 1, PROVIDER, CUSTOMER, JOB_HASH, commitment, STEPS, 1_000_000, drawHeight
         );
         vm.expectEmit(address(channels));
         emit IChannel.WindowAnnounced(channelId, 1, auditId, BUDGET_WEI);
-        vm.assertEq(_announce(_voucher(channelId, 1, root)), auditId);
+        vm.assertEq(_announce(_voucher(channelId, 1, commitment), commitment), auditId);
         IAuditTypes.Window memory window = audit.windowOf(auditId);
         vm.assertEq(window.provider, PROVIDER);
         vm.assertEq(window.customer, CUSTOMER);
-        vm.assertEq(window.commitment, root);
+        vm.assertEq(window.commitment, commitment);
         vm.assertEq(window.units, STEPS);
         vm.assertEq(window.segments, 1);
         vm.assertEq(window.bondWei, BOND_WEI);
         vm.assertEq(window.budgetWei, BUDGET_WEI);
-        vm.assertEq(window.canary, _inputs(1));
+        vm.assertEq(window.canary, _listName(1));
         vm.assertEq(channels.auditOf(channelId).terms.canary, _bonded().canary);
     }
 
@@ -86,7 +86,7 @@ contract ChannelAuditTest is ChannelAuditFixture {
         _audited(_announce(channelId, 1));
         uint256 bondWei = _bondOf(PROVIDER);
         Job memory job = _announce(channelId, 2, 0);
-        _convicted(job, _step(2, 0, _right(0, 0)));
+        _convicted(job, _right(0, 2));
         vm.assertEq(bondWei - _bondOf(PROVIDER), BOND_WEI);
         Job memory third = _announce(channelId, 3);
         _audited(third);
@@ -105,15 +105,71 @@ contract ChannelAuditTest is ChannelAuditFixture {
         );
     }
 
-    function test_a_list_that_names_another_input_convicts_its_provider() public {
-        // The customer signed for the inputs that it leased. Whoever runs the step from another one, which a false list names,
-        // finds another result, even if the output is the same.
+    function test_the_root_of_an_audited_channel_binds_commitment_and_list() public view {
+        bytes32 steps = _listName(1);
+        vm.assertEq(channels.auditedRoot(COMMITMENT, steps), _auditedRoot(COMMITMENT, steps));
+        vm.assertEq(channels.auditedRoot(COMMITMENT, steps), keccak256(abi.encode(COMMITMENT, steps)));
+        vm.assertTrue(
+            channels.auditedRoot(steps, COMMITMENT) != channels.auditedRoot(COMMITMENT, steps), "not in any order"
+        );
+        vm.assertEq(channels.auditedRoot(0, 0), _auditedRoot(0, 0));
+    }
+
+    function test_a_list_or_a_commitment_that_was_not_signed_is_refused() public {
         bytes32 channelId = _channel(DEPOSIT);
-        Job memory job = _announce(channelId, 1);
-        bytes32 input = keccak256("another input");
-        _convicted(job, keccak256(abi.encodePacked("keystead/step/v1", uint32(0), uint32(0), input, _right(0, 0))));
-        (bool closed, bool convicted) = audit.released(job.id);
-        vm.assertTrue(closed && convicted, "convicted");
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
+        bytes32 steps = _listName(1);
+        // Another commitment, a list that nobody can fetch, that of another window, none, and both in each other's place.
+        _mismatched(voucher, keccak256("another commitment"), steps);
+        _mismatched(voucher, voucher.root, steps);
+        _mismatched(voucher, 0, steps);
+        _mismatched(voucher, COMMITMENT, keccak256("a list that nobody has"));
+        _mismatched(voucher, COMMITMENT, _listName(2));
+        _mismatched(voucher, COMMITMENT, 0);
+        _mismatched(voucher, steps, COMMITMENT);
+        // A root of the results alone names no list.
+        voucher.root = COMMITMENT;
+        _mismatched(voucher, COMMITMENT, steps);
+        _mismatched(voucher, COMMITMENT, 0);
+        voucher.root = _auditedRoot(COMMITMENT, steps);
+        bytes32 auditId = _announce(voucher, COMMITMENT);
+        vm.assertEq(audit.windowOf(auditId).commitment, COMMITMENT);
+        vm.assertEq(audit.windowOf(auditId).canary, steps);
+    }
+
+    function test_what_is_announced_is_looked_at_after_the_signature_and_before_the_money() public {
+        bytes32 channelId = _channel(1);
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(0xBAD, channels.voucherDigest(voucher));
+        _refusedAs(
+            PROVIDER,
+            voucher,
+            abi.encodePacked(r, s, v),
+            COMMITMENT,
+            _listName(2),
+            abi.encodeWithSelector(IChannel.SignatureWrong.selector, vm.addr(SIGNER_KEY), vm.addr(0xBAD))
+        );
+        _mismatched(voucher, COMMITMENT, _listName(2));
+        _refused(
+            voucher,
+            COMMITMENT,
+            abi.encodeWithSelector(IChannel.DepositTooSmall.selector, channelId, WINDOW_WEI + BUDGET_WEI, 1)
+        );
+    }
+
+    function testFuzz_nothing_is_announced_that_was_not_signed(bytes32 commitment, bytes32 steps) public {
+        bytes32 channelId = _channel(DEPOSIT);
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
+        _mismatched(voucher, commitment, steps);
+        _mismatched(voucher, COMMITMENT, steps);
+        _mismatched(voucher, commitment, _listName(1));
+        // Whatever was signed for is opened as it is.
+        voucher.root = channels.auditedRoot(commitment, steps);
+        bytes memory signature = _sign(voucher);
+        vm.prank(PROVIDER);
+        bytes32 auditId = channels.announce(voucher, signature, commitment, steps);
+        vm.assertEq(audit.windowOf(auditId).commitment, commitment);
+        vm.assertEq(audit.windowOf(auditId).canary, steps);
     }
 
     function test_without_a_free_bond_nothing_is_announced() public {
@@ -123,8 +179,9 @@ contract ChannelAuditTest is ChannelAuditFixture {
         bytes32 channelId = _channel(DEPOSIT);
         Job memory job = _announce(channelId, 1);
         _announce(channelId, 2);
-        IChannel.Voucher memory voucher = _voucher(channelId, 3, _root(_steps(channelId, 3, STEPS)));
-        _refused(voucher, abi.encodeWithSelector(IBond.FreeTooSmall.selector, PROVIDER, 0, BOND_WEI));
+        bytes32 commitment = _root(_steps(channelId, 3, STEPS));
+        IChannel.Voucher memory voucher = _voucher(channelId, 3, commitment);
+        _refused(voucher, commitment, abi.encodeWithSelector(IBond.FreeTooSmall.selector, PROVIDER, 0, BOND_WEI));
         vm.assertEq(channels.channel(channelId).announced, 2);
         vm.assertEq(channels.channel(channelId).budgeted, 2 * BUDGET_WEI);
         _audited(job);
@@ -134,19 +191,20 @@ contract ChannelAuditTest is ChannelAuditFixture {
 
     function test_a_provider_cannot_use_up_a_deposit_with_junk() public {
         bytes32 channelId = _channel(DEPOSIT);
-        IChannel.Voucher memory voucher = _voucher(channelId, 1, _root(_steps(channelId, 1, STEPS)));
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
         bytes memory signature = _sign(voucher);
         // Nothing that the customer did not sign: not another root, more units, or another promise.
         for (uint256 field = 0; field < 5; ++field) {
-            IChannel.Voucher memory junk = _voucher(channelId, 1, voucher.root);
-            if (field == 0) junk.root = keccak256("junk");
+            IChannel.Voucher memory junk = _voucher(channelId, 1, COMMITMENT);
+            if (field == 0) junk.root = _auditedRoot(keccak256("junk"), _listName(1));
             else if (field == 1) junk.units = 65_536;
             else if (field == 2) junk.cumulative = 0;
             else if (field == 3) junk.heldBack = 0;
             else junk.history = keccak256("junk");
+            bytes32 commitment = field == 0 ? keccak256("junk") : COMMITMENT;
+            bytes memory call = abi.encodeCall(IChannel.announce, (junk, signature, commitment, _listName(1)));
             vm.prank(PROVIDER);
-            (bool ok, bytes memory returned) =
-                address(channels).call(abi.encodeCall(IChannel.announce, (junk, signature, _inputs(1))));
+            (bool ok, bytes memory returned) = address(channels).call(call);
             vm.assertEq(ok, false, "not signed");
             vm.assertEq(bytes32(bytes4(returned)), bytes32(IChannel.SignatureWrong.selector));
         }
@@ -155,6 +213,8 @@ contract ChannelAuditTest is ChannelAuditFixture {
             PROVIDER,
             voucher,
             abi.encodePacked(r, s, v),
+            COMMITMENT,
+            _listName(1),
             abi.encodeWithSelector(IChannel.SignatureWrong.selector, vm.addr(SIGNER_KEY), vm.addr(0xBAD))
         );
         vm.assertEq(channels.channel(channelId).budgeted, 0);
@@ -162,22 +222,21 @@ contract ChannelAuditTest is ChannelAuditFixture {
 
     function test_windows_are_announced_in_order_and_once() public {
         bytes32 channelId = _channel(DEPOSIT);
-        bytes32 root = keccak256("root");
         uint64[3] memory early = [uint64(0), 2, type(uint64).max];
         for (uint256 i = 0; i < early.length; ++i) {
-            IChannel.Voucher memory other = _voucher(channelId, 1, root);
+            IChannel.Voucher memory other = _voucher(channelId, 1, COMMITMENT);
             other.window = early[i];
-            _refused(other, abi.encodeWithSelector(IChannel.WindowNotNext.selector, channelId, early[i], 1));
+            _refused(other, COMMITMENT, abi.encodeWithSelector(IChannel.WindowNotNext.selector, channelId, early[i], 1));
         }
-        _announce(_voucher(channelId, 1, root));
-        IChannel.Voucher memory again = _voucher(channelId, 1, root);
-        _refused(again, abi.encodeWithSelector(IChannel.WindowNotNext.selector, channelId, 1, 2));
-        _announce(_voucher(channelId, 2, root));
+        _announce(_voucher(channelId, 1, COMMITMENT), COMMITMENT);
+        IChannel.Voucher memory again = _voucher(channelId, 1, COMMITMENT);
+        _refused(again, COMMITMENT, abi.encodeWithSelector(IChannel.WindowNotNext.selector, channelId, 1, 2));
+        _announce(_voucher(channelId, 2, COMMITMENT), COMMITMENT);
     }
 
     function test_only_the_provider_announces() public {
         bytes32 channelId = _channel(DEPOSIT);
-        IChannel.Voucher memory voucher = _voucher(channelId, 1, keccak256("root"));
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
         bytes memory signature = _sign(voucher);
         address[3] memory others = [CUSTOMER, STRANGER, vm.addr(SIGNER_KEY)];
         for (uint256 i = 0; i < others.length; ++i) {
@@ -185,12 +244,14 @@ contract ChannelAuditTest is ChannelAuditFixture {
                 others[i],
                 voucher,
                 signature,
+                COMMITMENT,
+                _listName(1),
                 abi.encodeWithSelector(IChannel.NotProvider.selector, channelId, others[i])
             );
         }
         bytes32 unknown = keccak256("nothing");
         voucher.channelId = unknown;
-        _refused(voucher, abi.encodeWithSelector(IChannel.ChannelUnknown.selector, unknown));
+        _refused(voucher, COMMITMENT, abi.encodeWithSelector(IChannel.ChannelUnknown.selector, unknown));
         vm.expectRevert(abi.encodeWithSelector(IChannel.ChannelUnknown.selector, unknown));
         channels.auditWindow(unknown, 1);
         vm.expectRevert(abi.encodeWithSelector(IChannel.ChannelUnknown.selector, unknown));
@@ -199,20 +260,26 @@ contract ChannelAuditTest is ChannelAuditFixture {
 
     function test_nothing_is_announced_after_the_end() public {
         bytes32 channelId = _channel(DEPOSIT);
-        IChannel.Voucher memory voucher = _voucher(channelId, 1, keccak256("root"));
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
         vm.prank(PROVIDER);
         channels.close(channelId);
-        _refused(voucher, abi.encodeWithSelector(IChannel.WrongStatus.selector, channelId, IChannel.Status.Closed));
+        _refused(
+            voucher,
+            COMMITMENT,
+            abi.encodeWithSelector(IChannel.WrongStatus.selector, channelId, IChannel.Status.Closed)
+        );
     }
 
     function test_the_deadline_binds_announcements() public {
         bytes32 channelId = _channel(DEPOSIT);
         uint256 last = block.timestamp + LIFE_SECONDS;
         vm.warp(last);
-        _announce(_voucher(channelId, 1, keccak256("root")));
+        _announce(_voucher(channelId, 1, COMMITMENT), COMMITMENT);
         vm.warp(last + 1);
-        IChannel.Voucher memory voucher = _voucher(channelId, 2, keccak256("root"));
-        _refused(voucher, abi.encodeWithSelector(IChannel.DeadlinePassed.selector, channelId, last, last + 1));
+        IChannel.Voucher memory voucher = _voucher(channelId, 2, COMMITMENT);
+        _refused(
+            voucher, COMMITMENT, abi.encodeWithSelector(IChannel.DeadlinePassed.selector, channelId, last, last + 1)
+        );
     }
 
     function test_a_closing_channel_announces_what_was_signed() public {
@@ -226,8 +293,10 @@ contract ChannelAuditTest is ChannelAuditFixture {
         vm.warp(last);
         _announce(channelId, 2);
         vm.warp(last + 1);
-        IChannel.Voucher memory voucher = _voucher(channelId, 3, keccak256("root"));
-        _refused(voucher, abi.encodeWithSelector(IChannel.DeadlinePassed.selector, channelId, last, last + 1));
+        IChannel.Voucher memory voucher = _voucher(channelId, 3, COMMITMENT);
+        _refused(
+            voucher, COMMITMENT, abi.encodeWithSelector(IChannel.DeadlinePassed.selector, channelId, last, last + 1)
+        );
         vm.prank(STRANGER);
         channels.finish(channelId);
         vm.assertEq(channels.credit(CUSTOMER, KST), DEPOSIT - 2 * BUDGET_WEI - WINDOW_WEI);
@@ -239,7 +308,9 @@ contract ChannelAuditTest is ChannelAuditFixture {
         vm.prank(CUSTOMER);
         bytes32 channelId = channels.open{value: DEPOSIT}(_channelTerms(), DEPOSIT);
         _refused(
-            _voucher(channelId, 1, keccak256("root")), abi.encodeWithSelector(IChannel.NotAudited.selector, channelId)
+            _voucher(channelId, 1, COMMITMENT),
+            COMMITMENT,
+            abi.encodeWithSelector(IChannel.NotAudited.selector, channelId)
         );
         vm.expectRevert(abi.encodeWithSelector(IChannel.NotAudited.selector, channelId));
         channels.auditOf(channelId);
@@ -248,9 +319,12 @@ contract ChannelAuditTest is ChannelAuditFixture {
     function test_a_deposit_pays_a_window_and_its_checks_to_the_wei() public {
         uint128 neededWei = WINDOW_WEI + BUDGET_WEI;
         bytes32 channelId = _channel(neededWei - 1);
-        IChannel.Voucher memory voucher = _voucher(channelId, 1, _root(_steps(channelId, 1, STEPS)));
+        bytes32 commitment = _root(_steps(channelId, 1, STEPS));
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, commitment);
         _refused(
-            voucher, abi.encodeWithSelector(IChannel.DepositTooSmall.selector, channelId, neededWei, neededWei - 1)
+            voucher,
+            commitment,
+            abi.encodeWithSelector(IChannel.DepositTooSmall.selector, channelId, neededWei, neededWei - 1)
         );
         vm.prank(CUSTOMER);
         channels.topUp{value: 1}(channelId, 1);
@@ -268,9 +342,11 @@ contract ChannelAuditTest is ChannelAuditFixture {
         uint128 deposit = 2 * WINDOW_WEI + 2 * BUDGET_WEI - 1;
         bytes32 channelId = _channel(deposit);
         Job memory job = _announce(channelId, 1);
-        IChannel.Voucher memory voucher = _voucher(channelId, 2, _root(_steps(channelId, 2, STEPS)));
+        bytes32 commitment = _root(_steps(channelId, 2, STEPS));
+        IChannel.Voucher memory voucher = _voucher(channelId, 2, commitment);
         _refused(
             voucher,
+            commitment,
             abi.encodeWithSelector(
                 IChannel.DepositTooSmall.selector, channelId, 2 * WINDOW_WEI + BUDGET_WEI, deposit - BUDGET_WEI
             )
@@ -280,6 +356,7 @@ contract ChannelAuditTest is ChannelAuditFixture {
         // What was claimed is a part of what is promised: it counts once.
         _refused(
             voucher,
+            commitment,
             abi.encodeWithSelector(
                 IChannel.DepositTooSmall.selector, channelId, 2 * WINDOW_WEI + BUDGET_WEI, deposit - BUDGET_WEI
             )
@@ -311,7 +388,7 @@ contract ChannelAuditTest is ChannelAuditFixture {
     function test_a_deposit_that_was_claimed_pays_no_checks() public {
         _channel(DEPOSIT); // somebody else's money
         bytes32 channelId = _channel(DEPOSIT);
-        IChannel.Voucher memory voucher = _voucher(channelId, 1, _root(_steps(channelId, 1, STEPS)));
+        IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
         voucher.cumulative = DEPOSIT;
         voucher.heldBack = 0;
         bytes memory signature = _sign(voucher);
@@ -321,6 +398,7 @@ contract ChannelAuditTest is ChannelAuditFixture {
         voucher.cumulative = 0;
         _refused(
             voucher,
+            COMMITMENT,
             abi.encodeWithSelector(
                 IChannel.DepositTooSmall.selector, channelId, uint256(DEPOSIT) + BUDGET_WEI, uint256(DEPOSIT)
             )
@@ -366,9 +444,11 @@ contract ChannelAuditTest is ChannelAuditFixture {
     function test_a_window_has_units_and_not_too_many() public {
         bytes32 channelId = _channel(DEPOSIT);
         for (uint32 i = 0; i < 2; ++i) {
-            IChannel.Voucher memory voucher = _voucher(channelId, 1, keccak256("root"));
+            IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
             voucher.units = i == 0 ? 0 : 65_537;
-            _refused(voucher, abi.encodeWithSelector(IAuditTypes.UnitUnknown.selector, bytes32(0), voucher.units));
+            _refused(
+                voucher, COMMITMENT, abi.encodeWithSelector(IAuditTypes.UnitUnknown.selector, bytes32(0), voucher.units)
+            );
         }
     }
 
@@ -402,7 +482,7 @@ contract ChannelAuditTest is ChannelAuditFixture {
         uint256 paidWei;
         if (announced != 0) {
             // Nothing is held back of one of them: it is paid at once.
-            IChannel.Voucher memory voucher = _voucher(channelId, 1, keccak256("root"));
+            IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
             voucher.heldBack = 0;
             voucher.cumulative = uint128(_within(claimSeed, 1, deposit - budgetedWei));
             paidWei = voucher.cumulative;
@@ -420,8 +500,13 @@ contract ChannelAuditTest is ChannelAuditFixture {
     }
 
     function _announce(IChannel.Voucher memory voucher, Job memory job) private returns (Job memory) {
-        vm.assertEq(_announce(voucher), job.id);
+        vm.assertEq(_announce(voucher, _root(job)), job.id);
         return job;
+    }
+
+    function _mismatched(IChannel.Voucher memory voucher, bytes32 commitment, bytes32 steps) private {
+        bytes32 got = _auditedRoot(commitment, steps);
+        _refused(voucher, commitment, steps, abi.encodeWithSelector(IChannel.RootMismatch.selector, got, voucher.root));
     }
 
     function _refusedTerms(address token, IAuditTypes.Terms memory terms, bytes memory expected) private {

@@ -8,7 +8,8 @@ import {AuditFixture} from "./AuditFixture.sol";
 import {Tree} from "./Tree.sol";
 
 /// @title Audited channels with the real audit, bond and referee
-/// @dev A window here is a `Job` of the fixture without an order: its units are steps of one segment.
+/// @dev A window here is a `Job` of the fixture without an order: its units are steps of one segment. Window `w` runs segment
+/// `w` of four units of the job.
 abstract contract ChannelAuditFixture is AuditFixture {
     IChannel internal constant channels = IChannel(0x4B53540000000000000000000000000000000006);
     address internal constant KST = address(0);
@@ -58,30 +59,35 @@ abstract contract ChannelAuditFixture is AuditFixture {
         job.leaves = new bytes32[](STEPS);
         job.states = new bytes32[](STEPS);
         for (uint32 step = 0; step < STEPS; ++step) {
-            job.states[step] = _step(window, step, step < wrongFrom ? _right(step, 0) : _junk(step, 0));
+            job.states[step] = step < wrongFrom ? _right(step, uint32(window)) : _junk(step, uint32(window));
             job.leaves[step] = Tree.unitLeaf(step, _salt(step), job.states[step]);
         }
     }
 
-    /// @dev The result of a step, which binds its input. Spec: specs/0009-channel.md, section 6.
-    function _step(uint64 window, uint32 step, bytes32 output) internal pure returns (bytes32) {
-        bytes32 input = keccak256(abi.encode("input", window, step));
-        return keccak256(abi.encodePacked("keystead/step/v1", step, uint32(0), input, output));
+    /// @dev The name of the list of a window's steps; the real one is a BLAKE3 hash, which no contract looks into.
+    function _listName(uint64 window) internal pure returns (bytes32) {
+        return keccak256(abi.encode("list", window));
     }
 
-    /// @dev The name that the provider puts on the chain; the real one is a BLAKE3 hash, which no contract looks into.
-    function _inputs(uint64 window) internal pure returns (bytes32) {
-        return keccak256(abi.encode("list", window));
+    /// @dev What a voucher of an audited channel carries, beside the contract's way. Spec: specs/0009-channel.md, section 6.1.
+    function _auditedRoot(bytes32 commitment, bytes32 steps) internal pure returns (bytes32) {
+        return keccak256(bytes.concat(commitment, steps));
+    }
+
+    /// @dev The audited root of an honest window.
+    function _honestRoot(bytes32 channelId, uint64 window) internal view returns (bytes32) {
+        return _auditedRoot(_root(_steps(channelId, window, STEPS)), _listName(window));
     }
 
     function _history(bytes32 channelId, uint64 window) internal view returns (bytes32 history) {
         for (uint64 w = 1; w <= window; ++w) {
-            bytes32 id = channels.windowId(channelId, w, STEPS, _root(_steps(channelId, w, STEPS)));
+            bytes32 id = channels.windowId(channelId, w, STEPS, _honestRoot(channelId, w));
             history = keccak256(abi.encode(history, id));
         }
     }
 
-    function _voucher(bytes32 channelId, uint64 window, bytes32 root)
+    /// @dev A voucher for a window with this commitment over its results and the ordinary list of steps.
+    function _voucher(bytes32 channelId, uint64 window, bytes32 commitment)
         internal
         view
         returns (IChannel.Voucher memory voucher)
@@ -92,7 +98,7 @@ abstract contract ChannelAuditFixture is AuditFixture {
             units: STEPS,
             cumulative: uint128(window) * WINDOW_WEI,
             heldBack: WINDOW_WEI,
-            root: root,
+            root: _auditedRoot(commitment, _listName(window)),
             history: _history(channelId, window - 1)
         });
     }
@@ -109,27 +115,48 @@ abstract contract ChannelAuditFixture is AuditFixture {
 
     function _announce(bytes32 channelId, uint64 window, uint32 wrongFrom) internal returns (Job memory job) {
         job = _steps(channelId, window, wrongFrom);
-        _announce(_voucher(channelId, window, _root(job)));
+        _announce(_voucher(channelId, window, _root(job)), _root(job));
     }
 
-    function _announce(IChannel.Voucher memory voucher) internal returns (bytes32 auditId) {
+    function _announce(IChannel.Voucher memory voucher, bytes32 commitment) internal returns (bytes32 auditId) {
         bytes memory signature = _sign(voucher);
         vm.prank(PROVIDER);
-        auditId = channels.announce(voucher, signature, _inputs(voucher.window));
+        auditId = channels.announce(voucher, signature, commitment, _listName(voucher.window));
     }
 
-    function _refused(IChannel.Voucher memory voucher, bytes memory expected) internal {
-        _refusedAs(PROVIDER, voucher, _sign(voucher), expected);
+    function _refused(IChannel.Voucher memory voucher, bytes32 commitment, bytes memory expected) internal {
+        _refused(voucher, commitment, _listName(voucher.window), expected);
     }
 
-    function _refusedAs(address caller, IChannel.Voucher memory voucher, bytes memory signature, bytes memory expected)
+    function _refused(IChannel.Voucher memory voucher, bytes32 commitment, bytes32 steps, bytes memory expected)
         internal
     {
-        uint256 heldWei = address(channels).balance;
+        _refusedAs(PROVIDER, voucher, _sign(voucher), commitment, steps, expected);
+    }
+
+    /// @dev A refusal leaves the channel and its money as they were.
+    function _refusedAs(
+        address caller,
+        IChannel.Voucher memory voucher,
+        bytes memory signature,
+        bytes32 commitment,
+        bytes32 steps,
+        bytes memory expected
+    ) internal {
+        bytes32 before = _state(voucher.channelId);
         vm.prank(caller);
         vm.expectRevert(expected);
-        channels.announce(voucher, signature, _inputs(voucher.window));
-        vm.assertEq(address(channels).balance, heldWei);
+        channels.announce(voucher, signature, commitment, steps);
+        vm.assertEq(_state(voucher.channelId), before);
+    }
+
+    function _state(bytes32 channelId) private view returns (bytes32) {
+        bytes32 first = keccak256(abi.encode(channelId, uint256(1)));
+        bytes memory words = abi.encode(address(channels).balance, address(audit).balance);
+        for (uint256 i = 0; i < 8; ++i) {
+            words = bytes.concat(words, vm.load(address(channels), bytes32(uint256(first) + i)));
+        }
+        return keccak256(words);
     }
 
     /// @dev Every step is drawn, checked and found as it was computed; then the window is closed.
@@ -183,7 +210,7 @@ abstract contract ChannelAuditFixture is AuditFixture {
     {
         windows = new IChannel.Window[](end - first);
         for (uint64 w = first; w < end; ++w) {
-            windows[w - first] = IChannel.Window({units: STEPS, root: _root(_steps(channelId, w, STEPS))});
+            windows[w - first] = IChannel.Window({units: STEPS, root: _honestRoot(channelId, w)});
         }
     }
 }

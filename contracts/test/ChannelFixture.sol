@@ -90,8 +90,17 @@ abstract contract ChannelFixture is Test {
         channelId = channels.open(terms, DEPOSIT);
     }
 
+    function _commitment(uint64 window) internal pure returns (bytes32) {
+        return keccak256(abi.encode("commitment", window));
+    }
+
+    function _listName(uint64 window) internal pure returns (bytes32) {
+        return keccak256(abi.encode("list", window));
+    }
+
+    /// @dev That of an audited channel; a channel without audit takes it like any other.
     function _root(uint64 window) internal pure returns (bytes32) {
-        return keccak256(abi.encode("root", window));
+        return keccak256(bytes.concat(_commitment(window), _listName(window)));
     }
 
     function _id(bytes32 channelId, uint64 window) internal pure returns (bytes32) {
@@ -164,11 +173,7 @@ abstract contract ChannelFixture is Test {
         IChannel.Voucher memory voucher = _voucher(channelId, window, true);
         bytes memory signature = _sign(voucher);
         vm.prank(PROVIDER);
-        auditId = channels.announce(voucher, signature, _inputs(window));
-    }
-
-    function _inputs(uint64 window) internal pure returns (bytes32) {
-        return keccak256(abi.encode("inputs", window));
+        auditId = channels.announce(voucher, signature, _commitment(window), _listName(window));
     }
 
     function _release(bytes32 channelId, uint64 first, uint64 last) internal {

@@ -84,9 +84,9 @@ contract ChannelAuditGasTest is ChannelAuditFixture {
             string memory suffix = round == 0 ? " (first)" : "";
             bytes32 channelId = _channel(DEPOSIT);
             _note(string.concat("openAudited", suffix));
-            _announce(_voucher(channelId, 1, keccak256("root")));
+            _announce(_voucher(channelId, 1, keccak256("root")), keccak256("root"));
             _note(string.concat("announce", suffix));
-            _announce(_voucher(channelId, 2, keccak256("root")));
+            _announce(_voucher(channelId, 2, keccak256("root")), keccak256("root"));
             _note(string.concat("announce, next window", suffix));
         }
     }

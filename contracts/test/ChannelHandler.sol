@@ -155,7 +155,7 @@ contract ChannelHandler is ChannelFixture {
         _heldBack[channelId][window] = entry.audited ? uint128(heldSeed % (price + 1)) : 0;
     }
 
-    /// @dev The provider, or somebody else, announces the next window, or another one.
+    /// @dev The provider, or somebody else, announces the next window, or another one; three in eight are not what was signed.
     function announce(uint256 channelSeed, uint256 windowSeed, uint256 callerSeed) public {
         (bytes32 channelId, Model storage entry) = _any(channelSeed);
         if (channelId == 0 || entry.signed == 0) return;
@@ -166,14 +166,16 @@ contract ChannelHandler is ChannelFixture {
         uint256 promised = _cumulative[channelId][window];
         if (promised < entry.claimed) promised = entry.claimed;
         bool expected = caller == entry.provider && _isHeld(entry) && block.timestamp <= _deadline(entry)
-            && entry.audited && window == entry.announced + 1 && entry.budgeted + budgetWei + promised <= entry.deposit;
-        IChannel.Voucher memory voucher = _signedVoucher(channelId, window);
-        bytes memory call = abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), _inputs(window)));
+            && entry.audited && window == entry.announced + 1 && entry.budgeted + budgetWei + promised <= entry.deposit
+            && (windowSeed >> 4) % 8 < 5;
+        bytes memory call = _announceCall(channelId, window, (windowSeed >> 4) % 8);
         vm.prank(caller);
         (bool ok,) = address(channels).call(call);
         _agree(ok, expected, "announce");
         if (!ok) return;
         ++announcements;
+        vm.assertEq(audit.commitment(), _commitment(window));
+        vm.assertEq(audit.canary(), _listName(window));
         entry.announced = window;
         entry.budgeted += budgetWei;
     }
@@ -270,6 +272,15 @@ contract ChannelHandler is ChannelFixture {
         _agree(ok, owed != 0, "withdrawTo");
         credits[account][which] = 0;
         vm.assertEq(_balance(to, which), before + owed);
+    }
+
+    /// @dev Below 5 with what was signed; otherwise with another commitment, another list, or both in each other's place.
+    function _announceCall(bytes32 channelId, uint64 window, uint256 kind) private view returns (bytes memory) {
+        IChannel.Voucher memory voucher = _signedVoucher(channelId, window);
+        bytes32 commitment = kind == 5 ? _commitment(window + 1) : _commitment(window);
+        bytes32 list = kind == 6 ? _listName(window + 1) : _listName(window);
+        if (kind == 7) (commitment, list) = (list, commitment);
+        return abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), commitment, list));
     }
 
     function _claimCall(bytes32 channelId, uint64 window, bool closes) private view returns (bytes memory) {

@@ -145,7 +145,7 @@ contract ChannelTokenTest is ChannelFixture {
         bytes[11] memory calls = [
             abi.encodeCall(IChannel.open, (terms, 1)),
             abi.encodeCall(IChannel.openAudited, (terms, _audit(), 1)),
-            abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), _inputs(2))),
+            abi.encodeCall(IChannel.announce, (voucher, _sign(voucher), _commitment(2), _listName(2))),
             abi.encodeCall(IChannel.topUp, (channelId, 1)),
             abi.encodeCall(IChannel.claim, (voucher, _sign(voucher), _skipped(0, 0))),
             abi.encodeCall(IChannel.claimAndClose, (voucher, _sign(voucher), _skipped(0, 0))),

@@ -16,6 +16,9 @@ contract MockAudit {
 
     mapping(bytes32 windowId => Answer) public answers;
     uint256 public opened;
+    /// @dev What the last window was opened with.
+    bytes32 public commitment;
+    bytes32 public canary;
 
     function set(bytes32 windowId, Answer answer) external {
         answers[windowId] = answer;
@@ -23,6 +26,8 @@ contract MockAudit {
 
     function open(IAuditTypes.Opening calldata opening) external payable returns (bytes32 id) {
         ++opened;
+        commitment = opening.commitment;
+        canary = opening.terms.canary;
         id = Draw.windowId(msg.sender, opening.number, opening.window);
     }
 

@@ -80,7 +80,7 @@ contract ChannelVectorsTest is ChannelFixture {
         json = string.concat(json, _text("  ", "contract", vm.toString(address(channels))));
         json = string.concat(json, _text("  ", "domain_separator", vm.toString(channels.domainSeparator())));
         json = string.concat(json, _text("  ", "signer_key", vm.toString(bytes32(SIGNER_KEY))));
-        json = string.concat(json, _text("  ", "signer", vm.toString(vm.addr(SIGNER_KEY))), '  "vouchers": [\n');
+        json = string.concat(json, _text("  ", "signer", vm.toString(vm.addr(SIGNER_KEY))), _auditedRoot());
         bytes32 channelId = keccak256("channel");
         json = string.concat(json, _case(_voucher(channelId, 1, true)), ",\n");
         json = string.concat(json, _case(_voucher(channelId, 2, true)), ",\n");
@@ -95,6 +95,15 @@ contract ChannelVectorsTest is ChannelFixture {
             history: bytes32(uint256(1))
         });
         json = string.concat(json, _case(extreme), "\n  ]\n}\n");
+    }
+
+    /// @dev What the root of the first voucher is made of.
+    function _auditedRoot() private view returns (string memory json) {
+        bytes32 root = channels.auditedRoot(_commitment(1), _listName(1));
+        vm.assertEq(root, _root(1));
+        json = string.concat('  "audited_root": {\n', _text("    ", "commitment", vm.toString(_commitment(1))));
+        json = string.concat(json, _text("    ", "steps", vm.toString(_listName(1))));
+        return string.concat(json, '    "root": "', vm.toString(root), '"\n  },\n  "vouchers": [\n');
     }
 
     function _case(IChannel.Voucher memory voucher) private view returns (string memory json) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-
 /// @title A mock: what the beacon would say, without a committee
 /// @dev Knows the heights below the current block's, and the newest 8,192 of them, as the real one does. Everybody can
 /// predict it, so it shows nothing about that.

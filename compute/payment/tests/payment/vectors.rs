@@ -66,6 +66,9 @@ fn hashes_signatures_and_signers_are_those_of_the_contract() {
     assert_eq!(domain.separator(), hash(&vector, "domain_separator"));
     let key = Key::of(hash(&vector, "signer_key").0);
     assert_eq!(key.address(), text(&vector, "signer").parse::<Address>().unwrap());
+    let root = &vector["audited_root"];
+    let audited = keystead_job::step::audited_root(hash(root, "commitment"), hash(root, "steps"));
+    assert_eq!(audited, hash(root, "root"));
     let cases = vector["vouchers"].as_array().unwrap();
     assert_eq!(cases.len(), 4);
     for case in cases {

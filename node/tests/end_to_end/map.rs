@@ -441,3 +441,45 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
     assert_eq!(balance(&network, account(2)) + fee, purse.before[2], "{summary}");
     assert_eq!(balance(&network, CHANNEL), 0);
 }
+
+/// The customer stands still for longer than its providers may be silent. Later its own program for the result fails.
+#[test]
+fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_costs_no_unit() {
+    let network = Network::start(4);
+    let folder = |number: usize| network.directory.join(format!("provider-{number}"));
+    let mut providers = [1, 3].map(|number| Provider::start_as(&network, &folder(number), number, &CLOSELY));
+    let job = Job::align(&network, 40, 60);
+    let purse = Purse::look(&network);
+    let events = network.directory.join("events.jsonl");
+    let options =
+        ["--silence-seconds", "4", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
+    let (mut customer, log) = job.spawn(&network, &options);
+    job.wait_for_steps(8, &mut customer, &log);
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, &customer.id().to_string()]).status().unwrap().success());
+    };
+    signal("-STOP");
+    // Twice the silence that it forgives.
+    thread::sleep(Duration::from_secs(8));
+    signal("-CONT");
+    let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(ended.code(), Some(3), "{said}");
+    assert!(said.contains("What is done is kept") && said.contains('7'), "{said}");
+    let happened = fs::read_to_string(&events).unwrap();
+    for blame in ["\"left-out\"", "silent", "late"] {
+        assert!(!happened.contains(blame), "{blame} in: {happened}");
+    }
+
+    // Nobody is needed for what is left.
+    for provider in &mut providers {
+        wait_until("the channels are over", || provider.text().contains("channel over").then_some(()));
+        provider.kill();
+    }
+    let again = job.map(&network, &["--reduce", "concat"]).output().unwrap();
+    assert_eq!(again.status.code(), Some(0), "{}", text(&again));
+    let summary = job.summary();
+    assert_eq!(job.settled(), summary["spec"]["unitCount"].as_u64().unwrap(), "{summary}");
+    assert!(fs::metadata(job.out.join("result.bin")).unwrap().len() > 0);
+    purse.check(&network, &summary);
+}

@@ -63,10 +63,10 @@ pub(crate) struct Map {
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(4..=3_600))]
     pub(crate) silence_seconds: u32,
     /// Time that a provider has to claim what it earned once its channel is to be closed, in seconds. Providers ask for at least their own
-    /// `--watch-seconds`. With --audit it is longer by itself: windows must be over before they are claimed.
+    /// `--watch-seconds`. With --audit it is longer by itself, by default about 8 hours: windows must be over before they are claimed.
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) challenge_seconds: u32,
-    /// How long channels last at most, in seconds. What is not finished by then needs new ones.
+    /// How long channels last at most, in seconds. What is not finished by then needs new ones. With --audit at least twice the time to claim.
     #[arg(long, value_name = "SECONDS", default_value_t = 604_800, value_parser = clap::value_parser!(u32).range(1_200..=31_536_000))]
     pub(crate) life_seconds: u32,
     /// Write every event to this file, one JSON object a line.

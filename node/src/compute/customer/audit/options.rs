@@ -35,7 +35,7 @@ pub(crate) struct AuditOptions {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct MapAuditOptions {
     /// Have every window checked by machines drawn by lot, with the provider's bond behind it. The map ends when the last window is closed, some minutes
-    /// after its last unit. Without it, nobody but you checks.
+    /// after its last unit, or hours if something is disputed. Without it, nobody but you checks.
     #[arg(long)]
     pub(crate) audit: bool,
     /// What a false result may be worth to somebody, in wei: the audit is made so strong that cheating for it is a loss. Implies --audit.
@@ -48,19 +48,21 @@ pub(crate) struct MapAuditOptions {
 /// How drawn machines check, whatever they check.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct CheckOptions {
-    /// Checkers of each drawn unit, 1 to 5 [default: 1; 3 with --value-at-risk; all that are named].
+    /// Checkers of each drawn unit, of a map of each drawn step, 1 to 5 [default: 1; 3 with --value-at-risk; of a private order all that are named].
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u8).range(1..=5))]
     pub(crate) checkers: Option<u8>,
-    /// Chance of each unit to be drawn, in percent, at least, 3 to 100; it is more if the provider's bond or record asks for it [default: 3].
+    /// Chance of each unit, of a map of each step, to be drawn, in percent, at least, 3 to 100; it is more if the provider's bond or record asks for it
+    /// [default: 3].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(3..=100))]
     pub(crate) audit_rate: Option<u32>,
-    /// Fee of one check, in percent of the price of a unit, 25 to 200 [default: what the check costs to run].
+    /// Fee of one check, in percent of the price of a unit, of a map of a step, 25 to 200 [default: what the check costs to run].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(25..=200))]
     pub(crate) checker_fee: Option<u32>,
-    /// Time for the checkers to run the drawn units, in seconds, 10 to 86400.
+    /// Time for the checkers to run what was drawn, in seconds, 10 to 86400.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) checker_seconds: u32,
-    /// Time for the provider to open the drawn units, and for the checkers to reveal what they found, in seconds, 10 to 86400.
+    /// Time for the provider to open what was drawn, and for the checkers to reveal what they found, in seconds, 10 to 86400. Providers take no order with
+    /// less than 20, and no map with less than 24.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) reveal_seconds: u32,
     /// Time to appeal against what others found, in seconds, 60 to 86400; nobody is slashed before it has passed.

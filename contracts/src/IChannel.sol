@@ -49,7 +49,8 @@ interface IChannel {
     /// @dev Six slots; the layout is part of the proof format (specs/0009-channel.md, section 8).
     /// @param jobHash Hash of the job that the channel pays for.
     /// @param priceWeiPerUnit Price of a unit, in wei: fees of checks and the floor of the bond follow from it.
-    /// @param terms The terms. A window's units have one segment; `canary` is not used, it is the window's inputs.
+    /// @param terms The terms. A window's units have one segment; `canary` is not used: an opening has the name
+    /// of the window's list of steps there.
     struct Audit {
         bytes32 jobHash;
         uint128 priceWeiPerUnit;

@@ -359,12 +359,14 @@ async fn endpoint() -> Result<Endpoint> {
 
 fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: &[String], left: &[Left]) {
     let promised = kst(U256::from(state.promised_wei()));
+    // What an audit finds wrong, or never sees, is promised and not paid.
+    let paid = if state.windows.is_empty() { "paid" } else { "promised" };
     match ending {
         Ending::Whole => {
-            show.say(&format!("Every unit is done after {}; {promised} were paid.", amount::duration(took)))
+            show.say(&format!("Every unit is done after {}; {promised} were {paid}.", amount::duration(took)))
         }
-        Ending::Failed(reason) => show.say(&format!("The job cannot be done: {reason}. {promised} were paid.")),
-        Ending::Stopped => show.say(&format!("Stopped; {promised} were paid. The same command goes on.")),
+        Ending::Failed(reason) => show.say(&format!("The job cannot be done: {reason}. {promised} were {paid}.")),
+        Ending::Stopped => show.say(&format!("Stopped; {promised} were {paid}. The same command goes on.")),
     }
     let rows: Vec<Row> = state
         .providers()

@@ -275,7 +275,7 @@ pub(super) fn summary(state: &State) -> Vec<String> {
     }
     let all = Tally::of(state.windows.values());
     lines.push(format!(
-        "{} were taken from channels for checks; what they did not cost is this account's credit in the audit.",
+        "{} were taken from channels for checks; what a window's checks did not cost comes back when it closes.",
         kst(U256::from(all.taken_wei))
     ));
     let open: Vec<&Window> = state.windows_awaited().map(|(_, window)| window).collect();

@@ -148,8 +148,13 @@ impl Conductor<'_> {
     fn too_dear(&self, step_wei: u128) -> String {
         let steps = u128::from(self.state.table.steps_waiting());
         let all_wei = step_wei.saturating_mul(steps).saturating_add(self.spent_wei());
+        let checks = if self.options.audit.is_wanted() {
+            ", and what its checks take on top, of which most comes back,"
+        } else {
+            ""
+        };
         format!(
-            "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}) it does all",
+            "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}){checks} it does all",
             kst(U256::from(step_wei)),
             kst(U256::from(all_wei))
         )

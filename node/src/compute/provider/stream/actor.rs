@@ -521,6 +521,7 @@ impl Actor {
             watch::PayeeStep::Forget => {
                 let taken = channels.withdraw().await?;
                 tracing::info!(%channel, withdrawn = crate::compute::amount::kst(taken), "channel over");
+                self.desk.book.save_from_earnings(taken).await;
                 // Its windows may still be open; nothing else comes.
                 (self.is_taken, self.record.ends) = (true, true);
                 return Ok(self.windows_are_over());

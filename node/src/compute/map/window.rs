@@ -63,7 +63,7 @@ pub(super) enum WindowEnd {
     Closed,
     /// A step was found wrong.
     Convicted,
-    /// Its provider did not announce it: nobody checked it, and the channel does not pay it.
+    /// Its provider did not announce it in time: nobody checked it. The channel does not pay it before it is announced and its audit is over.
     Unannounced,
 }
 
@@ -109,6 +109,16 @@ impl Window {
             outputs: states.to_vec(),
             verdict: None,
         }
+    }
+
+    /// Whether nobody waits for its announcement any more. It may still come, as long as the channel lives.
+    pub(super) fn is_unannounced(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.end == WindowEnd::Unannounced)
+    }
+
+    /// Whether checkers may still ask for what it has.
+    pub(super) fn is_over(&self) -> bool {
+        self.verdict.is_some() && !self.is_unannounced()
     }
 
     /// It is over, and its states are the inputs of no other window's steps.

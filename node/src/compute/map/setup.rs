@@ -68,6 +68,10 @@ const PACK_BYTES: u64 = 1 << 27;
 /// `keystead map`.
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     let reduce = Reduce::parse(&options.reduce)?;
+    ensure!(
+        !options.audit.is_in_vain(),
+        "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
+    );
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
     let spec = &prepared.spec;
     ensure!(

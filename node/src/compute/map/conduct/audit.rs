@@ -175,7 +175,7 @@ impl Conductor<'_> {
         let (is_known, is_late) = (window.is_over(), window.is_unannounced());
         self.announced.insert(id);
         let name = Some(self.name(provider));
-        if is_late {
+        if is_late && self.state.table.out(provider) != Some(Out::Wrong) {
             self.record(&Entry::Announced { id })?;
             self.show.event("announced-late", name, &format!("window {number}: it is waited for again"));
         }
@@ -216,6 +216,11 @@ impl Conductor<'_> {
         let missed: Vec<(B256, Provider, u64, u32)> =
             missed.map(|(id, window)| (*id, window.provider, window.number, window.units)).collect();
         for (id, provider, number, units) in missed {
+            // What was thrown away is told already.
+            if self.state.table.out(provider) == Some(Out::Wrong) {
+                self.end_window(id, Verdict::UNANNOUNCED)?;
+                continue;
+            }
             let detail = format!(
                 "window {number} was not announced: its {} stay unverified, and the channel pays nothing for that before it is announced and checked",
                 counted(units.into(), "step")

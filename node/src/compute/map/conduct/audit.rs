@@ -45,11 +45,12 @@ struct Times {
 }
 
 impl Times {
-    /// At least so long that a window can be over, and be claimed, after the customer asks for the end.
+    /// So long that after the customer asks for the end a window can be over, and a provider has the person's time to claim it then.
     fn with_audit(self, window_life: Duration) -> Self {
-        let after = window_life.saturating_add(WATCH).saturating_add(MARGIN);
+        let claim = Duration::from_secs(self.challenge_seconds.into()).max(WATCH);
+        let after = window_life.saturating_add(claim).saturating_add(MARGIN);
         let after = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
-        let challenge_seconds = self.challenge_seconds.max(after).min(CHALLENGE_SECONDS_MAX);
+        let challenge_seconds = after.min(CHALLENGE_SECONDS_MAX);
         let life_seconds = self.life_seconds.max(challenge_seconds.saturating_mul(2)).min(LIFE_SECONDS_MAX);
         Self { challenge_seconds, life_seconds }
     }
@@ -308,8 +309,10 @@ mod tests {
         let asked = Times { challenge_seconds: 3_600, life_seconds: 604_800 };
         let (life, day) = (Duration::from_secs(25_000), Duration::from_secs(86_400));
         assert_eq!(asked.with_audit(life), Times { challenge_seconds: 29_200, ..asked });
-        let longer = Times { challenge_seconds: 29_201, life_seconds: 1_200 };
-        assert_eq!(longer.with_audit(life), Times { challenge_seconds: 29_201, life_seconds: 58_402 });
+        // Providers that watch less often ask for more on top.
+        let longer = Times { challenge_seconds: 7_200, life_seconds: 1_200 };
+        assert_eq!(longer.with_audit(life), Times { challenge_seconds: 32_800, life_seconds: 65_600 });
+        assert_eq!(Times { challenge_seconds: 5, ..asked }.with_audit(life).challenge_seconds, 29_200);
         // Never beyond what the contract takes.
         let most = asked.with_audit(day.saturating_mul(1_000));
         assert_eq!(most, Times { challenge_seconds: CHALLENGE_SECONDS_MAX, life_seconds: 5_184_000 });

@@ -166,7 +166,7 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
         if happened.contains("\"convicted\"") {
             let units = summary["spec"]["unitCount"].as_u64().unwrap();
             assert_eq!(claimed(&summary, 3), PRICE * u128::from(units), "{summary}");
-            assert!(text.contains("windows CONVICTED") && text.contains("Audit: verified:"), "{text}");
+            assert!(text.contains("CONVICTED") && text.contains("Audit: verified:"), "{text}");
             break windows(network).into_iter().filter(|window| window.provider == cheat_address).collect::<Vec<_>>();
         }
         // Its own sample met the lie, with one chance of four.

@@ -126,7 +126,7 @@ impl Bank {
                     continue;
                 }
                 Some(Ask::Fill { provider, channel, amount_wei }) => {
-                    let filled = self.channels.top_up(channel, amount_wei).await;
+                    let filled = self.fill(channel, amount_wei).await;
                     self.look(provider, channel).await;
                     Event::Filled { provider, problem: filled.err().map(|error| format!("{error:#}")) }
                 }
@@ -202,14 +202,43 @@ impl Bank {
         }
     }
 
+    async fn fill(&self, channel: B256, amount_wei: u128) -> Result<Receipt> {
+        match self.channels.top_up(channel, amount_wei).await {
+            Err(error) if is_poor(&error) => {
+                self.take_home().await;
+                self.channels.top_up(channel, amount_wei).await
+            }
+            filled => filled,
+        }
+    }
+
+    /// What checks did not cost and closed channels gave back is worth a try before an account counts as empty.
+    async fn take_home(&self) {
+        let audit = self.chooser.market.windows().withdraw().await;
+        let channels = self.channels.withdraw().await;
+        for taken in [audit, channels] {
+            match taken {
+                Ok(taken) => tracing::info!(wei = %taken, "the account is short: credit was taken home"),
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "credit was not taken home"),
+            }
+        }
+    }
+
     /// The transaction is in the journal before it is sent, so that no crash can open two channels for one.
     async fn open(&self, provider: Provider, opening: &Opening) -> Event {
         // Windows are tended beside this task, from the same account: nobody else may take the opening's nonce.
-        let turn = self.channels.account.turn().await;
-        let mut tries = 1_u32;
+        let mut turn = self.channels.account.turn().await;
+        let (mut tries, mut is_home) = (1_u32, false);
         let signed = loop {
             match self.channels.sign_open(opening).await {
                 Ok(signed) => break signed,
+                Err(error) if is_poor(&error) && !is_home => {
+                    is_home = true;
+                    // It needs the turn itself.
+                    drop(turn);
+                    self.take_home().await;
+                    turn = self.channels.account.turn().await;
+                }
                 Err(error) if is_answer(&error) => {
                     return Event::NotOpened { provider, reason: format!("{error:#}") };
                 }
@@ -238,7 +267,10 @@ impl Bank {
 
 /// Sees a signed opening to its end.
 pub(super) async fn settle(channels: &Channels, provider: Provider, opening: &state::Opening) -> Event {
+    // Its nonce may be free: nobody else takes it meanwhile.
+    let turn = channels.account.turn().await;
     offer(channels, opening).await;
+    drop(turn);
     outcome(channels, provider, opening).await
 }
 
@@ -295,5 +327,9 @@ async fn included(channels: &Channels, hash: B256, nonce: u64) -> Result<Option<
 
 /// The chain's or our own word, which would be the same a second later.
 fn is_answer(error: &Report) -> bool {
-    error.downcast_ref::<Poor>().is_some() || error.downcast_ref::<RpcFailure>().is_some()
+    is_poor(error) || error.downcast_ref::<RpcFailure>().is_some()
+}
+
+fn is_poor(error: &Report) -> bool {
+    error.downcast_ref::<Poor>().is_some()
 }

@@ -4,6 +4,7 @@
 //! DIR/map.lock       held by the process that works
 //! DIR/job.json       what is computed, for whom, on which chain; written before anything else
 //! DIR/signer.key     signs the vouchers; can give deposits to their providers, and nothing else
+//! DIR/node.*         this node's identity and port towards providers and checkers
 //! DIR/journal        what happened
 //! DIR/outputs        states that were paid for
 //! DIR/map.json       how it ended: units, providers, money
@@ -14,6 +15,7 @@ use crate::compute::files::{self, Lock};
 use alloy_primitives::{Address, B256, hex};
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, ensure, eyre};
+use keystead_blobs::SecretKey;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -23,6 +25,8 @@ use std::{
 const LOCK_FILE: &str = "map.lock";
 const IDENTITY_FILE: &str = "job.json";
 const KEY_FILE: &str = "signer.key";
+const NODE_FILE: &str = "node.key";
+const PORT_FILE: &str = "node.port";
 /// What a process that was killed at once may leave.
 const LEFTOVERS: [&str; 2] = [LOCK_FILE, "job.json.new"];
 
@@ -35,6 +39,14 @@ pub(super) struct Identity {
     pub(super) customer: Address,
     pub(super) recipe: String,
     pub(super) job: B256,
+}
+
+/// This node, the same for every process that works on the map: the chain may have named it to checkers.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) secret: SecretKey,
+    /// Zero: any.
+    pub(super) port: u16,
 }
 
 /// The folder, held by this process.
@@ -107,6 +119,29 @@ impl Folder {
         files::sync_folder(&self.out)?;
         Ok(signer)
     }
+
+    /// This node towards providers and checkers.
+    pub(super) fn node(&self) -> Result<Node> {
+        let path = self.path(NODE_FILE);
+        let secret = match files::read_secret(&path)? {
+            Some(text) => {
+                let bytes = crate::digits::hex_array::<32>(&text, &format!("the key in {}", path.display()))?;
+                SecretKey::from_bytes(&bytes)
+            }
+            None => {
+                let secret = SecretKey::generate();
+                files::create_secret(&path, &format!("{}\n", hex::encode(secret.to_bytes())))?;
+                secret
+            }
+        };
+        let port = files::read(&self.path(PORT_FILE))?.and_then(|text| text.trim().parse().ok());
+        Ok(Node { secret, port: port.unwrap_or(0) })
+    }
+
+    /// Notes the port that was really taken.
+    pub(super) fn keep_port(&self, port: u16) -> Result<()> {
+        files::replace(&self.path(PORT_FILE), port.to_string().as_bytes())
+    }
 }
 
 /// A folder that is somebody else's is not touched.
@@ -144,6 +179,9 @@ mod tests {
         assert!(held.belongs_to(&identity()).unwrap());
         let key = held.signer().unwrap();
         assert_eq!(held.signer().unwrap().address(), key.address());
+        let node = held.node().unwrap();
+        assert_eq!(node.port, 0);
+        held.keep_port(4711).unwrap();
         assert!(Folder::open(&out).unwrap_err().to_string().contains("another `keystead map`"));
         let others = [
             Identity { job: B256::ZERO, ..identity() },
@@ -153,7 +191,8 @@ mod tests {
         ];
         assert!(others.iter().all(|other| held.belongs_to(other).is_err()));
         drop(held);
-        assert!(Folder::open(&out).is_ok());
+        let again = Folder::open(&out).unwrap().node().unwrap();
+        assert_eq!((again.secret.id(), again.port), (node.secret.id(), 4711));
         let precious = folder.path().join("precious");
         fs::create_dir(&precious).unwrap();
         fs::write(precious.join("letter.txt"), "x").unwrap();

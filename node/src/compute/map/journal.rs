@@ -54,8 +54,10 @@ pub(super) enum Entry {
     LeftOut { provider: Provider, why: Out },
     /// A provider was caught; the payer's record says so.
     Convicted { provider: Provider, payer: Bytes },
-    /// The audit of a paid window is over, or will never begin.
+    /// The audit of a paid window is over, or nobody waits for its announcement any more.
     WindowOver { id: B256, verdict: Verdict },
+    /// It was announced after all.
+    Announced { id: B256 },
     /// A channel is final.
     Closed { provider: Provider, claimed_wei: u128 },
     /// The result's files are written.
@@ -167,6 +169,7 @@ impl Journal {
             Entry::Opened { .. }
                 | Entry::NotOpened { .. }
                 | Entry::WindowOver { .. }
+                | Entry::Announced { .. }
                 | Entry::Closed { .. }
                 | Entry::Done
         );

@@ -8,7 +8,7 @@ use super::{
     events::{EVENTS_MAX, Event},
     examine::Examiner,
     farewell::{Farewells, Means},
-    folder::{Folder, Identity},
+    folder::{Folder, Identity, Node},
     journal::{Entry, Journal},
     outputs::Outputs,
     reduce::Reduce,
@@ -37,7 +37,7 @@ use crate::{
 use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
-use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter, SecretKey};
+use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter};
 use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
@@ -68,6 +68,10 @@ const PACK_BYTES: u64 = 1 << 27;
 /// `keystead map`.
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     let reduce = Reduce::parse(&options.reduce)?;
+    ensure!(
+        !options.audit.is_in_vain(),
+        "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
+    );
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
     let spec = &prepared.spec;
     ensure!(
@@ -137,7 +141,7 @@ async fn work(
         outputs,
         market: market.clone(),
         signer: folder.signer()?,
-        endpoint: endpoint().await?,
+        endpoint: endpoint(folder).await?,
         shared: Arc::default(),
         served: Vec::new(),
         rule: rule(options),
@@ -349,12 +353,23 @@ fn rule(options: &Map) -> SampleRule {
     }
 }
 
-/// One socket for all providers, which are anywhere.
-async fn endpoint() -> Result<Endpoint> {
-    let bind = SocketAddr::from(([0, 0, 0, 0], 0));
-    let (limits, meter) = (Limits::default(), Meter::default());
-    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits, meter };
-    Endpoint::bind(config).await.wrap_err("cannot open a socket")
+/// One socket for all providers, which are anywhere; at the port of the process before, if it is free: the chain may name it to checkers.
+async fn endpoint(folder: &Folder) -> Result<Endpoint> {
+    let Node { secret, port } = folder.node()?;
+    let config = |port| Config {
+        secret: secret.clone(),
+        bind: SocketAddr::from(([0, 0, 0, 0], port)),
+        advertise: Vec::new(),
+        limits: Limits::default(),
+        meter: Meter::default(),
+    };
+    let bound = match Endpoint::bind(config(port)).await {
+        Err(_) if port != 0 => Endpoint::bind(config(0)).await,
+        bound => bound,
+    };
+    let endpoint = bound.wrap_err("cannot open a socket")?;
+    folder.keep_port(endpoint.sockets().first().map_or(0, SocketAddr::port))?;
+    Ok(endpoint)
 }
 
 fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: &[String], left: &[Left]) {

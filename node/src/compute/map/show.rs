@@ -17,7 +17,8 @@ const PERCENT_STEP: u64 = 20;
 /// How often lines of a terminal are drawn anew.
 const REDRAW: Duration = Duration::from_millis(200);
 /// Events that are worth a line even where nobody watches.
-const GRAVE: [&str; 7] = ["wrong", "convicted", "not-audited", "left-out", "unit-failed", "taken-back", "not-paid"];
+const GRAVE: [&str; 8] =
+    ["wrong", "convicted", "not-audited", "announced-late", "left-out", "unit-failed", "taken-back", "not-paid"];
 
 /// One provider, as a line.
 #[derive(Clone, Debug)]

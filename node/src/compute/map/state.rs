@@ -121,7 +121,11 @@ impl State {
 
     /// The newest state of a unit, if it has one.
     pub(super) fn newest(&self, unit: u32) -> Option<&Place> {
-        let done = self.table.done(unit);
+        self.place(unit, self.table.done(unit))
+    }
+
+    /// The state of a unit that so many segments led to, if it was paid for.
+    pub(super) fn place(&self, unit: u32, done: u32) -> Option<&Place> {
         self.places.get(unit as usize)?.get(&done)
     }
 
@@ -202,9 +206,14 @@ impl State {
             Entry::WindowOver { id, verdict } => {
                 if let Some(window) = self.windows.get_mut(id) {
                     window.verdict = Some(*verdict);
-                    if self.segment_count <= 1 {
+                    if self.segment_count <= 1 && window.is_over() {
                         window.forget();
                     }
+                }
+            }
+            Entry::Announced { id } => {
+                if let Some(window) = self.windows.get_mut(id).filter(|window| window.is_unannounced()) {
+                    window.verdict = None;
                 }
             }
             Entry::Closed { provider, claimed_wei } => self.with(*provider, |partner| {
@@ -385,6 +394,37 @@ mod tests {
         assert!(!state.is_whole());
         let record = state.partner(Provider(1)).and_then(|partner| partner.payer.clone());
         assert_eq!(record, Some(Bytes::from_static(b"record")));
+    }
+
+    #[test]
+    fn a_window_that_is_announced_after_all_is_waited_for_and_its_checkers_are_served() {
+        let over = |number, end| Entry::WindowOver { id: id(number), verdict: verdict(end) };
+        let given_up = [over(0, WindowEnd::Closed), over(1, WindowEnd::Unannounced)];
+        let announced = |number| Entry::Announced { id: id(number) };
+        assert!(replayed(&given_up).is_whole());
+        let late = replayed(&[&given_up[..], &[announced(1)]].concat());
+        assert!(!late.is_whole() && late.windows_awaited().count() == 1);
+        // What the audit said stays.
+        assert!(replayed(&[&given_up[..], &[announced(0)]].concat()).is_whole());
+        assert!(replayed(&[&given_up[..], &[announced(1), over(1, WindowEnd::Closed)]].concat()).is_whole());
+        // Of units of one segment states are forgotten, but not while somebody may ask for them.
+        let mut short = State::new(2, 1, Rules::new(Duration::from_secs(1)));
+        for number in [0, 1] {
+            let place = Place { unit: 0, done: 1, offset: 0, length: 1, name: id(9) };
+            let audited = Audited {
+                id: id(number),
+                channel: CHANNEL,
+                number: 1,
+                since_block: 3,
+                budget_wei: 10,
+                inputs: vec![id(8)],
+            };
+            short.windows.insert(id(number), Window::of(Provider(0), &audited, &[place]));
+        }
+        for entry in &given_up {
+            short.apply(entry, Duration::ZERO);
+        }
+        assert_eq!([0, 1].map(|number| short.windows.get(&id(number)).unwrap().steps.len()), [0, 1]);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use super::events::Event;
 use crate::compute::windows::Windows;
 use alloy_primitives::B256;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{
     sync::mpsc,
@@ -16,9 +16,12 @@ use tokio::{
 /// How often each window is looked at.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// Which windows are looked at; clones share it. As many as are paid and not over.
+/// How long it counts that the audit had no such window: a look at many of them takes a while.
+const ABSENT_MAX: Duration = Duration::from_secs(300);
+
+/// Which windows are looked at, and when the audit said last that it does not know one; clones share it. As many as are paid and not over.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watched(Arc<Mutex<BTreeSet<B256>>>);
+pub(super) struct Watched(Arc<Mutex<BTreeMap<B256, Option<Instant>>>>);
 
 /// Looks at them.
 #[derive(Debug)]
@@ -31,10 +34,21 @@ pub(super) struct Watch {
 impl Watched {
     /// From now on this one too.
     pub(super) fn add(&self, id: B256) {
-        self.ids().insert(id);
+        self.ids().entry(id).or_insert(None);
     }
 
-    fn ids(&self) -> MutexGuard<'_, BTreeSet<B256>> {
+    /// Whether the audit was asked not long ago, and had no such window.
+    pub(super) fn is_absent(&self, id: &B256) -> bool {
+        self.ids().get(id).copied().flatten().is_some_and(|at| at.elapsed() <= ABSENT_MAX)
+    }
+
+    fn saw(&self, id: B256, exists: bool) {
+        if let Some(absent) = self.ids().get_mut(&id) {
+            *absent = (!exists).then(Instant::now);
+        }
+    }
+
+    fn ids(&self) -> MutexGuard<'_, BTreeMap<B256, Option<Instant>>> {
         // No code panics while it holds this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -48,7 +62,7 @@ impl Watch {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             look.tick().await;
-            let ids: Vec<B256> = self.watched.ids().iter().copied().collect();
+            let ids: Vec<B256> = self.watched.ids().keys().copied().collect();
             for id in ids {
                 let drawn = match self.windows.drawn(id).await {
                     Ok(drawn) => drawn,
@@ -57,6 +71,7 @@ impl Watch {
                         continue;
                     }
                 };
+                self.watched.saw(id, drawn.window.exists());
                 let (is_over, convicted) = (drawn.window.is_over(), drawn.window.convicted);
                 if !drawn.window.exists() || !is_over && told.get(&id) == Some(&convicted) {
                     continue;
@@ -71,5 +86,25 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_absent_only_if_the_audit_said_so() {
+        let (watched, id) = (Watched::default(), B256::repeat_byte(1));
+        watched.add(id);
+        assert!(!watched.is_absent(&id) && !watched.is_absent(&B256::ZERO));
+        watched.saw(id, false);
+        watched.add(id);
+        assert!(watched.is_absent(&id));
+        watched.saw(id, true);
+        assert!(!watched.is_absent(&id));
+        // A look that ends after the window was over leaves nothing.
+        watched.saw(B256::ZERO, false);
+        assert!(!watched.is_absent(&B256::ZERO));
     }
 }

@@ -63,7 +63,7 @@ pub(super) enum WindowEnd {
     Closed,
     /// A step was found wrong.
     Convicted,
-    /// Its provider did not announce it: nobody checked it, and the channel does not pay it.
+    /// Its provider did not announce it in time: nobody checked it. The channel does not pay it before it is announced and its audit is over.
     Unannounced,
 }
 
@@ -109,6 +109,16 @@ impl Window {
             outputs: states.to_vec(),
             verdict: None,
         }
+    }
+
+    /// Whether nobody waits for its announcement any more. It may still come, as long as the channel lives.
+    pub(super) fn is_unannounced(&self) -> bool {
+        self.verdict.is_some_and(|verdict| verdict.end == WindowEnd::Unannounced)
+    }
+
+    /// Whether checkers may still ask for what it has.
+    pub(super) fn is_over(&self) -> bool {
+        self.verdict.is_some() && !self.is_unannounced()
     }
 
     /// It is over, and its states are the inputs of no other window's steps.
@@ -238,13 +248,13 @@ impl Tally {
             self.verified
         );
         let parts = [
-            (self.unpaid, "outside the tolerance"),
-            (self.convicted, "windows CONVICTED"),
-            (self.unaudited, "windows not audited"),
-            (self.open, "windows still open"),
+            (self.unpaid, "step", "outside the tolerance"),
+            (self.convicted, "window", "CONVICTED"),
+            (self.unaudited, "window", "not audited"),
+            (self.open, "window", "still open"),
         ];
-        for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
-            line.push_str(&format!(", {count} {what}"));
+        for (count, piece, how) in parts.into_iter().filter(|(count, ..)| *count > 0) {
+            line.push_str(&format!(", {} {how}", counted(count, piece)));
         }
         line
     }
@@ -275,9 +285,16 @@ pub(super) fn summary(state: &State) -> Vec<String> {
     }
     let all = Tally::of(state.windows.values());
     lines.push(format!(
-        "{} were taken from channels for checks; what a window's checks did not cost comes back when it closes.",
+        "{} were taken from channels for checks; what those do not cost comes back to this account when the windows are over.",
         kst(U256::from(all.taken_wei))
     ));
+    let thrown_away = all.open.saturating_sub(kept(state).open);
+    if thrown_away > 0 {
+        lines.push(format!(
+            "{} of providers that were caught: not waited for, since nothing of it is used. Run the same command later to take home what those checks do not cost.",
+            counted(thrown_away, "open window")
+        ));
+    }
     let open: Vec<&Window> = state.windows_awaited().map(|(_, window)| window).collect();
     if !open.is_empty() {
         let name = |window: &&Window| {
@@ -370,6 +387,10 @@ mod tests {
         assert_eq!(window(None).checks_wei(), 9);
         assert_eq!(window(Some(CLOSED)).checks_wei(), 7);
         assert_eq!(window(Some(Verdict::UNANNOUNCED)).checks_wei(), 0);
+        let two = [window(None), window(Some(Verdict { end: WindowEnd::Convicted, ..CLOSED }))];
+        let line = Tally::of(two.iter()).line(Address::ZERO);
+        let end = "2 windows of 2 steps: 3 drawn, 2 found right, 1 step outside the tolerance, 1 window CONVICTED, 1 window still open";
+        assert!(line.ends_with(end), "{line}");
         let tally = Tally::of([window(Some(CLOSED)), window(Some(Verdict::UNANNOUNCED)), window(None)].iter());
         assert_eq!((tally.windows, tally.open, tally.unaudited, tally.taken_wei), (3, 1, 1, 7));
     }

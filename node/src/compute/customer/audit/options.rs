@@ -89,9 +89,28 @@ impl MapAuditOptions {
         self.audit || self.value_at_risk.is_some()
     }
 
+    /// Whether it is said how to check, but not that anybody should.
+    pub(crate) const fn is_in_vain(&self) -> bool {
+        let CheckOptions { checkers, audit_rate, checker_fee, .. } = &self.checks;
+        !self.is_wanted() && (checkers.is_some() || audit_rate.is_some() || checker_fee.is_some())
+    }
+
     /// The same as an order asks for it.
     pub(crate) fn as_order(&self) -> AuditOptions {
         let (value_at_risk, checks) = (self.value_at_risk, self.checks.clone());
         AuditOptions { audit: true, value_at_risk, checks, ..AuditOptions::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_map_is_checked_is_said_in_vain_without_an_audit() {
+        let checks = CheckOptions { audit_rate: Some(10), ..CheckOptions::default() };
+        let with = |audit, value_at_risk| MapAuditOptions { audit, value_at_risk, checks: checks.clone() };
+        assert!(with(false, None).is_in_vain() && !MapAuditOptions::default().is_in_vain());
+        assert!(!with(true, None).is_in_vain() && !with(false, Some(U256::ZERO)).is_in_vain());
     }
 }

@@ -45,11 +45,12 @@ struct Times {
 }
 
 impl Times {
-    /// At least so long that a window can be over, and be claimed, after the customer asks for the end.
+    /// So long that after the customer asks for the end a window can be over, and a provider has the person's time to claim it then.
     fn with_audit(self, window_life: Duration) -> Self {
-        let after = window_life.saturating_add(WATCH).saturating_add(MARGIN);
+        let claim = Duration::from_secs(self.challenge_seconds.into()).max(WATCH);
+        let after = window_life.saturating_add(claim).saturating_add(MARGIN);
         let after = u32::try_from(after.as_secs()).unwrap_or(u32::MAX);
-        let challenge_seconds = self.challenge_seconds.max(after).min(CHALLENGE_SECONDS_MAX);
+        let challenge_seconds = after.min(CHALLENGE_SECONDS_MAX);
         let life_seconds = self.life_seconds.max(challenge_seconds.saturating_mul(2)).min(LIFE_SECONDS_MAX);
         Self { challenge_seconds, life_seconds }
     }
@@ -137,8 +138,11 @@ impl Conductor<'_> {
 
     /// The windows that an earlier process paid; the states of those that are over may be inputs of others' steps.
     pub(super) fn attend_all(&mut self) {
-        let all: Vec<(B256, bool)> =
-            self.state.windows.iter().map(|(id, window)| (*id, window.verdict.is_some())).collect();
+        // One that was given up may still be announced while its channel lives.
+        let ended = |window: &Window| {
+            window.is_over() || window.is_unannounced() && self.channel(window.provider) != Some(window.channel)
+        };
+        let all: Vec<(B256, bool)> = self.state.windows.iter().map(|(id, window)| (*id, ended(window))).collect();
         for (id, is_over) in all {
             if !is_over {
                 self.attend(id);
@@ -154,11 +158,14 @@ impl Conductor<'_> {
     fn tend(&mut self, id: B256) {
         let Some(window) = self.state.windows.get(&id).filter(|window| !window.steps.is_empty()) else { return };
         let Window { steps, outputs, since_block, .. } = window.clone();
+        // A state of a channel without audit may be an input, too.
+        let input = |step: &Step| self.state.place(step.unit, step.segment).filter(|place| place.name == step.input);
+        let inputs = steps.iter().filter_map(input).copied().collect();
         let begin = || {
             let (windows, prepared) = (self.market.windows(), Arc::clone(&self.prepared));
             Tended::begin(windows, &self.endpoint, prepared, self.outputs.clone())
         };
-        self.tended.get_or_insert_with(begin).add(Paid { id, steps, outputs, since_block });
+        self.tended.get_or_insert_with(begin).add(Paid { id, steps, inputs, outputs, since_block });
     }
 
     /// A window was announced, a step of it was found wrong, or it is over.
@@ -166,9 +173,13 @@ impl Conductor<'_> {
         let id = drawn.window.id;
         let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
         let (provider, number) = (window.provider, window.number);
-        let is_known = window.verdict.is_some_and(|verdict| verdict.end != WindowEnd::Unannounced);
+        let (is_known, is_late) = (window.is_over(), window.is_unannounced());
         self.announced.insert(id);
         let name = Some(self.name(provider));
+        if is_late && self.state.table.out(provider) != Some(Out::Wrong) {
+            self.record(&Entry::Announced { id })?;
+            self.show.event("announced-late", name, &format!("window {number}: it is waited for again"));
+        }
         let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
         if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
             let reason = format!("machines drawn by lot found a step of window {number} wrong");
@@ -192,7 +203,8 @@ impl Conductor<'_> {
     fn end_window(&mut self, id: B256, verdict: Verdict) -> Result<()> {
         self.record(&Entry::WindowOver { id, verdict })?;
         self.paid_at.remove(&id);
-        if let Some(tended) = &self.tended {
+        // One that is announced late has checkers, too: a provider must not gain by waiting until nobody serves them.
+        if let Some(tended) = self.tended.as_ref().filter(|_| verdict.end != WindowEnd::Unannounced) {
             tended.remove(id);
         }
         Ok(())
@@ -205,8 +217,13 @@ impl Conductor<'_> {
         let missed: Vec<(B256, Provider, u64, u32)> =
             missed.map(|(id, window)| (*id, window.provider, window.number, window.units)).collect();
         for (id, provider, number, units) in missed {
+            // What was thrown away is told already.
+            if self.state.table.out(provider) == Some(Out::Wrong) {
+                self.end_window(id, Verdict::UNANNOUNCED)?;
+                continue;
+            }
             let detail = format!(
-                "window {number} was not announced: its {} stay unverified, and the channel does not pay them",
+                "window {number} was not announced: its {} stay unverified, and the channel pays nothing for that before it is announced and checked",
                 counted(units.into(), "step")
             );
             self.show.event("not-audited", Some(self.name(provider)), &detail);
@@ -229,7 +246,7 @@ impl Conductor<'_> {
                 at.elapsed() <= FRESH_MAX && window.number > standing.announced && ended
             }
             // An older channel of the provider: its windows are looked at, and this one is not among them.
-            None => waited && self.channel(window.provider) != Some(window.channel),
+            None => waited && self.channel(window.provider) != Some(window.channel) && self.watched.is_absent(id),
         }
     }
 
@@ -292,8 +309,10 @@ mod tests {
         let asked = Times { challenge_seconds: 3_600, life_seconds: 604_800 };
         let (life, day) = (Duration::from_secs(25_000), Duration::from_secs(86_400));
         assert_eq!(asked.with_audit(life), Times { challenge_seconds: 29_200, ..asked });
-        let longer = Times { challenge_seconds: 29_201, life_seconds: 1_200 };
-        assert_eq!(longer.with_audit(life), Times { challenge_seconds: 29_201, life_seconds: 58_402 });
+        // Providers that watch less often ask for more on top.
+        let longer = Times { challenge_seconds: 7_200, life_seconds: 1_200 };
+        assert_eq!(longer.with_audit(life), Times { challenge_seconds: 32_800, life_seconds: 65_600 });
+        assert_eq!(Times { challenge_seconds: 5, ..asked }.with_audit(life).challenge_seconds, 29_200);
         // Never beyond what the contract takes.
         let most = asked.with_audit(day.saturating_mul(1_000));
         assert_eq!(most, Times { challenge_seconds: CHALLENGE_SECONDS_MAX, life_seconds: 5_184_000 });

@@ -7,6 +7,7 @@ use crate::compute::map::{
     journal::Entry,
     line::Command,
     state::Effect,
+    window::counted,
 };
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, bail};
@@ -293,9 +294,13 @@ impl Conductor<'_> {
                 self.refuse(lease.provider, lease.number, RefuseCode::Ended, "it went on from a wrong state");
             }
         }
-        let units = convicted.units.len();
+        let units = u64::try_from(convicted.units.len()).unwrap_or(u64::MAX);
         if units > 0 {
-            self.show.event("taken-back", Some(self.name(provider)), &format!("{units} units are done again"));
+            self.show.event(
+                "taken-back",
+                Some(self.name(provider)),
+                &format!("done again: {}", counted(units, "unit")),
+            );
         }
         Ok(())
     }

@@ -301,13 +301,14 @@ impl Conductor<'_> {
         }
         let ready: Vec<Provider> =
             self.live.iter().filter(|(_, live)| live.is_connected && !live.is_draining).map(|(p, _)| *p).collect();
-        let mut poor = false;
+        let mut poor: Option<u128> = None;
         for provider in ready {
             if self.state.table.lease_of(provider).is_some() || !self.is_funded(provider) {
                 continue;
             }
-            if !self.is_within_limit(provider) {
-                poor = true;
+            let needed_wei = self.options.max_price.map_or(0, |_| self.needed_wei(provider));
+            if self.options.max_price.is_some_and(|limit| needed_wei > limit) {
+                poor = Some(poor.map_or(needed_wei, |least_wei| least_wei.min(needed_wei)));
                 continue;
             }
             let now = self.now();
@@ -317,12 +318,13 @@ impl Conductor<'_> {
             }
         }
         self.give_up_the_unfilled();
-        if poor && self.state.table.live().next().is_none() && self.failed.is_none() {
+        if let Some(needed_wei) = poor.filter(|_| self.state.table.live().next().is_none() && self.failed.is_none()) {
             let (promised, checks) = (kst(U256::from(self.state.promised_wei())), self.state.checks_wei());
             let checks =
                 if checks > 0 { format!(" and {} taken for checks", kst(U256::from(checks))) } else { String::new() };
             self.fail(format!(
-                "--max-price is reached: {promised} are promised{checks}, and units are left. What is done is kept: run the same command again with a higher one"
+                "--max-price is reached: {promised} are promised{checks}, and units are left. The next window needs {needed_wei} ({}). What is done is kept: run the same command again with a higher one",
+                kst(U256::from(needed_wei))
             ));
         }
         Ok(())
@@ -374,9 +376,8 @@ impl Conductor<'_> {
         purse.is_enough()
     }
 
-    /// What is promised, and could become promised by what is leased, stays below the person's limit, with what checks take.
-    fn is_within_limit(&self, provider: Provider) -> bool {
-        let Some(limit) = self.options.max_price else { return true };
+    /// What is promised, and could become promised by what is leased and by the next window, with what checks take: the person's limit is for this.
+    fn needed_wei(&self, provider: Provider) -> u128 {
         let price = |provider| self.state.partner(provider).map_or(0, |partner| partner.price_wei);
         let of = |provider, steps: u32| {
             price(provider).saturating_mul(u128::from(steps)).saturating_add(self.budget(provider).of(steps))
@@ -384,7 +385,7 @@ impl Conductor<'_> {
         let live = self.state.table.live();
         let leased = live.fold(0_u128, |sum, lease| sum.saturating_add(of(lease.provider, lease.steps())));
         let steps = u32::try_from(self.state.table.steps_waiting()).unwrap_or(u32::MAX).min(STEPS_MAX);
-        self.spent_wei().saturating_add(leased).saturating_add(of(provider, steps)) <= limit
+        self.spent_wei().saturating_add(leased).saturating_add(of(provider, steps))
     }
 
     fn send(&self, lease: &Lease) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use super::tended::{Board, Stand, Told};
 use crate::compute::{
+    account::Poor,
     audited::tending::{Attendant, Due, drawn_units},
     windows::{Drawn, WindowStatus, Windows},
 };
@@ -24,6 +25,8 @@ pub(super) struct Rounds {
     attended: BTreeMap<B256, Attended>,
     /// The window that was looked at last.
     last: B256,
+    /// Whether the person read that the account is empty.
+    is_poor: bool,
 }
 
 #[derive(Debug)]
@@ -54,10 +57,11 @@ impl Attended {
         Ok(Some(Told { stand, is_over: false }))
     }
 
-    async fn send(&mut self, windows: &Windows, id: B256, due: Due) {
-        if let Err(error) = self.attendant.send(windows, id, due).await {
-            tracing::debug!(window = %id, ?due, error = format!("{error:#}"), "a window does not move on, trying again");
-        }
+    /// If the account is too poor to do it: why.
+    async fn send(&mut self, windows: &Windows, id: B256, due: Due) -> Option<String> {
+        let error = self.attendant.send(windows, id, due).await.err()?;
+        tracing::debug!(window = %id, ?due, error = format!("{error:#}"), "a window does not move on, trying again");
+        error.downcast_ref::<Poor>().map(Poor::to_string)
     }
 }
 
@@ -93,7 +97,16 @@ impl Rounds {
                 sent.push(attended.send(windows, *id, due));
             }
         }
-        join_all(sent).await;
+        let sent = join_all(sent).await;
+        let is_sent = sent.iter().any(Option::is_none);
+        // Nobody else need do it: the window would stay open for ever.
+        match sent.into_iter().flatten().next() {
+            Some(poor) if !std::mem::replace(&mut self.is_poor, true) => {
+                tracing::warn!("a window of the audit does not move on, trying again: {poor}");
+            }
+            Some(_) => {}
+            None => self.is_poor &= !is_sent,
+        }
     }
 
     /// Whose turn it is: those after the last one, and then from the first on.
@@ -127,7 +140,7 @@ mod tests {
 
     fn rounds(bytes: std::ops::RangeInclusive<u8>) -> Rounds {
         let attended = bytes.map(|byte| (B256::repeat_byte(byte), Attended::new(1))).collect();
-        Rounds { attended, last: B256::ZERO }
+        Rounds { attended, last: B256::ZERO, is_poor: false }
     }
 
     #[test]

@@ -82,14 +82,18 @@ impl Shelf {
         Self { numbers: held.numbers(), held, outputs, known: Mutex::default() }
     }
 
+    /// States that can be fetched from now on.
+    pub(super) fn keep(&self, places: &[Place]) {
+        self.known().states.extend(places.iter().map(|place| (place.name, *place)));
+    }
+
     /// Adds a window, with the states after its steps.
     pub(super) fn add(&self, id: B256, steps: Vec<Step>, places: &[Place], since_block: u64) {
         let list = encode_list(&steps);
         let (list_name, outputs) = (blob_hash(&list), places.iter().map(|place| place.name).collect());
         let window = Window { steps, outputs, list_name, list, since_block };
-        let mut known = self.known();
-        known.states.extend(places.iter().map(|place| (place.name, *place)));
-        known.windows.insert(id, Arc::new(window));
+        self.keep(places);
+        self.known().windows.insert(id, Arc::new(window));
     }
 
     /// A window is over: nobody may fetch for it any more. Its states stay.
@@ -330,6 +334,11 @@ mod tests {
         shelf.remove(again);
         assert!(!shelf.has(list).unwrap());
         assert_eq!(shelf.get(name(b"first"), 5).unwrap(), b"first");
+        // A state that no window left here.
+        let (whole, bytes) = (name(b"firstsecond"), b"firstsecond".len());
+        assert!(!shelf.has(whole).unwrap());
+        shelf.keep(&[Place { unit: 0, done: 2, offset: 0, length: size(bytes), name: whole.into() }]);
+        assert_eq!(shelf.get(whole, size(bytes)).unwrap(), b"firstsecond");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(in crate::compute::map) struct Paid {
     pub(in crate::compute::map) id: B256,
     /// The steps, in the order of the report.
     pub(in crate::compute::map) steps: Vec<Step>,
+    /// Where the states lie that steps began with and that no window left here.
+    pub(in crate::compute::map) inputs: Vec<Place>,
     /// Where the state after each step lies.
     pub(in crate::compute::map) outputs: Vec<Place>,
     /// A block not after the window's announcement.
@@ -80,7 +82,8 @@ impl Tended {
 
     /// Tends a window from now on; it need not be announced yet. Adding it again changes nothing.
     pub(in crate::compute::map) fn add(&self, paid: Paid) {
-        let Paid { id, steps, outputs, since_block } = paid;
+        let Paid { id, steps, inputs, outputs, since_block } = paid;
+        self.0.board.shelf.keep(&inputs);
         self.0.board.shelf.add(id, steps, &outputs, since_block);
     }
 

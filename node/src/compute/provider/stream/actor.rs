@@ -289,6 +289,8 @@ impl Actor {
             Some((EndCode::Owner, self.desk.book.owner.headline()))
         } else if !fits {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
+        } else if let Some(reason) = self.held_up() {
+            Some((EndCode::Fault, reason))
         } else {
             self.may_begin(steps).await.err().map(|reason| (EndCode::Fault, reason))
         };
@@ -506,6 +508,7 @@ impl Actor {
         let wish = if self.record.ends && !waits { watch::Wish::End } else { watch::Wish::GoOn };
         let releases = self.audit.as_ref().map(|audit| &audit.releases);
         let prospect = self.payee.prospect(|window| releases.map_or(Release::Pending, |all| all.of(window)));
+        let prospect = self.without_lost(prospect, &standing);
         let channels = &self.desk.channels;
         let channel = self.record.channel;
         let receipt = match watch::payee(&self.payee, &standing, prospect, wish) {

@@ -158,6 +158,8 @@ contract ChannelAuditTest is ChannelAuditFixture {
     }
 
     function testFuzz_nothing_is_announced_that_was_not_signed(bytes32 commitment, bytes32 steps) public {
+        // The fuzzer finds what was signed among the test's own constants.
+        vm.assume(commitment != COMMITMENT && steps != _listName(1));
         bytes32 channelId = _channel(DEPOSIT);
         IChannel.Voucher memory voucher = _voucher(channelId, 1, COMMITMENT);
         _mismatched(voucher, commitment, steps);

@@ -80,8 +80,8 @@ impl Payee {
     /// [`Refusal`]: no work is done for this channel.
     pub fn join(terms: Terms, policy: Policy, standing: &Standing) -> Result<Draft<Self>, Refusal> {
         check_terms(&terms, &policy)?;
-        if standing.claimed != 0 || standing.window != 0 {
-            return Err(Refusal::RecordMissing { window: standing.window });
+        if standing.claimed != 0 || standing.window != 0 || standing.announced != 0 {
+            return Err(Refusal::RecordMissing { window: standing.window.max(standing.announced) });
         }
         let body = Body {
             domain: terms.domain,
@@ -173,11 +173,7 @@ impl Payee {
         let price = self.policy.price.of(units).filter(|_| units != 0 && units <= max);
         let price = price.ok_or(Refusal::UnitsOutOfRange { got: units, max })?;
         let earned = self.earned().checked_add(price).ok_or(Refusal::Exhausted)?;
-        // Of this window, and of those that are paid and not announced yet.
-        let checks = self.unannounced(standing).fold(self.policy.budget.of(units), |sum, signed| {
-            sum.saturating_add(self.policy.budget.of(signed.voucher.units))
-        });
-        let needed = earned.saturating_add(if self.terms.audited { checks } else { 0 });
+        let needed = earned.saturating_add(self.checks(units, standing));
         if needed > standing.usable() {
             return Err(Refusal::DepositTooSmall { needed, deposit: standing.usable() });
         }
@@ -196,6 +192,16 @@ impl Payee {
     #[must_use]
     pub fn to_announce(&self, standing: &Standing) -> Option<&Signed> {
         self.unannounced(standing).next()
+    }
+
+    /// What checks may still take from the deposit: those of a window of so many units, and of each that is paid and not announced yet.
+    fn checks(&self, units: u32, standing: &Standing) -> u128 {
+        if !self.terms.audited {
+            return 0;
+        }
+        self.unannounced(standing).fold(self.policy.budget.of(units), |sum, signed| {
+            sum.saturating_add(self.policy.budget.of(signed.voucher.units))
+        })
     }
 
     fn unannounced(&self, standing: &Standing) -> impl Iterator<Item = &Signed> {
@@ -240,7 +246,7 @@ impl Payee {
         if self.body.waiting.contains(signed) {
             return Ok(None);
         }
-        self.check_voucher(&signed.voucher, standing.usable())?;
+        self.check_voucher(&signed.voucher, standing)?;
         signed.verify(&self.terms.domain, self.terms.signer)?;
         self.body.reported.clear();
         if !self.terms.audited {
@@ -297,7 +303,7 @@ impl Payee {
         self.newest().map_or(self.body.window, |signed| signed.voucher.window)
     }
 
-    fn check_voucher(&self, voucher: &Voucher, deposit: u128) -> Result<(), Refusal> {
+    fn check_voucher(&self, voucher: &Voucher, standing: &Standing) -> Result<(), Refusal> {
         let Some(report) = self.body.reported.first() else {
             return Err(Refusal::NothingOwed { window: voucher.window });
         };
@@ -313,8 +319,10 @@ impl Payee {
             Some(added) if added >= price => added,
             _ => return Err(Refusal::Underpaid { got: voucher.cumulative, owed }),
         };
-        if voucher.cumulative > deposit {
-            return Err(Refusal::DepositTooSmall { needed: voucher.cumulative, deposit });
+        // What leaves no room for its checks is never announced, and so never paid.
+        let needed = voucher.cumulative.saturating_add(self.checks(report.units, standing));
+        if needed > standing.usable() {
+            return Err(Refusal::DepositTooSmall { needed, deposit: standing.usable() });
         }
         let max = if self.terms.audited { added } else { 0 };
         if voucher.held_back > max {

@@ -88,12 +88,13 @@ impl Channels {
         })
     }
 
-    /// Opens a paid window in the audit: of this commitment, and with this list of steps.
+    /// Opens a paid window in the audit: of this commitment, and with this list of steps. Nothing waits for its block but the channel's next one: other
+    /// windows have to be opened in time.
     pub(crate) async fn announce(&self, signed: &Voucher, commitment: B256, steps: B256) -> Result<Receipt> {
         let signature = Bytes::copy_from_slice(signed.signature.0.as_slice());
         let voucher = IChannel::Voucher::from(signed.voucher);
         let call = Calls::announceCall { voucher, signature, commitment, steps };
-        self.account.send(CHANNEL_ADDRESS, &call, U256::ZERO).await
+        self.account.send_beside(CHANNEL_ADDRESS, &call, U256::ZERO).await
     }
 
     /// The channel that a transaction opened.

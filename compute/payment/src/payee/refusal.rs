@@ -31,10 +31,10 @@ pub enum Refusal {
         /// What this provider needs, in seconds.
         needed_s: u64,
     },
-    /// The channel was claimed before and its record is gone: vouchers are lost. Claim what can be found, open another.
-    #[error("the channel was used before and there is no record of it: claimed_window={window}")]
+    /// The channel was claimed or announced before and its record is gone: vouchers are lost. Claim what can be found, open another.
+    #[error("the channel was used before and there is no record of it: last_window={window}")]
     RecordMissing {
-        /// The last window that was claimed.
+        /// The last window that was claimed or announced.
         window: u64,
     },
     /// The last window has no voucher yet.

@@ -134,6 +134,12 @@ fn a_payee_joins_only_channels_that_it_can_watch_and_that_pay_it() {
         let refusal = Payer::open(terms(true), price(), &used).unwrap_err();
         assert_eq!(refusal, payer::Refusal::RecordMissing { window: used.window });
     }
+    // Nothing was claimed yet, and still a secret is lost.
+    let announced = Standing { announced: 3, ..standing() };
+    assert_eq!(
+        Payee::join(terms(true), policy(), &announced).unwrap_err(),
+        payee::Refusal::RecordMissing { window: 3 }
+    );
 }
 
 #[test]
@@ -305,6 +311,12 @@ fn what_checks_take_cannot_be_promised_twice() {
     let poor = at(2 * WINDOW_PRICE + 42, 1, 43);
     assert!(payer.pay(&received(report, 0), &poor).is_err());
     assert!(payer.pay(&received(report, 0), &at(2 * WINDOW_PRICE + 43, 1, 43)).is_ok());
+    // A voucher that leaves no room for them is none, however much it promises.
+    let voucher = payer.pay(&received(report, 0), &at(needed, 1, 43)).unwrap().saved();
+    let generous = sign(Voucher { cumulative: voucher.cumulative + 1, held_back: WINDOW_PRICE + 1, ..voucher });
+    let refused = payee.accept(&generous, &at(needed, 1, 43)).unwrap_err();
+    assert_eq!(refused, payee::Refusal::DepositTooSmall { needed: needed - 43 + 1, deposit: needed - 43 });
+    assert!(payee.accept(&sign(voucher), &at(needed, 1, 43)).unwrap().is_some());
     // Without an audit nothing is taken and nothing announced.
     let (mut payer, mut payee) = (opened(false), join(false));
     assert_eq!(payee.begin(UNITS, &at(WINDOW_PRICE, 0, 0)), Ok(()));

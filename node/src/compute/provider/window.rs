@@ -12,6 +12,7 @@
 
 use super::{book::Book, course::Course};
 use crate::compute::{
+    account::Poor,
     amount::kst,
     opening::{Shown, Work},
     panels::Sitting,
@@ -278,6 +279,7 @@ impl Visit<'_> {
     async fn attend_units(&self, window: &Window, attendance: &mut Attendance, now: u64) -> Result<()> {
         let due: Vec<u32> = attendance.units.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| *unit).collect();
         let work = self.behind.work()?;
+        let mut poor = None;
         for units in due.chunks(SENT_MAX) {
             let again = Arc::clone(&attendance.again);
             let look = |unit: &u32| Look { window, unit: *unit, again: &again, now };
@@ -286,9 +288,14 @@ impl Visit<'_> {
                 match next {
                     Ok(Some(at)) => _ = attendance.units.insert(*unit, at),
                     Ok(None) => _ = attendance.units.remove(unit),
+                    Err(error) if error.is::<Poor>() => poor = Some(error),
                     Err(error) => tracing::debug!(error = format!("{error:#}"), unit, "unit: trying again"),
                 }
             }
+        }
+        if let Some(error) = poor {
+            let (window, error) = (self.behind.label(), format!("{error:#}"));
+            tracing::error!(window, error, "no unit can be opened, which costs the bond: trying again");
         }
         Ok(())
     }

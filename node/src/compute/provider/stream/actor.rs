@@ -289,6 +289,8 @@ impl Actor {
             Some((EndCode::Owner, self.desk.book.owner.headline()))
         } else if !fits {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
+        } else if let Some(reason) = self.held_up() {
+            Some((EndCode::Fault, reason))
         } else {
             self.may_begin(steps).await.err().map(|reason| (EndCode::Fault, reason))
         };
@@ -348,11 +350,14 @@ impl Actor {
         // The owner who came back gets the memory, too.
         let keeps_engine = !matches!(worked.end.code, EndCode::Owner | EndCode::Stopping);
         self.engine = worked.engine.take().filter(|_| keeps_engine);
-        self.discard([working.offer.pack]);
         if worked.names.is_empty() {
+            self.discard([working.offer.pack]);
             return self.give_back(lease, worked.end).await;
         }
-        match self.report(&working, worked) {
+        let reported = self.report(&working, worked);
+        // Not before: a state may have the bytes of the pack, and is needed from here on.
+        self.discard([working.offer.pack]);
+        match reported {
             Ok(()) => self.send_report().await,
             Err(error) => {
                 tracing::warn!(lease, error = format!("{error:#}"), "a window cannot be reported");
@@ -370,6 +375,10 @@ impl Actor {
         let bytes = pack::encode(&last.iter().map(|(_, _, state)| state.as_slice()).collect::<Vec<_>>());
         let pack_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let pack = block_in_place(|| self.store.put(&bytes))?;
+        if self.audit.is_some() {
+            // Whoever pays for this report has it announced, and then all of it must be here.
+            block_in_place(|| self.store.settle())?;
+        }
         // A window may be shorter than the lease that it began as.
         let count = u32::try_from(names.len()).unwrap_or(u32::MAX);
         let before = self.keep();
@@ -450,10 +459,9 @@ impl Actor {
         if is_unpaid || (self.visit.is_none() && self.absent_since.elapsed() > ABSENCE_MAX) {
             self.record.ends = true;
         }
-        let looked = match self.look_at_windows().await {
-            Ok(()) => self.watch().await,
-            Err(error) => Err(error),
-        };
+        // What is wrong with a window keeps no claim back: that one has a deadline.
+        let windows = self.look_at_windows().await;
+        let looked = windows.and(self.watch().await);
         let trouble = looked.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default();
         if !trouble.is_empty() && trouble != self.trouble {
             tracing::warn!(channel = %self.record.channel, error = trouble, "cannot settle a channel, trying again");
@@ -500,6 +508,7 @@ impl Actor {
         let wish = if self.record.ends && !waits { watch::Wish::End } else { watch::Wish::GoOn };
         let releases = self.audit.as_ref().map(|audit| &audit.releases);
         let prospect = self.payee.prospect(|window| releases.map_or(Release::Pending, |all| all.of(window)));
+        let prospect = self.without_lost(prospect, &standing);
         let channels = &self.desk.channels;
         let channel = self.record.channel;
         let receipt = match watch::payee(&self.payee, &standing, prospect, wish) {

@@ -295,7 +295,8 @@ impl Desk {
             let stand = *seat.stand.borrow();
             let ends = stand.ends || seat.dismissed.load(Ordering::Relaxed);
             let idle = stand.idle_since.map(|since| since.elapsed());
-            Place { channel: *channel, customer: seat.customer, idle, ends }
+            let is_audited = seat.shelf.as_ref().is_some_and(|shelf| !shelf.numbers().is_empty());
+            Place { channel: *channel, customer: seat.customer, idle, ends, is_audited }
         };
         let places: Vec<Place> = seats.iter().map(place).collect();
         let found = room(&places, newcomer);

@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! Pure: the desk says what stands, and does what is said. A channel that gives way is not cut off: it takes no further lease, what it earned is claimed,
-//! and its place is free once it is closed on the chain. Until then newcomers are asked to come again, and nobody else gives way.
+//! and its place is free once it is closed on the chain. Until then newcomers are asked to come again, and nobody else gives way;
+//! but one that waits for audits, which may take days, gives way only where no other can, and keeps no other from it.
 
 use alloy_primitives::{Address, B256};
 use std::{collections::BTreeMap, time::Duration};
@@ -23,6 +24,8 @@ pub(super) struct Place {
     pub(super) idle: Option<Duration>,
     /// Takes no further lease; its place becomes free.
     pub(super) ends: bool,
+    /// Windows of it are in the audit: its place becomes free when they are over, which may take days.
+    pub(super) is_audited: bool,
 }
 
 /// What a newcomer finds.
@@ -68,12 +71,18 @@ pub(super) fn room(places: &[Place], newcomer: Address) -> Room {
     if places.len() < CHANNELS_MAX {
         return Room::Free;
     }
-    if places.iter().any(|place| place.ends) {
-        return Room::Soon;
-    }
     let waits = |place: &&Place| place.idle.is_some_and(|idle| idle >= IDLE_MIN) && of(&place.customer) > of(&newcomer);
-    let longest = places.iter().filter(waits).max_by_key(|place| place.idle);
-    longest.map_or(Room::Full, |place| Room::GivesWay(place.channel))
+    // Who waits for an audit keeps nobody waiting for whom another place could be free at once.
+    for is_audited in [false, true] {
+        let alike = || places.iter().filter(move |place| place.is_audited == is_audited);
+        if alike().any(|place| place.ends) {
+            return Room::Soon;
+        }
+        if let Some(longest) = alike().filter(waits).max_by_key(|place| place.idle) {
+            return Room::GivesWay(longest.channel);
+        }
+    }
+    Room::Full
 }
 
 #[cfg(test)]
@@ -92,6 +101,7 @@ mod tests {
             customer: customer(of),
             idle: Some(Duration::from_secs(600 + u64::from(number))),
             ends: false,
+            is_audited: false,
         };
         (0..).zip(customers).map(place).collect()
     }
@@ -116,6 +126,25 @@ mod tests {
         // One that gives way is enough.
         places[30].ends = true;
         assert_eq!(room(&places, customer(9)), Room::Soon);
+    }
+
+    #[test]
+    fn who_waits_for_an_audit_gives_way_last_and_keeps_nobody_waiting() {
+        let mut places = idle((0..32).map(|number| number % 4));
+        for place in &mut places[16..] {
+            place.is_audited = true;
+        }
+        places[31].ends = true;
+        assert_eq!(room(&places, customer(9)), Room::GivesWay(B256::repeat_byte(15)));
+        places[15].ends = true;
+        assert_eq!(room(&places, customer(9)), Room::Soon);
+        // Nobody else can give way: one of them is enough.
+        for place in &mut places[..16] {
+            (place.ends, place.idle) = (false, None);
+        }
+        assert_eq!(room(&places, customer(9)), Room::Soon);
+        places[31].ends = false;
+        assert_eq!(room(&places, customer(9)), Room::GivesWay(B256::repeat_byte(31)));
     }
 
     #[test]

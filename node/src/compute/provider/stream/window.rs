@@ -129,12 +129,22 @@ pub(super) fn list_name(steps: &[Step]) -> B256 {
 /// Attends to a window that was announced until its audit is over: its number, and what came of it.
 pub(super) async fn vigil(book: Arc<Book>, window: Arc<PaidWindow>) -> (u64, Release) {
     let mut attendance = Attendance::default();
+    let mut said = String::new();
     loop {
         match attend(&book, &*window, &mut attendance).await.map(release) {
-            Ok(Release::Pending) => {}
+            Ok(Release::Pending) => said.clear(),
             Ok(release) => return (window.number, release),
             Err(error) => {
-                tracing::debug!(window = window.label(), error = format!("{error:#}"), "window: trying again");
+                // Each reason once in a row: the bond is lost if it lasts.
+                let reason = format!("{error:#}");
+                if said != reason {
+                    tracing::warn!(
+                        window = window.label(),
+                        error = reason,
+                        "a window cannot be attended to, trying again"
+                    );
+                    said = reason;
+                }
             }
         }
         sleep(POLL).await;

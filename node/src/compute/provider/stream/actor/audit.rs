@@ -17,19 +17,23 @@ use crate::compute::provider::{
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
 use keystead_blobs::stream::EndCode;
-use keystead_payment::{Payee, Release, Standing};
+use keystead_payment::{Payee, Release, Standing, payee::Prospect};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::Duration,
 };
 use tokio::{
-    task::{JoinSet, block_in_place},
-    time::{Instant, timeout},
+    task::{Id, JoinSet, block_in_place},
+    time::{Instant, sleep, timeout},
 };
 
 /// How long after a failed announcement the next one is tried.
 const RETRY: Duration = Duration::from_secs(5);
+/// A window that cannot be announced for so long keeps the next one from being begun.
+const STUCK: Duration = Duration::from_secs(30);
+/// A channel that is to end gives up what cannot be announced for so long: place and bond are others'.
+const GIVE_UP: Duration = Duration::from_secs(6 * 3_600);
 /// Windows without a file that are asked about in one look.
 const ASKED_MAX: usize = 16;
 /// How long one look may wait for the node's answers about them.
@@ -68,14 +72,18 @@ pub(super) struct Audit {
     /// The last window that was announced, as far as this side knows.
     announced: u64,
     /// Windows that are attended to, and the task of each.
-    attended: BTreeSet<u64>,
+    attended: BTreeMap<u64, Id>,
     vigils: JoinSet<(u64, Release)>,
+    /// Windows whose task ended abnormally: they are attended to again after a pause.
+    fallen: BTreeSet<u64>,
     /// The announcement that is on its way.
     announcing: JoinSet<(u64, Result<()>)>,
     /// When the next one may be tried.
     announce_at: Instant,
     /// Why the last one failed.
     said: String,
+    /// Since when none came through that was tried.
+    stuck_since: Option<Instant>,
     /// What of the chain is in the payee's record.
     settled: Option<(u64, u128)>,
     /// When and as what the rate of checks was read last.
@@ -88,11 +96,13 @@ impl Audit {
             shelf,
             releases: Releases::default(),
             announced: standing.announced,
-            attended: BTreeSet::new(),
+            attended: BTreeMap::new(),
             vigils: JoinSet::new(),
+            fallen: BTreeSet::new(),
             announcing: JoinSet::new(),
             announce_at: Instant::now(),
             said: String::new(),
+            stuck_since: None,
             settled: None,
             rate: (None, payee.policy().budget.rate_ppm),
         }
@@ -100,26 +110,39 @@ impl Audit {
 
     /// Says a reason once in a row.
     fn say(&mut self, channel: B256, window: u64, reason: String) {
+        self.stuck_since.get_or_insert_with(Instant::now);
         if self.said != reason {
             tracing::warn!(%channel, window, reason, "a window cannot be announced, trying again");
             self.said = reason;
         }
     }
 
+    /// Says once that nothing is tried any more.
+    fn give_up(&mut self, channel: B256, window: u64) {
+        let reason = "given up";
+        if self.said != reason {
+            tracing::error!(%channel, window, last = self.said, "a window could not be announced for hours: the channel ends without its pay");
+            reason.clone_into(&mut self.said);
+        }
+    }
+
     /// What the tasks of windows have to say.
     fn hear(&mut self, channel: B256) {
-        while let Some(ended) = self.vigils.try_join_next() {
+        while let Some(ended) = self.vigils.try_join_next_with_id() {
             match ended {
-                Ok((window, release)) => {
+                Ok((_, (window, release))) => {
                     tracing::info!(%channel, window, ?release, "the audit of a window is over");
                     self.releases.note(window, release);
                     self.attended.remove(&window);
+                    self.fallen.remove(&window);
                 }
                 Err(error) => {
-                    // Which one it was is not known: all begin anew.
-                    tracing::error!(%channel, %error, "attending to a window ended abnormally");
-                    self.vigils = JoinSet::new();
-                    self.attended.clear();
+                    // The others go on: their times do, too.
+                    let fallen = self.attended.iter().find(|(_, task)| **task == error.id());
+                    let fallen = fallen.map(|(window, _)| *window);
+                    tracing::error!(%channel, window = ?fallen, %error, "attending to a window ended abnormally, beginning again");
+                    self.attended.retain(|window, _| Some(*window) != fallen);
+                    self.fallen.extend(fallen);
                 }
             }
         }
@@ -133,6 +156,7 @@ impl Audit {
                     tracing::info!(%channel, window, "window announced");
                     self.announced = self.announced.max(window);
                     self.said.clear();
+                    self.stuck_since = None;
                 }
                 Err(error) => {
                     self.announce_at = Instant::now().checked_add(RETRY).unwrap_or_else(Instant::now);
@@ -146,12 +170,22 @@ impl Audit {
     fn attend(&mut self, book: &Arc<Book>) {
         for number in self.shelf.numbers().into_iter().filter(|number| *number <= self.announced) {
             let is_open = self.releases.of(number) == Release::Pending;
-            let window = self.shelf.get(number).filter(|_| is_open && !self.attended.contains(&number));
+            let window = self.shelf.get(number).filter(|_| is_open && !self.attended.contains_key(&number));
             if let Some(window) = window {
-                self.attended.insert(number);
-                self.vigils.spawn(vigil(Arc::clone(book), window));
+                let pause = if self.fallen.contains(&number) { RETRY } else { Duration::ZERO };
+                let book = Arc::clone(book);
+                let task = self.vigils.spawn(async move {
+                    sleep(pause).await;
+                    vigil(book, window).await
+                });
+                self.attended.insert(number, task.id());
             }
         }
+    }
+
+    /// Whether what is paid cannot be announced for longer than this.
+    fn is_stuck(&self, most: Duration) -> bool {
+        self.stuck_since.is_some_and(|since| since.elapsed() > most)
     }
 }
 
@@ -193,7 +227,6 @@ impl Actor {
     /// Says what of the bond this channel will need.
     pub(super) fn note_promise(&self) {
         let (Some(audit), Some(standing)) = (&self.audit, self.outlook.standing()) else { return };
-        let last = self.payee.newest().map_or(standing.announced, |signed| signed.voucher.window);
         // One that waits for the bond has none yet.
         let runs = match self.held {
             Held::Nothing => Some(false),
@@ -201,20 +234,56 @@ impl Actor {
             Held::Reported(_) => Some(true),
         };
         // What will never be announced locks nothing.
-        let ends = self.record.found_wrong || super::is_final(&standing);
-        let paid = if ends { 0 } else { last.saturating_sub(standing.announced.max(audit.announced)) };
+        let ends = self.record.found_wrong || super::is_final(&standing) || self.gives_up();
+        let paid = if ends { 0 } else { self.unannounced(&standing) };
         self.desk.promises.note(self.record.channel, audit.shelf.bond_wei(), paid, runs);
+    }
+
+    /// Windows that are paid and not announced, as far as this side knows.
+    fn unannounced(&self, standing: &Standing) -> u64 {
+        let announced = self.audit.as_ref().map_or(0, |audit| audit.announced).max(standing.announced);
+        self.payee.newest().map_or(0, |signed| signed.voucher.window.saturating_sub(announced))
+    }
+
+    /// Whether the channel ends without what cannot be announced.
+    fn gives_up(&self) -> bool {
+        let stuck = |audit: &Audit| audit.announcing.is_empty() && audit.is_stuck(GIVE_UP);
+        self.record.ends && self.audit.as_ref().is_some_and(stuck)
+    }
+
+    /// The same, without windows that are given up: the end of a channel does not wait for them.
+    pub(super) fn without_lost(&self, prospect: Prospect, standing: &Standing) -> Prospect {
+        // Behind one that was found wrong nothing is counted.
+        if prospect.convicted.is_some() || !self.gives_up() {
+            return prospect;
+        }
+        let lost = usize::try_from(self.unannounced(standing)).unwrap_or(usize::MAX);
+        Prospect { pending: prospect.pending.saturating_sub(lost), ..prospect }
+    }
+
+    /// Why no window is begun, if it is for those before it.
+    pub(super) fn held_up(&self) -> Option<String> {
+        let is_stuck = self.audit.as_ref().is_some_and(|audit| audit.is_stuck(STUCK));
+        is_stuck.then(|| "a window that was paid cannot be announced yet: come again later".to_owned())
     }
 
     /// Announces the next window that is paid, if there is one.
     fn announce(&mut self, standing: &Standing) {
+        let gives_up = self.gives_up();
         let Some(audit) = &mut self.audit else { return };
         let is_late = super::is_final(standing) || standing.now > standing.deadline;
         if is_late || self.record.found_wrong || !audit.announcing.is_empty() || Instant::now() < audit.announce_at {
             return;
         }
-        let Some(signed) = self.payee.to_announce(standing).copied() else { return };
+        let Some(signed) = self.payee.to_announce(standing).copied() else {
+            // The last one came through after all.
+            audit.stuck_since = None;
+            return;
+        };
         let window = signed.voucher.window;
+        if gives_up {
+            return audit.give_up(self.record.channel, window);
+        }
         // What was announced a moment ago may not be seen yet.
         if window <= audit.announced {
             return;

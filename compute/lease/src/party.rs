@@ -27,6 +27,17 @@ pub enum Out {
     /// It does not take the job, or its channel cannot pay it any more.
     #[error("it takes no more work of this job")]
     Unwilling,
+    /// It did not have its work audited, as was agreed.
+    #[error("it did not have its work audited")]
+    Unaudited,
+}
+
+impl Out {
+    /// Whether what it delivered counts for nothing any more. Then it is never asked again.
+    #[must_use]
+    pub const fn discards(self) -> bool {
+        matches!(self, Self::Wrong | Self::Unaudited)
+    }
 }
 
 /// Whether it can be asked.
@@ -80,9 +91,14 @@ impl Party {
     }
 
     pub(crate) const fn leave_out(&mut self, why: Out) {
-        if !matches!(self.stand, Stand::Out(Out::Wrong)) {
+        // The worse word stays.
+        if !self.is_discarded() || matches!(why, Out::Wrong) {
             self.stand = Stand::Out(why);
         }
+    }
+
+    const fn is_discarded(&self) -> bool {
+        matches!(self.stand, Stand::Out(out) if out.discards())
     }
 
     pub(crate) const fn is(&mut self, ready: Readiness) {
@@ -113,7 +129,7 @@ impl Party {
 
     /// Back to the beginning, unless it was caught.
     pub(crate) const fn begin_again(&mut self) {
-        if !matches!(self.stand, Stand::Out(Out::Wrong)) {
+        if !self.is_discarded() {
             self.stand = Stand::Away;
         }
         self.strikes = 0;

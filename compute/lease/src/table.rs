@@ -366,7 +366,12 @@ impl Table {
 
     /// A provider was caught: it is left out, and everything that it made waits again, with all that others made of it.
     pub fn convict(&mut self, provider: Provider) -> Convicted {
-        self.leave_out(provider, Out::Wrong);
+        self.take_back(provider, Out::Wrong)
+    }
+
+    /// The same for a reason for which what it made counts for nothing.
+    pub fn take_back(&mut self, provider: Provider, why: Out) -> Convicted {
+        self.leave_out(provider, why);
         let mut convicted = Convicted::default();
         if let Some(lease) = self.parties.get(&provider).and_then(|party| party.lease) {
             convicted.ended.extend(self.remove(lease).inspect(|lease| self.wait_again(lease)));

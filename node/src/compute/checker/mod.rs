@@ -25,3 +25,13 @@ mod step;
 mod work;
 
 pub(crate) use agent::{Agent, Means, status};
+
+use keystead_job::{Class, JobSpec, blob_hash};
+
+/// Whether a checker program that is none of the built-in recipes' would say what is right. Its maker may have it say *wrong* to anybody: nobody's bond should
+/// depend on it.
+pub(crate) fn judged_by_foreigner(spec: &JobSpec) -> bool {
+    let Some(checker) = spec.checker.filter(|_| spec.class == Class::SelfChecking) else { return false };
+    let built_in = keystead_recipes::all().iter().filter_map(|recipe| recipe.checker());
+    !built_in.into_iter().any(|program| blob_hash(program) == checker.program_hash)
+}

@@ -192,6 +192,9 @@ impl Bank {
                     let plan = plan.map(Box::new).map_err(|unfit| unfit.to_string());
                     return Event::Planned { provider, plan };
                 }
+                Err(error) if is_answer(&error) => {
+                    return Event::Planned { provider, plan: Err(format!("{error:#}")) };
+                }
                 Err(error) if tries < SIGN_TRIES => {
                     tracing::debug!(error = format!("{error:#}"), "cannot say how windows are audited, trying again");
                     tries = tries.saturating_add(1);

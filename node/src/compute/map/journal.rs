@@ -53,11 +53,14 @@ pub(super) enum Entry {
     /// A provider gets nothing any more.
     LeftOut { provider: Provider, why: Out },
     /// A provider was caught; the payer's record says so.
-    Convicted { provider: Provider, payer: Bytes },
+    Convicted {
+        provider: Provider,
+        payer: Bytes,
+        #[serde(default = "wrong")]
+        why: Out,
+    },
     /// The audit of a paid window is over, or nobody waits for its announcement any more.
     WindowOver { id: B256, verdict: Verdict },
-    /// It was announced after all.
-    Announced { id: B256 },
     /// A channel is final.
     Closed { provider: Provider, claimed_wei: u128 },
     /// The result's files are written.
@@ -169,7 +172,6 @@ impl Journal {
             Entry::Opened { .. }
                 | Entry::NotOpened { .. }
                 | Entry::WindowOver { .. }
-                | Entry::Announced { .. }
                 | Entry::Closed { .. }
                 | Entry::Done
         );
@@ -203,6 +205,10 @@ impl Journal {
         // No code panics while it holds this lock.
         self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+const fn wrong() -> Out {
+    Out::Wrong
 }
 
 fn sum(json: &[u8]) -> String {

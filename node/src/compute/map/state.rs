@@ -136,10 +136,14 @@ impl State {
 
     /// Windows whose audit is not over and may still take something back: all but those of providers that were caught already.
     pub(super) fn windows_awaited(&self) -> impl Iterator<Item = (&B256, &Window)> {
-        let awaited = move |(_, window): &(&B256, &Window)| {
-            window.verdict.is_none() && self.table.out(window.provider) != Some(Out::Wrong)
-        };
+        let awaited =
+            move |(_, window): &(&B256, &Window)| window.verdict.is_none() && !self.is_discarded(window.provider);
         self.windows.iter().filter(awaited)
+    }
+
+    /// Whether what a provider delivered counts for nothing.
+    pub(super) fn is_discarded(&self, provider: Provider) -> bool {
+        self.table.out(provider).is_some_and(Out::discards)
     }
 
     /// Whether every unit is done and nothing can be taken back any more.
@@ -147,7 +151,7 @@ impl State {
         self.table.units_left() == 0 && self.windows_awaited().next().is_none()
     }
 
-    /// What checks took from channels, or will take for what is paid, in wei.
+    /// What checks cost, or may take from channels for what is paid and not over, in wei.
     pub(super) fn checks_wei(&self) -> u128 {
         self.windows.values().fold(0, |sum, window| sum.saturating_add(window.checks_wei()))
     }
@@ -202,18 +206,13 @@ impl State {
                 return Effect::Failing(self.table.failed(*unit, *provider));
             }
             Entry::LeftOut { provider, why } => self.table.leave_out(*provider, *why),
-            Entry::Convicted { provider, payer } => return self.convict(*provider, payer),
+            Entry::Convicted { provider, payer, why } => return self.convict(*provider, payer, *why),
             Entry::WindowOver { id, verdict } => {
                 if let Some(window) = self.windows.get_mut(id) {
                     window.verdict = Some(*verdict);
                     if self.segment_count <= 1 && window.is_over() {
                         window.forget();
                     }
-                }
-            }
-            Entry::Announced { id } => {
-                if let Some(window) = self.windows.get_mut(id).filter(|window| window.is_unannounced()) {
-                    window.verdict = None;
                 }
             }
             Entry::Closed { provider, claimed_wei } => self.with(*provider, |partner| {
@@ -274,8 +273,8 @@ impl State {
         });
     }
 
-    fn convict(&mut self, provider: Provider, payer: &Bytes) -> Effect {
-        let convicted = self.table.convict(provider);
+    fn convict(&mut self, provider: Provider, payer: &Bytes, why: Out) -> Effect {
+        let convicted = self.table.take_back(provider, why);
         for (unit, kept) in &convicted.units {
             if let Some(places) = self.places.get_mut(*unit as usize) {
                 places.split_off(&kept.saturating_add(1));
@@ -307,6 +306,7 @@ pub(super) const fn words(why: Out) -> &'static str {
         Out::Wrong => "delivered a wrong result",
         Out::Unreliable => "its leases came to nothing too often",
         Out::Unwilling => "takes no more work of this job",
+        Out::Unaudited => "did not have its work audited",
     }
 }
 
@@ -388,7 +388,7 @@ mod tests {
         // Its states may be inputs of other windows' steps: their checkers ask for them.
         assert_eq!(state.windows.get(&id(0)).unwrap().outputs.len(), 2);
         // A conviction takes units back; other windows of who was caught are not waited for.
-        let convicted = Entry::Convicted { provider: Provider(1), payer: Bytes::new() };
+        let convicted = Entry::Convicted { provider: Provider(1), payer: Bytes::new(), why: Out::Wrong };
         let state = replayed(&[over(0, WindowEnd::Closed), convicted]);
         assert_eq!((state.table.units_left(), state.windows_awaited().count()), (1, 0));
         assert!(!state.is_whole());
@@ -397,16 +397,14 @@ mod tests {
     }
 
     #[test]
-    fn a_window_that_is_announced_after_all_is_waited_for_and_its_checkers_are_served() {
+    fn what_is_not_announced_takes_everything_back_and_its_checkers_are_served_all_the_same() {
         let over = |number, end| Entry::WindowOver { id: id(number), verdict: verdict(end) };
+        // What was not audited counts for nothing, and is not waited for.
         let given_up = [over(0, WindowEnd::Closed), over(1, WindowEnd::Unannounced)];
-        let announced = |number| Entry::Announced { id: id(number) };
         assert!(replayed(&given_up).is_whole());
-        let late = replayed(&[&given_up[..], &[announced(1)]].concat());
-        assert!(!late.is_whole() && late.windows_awaited().count() == 1);
-        // What the audit said stays.
-        assert!(replayed(&[&given_up[..], &[announced(0)]].concat()).is_whole());
-        assert!(replayed(&[&given_up[..], &[announced(1), over(1, WindowEnd::Closed)]].concat()).is_whole());
+        let taken_back = Entry::Convicted { provider: Provider(0), payer: Bytes::new(), why: Out::Unaudited };
+        let state = replayed(&[&given_up[..1], &[taken_back]].concat());
+        assert!(!state.is_whole() && state.windows_awaited().next().is_none() && state.is_discarded(Provider(0)));
         // Of units of one segment states are forgotten, but not while somebody may ask for them.
         let mut short = State::new(2, 1, Rules::new(Duration::from_secs(1)));
         for number in [0, 1] {

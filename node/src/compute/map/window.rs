@@ -15,7 +15,7 @@ use crate::compute::{
 use alloy_primitives::{Address, B256, U256};
 use keystead_audit::Draw;
 use keystead_job::Step;
-use keystead_lease::{Out, Provider};
+use keystead_lease::Provider;
 use keystead_payment::Budget;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -53,6 +53,8 @@ pub(super) struct Verdict {
     pub(super) checkers: u8,
     /// What was taken from the channel for its checks.
     pub(super) taken_wei: u128,
+    /// What checks of the drawn steps cost; a dispute costs more.
+    pub(super) cost_wei: u128,
 }
 
 /// How it ended.
@@ -69,8 +71,16 @@ pub(super) enum WindowEnd {
 
 impl Verdict {
     /// Of a window that nobody announced.
-    pub(super) const UNANNOUNCED: Self =
-        Self { end: WindowEnd::Unannounced, drawn: 0, verified: 0, unpaid: 0, rate_ppm: 0, checkers: 0, taken_wei: 0 };
+    pub(super) const UNANNOUNCED: Self = Self {
+        end: WindowEnd::Unannounced,
+        drawn: 0,
+        verified: 0,
+        unpaid: 0,
+        rate_ppm: 0,
+        checkers: 0,
+        taken_wei: 0,
+        cost_wei: 0,
+    };
 
     /// As the chain has it; `None` while it goes on.
     pub(super) fn of(found: &Drawn) -> Option<Self> {
@@ -85,7 +95,8 @@ impl Verdict {
             if draw.drawn_at == 0 { 0 } else { Draw::new(draw.randomness, id, 0).units(units, rate_ppm).count() };
         let budget = Budget { rate_ppm, checkers, fee_wei: fee_wei.saturating_to() };
         let drawn = u32::try_from(drawn).unwrap_or(u32::MAX);
-        Some(Self { end, drawn, verified, unpaid, rate_ppm, checkers, taken_wei: budget.of(units) })
+        let cost_wei = budget.fee_wei.saturating_mul(u128::from(drawn)).saturating_mul(checkers.into());
+        Some(Self { end, drawn, verified, unpaid, rate_ppm, checkers, taken_wei: budget.of(units), cost_wei })
     }
 }
 
@@ -126,9 +137,9 @@ impl Window {
         (self.steps, self.outputs) = (Vec::new(), Vec::new());
     }
 
-    /// What its checks took, or will take, from its channel.
+    /// What its checks cost; while that is not known, what they may take from its channel.
     pub(super) fn checks_wei(&self) -> u128 {
-        self.verdict.map_or(self.budget_wei, |verdict| verdict.taken_wei)
+        self.verdict.map_or(self.budget_wei, |verdict| verdict.cost_wei)
     }
 }
 
@@ -262,12 +273,12 @@ impl Tally {
 
 /// The windows of the results that are kept: those of a provider that was caught are thrown away.
 pub(super) fn kept(state: &State) -> Tally {
-    Tally::of(state.windows.values().filter(|window| state.table.out(window.provider) != Some(Out::Wrong)))
+    Tally::of(state.windows.values().filter(|window| !state.is_discarded(window.provider)))
 }
 
 /// Steps that were paid for what is kept.
 pub(super) fn steps_kept(state: &State) -> u64 {
-    let kept = state.providers().filter(|(provider, _)| state.table.out(*provider) != Some(Out::Wrong));
+    let kept = state.providers().filter(|(provider, _)| !state.is_discarded(*provider));
     kept.fold(0, |sum, (_, partner)| sum.saturating_add(partner.steps))
 }
 
@@ -332,6 +343,7 @@ mod tests {
         rate_ppm: 30_000,
         checkers: 1,
         taken_wei: 7,
+        cost_wei: 6,
     };
 
     fn window(verdict: Option<Verdict>) -> Window {
@@ -359,7 +371,15 @@ mod tests {
         // Ten units, all drawn, for a fee of 3: 15 and 40 fees.
         assert_eq!(
             closed,
-            Some(Verdict { drawn: 10, verified: 2, unpaid: 0, rate_ppm: 1_000_000, taken_wei: 165, ..CLOSED })
+            Some(Verdict {
+                drawn: 10,
+                verified: 2,
+                unpaid: 0,
+                rate_ppm: 1_000_000,
+                taken_wei: 165,
+                cost_wei: 30,
+                ..CLOSED
+            })
         );
         assert_eq!(Verdict::of(&over(WindowStatus::Convicted)).map(|verdict| verdict.end), Some(WindowEnd::Convicted));
     }
@@ -383,9 +403,9 @@ mod tests {
     }
 
     #[test]
-    fn what_checks_took_is_the_budget_until_it_is_known() {
+    fn what_checks_cost_is_the_budget_until_it_is_known() {
         assert_eq!(window(None).checks_wei(), 9);
-        assert_eq!(window(Some(CLOSED)).checks_wei(), 7);
+        assert_eq!(window(Some(CLOSED)).checks_wei(), 6);
         assert_eq!(window(Some(Verdict::UNANNOUNCED)).checks_wei(), 0);
         let two = [window(None), window(Some(Verdict { end: WindowEnd::Convicted, ..CLOSED }))];
         let line = Tally::of(two.iter()).line(Address::ZERO);

@@ -91,7 +91,7 @@ impl Authorise for Door {
             Ok(course) => {
                 // Declined on the chain, and the customer hears why when it looks at the session.
                 if order.status() == Status::Ordered
-                    && let Some(reason) = self.unkept(&order).await
+                    && let Some(reason) = self.unkept(&order, &spec).await
                 {
                     course.fail(&self.book, Failed { cause: Cause::Terms, unit: None, reason });
                 }
@@ -125,7 +125,7 @@ impl Authorise for Door {
 
 impl Door {
     /// Why the terms of an order's audit cannot be kept, if they cannot.
-    async fn unkept(&self, order: &Order) -> Option<String> {
+    async fn unkept(&self, order: &Order, spec: &JobSpec) -> Option<String> {
         let terms = self.book.market.audit_terms(order).await;
         let terms = match terms {
             Ok(terms) => terms?,
@@ -135,7 +135,9 @@ impl Door {
             }
         };
         match self.book.free_bond_wei().await {
-            Ok(free_wei) => window::refusal(&terms, order.units, free_wei),
+            Ok(free_wei) => {
+                window::foreign_judge(&terms, spec).or_else(|| window::refusal(&terms, order.units, free_wei))
+            }
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "cannot read this account's bond");
                 Some("the provider cannot read its own bond".to_owned())

@@ -14,20 +14,23 @@ use super::{book::Book, course::Course};
 use crate::compute::{
     account::Poor,
     amount::kst,
+    checker::judged_by_foreigner,
     opening::{Shown, Work},
     panels::Sitting,
-    windows::{CHECK_ROUNDS, Case, Drawn, SEEKING, Stage, Times, Window, WindowStatus, event, window_of},
+    windows::{CHECK_ROUNDS, Case, Drawn, SEEKING, Stage, Times, Window, WindowStatus, event, life_max, window_of},
 };
 use alloy_primitives::{B256, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::Result;
 use futures::future::{BoxFuture, join_all};
 use keystead_contracts::bindings::{audit::Audit, market::IAuditTypes, referee::Referee};
+use keystead_job::JobSpec;
 use keystead_runner::Failure;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Openings and conclusions that are sent at once.
@@ -38,6 +41,8 @@ const BLOCKS_MAX: u64 = 1_000;
 const SENT_SECONDS: u64 = 3;
 /// Units are opened in the first half of the time to reveal, which is long enough for a few of them at least.
 const REVEAL_SECONDS_MIN: u32 = 20;
+/// An audit locks the bond, and keeps the pay, so long at most: appeals of a day fit in.
+const LIFE_MAX: Duration = Duration::from_secs(48 * 3_600);
 /// An accuser that keeps silent is looked at so often.
 const SEARCH_POLL_SECONDS: u64 = 30;
 
@@ -141,11 +146,31 @@ fn unit_step(case: &Case, scene: Scene) -> UnitStep {
     }
 }
 
+/// How many units this provider opens in the time that an audit's terms give.
+pub(super) fn openings_max(terms: &IAuditTypes::Terms) -> u64 {
+    u64::from(terms.revealSeconds / 2).saturating_mul(SENT_MAX as u64).checked_div(SENT_SECONDS).unwrap_or_default()
+}
+
+/// Why this provider does not let a job's checker program decide over its bond, if it does not.
+pub(super) fn foreign_judge(terms: &IAuditTypes::Terms, spec: &JobSpec) -> Option<String> {
+    (terms.bondWei != 0 && judged_by_foreigner(spec)).then(|| {
+        "the job's own checker program would decide over this provider's bond: take a recipe that is built in, or an audit without a bond".to_owned()
+    })
+}
+
 /// Why an audit's terms cannot be kept by this provider, if they cannot.
 pub(super) fn refusal(terms: &IAuditTypes::Terms, units: u32, free_wei: U256) -> Option<String> {
     let needed_wei = U256::from(terms.bondWei);
     if needed_wei > free_wei {
         return Some(format!("the audit asks for a bond of {}, this provider has {}", kst(needed_wei), kst(free_wei)));
+    }
+    let life = life_max(terms);
+    if life > LIFE_MAX {
+        return Some(format!(
+            "the audit may last too long: its times add up to {} s, this provider takes {} s at most",
+            life.as_secs(),
+            LIFE_MAX.as_secs()
+        ));
     }
     if terms.revealSeconds < REVEAL_SECONDS_MIN {
         return Some(format!(
@@ -486,5 +511,61 @@ mod tests {
         assert!(refusal(&terms(0, 19), 1, free).unwrap().contains("revealSeconds=19 min=20"));
         assert!(refusal(&terms(0, 20), 49, free).unwrap().contains("min=24"));
         assert_eq!(refusal(&terms(0, 24), 49, free), None);
+    }
+
+    #[test]
+    fn no_foreign_checker_program_decides_over_a_bond() {
+        let terms = |bond_wei| IAuditTypes::Terms {
+            class: 2,
+            checkers: 1,
+            abilities: 1,
+            ratePpm: 30_000,
+            feePpm: 500_000,
+            checkSeconds: 60,
+            revealSeconds: 60,
+            appealSeconds: 60,
+            segments: 1,
+            bondWei: bond_wei,
+            named: B256::ZERO,
+            canary: B256::ZERO,
+        };
+        let judged_by = |program: &[u8]| {
+            let checker = keystead_job::Checker { program_hash: keystead_job::blob_hash(program), fuel_max: 1_000 };
+            let exact = crate::compute::provider::record::tests::spec(4);
+            JobSpec::new(keystead_job::spec::Draft {
+                class: keystead_job::Class::SelfChecking,
+                checker: Some(checker),
+                ..(*exact).clone()
+            })
+            .unwrap()
+        };
+        let built_in = keystead_recipes::find("matmul").unwrap().checker().unwrap();
+        assert_eq!(foreign_judge(&terms(1), &judged_by(built_in)), None);
+        assert_eq!(foreign_judge(&terms(0), &judged_by(b"always wrong")), None);
+        assert!(foreign_judge(&terms(1), &judged_by(b"always wrong")).unwrap().contains("built in"));
+        assert_eq!(foreign_judge(&terms(1), &crate::compute::provider::record::tests::spec(4)), None);
+    }
+
+    #[test]
+    fn an_audit_of_more_than_two_days_is_refused_with_its_numbers() {
+        let terms = |appeal_seconds| IAuditTypes::Terms {
+            class: 1,
+            checkers: 1,
+            abilities: 1,
+            ratePpm: 30_000,
+            feePpm: 500_000,
+            checkSeconds: 3_600,
+            revealSeconds: 3_600,
+            appealSeconds: appeal_seconds,
+            segments: 1,
+            bondWei: 0,
+            named: B256::ZERO,
+            canary: B256::ZERO,
+        };
+        // Ten hours of rounds, half an hour for an input, five hours and forty minutes of a search, five minutes.
+        let rest = 172_800 - 36_000 - 1_800 - 20_400 - 300;
+        assert_eq!(refusal(&terms(rest), 1, U256::ZERO), None);
+        let words = refusal(&terms(rest + 1), 1, U256::ZERO).unwrap();
+        assert!(words.contains("172801 s") && words.contains("172800 s"), "{words}");
     }
 }

@@ -12,7 +12,8 @@ pub(crate) use channel::{ChannelPlan, budget};
 
 use super::options::AuditOptions;
 use crate::compute::{
-    amount::kst, bond::Bonds, customer::plan::Prepared, market::Market, money::Money, windows::accusation_wei,
+    amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
+    windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use eyre::{Context as _, Result};
@@ -315,7 +316,8 @@ impl Ask<'_> {
     /// What of the free bond may stand behind one window: an even part, if the contract takes that, or else all of it.
     fn usable_bond_wei(&self) -> U256 {
         let (floor_wei, free_wei) = (self.bond_floor_wei(), self.free_bond_wei.min(U256::from(u128::MAX)));
-        if self.free_bond_wei < floor_wei {
+        // No provider lets its customer's own program decide over its bond.
+        if self.free_bond_wei < floor_wei || judged_by_foreigner(self.spec) {
             return U256::ZERO;
         }
         let part_wei = free_wei.checked_div(U256::from(self.shape.at_once)).unwrap_or(free_wei);

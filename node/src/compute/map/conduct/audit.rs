@@ -173,20 +173,16 @@ impl Conductor<'_> {
         let id = drawn.window.id;
         let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
         let (provider, number) = (window.provider, window.number);
-        let (is_known, is_late) = (window.is_over(), window.is_unannounced());
+        let is_known = window.is_over();
         self.announced.insert(id);
         let name = Some(self.name(provider));
-        if is_late && self.state.table.out(provider) != Some(Out::Wrong) {
-            self.record(&Entry::Announced { id })?;
-            self.show.event("announced-late", name, &format!("window {number}: it is waited for again"));
-        }
         let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
         if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
             let reason = format!("machines drawn by lot found a step of window {number} wrong");
             self.show.event("convicted", name, &reason);
             let lease = self.state.table.lease_of(provider).map(|lease| lease.number);
             // On the disk before the window counts as over.
-            self.convict(provider)?;
+            self.convict(provider, Out::Wrong)?;
             if let Some(lease) = lease {
                 self.refuse(provider, lease, RefuseCode::Wrong, &reason);
             }
@@ -218,17 +214,20 @@ impl Conductor<'_> {
             missed.map(|(id, window)| (*id, window.provider, window.number, window.units)).collect();
         for (id, provider, number, units) in missed {
             // What was thrown away is told already.
-            if self.state.table.out(provider) == Some(Out::Wrong) {
-                self.end_window(id, Verdict::UNANNOUNCED)?;
-                continue;
+            if !self.state.is_discarded(provider) {
+                let detail = format!(
+                    "window {number} was not announced: its {}, and all else that this provider delivered, are done again; the channel pays nothing \
+                     for it before it is announced and checked",
+                    counted(units.into(), "step")
+                );
+                self.show.event("not-audited", Some(self.name(provider)), &detail);
+                let lease = self.state.table.lease_of(provider).map(|lease| lease.number);
+                self.convict(provider, Out::Unaudited)?;
+                if let Some(lease) = lease {
+                    self.refuse(provider, lease, RefuseCode::Ended, "an earlier window was not announced to the audit");
+                }
             }
-            let detail = format!(
-                "window {number} was not announced: its {} stay unverified, and the channel pays nothing for that before it is announced and checked",
-                counted(units.into(), "step")
-            );
-            self.show.event("not-audited", Some(self.name(provider)), &detail);
             self.end_window(id, Verdict::UNANNOUNCED)?;
-            self.leave_out(provider, Out::Unreliable)?;
         }
         Ok(())
     }

@@ -248,7 +248,7 @@ impl Conductor<'_> {
             Examined::Wrong { reason } => {
                 self.show.event("wrong", name, &reason);
                 // On the disk before the provider hears of it.
-                self.convict(provider)?;
+                self.convict(provider, Out::Wrong)?;
                 self.refuse(provider, lease, RefuseCode::Wrong, &reason);
                 Ok(())
             }
@@ -280,9 +280,9 @@ impl Conductor<'_> {
     }
 
     /// Caught: nothing of this provider counts any more, and nobody builds on it.
-    pub(super) fn convict(&mut self, provider: Provider) -> Result<()> {
+    pub(super) fn convict(&mut self, provider: Provider, why: Out) -> Result<()> {
         let payer = self.found_wrong(provider);
-        let effect = self.record(&Entry::Convicted { provider, payer })?;
+        let effect = self.record(&Entry::Convicted { provider, payer, why })?;
         tokio::task::block_in_place(|| self.journal.sync())?;
         let Effect::Convicted(convicted) = effect else { return Ok(()) };
         for lease in convicted.ended {
@@ -291,7 +291,12 @@ impl Conductor<'_> {
             live.beat = 0;
             if lease.provider != provider {
                 self.say(lease.provider, Command::Cancel { lease: lease.number });
-                self.refuse(lease.provider, lease.number, RefuseCode::Ended, "it went on from a wrong state");
+                self.refuse(
+                    lease.provider,
+                    lease.number,
+                    RefuseCode::Ended,
+                    "it went on from a state that does not count any more",
+                );
             }
         }
         let units = u64::try_from(convicted.units.len()).unwrap_or(u64::MAX);

@@ -178,6 +178,11 @@ impl Desk {
         self.shelves().iter().map(|shelf| shelf.numbers().len()).fold(0, usize::saturating_add)
     }
 
+    /// Openings that are expected of the windows of all channels.
+    pub(super) fn openings(&self) -> u64 {
+        self.shelves().iter().map(|shelf| shelf.openings()).fold(0, u64::saturating_add)
+    }
+
     /// The window of a channel that the audit calls so.
     pub(crate) fn window(&self, id: B256) -> Option<Arc<PaidWindow>> {
         self.shelves().iter().find_map(|shelf| shelf.find(id))

@@ -17,11 +17,16 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 /// Version of the file format.
 const VERSION: u32 = 1;
+/// Parts per million in a whole.
+const PPM: u32 = 1_000_000;
 /// The folder in the channel's.
 const FOLDER: &str = "windows";
 const EXTENSION: &str = "json";
@@ -44,6 +49,8 @@ pub(super) struct Shelf {
     origin: Origin,
     folder: PathBuf,
     windows: Mutex<BTreeMap<u64, Arc<PaidWindow>>>,
+    /// At which steps are drawn, as far as it is known.
+    rate_ppm: AtomicU32,
 }
 
 impl Shelf {
@@ -70,7 +77,24 @@ impl Shelf {
                 None => fs::remove_file(&path).wrap_err_with(|| format!("cannot remove {}", path.display()))?,
             }
         }
-        Ok(Self { agreed, origin, folder, windows: Mutex::new(windows) })
+        Ok(Self { agreed, origin, folder, windows: Mutex::new(windows), rate_ppm: AtomicU32::new(PPM) })
+    }
+
+    /// Steps are drawn at another rate from now on.
+    pub(super) fn draws_at(&self, rate_ppm: u32) {
+        self.rate_ppm.store(rate_ppm, Ordering::Relaxed);
+    }
+
+    /// How many of so many steps are expected to be drawn.
+    pub(super) fn drawn_of(&self, steps: u32) -> u64 {
+        let rate_ppm = self.rate_ppm.load(Ordering::Relaxed).min(PPM);
+        u64::from(steps).saturating_mul(rate_ppm.into()).div_ceil(PPM.into())
+    }
+
+    /// Openings that are expected of all windows here.
+    pub(super) fn openings(&self) -> u64 {
+        let count = |window: &Arc<PaidWindow>| u32::try_from(window.steps().len()).unwrap_or(u32::MAX);
+        self.locked().values().fold(0, |sum, window| sum.saturating_add(self.drawn_of(count(window))))
     }
 
     /// The bond behind each window, wei.

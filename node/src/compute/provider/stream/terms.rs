@@ -79,7 +79,7 @@ pub(super) fn refusal(agreed: &Agreed, spec: &JobSpec, price_wei: u128, bond_wei
             spec.segment_count
         ));
     }
-    window::refusal(terms, keystead_lease::STEPS_MAX, bond_wei)
+    window::foreign_judge(terms, spec).or_else(|| window::refusal(terms, keystead_lease::STEPS_MAX, bond_wei))
 }
 
 #[cfg(test)]

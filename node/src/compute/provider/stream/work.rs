@@ -1,11 +1,11 @@
 //! Runs the steps of one lease, one after the other, until all are done or somebody wants it to stop.
 
-use super::{desk::Desk, shelf::Shelf};
+use super::{bond::Load, desk::Desk, shelf::Shelf};
 use crate::compute::{
     amount::kst,
-    provider::{fault, turns::InTurn},
+    provider::{fault, turns::InTurn, window},
 };
-use alloy_primitives::B256;
+use alloy_primitives::{B256, U256};
 use keystead_blobs::{
     BlobStore, Hash, Want,
     stream::{End, EndCode, LeaseOffer, Source, pack},
@@ -85,7 +85,7 @@ impl Work {
             () = self.bonded() => {}
             end = self.halted() => {
                 let is_late = end.code == EndCode::Deadline;
-                let reason = "the provider's bond is behind other windows until then";
+                let reason = "the provider's bond, or its time to open, is behind other windows until then";
                 return Err(if is_late { End::new(end.code, reason) } else { end });
             }
         }
@@ -107,17 +107,25 @@ impl Work {
         ended
     }
 
-    /// Returns once this provider's bond covers the window, if it is to be audited behind one.
+    /// Returns once this provider's bond covers the window, and it can be opened beside the others, if it is to be audited.
     async fn bonded(&self) {
-        let bond_wei = self.shelf.as_ref().map(|shelf| shelf.bond_wei()).unwrap_or_default();
+        let Some(shelf) = &self.shelf else { return };
+        let bond_wei = shelf.bond_wei();
+        let steps = self.offer.items.iter().fold(0_u32, |sum, item| sum.saturating_add(item.count));
+        let most = window::openings_max(&shelf.agreed.terms);
         let mut is_said = false;
-        while !bond_wei.is_zero() {
-            match self.desk.book.free_bond_wei().await {
-                Ok(free_wei) if self.desk.promises.try_run(self.channel, bond_wei, free_wei) => return,
+        loop {
+            let free_wei = if bond_wei.is_zero() { Ok(U256::ZERO) } else { self.desk.book.free_bond_wei().await };
+            let load = Load { open: self.desk.openings(), own: shelf.drawn_of(steps), most };
+            match free_wei {
+                Ok(free_wei) if self.desk.promises.try_run(self.channel, bond_wei, free_wei, load) => return,
                 Ok(free_wei) if !is_said => {
                     is_said = true;
-                    let (asked, free) = (kst(bond_wei), kst(free_wei));
-                    tracing::info!(channel = %self.channel, lease = self.offer.number, asked, free, "a lease waits until the bond is free");
+                    let (asked, free, Load { open, own, most }) = (kst(bond_wei), kst(free_wei), load);
+                    tracing::info!(
+                        channel = %self.channel, lease = self.offer.number, asked, free, open, own, most,
+                        "a lease waits until the bond is free, or fewer windows can have to be opened at once"
+                    );
                 }
                 Ok(_) => {}
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "cannot read this account's bond"),

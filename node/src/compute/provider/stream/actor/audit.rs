@@ -92,6 +92,7 @@ pub(super) struct Audit {
 
 impl Audit {
     pub(super) fn new(shelf: Arc<Shelf>, payee: &Payee, standing: &Standing) -> Self {
+        shelf.draws_at(payee.policy().budget.rate_ppm);
         Self {
             shelf,
             releases: Releases::default(),
@@ -371,6 +372,7 @@ impl Actor {
         }
         let rate_ppm = self.desk.rate_ppm(&audit.shelf.agreed).await?;
         let before = std::mem::replace(&mut audit.rate, (Some(Instant::now()), rate_ppm)).1;
+        audit.shelf.draws_at(rate_ppm);
         if before == rate_ppm {
             return Ok(());
         }

@@ -327,7 +327,16 @@ mod tests {
     }
 
     const fn verdict(end: WindowEnd) -> Verdict {
-        Verdict { end, drawn: 1, verified: 1, rate_ppm: 30_000, checkers: 1, taken_wei: 4, ..Verdict::UNANNOUNCED }
+        Verdict {
+            end,
+            drawn: 1,
+            verified: 1,
+            rate_ppm: 30_000,
+            checkers: 1,
+            taken_wei: 8,
+            cost_wei: 4,
+            ..Verdict::UNANNOUNCED
+        }
     }
 
     /// Two units, each in a window of its own, by two providers.
@@ -402,9 +411,9 @@ mod tests {
         // What was not audited counts for nothing, and is not waited for.
         let given_up = [over(0, WindowEnd::Closed), over(1, WindowEnd::Unannounced)];
         assert!(replayed(&given_up).is_whole());
-        let taken_back = Entry::Convicted { provider: Provider(0), payer: Bytes::new(), why: Out::Unaudited };
+        let taken_back = Entry::Convicted { provider: Provider(1), payer: Bytes::new(), why: Out::Unaudited };
         let state = replayed(&[&given_up[..1], &[taken_back]].concat());
-        assert!(!state.is_whole() && state.windows_awaited().next().is_none() && state.is_discarded(Provider(0)));
+        assert!(!state.is_whole() && state.windows_awaited().next().is_none() && state.is_discarded(Provider(1)));
         // Of units of one segment states are forgotten, but not while somebody may ask for them.
         let mut short = State::new(2, 1, Rules::new(Duration::from_secs(1)));
         for number in [0, 1] {

@@ -26,6 +26,8 @@ use std::{
     },
 };
 
+use alloy_primitives::B256;
+
 use self::{part::DiskPart, settling::Settling};
 use super::{BLOB_BYTES_MAX, BlobStore, Capacity, Part, Source, StoreError, budget::Budget, memory::size_of_slice};
 use crate::{
@@ -111,6 +113,23 @@ impl DiskStore {
     /// [`StoreError::Io`].
     pub fn sweep_partials(&self) -> Result<u64, StoreError> {
         self.inner.sweep_partials()
+    }
+
+    /// Deletes every blob of which `stays` says no, and returns how many that were. Unfinished parts stay.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]: some may be deleted.
+    pub fn retain(&self, stays: impl Fn(Hash) -> bool) -> Result<u64, StoreError> {
+        let mut over = Vec::new();
+        each_blob(&self.inner.root, |path, _| {
+            over.extend(name_of(&path).filter(|hash| !stays(*hash)));
+            Ok(())
+        })?;
+        let mut deleted = 0_u64;
+        for hash in over {
+            deleted = deleted.saturating_add(u64::from(self.inner.delete(hash)?));
+        }
+        Ok(deleted)
     }
 
     /// Where the blob's file is: for handing it to a program that reads files. The blob may not exist.
@@ -403,6 +422,11 @@ fn each_blob(
         }
     }
     Ok(())
+}
+
+/// The blob that a file of [`each_blob`] is.
+fn name_of(path: &Path) -> Option<Hash> {
+    path.file_name()?.to_str()?.parse::<B256>().ok().map(Hash::from)
 }
 
 /// Whether the last part of a path is so many lower-case hexadecimal digits.

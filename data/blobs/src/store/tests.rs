@@ -72,6 +72,19 @@ fn what_was_put_is_read_sized_opened_and_deleted() {
 }
 
 #[test]
+fn what_is_not_to_stay_is_deleted_and_its_room_is_free() {
+    let folder = TempDir::new().unwrap();
+    let store = disk(folder.path());
+    let [first, second, third] = [1, 20, 300].map(|size| store.put(&sample(size)).unwrap());
+    fs::write(folder.path().join("blobs").join("note.txt"), b"a person's").unwrap();
+    assert_eq!(store.retain(|hash| hash == second).unwrap(), 2);
+    assert_eq!([first, second, third].map(|hash| store.has(hash).unwrap()), [false, true, false]);
+    assert_eq!(store.used_bytes(), 20);
+    assert_eq!(store.retain(|_| true).unwrap(), 0);
+    assert!(folder.path().join("blobs").join("note.txt").exists());
+}
+
+#[test]
 fn sizes_are_bounded_from_both_sides() {
     on_both(|store, used| {
         let largest = store.put(&sample(1 << 20)).unwrap();

@@ -3,7 +3,8 @@
 //! # Design
 //! [`unit_step`] says what a unit needs now, as a pure function of the chain; [`attend`] is called again and again until the window is
 //! closed. Units without a check cost nothing: they are known from the window's events alone. What stands behind a window, an order or a part of a
-//! channel, is an [`Attended`].
+//! channel, is an [`Attended`]. Between two looks is a [`Attendance::pause`]: short while something is due, so that many windows do not keep the
+//! provider's node busy while nothing is.
 //!
 //! # Invariants
 //! Every unit with a committed check is opened, also if the order or the channel has ended otherwise: one that is not opened costs the whole bond.
@@ -29,9 +30,11 @@ use keystead_runner::Failure;
 use serde_json::json;
 use std::{
     collections::BTreeMap,
+    ops::RangeInclusive,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::time::Instant;
 
 /// Openings and conclusions that are sent at once.
 const SENT_MAX: usize = 16;
@@ -45,6 +48,17 @@ const REVEAL_SECONDS_MIN: u32 = 20;
 const LIFE_MAX: Duration = Duration::from_secs(48 * 3_600);
 /// An accuser that keeps silent is looked at so often.
 const SEARCH_POLL_SECONDS: u64 = 30;
+/// Shortest time between two looks, while something is due.
+const PAUSE_SECONDS_MIN: u64 = 1;
+/// Longest time between two looks. What nobody could know before (a question, an accusation, a round's draw) waits so long, which is no more than half of
+/// what the shortest terms leave for it.
+const PAUSE_SECONDS_MAX: u64 = 10;
+/// The short looks begin so long before something is due: the newest block may be a little old.
+const EARLY_SECONDS: u64 = 2;
+/// A draw that is late is looked for the less often the longer it is: a second more between two looks for so many blocks.
+const LATE_BLOCKS: u64 = 8;
+/// Parts per million in a whole.
+const PPM: u64 = 1_000_000;
 
 /// A second run of a unit: whether this machine says the same again.
 pub(super) type Rerun = BoxFuture<'static, Result<bool, Failure>>;
@@ -75,6 +89,22 @@ pub(super) struct Attendance {
     again: Arc<Mutex<BTreeMap<u32, Again>>>,
     /// Of an order: its window needs nothing any more.
     over: bool,
+    /// Seconds until the next look is due.
+    pause_seconds: u64,
+    /// Openings that are still expected, once the window is known.
+    openings: Option<u64>,
+}
+
+impl Attendance {
+    /// How long the next look may wait.
+    pub(super) fn pause(&self) -> Duration {
+        Duration::from_secs(self.pause_seconds.max(PAUSE_SECONDS_MIN))
+    }
+
+    /// Openings that are still expected, once the window is known.
+    pub(super) const fn openings(&self) -> Option<u64> {
+        self.openings
+    }
 }
 
 /// What a second run of a condemned unit said.
@@ -144,6 +174,38 @@ fn unit_step(case: &Case, scene: Scene) -> UnitStep {
         }
         _ => after(times.reveal_by, UnitStep::Conclude),
     }
+}
+
+/// Seconds until the next look at a window whose units are drawn, if each of these needs attention from its second on.
+fn pause_seconds(drawn: &Drawn, units: impl IntoIterator<Item = u64>, now: u64) -> u64 {
+    let check_by = drawn.draw.drawn_at.saturating_add(drawn.window.check_seconds);
+    // Then it is known who is looked at; and then it may be closed.
+    let ahead = [Some(check_by), drawn.close_after()].into_iter().flatten().map(|by| by.saturating_add(1));
+    let next = units.into_iter().chain(ahead.filter(|at| *at > now)).min().unwrap_or(u64::MAX);
+    next.saturating_sub(now).saturating_sub(EARLY_SECONDS).clamp(PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX)
+}
+
+/// Seconds until the next look at a window whose draw is not there yet.
+fn draw_pause_seconds(height: u64, draw_height: u64) -> u64 {
+    let late = height.saturating_sub(draw_height);
+    late.checked_div(LATE_BLOCKS).unwrap_or_default().clamp(PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX)
+}
+
+/// How many units of a window may still have to be opened, if so many are known to be looked at.
+fn openings_left(drawn: &Drawn, known: usize, now: u64) -> u64 {
+    let Drawn { window, draw } = drawn;
+    let known = u64::try_from(known).unwrap_or(u64::MAX);
+    // Who asks for an input has half as long again.
+    let check_seconds = window.check_seconds.saturating_add(window.check_seconds / 2);
+    if draw.drawn_at != 0 && now > draw.drawn_at.saturating_add(check_seconds) {
+        return known;
+    }
+    expected(window.units, window.rate_ppm).max(known)
+}
+
+/// How many of so many units are expected to be drawn at a rate.
+pub(super) fn expected(units: u32, rate_ppm: u32) -> u64 {
+    u64::from(units).saturating_mul(u64::from(rate_ppm).min(PPM)).div_ceil(PPM)
 }
 
 /// How many units this provider opens in the time that an audit's terms give.
@@ -222,30 +284,40 @@ impl Course {
     }
 }
 
-/// Does what a window needs now. It is open until a later look says something else.
+/// Does what a window needs now. It is open until a later look says something else; when that is due, the attendance says.
 pub(super) async fn attend(book: &Book, behind: &dyn Attended, attendance: &mut Attendance) -> Result<WindowStatus> {
+    // What fails, and what follows a transaction, is looked at soon.
+    attendance.pause_seconds = PAUSE_SECONDS_MIN;
     let id = behind.id();
     let drawn = book.windows.drawn(id).await?;
     let Drawn { window, draw } = drawn;
     if !window.exists() || window.is_over() {
         return Ok(window.status);
     }
+    let (height, now) = book.windows.account.head().await?;
+    let looked = Instant::now();
+    attendance.openings = Some(openings_left(&drawn, attendance.units.len(), now));
     if draw.drawn_at == 0 {
         // Times run from the first use of the randomness, so the provider uses it at once.
         if book.windows.randomness(draw.draw_height).await?.is_some() {
             book.windows.touch(id, 0, 0).await?;
+        } else {
+            attendance.pause_seconds = draw_pause_seconds(height, draw.draw_height);
         }
         return Ok(WindowStatus::Open);
     }
     let visit = Visit { book, behind, id };
-    visit.read_events(draw.draw_height, attendance).await?;
-    let (_, now) = book.windows.account.head().await?;
+    visit.read_events(draw.draw_height..=height, attendance).await?;
+    attendance.openings = Some(openings_left(&drawn, attendance.units.len(), now));
     visit.attend_units(&window, attendance, now).await?;
     if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
         book.windows.close(id).await?;
         let closed = book.windows.window(id).await?;
         tracing::info!(window = behind.label(), convicted = closed.convicted, "window closed");
+        return Ok(WindowStatus::Open);
     }
+    let pause = pause_seconds(&drawn, attendance.units.values().copied(), now);
+    attendance.pause_seconds = pause.saturating_sub(looked.elapsed().as_secs());
     Ok(WindowStatus::Open)
 }
 
@@ -257,11 +329,10 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Notes which units somebody looks at, and answers searches.
-    async fn read_events(&self, from: u64, attendance: &mut Attendance) -> Result<()> {
+    /// Notes which units somebody looks at, and answers searches. Nothing can be said about a unit before its window's draw.
+    async fn read_events(&self, blocks: RangeInclusive<u64>, attendance: &mut Attendance) -> Result<()> {
         let (book, id) = (self.book, self.id);
-        let (head, _) = book.windows.account.head().await?;
-        // Nothing can be said about a unit before its window's draw.
+        let (from, head) = blocks.into_inner();
         attendance.next_block = attendance.next_block.max(from);
         while attendance.next_block <= head {
             let last = head.min(attendance.next_block.saturating_add(BLOCKS_MAX.saturating_sub(1)));
@@ -487,6 +558,39 @@ mod tests {
         assert_eq!(step(Again::Same, 498), UnitStep::Wait(NOW + 501));
         assert_eq!(step(Again::Differs, 400), UnitStep::Wait(NOW + 501));
         assert_eq!(step(Again::Same, 501), UnitStep::Conclude);
+    }
+
+    #[test]
+    fn a_window_is_looked_at_every_ten_seconds_and_each_second_around_what_is_due() {
+        // Drawn at second 100; checks until 120, reveals until 130, closed after 135.
+        let drawn = crate::compute::windows::tests::drawn();
+        let pause = |units: &[u64], now| pause_seconds(&drawn, units.iter().copied(), now);
+        assert_eq!([100, 109, 110, 118, 119, 120].map(|now| pause(&[], now)), [10, 10, 9, 1, 1, 1]);
+        // It is known now who is looked at: the close comes next, and then nothing that is known.
+        assert_eq!([121, 126, 134, 135, 136].map(|now| pause(&[], now)), [10, 8, 1, 1, 10]);
+        // What a unit needs, in time; what is due, or failed, at once.
+        assert_eq!([u64::MAX, 131, 128, 127, 121, 0].map(|at| pause(&[at, 500], 121)), [10, 8, 5, 4, 1, 1]);
+    }
+
+    #[test]
+    fn a_draw_is_looked_for_each_second_and_less_often_the_later_it_is() {
+        assert_eq!([0, 7, 9, 10, 25, 89, 1_000].map(|height| draw_pause_seconds(height, 9)), [1, 1, 1, 1, 2, 10, 10]);
+    }
+
+    #[test]
+    fn openings_are_expected_by_the_windows_rate_until_the_checks_are_over() {
+        let drawn = crate::compute::windows::tests::drawn();
+        let undrawn = Drawn { draw: crate::compute::windows::Round { drawn_at: 0, ..drawn.draw }, ..drawn };
+        assert_eq!((openings_left(&undrawn, 0, 9_999), openings_left(&drawn, 0, 100)), (10, 10));
+        // With the time of who asked for an input.
+        assert_eq!([120, 130, 131].map(|now| openings_left(&drawn, 3, now)), [10, 10, 3]);
+        let rare = Drawn { window: Window { rate_ppm: 30_000, ..drawn.window }, ..drawn };
+        assert_eq!([0, 3].map(|known| openings_left(&rare, known, 100)), [1, 3]);
+        assert_eq!(openings_left(&rare, 0, 131), 0);
+        assert_eq!(
+            [(64, 30_000), (64, 1_000_000), (64, 2_000_000), (0, 5)].map(|(units, rate)| expected(units, rate)),
+            [2, 64, 64, 0]
+        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::compute::provider::turns::InTurn;
 use alloy_primitives::{B256, Bytes};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    BlobStore, Hash, SessionError,
+    BlobStore as _, DiskStore, Hash, SessionError,
     stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, WindowReport, pack},
 };
 use keystead_job::{
@@ -85,7 +85,7 @@ pub(super) struct Actor {
     record: Record,
     spec: JobSpec,
     payee: Payee,
-    store: Arc<dyn BlobStore>,
+    store: Arc<DiskStore>,
     visitors: mpsc::Receiver<Visit>,
     stand: signals::Sender<Stand>,
     /// Somebody else needs this place.
@@ -119,7 +119,7 @@ impl Actor {
         record: Record,
         spec: JobSpec,
         payee: Payee,
-        (store, shelf): (Arc<dyn BlobStore>, Option<Arc<Shelf>>),
+        (store, shelf): (Arc<DiskStore>, Option<Arc<Shelf>>),
         (visitors, (stand, dismissed)): (mpsc::Receiver<Visit>, (signals::Sender<Stand>, Arc<AtomicBool>)),
         standing: Standing,
     ) -> Self {
@@ -164,6 +164,7 @@ impl Actor {
     pub(super) async fn run(mut self) {
         let mut stopping = self.desk.book.stopping.subscribe();
         let mut tick = interval(TICK);
+        self.sweep();
         loop {
             if *stopping.borrow_and_update() && self.is_at_rest() {
                 break;
@@ -306,7 +307,7 @@ impl Actor {
             desk: Arc::clone(&self.desk),
             channel: self.record.channel,
             spec: self.spec.clone(),
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             shelf: self.audit.as_ref().map(|audit| Arc::clone(&audit.shelf)),
             source: visit.link.source(),
             offer: offer.clone(),
@@ -351,15 +352,22 @@ impl Actor {
         let keeps_engine = !matches!(worked.end.code, EndCode::Owner | EndCode::Stopping);
         self.engine = worked.engine.take().filter(|_| keeps_engine);
         if worked.names.is_empty() {
-            self.discard([working.offer.pack]);
+            // Where something went wrong here, half of a step may be on the disk.
+            if worked.end.code == EndCode::Fault {
+                self.sweep();
+            } else {
+                self.discard([working.offer.pack]);
+            }
             return self.give_back(lease, worked.end).await;
         }
-        let reported = self.report(&working, worked);
-        // Not before: a state may have the bytes of the pack, and is needed from here on.
-        self.discard([working.offer.pack]);
-        match reported {
-            Ok(()) => self.send_report().await,
+        match self.report(&working, worked) {
+            Ok(()) => {
+                // Not before: a state may have the bytes of the pack, and is needed from here on.
+                self.discard([working.offer.pack]);
+                self.send_report().await;
+            }
             Err(error) => {
+                self.sweep();
                 tracing::warn!(lease, error = format!("{error:#}"), "a window cannot be reported");
                 self.give_back(lease, End::new(EndCode::Fault, "the window cannot be reported")).await;
             }

@@ -1,4 +1,7 @@
 //! All channels of this provider: who may come with one, and the actor of each.
+//!
+//! # Invariants
+//! An actor that ends abnormally begins again from its channel's files, a bounded number of times: windows that nobody attends to cost their bond.
 
 use super::{
     actor::{Actor, Stand, Visit},
@@ -23,7 +26,7 @@ use keystead_blobs::{
 };
 use keystead_contracts::storage::channel::Status;
 use keystead_job::JobSpec;
-use keystead_payment::{Payee, Policy, Standing, Terms as Opened};
+use keystead_payment::{Payee, Policy, Standing};
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -35,13 +38,18 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    task::JoinSet,
+    task::{JoinSet, block_in_place},
+    time::sleep,
 };
 
 /// Connections that wait for an actor; the newest is the one that counts.
 const VISITS_MAX: usize = 4;
 /// How long the actors may take to report what is done when the process stops.
 const END_MAX: Duration = Duration::from_secs(10);
+/// An actor that ends abnormally begins again after so long, and as long after a try that failed.
+const AGAIN: Duration = Duration::from_secs(5);
+/// So often in one process; then the fault is taken to stay.
+const FALLS_MAX: u32 = 5;
 
 /// What all channels share.
 #[derive(Debug)]
@@ -62,7 +70,7 @@ pub(crate) struct Desk {
 #[derive(Clone, Debug)]
 struct Seat {
     visits: mpsc::Sender<Visit>,
-    store: Arc<dyn BlobStore>,
+    store: Arc<DiskStore>,
     /// Of an audited channel.
     shelf: Option<Arc<Shelf>>,
     signer: Address,
@@ -78,6 +86,14 @@ struct Seat {
 struct Audit {
     agreed: Agreed,
     rate_ppm: u32,
+}
+
+/// What a channel's actor begins with.
+struct Ready {
+    record: Record,
+    spec: JobSpec,
+    payee: Payee,
+    standing: Standing,
 }
 
 impl Seat {
@@ -106,6 +122,13 @@ impl Desk {
     }
 
     async fn resume(self: &Arc<Self>, record: Record) -> Result<()> {
+        let (ready, audit) = self.ready(record).await?;
+        tracing::info!(channel = %ready.record.channel, earned = ready.payee.earned(), "channel taken up again");
+        self.seat(ready, audit)
+    }
+
+    /// A channel as its file and the chain say.
+    async fn ready(&self, record: Record) -> Result<(Ready, Option<Audit>)> {
         let (terms, standing) = self.channels.look(record.channel).await?;
         let spec = record.spec()?;
         let audit = if terms.audited { Some(self.audit(record.channel).await?) } else { None };
@@ -113,14 +136,13 @@ impl Desk {
         let policy = policy.ok_or_else(|| eyre!("a channel's file has no price"))?;
         let payee = Payee::resume(terms, policy, &record.payee)
             .wrap_err_with(|| format!("the vouchers of channel {} cannot be trusted", record.channel))?;
-        tracing::info!(channel = %record.channel, earned = payee.earned(), "channel taken up again");
-        self.seat(record, spec, payee, audit, standing)
+        Ok((Ready { record, spec, payee, standing }, audit))
     }
 
     /// Waits until every channel is over; for an owner who wants to finish.
     pub(crate) async fn finished(&self) {
         while !self.seats().is_empty() {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            sleep(Duration::from_millis(500)).await;
         }
     }
 
@@ -192,29 +214,32 @@ impl Desk {
         self.seats().values().filter_map(|seat| seat.shelf.clone()).collect()
     }
 
-    /// Starts a channel's actor.
-    fn seat(
-        self: &Arc<Self>,
-        record: Record,
-        spec: JobSpec,
-        payee: Payee,
-        audit: Option<Audit>,
-        standing: Standing,
-    ) -> Result<()> {
+    /// Opens a channel's folder and starts its actor.
+    fn seat(self: &Arc<Self>, ready: Ready, audit: Option<Audit>) -> Result<()> {
+        let Ready { record, spec, payee, standing } = &ready;
+        let channel = record.channel;
         let share = self.terms.store_bytes_max.checked_div(CHANNELS_MAX as u64).unwrap_or_default();
         let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max: share };
-        let channel_folder = self.records.folder(record.channel);
+        let channel_folder = self.records.folder(channel);
         // What a window in the audit needs must be there after a power cut, or the bond is lost.
         let durability = if audit.is_some() { Durability::Settled } else { Durability::Lazy };
-        let store: Arc<dyn BlobStore> = Arc::new(
+        let store = Arc::new(
             DiskStore::open(&channel_folder.join("blobs"), capacity, durability)
                 .wrap_err("cannot keep the blobs of a channel")?,
         );
-        let Opened { number, signer, .. } = *payee.terms();
-        let origin = Origin { channel: record.channel, number, spec: spec.clone(), store: Arc::clone(&store) };
+        let number = payee.terms().number;
+        let origin = Origin { channel, number, spec: spec.clone(), store: store.clone() };
         let last = payee.newest().map_or(standing.window, |signed| signed.voucher.window);
         let shelf = audit.map(|Audit { agreed, .. }| Shelf::open(&channel_folder, agreed, origin, last)).transpose()?;
-        let shelf = shelf.map(Arc::new);
+        let actor = self.sit(ready, store, shelf.map(Arc::new));
+        let desk = Arc::clone(self);
+        self.tasks().spawn(desk.keep_up(channel, actor));
+        Ok(())
+    }
+
+    /// A channel's actor, and its seat, in the place of one that it had.
+    fn sit(self: &Arc<Self>, ready: Ready, store: Arc<DiskStore>, shelf: Option<Arc<Shelf>>) -> Actor {
+        let Ready { record, spec, payee, standing } = ready;
         let (visits, visitors) = mpsc::channel(VISITS_MAX);
         let (stand_in, stand) = watch::channel(Stand::default());
         let dismissed: Arc<AtomicBool> = Arc::default();
@@ -222,7 +247,7 @@ impl Desk {
             visits,
             store: Arc::clone(&store),
             shelf: shelf.clone(),
-            signer,
+            signer: payee.terms().signer,
             job: spec.hash(),
             customer: record.customer,
             stand,
@@ -230,9 +255,51 @@ impl Desk {
         };
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
-        let actor = Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing);
-        self.tasks().spawn(actor.run());
-        Ok(())
+        Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing)
+    }
+
+    /// Runs a channel's actor; after an abnormal end another one, from what is on the disk.
+    async fn keep_up(self: Arc<Self>, channel: B256, mut actor: Actor) {
+        let mut stopping = self.book.stopping.subscribe();
+        let mut falls = 0_u32;
+        loop {
+            // With this task goes the actor.
+            let mut running = JoinSet::new();
+            running.spawn(actor.run());
+            let Some(Err(error)) = running.join_next().await else { return };
+            falls = falls.saturating_add(1);
+            if falls > FALLS_MAX {
+                tracing::error!(%channel, %error, falls, "a channel ended abnormally again and again: restart, or its windows cost their bond");
+                // What it will not do keeps nothing from the others.
+                return self.promises.forget(channel);
+            }
+            tracing::error!(%channel, %error, falls, "a channel ended abnormally, beginning again");
+            tokio::select! {
+                again = self.again(channel) => actor = again,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            }
+        }
+    }
+
+    /// A new actor for a channel that has a seat; tried until it is there.
+    async fn again(self: &Arc<Self>, channel: B256) -> Actor {
+        loop {
+            sleep(AGAIN).await;
+            match self.anew(channel).await {
+                Ok(actor) => return actor,
+                Err(error) => {
+                    tracing::warn!(%channel, error = format!("{error:#}"), "a channel cannot be taken up again, trying again");
+                }
+            }
+        }
+    }
+
+    async fn anew(self: &Arc<Self>, channel: B256) -> Result<Actor> {
+        let record = block_in_place(|| self.records.load(channel))?;
+        let (ready, _) = self.ready(record).await?;
+        let seat = self.seats().get(&channel).cloned();
+        let Seat { store, shelf, .. } = seat.ok_or_else(|| eyre!("the channel has no seat"))?;
+        Ok(self.sit(ready, store, shelf))
     }
 
     /// A channel that nobody came with before.
@@ -286,11 +353,11 @@ impl Desk {
             tracing::warn!(error = format!("{error:#}"), "a channel was not taken");
             internal()
         };
-        tokio::task::block_in_place(|| self.records.save(&record)).map_err(fault)?;
+        block_in_place(|| self.records.save(&record)).map_err(fault)?;
         tracing::info!(%channel, customer = %opened.customer, deposit = standing.deposit, "channel taken");
-        self.seat(record, spec, joined.saved(), audit, standing).map_err(fault)?;
+        self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
-        seat.map(|seat| seat.store).ok_or_else(internal)
+        seat.map(|seat| -> Arc<dyn BlobStore> { seat.store }).ok_or_else(internal)
     }
 
     /// Whether a newcomer has a place; if somebody is to give way for it, that one is told.
@@ -333,7 +400,8 @@ impl Beside for Desk {
     /// Only what audited channels have: checkers fetch nothing else.
     fn stores(&self) -> Vec<Arc<dyn BlobStore>> {
         let seats = self.seats();
-        seats.values().filter(|seat| seat.shelf.is_some()).map(|seat| Arc::clone(&seat.store)).collect()
+        let audited = seats.values().filter(|seat| seat.shelf.is_some());
+        audited.map(|seat| -> Arc<dyn BlobStore> { seat.store.clone() }).collect()
     }
 }
 

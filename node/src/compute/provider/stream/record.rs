@@ -3,7 +3,7 @@
 use super::window::list_name;
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::stream::{End, EndCode};
 use keystead_job::{JobSpec, Step};
 use serde::{Deserialize, Serialize};
@@ -181,23 +181,32 @@ impl Records {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.folder).wrap_err_with(|| format!("cannot read {}", self.folder.display()))? {
             let folder = entry?.path();
-            let path = folder.join(FILE);
-            let Some(text) = files::read(&path)? else {
-                fs::remove_dir_all(&folder).wrap_err_with(|| format!("cannot remove {}", folder.display()))?;
-                continue;
-            };
-            let record: Record =
-                serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-            ensure!(
-                record.version == VERSION,
-                "{} has version {}, this program reads {VERSION}",
-                path.display(),
-                record.version
-            );
-            records.push(record);
+            match read(&folder.join(FILE))? {
+                Some(record) => records.push(record),
+                None => fs::remove_dir_all(&folder).wrap_err_with(|| format!("cannot remove {}", folder.display()))?,
+            }
         }
         Ok(records)
     }
+
+    /// One channel, as it is on the disk.
+    pub(super) fn load(&self, channel: B256) -> Result<Record> {
+        let path = self.folder(channel).join(FILE);
+        read(&path)?.ok_or_else(|| eyre!("there is no {}", path.display()))
+    }
+}
+
+/// A channel's file; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Record>> {
+    let Some(text) = files::read(path)? else { return Ok(None) };
+    let record: Record = serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
+    ensure!(
+        record.version == VERSION,
+        "{} has version {}, this program reads {VERSION}",
+        path.display(),
+        record.version
+    );
+    Ok(Some(record))
 }
 
 #[cfg(test)]
@@ -216,6 +225,8 @@ mod tests {
         let reported = Reported::new(5, B256::ZERO, vec![B256::ZERO], (B256::ZERO, 12), &end, true);
         record.reported = Some(reported.with_steps(&steps));
         records.save(&record).unwrap();
+        assert_eq!(records.load(record.channel).unwrap().price_wei, 9);
+        assert!(records.load(B256::ZERO).is_err());
         fs::create_dir(folder.path().join("begun")).unwrap();
         let read = records.all().unwrap().pop().unwrap();
         assert_eq!(read.spec().unwrap(), spec(2));

@@ -8,7 +8,7 @@ use super::{
     record::{Begun, Reported},
     window::{Origin, PaidWindow},
 };
-use crate::compute::{channels::Agreed, files, windows::window_of_channel};
+use crate::compute::{channels::Agreed, files, provider::window::expected, windows::window_of_channel};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result, ensure};
 use keystead_job::Step;
@@ -87,14 +87,13 @@ impl Shelf {
 
     /// How many of so many steps are expected to be drawn.
     pub(super) fn drawn_of(&self, steps: u32) -> u64 {
-        let rate_ppm = self.rate_ppm.load(Ordering::Relaxed).min(PPM);
-        u64::from(steps).saturating_mul(rate_ppm.into()).div_ceil(PPM.into())
+        expected(steps, self.rate_ppm.load(Ordering::Relaxed))
     }
 
-    /// Openings that are expected of all windows here.
+    /// Openings that are still expected of all windows here.
     pub(super) fn openings(&self) -> u64 {
-        let count = |window: &Arc<PaidWindow>| u32::try_from(window.steps().len()).unwrap_or(u32::MAX);
-        self.locked().values().fold(0, |sum, window| sum.saturating_add(self.drawn_of(count(window))))
+        let rate_ppm = self.rate_ppm.load(Ordering::Relaxed);
+        self.locked().values().fold(0, |sum, window| sum.saturating_add(window.openings(rate_ppm)))
     }
 
     /// The bond behind each window, wei.

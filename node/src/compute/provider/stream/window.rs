@@ -5,7 +5,7 @@ use crate::compute::{
     opening::Work,
     provider::{
         book::Book,
-        window::{Attendance, Attended, Rerun, attend},
+        window::{Attendance, Attended, Rerun, attend, expected},
     },
     windows::{WindowStatus, window_of_channel},
 };
@@ -15,11 +15,17 @@ use keystead_blobs::{BlobStore, Hash};
 use keystead_job::{JobSpec, Step, blob_hash, commitment::Secret, limits::INPUT_BYTES_MAX, step::encode_list};
 use keystead_payment::Release;
 use keystead_runner::{Failure, Job, Session, Stop};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{task::block_in_place, time::sleep};
 
-/// How often a window that is open is looked at.
-const POLL: Duration = Duration::from_secs(1);
+/// The chain has not said yet how many openings are expected.
+const UNKNOWN: u64 = u64::MAX;
 /// What a second run of one step may take beside its own time.
 const RERUN_EXTRA: Duration = Duration::from_secs(60);
 
@@ -45,12 +51,27 @@ pub(crate) struct PaidWindow {
     /// Names of the states after the steps.
     outputs: Vec<B256>,
     secret: B256,
+    /// Openings that are still expected, by the window's own rate.
+    openings: Arc<AtomicU64>,
 }
 
 impl PaidWindow {
     pub(super) fn new(origin: Origin, number: u64, steps: Vec<Step>, outputs: Vec<B256>, secret: B256) -> Self {
         let id = window_of_channel(origin.number, number);
-        Self { origin, number, id, steps, outputs, secret }
+        Self { origin, number, id, steps, outputs, secret, openings: Arc::new(AtomicU64::new(UNKNOWN)) }
+    }
+
+    /// Openings that are still expected of it; while the chain has not said at which rate its steps are drawn, at this one.
+    pub(super) fn openings(&self, rate_ppm: u32) -> u64 {
+        match self.openings.load(Ordering::Relaxed) {
+            UNKNOWN => expected(u32::try_from(self.steps.len()).unwrap_or(u32::MAX), rate_ppm),
+            known => known,
+        }
+    }
+
+    /// So many openings are still expected.
+    fn expects(&self, openings: u64) {
+        self.openings.store(openings, Ordering::Relaxed);
     }
 
     pub(super) fn steps(&self) -> &[Step] {
@@ -133,7 +154,11 @@ pub(super) async fn vigil(book: Arc<Book>, window: Arc<PaidWindow>) -> (u64, Rel
     loop {
         match attend(&book, &*window, &mut attendance).await.map(release) {
             Ok(Release::Pending) => said.clear(),
-            Ok(release) => return (window.number, release),
+            Ok(release) => {
+                // At once: its file stays while a lease is worked on, which may be waiting for just this.
+                window.expects(0);
+                return (window.number, release);
+            }
             Err(error) => {
                 // Each reason once in a row: the bond is lost if it lasts.
                 let reason = format!("{error:#}");
@@ -147,7 +172,10 @@ pub(super) async fn vigil(book: Arc<Book>, window: Arc<PaidWindow>) -> (u64, Rel
                 }
             }
         }
-        sleep(POLL).await;
+        if let Some(openings) = attendance.openings() {
+            window.expects(openings);
+        }
+        sleep(attendance.pause()).await;
     }
 }
 
@@ -185,6 +213,10 @@ pub(super) mod tests {
         assert_eq!(window.id(), window_of_channel(7, 5));
         let proof = window.work().unwrap().proof(1, 0, Shown::Both).unwrap();
         assert_eq!((proof.result, proof.before), (outputs[1], B256::ZERO));
+        // Until the chain says how many steps are drawn, the rate of the day counts.
+        assert_eq!([30_000, 1_000_000].map(|rate_ppm| window.openings(rate_ppm)), [1, 2]);
+        window.expects(0);
+        assert_eq!(window.openings(1_000_000), 0);
         let blobs = window.blobs();
         assert!([steps[0].input, outputs[0], outputs[1], list].iter().all(|name| blobs.contains(name)));
     }

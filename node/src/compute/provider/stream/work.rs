@@ -60,6 +60,15 @@ pub(super) struct Worked {
     pub(super) engine: Option<InTurn>,
 }
 
+/// A step that was done, and is on the disk where it must be.
+struct Kept {
+    /// In an audited channel what it began with.
+    input: Option<B256>,
+    /// Of what it ended with.
+    name: B256,
+    output: Vec<u8>,
+}
+
 impl Worked {
     /// No step was done.
     pub(super) const fn nothing(end: End) -> Self {
@@ -202,11 +211,11 @@ impl Work {
             let end = item.first.saturating_add(item.count);
             let mut stopped = None;
             while segments < end && stopped.is_none() {
-                match self.step(engine, item.unit, &state, &mut deaths).await {
-                    Ok(output) => {
-                        let output = self.altered(worked.names.len(), output);
-                        let input = self.shelf.as_ref().map(|_| self.keep(&state)).transpose()?;
-                        worked.names.push(self.keep(&output)?);
+                let output = self.step(engine, item.unit, &state, &mut deaths).await;
+                let kept = output.and_then(|output| self.keep_both(&state, self.altered(worked.names.len(), output)));
+                match kept {
+                    Ok(Kept { input, name, output }) => {
+                        worked.names.push(name);
                         worked.steps.extend(input.map(|input| Step { unit: item.unit, segment: segments, input }));
                         segments = segments.saturating_add(1);
                         state = output;
@@ -271,6 +280,12 @@ impl Work {
             let end = why(&failure);
             if end.code == EndCode::Unit { End { code: EndCode::Program, ..end } } else { end }
         })
+    }
+
+    /// What a step began with, if it may be asked for, and what it ended with. Neither counts if the disk does not take both.
+    fn keep_both(&self, state: &[u8], output: Vec<u8>) -> Result<Kept, End> {
+        let input = self.shelf.as_ref().map(|_| self.keep(state)).transpose()?;
+        Ok(Kept { input, name: self.keep(&output)?, output })
     }
 
     /// The name of a state. One that a later segment begins with, or that a check may ask for, is kept.

@@ -10,7 +10,7 @@ use crate::compute::provider::stream::{
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
-use keystead_blobs::{Hash, stream::RefuseCode};
+use keystead_blobs::{BlobStore as _, Hash, stream::RefuseCode};
 use keystead_payment::{Payee, Signed, payee::Refusal};
 use std::collections::BTreeSet;
 use tokio::{task::block_in_place, time::Instant};
@@ -110,6 +110,16 @@ impl Actor {
         }
     }
 
+    /// Deletes all blobs that nothing here needs. Of a lease that ended without a report, and of a process before, nobody knows all names.
+    pub(super) fn sweep(&self) {
+        let needed = self.needed();
+        match block_in_place(|| self.store.retain(|name| needed.contains(&B256::from(name)))) {
+            Ok(0) => {}
+            Ok(deleted) => tracing::debug!(channel = %self.record.channel, deleted, "blobs of ended leases deleted"),
+            Err(error) => tracing::debug!(%error, "blobs that nobody needs stay on disk"),
+        }
+    }
+
     /// Blobs that something here needs: all work, the states that go on, a report that is not paid, a window whose audit is not over.
     fn needed(&self) -> BTreeSet<B256> {
         let shared = [self.spec.program_hash, self.spec.common_hash];
@@ -129,6 +139,7 @@ impl Actor {
                 self.idle_since = Instant::now();
                 self.discard([pack]);
                 if done > 0 {
+                    self.sweep();
                     self.count_refusal(false);
                     block_in_place(|| self.desk.records.save(&self.record))?;
                 }

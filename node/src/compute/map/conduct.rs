@@ -452,6 +452,14 @@ impl<'a> Conductor<'a> {
                 continue;
             }
             let steps = received.report().units;
+            // Before a payer counts it as paid.
+            let window = match self.tracked(provider, &received, list.as_deref()) {
+                Ok(window) => window,
+                Err(reason) => {
+                    self.refuse_money(provider, lease, reason.to_owned())?;
+                    continue;
+                }
+            };
             let draft = match self.pay(provider, &received) {
                 Ok(draft) => draft,
                 Err(reason) => {
@@ -459,7 +467,6 @@ impl<'a> Conductor<'a> {
                     continue;
                 }
             };
-            let window = list.and_then(|list| self.audited(provider, &received, &list));
             let places = self.keep(provider, states)?;
             let payer = draft.record().to_vec().into();
             settlements.push(Settled { lease, provider, steps, checked, unchecked, states: places, payer, window });

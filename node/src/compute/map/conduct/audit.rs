@@ -114,8 +114,24 @@ impl Conductor<'_> {
         self.state.promised_wei().saturating_add(self.state.checks_wei())
     }
 
-    /// What the journal says of an audited window.
-    pub(super) fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
+    /// What the journal says of a window that will be audited; nothing of another one.
+    ///
+    /// # Errors
+    /// It would be audited, and cannot be looked at: nothing is paid that is not watched.
+    pub(super) fn tracked(
+        &self,
+        provider: Provider,
+        received: &Received,
+        steps: Option<&[Step]>,
+    ) -> Result<Option<Audited>, &'static str> {
+        let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
+        let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
+        let window = steps.and_then(|steps| self.audited(provider, received, steps));
+        or_refused(is_audited || steps.is_some(), window)
+    }
+
+    /// The same of an audited one, if all of it is known.
+    fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
         let live = self.live.get(&provider)?;
         let ((terms, ..), checks) = (live.channel.as_ref()?, live.checks?);
         let report = received.report();
@@ -299,9 +315,32 @@ impl Conductor<'_> {
     }
 }
 
+/// Nothing of a window that is not audited, and all of one that is.
+fn or_refused(is_audited: bool, window: Option<Audited>) -> Result<Option<Audited>, &'static str> {
+    if is_audited && window.is_none() {
+        return Err("it is not known how the audit of this window can be looked at");
+    }
+    Ok(window)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_audited_window_is_paid_that_is_not_watched() {
+        let window = Audited {
+            id: B256::ZERO,
+            channel: B256::ZERO,
+            number: 1,
+            since_block: 2,
+            budget_wei: 3,
+            inputs: Vec::new(),
+        };
+        assert_eq!(or_refused(true, Some(window.clone())), Ok(Some(window)));
+        assert!(or_refused(true, None).is_err());
+        assert_eq!(or_refused(false, None), Ok(None));
+    }
 
     #[test]
     fn a_channel_lives_until_its_windows_can_be_over_and_claimed() {

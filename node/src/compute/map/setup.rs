@@ -459,7 +459,7 @@ fn audit(state: &State) -> serde_json::Value {
         return serde_json::Value::Null;
     }
     let (kept, all) = (window::kept(state), Tally::of(state.windows.values()));
-    json!({"sentence": kept.sentence(window::steps_kept(state)), "kept": kept.json(), "all": all.json()})
+    json!({"sentence": kept.sentence(state.steps_done()), "kept": kept.json(), "all": all.json()})
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

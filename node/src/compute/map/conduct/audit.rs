@@ -14,7 +14,7 @@ use crate::compute::{
         farewell::is_final,
         journal::{Audited, Entry},
         tend::{Paid, Tended},
-        window::{Verdict, Window, WindowEnd, counted, kept},
+        window::{Verdict, Window, WindowEnd, counted, counting},
     },
     windows::{Drawn, WindowStatus, window_of_channel},
 };
@@ -267,7 +267,7 @@ impl Conductor<'_> {
 
     /// How far the audits are; nothing in a map without any.
     pub(super) fn audits(&self) -> String {
-        let tally = kept(&self.state);
+        let tally = counting(&self.state);
         if tally.windows == 0 {
             return String::new();
         }

@@ -95,8 +95,10 @@ pub(super) struct Live {
     beat: u32,
     /// States that it ended leases with on this connection, by unit.
     given: BTreeMap<u32, u32>,
-    /// Windows that are paid; what it promised is known from the payer.
+    /// Whether it was told that it is out.
     said_out: bool,
+    /// Whether the person read that its old channel has not ended yet.
+    said_ending: bool,
 }
 
 /// A window to be paid in this round.

@@ -236,7 +236,7 @@ impl Tally {
         }
         if self.lost > 0 {
             sentence.push_str(&format!(
-                "; {} of these windows went on from what was found wrong or not audited, and were done again: draws among them count here, too",
+                "; {} of these windows thrown away with what they went on from: draws among them count here, too",
                 counted(self.lost, "step")
             ));
         }
@@ -421,7 +421,7 @@ mod tests {
         let mut lost = window(Some(CLOSED));
         lost.lose(|_| false);
         let said = of(&[lost, window(Some(CLOSED))]).sentence(1);
-        assert!(said.contains("(1 in all)") && said.contains("; 1 step of these windows went on from"), "{said}");
+        assert!(said.contains("(1 in all)") && said.contains("; 1 step of these windows thrown away"), "{said}");
         assert!(!said.contains("without an audit"), "{said}");
         let said = of(&[window(Some(Verdict::UNANNOUNCED))]).sentence(1);
         assert!(said.starts_with("UNVERIFIED: 0 of 1") && said.contains("NOT AUDITED: 1 step in 1 window"), "{said}");

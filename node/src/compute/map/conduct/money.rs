@@ -2,7 +2,7 @@
 
 use super::{Conductor, REGISTER, purse::Purse};
 use crate::compute::{
-    amount::kst,
+    amount::{duration, kst},
     channels::Opening,
     map::{
         bank::Ask,
@@ -17,7 +17,7 @@ use crate::compute::{
     },
     market::Offer,
 };
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
     Address, BlobStore, Hash, NodeId, Parties,
@@ -248,6 +248,8 @@ impl Conductor<'_> {
             }
             // An earlier process asked for its end: the new one comes after it.
             _ if is_new => {
+                self.tell_ending(provider, &standing);
+                let live = self.live.entry(provider).or_default();
                 let is_recent = live.finished.is_some_and(|at| at.elapsed() < FINISH_AGAIN);
                 if standing.now > standing.deadline && !is_recent {
                     live.finished = Some(Instant::now());
@@ -257,6 +259,14 @@ impl Conductor<'_> {
             }
             // The provider wants no more of it.
             _ => self.leave_out(provider, Out::Unwilling),
+        }
+    }
+
+    /// Says once that a provider waits for the end of its old channel.
+    fn tell_ending(&mut self, provider: Provider, standing: &Standing) {
+        let is_wanted = self.state.table.units_left() > 0 && self.state.table.out(provider).is_none();
+        if is_wanted && !std::mem::replace(&mut self.live.entry(provider).or_default().said_ending, true) {
+            self.show.say(&ending(self.name(provider), standing, !self.options.provider.is_empty()));
         }
     }
 
@@ -274,7 +284,7 @@ impl Conductor<'_> {
     }
 
     /// Begins a provider's line. Its address is read from the register, by the line itself.
-    fn dial(&mut self, provider: Provider, account: alloy_primitives::Address, channel: B256) -> Result<()> {
+    fn dial(&mut self, provider: Provider, account: Account, channel: B256) -> Result<()> {
         if self.state.table.out(provider).is_some() || self.live.get(&provider).is_some_and(|l| l.commands.is_some()) {
             return Ok(());
         }
@@ -512,8 +522,54 @@ impl Conductor<'_> {
     }
 }
 
+/// What a person reads of a channel that an earlier process asked to be closed.
+fn ending(provider: Account, standing: &Standing, is_named: bool) -> String {
+    let left = standing.deadline.saturating_sub(standing.now);
+    let waits = if left.is_zero() {
+        "any moment".to_owned()
+    } else {
+        format!("in {} at the latest (Unix second {})", duration(left), standing.deadline.as_secs())
+    };
+    let what = if is_named {
+        "Name another one with --provider, too, or nobody at all, to go on before that"
+    } else {
+        "Until then another one works in its place, if there is one"
+    };
+    format!(
+        "Provider {provider} gets no work before its old channel has ended, which an earlier process asked for: {waits}. {what}."
+    )
+}
+
 /// An endpoint that names the node of the register.
 fn reachable(offer: &Offer) -> Option<Address> {
     let address: Address = offer.endpoint.parse().ok()?;
     (address.id().as_bytes() == &offer.node_id.0).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_the_end_of_a_channel_reads_until_when_and_what_to_do() {
+        let standing = Standing {
+            now: Duration::from_secs(1_200),
+            status: Status::Closing,
+            deadline: Duration::from_secs(30_000),
+            deposit: 9,
+            claimed: 0,
+            window: 0,
+            history: B256::ZERO,
+            announced: 0,
+            budgeted: 0,
+        };
+        let said = ending(Account::ZERO, &standing, true);
+        assert!(
+            said.contains("in 480 min 0 s at the latest (Unix second 30000)") && said.contains("--provider"),
+            "{said}"
+        );
+        let over = Standing { now: standing.deadline, ..standing };
+        let said = ending(Account::ZERO, &over, false);
+        assert!(said.contains("any moment") && said.contains("another one works"), "{said}");
+    }
 }

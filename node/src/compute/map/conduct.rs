@@ -158,6 +158,8 @@ pub(super) struct Conductor<'a> {
     tended: Option<Tended>,
     /// When this process paid a window, or took it up.
     paid_at: BTreeMap<B256, Instant>,
+    /// The chain's time, since the Unix epoch, when a window was not known to be announced at first.
+    missed_since: BTreeMap<B256, Duration>,
     /// Windows that were seen in the audit.
     announced: BTreeSet<B256>,
     /// Whether the person read how windows are audited.
@@ -221,6 +223,7 @@ impl<'a> Conductor<'a> {
             watched,
             tended: None,
             paid_at: BTreeMap::new(),
+            missed_since: BTreeMap::new(),
             announced: BTreeSet::new(),
             plan_said: false,
             audits_told: String::new(),

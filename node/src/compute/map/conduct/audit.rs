@@ -23,7 +23,7 @@ use eyre::Result;
 use keystead_blobs::stream::RefuseCode;
 use keystead_job::Step;
 use keystead_lease::{Out, Provider};
-use keystead_payment::{Budget, Received, limits::WATCH};
+use keystead_payment::{Budget, Received, Standing, limits::WATCH};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -189,9 +189,14 @@ impl Conductor<'_> {
         let id = drawn.window.id;
         let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
         let (provider, number) = (window.provider, window.number);
-        let is_known = window.is_over();
-        self.announced.insert(id);
+        let (is_known, is_late) = (window.is_over(), window.is_unannounced());
         let name = Some(self.name(provider));
+        if self.announced.insert(id) && is_late {
+            let detail = format!(
+                "window {number}: it is checked after all, and paid unless a step is found wrong; nothing of it is used"
+            );
+            self.show.event("announced-late", name, &detail);
+        }
         let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
         if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
             let reason = format!("machines drawn by lot found a step of window {number} wrong");
@@ -215,11 +220,22 @@ impl Conductor<'_> {
     fn end_window(&mut self, id: B256, verdict: Verdict) -> Result<()> {
         self.record(&Entry::WindowOver { id, verdict })?;
         self.paid_at.remove(&id);
+        self.missed_since.remove(&id);
         // One that is announced late has checkers, too: a provider must not gain by waiting until nobody serves them.
         if let Some(tended) = self.tended.as_ref().filter(|_| verdict.end != WindowEnd::Unannounced) {
             tended.remove(id);
         }
         Ok(())
+    }
+
+    /// The time to announce counts from the first look on: while a chain stands still nobody can announce anything.
+    pub(super) fn await_announcements(&mut self, channel: B256, standing: &Standing) {
+        let waits = |window: &Window| {
+            window.channel == channel && window.verdict.is_none() && window.number > standing.announced
+        };
+        for (id, _) in self.state.windows.iter().filter(|entry| waits(entry.1)) {
+            self.missed_since.entry(*id).or_insert(standing.now);
+        }
     }
 
     /// Windows that their providers do not announce: nobody will check them.
@@ -257,7 +273,8 @@ impl Conductor<'_> {
         match looked.filter(|(terms, ..)| terms.channel_id == window.channel) {
             // A look that is old says nothing.
             Some((_, standing, at)) => {
-                let ended = waited || is_final(standing);
+                let since = self.missed_since.get(id).copied();
+                let ended = waited && is_late(since, standing.now) || is_final(standing);
                 at.elapsed() <= FRESH_MAX && window.number > standing.announced && ended
             }
             // An older channel of the provider: its windows are looked at, and this one is not among them.
@@ -315,6 +332,11 @@ impl Conductor<'_> {
     }
 }
 
+/// Whether a window could have been announced for long enough, by the chain's time.
+fn is_late(since: Option<Duration>, now: Duration) -> bool {
+    since.is_some_and(|since| now.saturating_sub(since) > ANNOUNCE_MAX)
+}
+
 /// Nothing of a window that is not audited, and all of one that is.
 fn or_refused(is_audited: bool, window: Option<Audited>) -> Result<Option<Audited>, &'static str> {
     if is_audited && window.is_none() {
@@ -326,6 +348,14 @@ fn or_refused(is_audited: bool, window: Option<Audited>) -> Result<Option<Audite
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_that_stands_still_makes_no_announcement_late() {
+        let (since, second) = (Duration::from_secs(1_000), Duration::from_secs(1));
+        let last = since.saturating_add(ANNOUNCE_MAX);
+        assert!(!is_late(None, last) && !is_late(Some(since), since) && !is_late(Some(since), last));
+        assert!(is_late(Some(since), last.saturating_add(second)));
+    }
 
     #[test]
     fn no_audited_window_is_paid_that_is_not_watched() {

@@ -136,9 +136,10 @@ impl Conductor<'_> {
             self.fail(match too_dear {
                 Some(reason) => reason,
                 None if self.state.partners.is_empty() => nobody,
-                None => format!(
-                    "every provider was left out, and there is no other that fits. The last was {lost}. When that is mended, run the same command again"
-                ),
+                None => {
+                    let is_caught = self.state.providers().any(|(provider, _)| self.state.is_discarded(provider));
+                    nobody_left(&lost, is_caught, !self.options.provider.is_empty())
+                }
             });
         }
         Ok(())
@@ -230,6 +231,7 @@ impl Conductor<'_> {
         let live = self.live.entry(provider).or_default();
         live.channel = Some((terms, standing, Instant::now()));
         live.checks = checks;
+        self.await_announcements(terms.channel_id, &standing);
         if is_final(&standing) {
             self.give_up_the_unannounced()?;
         }
@@ -522,6 +524,21 @@ impl Conductor<'_> {
     }
 }
 
+/// What a person reads when there is nobody to go on with; `lost`: who was left out last, if that is known.
+fn nobody_left(lost: &str, is_caught: bool, is_named: bool) -> String {
+    let last = if lost.is_empty() { String::new() } else { format!(". The last was {lost}") };
+    let what = match (is_caught, is_named) {
+        (false, _) => "When that is mended, run the same command again",
+        (true, false) => {
+            "Who delivered what was wrong, or not audited, is not asked again: run the same command again when there are others"
+        }
+        (true, true) => {
+            "Who delivered what was wrong, or not audited, is not asked again: name another one with --provider, or nobody"
+        }
+    };
+    format!("every provider was left out, and there is no other that fits{last}. {what}")
+}
+
 /// What a person reads of a channel that an earlier process asked to be closed.
 fn ending(provider: Account, standing: &Standing, is_named: bool) -> String {
     let left = standing.deadline.saturating_sub(standing.now);
@@ -549,6 +566,15 @@ fn reachable(offer: &Offer) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn when_nobody_is_left_it_is_said_what_helps() {
+        let mended = nobody_left("X, which takes no more work of this job", false, true);
+        assert!(mended.contains("The last was X, ") && mended.ends_with("run the same command again"), "{mended}");
+        let caught = nobody_left("", true, true);
+        assert!(!caught.contains("The last was") && caught.contains("with --provider"), "{caught}");
+        assert!(!nobody_left("", true, false).contains("--provider"));
+    }
 
     #[test]
     fn who_waits_for_the_end_of_a_channel_reads_until_when_and_what_to_do() {

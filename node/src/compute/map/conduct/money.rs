@@ -527,16 +527,12 @@ impl Conductor<'_> {
 /// What a person reads when there is nobody to go on with; `lost`: who was left out last, if that is known.
 fn nobody_left(lost: &str, is_caught: bool, is_named: bool) -> String {
     let last = if lost.is_empty() { String::new() } else { format!(". The last was {lost}") };
-    let what = match (is_caught, is_named) {
-        (false, _) => "When that is mended, run the same command again",
-        (true, false) => {
-            "Who delivered what was wrong, or not audited, is not asked again: run the same command again when there are others"
-        }
-        (true, true) => {
-            "Who delivered what was wrong, or not audited, is not asked again: name another one with --provider, or nobody"
-        }
-    };
-    format!("every provider was left out, and there is no other that fits{last}. {what}")
+    let other = if is_named { ", and name another one with --provider, or nobody" } else { "" };
+    let caught = format!("{other}: who delivered what was wrong, or not audited, is not asked again");
+    let caught = if is_caught { caught.as_str() } else { "" };
+    format!(
+        "every provider was left out, and there is no other that fits{last}. When that is mended, run the same command again{caught}"
+    )
 }
 
 /// What a person reads of a channel that an earlier process asked to be closed.

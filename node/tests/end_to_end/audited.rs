@@ -355,6 +355,7 @@ fn what_cannot_be_audited_is_refused_before_any_money_moves() {
     let risk = ["--value-at-risk", "1000000000000000000"];
     fails(&risk, 1, &["1 KST at risk", "--value-at-risk", "0 KST that is free"]);
     fails(&["--audit", "--private"], 2, &["cannot be used with"]);
+    fails(&["--audit-rate", "10"], 1, &["nobody is asked to", "--name-checker"]);
     fails(&["--audit", "--max-price", &(PRICE * 30).to_string()], 1, &["as a deposit for checks", "--max-price"]);
     let mut many = vec!["--private"];
     (3..8).for_each(|number| many.extend(["--name-checker", account(number)]));

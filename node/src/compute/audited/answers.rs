@@ -9,7 +9,7 @@
 use crate::compute::windows::{Case, Windows, event};
 use alloy_primitives::B256;
 use alloy_sol_types::SolEvent as _;
-use eyre::Result;
+use eyre::{Report, Result};
 use futures::future::join_all;
 use keystead_contracts::bindings::audit::Audit;
 use serde_json::json;
@@ -23,6 +23,8 @@ const IDS_MAX: usize = 64;
 const FILTERS_MAX: u32 = 16;
 /// Answers that are sent at once.
 const SENT_MAX: usize = 16;
+/// Reasons that a person reads while somebody waits for an answer.
+const REASONS_MAX: usize = 8;
 
 /// What was asked in some windows.
 #[derive(Debug)]
@@ -32,6 +34,8 @@ pub(crate) struct Questions {
     next_block: BTreeMap<B256, u64>,
     /// Units whose input was asked for and that are not answered; at most as many as the windows have.
     asked: BTreeSet<(B256, u32)>,
+    /// Why there is no answer, as a person read it.
+    reasons: BTreeSet<String>,
 }
 
 /// One question to the node.
@@ -46,7 +50,7 @@ struct Filter {
 impl Questions {
     /// Of no window yet.
     pub(crate) const fn new(windows: Windows) -> Self {
-        Self { windows, next_block: BTreeMap::new(), asked: BTreeSet::new() }
+        Self { windows, next_block: BTreeMap::new(), asked: BTreeSet::new(), reasons: BTreeSet::new() }
     }
 
     /// From now on exactly these windows, each with a block not after its opening.
@@ -63,7 +67,7 @@ impl Questions {
     /// # Errors
     /// The node's: what was read stays, the rest is read the next time.
     pub(crate) async fn read(&mut self) -> Result<()> {
-        let Self { windows, next_block, asked } = self;
+        let Self { windows, next_block, asked, .. } = self;
         if next_block.is_empty() {
             return Ok(());
         }
@@ -98,13 +102,28 @@ impl Questions {
             for (question, answered) in some.iter().zip(answered) {
                 match answered {
                     Ok(()) => _ = self.asked.remove(question),
+                    Err(error) if is_news(&mut self.reasons, &error) => {
+                        tracing::warn!(
+                            "a checker got no input from the provider, and is not told where this node serves it; trying again. What it cannot check is \
+                             paid, and counts against you: {error:#}"
+                        );
+                    }
                     Err(error) => {
                         tracing::debug!(error = format!("{error:#}"), unit = question.1, "answer: trying again");
                     }
                 }
             }
         }
+        if self.asked.is_empty() {
+            self.reasons.clear();
+        }
     }
+}
+
+/// Whether a person has not read this reason yet. A number in it does not make it another one.
+fn is_news(reasons: &mut BTreeSet<String>, error: &Report) -> bool {
+    let reason = format!("{error:#}").replace(|letter: char| letter.is_ascii_digit(), "");
+    reasons.len() < REASONS_MAX && reasons.insert(reason)
 }
 
 /// The next filter: the windows that were read least far, and the blocks after that; `None` if all are read to the head.
@@ -159,6 +178,17 @@ mod tests {
         assert_eq!(far, Some(Filter { ids: vec![id(1), id(2)], first: 1, last: 1_000 }));
         let many: Vec<(u8, u64)> = (0..=255).map(|byte| (byte, 1)).collect();
         assert_eq!(of(&many, 1).unwrap().ids.len(), IDS_MAX);
+    }
+
+    #[test]
+    fn a_reason_for_no_answer_is_read_once() {
+        let mut reasons = BTreeSet::new();
+        let mut news = |words: &str| is_news(&mut reasons, &Report::msg(words.to_owned()));
+        assert!(news("the account has 12 wei"));
+        assert!(!news("the account has 7 wei"));
+        assert!(news("the node is away"));
+        let many = (0..20_usize).filter(|count| news(&"again ".repeat(*count))).count();
+        assert_eq!(many, REASONS_MAX.saturating_sub(2));
     }
 
     #[test]

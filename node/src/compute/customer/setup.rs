@@ -56,6 +56,10 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
         options.token.is_none() || options.audit.unit_value.is_some() || !options.audit.is_wanted(),
         "the audit of an order in a token has its fees and bond in KST: say with --unit-value WEI what a unit is worth in KST, or order without --audit"
     );
+    ensure!(
+        !options.audit.is_in_vain(),
+        "--checkers, --audit-rate and --checker-fee say how others check, but nobody is asked to: give --audit, or --private with --name-checker, too"
+    );
     let prepared = prepare(options.into()).await?;
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;

@@ -37,6 +37,8 @@ use tokio::{
 
 /// How often channels are looked at.
 const LOOK: Duration = Duration::from_secs(1);
+/// How long the rate of a provider's checks counts as known: it follows its record, which changes with the ends of windows.
+const RATE: Duration = Duration::from_secs(30);
 /// How long an opening may take to come into a block.
 const INCLUSION_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
@@ -66,6 +68,22 @@ pub(super) enum Ask {
     Offers { count: usize, tried: Vec<Address> },
 }
 
+/// What is known of an audited channel.
+#[derive(Debug)]
+pub(super) struct Known {
+    agreed: Agreed,
+    checks: Checks,
+    /// When that was asked for.
+    at: Instant,
+}
+
+impl Known {
+    /// What checks take, unless that is too old.
+    fn fresh(&self, now: Instant) -> Option<Checks> {
+        (now.saturating_duration_since(self.at) < RATE).then_some(self.checks)
+    }
+}
+
 /// The bank.
 #[derive(Debug)]
 pub(super) struct Bank {
@@ -74,7 +92,7 @@ pub(super) struct Bank {
     /// How windows are audited, if they are.
     pub(super) audit: AuditOptions,
     /// How those of open channels are, as read.
-    pub(super) agreed: BTreeMap<B256, Agreed>,
+    pub(super) agreed: BTreeMap<B256, Known>,
     pub(super) journal: Journal,
     pub(super) asks: mpsc::Receiver<Ask>,
     pub(super) events: mpsc::Sender<Event>,
@@ -166,20 +184,23 @@ impl Bank {
         Ok(Event::Looked { provider, terms, standing, checks })
     }
 
-    /// What was agreed at the opening stays; the rate follows the provider's record.
+    /// What was agreed at the opening stays; the rate follows the provider's record, and is asked for now and then.
     async fn checks(&mut self, terms: &Terms) -> Result<Checks> {
-        let agreed = match self.agreed.get(&terms.channel_id) {
-            Some(agreed) => agreed.clone(),
-            None => {
-                let agreed = self.channels.audit_of(terms.channel_id).await?;
-                self.agreed.insert(terms.channel_id, agreed.clone());
-                agreed
-            }
+        let id = terms.channel_id;
+        let now = Instant::now();
+        if let Some(checks) = self.agreed.get(&id).and_then(|known| known.fresh(now)) {
+            return Ok(checks);
+        }
+        let agreed = match self.agreed.get(&id).map(|known| known.agreed.clone()) {
+            Some(agreed) => agreed,
+            None => self.channels.audit_of(id).await?,
         };
-        let windows = self.chooser.market.windows();
-        let rate_ppm = windows.effective_rate_ppm(terms.provider, &agreed.terms).await?;
+        // The block comes first: no window that is paid from now on was announced before it.
         let (block, _) = self.channels.account.head().await?;
-        Ok(Checks { budget: budget(agreed.price_wei_per_step, &agreed.terms, rate_ppm), block })
+        let rate_ppm = self.chooser.market.windows().effective_rate_ppm(terms.provider, &agreed.terms).await?;
+        let checks = Checks { budget: budget(agreed.price_wei_per_step, &agreed.terms, rate_ppm), block };
+        self.agreed.insert(id, Known { agreed, checks, at: now });
+        Ok(checks)
     }
 
     /// Nothing is paid for this: a node that stumbles is asked again.
@@ -335,4 +356,35 @@ fn is_answer(error: &Report) -> bool {
 
 fn is_poor(error: &Report) -> bool {
     error.downcast_ref::<Poor>().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keystead_contracts::bindings::market::IAuditTypes;
+
+    #[test]
+    fn the_rate_of_checks_is_asked_for_now_and_then() {
+        let terms = IAuditTypes::Terms {
+            class: 0,
+            checkers: 1,
+            abilities: 0,
+            ratePpm: 30_000,
+            feePpm: 250_000,
+            checkSeconds: 60,
+            revealSeconds: 60,
+            appealSeconds: 60,
+            segments: 1,
+            bondWei: 0,
+            named: B256::ZERO,
+            canary: B256::ZERO,
+        };
+        let checks = Checks { budget: budget(100, &terms, 30_000), block: 7 };
+        let agreed = Agreed { job_hash: B256::ZERO, price_wei_per_step: 100, terms };
+        let at = Instant::now();
+        let known = Known { agreed, checks, at };
+        let after = |seconds: u64| at.checked_add(Duration::from_secs(seconds)).and_then(|now| known.fresh(now));
+        assert_eq!([0, 29].map(|seconds| after(seconds).map(|checks| checks.block)), [Some(7); 2]);
+        assert!(after(30).is_none());
+    }
 }

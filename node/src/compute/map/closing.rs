@@ -79,8 +79,9 @@ impl Closing<'_> {
                     state.apply(&entry, Duration::ZERO);
                     continue;
                 }
-                // After a stop: its windows are still audited, and the next process goes on in it.
-                if state.windows_awaited().any(|(_, window)| window.channel == channel) {
+                // After a stop: its windows are still audited, and the next process goes on in it, unless nothing more can be written down.
+                let goes_on = state.table.units_left() == 0 || !self.journal.is_full();
+                if goes_on && state.windows_awaited().any(|(_, window)| window.channel == channel) {
                     left.push((Left { account, channel, after: None, owes: false }, false));
                     continue;
                 }

@@ -95,8 +95,10 @@ pub(super) struct Live {
     beat: u32,
     /// States that it ended leases with on this connection, by unit.
     given: BTreeMap<u32, u32>,
-    /// Windows that are paid; what it promised is known from the payer.
+    /// Whether it was told that it is out.
     said_out: bool,
+    /// Whether the person read that its old channel has not ended yet.
+    said_ending: bool,
 }
 
 /// A window to be paid in this round.
@@ -156,6 +158,8 @@ pub(super) struct Conductor<'a> {
     tended: Option<Tended>,
     /// When this process paid a window, or took it up.
     paid_at: BTreeMap<B256, Instant>,
+    /// The chain's time, since the Unix epoch, when a window was not known to be announced at first.
+    missed_since: BTreeMap<B256, Duration>,
     /// Windows that were seen in the audit.
     announced: BTreeSet<B256>,
     /// Whether the person read how windows are audited.
@@ -219,6 +223,7 @@ impl<'a> Conductor<'a> {
             watched,
             tended: None,
             paid_at: BTreeMap::new(),
+            missed_since: BTreeMap::new(),
             announced: BTreeSet::new(),
             plan_said: false,
             audits_told: String::new(),
@@ -452,6 +457,14 @@ impl<'a> Conductor<'a> {
                 continue;
             }
             let steps = received.report().units;
+            // Before a payer counts it as paid.
+            let window = match self.tracked(provider, &received, list.as_deref()) {
+                Ok(window) => window,
+                Err(reason) => {
+                    self.refuse_money(provider, lease, reason.to_owned())?;
+                    continue;
+                }
+            };
             let draft = match self.pay(provider, &received) {
                 Ok(draft) => draft,
                 Err(reason) => {
@@ -459,7 +472,6 @@ impl<'a> Conductor<'a> {
                     continue;
                 }
             };
-            let window = list.and_then(|list| self.audited(provider, &received, &list));
             let places = self.keep(provider, states)?;
             let payer = draft.record().to_vec().into();
             settlements.push(Settled { lease, provider, steps, checked, unchecked, states: places, payer, window });

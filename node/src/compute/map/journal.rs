@@ -23,8 +23,10 @@ use std::{
 const SUM_DIGITS: usize = 16;
 /// Largest journal that is read: a job of 2^20 steps leaves some 200 MB.
 const BYTES_MAX: u64 = 1 << 30;
-/// So much of it is kept for the end of the channels.
+/// So much of it is kept for what ends windows and channels, and takes back what was wrong.
 const RESERVE: u64 = 1 << 24;
+/// More than any line takes: a journal with less room is full, whatever did not fit.
+const LINE_MAX: u64 = 1 << 20;
 
 /// One event.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -65,6 +67,22 @@ pub(super) enum Entry {
     Closed { provider: Provider, claimed_wei: u128 },
     /// The result's files are written.
     Done,
+}
+
+impl Entry {
+    /// Whether a journal that is full has a place for it: what is open must come to its end, and what is wrong must be taken back.
+    const fn may_be_last(&self) -> bool {
+        matches!(
+            self,
+            Self::Began { .. }
+                | Self::Opened { .. }
+                | Self::NotOpened { .. }
+                | Self::Convicted { .. }
+                | Self::WindowOver { .. }
+                | Self::Closed { .. }
+                | Self::Done
+        )
+    }
 }
 
 /// A window that is paid.
@@ -167,15 +185,7 @@ impl Journal {
     pub(super) fn append(&self, entry: &Entry) -> Result<()> {
         let json = serde_json::to_string(entry)?;
         let line = format!("{} {json}\n", sum(json.as_bytes()));
-        let is_last = matches!(
-            entry,
-            Entry::Opened { .. }
-                | Entry::NotOpened { .. }
-                | Entry::WindowOver { .. }
-                | Entry::Closed { .. }
-                | Entry::Done
-        );
-        let max = if is_last { BYTES_MAX } else { BYTES_MAX.saturating_sub(RESERVE) };
+        let max = if entry.may_be_last() { BYTES_MAX } else { BYTES_MAX.saturating_sub(RESERVE) };
         let mut tail = self.file();
         let bytes = tail.bytes.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
         ensure!(
@@ -194,6 +204,11 @@ impl Journal {
             tail.bytes = bytes;
         }
         written.wrap_err_with(|| format!("cannot write {}", self.path.display()))
+    }
+
+    /// Whether it takes no more of what work leaves: only what is open can be ended.
+    pub(super) fn is_full(&self) -> bool {
+        self.file().bytes.saturating_add(LINE_MAX) > BYTES_MAX.saturating_sub(RESERVE)
     }
 
     /// Forces everything that was appended to the disk.
@@ -318,9 +333,14 @@ mod tests {
         *journal.file() = Tail { file: writable, bytes: good, torn: false };
         journal.append(&Entry::Began { first_lease: 2 }).unwrap();
         assert_eq!(count(&path), 2);
+        assert!(!journal.is_full());
         journal.file().bytes = BYTES_MAX - RESERVE;
-        assert!(journal.append(&Entry::Began { first_lease: 3 }).is_err());
+        assert!(journal.is_full() && journal.append(&Entry::NotOpened { provider: Provider(0) }).is_ok());
+        let lease = Lease { number: 1, provider: Provider(0), items: Vec::new(), limit: std::time::Duration::ZERO };
+        assert!(journal.append(&Entry::Leased { lease }).is_err());
+        journal.append(&Entry::Began { first_lease: 3 }).unwrap();
+        journal.append(&Entry::Convicted { provider: Provider(0), payer: Bytes::new(), why: Out::Wrong }).unwrap();
         journal.append(&Entry::Closed { provider: Provider(0), claimed_wei: 1 }).unwrap();
-        assert_eq!(count(&path), 3);
+        assert_eq!(count(&path), 6);
     }
 }

@@ -264,14 +264,22 @@ struct End {
     took: Duration,
 }
 
+/// Whether there is nothing to be done but to end what is open.
+fn over(parts: &Parts<'_>) -> Option<Ending> {
+    if parts.state.is_whole() {
+        return Some(Ending::Whole);
+    }
+    let is_full = parts.state.table.units_left() > 0 && parts.journal.is_full();
+    let reason = "its journal is full, and no more work can be written down: split it into smaller jobs";
+    is_full.then(|| Ending::Failed(reason.to_owned()))
+}
+
 /// Does what is left of the units, and waits until nothing can be taken back.
 async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
-    if parts.state.is_whole() {
+    if let Some(ending) = over(&parts) {
         let Parts { state, outputs, show, .. } = parts;
-        return Ok((
-            Ending::Whole,
-            End { state, outputs, show, told: BTreeSet::new(), went_on: BTreeSet::new(), took: Duration::ZERO },
-        ));
+        let (told, went_on) = (BTreeSet::new(), BTreeSet::new());
+        return Ok((ending, End { state, outputs, show, told, went_on, took: Duration::ZERO }));
     }
     let began = Entry::Began { first_lease: parts.state.next_process() };
     parts.journal.append(&began)?;
@@ -459,7 +467,7 @@ fn audit(state: &State) -> serde_json::Value {
         return serde_json::Value::Null;
     }
     let (kept, all) = (window::kept(state), Tally::of(state.windows.values()));
-    json!({"sentence": kept.sentence(window::steps_kept(state)), "kept": kept.json(), "all": all.json()})
+    json!({"sentence": kept.sentence(state.steps_done()), "kept": kept.json(), "all": all.json()})
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]

@@ -146,6 +146,11 @@ impl State {
         self.table.out(provider).is_some_and(Out::discards)
     }
 
+    /// Steps that are done and stand, whoever made them.
+    pub(super) fn steps_done(&self) -> u64 {
+        (0..).take(self.places.len()).fold(0_u64, |sum, unit| sum.saturating_add(self.table.done(unit).into()))
+    }
+
     /// Whether every unit is done and nothing can be taken back any more.
     pub(super) fn is_whole(&self) -> bool {
         self.table.units_left() == 0 && self.windows_awaited().next().is_none()
@@ -280,6 +285,11 @@ impl State {
                 places.split_off(&kept.saturating_add(1));
             }
         }
+        let stands =
+            |place: &Place| self.places.get(place.unit as usize).is_some_and(|all| all.get(&place.done) == Some(place));
+        for window in self.windows.values_mut().filter(|window| window.provider != provider) {
+            window.lose(stands);
+        }
         self.with(provider, |partner| {
             // It is empty if the channel was not looked at yet, or is over: then the record before it stays.
             if !payer.is_empty() {
@@ -316,7 +326,7 @@ mod tests {
     use super::*;
     use crate::compute::map::{
         journal::Audited,
-        window::{Verdict, WindowEnd},
+        window::{Verdict, WindowEnd, kept},
     };
     use keystead_lease::Item;
 
@@ -432,6 +442,50 @@ mod tests {
             short.apply(entry, Duration::ZERO);
         }
         assert_eq!([0, 1].map(|number| short.windows.get(&id(number)).unwrap().steps.len()), [0, 1]);
+    }
+
+    #[test]
+    fn steps_that_went_on_from_what_was_thrown_away_do_not_count_as_kept() {
+        let mut state = State::new(1, 3, Rules::new(Duration::from_secs(1)));
+        let place = |done: u32| Place { unit: 0, done, offset: done.into(), length: 1, name: id(9) };
+        // The first segment by the first provider, the others in one window by the second.
+        for (number, dones) in [(0_u8, vec![1]), (1, vec![2, 3])] {
+            let (provider, lease) = (Provider(number.into()), u64::from(number).saturating_add(1));
+            let steps = u32::try_from(dones.len()).unwrap();
+            let items = vec![Item { unit: 0, first: u32::from(number), count: steps }];
+            let audited = Audited {
+                id: id(number),
+                channel: CHANNEL,
+                number: 1,
+                since_block: 3,
+                budget_wei: 10,
+                inputs: dones.iter().map(|_| id(8)).collect(),
+            };
+            let settled = Settled {
+                lease,
+                provider,
+                steps,
+                checked: 0,
+                unchecked: false,
+                states: dones.into_iter().map(place).collect(),
+                payer: Bytes::new(),
+                window: Some(audited),
+            };
+            let account = Address::repeat_byte(number);
+            for entry in [
+                Entry::Joined { account, node_id: id(number), price_wei: 1 },
+                Entry::Leased { lease: Lease { number: lease, provider, items, limit: Duration::ZERO } },
+                Entry::Settled(settled),
+            ] {
+                state.apply(&entry, Duration::ZERO);
+            }
+        }
+        assert_eq!((state.steps_done(), kept(&state).windows, kept(&state).steps), (3, 2, 3));
+        let convicted = Entry::Convicted { provider: Provider(0), payer: Bytes::new(), why: Out::Wrong };
+        state.apply(&convicted, Duration::ZERO);
+        // Nobody caught the second one: its window is waited for, but nothing in it is used.
+        assert_eq!((state.steps_done(), kept(&state).windows, state.windows_awaited().count()), (0, 0, 1));
+        assert_eq!(state.windows.get(&id(1)).map(|window| window.lost), Some(2));
     }
 
     #[test]

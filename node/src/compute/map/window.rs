@@ -38,6 +38,8 @@ pub(super) struct Window {
     /// The states after them.
     pub(super) outputs: Vec<Place>,
     pub(super) verdict: Option<Verdict>,
+    /// Steps that were thrown away with the state that they went on from, which another provider made.
+    pub(super) lost: u32,
 }
 
 /// How the audit of a window ended.
@@ -119,7 +121,14 @@ impl Window {
             steps: states.iter().zip(inputs).map(step).collect(),
             outputs: states.to_vec(),
             verdict: None,
+            lost: 0,
         }
+    }
+
+    /// Counts the steps whose states do not stand any more. Those that nobody goes on from always stand, and may be forgotten.
+    pub(super) fn lose(&mut self, stands: impl Fn(&Place) -> bool) {
+        let lost = self.outputs.iter().filter(|place| !stands(place)).count();
+        self.lost = u32::try_from(lost).unwrap_or(u32::MAX);
     }
 
     /// Whether nobody waits for its announcement any more. It may still come, as long as the channel lives.
@@ -148,6 +157,8 @@ impl Window {
 pub(super) struct Tally {
     pub(super) windows: u64,
     pub(super) steps: u64,
+    /// Of these, the ones that were thrown away with what they went on from.
+    pub(super) lost: u64,
     /// Windows that are not over.
     pub(super) open: u64,
     pub(super) drawn: u64,
@@ -174,6 +185,7 @@ impl Tally {
         let steps = u64::from(window.units);
         self.windows = self.windows.saturating_add(1);
         self.steps = self.steps.saturating_add(steps);
+        self.lost = self.lost.saturating_add(window.lost.into());
         let Some(verdict) = window.verdict else {
             self.open = self.open.saturating_add(1);
             return;
@@ -195,7 +207,7 @@ impl Tally {
         }
     }
 
-    /// Who vouches for what is kept, in a sentence; `steps` were paid for it in all.
+    /// Who vouches for what is kept, in a sentence; it is of so many `steps` in all.
     pub(super) fn sentence(&self, steps: u64) -> String {
         let Self { drawn, verified, .. } = *self;
         let mut sentence = match self.least {
@@ -222,7 +234,13 @@ impl Tally {
                 counted(self.unaudited, "window")
             ));
         }
-        let beside = steps.saturating_sub(self.steps);
+        if self.lost > 0 {
+            sentence.push_str(&format!(
+                "; {} of these windows thrown away with what they went on from: draws among them count here, too",
+                counted(self.lost, "step")
+            ));
+        }
+        let beside = steps.saturating_sub(self.steps.saturating_sub(self.lost));
         if beside > 0 {
             sentence
                 .push_str(&format!("; {} in channels without an audit: checked by you alone", counted(beside, "step")));
@@ -238,6 +256,7 @@ impl Tally {
         json!({
             "windows": self.windows,
             "steps": self.steps,
+            "stepsThrownAway": self.lost,
             "open": self.open,
             "drawn": self.drawn,
             "verified": self.verified,
@@ -260,6 +279,7 @@ impl Tally {
         );
         let parts = [
             (self.unpaid, "step", "outside the tolerance"),
+            (self.lost, "step", "thrown away with what they went on from"),
             (self.convicted, "window", "CONVICTED"),
             (self.unaudited, "window", "not audited"),
             (self.open, "window", "still open"),
@@ -271,15 +291,15 @@ impl Tally {
     }
 }
 
-/// The windows of the results that are kept: those of a provider that was caught are thrown away.
-pub(super) fn kept(state: &State) -> Tally {
+/// The windows of providers that were not caught.
+pub(super) fn counting(state: &State) -> Tally {
     Tally::of(state.windows.values().filter(|window| !state.is_discarded(window.provider)))
 }
 
-/// Steps that were paid for what is kept.
-pub(super) fn steps_kept(state: &State) -> u64 {
-    let kept = state.providers().filter(|(provider, _)| !state.is_discarded(*provider));
-    kept.fold(0, |sum, (_, partner)| sum.saturating_add(partner.steps))
+/// Of these, the windows of which something is kept.
+pub(super) fn kept(state: &State) -> Tally {
+    let is_kept = |window: &&Window| !state.is_discarded(window.provider) && window.lost < window.units;
+    Tally::of(state.windows.values().filter(is_kept))
 }
 
 /// What the person reads of the audits at the end; nothing of a map without any.
@@ -287,7 +307,7 @@ pub(super) fn summary(state: &State) -> Vec<String> {
     if state.windows.is_empty() {
         return Vec::new();
     }
-    let mut lines = vec![format!("Audit: {}.", kept(state).sentence(steps_kept(state)))];
+    let mut lines = vec![format!("Audit: {}.", kept(state).sentence(state.steps_done()))];
     for (provider, partner) in state.providers() {
         let tally = Tally::of(state.windows_of(provider));
         if tally.windows > 0 {
@@ -299,7 +319,7 @@ pub(super) fn summary(state: &State) -> Vec<String> {
         "{} were taken from channels for checks; what those do not cost comes back to this account when the windows are over.",
         kst(U256::from(all.taken_wei))
     ));
-    let thrown_away = all.open.saturating_sub(kept(state).open);
+    let thrown_away = all.open.saturating_sub(counting(state).open);
     if thrown_away > 0 {
         lines.push(format!(
             "{} of providers that were caught: not waited for, since nothing of it is used. Run the same command later to take home what those checks do not cost.",
@@ -398,6 +418,11 @@ mod tests {
             said.starts_with("UNVERIFIED: 3 of 9") && said.contains("8 steps in channels without an audit"),
             "{said}"
         );
+        let mut lost = window(Some(CLOSED));
+        lost.lose(|_| false);
+        let said = of(&[lost, window(Some(CLOSED))]).sentence(1);
+        assert!(said.contains("(1 in all)") && said.contains("; 1 step of these windows thrown away"), "{said}");
+        assert!(!said.contains("without an audit"), "{said}");
         let said = of(&[window(Some(Verdict::UNANNOUNCED))]).sentence(1);
         assert!(said.starts_with("UNVERIFIED: 0 of 1") && said.contains("NOT AUDITED: 1 step in 1 window"), "{said}");
     }

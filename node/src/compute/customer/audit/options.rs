@@ -76,10 +76,23 @@ fn parse_unit_value(text: &str) -> Result<u128, String> {
     text.parse().ok().filter(fits).ok_or_else(|| format!("write a whole number of wei, 1 to {max}"))
 }
 
+impl CheckOptions {
+    /// Whether it is said how to check; the times are not known to be said.
+    const fn is_given(&self) -> bool {
+        let Self { checkers, audit_rate, checker_fee, .. } = self;
+        checkers.is_some() || audit_rate.is_some() || checker_fee.is_some()
+    }
+}
+
 impl AuditOptions {
     /// Whether the order has a window: drawn checkers, or named ones.
     pub(crate) const fn is_wanted(&self) -> bool {
         self.audit || self.value_at_risk.is_some() || !self.name_checker.is_empty()
+    }
+
+    /// Whether it is said how to check, but not that anybody should.
+    pub(crate) const fn is_in_vain(&self) -> bool {
+        !self.is_wanted() && self.checks.is_given()
     }
 }
 
@@ -91,8 +104,7 @@ impl MapAuditOptions {
 
     /// Whether it is said how to check, but not that anybody should.
     pub(crate) const fn is_in_vain(&self) -> bool {
-        let CheckOptions { checkers, audit_rate, checker_fee, .. } = &self.checks;
-        !self.is_wanted() && (checkers.is_some() || audit_rate.is_some() || checker_fee.is_some())
+        !self.is_wanted() && self.checks.is_given()
     }
 
     /// The same as an order asks for it.
@@ -105,6 +117,22 @@ impl MapAuditOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_an_order_is_checked_is_said_in_vain_if_nobody_checks_it() {
+        let named = vec![Address::repeat_byte(1)];
+        for checks in [
+            CheckOptions { checkers: Some(2), ..CheckOptions::default() },
+            CheckOptions { audit_rate: Some(10), ..CheckOptions::default() },
+            CheckOptions { checker_fee: Some(100), ..CheckOptions::default() },
+        ] {
+            let with = |audit| AuditOptions { audit, checks: checks.clone(), ..AuditOptions::default() };
+            assert!(with(false).is_in_vain() && AuditOptions { private: true, ..with(false) }.is_in_vain());
+            assert!(!with(true).is_in_vain());
+            assert!(!AuditOptions { private: true, name_checker: named.clone(), ..with(false) }.is_in_vain());
+        }
+        assert!(!AuditOptions::default().is_in_vain());
+    }
 
     #[test]
     fn how_a_map_is_checked_is_said_in_vain_without_an_audit() {

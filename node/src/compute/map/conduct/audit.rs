@@ -14,7 +14,7 @@ use crate::compute::{
         farewell::is_final,
         journal::{Audited, Entry},
         tend::{Paid, Tended},
-        window::{Verdict, Window, WindowEnd, counted, kept},
+        window::{Verdict, Window, WindowEnd, counted, counting},
     },
     windows::{Drawn, WindowStatus, window_of_channel},
 };
@@ -23,7 +23,7 @@ use eyre::Result;
 use keystead_blobs::stream::RefuseCode;
 use keystead_job::Step;
 use keystead_lease::{Out, Provider};
-use keystead_payment::{Budget, Received, limits::WATCH};
+use keystead_payment::{Budget, Received, Standing, limits::WATCH};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -114,8 +114,24 @@ impl Conductor<'_> {
         self.state.promised_wei().saturating_add(self.state.checks_wei())
     }
 
-    /// What the journal says of an audited window.
-    pub(super) fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
+    /// What the journal says of a window that will be audited; nothing of another one.
+    ///
+    /// # Errors
+    /// It would be audited, and cannot be looked at: nothing is paid that is not watched.
+    pub(super) fn tracked(
+        &self,
+        provider: Provider,
+        received: &Received,
+        steps: Option<&[Step]>,
+    ) -> Result<Option<Audited>, &'static str> {
+        let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
+        let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
+        let window = steps.and_then(|steps| self.audited(provider, received, steps));
+        or_refused(is_audited || steps.is_some(), window)
+    }
+
+    /// The same of an audited one, if all of it is known.
+    fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
         let live = self.live.get(&provider)?;
         let ((terms, ..), checks) = (live.channel.as_ref()?, live.checks?);
         let report = received.report();
@@ -173,9 +189,14 @@ impl Conductor<'_> {
         let id = drawn.window.id;
         let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
         let (provider, number) = (window.provider, window.number);
-        let is_known = window.is_over();
-        self.announced.insert(id);
+        let (is_known, is_late) = (window.is_over(), window.is_unannounced());
         let name = Some(self.name(provider));
+        if self.announced.insert(id) && is_late {
+            let detail = format!(
+                "window {number}: it is checked after all, and paid unless a step is found wrong; nothing of it is used"
+            );
+            self.show.event("announced-late", name, &detail);
+        }
         let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
         if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
             let reason = format!("machines drawn by lot found a step of window {number} wrong");
@@ -199,11 +220,22 @@ impl Conductor<'_> {
     fn end_window(&mut self, id: B256, verdict: Verdict) -> Result<()> {
         self.record(&Entry::WindowOver { id, verdict })?;
         self.paid_at.remove(&id);
+        self.missed_since.remove(&id);
         // One that is announced late has checkers, too: a provider must not gain by waiting until nobody serves them.
         if let Some(tended) = self.tended.as_ref().filter(|_| verdict.end != WindowEnd::Unannounced) {
             tended.remove(id);
         }
         Ok(())
+    }
+
+    /// The time to announce counts from the first look on: while a chain stands still nobody can announce anything.
+    pub(super) fn await_announcements(&mut self, channel: B256, standing: &Standing) {
+        let waits = |window: &Window| {
+            window.channel == channel && window.verdict.is_none() && window.number > standing.announced
+        };
+        for (id, _) in self.state.windows.iter().filter(|entry| waits(entry.1)) {
+            self.missed_since.entry(*id).or_insert(standing.now);
+        }
     }
 
     /// Windows that their providers do not announce: nobody will check them.
@@ -241,7 +273,8 @@ impl Conductor<'_> {
         match looked.filter(|(terms, ..)| terms.channel_id == window.channel) {
             // A look that is old says nothing.
             Some((_, standing, at)) => {
-                let ended = waited || is_final(standing);
+                let since = self.missed_since.get(id).copied();
+                let ended = waited && is_late(since, standing.now) || is_final(standing);
                 at.elapsed() <= FRESH_MAX && window.number > standing.announced && ended
             }
             // An older channel of the provider: its windows are looked at, and this one is not among them.
@@ -251,7 +284,7 @@ impl Conductor<'_> {
 
     /// How far the audits are; nothing in a map without any.
     pub(super) fn audits(&self) -> String {
-        let tally = kept(&self.state);
+        let tally = counting(&self.state);
         if tally.windows == 0 {
             return String::new();
         }
@@ -299,9 +332,45 @@ impl Conductor<'_> {
     }
 }
 
+/// Whether a window could have been announced for long enough, by the chain's time.
+fn is_late(since: Option<Duration>, now: Duration) -> bool {
+    since.is_some_and(|since| now.saturating_sub(since) > ANNOUNCE_MAX)
+}
+
+/// Nothing of a window that is not audited, and all of one that is.
+fn or_refused(is_audited: bool, window: Option<Audited>) -> Result<Option<Audited>, &'static str> {
+    if is_audited && window.is_none() {
+        return Err("it is not known how the audit of this window can be looked at");
+    }
+    Ok(window)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_that_stands_still_makes_no_announcement_late() {
+        let (since, second) = (Duration::from_secs(1_000), Duration::from_secs(1));
+        let last = since.saturating_add(ANNOUNCE_MAX);
+        assert!(!is_late(None, last) && !is_late(Some(since), since) && !is_late(Some(since), last));
+        assert!(is_late(Some(since), last.saturating_add(second)));
+    }
+
+    #[test]
+    fn no_audited_window_is_paid_that_is_not_watched() {
+        let window = Audited {
+            id: B256::ZERO,
+            channel: B256::ZERO,
+            number: 1,
+            since_block: 2,
+            budget_wei: 3,
+            inputs: Vec::new(),
+        };
+        assert_eq!(or_refused(true, Some(window.clone())), Ok(Some(window)));
+        assert!(or_refused(true, None).is_err());
+        assert_eq!(or_refused(false, None), Ok(None));
+    }
 
     #[test]
     fn a_channel_lives_until_its_windows_can_be_over_and_claimed() {

@@ -2,7 +2,7 @@
 
 use super::{Conductor, REGISTER, purse::Purse};
 use crate::compute::{
-    amount::kst,
+    amount::{duration, kst},
     channels::Opening,
     map::{
         bank::Ask,
@@ -17,7 +17,7 @@ use crate::compute::{
     },
     market::Offer,
 };
-use alloy_primitives::{B256, Bytes, U256};
+use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
     Address, BlobStore, Hash, NodeId, Parties,
@@ -136,9 +136,10 @@ impl Conductor<'_> {
             self.fail(match too_dear {
                 Some(reason) => reason,
                 None if self.state.partners.is_empty() => nobody,
-                None => format!(
-                    "every provider was left out, and there is no other that fits. The last was {lost}. When that is mended, run the same command again"
-                ),
+                None => {
+                    let is_caught = self.state.providers().any(|(provider, _)| self.state.is_discarded(provider));
+                    nobody_left(&lost, is_caught, !self.options.provider.is_empty())
+                }
             });
         }
         Ok(())
@@ -230,6 +231,7 @@ impl Conductor<'_> {
         let live = self.live.entry(provider).or_default();
         live.channel = Some((terms, standing, Instant::now()));
         live.checks = checks;
+        self.await_announcements(terms.channel_id, &standing);
         if is_final(&standing) {
             self.give_up_the_unannounced()?;
         }
@@ -248,6 +250,8 @@ impl Conductor<'_> {
             }
             // An earlier process asked for its end: the new one comes after it.
             _ if is_new => {
+                self.tell_ending(provider, &standing);
+                let live = self.live.entry(provider).or_default();
                 let is_recent = live.finished.is_some_and(|at| at.elapsed() < FINISH_AGAIN);
                 if standing.now > standing.deadline && !is_recent {
                     live.finished = Some(Instant::now());
@@ -257,6 +261,14 @@ impl Conductor<'_> {
             }
             // The provider wants no more of it.
             _ => self.leave_out(provider, Out::Unwilling),
+        }
+    }
+
+    /// Says once that a provider waits for the end of its old channel.
+    fn tell_ending(&mut self, provider: Provider, standing: &Standing) {
+        let is_wanted = self.state.table.units_left() > 0 && self.state.table.out(provider).is_none();
+        if is_wanted && !std::mem::replace(&mut self.live.entry(provider).or_default().said_ending, true) {
+            self.show.say(&ending(self.name(provider), standing, !self.options.provider.is_empty()));
         }
     }
 
@@ -274,7 +286,7 @@ impl Conductor<'_> {
     }
 
     /// Begins a provider's line. Its address is read from the register, by the line itself.
-    fn dial(&mut self, provider: Provider, account: alloy_primitives::Address, channel: B256) -> Result<()> {
+    fn dial(&mut self, provider: Provider, account: Account, channel: B256) -> Result<()> {
         if self.state.table.out(provider).is_some() || self.live.get(&provider).is_some_and(|l| l.commands.is_some()) {
             return Ok(());
         }
@@ -512,8 +524,74 @@ impl Conductor<'_> {
     }
 }
 
+/// What a person reads when there is nobody to go on with; `lost`: who was left out last, if that is known.
+fn nobody_left(lost: &str, is_caught: bool, is_named: bool) -> String {
+    let last = if lost.is_empty() { String::new() } else { format!(". The last was {lost}") };
+    let other = if is_named { ", and name another one with --provider, or nobody" } else { "" };
+    let caught = format!("{other}: who delivered what was wrong, or not audited, is not asked again");
+    let caught = if is_caught { caught.as_str() } else { "" };
+    format!(
+        "every provider was left out, and there is no other that fits{last}. When that is mended, run the same command again{caught}"
+    )
+}
+
+/// What a person reads of a channel that an earlier process asked to be closed.
+fn ending(provider: Account, standing: &Standing, is_named: bool) -> String {
+    let left = standing.deadline.saturating_sub(standing.now);
+    let waits = if left.is_zero() {
+        "any moment".to_owned()
+    } else {
+        format!("in {} at the latest (Unix second {})", duration(left), standing.deadline.as_secs())
+    };
+    let what = if is_named {
+        "Name another one with --provider, too, or nobody at all, to go on before that"
+    } else {
+        "Until then another one works in its place, if there is one"
+    };
+    format!(
+        "Provider {provider} gets no work before its old channel has ended, which an earlier process asked for: {waits}. {what}."
+    )
+}
+
 /// An endpoint that names the node of the register.
 fn reachable(offer: &Offer) -> Option<Address> {
     let address: Address = offer.endpoint.parse().ok()?;
     (address.id().as_bytes() == &offer.node_id.0).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn when_nobody_is_left_it_is_said_what_helps() {
+        let mended = nobody_left("X, which takes no more work of this job", false, true);
+        assert!(mended.contains("The last was X, ") && mended.ends_with("run the same command again"), "{mended}");
+        let caught = nobody_left("", true, true);
+        assert!(!caught.contains("The last was") && caught.contains("with --provider"), "{caught}");
+        assert!(!nobody_left("", true, false).contains("--provider"));
+    }
+
+    #[test]
+    fn who_waits_for_the_end_of_a_channel_reads_until_when_and_what_to_do() {
+        let standing = Standing {
+            now: Duration::from_secs(1_200),
+            status: Status::Closing,
+            deadline: Duration::from_secs(30_000),
+            deposit: 9,
+            claimed: 0,
+            window: 0,
+            history: B256::ZERO,
+            announced: 0,
+            budgeted: 0,
+        };
+        let said = ending(Account::ZERO, &standing, true);
+        assert!(
+            said.contains("in 480 min 0 s at the latest (Unix second 30000)") && said.contains("--provider"),
+            "{said}"
+        );
+        let over = Standing { now: standing.deadline, ..standing };
+        let said = ending(Account::ZERO, &over, false);
+        assert!(said.contains("any moment") && said.contains("another one works"), "{said}");
+    }
 }

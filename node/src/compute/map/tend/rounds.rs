@@ -4,18 +4,16 @@ use super::tended::{Board, Stand, Told};
 use crate::compute::{
     account::Poor,
     audited::tending::{Attendant, Due, drawn_units},
+    map::watch::turn,
     windows::{Drawn, WindowStatus, Windows},
 };
 use alloy_primitives::B256;
 use eyre::Result;
 use futures::future::join_all;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Bound::{Excluded, Unbounded},
-};
+use std::collections::BTreeMap;
 
-/// Windows that are looked at in one round; the others have their turn in the next.
-const LOOKS_MAX: usize = 8;
+/// Windows that are looked at in one round, at once; the others have their turn in the next. Each may be asked about by dozens of steps.
+const LOOKS_MAX: usize = 3;
 /// Transactions of one round.
 const SENT_MAX: usize = 4;
 
@@ -73,7 +71,7 @@ impl Rounds {
         for (id, since_block) in open {
             self.attended.entry(id).or_insert_with(|| Attended::new(since_block));
         }
-        let chosen = self.turn();
+        let chosen = turn(&self.attended, &mut self.last, LOOKS_MAX);
         let mut looks = Vec::new();
         for (id, attended) in &mut self.attended {
             if chosen.contains(id) {
@@ -108,14 +106,6 @@ impl Rounds {
             None => self.is_poor &= !is_sent,
         }
     }
-
-    /// Whose turn it is: those after the last one, and then from the first on.
-    fn turn(&mut self) -> BTreeSet<B256> {
-        let after = self.attended.range::<B256, _>((Excluded(self.last), Unbounded)).map(|(id, _)| *id);
-        let turn: Vec<B256> = after.chain(self.attended.keys().copied()).take(LOOKS_MAX).collect();
-        self.last = turn.last().copied().unwrap_or_default();
-        turn.into_iter().collect()
-    }
 }
 
 async fn look(windows: &Windows, id: B256, attended: &mut Attended) -> (B256, Result<Option<Told>>) {
@@ -137,27 +127,6 @@ fn ended(drawn: &Drawn) -> Stand {
 mod tests {
     use super::*;
     use crate::compute::windows::{Round, Window, tests::drawn};
-
-    fn rounds(bytes: std::ops::RangeInclusive<u8>) -> Rounds {
-        let attended = bytes.map(|byte| (B256::repeat_byte(byte), Attended::new(1))).collect();
-        Rounds { attended, last: B256::ZERO, is_poor: false }
-    }
-
-    #[test]
-    fn windows_are_looked_at_in_turns() {
-        let ids = |bytes: &[u8]| bytes.iter().map(|byte| B256::repeat_byte(*byte)).collect::<BTreeSet<B256>>();
-        let mut few = rounds(1..=3);
-        for _ in 0..3 {
-            assert_eq!(few.turn(), ids(&[1, 2, 3]));
-        }
-        let mut many = rounds(1..=12);
-        assert_eq!(many.turn(), ids(&[1, 2, 3, 4, 5, 6, 7, 8]));
-        assert_eq!(many.turn(), ids(&[9, 10, 11, 12, 1, 2, 3, 4]));
-        // The one that was last is over.
-        many.attended.remove(&B256::repeat_byte(4));
-        assert_eq!(many.turn(), ids(&[5, 6, 7, 8, 9, 10, 11, 12]));
-        assert_eq!(Rounds::default().turn(), BTreeSet::new());
-    }
 
     #[test]
     fn a_window_that_is_over_says_what_was_found() {

@@ -154,7 +154,7 @@ impl Board {
 /// Answers who asks for an input.
 async fn answer(windows: Windows, endpoint: Endpoint, board: Arc<Board>) {
     let mut questions = Questions::new(windows.clone());
-    let mut key = None;
+    let (mut key, mut is_told) = (None, false);
     loop {
         sleep(POLL).await;
         questions.keep(&board.open());
@@ -167,9 +167,11 @@ async fn answer(windows: Windows, endpoint: Endpoint, board: Arc<Board>) {
         if key.is_none() {
             match found(&windows, &endpoint).await {
                 Ok(address) => key = Some(address),
-                Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), "checkers that ask for an input cannot be answered");
+                // Asked again every second: said once.
+                Err(error) if !std::mem::replace(&mut is_told, true) => {
+                    tracing::warn!("checkers that ask for an input cannot be answered, trying again: {error:#}");
                 }
+                Err(error) => tracing::debug!(error = format!("{error:#}"), "this node's address is not known"),
             }
         }
         if let Some(key) = &key {

@@ -13,6 +13,7 @@ use keystead_contracts::{
     bindings::{
         audit::{Audit, IAuditTypes},
         channel::Channel,
+        referee::Referee,
     },
 };
 use serde_json::Value;
@@ -24,6 +25,8 @@ use std::{
 
 /// Times that a machine shared by ten processes keeps.
 const TIMES: [&str; 6] = ["--checker-seconds", "30", "--reveal-seconds", "30", "--appeal-seconds", "60"];
+/// Floats, and programs for the graphics card, run on a processor that ten processes share.
+const LONG_TIMES: [&str; 6] = ["--checker-seconds", "60", "--reveal-seconds", "40", "--appeal-seconds", "60"];
 /// The customer's account.
 const CUSTOMER: usize = 2;
 
@@ -175,4 +178,54 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
         assert!(noticed < 12, "the customer noticed every time");
     };
     assert!(convicted.iter().any(|window| window.status == 3), "{}", scene.logs());
+}
+
+/// What a checker program judges after the opening, of a provider that gives checkers nothing: they ask on the chain, and the customer's node serves them.
+#[test]
+fn strangers_judge_self_checking_steps_with_what_only_the_customer_gives_them_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let provider = scene.provider(1, &["--refuse-checkers"]);
+    let set = vec!["rows=128", "inner=128", "columns=128", "rows-per-unit=32"];
+    let job = Job { recipe: "matmul", inputs: Vec::new(), set, out: network.directory.join("result") };
+    let (mut customer, log) = job.spawn(network, &[&["--audit", "--provider", account(1)][..], &LONG_TIMES].concat());
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}", scene.logs(), provider.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    let found = windows(network);
+    let steps: u32 = found.iter().map(|window| window.units).sum();
+    assert_eq!(u64::from(steps), job.summary()["spec"]["unitCount"].as_u64().unwrap(), "{}", logs());
+    assert!(found.iter().all(|window| window.status == 2 && window.verified == window.units), "{}", logs());
+    let handed: usize = (1..=found.len() as u64)
+        .map(|window| events::<Referee::KeyHanded>(network, window_of_channel(1, window)).len())
+        .sum();
+    assert!(handed > 0, "nobody asked: {}", logs());
+    assert!(text.contains(&format!("Audit: verified: {steps} of {steps} drawn steps")), "{}", logs());
+}
+
+/// Floats of several segments behind a bond: a later step begins with a state that no list of the job names.
+#[test]
+fn strangers_judge_each_segment_of_floats_from_the_state_that_both_sides_stand_by_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let provider = scene.provider(1, &[]);
+    bond(network, 1, &network.directory.join("provider-1"), &["deposit", "40"]);
+    let set = vec!["members=2", "members-per-unit=1", "steps=6000"];
+    let job = Job { recipe: "nbody", inputs: Vec::new(), set, out: network.directory.join("result") };
+    let (mut customer, log) = job.spawn(network, &[&["--audit", "--provider", account(1)][..], &LONG_TIMES].concat());
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}", scene.logs(), provider.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    let summary = job.summary();
+    let [units, segments] = ["unitCount", "segmentCount"].map(|name| summary["spec"][name].as_u64().unwrap());
+    assert!(segments > 1, "{summary}");
+    let found = windows(network);
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!(steps, units * segments, "{}", logs());
+    assert!(found.iter().all(|window| window.status == 2 && window.class == 3 && window.segments == 1), "{}", logs());
+    assert!(found.iter().all(|window| window.verified == window.units), "{}", logs());
+    assert_eq!(claimed(&summary, 1), wei(&summary["promisedWei"]), "{summary}");
+    // Every step has the bond behind it, and gets it back.
+    assert!(text.contains("Bond of the provider behind each window"), "{text}");
+    assert_eq!(bonded(network, 1).lockedWei, 0);
 }

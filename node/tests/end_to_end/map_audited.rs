@@ -186,7 +186,7 @@ fn strangers_judge_self_checking_steps_with_what_only_the_customer_gives_them_sl
     let scene = Scene::new(4..7);
     let network = &scene.network;
     let provider = scene.provider(1, &["--refuse-checkers"]);
-    let set = vec!["rows=128", "inner=128", "columns=128", "rows-per-unit=32"];
+    let set = vec!["rows=256", "inner=128", "columns=128", "rows-per-unit=64"];
     let job = Job { recipe: "matmul", inputs: Vec::new(), set, out: network.directory.join("result") };
     let (mut customer, log) = job.spawn(network, &[&["--audit", "--provider", account(1)][..], &LONG_TIMES].concat());
     let (code, text) = end(&mut customer, &log);

@@ -2,7 +2,7 @@
 //! convicted; both sides are killed in the middle; every wei is where it must be.
 
 use crate::{
-    audits::{bond, bonded, checker, credit, events, read, until_seated},
+    audits::{KST, bond, bonded, checker, credit, events, read, until_seated},
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
     network::Network,
     parties::{PRICE, Provider, account, all_fees, balance},
@@ -178,6 +178,9 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
         assert!(noticed < 12, "the customer noticed every time");
     };
     assert!(convicted.iter().any(|window| window.status == 3), "{}", scene.logs());
+    // What stood behind that window is gone.
+    let bond = bonded(network, 1);
+    assert!(bond.freeWei + bond.lockedWei < 40 * KST, "{} {}", bond.freeWei, bond.lockedWei);
 }
 
 /// What a checker program judges after the opening, of a provider that gives checkers nothing: they ask on the chain, and the customer's node serves them.

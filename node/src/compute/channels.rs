@@ -71,7 +71,7 @@ impl Channels {
                 let audit = IChannel::Audit {
                     jobHash: agreed.job_hash,
                     priceWeiPerUnit: agreed.price_wei_per_step,
-                    terms: to_channel(&agreed.terms),
+                    terms: terms_as!(channel_types::Terms, &agreed.terms),
                 };
                 self.account.sign_call(CHANNEL_ADDRESS, &Calls::openAuditedCall { terms, audit, amount }, value).await
             }
@@ -84,7 +84,7 @@ impl Channels {
         Ok(Agreed {
             job_hash: audit.jobHash,
             price_wei_per_step: audit.priceWeiPerUnit,
-            terms: from_channel(&audit.terms),
+            terms: terms_as!(IAuditTypes::Terms, &audit.terms),
         })
     }
 
@@ -147,41 +147,6 @@ impl Channels {
             (log.address == CHANNEL_ADDRESS).then_some(event.amount)
         });
         Ok(taken.unwrap_or_default())
-    }
-}
-
-/// The same terms in the channel's own bindings.
-const fn to_channel(terms: &IAuditTypes::Terms) -> channel_types::Terms {
-    channel_types::Terms {
-        class: terms.class,
-        checkers: terms.checkers,
-        abilities: terms.abilities,
-        ratePpm: terms.ratePpm,
-        feePpm: terms.feePpm,
-        checkSeconds: terms.checkSeconds,
-        revealSeconds: terms.revealSeconds,
-        appealSeconds: terms.appealSeconds,
-        segments: terms.segments,
-        bondWei: terms.bondWei,
-        named: terms.named,
-        canary: terms.canary,
-    }
-}
-
-const fn from_channel(terms: &channel_types::Terms) -> IAuditTypes::Terms {
-    IAuditTypes::Terms {
-        class: terms.class,
-        checkers: terms.checkers,
-        abilities: terms.abilities,
-        ratePpm: terms.ratePpm,
-        feePpm: terms.feePpm,
-        checkSeconds: terms.checkSeconds,
-        revealSeconds: terms.revealSeconds,
-        appealSeconds: terms.appealSeconds,
-        segments: terms.segments,
-        bondWei: terms.bondWei,
-        named: terms.named,
-        canary: terms.canary,
     }
 }
 

@@ -16,6 +16,27 @@
 //! What a job is (`keystead-job`), how it runs (`keystead-runner`), how bytes travel (`keystead-blobs`), how a sample decides
 //! (`keystead-audit`).
 
+/// The terms of an audit in the bindings of another contract: each has a type of its own with the same fields.
+macro_rules! terms_as {
+    ($into:path, $terms:expr) => {{
+        let terms = $terms;
+        $into {
+            class: terms.class,
+            checkers: terms.checkers,
+            abilities: terms.abilities,
+            ratePpm: terms.ratePpm,
+            feePpm: terms.feePpm,
+            checkSeconds: terms.checkSeconds,
+            revealSeconds: terms.revealSeconds,
+            appealSeconds: terms.appealSeconds,
+            segments: terms.segments,
+            bondWei: terms.bondWei,
+            named: terms.named,
+            canary: terms.canary,
+        }
+    }};
+}
+
 pub(crate) mod account;
 pub(crate) mod amount;
 pub(crate) mod audited;

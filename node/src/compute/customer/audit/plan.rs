@@ -171,7 +171,7 @@ impl Plan {
             provider,
             units,
             priceWeiPerUnit: value_wei_per_unit,
-            terms: for_audit(&terms),
+            terms: terms_as!(audit_types::Terms, &terms),
         };
         let deposit_wei = market.account.read(AUDIT_ADDRESS, &deposit).await?;
         let rate_ppm = market.windows().effective_rate_ppm(provider, &terms).await?;
@@ -246,19 +246,7 @@ impl Plan {
                 kst(bond_wei)
             ),
         });
-        lines.push(match (self.is_enough, self.at_risk_wei) {
-            (true, Some(risk)) => format!(
-                "With that, cheating is a loss as long as a false result is worth less than {}, even if a third of all checkers collude",
-                kst(risk)
-            ),
-            (true, None) => "With that, cheating is a loss even if a third of all checkers collude, as long as a false result has no \
-                             value outside of this order (--value-at-risk)"
-                .to_owned(),
-            (false, _) => format!(
-                "Without a bond a cheat loses no more than its pay; one wrong unit is found with {}, even if a third of all checkers collude",
-                percent(self.caught_ppm)
-            ),
-        });
+        lines.push(worth(("unit", "order"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines
     }
 }
@@ -423,21 +411,21 @@ pub(crate) fn percent(ppm: u32) -> String {
     format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// The same terms in the audit's own bindings.
-const fn for_audit(terms: &IAuditTypes::Terms) -> audit_types::Terms {
-    audit_types::Terms {
-        class: terms.class,
-        checkers: terms.checkers,
-        abilities: terms.abilities,
-        ratePpm: terms.ratePpm,
-        feePpm: terms.feePpm,
-        checkSeconds: terms.checkSeconds,
-        revealSeconds: terms.revealSeconds,
-        appealSeconds: terms.appealSeconds,
-        segments: terms.segments,
-        bondWei: terms.bondWei,
-        named: terms.named,
-        canary: terms.canary,
+/// What an audit is worth to whom cheating would pay, of an order's units or a job's steps.
+fn worth((piece, whole): (&str, &str), is_enough: bool, at_risk_wei: Option<U256>, caught_ppm: u32) -> String {
+    match (is_enough, at_risk_wei) {
+        (true, Some(risk)) => format!(
+            "With that, cheating is a loss as long as a false result is worth less than {}, even if a third of all checkers collude",
+            kst(risk)
+        ),
+        (true, None) => format!(
+            "With that, cheating is a loss even if a third of all checkers collude, as long as a false result has no value outside of this {whole} \
+             (--value-at-risk)"
+        ),
+        (false, _) => format!(
+            "Without a bond a cheat loses no more than its pay; one wrong {piece} is found with {}, even if a third of all checkers collude",
+            percent(caught_ppm)
+        ),
     }
 }
 

@@ -4,7 +4,7 @@
 //! A window has up to [`STEPS_MAX`] steps, and a step is what is drawn, run again and judged: a unit of one segment for the audit. Several windows of a
 //! provider are open at once, each with its own bond.
 
-use super::{Ask, Shape, Unfit, percent};
+use super::{Ask, Shape, Unfit, percent, worth};
 use crate::compute::{
     amount::kst, bond::Bonds, customer::audit::options::AuditOptions, market::Market, windows::life_max,
 };
@@ -135,19 +135,7 @@ impl ChannelPlan {
         } else {
             format!("Bond of the provider behind each window: {}, lost if one step is found wrong", kst(bond_wei))
         });
-        lines.push(match (self.is_enough, self.at_risk_wei) {
-            (true, Some(risk)) => format!(
-                "With that, cheating is a loss as long as a false result is worth less than {}, even if a third of all checkers collude",
-                kst(risk)
-            ),
-            (true, None) => "With that, cheating is a loss even if a third of all checkers collude, as long as a false result has no \
-                             value outside of this job (--value-at-risk)"
-                .to_owned(),
-            (false, _) => format!(
-                "Without a bond a cheat loses no more than its pay; one wrong step is found with {}, even if a third of all checkers collude",
-                percent(self.caught_ppm)
-            ),
-        });
+        lines.push(worth(("step", "job"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines
     }
 }

@@ -3,12 +3,12 @@
 use crate::{
     dev::Dev,
     ethereum_tools::{described, installed, npm, run, tools},
-    network::{Machine, half},
+    network::{Machine, usual},
 };
 use serde_json::Value;
 use std::process::Command;
 
-/// A development node with half of the machine: these suites keep cores busy.
+/// A development node with the share of a network that works: these suites keep cores busy.
 struct Suite {
     dev: Dev,
     _machine: Machine,
@@ -16,7 +16,7 @@ struct Suite {
 
 impl Suite {
     fn start() -> Self {
-        let machine = half();
+        let machine = usual();
         Self { dev: Dev::start(&["--quiet"]), _machine: machine }
     }
 

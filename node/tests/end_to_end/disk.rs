@@ -58,7 +58,7 @@ pub(crate) fn used(file: &Path) -> usize {
 
 #[test]
 fn a_full_disk_stops_the_validator_with_advice_and_loses_nothing_slow() {
-    let mut network = Network::alone(4);
+    let mut network = Network::start(4);
     work(&network);
     for place in ["start", "engine", "journal", "state"] {
         network.kill(VICTIM);

@@ -110,7 +110,7 @@ fn mixed_committee(own: &Value, theirs: &Value) -> (usize, Vec<Value>) {
 
 #[test]
 fn nodes_outside_the_committee_get_nothing_in_and_cost_little_slow() {
-    let mut network = Network::alone(4);
+    let mut network = Network::start(4);
     let chain_id = 19_283;
     let memory: Vec<Option<u64>> = (0..4).map(|index| network.memory_mib(index)).collect();
     let logged: Vec<u64> = (0..4).map(|index| network.log_bytes(index)).collect();
@@ -178,7 +178,7 @@ fn noise(seed: u64, bytes: usize) -> Vec<u8> {
 
 #[test]
 fn garbage_and_held_sockets_on_the_validators_port_do_not_stop_the_chain_slow() {
-    let mut network = Network::alone(4);
+    let mut network = Network::start(4);
     let config: toml::Table = fs::read_to_string(network.folder(0).join("config.toml")).unwrap().parse().unwrap();
     let port: SocketAddr = config["p2p_listen"].as_str().unwrap().parse().unwrap();
     let (memory, logged, head) = (network.memory_mib(0), network.log_bytes(0), network.head(0).unwrap());
@@ -269,7 +269,7 @@ async fn connect_from(source: SocketAddr, to: SocketAddr) -> std::io::Result<Tcp
 
 #[test]
 fn a_hundred_thousand_connections_to_the_json_rpc_port_are_bounded_and_callers_are_answered_slow() {
-    let network = Network::alone(4);
+    let network = Network::start(4);
     let (memory, logged, head) = (network.memory_mib(0), network.log_bytes(0), network.head(0).unwrap());
     let mut caller = Caller::connect(network.rpc[0]);
     let mut held = VecDeque::new();

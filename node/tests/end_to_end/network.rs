@@ -26,7 +26,7 @@ const PLACES_OF_CORE: usize = 6;
 /// Places of a network that waits more than it works.
 const BESIDE: usize = 2;
 /// Places of a network that works.
-const USUAL: usize = 6;
+const USUAL: usize = 4;
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes the files and starts every validator, beside one other network on two cores.
+    /// Makes the files and starts every validator, beside two others on two cores.
     pub(crate) fn start(count: usize) -> Self {
         Self::files(count).launched()
     }
@@ -66,7 +66,7 @@ impl Network {
 
     /// Makes the files only.
     pub(crate) fn files(count: usize) -> Self {
-        Self::files_on(half(), count)
+        Self::files_on(usual(), count)
     }
 
     fn files_on(machine: Machine, count: usize) -> Self {
@@ -275,7 +275,7 @@ pub(crate) fn machine() -> Machine {
 }
 
 /// As much as a network that works.
-pub(crate) fn half() -> Machine {
+pub(crate) fn usual() -> Machine {
     Machine::take(USUAL)
 }
 

@@ -549,7 +549,7 @@ impl Actor {
     }
 }
 
-const fn is_final(standing: &Standing) -> bool {
+pub(super) const fn is_final(standing: &Standing) -> bool {
     use keystead_contracts::storage::channel::Status;
     matches!(standing.status, Status::Closed | Status::Finished | Status::Expired)
 }

@@ -1,7 +1,6 @@
-//! All channels of this provider: who may come with one, and the actor of each.
-//!
-//! # Invariants
-//! An actor that ends abnormally begins again from its channel's files, a bounded number of times: windows that nobody attends to cost their bond.
+//! All channels of this provider: who may come with one, and the actor of each, which [`keep`] keeps alive.
+
+mod keep;
 
 use super::{
     actor::{Actor, Stand, Visit},
@@ -46,10 +45,6 @@ use tokio::{
 const VISITS_MAX: usize = 4;
 /// How long the actors may take to report what is done when the process stops.
 const END_MAX: Duration = Duration::from_secs(10);
-/// An actor that ends abnormally begins again after so long, and as long after a try that failed.
-const AGAIN: Duration = Duration::from_secs(5);
-/// So often in one process; then the fault is taken to stay.
-const FALLS_MAX: u32 = 5;
 
 /// What all channels share.
 #[derive(Debug)]
@@ -256,50 +251,6 @@ impl Desk {
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
         Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing)
-    }
-
-    /// Runs a channel's actor; after an abnormal end another one, from what is on the disk.
-    async fn keep_up(self: Arc<Self>, channel: B256, mut actor: Actor) {
-        let mut stopping = self.book.stopping.subscribe();
-        let mut falls = 0_u32;
-        loop {
-            // With this task goes the actor.
-            let mut running = JoinSet::new();
-            running.spawn(actor.run());
-            let Some(Err(error)) = running.join_next().await else { return };
-            falls = falls.saturating_add(1);
-            if falls > FALLS_MAX {
-                tracing::error!(%channel, %error, falls, "a channel ended abnormally again and again: restart, or its windows cost their bond");
-                // What it will not do keeps nothing from the others.
-                return self.promises.forget(channel);
-            }
-            tracing::error!(%channel, %error, falls, "a channel ended abnormally, beginning again");
-            tokio::select! {
-                again = self.again(channel) => actor = again,
-                _ = stopping.wait_for(|stopping| *stopping) => return,
-            }
-        }
-    }
-
-    /// A new actor for a channel that has a seat; tried until it is there.
-    async fn again(self: &Arc<Self>, channel: B256) -> Actor {
-        loop {
-            sleep(AGAIN).await;
-            match self.anew(channel).await {
-                Ok(actor) => return actor,
-                Err(error) => {
-                    tracing::warn!(%channel, error = format!("{error:#}"), "a channel cannot be taken up again, trying again");
-                }
-            }
-        }
-    }
-
-    async fn anew(self: &Arc<Self>, channel: B256) -> Result<Actor> {
-        let record = block_in_place(|| self.records.load(channel))?;
-        let (ready, _) = self.ready(record).await?;
-        let seat = self.seats().get(&channel).cloned();
-        let Seat { store, shelf, .. } = seat.ok_or_else(|| eyre!("the channel has no seat"))?;
-        Ok(self.sit(ready, store, shelf))
     }
 
     /// A channel that nobody came with before.

@@ -292,6 +292,9 @@ impl Actor {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
         } else if let Some(reason) = self.held_up() {
             Some((EndCode::Fault, reason))
+        } else if let Some(reason) = self.too_thin(steps).await {
+            self.end()?;
+            Some((EndCode::Owner, reason))
         } else {
             self.may_begin(steps).await.err().map(|reason| (EndCode::Fault, reason))
         };

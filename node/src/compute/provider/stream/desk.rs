@@ -13,9 +13,11 @@ use super::{
     window::{Origin, PaidWindow},
 };
 use crate::compute::{
+    amount::kst,
     channels::{Agreed, Channels},
     checker::source::signer,
     provider::book::Book,
+    worth::{Prices, Worth},
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::{Context as _, Result, eyre};
@@ -54,7 +56,7 @@ pub(crate) struct Desk {
     pub(super) records: Records,
     pub(super) promises: Promises,
     node: NodeId,
-    terms: Terms,
+    pub(super) terms: Terms,
     seats: Mutex<BTreeMap<B256, Seat>>,
     /// One newcomer at a time: two hellos for one channel must not both make its record, nor take the last place twice.
     admission: Mutex<()>,
@@ -275,7 +277,7 @@ impl Desk {
             Refusal::new(RefusalCode::ChainUnavailable, "the provider's node does not answer")
         };
         let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
-        let bond_wei = if audit.is_some() { self.book.bond_wei().await.map_err(unknown)? } else { U256::ZERO };
+        let (bond_wei, gas_wei) = if audit.is_some() { self.means().await.map_err(unknown)? } else { (U256::ZERO, 0) };
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seat) = self.seats().get(&channel).cloned() {
@@ -291,7 +293,9 @@ impl Desk {
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
         let price_wei = self.terms.price_of_step(&spec);
-        let refused = audit.as_ref().and_then(|audit| terms::refusal(&audit.agreed, &spec, price_wei, bond_wei));
+        let refused = audit.as_ref().and_then(|audit| {
+            terms::refusal(&audit.agreed, &spec, price_wei, bond_wei).or_else(|| self.unworthy(audit, &spec, gas_wei))
+        });
         if let Some(reason) = refused {
             return no(RefusalCode::Unsupported, &reason);
         }
@@ -309,6 +313,27 @@ impl Desk {
         self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
         seat.map(|seat| -> Arc<dyn BlobStore> { seat.store }).ok_or_else(internal)
+    }
+
+    /// What this account could lock, and what a gas costs it now, both in wei.
+    async fn means(&self) -> Result<(U256, u128)> {
+        Ok((self.book.bond_wei().await?, self.book.market.account.fee_per_gas().await?))
+    }
+
+    /// Why a full window of a channel is not worth its gas, if the owner counts that. Who does not reads it.
+    fn unworthy(&self, audit: &Audit, spec: &JobSpec, gas_wei: u128) -> Option<String> {
+        let prices = Prices { step_wei: audit.agreed.price_wei_per_step, rate_ppm: audit.rate_ppm, gas_wei };
+        let window = Worth::of_window(spec, prices);
+        let refusal = self.terms.unworthy(&window);
+        if refusal.is_none() && window.costs_more_than(100) {
+            let (pay, gas) = (kst(U256::from(window.pay_wei)), kst(U256::from(window.cost_wei)));
+            tracing::warn!(
+                pay,
+                gas,
+                "a full window of this channel costs more gas than it pays: a higher --price helps, and --window-gas refuses such channels"
+            );
+        }
+        refusal
     }
 
     /// Whether a newcomer has a place; if somebody is to give way for it, that one is told.

@@ -4,7 +4,7 @@ mod keep;
 
 use super::{
     actor::{Actor, Stand, Visit},
-    blobs::Beside,
+    blobs::{Beside, Portioned},
     bond::Promises,
     places::{CHANNELS_MAX, Place, Room, room},
     record::{Record, Records},
@@ -68,6 +68,8 @@ pub(crate) struct Desk {
 struct Seat {
     visits: mpsc::Sender<Visit>,
     store: Arc<DiskStore>,
+    /// The same, as the customer sees it.
+    served: Arc<Portioned>,
     /// Of an audited channel.
     shelf: Option<Arc<Shelf>>,
     signer: Address,
@@ -97,7 +99,7 @@ impl Seat {
     /// The channel's blobs, for its one job.
     fn store_for(self, hello: &Hello) -> Result<Arc<dyn BlobStore>, Refusal> {
         if JobSpec::decode(&hello.job).is_ok_and(|spec| spec.hash() == self.job) {
-            Ok(self.store)
+            Ok(self.served)
         } else {
             Err(Refusal::new(RefusalCode::WrongJob, "the channel had another job before"))
         }
@@ -240,9 +242,12 @@ impl Desk {
         let (visits, visitors) = mpsc::channel(VISITS_MAX);
         let (stand_in, stand) = watch::channel(Stand::default());
         let dismissed: Arc<AtomicBool> = Arc::default();
+        let served = self.seats().get(&record.channel).map(|seat| Arc::clone(&seat.served));
+        let served = served.unwrap_or_else(|| Arc::new(Portioned::new(record.channel, store.clone())));
         let seat = Seat {
             visits,
             store: Arc::clone(&store),
+            served: Arc::clone(&served),
             shelf: shelf.clone(),
             signer: payee.terms().signer,
             job: spec.hash(),
@@ -252,7 +257,8 @@ impl Desk {
         };
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
-        Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing)
+        let stores = (store, served);
+        Actor::new(Arc::clone(self), record, spec, payee, (stores, shelf), (visitors, told), standing)
     }
 
     /// A channel that nobody came with before.
@@ -312,7 +318,7 @@ impl Desk {
         tracing::info!(%channel, customer = %opened.customer, deposit = standing.deposit, "channel taken");
         self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
-        seat.map(|seat| -> Arc<dyn BlobStore> { seat.store }).ok_or_else(internal)
+        seat.map(|seat| -> Arc<dyn BlobStore> { seat.served }).ok_or_else(internal)
     }
 
     /// What this account could lock, and what a gas costs it now, both in wei.

@@ -370,6 +370,11 @@ impl Responder {
         let store = Arc::clone(&self.store);
         match blocking(move || store.open(hash)).await {
             Ok(source) => Ok(Some(source)),
+            // It went meanwhile, or nothing more of it is served: whoever asks again and again fills no log.
+            Err(SessionError::Store(error @ StoreError::NotFound { .. })) => {
+                tracing::debug!(%error, "offered blob is not served");
+                Ok(None)
+            }
             Err(SessionError::Store(error)) => {
                 tracing::warn!(%error, "offered blob cannot be served");
                 Ok(None)

@@ -344,6 +344,11 @@ impl Account {
         Ok(self.fees().await?.max_fee_per_gas)
     }
 
+    /// What a gas of a transaction costs now, wei: base fee and suggested tip.
+    pub(crate) async fn fee_per_gas(&self) -> Result<u128> {
+        Ok(self.client.quantity("eth_gasPrice", json!([])).await?.into())
+    }
+
     /// Fails with [`Poor`], unless the account has so much.
     pub(crate) async fn afford(&self, cost: Cost) -> Result<()> {
         let balance_wei = self.balance().await?;

@@ -60,3 +60,4 @@ pub(crate) mod token;
 pub(crate) mod touchstone;
 pub(crate) mod wallet;
 pub(crate) mod windows;
+pub(crate) mod worth;

@@ -166,6 +166,8 @@ pub(super) struct Conductor<'a> {
     plan_said: bool,
     /// What was said last of the audits.
     audits_told: String,
+    /// How far they were when they were counted last.
+    audits_seen: Option<(Instant, String)>,
 }
 
 /// What a conductor begins with.
@@ -227,6 +229,7 @@ impl<'a> Conductor<'a> {
             announced: BTreeSet::new(),
             plan_said: false,
             audits_told: String::new(),
+            audits_seen: None,
         }
     }
 
@@ -268,6 +271,7 @@ impl<'a> Conductor<'a> {
         for provider in self.live.keys().copied() {
             self.part_from(provider)?;
         }
+        self.audits_seen = None;
         self.display();
         Ok(ending)
     }

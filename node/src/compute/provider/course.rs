@@ -3,6 +3,7 @@
 use super::{
     book::Book,
     payout,
+    portion::Portion,
     record::{Cause, Failed, Record},
     turns::InTurn,
     window::Attendance,
@@ -63,6 +64,8 @@ pub(super) struct Course {
     pub(super) stage: watch::Sender<Stage>,
     /// Of an audited order.
     pub(super) attendance: tokio::sync::Mutex<Attendance>,
+    /// What of the outputs the customer may fetch.
+    pub(super) portion: Portion,
     /// Rings when a session changed the record.
     bell: tokio::sync::Notify,
 }
@@ -73,8 +76,8 @@ impl Course {
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
-        let (attendance, bell, gone) = Default::default();
-        Ok(Self { order, spec, record, gone, coming, stage, attendance, bell })
+        let (attendance, portion, bell, gone) = Default::default();
+        Ok(Self { order, spec, record, gone, coming, stage, attendance, portion, bell })
     }
 
     pub(super) fn record(&self) -> Record {

@@ -21,6 +21,7 @@ mod fault;
 mod offering;
 mod owner;
 mod payout;
+mod portion;
 mod proving;
 mod record;
 mod room;

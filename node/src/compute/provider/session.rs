@@ -3,6 +3,7 @@
 use super::{
     book::{Book, NotTaken},
     course::Course,
+    portion::Volume,
     record::{Cause, Failed},
     stream, window,
 };
@@ -14,7 +15,7 @@ use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
     Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
-    Progress, Refusal, RefusalCode, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
+    Progress, Refusal, RefusalCode, Sent, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -23,7 +24,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::task::block_in_place;
+use tokio::{sync::watch, task::block_in_place};
 
 /// Bytes of one name in a list.
 const NAME_BYTES: u64 = 32;
@@ -306,12 +307,16 @@ impl Host {
         let states = traces.iter().flat_map(Trace::states).copied();
         let served: BTreeSet<Hash> = names.iter().copied().chain(states).map(Hash::from).collect();
         let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
+        let size = |blob: &Hash| self.book.store.size(*blob).ok().flatten();
+        let all = || Volume::of(served.iter().chain([&root]).filter_map(size));
+        block_in_place(|| course.portion.deliver_once(all));
+        let mut fetching = Fetching { course, sent: job.sent() };
+        fetching.check()?;
         job.deliver(delivery, served.into_iter().collect()).await?;
-        let mut sent = job.sent();
         loop {
             tokio::select! {
                 () = job.received() => return Ok(()),
-                Ok(()) = sent.changed() => {}
+                Ok(()) = fetching.sent.changed() => fetching.check()?,
                 // The outputs stay; who comes again gets them.
                 () = tokio::time::sleep(UNREAD_MAX) => {
                     let reason = "nothing was fetched for a while: come again for the rest of the outputs";
@@ -319,6 +324,33 @@ impl Host {
                 }
             }
         }
+    }
+}
+
+/// A session that fetches outputs; what it fetched counts for all later ones of the order.
+struct Fetching<'a> {
+    course: &'a Course,
+    sent: watch::Receiver<Sent>,
+}
+
+impl Fetching<'_> {
+    fn volume(&self) -> Volume {
+        let Sent { blobs, bytes } = *self.sent.borrow();
+        Volume { blobs, bytes }
+    }
+
+    /// Whether the customer may go on.
+    fn check(&self) -> Result<(), Failure> {
+        match self.course.portion.spent(self.volume()) {
+            Some(reason) => Err(Failure::new(FailureCode::Internal, &reason)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.course.portion.fetch(self.volume());
     }
 }
 

@@ -113,6 +113,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         price_wei: options.price,
         watch: Duration::from_secs(u64::from(options.watch_seconds)),
         store_bytes_max: total_bytes_max,
+        gas_percent: options.window_gas,
     };
     let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
     serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;

@@ -37,6 +37,8 @@ const REPLACE_AFTER: Duration = Duration::from_secs(60);
 /// The pause after a channel that could not be filled, and after one that was asked to be finished.
 const FILL_AGAIN: Duration = Duration::from_secs(5);
 const FINISH_AGAIN: Duration = Duration::from_secs(10);
+/// How far the audits are is counted so often at most.
+const AUDITS: Duration = Duration::from_secs(1);
 /// Steps that the first deposit pays.
 pub(super) const DEPOSIT_STEPS: u128 = 256;
 /// A look at a channel that is older says nothing any more: nothing is promised on it.
@@ -518,10 +520,18 @@ impl Conductor<'_> {
         let units = u64::from(self.prepared.spec.unit_count);
         let done = units.saturating_sub(u64::from(self.state.table.units_left()));
         let rows: Vec<_> = rows.collect();
-        let audits = self.audits();
+        let now = Instant::now();
+        let seen = self.audits_seen.take().filter(|(at, _)| is_recent(*at, now));
+        let (at, audits) = seen.unwrap_or_else(|| (now, self.audits()));
         self.tell_audits(&audits);
         self.show.progress((done, units), &rows, &audits);
+        self.audits_seen = Some((at, audits));
     }
+}
+
+/// Whether how far the audits are was counted so short a time ago that it is not counted again: that goes through every window of the map.
+fn is_recent(at: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(at) < AUDITS
 }
 
 /// What a person reads when there is nobody to go on with; `lost`: who was left out last, if that is known.
@@ -562,6 +572,14 @@ fn reachable(offer: &Offer) -> Option<Address> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn windows_are_counted_again_after_a_second_and_not_at_each_event() {
+        let at = Instant::now();
+        let after = |milliseconds| at.checked_add(Duration::from_millis(milliseconds)).unwrap_or(at);
+        assert!(is_recent(at, at) && is_recent(at, after(999)));
+        assert!(!is_recent(at, after(1_000)));
+    }
 
     #[test]
     fn when_nobody_is_left_it_is_said_what_helps() {

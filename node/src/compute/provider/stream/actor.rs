@@ -5,6 +5,7 @@ mod pay;
 
 use self::audit::Audit;
 use super::{
+    blobs::Portioned,
     chain::Outlook,
     desk::Desk,
     held::{Held, Waiting, Working},
@@ -86,6 +87,8 @@ pub(super) struct Actor {
     spec: JobSpec,
     payee: Payee,
     store: Arc<DiskStore>,
+    /// The same, as the customer sees it.
+    served: Arc<Portioned>,
     visitors: mpsc::Receiver<Visit>,
     stand: signals::Sender<Stand>,
     /// Somebody else needs this place.
@@ -119,7 +122,7 @@ impl Actor {
         record: Record,
         spec: JobSpec,
         payee: Payee,
-        (store, shelf): (Arc<DiskStore>, Option<Arc<Shelf>>),
+        ((store, served), shelf): ((Arc<DiskStore>, Arc<Portioned>), Option<Arc<Shelf>>),
         (visitors, (stand, dismissed)): (mpsc::Receiver<Visit>, (signals::Sender<Stand>, Arc<AtomicBool>)),
         standing: Standing,
     ) -> Self {
@@ -140,6 +143,7 @@ impl Actor {
             spec,
             payee,
             store,
+            served,
             visitors,
             stand,
             dismissed,
@@ -165,6 +169,7 @@ impl Actor {
         let mut stopping = self.desk.book.stopping.subscribe();
         let mut tick = interval(TICK);
         self.sweep();
+        self.note_delivery();
         loop {
             if *stopping.borrow_and_update() && self.is_at_rest() {
                 break;
@@ -292,6 +297,9 @@ impl Actor {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
         } else if let Some(reason) = self.held_up() {
             Some((EndCode::Fault, reason))
+        } else if let Some(reason) = self.too_thin(steps).await {
+            self.end()?;
+            Some((EndCode::Owner, reason))
         } else {
             self.may_begin(steps).await.err().map(|reason| (EndCode::Fault, reason))
         };
@@ -401,7 +409,16 @@ impl Actor {
         draft.saved();
         let last = last.iter().map(|(unit, done, state)| (*unit, *done, keystead_job::blob_hash(state))).collect();
         self.held = Held::Reported(Waiting { lease, last, since: Instant::now() });
+        self.note_delivery();
         Ok(())
+    }
+
+    /// What was reported counts as delivered: so often may it be fetched.
+    fn note_delivery(&self) {
+        if let Some(reported) = &self.record.reported {
+            let delivered = reported.names.iter().copied().chain([reported.pack]);
+            block_in_place(|| self.served.deliver(delivered));
+        }
     }
 
     /// The root of a report over this commitment; in an audited channel over the list of its steps as well, which checkers will ask for.
@@ -549,7 +566,7 @@ impl Actor {
     }
 }
 
-const fn is_final(standing: &Standing) -> bool {
+pub(super) const fn is_final(standing: &Standing) -> bool {
     use keystead_contracts::storage::channel::Status;
     matches!(standing.status, Status::Closed | Status::Finished | Status::Expired)
 }

@@ -1,13 +1,21 @@
-//! The store of this provider's server: orders' blobs, and for checkers those of audited channels.
+//! The store of this provider's server: orders' blobs, and for checkers those of audited channels. And a channel's store as its customer sees it.
 //!
 //! # Invariants
 //! What comes in belongs to orders: nothing of a channel's makes an order's input look as if it were here.
 
+use crate::compute::provider::portion::{Portion, Volume};
+use alloy_primitives::B256;
 use keystead_blobs::{
-    BlobStore, Hash, StoreError,
+    BlobStore, Hash, Outline, StoreError,
     store::{Part, Source},
 };
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Whose blobs are served beside those of orders.
 pub(crate) trait Beside: Send + Sync + fmt::Debug + 'static {
@@ -56,11 +64,117 @@ impl BlobStore for Blobs {
     }
 }
 
+/// A channel's store, from which its customer fetches no more than its portion.
+#[derive(Debug)]
+pub(super) struct Portioned {
+    channel: B256,
+    store: Arc<dyn BlobStore>,
+    portion: Arc<Portion>,
+    /// Whether the owner read that it is spent.
+    is_said: AtomicBool,
+}
+
+impl Portioned {
+    pub(super) fn new(channel: B256, store: Arc<dyn BlobStore>) -> Self {
+        Self { channel, store, portion: Arc::default(), is_said: AtomicBool::new(false) }
+    }
+
+    /// More was delivered: these blobs of the store, as far as they are there.
+    pub(super) fn deliver(&self, blobs: impl IntoIterator<Item = B256>) {
+        let size = |name| self.store.size(Hash::from(name)).ok().flatten();
+        self.portion.deliver(Volume::of(blobs.into_iter().filter_map(size)));
+        self.is_said.store(false, Ordering::Relaxed);
+    }
+}
+
+impl BlobStore for Portioned {
+    fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError> {
+        self.store.put(bytes)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.store.settle()
+    }
+
+    fn get(&self, hash: Hash, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        self.store.get(hash, bytes_max)
+    }
+
+    fn size(&self, hash: Hash) -> Result<Option<u64>, StoreError> {
+        self.store.size(hash)
+    }
+
+    fn delete(&self, hash: Hash) -> Result<bool, StoreError> {
+        self.store.delete(hash)
+    }
+
+    /// What is beyond the portion looks as if it were not here. A blob that was begun is sent to its end.
+    fn open(&self, hash: Hash) -> Result<Box<dyn Source>, StoreError> {
+        if let Some(reason) = self.portion.spent(Volume::default()) {
+            if !self.is_said.swap(true, Ordering::Relaxed) {
+                tracing::warn!(channel = %self.channel, reason, "a customer is served no more of what it has");
+            }
+            return Err(StoreError::NotFound { hash });
+        }
+        let source = self.store.open(hash)?;
+        self.portion.fetch(Volume { blobs: 1, bytes: 0 });
+        Ok(Box::new(Counted { source, portion: Arc::clone(&self.portion) }))
+    }
+
+    fn receive(&self, hash: Hash) -> Result<Box<dyn Part>, StoreError> {
+        self.store.receive(hash)
+    }
+}
+
+/// A blob whose bytes count as they are sent.
+struct Counted {
+    source: Box<dyn Source>,
+    portion: Arc<Portion>,
+}
+
+impl Source for Counted {
+    fn outline(&self) -> &Outline {
+        self.source.outline()
+    }
+
+    fn read_group(&mut self, index: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        let before = out.len();
+        self.source.read_group(index, out)?;
+        let bytes = u64::try_from(out.len().saturating_sub(before)).unwrap_or(u64::MAX);
+        self.portion.fetch(Volume { blobs: 0, bytes });
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use keystead_blobs::MemoryStore;
+
+    #[test]
+    fn a_channels_customer_fetches_its_portion_and_then_nothing_until_more_is_delivered() {
+        let inner: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
+        let bytes = vec![7; 100_000];
+        let blob = inner.put(&bytes).unwrap();
+        let store = Portioned::new(B256::ZERO, Arc::clone(&inner));
+        store.deliver([B256::from(blob), B256::repeat_byte(1)]);
+        let fetch = || {
+            let mut source = store.open(blob)?;
+            let mut out = Vec::new();
+            (0..source.outline().group_count()).try_for_each(|index| source.read_group(index, &mut out))?;
+            Ok::<_, StoreError>(out)
+        };
+        assert_eq!(fetch().unwrap(), bytes);
+        // Three times 100,000 bytes and 64 MiB are less than 675 of these.
+        assert_eq!((0..).map_while(|_: u32| fetch().ok()).count(), 674);
+        assert!(matches!(fetch(), Err(StoreError::NotFound { .. })));
+        // Its program finds it all the same.
+        assert_eq!((store.get(blob, 100_000).unwrap(), store.size(blob).unwrap()), (bytes.clone(), Some(100_000)));
+        store.deliver([B256::from(blob)]);
+        assert_eq!(fetch().unwrap(), bytes);
+        assert!(store.delete(blob).unwrap() && !inner.has(blob).unwrap());
+    }
 
     #[derive(Debug)]
     struct Channels(Vec<Arc<dyn BlobStore>>);

@@ -1,11 +1,10 @@
-//! All channels of this provider: who may come with one, and the actor of each.
-//!
-//! # Invariants
-//! An actor that ends abnormally begins again from its channel's files, a bounded number of times: windows that nobody attends to cost their bond.
+//! All channels of this provider: who may come with one, and the actor of each, which [`keep`] keeps alive.
+
+mod keep;
 
 use super::{
     actor::{Actor, Stand, Visit},
-    blobs::Beside,
+    blobs::{Beside, Portioned},
     bond::Promises,
     places::{CHANNELS_MAX, Place, Room, room},
     record::{Record, Records},
@@ -14,9 +13,11 @@ use super::{
     window::{Origin, PaidWindow},
 };
 use crate::compute::{
+    amount::kst,
     channels::{Agreed, Channels},
     checker::source::signer,
     provider::book::Book,
+    worth::{Prices, Worth},
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::{Context as _, Result, eyre};
@@ -46,10 +47,6 @@ use tokio::{
 const VISITS_MAX: usize = 4;
 /// How long the actors may take to report what is done when the process stops.
 const END_MAX: Duration = Duration::from_secs(10);
-/// An actor that ends abnormally begins again after so long, and as long after a try that failed.
-const AGAIN: Duration = Duration::from_secs(5);
-/// So often in one process; then the fault is taken to stay.
-const FALLS_MAX: u32 = 5;
 
 /// What all channels share.
 #[derive(Debug)]
@@ -59,7 +56,7 @@ pub(crate) struct Desk {
     pub(super) records: Records,
     pub(super) promises: Promises,
     node: NodeId,
-    terms: Terms,
+    pub(super) terms: Terms,
     seats: Mutex<BTreeMap<B256, Seat>>,
     /// One newcomer at a time: two hellos for one channel must not both make its record, nor take the last place twice.
     admission: Mutex<()>,
@@ -71,6 +68,8 @@ pub(crate) struct Desk {
 struct Seat {
     visits: mpsc::Sender<Visit>,
     store: Arc<DiskStore>,
+    /// The same, as the customer sees it.
+    served: Arc<Portioned>,
     /// Of an audited channel.
     shelf: Option<Arc<Shelf>>,
     signer: Address,
@@ -100,7 +99,7 @@ impl Seat {
     /// The channel's blobs, for its one job.
     fn store_for(self, hello: &Hello) -> Result<Arc<dyn BlobStore>, Refusal> {
         if JobSpec::decode(&hello.job).is_ok_and(|spec| spec.hash() == self.job) {
-            Ok(self.store)
+            Ok(self.served)
         } else {
             Err(Refusal::new(RefusalCode::WrongJob, "the channel had another job before"))
         }
@@ -243,9 +242,12 @@ impl Desk {
         let (visits, visitors) = mpsc::channel(VISITS_MAX);
         let (stand_in, stand) = watch::channel(Stand::default());
         let dismissed: Arc<AtomicBool> = Arc::default();
+        let served = self.seats().get(&record.channel).map(|seat| Arc::clone(&seat.served));
+        let served = served.unwrap_or_else(|| Arc::new(Portioned::new(record.channel, store.clone())));
         let seat = Seat {
             visits,
             store: Arc::clone(&store),
+            served: Arc::clone(&served),
             shelf: shelf.clone(),
             signer: payee.terms().signer,
             job: spec.hash(),
@@ -255,51 +257,8 @@ impl Desk {
         };
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
-        Actor::new(Arc::clone(self), record, spec, payee, (store, shelf), (visitors, told), standing)
-    }
-
-    /// Runs a channel's actor; after an abnormal end another one, from what is on the disk.
-    async fn keep_up(self: Arc<Self>, channel: B256, mut actor: Actor) {
-        let mut stopping = self.book.stopping.subscribe();
-        let mut falls = 0_u32;
-        loop {
-            // With this task goes the actor.
-            let mut running = JoinSet::new();
-            running.spawn(actor.run());
-            let Some(Err(error)) = running.join_next().await else { return };
-            falls = falls.saturating_add(1);
-            if falls > FALLS_MAX {
-                tracing::error!(%channel, %error, falls, "a channel ended abnormally again and again: restart, or its windows cost their bond");
-                // What it will not do keeps nothing from the others.
-                return self.promises.forget(channel);
-            }
-            tracing::error!(%channel, %error, falls, "a channel ended abnormally, beginning again");
-            tokio::select! {
-                again = self.again(channel) => actor = again,
-                _ = stopping.wait_for(|stopping| *stopping) => return,
-            }
-        }
-    }
-
-    /// A new actor for a channel that has a seat; tried until it is there.
-    async fn again(self: &Arc<Self>, channel: B256) -> Actor {
-        loop {
-            sleep(AGAIN).await;
-            match self.anew(channel).await {
-                Ok(actor) => return actor,
-                Err(error) => {
-                    tracing::warn!(%channel, error = format!("{error:#}"), "a channel cannot be taken up again, trying again");
-                }
-            }
-        }
-    }
-
-    async fn anew(self: &Arc<Self>, channel: B256) -> Result<Actor> {
-        let record = block_in_place(|| self.records.load(channel))?;
-        let (ready, _) = self.ready(record).await?;
-        let seat = self.seats().get(&channel).cloned();
-        let Seat { store, shelf, .. } = seat.ok_or_else(|| eyre!("the channel has no seat"))?;
-        Ok(self.sit(ready, store, shelf))
+        let stores = (store, served);
+        Actor::new(Arc::clone(self), record, spec, payee, (stores, shelf), (visitors, told), standing)
     }
 
     /// A channel that nobody came with before.
@@ -324,7 +283,7 @@ impl Desk {
             Refusal::new(RefusalCode::ChainUnavailable, "the provider's node does not answer")
         };
         let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
-        let bond_wei = if audit.is_some() { self.book.bond_wei().await.map_err(unknown)? } else { U256::ZERO };
+        let (bond_wei, gas_wei) = if audit.is_some() { self.means().await.map_err(unknown)? } else { (U256::ZERO, 0) };
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seat) = self.seats().get(&channel).cloned() {
@@ -340,7 +299,9 @@ impl Desk {
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
         let price_wei = self.terms.price_of_step(&spec);
-        let refused = audit.as_ref().and_then(|audit| terms::refusal(&audit.agreed, &spec, price_wei, bond_wei));
+        let refused = audit.as_ref().and_then(|audit| {
+            terms::refusal(&audit.agreed, &spec, price_wei, bond_wei).or_else(|| self.unworthy(audit, &spec, gas_wei))
+        });
         if let Some(reason) = refused {
             return no(RefusalCode::Unsupported, &reason);
         }
@@ -357,7 +318,28 @@ impl Desk {
         tracing::info!(%channel, customer = %opened.customer, deposit = standing.deposit, "channel taken");
         self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
-        seat.map(|seat| -> Arc<dyn BlobStore> { seat.store }).ok_or_else(internal)
+        seat.map(|seat| -> Arc<dyn BlobStore> { seat.served }).ok_or_else(internal)
+    }
+
+    /// What this account could lock, and what a gas costs it now, both in wei.
+    async fn means(&self) -> Result<(U256, u128)> {
+        Ok((self.book.bond_wei().await?, self.book.market.account.fee_per_gas().await?))
+    }
+
+    /// Why a full window of a channel is not worth its gas, if the owner counts that. Who does not reads it.
+    fn unworthy(&self, audit: &Audit, spec: &JobSpec, gas_wei: u128) -> Option<String> {
+        let prices = Prices { step_wei: audit.agreed.price_wei_per_step, rate_ppm: audit.rate_ppm, gas_wei };
+        let window = Worth::of_window(spec, prices);
+        let refusal = self.terms.unworthy(&window);
+        if refusal.is_none() && window.costs_more_than(100) {
+            let (pay, gas) = (kst(U256::from(window.pay_wei)), kst(U256::from(window.cost_wei)));
+            tracing::warn!(
+                pay,
+                gas,
+                "a full window of this channel costs more gas than it pays: a higher --price helps, and --window-gas refuses such channels"
+            );
+        }
+        refusal
     }
 
     /// Whether a newcomer has a place; if somebody is to give way for it, that one is told.

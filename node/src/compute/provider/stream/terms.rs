@@ -1,6 +1,6 @@
 //! What this provider asks of channels, and which audits it can keep.
 
-use crate::compute::{channels::Agreed, provider::window, windows::life_max};
+use crate::compute::{channels::Agreed, provider::window, windows::life_max, worth::Worth};
 use alloy_primitives::{Address, U256};
 use keystead_job::{Class, JobSpec};
 use keystead_payment::{Budget, Policy, Price};
@@ -13,6 +13,10 @@ use std::{
 const WINDOW: Duration = Duration::from_secs(600);
 /// Parts per million in a whole.
 const PPM: u128 = 1_000_000;
+/// Windows after which those of a channel must be worth their gas together: the first ones, and the last ones of a small job, have few steps.
+pub(super) const TRIAL: u64 = 16;
+/// They may cost so many times the share that a full window may: leases follow what a machine needs for a step, and what is left of the job.
+const SLACK: u16 = 2;
 
 /// What this provider asks of channels.
 #[derive(Clone, Copy, Debug)]
@@ -23,12 +27,36 @@ pub(crate) struct Terms {
     pub(crate) watch: Duration,
     /// Bytes that all channels may keep.
     pub(crate) store_bytes_max: u64,
+    /// Most that the gas of a full window may cost, percent of its pay; any, if the owner did not say.
+    pub(crate) gas_percent: Option<u8>,
 }
 
 impl Terms {
     /// Wei for a step of a job.
     pub(super) fn price_of_step(&self, spec: &JobSpec) -> u128 {
         self.price_wei.div_ceil(u128::from(spec.segment_count.max(1)))
+    }
+
+    /// Why the owner does not take a channel whose full window is worth this, if it is so.
+    pub(super) fn unworthy(&self, window: &Worth) -> Option<String> {
+        let percent = self.gas_percent?;
+        window.costs_more_than(percent.into()).then(|| {
+            format!(
+                "{}, above {percent} % of the pay: take larger units, a provider with a higher price, or no audit",
+                window.words()
+            )
+        })
+    }
+
+    /// Why a channel whose windows so far, and the next one, are worth this takes no further lease, if it is so.
+    pub(super) fn too_thin(&self, windows: &Worth) -> Option<String> {
+        let percent = u16::from(self.gas_percent?).saturating_mul(SLACK);
+        windows.costs_more_than(percent).then(|| {
+            format!(
+                "{}, above {percent} % of the pay: give larger leases (--window-seconds), larger units, or no audit",
+                windows.words()
+            )
+        })
     }
 
     /// The terms as a payee needs them; of an audited channel with what was agreed and the rate of checks now.
@@ -86,8 +114,12 @@ pub(super) fn refusal(agreed: &Agreed, spec: &JobSpec, price_wei: u128, bond_wei
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::{super::shelf::tests::agreed, *};
-    use crate::compute::provider::record::tests::spec;
+    use crate::compute::{
+        provider::record::tests::spec,
+        worth::{Amount, Prices},
+    };
     use alloy_primitives::B256;
+    use keystead_blobs::REASON_BYTES_MAX;
     use keystead_contracts::bindings::market::IAuditTypes;
 
     fn with(change: impl FnOnce(&mut Agreed)) -> Option<String> {
@@ -112,8 +144,32 @@ mod tests {
     }
 
     #[test]
+    fn an_owner_who_counts_the_gas_refuses_windows_that_are_not_worth_it_and_gives_them_some_time() {
+        let ours = |gas_percent| Terms { price_wei: 10, watch: Duration::ZERO, store_bytes_max: 0, gas_percent };
+        // The largest amounts that anybody reads.
+        let prices = Prices { step_wei: 5_781_250_000_000_001, rate_ppm: 30_000, gas_wei: 703_422_053_231_939_163 };
+        let window = |step_wei| Worth::of(Amount { windows: 1, steps: 64 }, Prices { step_wei, ..prices });
+        let refused = ours(Some(100)).unworthy(&window(prices.step_wei)).unwrap();
+        assert!(refused.contains("64 steps pays") && refused.contains("above 100 %"), "{refused}");
+        assert!(refused.is_ascii() && refused.len() <= REASON_BYTES_MAX, "{refused}");
+        let enough_wei = window(prices.step_wei).cost_wei.div_ceil(64);
+        assert_eq!(ours(Some(100)).unworthy(&window(enough_wei)), None);
+        assert!(ours(Some(99)).unworthy(&window(enough_wei)).is_some());
+        assert_eq!(ours(None).unworthy(&window(0)), None);
+
+        let many =
+            |steps| Worth::of(Amount { windows: 99, steps }, Prices { step_wei: 8_000, rate_ppm: 0, gas_wei: 1 });
+        // 370,000 a window: 23.125 of these steps are worth twice the share.
+        assert_eq!(ours(Some(100)).too_thin(&many(2_290)), None);
+        let refused = ours(Some(100)).too_thin(&many(2_289)).unwrap();
+        assert!(refused.contains("99 windows of 2289 steps") && refused.contains("above 200 %"), "{refused}");
+        assert!(refused.contains("--window-seconds") && refused.len() <= REASON_BYTES_MAX, "{refused}");
+        assert_eq!(ours(None).too_thin(&many(1)), None);
+    }
+
+    #[test]
     fn the_policy_of_an_audited_channel_has_the_budget_and_the_time_of_its_audit() {
-        let ours = Terms { price_wei: 10, watch: Duration::from_secs(60), store_bytes_max: 0 };
+        let ours = Terms { price_wei: 10, watch: Duration::from_secs(60), store_bytes_max: 0, gas_percent: None };
         let plain = ours.policy(Address::ZERO, 10, None).unwrap();
         assert_eq!((plain.audit, plain.budget), (Duration::ZERO, Budget::default()));
         let audited = ours.policy(Address::ZERO, 10, Some((&agreed(), 1_000_000))).unwrap();

@@ -6,7 +6,12 @@
 
 use super::{Ask, Shape, Unfit, percent, worth};
 use crate::compute::{
-    amount::kst, bond::Bonds, customer::audit::options::AuditOptions, market::Market, windows::life_max,
+    amount::kst,
+    bond::Bonds,
+    customer::audit::options::AuditOptions,
+    market::Market,
+    windows::life_max,
+    worth::{Prices, Worth},
 };
 use alloy_primitives::{Address, U256};
 use eyre::Result;
@@ -38,6 +43,8 @@ pub(crate) struct ChannelPlan {
     at_risk_wei: Option<U256>,
     /// Places of the list that checkers are drawn from, as it is now.
     places: u32,
+    /// What a full window pays its provider, and costs it in gas now.
+    worth: Worth,
 }
 
 /// What a window's checks take from a channel with steps of this price, at the rate that its provider's record gives.
@@ -68,6 +75,8 @@ impl ChannelPlan {
         };
         let rate_ppm = market.windows().effective_rate_ppm(provider, &terms).await?;
         let places = market.account.read(BOND_ADDRESS, &Bond::placesNowCall {}).await?.places;
+        let gas_wei = market.account.fee_per_gas().await?;
+        let worth = Worth::of_window(spec, Prices { step_wei: price_wei_per_step, rate_ppm, gas_wei });
         Ok(Ok(Self {
             budget: budget(price_wei_per_step, &terms, rate_ppm),
             price_wei_per_step,
@@ -75,6 +84,7 @@ impl ChannelPlan {
             caught_ppm: Checking { rate_ppm, ..ask.checking(terms.checkers) }.caught_ppm(),
             at_risk_wei: options.value_at_risk,
             places,
+            worth,
             terms,
         }))
     }
@@ -129,6 +139,12 @@ impl ChannelPlan {
                 "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and what was taken comes back"
                     .to_owned(),
             );
+        }
+        if self.worth.costs_more_than(100) {
+            lines.push(format!(
+                "Warning: {}. A provider that counts it (`keystead provide --window-gas`) does not take the channel: larger units, or a provider with a higher price, make a window worth it",
+                self.worth.words()
+            ));
         }
         lines.push(if bond_wei.is_zero() {
             "No bond stands behind it (probation): that is why every step is drawn".to_owned()
@@ -187,7 +203,9 @@ mod tests {
 
     #[test]
     fn the_person_reads_draw_fee_bond_and_price_of_a_step() {
-        let terms = terms(&spec(Class::Exact, 1_000, 4), &options(), 400 * PRICE).unwrap();
+        let job = spec(Class::Exact, 1_000, 4);
+        let terms = terms(&job, &options(), 400 * PRICE).unwrap();
+        let worth = |gas_wei| Worth::of_window(&job, Prices { step_wei: PRICE, rate_ppm: 30_000, gas_wei });
         let plan = ChannelPlan {
             budget: budget(PRICE, &terms, 30_000),
             terms,
@@ -196,6 +214,7 @@ mod tests {
             caught_ppm: 30_000,
             at_risk_wei: None,
             places: 0,
+            worth: worth(1),
         };
         assert_eq!((plan.checks(100), plan.all_in_wei()), (3, PRICE + PRICE * 3 / 100));
         assert_eq!(plan.budget.of(64), 43 * PRICE);
@@ -204,5 +223,8 @@ mod tests {
         {
             assert!(lines.contains(words), "{words}: {lines}");
         }
+        assert!(!lines.contains("--window-gas"), "{lines}");
+        let dear = ChannelPlan { worth: worth(1_000), ..plan }.lines().join("\n");
+        assert!(dear.contains("a window of 64 steps pays") && dear.contains("--window-gas"), "{dear}");
     }
 }

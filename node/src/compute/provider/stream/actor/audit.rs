@@ -6,13 +6,17 @@
 //! - What the audit said of a window stays.
 
 use super::Actor;
-use crate::compute::provider::{
-    book::Book,
-    stream::{
-        held::Held,
-        shelf::Shelf,
-        window::{release, vigil},
+use crate::compute::{
+    provider::{
+        book::Book,
+        stream::{
+            held::Held,
+            shelf::Shelf,
+            terms::TRIAL,
+            window::{release, vigil},
+        },
     },
+    worth::{Amount, Prices, Worth},
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
@@ -268,6 +272,23 @@ impl Actor {
         is_stuck.then(|| "a window that was paid cannot be announced yet: come again later".to_owned())
     }
 
+    /// Why the channel takes no further lease, if its windows with this one of so many steps cost more gas than the owner lets them.
+    pub(super) async fn too_thin(&mut self, steps: u32) -> Option<String> {
+        let (rate_ppm, standing) = (self.audit.as_ref()?.rate.1, self.outlook.standing()?);
+        let windows = self.payee.newest().map_or(standing.window, |signed| signed.voucher.window);
+        if windows < TRIAL || self.desk.terms.gas_percent.is_none() {
+            return None;
+        }
+        let gas_wei = self.desk.book.market.account.fee_per_gas().await;
+        // What the gas costs is asked again before the next one.
+        let gas_wei = gas_wei.inspect_err(|error| tracing::debug!(%error, "the price of gas is not known")).ok()?;
+        let step_wei = self.record.price_wei;
+        let steps = u64::from(steps).saturating_add(earned_steps(self.payee.earned(), step_wei));
+        let amount = Amount { windows: windows.saturating_add(1), steps };
+        let worth = Worth::of(amount, Prices { step_wei, rate_ppm, gas_wei });
+        self.desk.terms.too_thin(&worth)
+    }
+
     /// Announces the next window that is paid, if there is one.
     fn announce(&mut self, standing: &Standing) {
         let gives_up = self.gives_up();
@@ -389,9 +410,20 @@ impl Actor {
     }
 }
 
+/// Steps that so much was earned with.
+fn earned_steps(earned_wei: u128, step_wei: u128) -> u64 {
+    earned_wei.checked_div(step_wei).map_or(0, |steps| u64::try_from(steps).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn steps_are_counted_by_their_pay() {
+        assert_eq!([(0, 7), (6, 7), (70, 7), (70, 0)].map(|(earned, step)| earned_steps(earned, step)), [0, 0, 10, 0]);
+        assert_eq!(earned_steps(u128::MAX, 1), u64::MAX);
+    }
 
     #[test]
     fn what_the_audit_said_of_a_window_stays_until_it_is_claimed() {

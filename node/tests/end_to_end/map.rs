@@ -110,12 +110,12 @@ impl Job {
     }
 
     /// Windows that are paid, by the journal.
-    fn windows(&self) -> usize {
+    pub(crate) fn windows(&self) -> usize {
         fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"settled\"").count()
     }
 
     /// Until the customer has signed for a window whose only provider stands still since it reported: it has no voucher.
-    fn wait_for_a_voucher_that_nobody_hears(&self, provider: &Provider, customer: &mut Child, log: &Path) {
+    pub(crate) fn wait_for_a_voucher_that_nobody_hears(&self, provider: &Provider, customer: &mut Child, log: &Path) {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
             let ended = customer.try_wait().unwrap();

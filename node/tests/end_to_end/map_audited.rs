@@ -183,6 +183,49 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
     assert!(bond.freeWei + bond.lockedWei < 40 * KST, "{} {}", bond.freeWei, bond.lockedWei);
 }
 
+/// The disk of a provider is full when it is to write down the window that its customer has just signed for. What it cannot keep it does not announce,
+/// and what is paid waits for it: with room again it takes the voucher, announces the window, and is paid.
+#[test]
+fn a_window_that_finds_no_room_on_its_providers_disk_is_announced_and_paid_once_there_is_some_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let more = [&CLOSELY[..], &["--no-check"]].concat();
+    let mut full = Provider::start_on_small_disk(network, &network.directory.join("provider-1"), 1, &more);
+    // Large units, each checked, so that the customer's check takes its time.
+    let job = Job { set: vec!["cells-per-unit=10000000"], ..Job::align(network, 20, 40) };
+    let purse = Purse::look(network);
+    let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
+    let options = [&["--audit", "--sample-rate", "100", "--provider", account(1)][..], &TIMES].concat();
+    let (mut customer, log) = job.spawn(network, &options);
+    job.wait_for_a_voucher_that_nobody_hears(&full, &mut customer, &log);
+    full.fill_disk();
+    full.signal("CONT");
+    full.wait_for("a voucher is not taken, trying again");
+    let said = full.text();
+    assert!(said.contains("cannot write") && said.contains("File too large"), "{said}");
+    assert!(windows(network).len() < job.windows(), "what is not on the disk is announced: {said}");
+    full.kill();
+
+    let roomy = scene.provider(1, &[]);
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}", scene.logs(), roomy.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    let found = windows(network);
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!(steps, units, "every step is in one window: {}", logs());
+    assert!(found.iter().all(|window| window.status == 2 && window.verified == window.units), "{}", logs());
+
+    assert_eq!(claimed(&summary, 1), PRICE * u128::from(units), "{summary}");
+    let paid = purse.check_providers(network, &summary);
+    let checks = found.first().unwrap().feeWei * u128::from(units);
+    assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
+    let spent = all_fees(network, since).get(&account(CUSTOMER).to_lowercase()).copied().unwrap_or_default();
+    assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
+}
+
 /// What a checker program judges after the opening, of a provider that gives checkers nothing: they ask on the chain, and the customer's node serves them.
 #[test]
 fn strangers_judge_self_checking_steps_with_what_only_the_customer_gives_them_slow() {

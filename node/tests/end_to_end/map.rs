@@ -346,6 +346,8 @@ fn a_segmented_unit_goes_on_elsewhere_from_its_snapshot() {
     let purse = Purse::look(&network);
     let (mut customer, log) = job.spawn(&network, &["--silence-seconds", "4"]);
     job.wait_for_steps(8, &mut customer, &log);
+    // It does nothing more, also if the second one takes its time to start.
+    first.signal("STOP");
     let second = Provider::start_as(&network, &folder(3), 3, &CLOSELY);
     first.kill();
     let paid = job.settled();

@@ -249,7 +249,10 @@ fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_ge
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
     let out = network.directory.join("result");
-    let mut customer = Customer::start(&network, &out, &["--private", "--name-checker", account(5)]);
+    // The check below is committed after the draw, and after the customer's own check: on a busy machine that takes its time.
+    let times = ["--checker-seconds", "30", "--reveal-seconds", "20"];
+    let private = ["--private", "--name-checker", account(5)];
+    let mut customer = Customer::start_with(&network, &out, SMALL, &[&times[..], &private].concat());
     customer.wait_for("Order 1 placed");
     let id = window_id(1);
     let delivered = wait_until("the window is drawn", || {

@@ -12,7 +12,8 @@ use alloy_signer::SignerSync as _;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use alloy_sol_types::{SolCall, SolEvent};
 use keystead_blobs::{
-    BlobStore, Config, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, Parties, Session, Want, hash, hello_digest,
+    BlobStore, Config, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, Parties, RefusalCode, Session, SessionError,
+    Want, hash, hello_digest,
 };
 use keystead_contracts::{
     AUDIT_ADDRESS, BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
@@ -246,8 +247,17 @@ impl<'a> Customer<'a> {
             let digest = hello_digest(order.id, Parties { customer: own.id(), provider: to.id() });
             let credential = self.signer.sign_hash_sync(&digest).unwrap().as_bytes().to_vec().into();
             let hello = Hello { order: order.id, job: job.spec.encode().into(), credential };
-            let inputs = Inputs { store: Arc::clone(&job.store), hashes: job.names.clone() };
-            let mut session = Session::open(&own, &to, hello, inputs).await.unwrap();
+            let started = Instant::now();
+            let mut session = loop {
+                let inputs = Inputs { store: Arc::clone(&job.store), hashes: job.names.clone() };
+                match Session::open(&own, &to, hello.clone(), inputs).await {
+                    // On a busy machine its node does not answer at once.
+                    Err(SessionError::Refused(refusal))
+                        if refusal.code == RefusalCode::ChainUnavailable && started.elapsed() < AUDIT_PATIENCE => {}
+                    opened => break opened.unwrap(),
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            };
             let conversed = tokio::time::timeout(AUDIT_PATIENCE, async {
                 loop {
                     if let Event::Delivered(delivery) = session.next().await.unwrap() {

@@ -60,6 +60,7 @@ fn four_processes_agree_on_every_value_and_one_that_was_killed_gets_what_it_lack
     let height = reach(&network, 3, newest(&network, 3).unwrap() + 5);
     let seen = values(&network, 3, height);
     assert!(seen.values().all(|value| value["value"].is_string()));
+    reach(&network, 1, height);
     assert_eq!(values(&network, 1, height), seen);
     network.launch(0);
     reach(&network, 0, height);

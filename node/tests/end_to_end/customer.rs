@@ -327,11 +327,11 @@ fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
     paid(&mut provider, 2);
 
     let nothing = network.directory.join("nothing");
-    let mut customer = Customer::start(&network, run(&network, MEDIUM, &nothing).args(window));
+    let mut customer = Customer::start(&network, run(&network, LARGE, &nothing).args(window));
     customer.wait_for("units finished");
     customer.kill();
     paid(&mut provider, 3);
-    let said = ends(run(&network, MEDIUM, &nothing).args(window), 3);
+    let said = ends(run(&network, LARGE, &nothing).args(window), 3);
     assert!(said.contains("order 3 is settled") && said.contains("had not arrived"), "{said}");
     assert!(!nothing.join("alignments.tsv").exists() && !nothing.join("order.json").exists());
     assert_eq!(orders(&network), 3);
@@ -581,7 +581,8 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     let mut working = start("working", 5);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
-    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "4"], &[&gone, &unwilling]);
+    // Time for the second one's refusal to be in a block.
+    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "10"], &[&gone, &unwilling]);
     customer.wait_for("Order 4 placed");
     let decline = Market::declineCall { orderId: U256::from(4) };
     send(&network, 3, MARKET, &decline.abi_encode());
@@ -624,7 +625,7 @@ fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
     let out = network.directory.join("late");
-    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "5"]));
+    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "12"]));
     customer.wait_for("units finished");
     provider.signal("STOP");
     let (code, said) = customer.end();
@@ -678,7 +679,9 @@ fn a_provider_whose_disk_is_full_gives_the_order_up_and_another_one_does_the_job
     let escrow = assert_finished(&network, &out);
     assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
     assert_eq!(balance(&network, MARKET), 0);
-    assert_eq!(full.text().matches("order closed without payment").count(), 2, "{}", full.text());
+    wait_until("it has closed both orders", || {
+        (full.text().matches("order closed without payment").count() == 2).then_some(())
+    });
     assert!(full.text().contains("look at the free space"), "{}", full.text());
     assert_eq!(full.interrupt(), Some(0));
 }

@@ -68,8 +68,8 @@ pub(crate) fn scenario(program: &Path, script: &str) -> (Network, Value) {
     assert!(!hashes.is_empty(), "{report}");
     for hash in hashes {
         let receipt = |index| network.call(index, "eth_getTransactionReceipt", json!([hash]));
-        let first = receipt(0);
-        assert!(first["blockHash"].is_string(), "{hash} is not mined");
+        // The script may have heard of it from another validator.
+        let first = wait_until("it is mined", || Some(receipt(0)).filter(|first| first["blockHash"].is_string()));
         for index in 1..4 {
             wait_until("every validator has the receipt", || (!receipt(index).is_null()).then_some(()));
             assert_eq!(receipt(index), first, "validator {index} tells another receipt");
@@ -78,9 +78,11 @@ pub(crate) fn scenario(program: &Path, script: &str) -> (Network, Value) {
     for (holder, balance) in report["balances"].as_object().unwrap() {
         let data = format!("0x70a08231{:0>64}", &holder.to_lowercase()[2..]);
         for index in 0..4 {
-            let held = network.call(index, "eth_call", json!([{"to": report["token"], "data": data}, "latest"]));
-            let held = u128::from_str_radix(&held.as_str().unwrap()[2..], 16).unwrap();
-            assert_eq!(held.to_string(), balance.as_str().unwrap(), "{holder} at validator {index}");
+            wait_until(&format!("{holder} holds {balance} at validator {index}"), || {
+                let held = network.call(index, "eth_call", json!([{"to": report["token"], "data": data}, "latest"]));
+                let held = u128::from_str_radix(&held.as_str().unwrap()[2..], 16).unwrap();
+                (held.to_string() == balance.as_str().unwrap()).then_some(())
+            });
         }
     }
     (network, report)

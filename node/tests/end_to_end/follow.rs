@@ -99,6 +99,8 @@ fn transactions_that_are_sent_to_a_follower_are_mined_and_refusals_are_the_valid
     let answer = follower.call("eth_sendRawTransactionSync", &json!([raw, 9_000])).unwrap();
     assert_eq!((&answer["transactionHash"], &answer["status"]), (&json!(hash), &json!("0x1")));
     assert_eq!(receipt(network.rpc[2], hash)["blockHash"], answer["blockHash"]);
+    // Whichever validator is asked has that block, and refuses for the same reason.
+    (0..4).for_each(|index| network.wait_for_head(index, number(&answer["blockNumber"])));
     // The same transaction again, one without signature, one of another type: the validator's words.
     for raw in [json!(raw), json!("0x02c0"), json!("0x03c0"), json!("0x")] {
         let (got, want) = (

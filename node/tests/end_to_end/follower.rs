@@ -3,13 +3,13 @@
 use crate::{
     dice::Dice,
     http,
-    network::{KEYSTEAD, Network, PATIENCE, number, wait_until},
+    network::{KEYSTEAD, Network, PATIENCE, free_ports, number, wait_until},
 };
 use alloy_primitives::{Address, B256, U256};
 use serde_json::{Value, json};
 use std::{
     fs::{self, File},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Instant,
@@ -37,7 +37,7 @@ impl Follower {
         let data = network.directory.join(name);
         fs::create_dir_all(&data).unwrap();
         // Free now; the process takes it a moment later.
-        let rpc = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let rpc = SocketAddr::from(([127, 0, 0, 1], free_ports(1)));
         let mut arguments = vec!["follow".to_owned(), "--data".to_owned(), data.to_str().unwrap().to_owned()];
         arguments.extend(["--network-key".to_owned(), network.network_key(), "--serve".to_owned(), rpc.to_string()]);
         sources.iter().for_each(|url| arguments.extend(["--from".to_owned(), url.clone()]));

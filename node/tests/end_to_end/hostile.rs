@@ -1,6 +1,6 @@
 //! Peers that nobody invited, and garbage on the port for validators: nothing of theirs gets in and the chain goes on.
 
-use crate::network::{KEYSTEAD, Network, wait_until};
+use crate::network::{KEYSTEAD, Network, free_ports, wait_until};
 use serde_json::{Value, json};
 use std::{
     collections::VecDeque,
@@ -49,8 +49,9 @@ impl Stranger {
     fn start(network: &Network, chain_id: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("own");
+        let (p2p, rpc) = (free_ports(4).to_string(), free_ports(4).to_string());
         let made = Command::new(KEYSTEAD)
-            .args(["init", "--p2p-port", "0", "--rpc-port", "0", "--chain-id", &chain_id.to_string(), "--out"])
+            .args(["init", "--p2p-port", &p2p, "--rpc-port", &rpc, "--chain-id", &chain_id.to_string(), "--out"])
             .arg(&own)
             .output()
             .unwrap();
@@ -269,7 +270,8 @@ async fn connect_from(source: SocketAddr, to: SocketAddr) -> std::io::Result<Tcp
 
 #[test]
 fn a_hundred_thousand_connections_to_the_json_rpc_port_are_bounded_and_callers_are_answered_slow() {
-    let network = Network::start(4);
+    // A caller's answer is bounded in seconds.
+    let network = Network::alone(4);
     let (memory, logged, head) = (network.memory_mib(0), network.log_bytes(0), network.head(0).unwrap());
     let mut caller = Caller::connect(network.rpc[0]);
     let mut held = VecDeque::new();

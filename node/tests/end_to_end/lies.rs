@@ -3,7 +3,7 @@
 use crate::{
     follower::Follower,
     liar::{Item, Liar, Lie, change_block, hash_of, number_of},
-    network::Network,
+    network::{Network, wait_until},
     traffic::{Sender, send},
 };
 use alloy_primitives::{B256, TxKind};
@@ -220,6 +220,12 @@ fn answer_lies() -> Vec<Case> {
 
 /// A network with a block that has several transactions and others that have none.
 fn network() -> Network {
+    // On a busy machine the block may come too late for the first answer.
+    (0..5).find_map(|_| filled_early()).expect("the first answer holds the block")
+}
+
+/// Nothing if that block is not among the first sixteen.
+fn filled_early() -> Option<Network> {
     let network = Network::start(4);
     let mut sender = Sender::new(4);
     let (contract, created) = sender.deploy();
@@ -227,10 +233,12 @@ fn network() -> Network {
     batch.extend((0..6).map(|slot| sender.store(contract, slot, slot + 1)));
     batch.push(sender.sign(TxKind::Call(contract), 0, Vec::new()));
     let height = send(network.rpc[0], &batch);
-    assert!(height < 16, "the first answer holds the block: height={height}");
+    if height >= 16 {
+        return None;
+    }
     network.wait_for_head(0, 12);
     network.wait_for_head(1, 12);
-    network
+    Some(network)
 }
 
 /// Follows with every liar before an honest node; each must be asked, caught and named, and the chain be the honest one.
@@ -243,11 +251,15 @@ fn catch(network: &Network, name: &str, cases: Vec<Case>) {
     let follower = Follower::start(network, name, &sources);
     follower.wait_for_head(head + 2);
     follower.agrees(network, 0);
-    let log = follower.log();
     for (liar, case) in &liars {
-        assert!(liar.lies() > 0, "{} was never asked\n{log}", case.name);
-        let named = log.lines().any(|line| line.contains(&liar.url()) && line.contains(case.words));
-        assert!(named, "{}: no line with {} and {:?}\n{log}", case.name, liar.url(), case.words);
+        wait_until(
+            &format!("{} is asked, and named with {:?} in a line with {}", case.name, case.words, liar.url()),
+            || {
+                let log = follower.log();
+                let is_named = log.lines().any(|line| line.contains(&liar.url()) && line.contains(case.words));
+                (liar.lies() > 0 && is_named).then_some(())
+            },
+        );
     }
 }
 
@@ -282,8 +294,9 @@ fn with_liars_alone_nothing_is_accepted_and_they_are_asked_less_and_less() {
     }));
     let liars: Vec<Liar> = (0..2).map(|index| Liar::start(network.rpc[index], lie.clone())).collect();
     let follower = Follower::start(&network, "alone", &[liars[0].url(), liars[1].url()]);
-    crate::network::wait_until("each lied twice", || liars.iter().all(|liar| liar.lies() >= 2).then_some(()));
-    assert_eq!(follower.head(), Some(0), "{}", follower.log());
+    wait_until("each lied twice", || liars.iter().all(|liar| liar.lies() >= 2).then_some(()));
+    let head = wait_until("the follower answers", || follower.head());
+    assert_eq!(head, 0, "{}", follower.log());
     let lies: usize = liars.iter().map(Liar::lies).sum();
     assert!(lies < 12, "a liar is left alone for longer each time: lies={lies}");
     assert_eq!(crate::http::call(follower.rpc, "eth_chainId", &json!([])).unwrap().unwrap(), json!("0x4b53"));

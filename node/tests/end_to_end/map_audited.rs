@@ -1,13 +1,15 @@
 //! `keystead map --audit`: windows of channels are announced, drawn, checked by strangers and paid after that; a cheat that its customer does not notice is
-//! convicted; both sides are killed in the middle; every wei is where it must be.
+//! convicted; both sides are killed in the middle, a disk is full, a window is never announced; every wei is where it must be.
 
 use crate::{
-    audits::{KST, bond, bonded, checker, credit, events, read, until_seated},
+    audits::{KST, address, bond, bonded, checker, credit, events, read, until_seated},
+    customer::send,
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
     network::Network,
     parties::{PRICE, Provider, account, all_fees, balance},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_sol_types::{SolCall as _, SolEvent as _};
 use keystead_contracts::{
     AUDIT_ADDRESS, CHANNEL_ADDRESS,
     bindings::{
@@ -16,7 +18,7 @@ use keystead_contracts::{
         referee::Referee,
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -49,6 +51,19 @@ fn windows(network: &Network) -> Vec<IAuditTypes::Window> {
     let of = |channel: u64| (1..).map(move |window| window_of_channel(channel, window));
     let found = |channel| of(channel).map(|id| stored(network, id)).take_while(|window| window.status != 0);
     (1..=channel_count(network)).flat_map(found).collect()
+}
+
+/// The channel that was opened for a provider.
+fn channel_of(network: &Network, provider: usize) -> B256 {
+    let topics = json!([Channel::ChannelOpened::SIGNATURE_HASH, null, null, address(provider).into_word()]);
+    let filter = json!({"address": CHANNEL_ADDRESS, "fromBlock": "0x0", "topics": topics});
+    let opened = network.call(0, "eth_getLogs", json!([filter]));
+    serde_json::from_value(opened[0]["topics"][1].clone()).unwrap()
+}
+
+/// What the customer paid for gas since then.
+fn gas_of_the_customer(network: &Network, since: u64) -> u128 {
+    all_fees(network, since).get(&account(CUSTOMER).to_lowercase()).copied().unwrap_or_default()
 }
 
 /// A network with checkers of three hardware classes.
@@ -135,7 +150,7 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     let fee: u128 = found.first().unwrap().feeWei;
     let checks = fee * u128::from(units);
     assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
-    let spent = all_fees(network, since).get(&account(CUSTOMER).to_lowercase()).copied().unwrap_or_default();
+    let spent = gas_of_the_customer(network, since);
     assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
     // The bond is free again.
     assert_eq!(bonded(network, 1).lockedWei, 0);
@@ -181,6 +196,98 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
     // What stood behind that window is gone.
     let bond = bonded(network, 1);
     assert!(bond.freeWei + bond.lockedWei < 40 * KST, "{} {}", bond.freeWei, bond.lockedWei);
+}
+
+/// The disk of a provider is full when it is to write down the window that its customer has just signed for. What it cannot keep it does not announce,
+/// and what is paid waits for it: with room again it takes the voucher, announces the window, and is paid.
+#[test]
+fn a_window_that_finds_no_room_on_its_providers_disk_is_announced_and_paid_once_there_is_some_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let more = [&CLOSELY[..], &["--no-check"]].concat();
+    let mut full = Provider::start_on_small_disk(network, &network.directory.join("provider-1"), 1, &more);
+    // Large units, each checked, so that the customer's check takes its time.
+    let job = Job { set: vec!["cells-per-unit=10000000"], ..Job::align(network, 20, 40) };
+    let purse = Purse::look(network);
+    let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
+    let options = [&["--audit", "--sample-rate", "100", "--provider", account(1)][..], &TIMES].concat();
+    let (mut customer, log) = job.spawn(network, &options);
+    job.wait_for_a_voucher_that_nobody_hears(&full, &mut customer, &log);
+    full.fill_disk();
+    full.signal("CONT");
+    full.wait_for("a voucher is not taken, trying again");
+    let said = full.text();
+    assert!(said.contains("cannot write") && said.contains("File too large"), "{said}");
+    assert!(windows(network).len() < job.windows(), "what is not on the disk is announced: {said}");
+    full.kill();
+
+    let roomy = scene.provider(1, &[]);
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}", scene.logs(), roomy.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    let found = windows(network);
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!(steps, units, "every step is in one window: {}", logs());
+    assert!(found.iter().all(|window| window.status == 2 && window.verified == window.units), "{}", logs());
+
+    assert_eq!(claimed(&summary, 1), PRICE * u128::from(units), "{summary}");
+    let paid = purse.check_providers(network, &summary);
+    let checks = found.first().unwrap().feeWei * u128::from(units);
+    assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
+    let spent = gas_of_the_customer(network, since);
+    assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
+}
+
+/// A provider is paid for a window and ends its channel before the audit hears of it: then nobody will ever check that window. It is paid nothing, the
+/// other one does its steps again, and strangers find all of those right.
+#[test]
+fn a_window_whose_channel_ends_before_it_is_announced_is_done_again_elsewhere_and_costs_nothing_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let mut silent = scene.provider(1, &[]);
+    // Large units, each checked, so that the customer's check takes its time.
+    let job = Job { set: vec!["cells-per-unit=10000000"], ..Job::align(network, 20, 40) };
+    let record = network.directory.join("events.jsonl");
+    let happened = || fs::read_to_string(&record).unwrap_or_default();
+    let options = ["--audit", "--sample-rate", "100", "--events", record.to_str().unwrap()];
+    let named = ["--provider", account(1), "--provider", account(3)];
+    let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
+    let (mut customer, log) = job.spawn(network, &[&options[..], &named, &TIMES].concat());
+    job.wait_for_a_voucher_that_nobody_hears(&silent, &mut customer, &log);
+    silent.kill();
+    assert!(windows(network).is_empty(), "nothing is announced without its voucher");
+    // The other one takes part before the first one is out: with nobody left a map ends.
+    let other = scene.provider(3, &[]);
+    let purse = Purse::look(network);
+    wait_until("the other one joins", || {
+        let is_other = |line: &&str| line.to_lowercase().contains(&account(3).to_lowercase());
+        happened().lines().filter(is_other).any(|line| line.contains("\"joined\"")).then_some(())
+    });
+    let close = Channel::closeCall { channelId: channel_of(network, 1) };
+    send(network, 1, &CHANNEL_ADDRESS.to_string(), &close.abi_encode());
+
+    let (code, text) = end(&mut customer, &log);
+    let logs = || format!("{text}\n{}\n{}\n{}", happened(), scene.logs(), other.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    same_files(&job.out, &job.reference());
+    assert!(happened().contains("\"not-audited\"") && text.contains("NOT AUDITED: "), "{}", logs());
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    let found = windows(network);
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!(steps, units, "every step is in one window of the other one: {}", logs());
+    let is_right = |window: &IAuditTypes::Window| window.status == 2 && window.verified == window.units;
+    assert!(found.iter().all(|window| is_right(window) && window.provider == address(3)), "{}", logs());
+
+    assert_eq!((claimed(&summary, 1), claimed(&summary, 3)), (0, PRICE * u128::from(units)), "{summary}");
+    let paid = purse.check_providers(network, &summary);
+    let checks = found.first().unwrap().feeWei * u128::from(units);
+    assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
+    let spent = gas_of_the_customer(network, since);
+    assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
 }
 
 /// What a checker program judges after the opening, of a provider that gives checkers nothing: they ask on the chain, and the customer's node serves them.

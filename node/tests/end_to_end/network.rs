@@ -27,8 +27,8 @@ const PLACES_OF_CORE: usize = 6;
 const BESIDE: usize = 2;
 /// Places of a network that works.
 const USUAL: usize = 4;
-/// How long anything may take before a test gives up. Generous: CI builds and runs on two cores.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before a test gives up. Generous: CI builds and runs on two cores, which several networks share.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
 
 /// The binary under test.
@@ -58,9 +58,10 @@ impl Network {
         Self::files_on(beside(), count).launched()
     }
 
+    /// Three of four make blocks without the last one: each answers, and listens for signals, before a test begins.
     fn launched(mut self) -> Self {
         (0..self.validators.len()).for_each(|index| self.launch(index));
-        self.wait_for_head(0, 1);
+        (0..self.validators.len()).for_each(|index| self.wait_for_head(index, 1));
         self
     }
 
@@ -260,7 +261,7 @@ impl Drop for Network {
 
 /// The first of so many free ports in a row, other ones at each call. They lie below those that the system gives to outgoing connections, of which one
 /// could take a port between its choice and its use.
-fn free_ports(count: usize) -> u16 {
+pub(crate) fn free_ports(count: usize) -> u16 {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let own = std::process::id() as usize * 512;
     let bases = (0..1_000).map(|_| 10_000 + (own + NEXT.fetch_add(16, Ordering::Relaxed)) % 22_000);

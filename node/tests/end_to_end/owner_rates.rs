@@ -69,14 +69,21 @@ fn outputs_leave_no_faster_than_the_owners_rate_and_a_higher_one_holds_while_the
     let arrived = || stored(&out.join("unfinished").join("blobs"));
     let said = || format!("{}\n{}", fs::read_to_string(&log).unwrap(), provider.text());
 
-    // Between two outputs, so that the time before the delivery does not count.
-    wait_until("the first output", || (arrived() >= OUTPUT).then_some(()));
-    let (begin, first) = (Instant::now(), arrived());
-    let third = wait_until("two more", || Some(arrived()).filter(|bytes| *bytes >= first + 2 * OUTPUT));
-    // The bucket may have saved a quarter of a second, and an output may have been seen late.
-    let least =
-        Duration::from_millis((third - first) * 1_000 / (KIB_PER_S * 1_024)).saturating_sub(Duration::from_secs(1));
-    assert!(begin.elapsed() >= least, "{} bytes in {:?}\n{}", third - first, begin.elapsed(), said());
+    // From the last look that did not find the first output, so that the time before the delivery does not count. However late this test looks, that is
+    // too early and never too late.
+    let (mut begin, mut before) = (Instant::now(), 0);
+    wait_until("the first output", || {
+        let (now, bytes) = (Instant::now(), arrived());
+        if bytes < OUTPUT {
+            (begin, before) = (now, bytes);
+        }
+        (bytes >= OUTPUT).then_some(())
+    });
+    let third = wait_until("two more", || Some(arrived()).filter(|bytes| *bytes >= before + 3 * OUTPUT));
+    // All of the first output may have been on its way then, and the bucket may have saved a quarter of a second.
+    let moved = third - before - OUTPUT;
+    let least = Duration::from_millis(moved * 1_000 / (KIB_PER_S * 1_024)).saturating_sub(Duration::from_secs(1));
+    assert!(begin.elapsed() >= least, "{moved} bytes in {:?}\n{}", begin.elapsed(), said());
     assert!(third < ALL / 2, "most is still to come: {third}\n{}", said());
 
     // At the old rate the rest would take more than half a minute.
@@ -84,7 +91,7 @@ fn outputs_leave_no_faster_than_the_owners_rate_and_a_higher_one_holds_while_the
     let raised = Instant::now();
     // What has arrived moves to another place when the order is over.
     wait_until("the rest", || (arrived() >= ALL || out.join("job.json").exists()).then_some(()));
-    assert!(raised.elapsed() < Duration::from_secs(15), "{:?}\n{}", raised.elapsed(), said());
+    assert!(raised.elapsed() < Duration::from_secs(25), "{:?}\n{}", raised.elapsed(), said());
     // The rest can be there before the provider has written its state again.
     let free = || (status(&folder)["network"]["says"] == "without limit").then_some(());
     wait_until("the state that says so", free);

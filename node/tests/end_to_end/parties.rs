@@ -59,6 +59,23 @@ impl Provider {
         Self::spawn(with_full_disk(kib), network, folder, (account, PRICE), &[])
     }
 
+    /// As `start_as`, on a disk that can be filled later ([`Self::fill_disk`]). What it says goes through a pipe, so that its log has room all the same.
+    pub(crate) fn start_on_small_disk(network: &Network, folder: &Path, account: usize, more: &[&str]) -> Self {
+        let pipe = folder.join("log.pipe");
+        // The signal that comes with the limit would kill before the error.
+        let script = "trap '' XFSZ; mkfifo \"$0\" && { cat \"$0\" & } && exec \"$@\" > \"$0\" 2>&1";
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(pipe).arg(KEYSTEAD);
+        Self::spawn(command, network, folder, (account, PRICE), more)
+    }
+
+    /// From now on no file of the process can be written beyond its first 512 bytes, as on a disk that is full: none of those that matter has room.
+    pub(crate) fn fill_disk(&self) {
+        let process = self.child.id().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &process, "--fsize=512:"]).status().unwrap();
+        assert!(limited.success());
+    }
+
     fn spawn(
         mut keystead: Command,
         network: &Network,

@@ -9,7 +9,7 @@ use keystead_blobs::{Address, NodeId};
 use std::time::Duration;
 
 /// No step of a raw peer takes longer unless something hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A socket of a stranger.
 pub(crate) struct Raw {

@@ -2,7 +2,7 @@
 
 use crate::{
     market::job,
-    network::{KEYSTEAD, Network, wait_until},
+    network::{KEYSTEAD, Network, usual, wait_until},
     parties::{MARKET, Provider, balance, text, verify},
 };
 use std::{
@@ -57,6 +57,7 @@ fn assert_fails(home: &Path, name: &str, what: &str, why: &str) {
 
 #[test]
 fn every_kind_of_new_recipe_passes_its_check_without_a_tool() {
+    let _machine = usual();
     let home = tempfile::tempdir().unwrap();
     for (runtime, class) in [
         ("wasm", "exact"),
@@ -84,6 +85,7 @@ fn every_kind_of_new_recipe_passes_its_check_without_a_tool() {
 
 #[test]
 fn a_check_finds_wrong_programs_and_rules_that_find_nothing() {
+    let _machine = usual();
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     // The program gives other numbers than the reference, the checker and the golden result.

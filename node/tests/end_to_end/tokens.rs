@@ -124,13 +124,16 @@ fn a_job_in_a_token_is_done_paid_and_withdrawn_to_its_last_unit_and_gas_alone_is
     );
 
     // Who takes it, and who does not take another one: before anything is ordered.
-    let (code, said) = ask(&network, &["offers", "--token", &coin.text()]);
-    assert!(code == Some(0) && said.contains(&format!("{} a unit at least", shown(PRICE))), "{said}");
+    wait_until("its offer is listed", || {
+        let (code, said) = ask(&network, &["offers", "--token", &coin.text()]);
+        (code == Some(0) && said.contains(&format!("{} a unit at least", shown(PRICE)))).then_some(())
+    });
     let (_, said) = ask(&network, &["offers", "--token", &other.text()]);
     assert!(said.contains("0 providers."), "{said}");
-    let (code, answer) = why_not(&network, &["align", "--token", &coin.text()]);
+    let patience = ["--patience-ms", "20000"];
+    let (code, answer) = why_not(&network, &[&["align", "--token", &coin.text()], &patience[..]].concat());
     assert_eq!((code, &answer["best"][0]["offer"]["pricePerUnit"]), (Some(0), &json!(U256::from(PRICE))), "{answer}");
-    let (code, answer) = why_not(&network, &["align", "--token", &other.text()]);
+    let (code, answer) = why_not(&network, &[&["align", "--token", &other.text()], &patience[..]].concat());
     let options: Vec<&str> =
         answer["singles"].as_array().unwrap().iter().map(|one| one["options"][0].as_str().unwrap()).collect();
     assert_eq!(code, Some(1), "{answer}");

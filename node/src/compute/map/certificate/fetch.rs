@@ -68,7 +68,11 @@ pub(super) async fn fetch(account: &Account, channels: &[B256]) -> Result<Proof,
     loop {
         let error = match attempt(account, channels).await {
             Ok(proof) => return Ok(proof),
-            Err(error) => error.downcast::<Missing>().map_or_else(Ok, Err)?,
+            Err(error) => error,
+        };
+        let error = match error.downcast::<Missing>() {
+            Ok(missing) => return Err(missing),
+            Err(error) => error,
         };
         if tries >= TRIES_MAX || begin.elapsed() > FETCH_MAX {
             return Err(Missing::NotFetched(format!("{error:#}")));

@@ -16,8 +16,6 @@ use std::{
     time::Duration,
 };
 
-/// Steps of the largest job of which windows are kept for a certificate: one takes 144 characters of the 16 MiB that it may have.
-pub(super) const LISTED_STEPS_MAX: u64 = 116_508;
 /// Leases of one process: above 2^32 times the number of processes.
 const LEASES_PER_PROCESS: u64 = 1 << 32;
 
@@ -87,8 +85,6 @@ pub(super) struct State {
     pub(super) done: bool,
     processes: u64,
     segment_count: u32,
-    /// Whether the job is small enough for a certificate to list its windows.
-    is_listed: bool,
 }
 
 impl State {
@@ -106,7 +102,6 @@ impl State {
             done: false,
             processes: 0,
             segment_count,
-            is_listed: u64::from(unit_count).saturating_mul(segment_count.into()) <= LISTED_STEPS_MAX,
         }
     }
 
@@ -278,12 +273,12 @@ impl State {
     }
 
     fn end_window(&mut self, id: &B256, verdict: Verdict) {
-        let (is_listed, is_short) = (self.is_listed, self.segment_count <= 1);
         let Some(window) = self.windows.get_mut(id) else { return };
         window.verdict = Some(verdict);
-        if is_short && window.is_over() {
+        if self.segment_count <= 1 && window.is_over() {
+            // A unit is then in one list at most: nothing of who was caught stays listed.
             window.forget();
-            if !is_listed || self.table.out(window.provider).is_some_and(Out::discards) {
+            if self.table.out(window.provider).is_some_and(Out::discards) {
                 window.unlist();
             }
         }

@@ -271,7 +271,7 @@ mod tests {
         let mut now = INPUTS.get(unit as usize).copied().unwrap();
         for segment in 0..segments {
             let steps = channels.iter().flat_map(|it| &it.windows).flat_map(|it| it.steps.iter().zip(&it.results));
-            let mut fit = steps.filter(|(it, _)| (it.unit, it.segment, it.input) == (unit, segment, now));
+            let mut fit = steps.filter(move |(it, _)| (it.unit, it.segment, it.input) == (unit, segment, now));
             match fit.next() {
                 Some((_, result)) => now = *result,
                 None => return (segment, now),

@@ -1,10 +1,10 @@
-//! Which windows a certificate lists, and in which order; pure.
+//! Which windows a certificate shows, and which it lists empty; pure.
 //!
 //! # Design
-//! A verifier follows each unit from its input: it takes the first listed step that begins with the state before, and goes on from what that step gave. So
-//! a step that was done again must not stand before the one that took its place, unless both gave the same. What a provider that was caught delivered is
-//! done again as a whole: none of its windows is listed. What others made of its states may still stand beside it: their channels come last, and a window that would lead away from
-//! the map's states all the same is not listed.
+//! A verifier follows each unit from its input: it takes the first step of the file that begins with the state before, and goes on from what that step gave.
+//! The order of channels and windows is given. So a step that was done again must not be shown before the one that took its place, unless both gave the
+//! same. What a provider that was caught delivered is done again as a whole: nothing of it is shown. What others made of its states may have been thrown
+//! away with them: a window of which nothing stands is not shown, nor one that would lead away from the map's states.
 //!
 //! # Invariants
 //! Of all listed steps that begin with a state of the map, the first for each such state gives the map's next state.
@@ -16,7 +16,6 @@ use crate::compute::map::{
 use alloy_primitives::B256;
 use keystead_audit::SampleRule;
 use keystead_job::{Class, JobSpec, Step};
-use keystead_lease::Provider;
 use keystead_proof::{CustomerStatement, MapChannel, MapStep, MapWindow, OwnCheck, OwnFinding};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,20 +32,13 @@ pub(super) struct Announced {
     pub(super) windows: u64,
 }
 
-/// The channels with paid windows, in the order of the file: first those of which everything stands.
-pub(super) fn channels(state: &State) -> Vec<B256> {
-    let mut found: BTreeMap<B256, (bool, Provider)> = BTreeMap::new();
-    for window in state.windows.values() {
-        let entry = found.entry(window.channel).or_insert((false, window.provider));
-        entry.0 |= window.lost > 0 || state.is_discarded(window.provider);
-    }
-    let mut channels: Vec<(bool, Provider, B256)> =
-        found.into_iter().map(|(channel, (is_torn, provider))| (is_torn, provider, channel)).collect();
-    channels.sort_unstable();
-    channels.into_iter().map(|(.., channel)| channel).collect()
+/// The channels with paid windows, in the order of the file: ascending.
+pub(super) fn channels(state: &State) -> BTreeSet<B256> {
+    state.windows.values().map(|window| window.channel).collect()
 }
 
-/// The channels with all windows that they announced; those that must not be shown, or of which too little is known, are empty.
+/// The channels with all windows that they announced; those that must not be shown, or of which too little is known, are empty. `announced`: in the
+/// order of the file.
 pub(super) fn arrange(state: &State, inputs: &[B256], announced: &[Announced]) -> Vec<MapChannel> {
     let windows: BTreeMap<(B256, u64), &Window> =
         state.windows.values().map(|window| ((window.channel, window.number), window)).collect();
@@ -71,7 +63,8 @@ pub(super) fn is_empty(channels: &[MapChannel]) -> bool {
 /// A window, unless it leads away; then its steps that lead on are in `followed`.
 fn list(window: &Window, state: &State, inputs: &[B256], followed: &mut BTreeSet<(u32, u32)>) -> Option<MapWindow> {
     let is_closed = window.verdict.is_some_and(|verdict| verdict.end == WindowEnd::Closed);
-    let secret = window.secret.filter(|_| is_closed && !state.is_discarded(window.provider))?;
+    let stands = window.lost < window.units && !state.is_discarded(window.provider);
+    let secret = window.secret.filter(|_| is_closed && stands)?;
     let results = window.results();
     if window.steps.is_empty() || window.steps.len() != results.len() {
         return None;
@@ -156,7 +149,7 @@ mod tests {
         Limits, Runtime, hash_list,
         spec::{Draft, RecipeName},
     };
-    use keystead_lease::{Item, Lease, Out, Rules};
+    use keystead_lease::{Item, Lease, Out, Provider, Rules};
     use std::time::Duration;
 
     const RULE: SampleRule = SampleRule { rate_ppm: 30_000, units_min: 10 };
@@ -192,37 +185,47 @@ mod tests {
         .unwrap()
     }
 
-    /// A window of one unit that is paid, and checked by strangers. Each provider has one channel, of its own number.
+    /// The state after each of a run of steps of a unit, which begins behind so many segments.
+    #[derive(Clone, Copy)]
+    struct Part<'a> {
+        unit: u32,
+        first: u32,
+        states: &'a [B256],
+    }
+
+    /// A window that is paid, and checked by strangers. Each provider has one channel, of its own number.
+    #[derive(Clone, Copy)]
     struct Paid<'a> {
         provider: u8,
         number: u64,
-        unit: u32,
-        /// What it began with, and the states after its steps.
-        first: u32,
-        states: &'a [B256],
+        parts: &'a [Part<'a>],
         secret: Option<B256>,
         checked: u32,
     }
 
+    const PAID: Paid<'static> = Paid { provider: 0, number: 1, parts: &[], secret: Some(name(50)), checked: 1 };
+
     impl Paid<'_> {
         fn happen(&self, state: &mut State) {
-            let Paid { provider, number, unit, first, states, secret, checked } = *self;
-            let steps = u32::try_from(states.len()).unwrap();
-            let id =
-                B256::from(U256::from(provider).saturating_mul(U256::from(1_000)).saturating_add(U256::from(number)));
+            let Paid { provider, number, parts, secret, checked } = *self;
+            let id = U256::from(provider).saturating_mul(U256::from(1_000)).saturating_add(U256::from(number)).into();
             let lease = u64::try_from(state.windows.len()).unwrap().saturating_add(1);
-            let input = match first {
-                0 => INPUTS.get(unit as usize).copied().unwrap(),
-                done => state.place(unit, done).unwrap().name,
-            };
-            let inputs = std::iter::once(input).chain(states.iter().copied()).take(states.len()).collect();
-            let dones = first.saturating_add(1)..;
-            let place = |(done, name): (u32, &B256)| Place { unit, done, offset: lease, length: 1, name: *name };
-            let places = dones.zip(states).map(place).collect();
+            let (mut inputs, mut places, mut items) = (Vec::new(), Vec::new(), Vec::new());
+            for Part { unit, first, states } in parts {
+                let mut input = match first {
+                    0 => INPUTS.get(*unit as usize).copied().unwrap(),
+                    done => state.place(*unit, *done).unwrap().name,
+                };
+                for (done, name) in (first.saturating_add(1)..).zip(*states) {
+                    inputs.push(std::mem::replace(&mut input, *name));
+                    places.push(Place { unit: *unit, done, offset: lease, length: 1, name: *name });
+                }
+                items.push(Item { unit: *unit, first: *first, count: u32::try_from(states.len()).unwrap() });
+            }
+            let steps = u32::try_from(places.len()).unwrap();
             let channel = name(provider);
             let window = Audited { id, channel, number, since_block: 1, budget_wei: 1, inputs, secret };
             let provider = Provider(provider.into());
-            let items = vec![Item { unit, first, count: steps }];
             let closed = Verdict { end: WindowEnd::Closed, ..Verdict::UNANNOUNCED };
             for entry in [
                 Entry::Leased { lease: Lease { number: lease, provider, items, limit: Duration::ZERO } },
@@ -243,8 +246,10 @@ mod tests {
         }
     }
 
-    const PAID: Paid<'static> =
-        Paid { provider: 0, number: 1, unit: 0, first: 0, states: &[], secret: Some(name(50)), checked: 1 };
+    /// One step of a unit of one.
+    fn one(unit: u32, state: &B256) -> Part<'_> {
+        Part { unit, first: 0, states: std::slice::from_ref(state) }
+    }
 
     fn begun(units: u32, segments: u32) -> State {
         let mut state = State::new(units, segments, Rules::new(Duration::from_secs(1)));
@@ -288,10 +293,10 @@ mod tests {
     #[test]
     fn every_announced_window_is_listed_and_those_of_which_too_little_is_known_are_empty() {
         let mut state = begun(2, 1);
-        Paid { unit: 0, states: &[name(1)], ..PAID }.happen(&mut state);
+        Paid { parts: &[one(0, &name(1))], ..PAID }.happen(&mut state);
         // As an older program left it.
-        Paid { provider: 1, unit: 1, states: &[name(2)], secret: None, ..PAID }.happen(&mut state);
-        assert_eq!(channels(&state), [name(0), name(1)]);
+        Paid { provider: 1, parts: &[one(1, &name(2))], secret: None, ..PAID }.happen(&mut state);
+        assert_eq!(channels(&state).into_iter().collect::<Vec<_>>(), [name(0), name(1)]);
         let listed = arrange(&state, &INPUTS, &announced(&[(0, 2), (1, 1)]));
         assert_eq!(lengths(&listed), [vec![1, 0], vec![0]]);
         let first = listed.first().and_then(|channel| channel.windows.first()).unwrap();
@@ -307,58 +312,75 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_a_provider_that_was_caught_is_listed() {
+    fn nothing_of_a_provider_that_was_caught_is_shown() {
         for why in [Out::Wrong, Out::Unaudited] {
             let mut state = begun(1, 1);
-            Paid { states: &[name(1)], ..PAID }.happen(&mut state);
+            Paid { parts: &[one(0, &name(1))], ..PAID }.happen(&mut state);
             convict(&mut state, 0, why);
             assert_eq!(results(&state, &job(1, 1)), None);
-            Paid { provider: 1, states: &[name(1)], checked: 0, ..PAID }.happen(&mut state);
-            assert_eq!(channels(&state), [name(1), name(0)]);
-            assert_eq!(lengths(&arrange(&state, &INPUTS, &announced(&[(1, 1), (0, 1)]))), [[1], [0]]);
-            // Nor does it count what it checked of that.
+            Paid { provider: 1, parts: &[one(0, &name(1))], checked: 0, ..PAID }.happen(&mut state);
+            assert_eq!(lengths(&arrange(&state, &INPUTS, &announced(&[(0, 1), (1, 1)]))), [[0], [1]]);
+            // Nor does it count what was checked of that.
             assert_eq!(statement(&state, &job(1, 1), RULE), CustomerStatement::default());
         }
     }
 
-    /// The first provider makes the first state, the second goes on from it, the first is caught, and the third does all again.
-    fn torn(again: &[B256]) -> State {
-        let mut state = begun(1, 3);
-        Paid { states: &[name(1)], ..PAID }.happen(&mut state);
-        Paid { provider: 1, first: 1, states: &[name(2), name(3)], ..PAID }.happen(&mut state);
+    /// The first provider makes the first state of unit 0; another goes on from it, with unit 1 beside it; the first is caught, and what went with it is done
+    /// again by a third, whose channel stands before the other's in the file or behind it.
+    fn torn(again: &[B256], (other, third): (u8, u8)) -> State {
+        let mut state = begun(2, 3);
+        let other_unit = Part { unit: 1, first: 0, states: &[name(31), name(32), name(33)] };
+        let went_on = Part { unit: 0, first: 1, states: &[name(2), name(3)] };
+        Paid { parts: &[Part { unit: 0, first: 0, states: &[name(1)] }], ..PAID }.happen(&mut state);
+        Paid { provider: other, parts: &[went_on, other_unit], ..PAID }.happen(&mut state);
         convict(&mut state, 0, Out::Wrong);
-        Paid { provider: 2, states: again, ..PAID }.happen(&mut state);
+        Paid { provider: third, parts: &[Part { unit: 0, first: 0, states: again }], ..PAID }.happen(&mut state);
         state
     }
 
+    const SAME: [B256; 3] = [name(1), name(2), name(3)];
+    /// The step that was done again gave another state.
+    const ANOTHER: [B256; 3] = [name(1), name(12), name(13)];
+    /// Nobody went on from what the caught one gave.
+    const ELSEWHERE: [B256; 3] = [name(11), name(2), name(3)];
+
     #[test]
-    fn a_step_that_was_done_again_stands_behind_the_one_that_took_its_place() {
-        for again in [[name(1), name(2), name(3)], [name(1), name(12), name(13)], [name(11), name(2), name(3)]] {
-            let state = torn(&again);
-            // Channels of which something was thrown away come last.
-            assert_eq!(channels(&state), [name(2), name(0), name(1)]);
-            let listed = arrange(&state, &INPUTS, &announced(&[(2, 1), (0, 1), (1, 1)]));
-            assert_eq!(lengths(&listed), [[3], [0], [2]]);
-            assert_eq!(follow(&listed, 0, 3), (3, *again.last().unwrap()));
-            let statement = statement(&state, &job(1, 3), RULE);
-            // One step of the third provider: what was checked of the second's is not known to stand.
-            assert_eq!((statement.check, statement.finding), (OwnCheck::Sample, OwnFinding::Right));
-            assert_eq!((statement.checked, statement.right, statement.rate_ppm), (1, 1, 30_000));
+    fn a_step_that_was_thrown_away_leads_nobody_away_from_what_the_map_used() {
+        let all = announced(&[(0, 1), (1, 1), (2, 1)]);
+        // Of each case, how many steps are shown of the second and of the third channel, and how far unit 1 is followed.
+        let behind = [(SAME, [5, 3], 3), (ANOTHER, [0, 3], 0), (ELSEWHERE, [5, 3], 3)];
+        let before = [(SAME, [3, 5], 3), (ANOTHER, [3, 5], 3), (ELSEWHERE, [3, 5], 3)];
+        for (providers, cases) in [((1, 2), behind), ((2, 1), before)] {
+            for (again, [second, third], far) in cases {
+                let state = torn(&again, providers);
+                let listed = arrange(&state, &INPUTS, &all);
+                assert_eq!(lengths(&listed), [[0], [second], [third]], "{providers:?} {again:?}");
+                assert_eq!(follow(&listed, 0, 3), (3, *again.last().unwrap()), "{providers:?} {again:?}");
+                assert_eq!(follow(&listed, 1, 3).0, far, "{providers:?} {again:?}");
+            }
         }
     }
 
     #[test]
-    fn a_window_that_would_lead_away_from_what_the_map_used_is_not_listed() {
-        let orders = [(1, 1), (0, 1), (2, 1)];
-        // Its second step gave another state than the one that stands: behind the right one it could not harm.
-        let state = torn(&[name(1), name(12), name(13)]);
-        let listed = arrange(&state, &INPUTS, &announced(&orders));
-        assert_eq!(lengths(&listed), [[0], [0], [3]]);
-        assert_eq!(follow(&listed, 0, 3), (3, name(13)));
-        // The same states lead where the map went, whoever made them.
-        let state = torn(&[name(1), name(2), name(3)]);
-        let listed = arrange(&state, &INPUTS, &announced(&orders));
-        assert_eq!(lengths(&listed), [[2], [0], [3]]);
-        assert_eq!(follow(&listed, 0, 3), (3, name(3)));
+    fn a_window_of_which_nothing_stands_is_not_shown() {
+        let mut state = begun(1, 2);
+        Paid { parts: &[Part { unit: 0, first: 0, states: &[name(1)] }], ..PAID }.happen(&mut state);
+        Paid { provider: 1, parts: &[Part { unit: 0, first: 1, states: &[name(2)] }], ..PAID }.happen(&mut state);
+        convict(&mut state, 0, Out::Wrong);
+        let again = Part { unit: 0, first: 0, states: &[name(1), name(2)] };
+        Paid { provider: 2, parts: &[again], ..PAID }.happen(&mut state);
+        let listed = arrange(&state, &INPUTS, &announced(&[(0, 1), (1, 1), (2, 1)]));
+        assert_eq!(lengths(&listed), [[0], [0], [2]]);
+    }
+
+    #[test]
+    fn the_customer_says_what_it_checked_of_what_stands() {
+        // Which steps of the torn window it looked at is not known: the third provider's one counts.
+        let right = statement(&torn(&SAME, (1, 2)), &job(2, 3), RULE);
+        assert_eq!((right.check, right.finding), (OwnCheck::Sample, OwnFinding::Right));
+        assert_eq!((right.checked, right.right, right.rate_ppm), (1, 1, 30_000));
+        let mut unsure = torn(&SAME, (1, 2));
+        unsure.steps_unchecked = 2;
+        assert_eq!(statement(&unsure, &job(2, 3), RULE).finding, OwnFinding::Unknown);
     }
 }

@@ -5,6 +5,7 @@ use super::{
     fetch::{Proof, fetch},
 };
 use crate::compute::{customer::plan::Prepared, files, map::state::State, market::Market};
+use alloy_primitives::B256;
 use keystead_audit::SampleRule;
 use keystead_proof::{MAP_CHANNELS_MAX, MapCertificate, MapError, MapParts};
 use std::path::Path;
@@ -72,7 +73,7 @@ pub(in crate::compute::map) async fn make(work: Work<'_>) -> Result<(), Missing>
         return Ok(());
     }
     at_most("steps", steps(&prepared.spec), STEPS_MAX)?;
-    let channels = channels(state);
+    let channels: Vec<B256> = channels(state).into_iter().collect();
     at_most("channels", count(channels.len()), count(MAP_CHANNELS_MAX))?;
     let proof = fetch(&market.account, &channels).await?;
     let text = block_in_place(|| text(work, proof))?;

@@ -23,7 +23,7 @@ const SLOTS_MAX: usize = 256;
 /// Blocks that are tried: a node keeps the states of the newest ones alone.
 const TRIES_MAX: u32 = 30;
 /// After this no further block is tried.
-const FETCH_MAX: Duration = Duration::from_secs(60);
+const FETCH_MAX: Duration = Duration::from_secs(30);
 /// How long a certificate of the block may take.
 const FINAL_MAX: Duration = Duration::from_secs(20);
 /// The pause between two tries, and between two questions for a certificate.

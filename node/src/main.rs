@@ -5,7 +5,6 @@
 //! mempool into the ledger that the engine drives. Errors carry context on their way up and end in one line for the
 //! person who typed the command.
 
-#[cfg(feature = "validator")]
 mod certificate;
 #[cfg(feature = "validator")]
 mod chain;

@@ -17,8 +17,8 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Exit code of a usage or file error, apart from the three verdicts' codes 0, 1, 2.
 const EXIT_USAGE: u8 = 3;
 /// Where the key is found.
-const KEY_PLACE: &str = "it is `network_key` in the network.json of whoever runs the network, `cargo xtask up` prints it, and `keystead run` ends with \
-    the whole line to type";
+const KEY_PLACE: &str = "it is `network_key` in the network.json of whoever runs the network, `cargo xtask up` prints it, and `keystead run` and \
+    `keystead map --audit` end with the whole line to type";
 
 pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
     let (bundle, key) = match read(options) {

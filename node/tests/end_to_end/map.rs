@@ -235,6 +235,8 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     same_files(&job.out, &job.reference());
     let summary = job.summary();
     assert_eq!((&summary["status"], &summary["unitsLeft"]), (&"done".into(), &0.into()), "{summary}");
+    let why = summary["certificateMissing"].as_str().unwrap();
+    assert!(summary["certificate"].is_null() && why.contains("--audit") && said.contains("No certificate: "), "{said}");
     // The liar was caught in its first window, which is not paid.
     assert_eq!(claimed(&summary, 5), 0, "{summary}");
     assert_eq!(summary["lostWei"], "0");

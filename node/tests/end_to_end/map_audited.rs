@@ -6,7 +6,7 @@ use crate::{
     customer::send,
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
     network::Network,
-    parties::{PRICE, Provider, account, all_fees, balance},
+    parties::{self, PRICE, Provider, account, all_fees, balance},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_sol_types::{SolCall as _, SolEvent as _};
@@ -20,6 +20,7 @@ use keystead_contracts::{
 };
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Child,
@@ -101,6 +102,19 @@ fn wei(value: &Value) -> u128 {
     value.as_str().unwrap().parse().unwrap()
 }
 
+/// What `keystead verify` says of the certificate that a map ended with: it is proved.
+fn certified(network: &Network, job: &Job, said: &str) -> String {
+    let path = job.out.join("certificate.json");
+    assert!(said.contains(&format!("keystead verify {} --network-key", path.display())), "{said}");
+    assert_eq!(job.summary()["certificate"], "certificate.json");
+    assert!(job.summary()["certificateMissing"].is_null());
+    let output = parties::verify(network, &job.out);
+    let report = parties::text(&output);
+    assert_eq!(output.status.code(), Some(0), "{report}");
+    assert!(report.contains("final in block"), "{report}");
+    report
+}
+
 /// Two providers, one with a bond and one without, do a job whose windows strangers check. The customer and one of the providers are killed in
 /// the middle. Each is paid for its steps, checkers for their checks, and what the checks did not cost comes home.
 #[test]
@@ -155,6 +169,21 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     // The bond is free again.
     assert_eq!(bonded(network, 1).lockedWei, 0);
     assert!(wei(&summary["audit"]["all"]["takenWei"]) >= checks, "{summary}");
+
+    // Who was not there reads the same in the certificate, whichever process paid a window.
+    let providers = found.iter().map(|window| window.provider).collect::<BTreeSet<_>>().len();
+    let providers = if providers == 1 { "1 provider".to_owned() } else { format!("{providers} providers") };
+    let covered = format!("{units} of {units} steps stand in {} audited windows of {providers}", found.len());
+    let right = format!("the lot drew {units} of {units} steps; a machine drawn by lot for each found {units} right");
+    let report = certified(network, &job, &text);
+    assert!(report.contains(&covered) && report.contains(&right), "{report}");
+    // One that got lost, or that nobody wrote before the process died, the next process makes up.
+    fs::remove_file(job.out.join("certificate.json")).unwrap();
+    let (mut customer, log) = job.spawn(network, &options);
+    let (code, text) = end(&mut customer, &log);
+    assert_eq!(code, Some(0), "{text}");
+    let report = certified(network, &job, &text);
+    assert!(report.contains(&covered) && report.contains(&right), "{report}");
 }
 
 /// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not:
@@ -185,6 +214,9 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
             let units = summary["spec"]["unitCount"].as_u64().unwrap();
             assert_eq!(claimed(&summary, 3), PRICE * u128::from(units), "{summary}");
             assert!(text.contains("CONVICTED") && text.contains("Audit: verified:"), "{text}");
+            let report = certified(network, &job, &text);
+            assert!(report.contains(&format!("{units} of {units} steps stand in")), "{report}");
+            assert!(report.contains("of 1 provider") && report.contains("convicted: nothing of"), "{report}");
             break windows(network).into_iter().filter(|window| window.provider == cheat_address).collect::<Vec<_>>();
         }
         // Its own sample met the lie, with one chance of four.
@@ -311,6 +343,9 @@ fn strangers_judge_self_checking_steps_with_what_only_the_customer_gives_them_sl
         .sum();
     assert!(handed > 0, "nobody asked: {}", logs());
     assert!(text.contains(&format!("Audit: verified: {steps} of {steps} drawn steps")), "{}", logs());
+    let report = certified(network, &job, &text);
+    assert!(report.contains(&format!("{steps} of {steps} steps stand in")), "{report}");
+    assert!(report.contains(&format!("checker program looked at {steps} of {steps} steps")), "{report}");
 }
 
 /// Floats of several segments behind a bond: a later step begins with a state that no list of the job names.
@@ -338,4 +373,7 @@ fn strangers_judge_each_segment_of_floats_from_the_state_that_both_sides_stand_b
     // Every step has the bond behind it, and gets it back.
     assert!(text.contains("Bond of the provider behind each window"), "{text}");
     assert_eq!(bonded(network, 1).lockedWei, 0);
+    let report = certified(network, &job, &text);
+    assert!(report.contains(&format!("{steps} of {steps} steps stand in")), "{report}");
+    assert!(report.contains("of its provider's bond stood behind each window"), "{report}");
 }

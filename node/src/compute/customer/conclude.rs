@@ -222,11 +222,8 @@ impl Conclusion<'_> {
     async fn tell_certificate(&self) {
         let path = self.folder.path(CERTIFICATE_FILE);
         say(&format!("  proof    {}", path.display()));
-        let answer = self.buyer.market.account.client().call("keystead_validators", serde_json::json!([])).await;
-        let key = answer.ok().and_then(|answer| answer.get("networkKey")?.as_str().map(str::to_owned));
-        let key = key.unwrap_or_else(|| "HEX".to_owned());
-        say("Check it offline, with the network key that you trust (this is what the node says it is):");
-        say(&format!("  keystead verify {} --network-key {key}", path.display()));
+        let lines = result::how_to_check(self.buyer.market.account.client(), &path).await;
+        lines.iter().for_each(|line| say(line));
     }
 }
 

@@ -7,11 +7,14 @@ use super::{
     state::{Checked, State},
     talk::Arrived,
 };
-use crate::compute::{
-    files,
-    lifecycle::Finding,
-    market::{Market, Order},
-    recipe::run_step,
+use crate::{
+    client::Client,
+    compute::{
+        files,
+        lifecycle::Finding,
+        market::{Market, Order},
+        recipe::run_step,
+    },
 };
 use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure, eyre};
@@ -102,6 +105,15 @@ fn statement(own: Own<'_>) -> CustomerStatement {
         right: checked.right,
         rate_ppm: checked.rate_ppm,
     }
+}
+
+/// How anybody can check a certificate, in two lines.
+pub(in crate::compute) async fn how_to_check(client: &Client, certificate: &Path) -> [String; 2] {
+    let answer = client.call("keystead_validators", json!([])).await;
+    let key = answer.ok().and_then(|answer| answer.get("networkKey")?.as_str().map(str::to_owned));
+    let key = key.unwrap_or_else(|| "HEX".to_owned());
+    let what = "Check it offline, with the network key that you trust (this is what the node says it is):";
+    [what.to_owned(), format!("  keystead verify {} --network-key {key}", certificate.display())]
 }
 
 /// `job.json`: what was ordered and how it ended, for programs and for later. Of an order in a token, escrow and pay are in its smallest units.

@@ -11,7 +11,7 @@ mod purse;
 use super::{
     bank::Ask,
     events::{Checks, Event},
-    examine::{Examiner, Kept},
+    examine::{Examiner, Kept, Listed},
     journal::{Entry, Journal, Place, Settled},
     line::Command,
     outputs::Outputs,
@@ -32,7 +32,6 @@ use keystead_blobs::{
     Endpoint, Hash, MemoryStore,
     stream::{End, RefuseCode},
 };
-use keystead_job::Step;
 use keystead_lease::{End as LeaseEnd, Failing, Out, Provider};
 use keystead_payment::{Payer, Received, Standing, Terms};
 use std::{
@@ -112,7 +111,7 @@ struct Pending {
     unchecked: bool,
     end: End,
     /// In an audited channel.
-    steps: Option<Vec<Step>>,
+    listed: Option<Listed>,
 }
 
 /// Everything that the loop works with.
@@ -454,7 +453,7 @@ impl<'a> Conductor<'a> {
         }
         let (mut settlements, mut vouchers, mut ends) = (Vec::new(), Vec::new(), Vec::new());
         for pending in std::mem::take(&mut self.pending) {
-            let Pending { provider, lease, received, states, checked, unchecked, end, steps: list } = pending;
+            let Pending { provider, lease, received, states, checked, unchecked, end, listed } = pending;
             if !self.holds(provider, lease) {
                 // It ended since it was checked, with a conviction for one: nothing is signed for it.
                 self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");
@@ -462,7 +461,7 @@ impl<'a> Conductor<'a> {
             }
             let steps = received.report().units;
             // Before a payer counts it as paid.
-            let window = match self.tracked(provider, &received, list.as_deref()) {
+            let window = match self.tracked(provider, &received, listed.as_ref()) {
                 Ok(window) => window,
                 Err(reason) => {
                     self.refuse_money(provider, lease, reason.to_owned())?;

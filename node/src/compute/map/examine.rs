@@ -51,17 +51,25 @@ pub(super) struct Kept {
     pub(super) name: B256,
 }
 
+/// What an audited window is made of, beside its states.
+#[derive(Debug)]
+pub(super) struct Listed {
+    pub(super) steps: Vec<Step>,
+    /// The report's: from it the salts of the commitment follow.
+    pub(super) secret: B256,
+}
+
 /// What was found.
 #[derive(Debug)]
 pub(super) enum Examined {
-    /// To be paid; in an audited channel with its steps, and with the state after each of them.
+    /// To be paid; in an audited channel with its list, and with the state after each step.
     Right {
         received: Received,
         states: Vec<Kept>,
         checked: u32,
         unchecked: Option<String>,
         end: End,
-        steps: Option<Vec<Step>>,
+        listed: Option<Listed>,
     },
     /// A step is wrong: evidence against the provider.
     Wrong { reason: String },
@@ -138,7 +146,8 @@ impl Examiner {
                 Err(found) => return found,
             }
         }
-        Examined::Right { received, states, checked, unchecked, end: exam.report.end, steps }
+        let listed = steps.map(|steps| Listed { steps, secret: exam.report.secret });
+        Examined::Right { received, states, checked, unchecked, end: exam.report.end, listed }
     }
 
     /// Fetches the pack and compares each state with its name.

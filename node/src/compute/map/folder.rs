@@ -8,6 +8,7 @@
 //! DIR/journal        what happened
 //! DIR/outputs        states that were paid for
 //! DIR/map.json       how it ended: units, providers, money
+//! DIR/certificate.json  of an audited map: what strangers checked, for whoever was not there
 //! DIR/<the result's files>
 //! ```
 

@@ -120,6 +120,9 @@ pub(super) struct Audited {
     pub(super) budget_wei: u128,
     /// What each step began with, by name, in the order of the report.
     pub(super) inputs: Vec<B256>,
+    /// From which the salts of its commitment follow: a certificate opens it. Older programs did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) secret: Option<B256>,
 }
 
 /// Where a state lies.
@@ -315,6 +318,19 @@ mod tests {
         let Entry::Settled(settled) = serde_json::from_str(old).unwrap() else { panic!("no settlement") };
         assert!(settled.window.is_none());
         assert_eq!(serde_json::to_string(&Entry::Settled(settled)).unwrap(), old);
+    }
+
+    #[test]
+    fn a_window_of_a_journal_without_secrets_is_still_read_and_a_secret_comes_back() {
+        let zero = B256::ZERO;
+        let old = format!(
+            r#"{{"id":"{zero}","channel":"{zero}","number":1,"sinceBlock":2,"budgetWei":3,"inputs":["{zero}"]}}"#
+        );
+        let read = |text: &str| serde_json::from_str::<Audited>(text).unwrap();
+        let audited = read(&old);
+        assert_eq!((audited.secret, serde_json::to_string(&audited).unwrap()), (None, old));
+        let kept = Audited { secret: Some(B256::repeat_byte(7)), ..audited };
+        assert_eq!(read(&serde_json::to_string(&kept).unwrap()), kept);
     }
 
     #[test]

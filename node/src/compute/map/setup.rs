@@ -2,6 +2,7 @@
 
 use super::{
     bank::{self, Bank},
+    certificate::{self, Missing},
     choose::Chooser,
     closing::{Closing, Left},
     conduct::{Conductor, Ending, Parts},
@@ -26,6 +27,7 @@ use crate::{
         channels::Channels,
         customer::{
             plan::{Prepared, Work, prepare},
+            result::how_to_check,
             stop::Stops,
         },
         files,
@@ -44,6 +46,7 @@ use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    path::Path,
     process::ExitCode,
     sync::{
         Arc,
@@ -152,9 +155,13 @@ async fn work(
     let done = complete(parts, reduce, folder).await;
     endpoint.close().await;
     let Done { ending, state, show, took, files, left } = done?;
+    let path = folder.path(certificate::FILE);
+    let work = certificate::Work { market, prepared, state: &state, rule: rule(options), path: &path };
+    let missing = certificate::make(work).await.err();
     show.end();
     conclude(&ending, &state, &show, took, &files, &left);
-    record(folder, prepared, &state, &ending, &left)?;
+    record(folder, prepared, &state, &ending, (left.as_slice(), missing.as_ref()))?;
+    tell_certificate(&path, missing, market, &show).await;
     Ok(match ending {
         Ending::Whole => ExitCode::SUCCESS,
         Ending::Failed(_) => ExitCode::FAILURE,
@@ -422,8 +429,28 @@ fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: 
     }
 }
 
+/// The next step: how anybody can check the certificate; or why there is none.
+async fn tell_certificate(path: &Path, missing: Option<Missing>, market: &Market, show: &Show) {
+    match missing {
+        None => {
+            show.say(&format!("  proof    {}", path.display()));
+            let lines = how_to_check(market.account.client(), path).await;
+            lines.iter().for_each(|line| show.say(line));
+        }
+        // That was said.
+        Some(Missing::NotDone) => {}
+        Some(missing) => show.say(&format!("No certificate: {missing}.")),
+    }
+}
+
 /// `map.json`: what happened, for programs and for later.
-fn record(folder: &Folder, prepared: &Prepared, state: &State, ending: &Ending, left: &[Left]) -> Result<()> {
+fn record(
+    folder: &Folder,
+    prepared: &Prepared,
+    state: &State,
+    ending: &Ending,
+    (left, missing): (&[Left], Option<&Missing>),
+) -> Result<()> {
     let providers: Vec<_> = state
         .providers()
         .map(|(provider, partner)| {
@@ -456,6 +483,8 @@ fn record(folder: &Folder, prepared: &Prepared, state: &State, ending: &Ending, 
         "stepsUnchecked": state.steps_unchecked,
         "providers": providers,
         "audit": audit(state),
+        "certificate": missing.is_none().then_some(certificate::FILE),
+        "certificateMissing": missing.map(ToString::to_string),
         "channelsLeft": left.iter().map(|left| left.channel).collect::<Vec<_>>(),
     }))?;
     files::replace(&folder.path("map.json"), &text)

@@ -5,7 +5,7 @@
 
 use super::{
     journal::{Entry, Place, Settled},
-    window::Window,
+    window::{Verdict, Window},
 };
 use alloy_primitives::{Address, B256, Bytes};
 use keystead_lease::{Convicted, Failing, Lease, Out, Provider, Rules, STEPS_MAX, Table};
@@ -212,14 +212,7 @@ impl State {
             }
             Entry::LeftOut { provider, why } => self.table.leave_out(*provider, *why),
             Entry::Convicted { provider, payer, why } => return self.convict(*provider, payer, *why),
-            Entry::WindowOver { id, verdict } => {
-                if let Some(window) = self.windows.get_mut(id) {
-                    window.verdict = Some(*verdict);
-                    if self.segment_count <= 1 && window.is_over() {
-                        window.forget();
-                    }
-                }
-            }
+            Entry::WindowOver { id, verdict } => self.end_window(id, *verdict),
             Entry::Closed { provider, claimed_wei } => self.with(*provider, |partner| {
                 partner.channel = None;
                 partner.payer = None;
@@ -265,7 +258,8 @@ impl State {
         }
         self.settled.insert(*provider, *lease);
         if let Some(audited) = window {
-            self.windows.insert(audited.id, Window::of(*provider, audited, states));
+            let window = Window { checked: *checked, ..Window::of(*provider, audited, states) };
+            self.windows.insert(audited.id, window);
         }
         if *unchecked {
             self.steps_unchecked = self.steps_unchecked.saturating_add(u64::from(*steps));
@@ -278,6 +272,18 @@ impl State {
         });
     }
 
+    fn end_window(&mut self, id: &B256, verdict: Verdict) {
+        let Some(window) = self.windows.get_mut(id) else { return };
+        window.verdict = Some(verdict);
+        if self.segment_count <= 1 && window.is_over() {
+            // A unit is then in one list at most: nothing of who was caught stays listed.
+            window.forget();
+            if self.table.out(window.provider).is_some_and(Out::discards) {
+                window.unlist();
+            }
+        }
+    }
+
     fn convict(&mut self, provider: Provider, payer: &Bytes, why: Out) -> Effect {
         let convicted = self.table.take_back(provider, why);
         for (unit, kept) in &convicted.units {
@@ -287,8 +293,12 @@ impl State {
         }
         let stands =
             |place: &Place| self.places.get(place.unit as usize).is_some_and(|all| all.get(&place.done) == Some(place));
-        for window in self.windows.values_mut().filter(|window| window.provider != provider) {
-            window.lose(stands);
+        for window in self.windows.values_mut() {
+            if window.provider == provider {
+                window.unlist();
+            } else {
+                window.lose(stands);
+            }
         }
         self.with(provider, |partner| {
             // It is empty if the channel was not looked at yet, or is over: then the record before it stays.
@@ -326,7 +336,7 @@ mod tests {
     use super::*;
     use crate::compute::map::{
         journal::Audited,
-        window::{Verdict, WindowEnd, kept},
+        window::{WindowEnd, kept},
     };
     use keystead_lease::Item;
 
@@ -364,6 +374,7 @@ mod tests {
                 since_block: 3,
                 budget_wei: 10,
                 inputs: vec![id(8), id(9)],
+                secret: Some(id(6)),
             };
             let lease = Lease { number: u64::from(number).saturating_add(1), provider, items, limit: Duration::ZERO };
             entries.push(Entry::Joined { account, node_id, price_wei: 1 });
@@ -435,6 +446,7 @@ mod tests {
                 since_block: 3,
                 budget_wei: 10,
                 inputs: vec![id(8)],
+                secret: None,
             };
             short.windows.insert(id(number), Window::of(Provider(0), &audited, &[place]));
         }
@@ -460,6 +472,7 @@ mod tests {
                 since_block: 3,
                 budget_wei: 10,
                 inputs: dones.iter().map(|_| id(8)).collect(),
+                secret: None,
             };
             let settled = Settled {
                 lease,

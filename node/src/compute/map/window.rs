@@ -33,10 +33,16 @@ pub(super) struct Window {
     pub(super) since_block: u64,
     pub(super) budget_wei: u128,
     pub(super) units: u32,
-    /// With the states empty once nobody asks for them any more.
+    /// Steps that its customer's own check found right.
+    pub(super) checked: u32,
+    /// From which the salts of its commitment follow; an older journal has none.
+    pub(super) secret: Option<B256>,
+    /// Empty once neither a checker nor a certificate can ask for them.
     pub(super) steps: Vec<Step>,
-    /// The states after them.
+    /// The states after them; empty once nobody asks for them any more.
     pub(super) outputs: Vec<Place>,
+    /// Their names, for a certificate, once the states are forgotten.
+    pub(super) names: Vec<B256>,
     pub(super) verdict: Option<Verdict>,
     /// Steps that were thrown away with the state that they went on from, which another provider made.
     pub(super) lost: u32,
@@ -105,7 +111,7 @@ impl Verdict {
 impl Window {
     /// As its settlement says; its states are those after each step.
     pub(super) fn of(provider: Provider, audited: &Audited, states: &[Place]) -> Self {
-        let Audited { channel, number, since_block, budget_wei, ref inputs, .. } = *audited;
+        let Audited { channel, number, since_block, budget_wei, secret, ref inputs, .. } = *audited;
         let step = |(place, input): (&Place, &B256)| Step {
             unit: place.unit,
             segment: place.done.saturating_sub(1),
@@ -118,8 +124,11 @@ impl Window {
             since_block,
             budget_wei,
             units: u32::try_from(states.len()).unwrap_or(u32::MAX),
+            checked: 0,
+            secret,
             steps: states.iter().zip(inputs).map(step).collect(),
             outputs: states.to_vec(),
+            names: Vec::new(),
             verdict: None,
             lost: 0,
         }
@@ -141,9 +150,28 @@ impl Window {
         self.verdict.is_some() && !self.is_unannounced()
     }
 
-    /// It is over, and its states are the inputs of no other window's steps.
+    /// Names of the states after its steps; none once they are not listed any more.
+    pub(super) fn results(&self) -> Vec<B256> {
+        if self.outputs.is_empty() {
+            return self.names.clone();
+        }
+        self.outputs.iter().map(|place| place.name).collect()
+    }
+
+    /// It is over, and its states are the inputs of no other window's steps. What a certificate says of it stays.
     pub(super) fn forget(&mut self) {
-        (self.steps, self.outputs) = (Vec::new(), Vec::new());
+        self.names = self.results();
+        self.outputs = Vec::new();
+        if self.secret.is_none() {
+            self.unlist();
+        }
+    }
+
+    /// No certificate lists it: what nobody else asks for is not kept.
+    pub(super) fn unlist(&mut self) {
+        if self.outputs.is_empty() {
+            (self.steps, self.names) = (Vec::new(), Vec::new());
+        }
     }
 
     /// What its checks cost; while that is not known, what they may take from its channel.
@@ -375,11 +403,29 @@ mod tests {
             since_block: 2,
             budget_wei: 9,
             inputs: vec![B256::repeat_byte(8)],
+            secret: None,
         };
         let mut window = Window::of(Provider(0), &audited, &[place]);
         assert_eq!(window.steps, [Step { unit: 5, segment: 2, input: B256::repeat_byte(8) }]);
         window.verdict = verdict;
         window
+    }
+
+    #[test]
+    fn what_is_forgotten_stays_listed_if_a_certificate_can_open_its_commitment() {
+        let mut listed = Window { secret: Some(B256::repeat_byte(2)), ..window(None) };
+        let results = listed.results();
+        listed.unlist();
+        assert_eq!((listed.steps.len(), results.len()), (1, 1), "checkers still ask for it");
+        // Twice is once.
+        listed.forget();
+        listed.forget();
+        assert_eq!((listed.steps.len(), listed.outputs.len(), listed.results()), (1, 0, results));
+        listed.unlist();
+        assert!(listed.steps.is_empty() && listed.results().is_empty());
+        let mut old = window(None);
+        old.forget();
+        assert!(old.steps.is_empty() && old.results().is_empty());
     }
 
     #[test]

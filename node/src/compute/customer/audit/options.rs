@@ -35,7 +35,7 @@ pub(crate) struct AuditOptions {
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct MapAuditOptions {
     /// Have every window checked by machines drawn by lot, with the provider's bond behind it. The map ends when the last window is closed, some minutes
-    /// after its last unit, or hours if something is disputed. Without it, nobody but you checks.
+    /// after its last unit, or hours if something is disputed, with a certificate of what was checked. Without it, nobody but you checks.
     #[arg(long)]
     pub(crate) audit: bool,
     /// What a false result may be worth to somebody, in wei: the audit is made so strong that cheating for it is a loss. Implies --audit.

@@ -11,6 +11,7 @@ use crate::compute::{
     customer::audit::plan::ChannelPlan,
     map::{
         bank::Ask,
+        examine::Listed,
         farewell::is_final,
         journal::{Audited, Entry},
         tend::{Paid, Tended},
@@ -122,16 +123,16 @@ impl Conductor<'_> {
         &self,
         provider: Provider,
         received: &Received,
-        steps: Option<&[Step]>,
+        listed: Option<&Listed>,
     ) -> Result<Option<Audited>, &'static str> {
         let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
         let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
-        let window = steps.and_then(|steps| self.audited(provider, received, steps));
-        or_refused(is_audited || steps.is_some(), window)
+        let window = listed.and_then(|listed| self.audited(provider, received, listed));
+        or_refused(is_audited || listed.is_some(), window)
     }
 
     /// The same of an audited one, if all of it is known.
-    fn audited(&self, provider: Provider, received: &Received, steps: &[Step]) -> Option<Audited> {
+    fn audited(&self, provider: Provider, received: &Received, listed: &Listed) -> Option<Audited> {
         let live = self.live.get(&provider)?;
         let ((terms, ..), checks) = (live.channel.as_ref()?, live.checks?);
         let report = received.report();
@@ -141,7 +142,8 @@ impl Conductor<'_> {
             number: report.window,
             since_block: checks.block,
             budget_wei: checks.budget.of(report.units),
-            inputs: steps.iter().map(|step| step.input).collect(),
+            inputs: listed.steps.iter().map(|step| step.input).collect(),
+            secret: Some(listed.secret),
         })
     }
 
@@ -172,7 +174,7 @@ impl Conductor<'_> {
     }
 
     fn tend(&mut self, id: B256) {
-        let Some(window) = self.state.windows.get(&id).filter(|window| !window.steps.is_empty()) else { return };
+        let Some(window) = self.state.windows.get(&id).filter(|window| !window.outputs.is_empty()) else { return };
         let Window { steps, outputs, since_block, .. } = window.clone();
         // A state of a channel without audit may be an input, too.
         let input = |step: &Step| self.state.place(step.unit, step.segment).filter(|place| place.name == step.input);
@@ -366,6 +368,7 @@ mod tests {
             since_block: 2,
             budget_wei: 3,
             inputs: Vec::new(),
+            secret: None,
         };
         assert_eq!(or_refused(true, Some(window.clone())), Ok(Some(window)));
         assert!(or_refused(true, None).is_err());

@@ -237,12 +237,12 @@ impl Conductor<'_> {
         }
         let name = Some(self.name(provider));
         match outcome {
-            Examined::Right { received, states, checked, unchecked, end, steps } => {
+            Examined::Right { received, states, checked, unchecked, end, listed } => {
                 if let Some(reason) = &unchecked {
                     self.show.event("not-checked", name, reason);
                 }
                 let unchecked = unchecked.is_some();
-                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end, steps });
+                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end, listed });
                 Ok(())
             }
             Examined::Wrong { reason } => {

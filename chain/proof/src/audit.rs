@@ -131,22 +131,31 @@ pub struct Audit {
 /// The number of an order's window.
 #[must_use]
 pub fn window_id(order: u64) -> B256 {
+    window_of(MARKET_ADDRESS, order, 0)
+}
+
+/// The number of a window by what it is of: a contract, a number there, and which of its windows.
+pub(crate) fn window_of(source: Address, number: u64, window: u64) -> B256 {
     let mut preimage = b"keystead/window/v1".to_vec();
-    preimage.extend_from_slice(MARKET_ADDRESS.as_slice());
-    preimage.extend_from_slice(B256::from(U256::from(order)).as_slice());
-    preimage.extend_from_slice(&0u64.to_be_bytes());
+    preimage.extend_from_slice(source.as_slice());
+    preimage.extend_from_slice(B256::from(U256::from(number)).as_slice());
+    preimage.extend_from_slice(&window.to_be_bytes());
     keccak256(preimage)
 }
 
 /// Slots of the audit's storage, in the order in which bundles list their paths.
 #[must_use]
 pub fn window_slots(order: u64) -> [B256; WINDOW_SLOTS] {
-    let id = window_id(order);
-    let window = U256::from_be_bytes(in_mapping(id, U256::from(WINDOWS_SLOT)).0);
-    let rounds = U256::from_be_bytes(in_mapping(id, U256::from(ROUNDS_SLOT)).0);
-    let draw = U256::from_be_bytes(in_mapping(B256::ZERO, rounds).0);
+    let (window, draw) = window_begins(window_id(order));
     let [a, b, c, d, e] = WINDOW_WORDS.map(|word| window.wrapping_add(U256::from(word)));
     [a, b, c, d, e, draw, draw.wrapping_add(U256::ONE)].map(B256::from)
+}
+
+/// The slots at which a window and its first draw begin.
+pub(crate) fn window_begins(id: B256) -> (U256, U256) {
+    let window = U256::from_be_bytes(in_mapping(id, U256::from(WINDOWS_SLOT)).0);
+    let rounds = U256::from_be_bytes(in_mapping(id, U256::from(ROUNDS_SLOT)).0);
+    (window, U256::from_be_bytes(in_mapping(B256::ZERO, rounds).0))
 }
 
 /// Slot of the market's word that holds the bond agreed for an order.
@@ -156,7 +165,7 @@ pub fn bond_slot(order: u64) -> B256 {
     U256::from_be_bytes(entry.0).wrapping_add(U256::from(BOND_WORD)).into()
 }
 
-fn in_mapping(key: B256, mapping: U256) -> B256 {
+pub(crate) fn in_mapping(key: B256, mapping: U256) -> B256 {
     keccak256([key.as_slice(), B256::from(mapping).as_slice()].concat())
 }
 
@@ -261,20 +270,35 @@ impl Audit {
         self.small("convicted") == 1
     }
 
-    /// Bond of the provider that stood behind the order, wei.
+    /// Whose work the window is.
+    pub(crate) fn provider(&self) -> Address {
+        Address::from_word(B256::from(self.value("windowProvider")))
+    }
+
+    /// For whom it is.
+    pub(crate) fn customer(&self) -> Address {
+        Address::from_word(B256::from(self.value("windowCustomer")))
+    }
+
+    /// Hash of the checkers that the customer named; zero if they are drawn by lot.
+    pub(crate) fn named(&self) -> B256 {
+        B256::from(self.value("named"))
+    }
+
+    /// Bond of the provider that stood behind the work, wei.
     #[must_use]
     pub fn bond_wei(&self) -> U256 {
         self.value("bondWei")
     }
 
-    /// How many units the draw picked; 0 while nothing is drawn. Costs a hash a unit.
+    /// How many units the draw of this window picked ([`window_id`]); 0 while nothing is drawn. Costs a hash a unit.
     #[must_use]
-    pub fn drawn(&self, order: u64) -> u32 {
+    pub fn drawn(&self, window: B256) -> u32 {
         if self.value("drawnAt").is_zero() {
             return 0;
         }
         let randomness = B256::from(self.value("randomness"));
-        let seed = keccak256([b"keystead/audit/v1", randomness.as_slice(), window_id(order).as_slice(), &[0]].concat());
+        let seed = keccak256([b"keystead/audit/v1", randomness.as_slice(), window.as_slice(), &[0]].concat());
         let rate_ppm = u128::from(self.rate_ppm());
         let is_drawn = |unit: &u32| {
             let hash = keccak256([seed.as_slice(), &[0], &unit.to_be_bytes()].concat());
@@ -411,10 +435,10 @@ mod tests {
             words[0] = (U256::from(rate) << 224) | (U256::from(vector["units"].as_u64().unwrap()) << 192);
             let audit = Audit::from_words(&words).unwrap();
             let expected = vector["rounds"][0][format!("drawn_at_{rate}_ppm")].as_array().unwrap().len();
-            assert_eq!(audit.drawn(order) as usize, expected);
+            assert_eq!(audit.drawn(window_id(order)) as usize, expected);
         }
         words[5] = U256::ZERO;
-        assert_eq!(Audit::from_words(&words).unwrap().drawn(order), 0, "not drawn yet");
+        assert_eq!(Audit::from_words(&words).unwrap().drawn(window_id(order)), 0, "not drawn yet");
     }
 
     #[test]

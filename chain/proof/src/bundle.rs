@@ -8,6 +8,7 @@ use crate::{
     claim::Claim,
     compose::certificate_json,
     json::{self, Fields, JsonError, Writer},
+    map::{MAP_BYTES_MAX, MAP_FORMAT, MapCertificate},
 };
 use alloy_primitives::Bytes;
 use keystead_types::Certificate;
@@ -97,13 +98,19 @@ pub(crate) enum Document {
     Bundle(Box<Bundle>),
     Certificate(Box<ResultCertificate>),
     Beacon(BeaconProof),
+    Map(Box<MapCertificate>),
 }
 
 impl Document {
-    /// Reads exactly one file. Trust and cost as [`Bundle::from_json`].
+    /// Reads exactly one file. Trust and cost as [`Bundle::from_json`]; the certificate of a map may be longer.
     pub(crate) fn from_json(bytes: &[u8]) -> Result<Self, ParseError> {
-        let mut fields = Fields::open(json::parse(bytes)?, "bundle")?;
-        match fields.text("format")? {
+        let mut fields = Fields::open(json::parse_up_to(bytes, MAP_BYTES_MAX)?, "bundle")?;
+        let format = fields.text("format")?;
+        if format == MAP_FORMAT {
+            return MapCertificate::read(fields).map(|map| Self::Map(Box::new(map)));
+        }
+        json::bound(bytes, BUNDLE_BYTES_MAX)?;
+        match format {
             FORMAT => Bundle::read(fields).map(|bundle| Self::Bundle(Box::new(bundle))),
             CERTIFICATE_FORMAT => {
                 ResultCertificate::read(fields).map(|certificate| Self::Certificate(Box::new(certificate)))
@@ -136,19 +143,8 @@ impl Bundle {
     /// Reads the fields after `format`.
     fn read(mut fields: Fields<'_>) -> Result<Self, ParseError> {
         let chain_id = fields.number("chainId")?;
-        let mut inner = Fields::open(fields.take("certificate")?, "certificate")?;
-        let certificate = Certificate {
-            epoch: inner.number("epoch")?,
-            view: inner.number("view")?,
-            parent_view: inner.number("parentView")?,
-            block_hash: inner.word("blockHash")?,
-            signature: inner.fixed("signature")?,
-        };
-        inner.close()?;
-        let headers = fields.list("headers", HEADERS_MAX)?;
-        if headers.is_empty() {
-            return Err(ParseError::Form { field: "headers", want: "an array of at least one header" });
-        }
+        let certificate = read_certificate(&mut fields)?;
+        let headers = read_headers(&mut fields)?;
         let mut inner = Fields::open(fields.take("claim")?, "claim")?;
         let claim = Claim::read(&mut inner)?;
         inner.close()?;
@@ -167,4 +163,27 @@ impl Bundle {
         out.raw("claim", &self.claim.write());
         out.finish()
     }
+}
+
+/// The field `certificate`.
+pub(crate) fn read_certificate(fields: &mut Fields<'_>) -> Result<Certificate, ParseError> {
+    let mut inner = Fields::open(fields.take("certificate")?, "certificate")?;
+    let certificate = Certificate {
+        epoch: inner.number("epoch")?,
+        view: inner.number("view")?,
+        parent_view: inner.number("parentView")?,
+        block_hash: inner.word("blockHash")?,
+        signature: inner.fixed("signature")?,
+    };
+    inner.close()?;
+    Ok(certificate)
+}
+
+/// The field `headers`: at least one.
+pub(crate) fn read_headers(fields: &mut Fields<'_>) -> Result<Vec<Bytes>, ParseError> {
+    let headers = fields.list("headers", HEADERS_MAX)?;
+    if headers.is_empty() {
+        return Err(ParseError::Form { field: "headers", want: "an array of at least one header" });
+    }
+    Ok(headers)
 }

@@ -40,6 +40,8 @@ pub struct Job {
     pub segments: u32,
     /// Class tolerance: elements that may lie outside of it, parts per million.
     pub outliers_ppm: u32,
+    /// Hash of the list of the unit inputs' names; zero, which is no list's, if the item is not 32 bytes long.
+    pub units_hash: B256,
 }
 
 /// How a customer checked.
@@ -155,9 +157,10 @@ impl Job {
         let number = |item: usize| u32::try_from(rlp::number(items.get(item)?.text()?)?).ok();
         let [version, class, units, segments, outliers_ppm] =
             [number(0)?, number(3)?, number(7)?, number(16)?, number(22)?];
+        let units_hash: B256 = items.get(6)?.text().and_then(|hash| hash.try_into().ok()).unwrap_or_default();
         let is_known = version == 2 && (1..=5).contains(&class) && units != 0 && segments != 0;
         let hash = keccak256([JOB_DOMAIN, encoding].concat());
-        is_known.then_some(Self { hash, class, units, segments, outliers_ppm })
+        is_known.then_some(Self { hash, class, units, segments, outliers_ppm, units_hash })
     }
 }
 
@@ -165,18 +168,24 @@ impl CustomerStatement {
     /// What the customer signs: these words about this order of this chain, with the result that it delivered.
     #[must_use]
     pub fn digest(&self, chain_id: u64, order: &Order) -> B256 {
-        let Self { check, finding, checked, right, rate_ppm } = *self;
         let mut message = STATEMENT_DOMAIN.to_vec();
         message.extend_from_slice(&chain_id.to_be_bytes());
         message.extend_from_slice(&order.number.to_be_bytes());
         message.extend_from_slice(order.job_hash.as_slice());
         message.extend_from_slice(order.result_root.as_slice());
-        message.extend_from_slice(&[check as u8, finding as u8]);
-        [checked, right, rate_ppm].iter().for_each(|number| message.extend_from_slice(&number.to_be_bytes()));
+        message.extend_from_slice(&self.signed_bytes());
         keccak256(message)
     }
 
-    fn read(mut fields: Fields<'_>) -> Result<Self, ParseError> {
+    /// The words themselves, as the message that is signed ends with them.
+    pub(crate) fn signed_bytes(&self) -> Vec<u8> {
+        let Self { check, finding, checked, right, rate_ppm } = *self;
+        let mut bytes = vec![check as u8, finding as u8];
+        [checked, right, rate_ppm].iter().for_each(|number| bytes.extend_from_slice(&number.to_be_bytes()));
+        bytes
+    }
+
+    pub(crate) fn read(mut fields: Fields<'_>) -> Result<Self, ParseError> {
         let named =
             |text: &str, all: &[(OwnCheck, &str)]| all.iter().find(|(_, name)| *name == text).map(|(it, _)| *it);
         let check = named(fields.text("check")?, &OwnCheck::ALL)
@@ -196,7 +205,7 @@ impl CustomerStatement {
         Ok(statement)
     }
 
-    fn write(&self) -> String {
+    pub(crate) fn write(&self) -> String {
         let mut out = Writer::object();
         let check = OwnCheck::ALL.iter().find(|(it, _)| *it == self.check).map_or("none", |(_, name)| name);
         let finding = OwnFinding::ALL.iter().find(|(it, _)| *it == self.finding).map_or("none", |(_, name)| name);
@@ -276,7 +285,7 @@ impl ResultCertificate {
 }
 
 /// Who signed; only one form of each signature is taken.
-fn recover(signature: &[u8; 65], digest: B256) -> Option<Address> {
+pub(crate) fn recover(signature: &[u8; 65], digest: B256) -> Option<Address> {
     let parity = match signature.last() {
         Some(27) => false,
         Some(28) => true,

@@ -119,7 +119,7 @@ pub fn header_bytes(header: &Header) -> Bytes {
     alloy_rlp::encode(header).into()
 }
 
-fn encode_headers(headers: &[Header]) -> Vec<Bytes> {
+pub(crate) fn encode_headers(headers: &[Header]) -> Vec<Bytes> {
     headers.iter().map(header_bytes).collect()
 }
 

@@ -49,11 +49,19 @@ pub enum JsonError {
     },
 }
 
-/// Reads exactly one object. Trust: hostile input.
+/// Refuses what is longer than a file of its format may be.
+pub(crate) const fn bound(bytes: &[u8], max_bytes: usize) -> Result<(), JsonError> {
+    if bytes.len() > max_bytes { Err(JsonError::TooLarge { got_bytes: bytes.len(), max_bytes }) } else { Ok(()) }
+}
+
+/// Reads exactly one object of a bundle's size. Trust: hostile input.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Json<'_>, JsonError> {
-    if bytes.len() > BUNDLE_BYTES_MAX {
-        return Err(JsonError::TooLarge { got_bytes: bytes.len(), max_bytes: BUNDLE_BYTES_MAX });
-    }
+    parse_up_to(bytes, BUNDLE_BYTES_MAX)
+}
+
+/// The same for another size: the caller asks [`bound`] again when it knows the format.
+pub(crate) fn parse_up_to(bytes: &[u8], max_bytes: usize) -> Result<Json<'_>, JsonError> {
+    bound(bytes, max_bytes)?;
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError::Syntax { at: error.valid_up_to(), expected: "printable ASCII" })?;
     let mut parser = Parser { text, at: 0 };
@@ -355,7 +363,7 @@ fn list_json(items: &[impl AsRef<[u8]>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "a failed unwrap is a failed test")]
     use super::*;
 
     #[test]
@@ -410,6 +418,7 @@ mod tests {
         assert!(parse(&text).is_ok());
         text.push(b' ');
         assert!(matches!(parse(&text), Err(JsonError::TooLarge { .. })));
+        assert!(parse_up_to(&text, BUNDLE_BYTES_MAX + 1).is_ok());
     }
 
     #[test]

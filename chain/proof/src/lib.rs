@@ -11,7 +11,8 @@
 //! [`Stretch`] and [`Line`] do the same for whole blocks: a follower executes only what a certificate at or above it proves.
 //!
 //! A beacon value ([`BeaconProof`]) needs nothing but the key; [`verify`] takes its file as well. A [`ResultCertificate`] is a bundle about
-//! an order with the job and the customer's own words beside it.
+//! an order with the job and the customer's own words beside it. A [`MapCertificate`] shows the windows of a map's channels, and how the steps
+//! of these windows make its results.
 //!
 //! Spec: specs/0001-certificate.md, specs/0002-proof-bundle.md, specs/0007-beacon.md.
 //!
@@ -33,6 +34,7 @@ mod claim;
 mod compose;
 mod header;
 mod json;
+mod map;
 mod market;
 mod meaning;
 mod outputs;
@@ -58,6 +60,11 @@ pub use compose::{
 };
 pub use header::{FinalizationError, HeaderError, verify_finalization};
 pub use json::JsonError;
+pub use map::{
+    CHANNEL_ADDRESS, CHANNEL_SLOTS, CHANNEL_WINDOW_SLOTS, MAP_BYTES_MAX, MAP_CHANNELS_MAX, MAP_FORMAT, MAP_NODES_MAX,
+    MAP_WINDOWS_MAX, MapCertificate, MapChannel, MapError, MapFacts, MapFault, MapParts, MapStep, MapWindow,
+    channel_slots, channel_window_slots,
+};
 pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderMode, OrderReason, OrderStatus, order_slots};
 pub use outputs::{output_hash, result_root};
 pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};

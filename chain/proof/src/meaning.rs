@@ -8,7 +8,7 @@
 //! Spec: specs/0002-proof-bundle.md §11. The same sentences are made in `web/src/proof/meaning.ts`.
 
 use crate::{
-    audit::{Audit, WindowStatus},
+    audit::{Audit, WindowStatus, window_id},
     certificate::{CustomerStatement, Job, OwnCheck, OwnFinding},
     claim::{Claim, Statement},
     market::{Order, OrderMode, OrderStatus},
@@ -38,7 +38,8 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
         return Vec::new();
     }
     let class = beside.map(|beside| beside.job.class).or_else(|| audit.map(Audit::class)).unwrap_or_default();
-    let mut lines: Vec<String> = class_line(class, beside).into_iter().collect();
+    let outliers = beside.map(|beside| beside.job.outliers_ppm);
+    let mut lines: Vec<String> = class_line(class, outliers).into_iter().collect();
     match audit {
         Some(audit) if audit.status() != WindowStatus::None => lines.extend(audit_lines(order, audit)),
         Some(_) => lines.push("nothing was committed, so nothing was checked".to_owned()),
@@ -48,13 +49,16 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
         None if order.result_root.is_zero() => lines.push("nothing was delivered, so nothing was checked".to_owned()),
         None => lines.push("UNVERIFIED for anybody but its customer: nobody else checked it".to_owned()),
     }
-    lines.extend(beside.and_then(|beside| statement_line(&beside)));
+    lines.extend(beside.map(|Beside { job, statement }| {
+        let part = if job.segments == 1 { "" } else { "a segment of " };
+        statement_line(statement, part, &format!("{} units", job.units))
+    }));
     lines.push(end_line(order, audit, claim.block));
     lines
 }
 
-fn class_line(class: u32, beside: Option<Beside>) -> Option<String> {
-    let outliers = beside.map(|beside| beside.job.outliers_ppm);
+/// `outliers`: elements that may lie outside of a tolerance, parts per million, if the job is known.
+pub(crate) fn class_line(class: u32, outliers: Option<u32>) -> Option<String> {
     Some(match (class, outliers) {
         (1, _) => "class exact: every machine gives the same bytes, or one is wrong".to_owned(),
         (2, _) => "class self-checking: the job's own checker program tells right from wrong".to_owned(),
@@ -78,12 +82,9 @@ fn class_line(class: u32, beside: Option<Beside>) -> Option<String> {
 }
 
 fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
-    let (units, verified, drawn) = (audit.units(), audit.verified(), audit.drawn(order.number));
+    let (units, verified, drawn) = (audit.units(), audit.verified(), audit.drawn(window_id(order.number)));
     let mut lines = Vec::new();
-    let machines = match audit.checkers() {
-        1 => "a machine".to_owned(),
-        many => format!("{many} machines"),
-    };
+    let machines = machines(audit.checkers());
     if order.mode == OrderMode::Private {
         lines.push(format!(
             "UNVERIFIED (private): only the checkers that its customer named saw it; they found {verified} of {units} units right"
@@ -99,11 +100,7 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
             "the lot drew {drawn} of {units} units; {machines} drawn by lot for each found {verified} right, and none was found wrong"
         ));
     }
-    match audit.unpaid() {
-        0 => {}
-        1 => lines.push("1 unit lay outside the tolerance and is not paid".to_owned()),
-        many => lines.push(format!("{many} units lay outside the tolerance and are not paid")),
-    }
+    lines.extend(unpaid_line(audit.unpaid().into(), "unit"));
     if let Some(unit) = audit.canary_unit().checked_sub(1) {
         lines.push(format!("unit {unit} was a canary: its customer knew that it is wrong"));
     }
@@ -118,16 +115,36 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
     lines
 }
 
+/// Who looks at what is drawn.
+pub(crate) fn machines(checkers: u32) -> String {
+    match checkers {
+        1 => "a machine".to_owned(),
+        many => format!("{many} machines"),
+    }
+}
+
+/// What was found outside the tolerance; `piece` is one of what was checked.
+pub(crate) fn unpaid_line(unpaid: u64, piece: &str) -> Option<String> {
+    match unpaid {
+        0 => None,
+        1 => Some(format!("1 {piece} lay outside the tolerance and is not paid")),
+        many => Some(format!("{many} {piece}s lay outside the tolerance and are not paid")),
+    }
+}
+
 /// What the draw could find: one wrong unit, or one wrong segment of a unit of which one is checked.
 fn chance_line(audit: &Audit) -> String {
-    let rate = u64::from(audit.rate_ppm()).min(PPM);
     // A checker program looks at the whole unit.
     let segments = if audit.class() == 2 { 1 } else { u64::from(audit.segments()).max(1) };
-    let drawn = rate.checked_div(segments).unwrap_or_default();
-    let all_collude =
-        (0..audit.checkers().min(16)).fold(PPM, |share, _| share.saturating_mul(COLLUDING_PPM).div_ceil(PPM));
-    let found = drawn.saturating_mul(PPM.saturating_sub(all_collude)) / PPM;
     let piece = if segments == 1 { "unit" } else { "segment of a unit" };
+    looked_at_line(audit.rate_ppm(), segments, audit.checkers(), piece)
+}
+
+/// The chance that one wrong piece, one of `pieces` of what is drawn at a rate, is looked at, and found.
+pub(crate) fn looked_at_line(rate_ppm: u32, pieces: u64, checkers: u32, piece: &str) -> String {
+    let drawn = u64::from(rate_ppm).min(PPM).checked_div(pieces).unwrap_or_default();
+    let all_collude = (0..checkers.min(16)).fold(PPM, |share, _| share.saturating_mul(COLLUDING_PPM).div_ceil(PPM));
+    let found = drawn.saturating_mul(PPM.saturating_sub(all_collude)) / PPM;
     format!(
         "one wrong {piece} is looked at with a chance of {}, and found with {} even if a third of all checkers call it right",
         percent(drawn),
@@ -135,26 +152,25 @@ fn chance_line(audit: &Audit) -> String {
     )
 }
 
-fn statement_line(beside: &Beside) -> Option<String> {
-    let CustomerStatement { check, finding, checked, right, .. } = beside.statement;
-    let units = beside.job.units;
+/// What the customer says. `all`: how many of what there are; `part`: what of each a sample runs again, if not the whole.
+pub(crate) fn statement_line(statement: CustomerStatement, part: &str, all: &str) -> String {
+    let CustomerStatement { check, finding, checked, right, .. } = statement;
     let how = match check {
-        OwnCheck::None => return Some("the customer says that it checked nothing itself".to_owned()),
-        OwnCheck::Sample if beside.job.segments == 1 => format!("it ran {checked} of {units} units again"),
-        OwnCheck::Sample => format!("it ran a segment of {checked} of {units} units again"),
-        OwnCheck::Program => format!("the job's checker program looked at {checked} of {units} units"),
+        OwnCheck::None => return "the customer says that it checked nothing itself".to_owned(),
+        OwnCheck::Sample => format!("it ran {part}{checked} of {all} again"),
+        OwnCheck::Program => format!("the job's checker program looked at {checked} of {all}"),
     };
     let what = match finding {
         OwnFinding::None => "it found nothing",
         OwnFinding::Right => "all of them are right",
         OwnFinding::Wrong => {
-            return Some(format!("the customer says: {how}, {right} are right, and the result is wrong"));
+            return format!("the customer says: {how}, {right} are right, and the result is wrong");
         }
         OwnFinding::Unknown => {
-            return Some(format!("the customer says: {how}, {right} are right, and the rest it could not tell"));
+            return format!("the customer says: {how}, {right} are right, and the rest it could not tell");
         }
     };
-    Some(format!("the customer says: {how}, and {what}"))
+    format!("the customer says: {how}, and {what}")
 }
 
 fn end_line(order: &Order, audit: Option<&Audit>, block: u64) -> String {
@@ -178,7 +194,7 @@ fn percent(ppm: u64) -> String {
 }
 
 /// Exact, without trailing zeros.
-fn kst(wei: U256) -> String {
+pub(crate) fn kst(wei: U256) -> String {
     let unit = U256::from(WEI_PER_KST);
     let (whole, rest) = wei.div_rem(unit);
     let text = format!("{whole}.{:018}", rest.saturating_to::<u64>());

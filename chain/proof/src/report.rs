@@ -8,6 +8,7 @@ use crate::{
     certificate::CertificateError,
     claim::Claim,
     header::HeaderError,
+    map::{MapFacts, MapFault},
     market::OrderError,
     signature::{KeyError, SignatureError},
     time::{Span, Utc},
@@ -140,6 +141,9 @@ pub enum Reason {
     /// The parts of a result certificate do not belong together.
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    /// The parts of a map's certificate do not belong together.
+    #[error(transparent)]
+    Map(#[from] Box<MapFault>),
     /// The reader's network key is no key.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -164,6 +168,12 @@ pub enum Reason {
     },
 }
 
+impl From<MapFault> for Reason {
+    fn from(fault: MapFault) -> Self {
+        Self::Map(Box::new(fault))
+    }
+}
+
 /// The block that a verified certificate stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BlockFacts {
@@ -186,8 +196,10 @@ pub struct Report {
     pub steps: Vec<StepResult>,
     /// The claim as parsed, true or not; `None` if the bytes are no bundle.
     pub claim: Option<Claim>,
-    /// What a proved claim about an order means for whoever wants to rely on the result: sentences without full stops, empty if it is not
-    /// proved or about something else.
+    /// What the certificate of a map is about, as parsed, if the file is one instead of a bundle.
+    pub map: Option<MapFacts>,
+    /// What a proved claim about an order, or the proved certificate of a map, means for whoever wants to rely on the result: sentences
+    /// without full stops, empty if it is not proved or about something else.
     pub meaning: Vec<String>,
     /// The beacon value as parsed, true or not, if the file holds one instead of a bundle.
     pub beacon: Option<BeaconProof>,
@@ -200,6 +212,14 @@ impl Report {
     #[must_use]
     pub fn step(&self) -> Step {
         self.steps.last().map_or(Step::Parse, |last| last.step)
+    }
+
+    /// What the file is about, in one line, true or not: its claim, its map or its beacon value. `None` if it is no such file.
+    #[must_use]
+    pub fn about(&self) -> Option<String> {
+        let claim = self.claim.as_ref().map(ToString::to_string);
+        let map = || self.map.as_ref().map(ToString::to_string);
+        claim.or_else(map).or_else(|| self.beacon.as_ref().map(ToString::to_string))
     }
 
     /// The claim, if it is proved.
@@ -217,10 +237,9 @@ impl fmt::Display for Report {
             Verdict::ProvedFalse(contradiction) => write!(f, ": {contradiction}")?,
             Verdict::NotProved(reason) => write!(f, ": {reason}")?,
         }
-        match (&self.claim, &self.beacon) {
-            (Some(claim), _) => writeln!(f, "\nclaim: {claim}")?,
-            (None, Some(beacon)) => writeln!(f, "\nclaim: {beacon}")?,
-            (None, None) => writeln!(f, "\nclaim: unreadable")?,
+        match self.about() {
+            Some(about) => writeln!(f, "\nclaim: {about}")?,
+            None => writeln!(f, "\nclaim: unreadable")?,
         }
         for line in &self.meaning {
             writeln!(f, "means: {line}")?;

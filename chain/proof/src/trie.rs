@@ -30,6 +30,12 @@ pub enum PathError {
         /// Position of the node.
         at: usize,
     },
+    /// None of the nodes given has this hash.
+    #[error("no node has the hash {hash}")]
+    Missing {
+        /// What the parent, or the root, names.
+        hash: B256,
+    },
     /// Nodes are left over after the key is decided.
     #[error("only {used} of {got} nodes belong to the path")]
     Unused {
@@ -55,29 +61,42 @@ enum Next<'a> {
 /// `Ok(None)` means that the key is proved absent. Trust: nodes are hostile, `root` is what the caller believes in.
 /// Cost: one hash per node; never more than [`NODES_MAX`] plus one node per nibble are read.
 pub(crate) fn walk<'a>(root: B256, key: &[u8], nodes: &'a [Bytes]) -> Result<Option<&'a [u8]>, PathError> {
-    let unused = |used: usize| PathError::Unused { used, got: nodes.len() };
+    let mut used: usize = 0;
+    let value = descend(root, key, |hash| {
+        let node = nodes.get(used).ok_or(PathError::Truncated { at: used })?;
+        if keccak256(node) != hash {
+            return Err(PathError::Foreign { at: used });
+        }
+        used = used.saturating_add(1);
+        Ok(node.as_ref())
+    })?;
+    if used < nodes.len() { Err(PathError::Unused { used, got: nodes.len() }) } else { Ok(value) }
+}
+
+/// The same over nodes from anywhere: `take` gives the one with a hash, and answers for it.
+pub(crate) fn descend<'a>(
+    root: B256,
+    key: &[u8],
+    mut take: impl FnMut(B256) -> Result<&'a [u8], PathError>,
+) -> Result<Option<&'a [u8]>, PathError> {
     if root == EMPTY_ROOT_HASH {
-        return if nodes.is_empty() { Ok(None) } else { Err(unused(0)) };
+        return Ok(None);
     }
     let nibbles: Vec<u8> = Nibbles::unpack(key).to_vec();
     let mut left = nibbles.as_slice();
     let mut next = Next::Hash(root);
-    let mut used: usize = 0;
+    let mut taken: usize = 0;
     loop {
         let node = match next {
-            Next::Done(_) if used < nodes.len() => return Err(unused(used)),
             Next::Done(value) => return Ok(value),
             Next::Embedded(node) => node,
             Next::Hash(hash) => {
-                let node = nodes.get(used).ok_or(PathError::Truncated { at: used })?;
-                if keccak256(node) != hash {
-                    return Err(PathError::Foreign { at: used });
-                }
-                used = used.saturating_add(1);
-                node.as_ref()
+                let node = take(hash)?;
+                taken = taken.saturating_add(1);
+                node
             }
         };
-        next = enter(node, &mut left).ok_or_else(|| PathError::Malformed { at: used.saturating_sub(1) })?;
+        next = enter(node, &mut left).ok_or_else(|| PathError::Malformed { at: taken.saturating_sub(1) })?;
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     bundle::{Bundle, Document},
     claim::{AccountState, Claim, Path, Statement, TransactionProof},
     header::{self, Sealed},
+    map::{self, MapFacts},
     market::{MARKET_ADDRESS, ORDER_SLOTS, Order, order_slots},
     meaning::{Beside, meaning},
     report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict},
@@ -20,7 +21,7 @@ use crate::{
     value::{self, ReceiptFacts},
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use keystead_types::Header;
+use keystead_types::{Certificate, Header};
 
 /// Greatest age of a claim about now, in milliseconds, unless the caller gives another.
 pub const AGE_MS_MAX_NOW: u64 = 10_000;
@@ -28,16 +29,18 @@ pub const AGE_MS_MAX_NOW: u64 = 10_000;
 /// How far a block may be ahead of the reader's clock, in milliseconds: clocks of phones are off by seconds.
 pub const LEAD_MS_MAX: u64 = 60_000;
 
-/// Decides a bundle, or a beacon value's file, for which neither clock nor age matter (specs/0007-beacon.md §7).
+/// Decides a bundle, a certificate of a result or of a map, or a beacon value's file, for which neither clock nor age matter
+/// (specs/0007-beacon.md §7).
 ///
 /// `network_key` is the compressed G2 key of the network that the reader trusts; `now_ms` the reader's clock in Unix
 /// milliseconds; `max_age_ms` the greatest age to accept, `None` for the default: [`AGE_MS_MAX_NOW`] for claims about now, none
 /// for claims about the past (specs/0002-proof-bundle.md §6).
 ///
-/// Trust: the bundle is hostile. Cost: about two milliseconds, bounded by [`crate::BUNDLE_BYTES_MAX`]. Never panics.
+/// Trust: the bundle is hostile. Cost: about two milliseconds, bounded by [`crate::BUNDLE_BYTES_MAX`]; of the certificate of a map a few
+/// hashes a step and a walk a slot more, bounded by [`crate::MAP_BYTES_MAX`]. Never panics.
 #[must_use]
 pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_ms: Option<u64>) -> Report {
-    let mut progress = Progress { steps: Vec::with_capacity(7), claim: None, beside: None, beacon: None, block: None };
+    let mut progress = Progress { steps: Vec::with_capacity(7), ..Progress::default() };
     let verdict = match run(&mut progress, bundle_json, network_key, Clock { now_ms, max_age_ms }) {
         Ok(()) => Verdict::Proved,
         Err(Stop { step, verdict, sentence }) => {
@@ -45,26 +48,30 @@ pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_m
             verdict
         }
     };
-    let Progress { steps, claim, beside, beacon, block } = progress;
+    let Progress { steps, claim, beside, map, meaning: of_map, beacon, block } = progress;
     // What is not proved means nothing.
     let proved = claim.as_ref().filter(|_| verdict == Verdict::Proved);
-    let meaning = proved.map(|claim| meaning(claim, beside)).unwrap_or_default();
-    Report { verdict, steps, claim, meaning, beacon, block }
+    let meaning = proved.map_or(of_map, |claim| meaning(claim, beside));
+    Report { verdict, steps, claim, map, meaning, beacon, block }
 }
 
 /// What is known so far.
+#[derive(Default)]
 pub(crate) struct Progress {
     steps: Vec<StepResult>,
     claim: Option<Claim>,
     /// Of a result certificate.
     beside: Option<Beside>,
+    pub(crate) map: Option<MapFacts>,
+    /// Of the certificate of a map: set once it is proved.
+    pub(crate) meaning: Vec<String>,
     beacon: Option<BeaconProof>,
     block: Option<BlockFacts>,
 }
 
 /// The reader's side of the age.
 #[derive(Clone, Copy)]
-struct Clock {
+pub(crate) struct Clock {
     now_ms: u64,
     max_age_ms: Option<u64>,
 }
@@ -114,6 +121,11 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
             progress.beacon = Some(proof);
             return beacon::run(progress, &proof, network_key);
         }
+        Document::Map(map) => {
+            let (bytes, chain_id) = (bundle_json.len(), map.chain_id);
+            progress.pass(Step::Parse, format!("a certificate of a map in {bytes} bytes, chain {chain_id}"));
+            return map::run(progress, &map, network_key, clock);
+        }
     };
     let result_certificate = certificate;
     let Bundle { chain_id, certificate, headers, claim } = &bundle;
@@ -123,13 +135,7 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
     progress.claim = Some(claim.clone());
 
     let sealed = header::link(headers, certificate.block_hash).or_stop(Step::Headers)?;
-    progress.pass(
-        Step::Headers,
-        match headers.len() {
-            1 => "the certificate names the block's own header".to_owned(),
-            count => format!("{count} headers lead from the certified block to its ancestor"),
-        },
-    );
+    progress.pass(Step::Headers, led_by(headers.len()));
 
     header::bind(&sealed, claim.block).or_stop(Step::Binding)?;
     let mut bound = format!("the claim is about this block, number {}", claim.block);
@@ -143,24 +149,49 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
     let found = find(&sealed.header, claim).or_stop(Step::Path)?;
     progress.pass(Step::Path, format!("{} trie nodes lead from the header to the value", claim.node_count()));
 
-    let key = NetworkKey::from_bytes(network_key).or_stop(Step::Certificate)?;
-    verify_certificate(certificate, *chain_id, &key).or_stop(Step::Certificate)?;
-    let signed =
-        format!("the network key signed it as final in epoch {}, view {}", certificate.epoch, certificate.view);
-    progress.pass(Step::Certificate, signed);
-    let Sealed { hash, time_ms, .. } = sealed;
-    let age_ms = clock.now_ms.saturating_sub(time_ms);
-    progress.block = Some(BlockFacts { number: claim.block, hash, time_ms, age_ms });
-
-    let sentence = check_age(time_ms, clock, found.is_about_now()).or_stop(Step::Age)?;
-    progress.pass(Step::Age, sentence);
+    vouch(progress, (certificate, *chain_id), &sealed, network_key, clock)?;
+    check_age(progress, sealed.time_ms, clock, found.is_about_now())?;
 
     compare(claim, &found).map_err(Stop::contradicted)?;
     progress.pass(Step::Value, "the certified value is the claimed one".to_owned());
     Ok(())
 }
 
-fn check_age(time_ms: u64, clock: Clock, about_now: bool) -> Result<String, Reason> {
+/// What the headers of a file say, once they are linked.
+pub(crate) fn led_by(headers: usize) -> String {
+    match headers {
+        1 => "the certificate names the block's own header".to_owned(),
+        count => format!("{count} headers lead from the certified block to its ancestor"),
+    }
+}
+
+/// The step *certificate*: from here on `sealed` is a fact. `signed`: the certificate and its chain.
+pub(crate) fn vouch(
+    progress: &mut Progress,
+    signed: (&Certificate, u64),
+    sealed: &Sealed,
+    network_key: &[u8; 96],
+    clock: Clock,
+) -> Result<(), Stop> {
+    let (certificate, chain_id) = signed;
+    let key = NetworkKey::from_bytes(network_key).or_stop(Step::Certificate)?;
+    verify_certificate(certificate, chain_id, &key).or_stop(Step::Certificate)?;
+    let Certificate { epoch, view, .. } = certificate;
+    progress.pass(Step::Certificate, format!("the network key signed it as final in epoch {epoch}, view {view}"));
+    let Sealed { header, hash, time_ms } = sealed;
+    let age_ms = clock.now_ms.saturating_sub(*time_ms);
+    progress.block = Some(BlockFacts { number: header.number, hash: *hash, time_ms: *time_ms, age_ms });
+    Ok(())
+}
+
+/// The step *age*.
+pub(crate) fn check_age(progress: &mut Progress, time_ms: u64, clock: Clock, about_now: bool) -> Result<(), Stop> {
+    let sentence = age(time_ms, clock, about_now).or_stop(Step::Age)?;
+    progress.pass(Step::Age, sentence);
+    Ok(())
+}
+
+fn age(time_ms: u64, clock: Clock, about_now: bool) -> Result<String, Reason> {
     let lead_ms = time_ms.saturating_sub(clock.now_ms);
     if lead_ms > LEAD_MS_MAX {
         return Err(Reason::Future { lead_ms, max_ms: LEAD_MS_MAX });

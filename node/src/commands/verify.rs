@@ -1,4 +1,4 @@
-//! `keystead verify FILE`: checks a bundle, or a beacon value, offline.
+//! `keystead verify FILE`: checks a bundle, a certificate, or a beacon value, offline.
 
 use crate::{cli::Verify, digits::hex_array};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -70,11 +70,16 @@ fn print(report: &Report, json: bool) -> Result<()> {
     let block = report.block.as_ref().map(
         |block| json!({"number": block.number, "hash": block.hash, "timeMs": block.time_ms, "ageMs": block.age_ms}),
     );
-    let beacon = report.beacon.as_ref().map(ToString::to_string);
-    let claim = report.claim.as_ref().map(ToString::to_string).or(beacon);
+    let map = report.map.map(|map| {
+        json!({
+            "jobHash": map.job_hash, "block": map.block, "units": map.units, "steps": map.steps,
+            "channels": map.channels, "windows": map.windows,
+        })
+    });
     let report = json!({
         "verdict": report.verdict.name(),
-        "claim": claim,
+        "claim": report.about(),
+        "map": map,
         "meaning": report.meaning,
         "block": block,
         "steps": steps,

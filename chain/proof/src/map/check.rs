@@ -152,6 +152,6 @@ fn same<T: PartialEq + ToString>(place: Place, what: &'static str, got: &T, expe
 }
 
 /// An error with both as text, unless they are equal.
-fn differs<T: PartialEq + ToString>(got: &T, expected: &T) -> Result<(), (String, String)> {
+fn equal<T: PartialEq + ToString>(got: &T, expected: &T) -> Result<(), (String, String)> {
     if got == expected { Ok(()) } else { Err((got.to_string(), expected.to_string())) }
 }

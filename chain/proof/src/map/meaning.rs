@@ -70,7 +70,7 @@ pub(super) fn meaning(map: &MapCertificate, found: &[ChannelState], coverage: &C
 fn sum(carrying: &[(&ChannelState, &WindowState)]) -> Option<Carried> {
     let audits = || carrying.iter().map(|(_, window)| &window.audit);
     let total =
-        |of: &dyn Fn(&WindowState) -> u32| -> u64 { carrying.iter().map(|(_, window)| u64::from(of(window))).sum() };
+        |of: &dyn Fn(&WindowState) -> u32| -> u64 { carrying.iter().map(|&(_, window)| u64::from(of(window))).sum() };
     Some(Carried {
         steps: total(&|window| window.audit.units()),
         drawn: total(&|window| window.audit.drawn(window.id)),

@@ -124,7 +124,7 @@ impl<'a> Walks<'a> {
     /// Storage root of an account; that of the empty trie if there is no such account.
     fn account(&mut self, state_root: B256, address: Address) -> Result<B256, Reason> {
         let found = self.value(state_root, keccak256(address));
-        let found = found.map_err(|source| Reason::Path { path: format!("account {address}"), source })?;
+        let found = found.map_err(|source| Reason::Path { path: format!("account {address:#x}"), source })?;
         Ok(value::account(found)?.storage_root)
     }
 
@@ -250,4 +250,101 @@ pub(super) fn find(state_root: B256, pool: &Pool, channels: &[MapChannel]) -> Re
         found.push(state);
     }
     Ok(Found { channels: found, used: walks.used })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests stop at the first surprise")]
+    use super::*;
+    use serde_json::Value;
+
+    fn layout(contract: &str) -> Value {
+        let path = format!("{}/../../contracts/artifacts/{contract}.json", env!("CARGO_MANIFEST_DIR"));
+        let artifact: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        artifact["storageLayout"].clone()
+    }
+
+    fn variable(layout: &Value, label: &str) -> u64 {
+        let variables = layout["storage"].as_array().unwrap();
+        let variable = variables.iter().find(|variable| variable["label"] == label).unwrap();
+        variable["slot"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// Label, slot, lowest bit and width of the members of a structure, as the compiler laid them out.
+    fn members(layout: &Value, structure: &str) -> Vec<(String, u64, usize, usize)> {
+        let members = layout["types"][format!("t_struct({structure})_storage")]["members"].as_array().unwrap();
+        let read = |member: &Value| {
+            let bytes = layout["types"][member["type"].as_str().unwrap()]["numberOfBytes"].as_str().unwrap();
+            let slot = member["slot"].as_str().unwrap().parse().unwrap();
+            let low = member["offset"].to_string().parse::<usize>().unwrap() * 8;
+            (member["label"].as_str().unwrap().to_owned(), slot, low, bytes.parse::<usize>().unwrap() * 8)
+        };
+        members.iter().map(read).collect()
+    }
+
+    #[test]
+    fn the_words_are_the_compilers_layout_and_leave_nothing_out() {
+        let channel = layout("Channel");
+        assert_eq!((variable(&channel, "_channels"), variable(&channel, "_audits")), (CHANNELS_SLOT, TERMS_SLOT));
+        let entry = members(&channel, "Entry");
+        let fields = [
+            ("status", STATUS),
+            ("audited", AUDITED),
+            ("customer", CUSTOMER),
+            ("provider", PROVIDER),
+            ("announced", ANNOUNCED),
+            ("number", NUMBER),
+        ];
+        for (label, Field { word, low, bits }) in fields {
+            let member = entry.iter().find(|member| member.0 == label).unwrap();
+            assert_eq!((member.1, member.2, member.3), (CHANNEL_WORDS[word], low, bits), "{label}");
+        }
+        for (slot, used) in CHANNEL_WORDS.into_iter().zip(USED_BITS) {
+            let inside = entry.iter().filter(|member| member.1 == slot);
+            assert_eq!(inside.map(|member| member.2 + member.3).max(), Some(used), "word {slot}");
+        }
+        assert_eq!(members(&channel, "Audit")[0], ("jobHash".to_owned(), 0, JOB_HASH.low, JOB_HASH.bits));
+        // Of the window what an order's audit does not have; the rest is checked there.
+        let window = members(&layout("Audit"), "Window");
+        let own = [("bondWei", 2, 128, 128), ("commitment", 5, 0, 256), ("named", 6, 0, 256), ("canary", 7, 0, 256)];
+        for (label, slot, low, bits) in own {
+            assert!(window.contains(&(label.to_owned(), slot, low, bits)), "{label}");
+        }
+        let last = window.iter().map(|member| member.1).max();
+        assert_eq!(last, Some(7), "a window has eight words");
+    }
+
+    #[test]
+    fn a_pool_is_in_order_and_forgets_what_is_not_used() {
+        let nodes: Vec<Bytes> = (0u8..5).map(|n| Bytes::copy_from_slice(&[0xc1, n])).collect();
+        let twice = nodes.iter().chain(&nodes).cloned().collect();
+        let mut pool = Pool::sorted(twice);
+        assert_eq!(pool.len(), 5);
+        let sorted: Vec<Bytes> = pool.nodes().into_iter().cloned().collect();
+        assert_eq!(Pool::ordered(sorted.clone()), Some(pool.clone()));
+        assert_eq!(Pool::ordered(sorted.iter().rev().cloned().collect()), None);
+        assert_eq!(Pool::ordered(vec![sorted[0].clone(), sorted[0].clone()]), None);
+        pool.keep(&[true, false, false, false, true]);
+        assert_eq!(pool.nodes(), [&sorted[0], &sorted[4]]);
+    }
+
+    #[test]
+    fn words_that_the_contract_cannot_have_written_are_refused() {
+        let channel = B256::repeat_byte(3);
+        let with = |word: usize, value: U256| {
+            let mut words = [U256::ZERO; CHANNEL_SLOTS];
+            words[word] = value;
+            ChannelState::from_words(channel, &words)
+        };
+        for (word, used) in USED_BITS.into_iter().enumerate() {
+            assert!(with(word, U256::ONE << (used - 1)).is_ok(), "{word}");
+            if used < 256 {
+                assert_eq!(with(word, U256::ONE << used).unwrap_err(), MapFault::Stray { channel, word });
+            }
+        }
+        assert!(with(0, U256::from(5)).is_ok() && with(0, U256::from(0x0100)).is_ok());
+        let unknown = |field, number| MapFault::Unknown { channel, field, number };
+        assert_eq!(with(0, U256::from(6)).unwrap_err(), unknown("status", 6));
+        assert_eq!(with(0, U256::from(0x0200)).unwrap_err(), unknown("audited", 2));
+    }
 }

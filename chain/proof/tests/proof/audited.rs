@@ -14,17 +14,17 @@ use secp256k1::{Message, SECP256K1, SecretKey};
 use serde_json::{Value, json};
 
 /// Unix milliseconds, a year after the block: what is final stays true.
-const LATER_MS: u64 = BLOCK_MS + 365 * 24 * 3_600_000;
+pub(crate) const LATER_MS: u64 = BLOCK_MS + 365 * 24 * 3_600_000;
 
-fn key(number: u8) -> SecretKey {
+pub(crate) fn key(number: u8) -> SecretKey {
     SecretKey::from_byte_array([number; 32]).unwrap()
 }
 
-fn account(key: &SecretKey) -> Address {
+pub(crate) fn account(key: &SecretKey) -> Address {
     Address::from_raw_public_key(&key.public_key(SECP256K1).serialize_uncompressed()[1..])
 }
 
-fn sign(key: &SecretKey, digest: B256) -> [u8; 65] {
+pub(crate) fn sign(key: &SecretKey, digest: B256) -> [u8; 65] {
     let (recovery, compact) = SECP256K1.sign_ecdsa_recoverable(Message::from_digest(digest.0), key).serialize_compact();
     let mut signature = [0; 65];
     signature[..64].copy_from_slice(&compact);
@@ -34,10 +34,16 @@ fn sign(key: &SecretKey, digest: B256) -> [u8; 65] {
 
 /// A job spec's encoding: the items that a certificate reads, and others as they may be.
 fn job(class: u8, units: u16, segments: u8, outliers_ppm: u32) -> Bytes {
+    job_over(class, units, segments, outliers_ppm, keccak256("units"))
+}
+
+/// The same for inputs whose list has this hash.
+pub(crate) fn job_over(class: u8, units: u16, segments: u8, outliers_ppm: u32, units_hash: B256) -> Bytes {
     let number = |number: u64| alloy_rlp::encode(number);
     let hash = |tag: &str| alloy_rlp::encode(keccak256(tag));
     let mut items = vec![number(2), alloy_rlp::encode("align"), alloy_rlp::encode("wasm/1"), number(class.into())];
-    items.extend(["program", "common", "units"].map(hash));
+    items.extend(["program", "common"].map(hash));
+    items.push(alloy_rlp::encode(units_hash));
     items.push(number(units.into()));
     items.extend([1_000, 1_000, 65_536, 64, 0, 0, 0, 0].map(number));
     items.extend([number(segments.into()), alloy_rlp::encode(B256::ZERO), number(0)]);
@@ -338,6 +344,7 @@ fn a_job_is_read_as_its_spec_says_and_nothing_else_is_one() {
     let read = Job::read(&good).unwrap();
     assert_eq!((read.class, read.units, read.segments, read.outliers_ppm), (3, 64, 8, 1_000));
     assert_eq!(read.hash, keccak256([b"keystead/job/v2".as_slice(), &good].concat()));
+    assert_eq!(read.units_hash, keccak256("units"));
     assert_eq!(Job::read(&good[..good.len() - 1]), None);
     assert_eq!(Job::read(&[&good[..], &[0]].concat()), None);
     assert_eq!(Job::read(&job(0, 64, 1, 0)), None);

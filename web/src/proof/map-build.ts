@@ -99,6 +99,11 @@ export function name(text: string): string {
   return hex(blake3(ascii(text)));
 }
 
+/** In ascending order. */
+export function channelId(at: number): string {
+  return be(at + 1, 2) + name(`channel ${at}`).slice(4);
+}
+
 export function inputOf(unit: number): string {
   return name(`input ${unit}`);
 }
@@ -124,7 +129,7 @@ export function buildMap(plan: MapPlan): MapFile {
   const jobHash = keccak(hex(ascii('keystead/job/v2')) + hex(job));
   const [channelWords, auditWords]: [Words, Words] = [new Map(), new Map()];
   const channels = plan.channels.map((channel, at) => {
-    const id = name(`channel ${at}`);
+    const id = channelId(at);
     putChannel(channelWords, id, channel, at + 1, jobHash);
     const windows = channel.windows.map((window, before) => {
       const file = windowFile(window, at, before);
@@ -321,7 +326,7 @@ function trie(entries: Entry[], wanted: string[]): Trie {
   const nodes = new Set<string>();
   const root = node(entries, '', wanted, nodes);
   const encoded = hex(rlp(root));
-  nodes.add(encoded);
+  if (wanted.length > 0) nodes.add(encoded);
   return { root: keccak(encoded), nodes };
 }
 

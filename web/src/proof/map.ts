@@ -38,7 +38,7 @@ export interface MapWindow {
   secret: Uint8Array;
 }
 
-/** A channel and all windows that were announced in it, in order; `undefined` stands for one that was not kept. */
+/** A channel by its number, and all windows that were announced in it, in order; `undefined` stands for one that was not kept. */
 export interface MapChannel {
   id: Uint8Array;
   windows: (MapWindow | undefined)[];
@@ -86,11 +86,14 @@ function readChannels(fields: Fields): MapChannel[] {
     readChannel(object instanceof Fields ? object : wrong('channels', 'an array of objects')),
   );
   if (windowCount(channels) > MAP_WINDOWS_MAX) wrong('windows', `at most ${MAP_WINDOWS_MAX} windows in all channels`);
-  const ids = new Set(channels.map(({ id }) => toHex(id)));
-  return ids.size === channels.length ? channels : wrong('channelId', 'another one in each channel');
+  const ids = channels.map(({ id }) => toHex(id));
+  // Otherwise one map would have many files.
+  const ascend = ids.every((id, at) => at === 0 || (ids[at - 1] ?? id) < id);
+  return ascend ? channels : wrong('channels', 'in ascending order of their numbers, none twice');
 }
 
-function windowCount(channels: MapChannel[]): number {
+/** Windows of all of them together. */
+export function windowCount(channels: MapChannel[]): number {
   return channels.reduce((sum, { windows }) => sum + windows.length, 0);
 }
 
@@ -137,7 +140,7 @@ export function hashList(names: Uint8Array): Uint8Array {
 /** What it is about, in words, true or not. */
 export function describeMap({ block, job, channels }: MapCertificate): string {
   return (
-    `in block ${block}, the results of job ${job.hash}, ${job.units} units of ${job.segments} segments, ` +
-    `stand as far as they go in ${windowCount(channels)} windows of ${channels.length} channels`
+    `in block ${block}, the map of job ${job.hash}: ${job.units} units in ${job.units * job.segments} steps, ` +
+    `${channels.length} channels with ${windowCount(channels)} windows`
   );
 }

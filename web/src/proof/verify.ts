@@ -14,7 +14,7 @@ import { BUNDLE_BYTES_MAX, Refused, limit, parse, wrong } from './json.js';
 import { mapMeaning } from './map-meaning.js';
 import { checkMap } from './map-value.js';
 import { findMap } from './map-words.js';
-import { MAP_FORMAT, describeMap, readMap, type MapCertificate } from './map.js';
+import { MAP_FORMAT, describeMap, readMap, windowCount, type MapCertificate } from './map.js';
 import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
 import { meaning, type Beside } from './meaning.js';
 import { encodeInteger } from './rlp.js';
@@ -196,16 +196,18 @@ function runMap(report: Report, map: MapCertificate, input: Uint8Array, reader: 
   const header = passHeaders(report, map);
 
   bind(header, map.block);
-  push(report, true, `it is about this block, number ${map.block}`);
+  push(report, true, `the windows are those of this block, number ${map.block}`);
 
   const found = findMap(header.stateRoot, map);
-  push(report, true, `${map.nodes.length} trie nodes lead from the header to all words of the channels and their windows`);
+  const [channels, windows] = [map.channels.length, windowCount(map.channels)];
+  const words = `the words of channels (${channels}) and windows (${windows})`;
+  push(report, true, `${map.nodes.length} trie nodes lead from the header to ${words}`);
 
   passCertificate(report, map, header, reader);
   passAge(report, header, reader, undefined);
 
   const worth = checkMap(map, found);
-  push(report, true, "the windows make the job's results as far as they cover it, and their customer signed the statement");
+  push(report, true, 'job, windows and results belong together, and the customer signed the statement');
   report.meaning = mapMeaning(map, worth);
 }
 

@@ -58,20 +58,29 @@ const HIGHEST = [['windowStatus', 3n], ['class', 3n], ['convicted', 1n]] as cons
 
 export type AuditField = (typeof FIELDS)[number][0];
 
-/** The audit of an order as the contracts store it: every field as a number. */
+/** The audit of an order, or of a channel's window, as the contracts store it: every field as a number. */
 export type Audit = Record<AuditField, bigint>;
+
+/** What the audit knows window `window` of a contract's order or channel by (specs/0008-audit.md §5). */
+export function auditId(source: Uint8Array, number: bigint, window: bigint): Uint8Array {
+  return keccak_256(concat(ascii('keystead/window/v1'), source, toWord(number), toWord(window).subarray(24)));
+}
 
 /** The number of an order's window. */
 export function windowId(order: bigint): Uint8Array {
-  return keccak_256(concat(ascii('keystead/window/v1'), marketAddress(), toWord(order), new Uint8Array(8)));
+  return auditId(marketAddress(), order, 0n);
 }
 
 /** Slots of the audit's storage, in the order in which bundles list their paths. */
 export function windowSlots(order: bigint): Uint8Array[] {
-  const id = windowId(order);
+  return slotsOf(windowId(order), WINDOW_WORDS);
+}
+
+/** Slots of some words of a window, then those of its first draw. */
+export function slotsOf(id: Uint8Array, words: readonly bigint[]): Uint8Array[] {
   const window = toBigInt(inMapping(id, toWord(WINDOWS_SLOT)));
   const draw = toBigInt(inMapping(toWord(0n), inMapping(id, toWord(ROUNDS_SLOT))));
-  const slots = [...WINDOW_WORDS.map((word) => window + word), draw, draw + 1n];
+  const slots = [...words.map((word) => window + word), draw, draw + 1n];
   return slots.map((slot) => toWord(BigInt.asUintN(256, slot)));
 }
 
@@ -80,7 +89,8 @@ export function bondSlot(order: bigint): Uint8Array {
   return toWord(BigInt.asUintN(256, toBigInt(inMapping(toWord(order), toWord(AUDITS_SLOT))) + BOND_WORD));
 }
 
-function inMapping(key: Uint8Array, mapping: Uint8Array): Uint8Array {
+/** Where the value of a key of a mapping begins, by the mapping's own slot. */
+export function inMapping(key: Uint8Array, mapping: Uint8Array): Uint8Array {
   return keccak_256(concat(key, mapping));
 }
 
@@ -124,12 +134,10 @@ export function windowStatus(audit: Audit): WindowStatus {
   return WINDOW_STATUSES[Number(audit.windowStatus)] ?? 'none';
 }
 
-/** How many units the draw picked; 0 while nothing is drawn. Costs a hash a unit. */
-export function drawnUnits(audit: Audit, order: bigint): number {
+/** How many units of the window `id` the draw picked; 0 while nothing is drawn. Costs a hash a unit. */
+export function drawnUnits(audit: Audit, id: Uint8Array): number {
   if (audit.drawnAt === 0n) return 0;
-  const seed = keccak_256(
-    concat(ascii('keystead/audit/v1'), toWord(audit.randomness), windowId(order), Uint8Array.of(0)),
-  );
+  const seed = keccak_256(concat(ascii('keystead/audit/v1'), toWord(audit.randomness), id, Uint8Array.of(0)));
   const units = Number(audit.windowUnits < UNITS_MAX ? audit.windowUnits : UNITS_MAX);
   let drawn = 0;
   for (let unit = 0; unit < units; unit++) {

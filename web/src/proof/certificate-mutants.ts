@@ -1,23 +1,33 @@
-// Every mutant of the certificates of `specs/vectors/result-certificates.json` ends at the step at which it ends in Rust. Only tests use it.
+// Every mutant of the certificates of a file of `specs/vectors` ends at the step at which it ends in Rust. Only tests use it.
 
 import { sha256 } from '@noble/hashes/sha2.js';
 import { describe, expect, test } from 'vitest';
-import file from '../../../specs/vectors/result-certificates.json';
 import { ascii, fromHex, toHex } from './bytes.js';
 import { verify, type Report } from './index.js';
 import { mutants } from './mutants.js';
 
-export const networkKey = fromHex(file.networkKey) ?? new Uint8Array();
-export const otherNetworkKey = fromHex(file.otherNetworkKey) ?? new Uint8Array();
+/** A file of certificates, of results or of maps. */
+interface CertificateFile {
+  networkKey: string;
+  otherNetworkKey: string;
+  cases: Case[];
+}
 
-/** Which of the mutants a file judges: each one whose number leaves `part` when divided by `parts`. */
+interface Case {
+  name: string;
+  file: string;
+  nowMs: number;
+  mutants?: { count: number; sha256: string; outcomes: string };
+}
+
+/** Which of the mutants a test file judges: each one whose number leaves `part` when divided by `parts`. */
 interface Share {
   part: number;
   parts: number;
 }
 
-export function run(text: string, nowMs: number, key = networkKey): Report {
-  return verify(ascii(text), { networkKey: key, nowMs });
+export function run(text: string, nowMs: number, networkKey: Uint8Array): Report {
+  return verify(ascii(text), { networkKey, nowMs });
 }
 
 function outcome(report: Report): string {
@@ -31,10 +41,14 @@ function expand(runs: string): string {
 }
 
 /** Declares the tests: the mutants are all made and compared by a digest, and those of this share are judged. */
-export function mutantsEndAsInRust({ part, parts }: Share): void {
+export function mutantsEndAsInRust(file: CertificateFile, { part, parts }: Share): void {
+  const networkKey = fromHex(file.networkKey) ?? new Uint8Array();
+  const otherNetworkKey = fromHex(file.otherNetworkKey) ?? new Uint8Array();
   describe(`mutants, part ${part + 1} of ${parts}`, () => {
     test.each(file.cases.filter((entry) => 'mutants' in entry))('of $name end as in Rust', (entry) => {
-      const { changed, truncated } = mutants(entry.file, []);
+      // A result certificate has no headers of its own, in whose place those of others could stand.
+      const foreign = file.cases.map((other) => other.file).filter((text) => text !== entry.file);
+      const { changed, truncated } = mutants(entry.file, foreign);
       const digest = sha256.create();
       const expected = expand(entry.mutants?.outcomes ?? '');
       let count = 0;

@@ -2,11 +2,15 @@
 
 import { describe, expect, test } from 'vitest';
 import file from '../../../specs/vectors/result-certificates.json';
-import { mutantsEndAsInRust, otherNetworkKey, run } from './certificate-mutants.js';
+import { fromHex } from './bytes.js';
+import { mutantsEndAsInRust, run } from './certificate-mutants.js';
+
+const networkKey = fromHex(file.networkKey) ?? new Uint8Array();
+const otherNetworkKey = fromHex(file.otherNetworkKey) ?? new Uint8Array();
 
 describe('result certificates', () => {
   test.each(file.cases)('$name is proved and means the same', (entry) => {
-    const report = run(entry.file, entry.nowMs);
+    const report = run(entry.file, entry.nowMs, networkKey);
     expect(report).toMatchObject({ verdict: 'proved', step: 7, words: entry.claim, meaning: entry.meaning });
     // Under another network's key nothing is proved, so it means nothing.
     expect(run(entry.file, entry.nowMs, otherNetworkKey)).toMatchObject({ verdict: 'not proved', meaning: [] });
@@ -15,9 +19,9 @@ describe('result certificates', () => {
   test('white space carries nothing', () => {
     for (const entry of file.cases) {
       const spread = JSON.stringify(JSON.parse(entry.file), null, 2);
-      expect(run(spread, entry.nowMs)).toMatchObject({ verdict: 'proved', meaning: entry.meaning });
+      expect(run(spread, entry.nowMs, networkKey)).toMatchObject({ verdict: 'proved', meaning: entry.meaning });
     }
   });
 });
 
-mutantsEndAsInRust({ part: 0, parts: 2 });
+mutantsEndAsInRust(file, { part: 0, parts: 2 });

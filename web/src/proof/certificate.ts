@@ -8,7 +8,7 @@ import { ascii, concat, fromHex, toBigInt, toHex, toWord } from './bytes.js';
 import { readNestedBundle, type Bundle, type Claim } from './claim.js';
 import { Refused, wrong, type Fields } from './json.js';
 import type { Order } from './market.js';
-import { integer, list } from './rlp.js';
+import { fixed, integer, list } from './rlp.js';
 
 /** Value of the field `format`. */
 export const CERTIFICATE_FORMAT = 'keystead-certificate/2';
@@ -27,6 +27,8 @@ export interface Job {
   class: bigint;
   units: bigint;
   segments: bigint;
+  /** `hash_list` of the unit inputs' names; absent if the job has anything but 32 bytes there. */
+  unitsHash: Uint8Array | undefined;
   /** Elements that may lie outside of the tolerance, parts per million. */
   outliersPpm: bigint;
 }
@@ -59,7 +61,8 @@ export function readCertificate(fields: Fields): ResultCertificate {
   return { bundle, job, statement, signature };
 }
 
-function readStatement(fields: Fields): CustomerStatement {
+/** Reads the object `statement`. */
+export function readStatement(fields: Fields): CustomerStatement {
   const name = <T extends string>(field: string, names: readonly T[]): T => {
     const value = fields.text(field);
     return names.find((known) => known === value) ?? wrong(field, `the name of a ${field}`);
@@ -88,7 +91,7 @@ export function readJob(encoding: Uint8Array): Job | undefined {
   if (version !== 2n || kind === undefined || outliersPpm === undefined) return undefined;
   if (kind < 1n || kind > 5n || !units || !segments) return undefined;
   const hash = toHex(keccak_256(concat(ascii('keystead/job/v2'), encoding)));
-  return { hash, class: kind, units, segments, outliersPpm };
+  return { hash, class: kind, units, segments, unitsHash: fixed(items[6], 32), outliersPpm };
 }
 
 /** The order that a claim is about, if it is about one. */
@@ -120,7 +123,6 @@ export function bindCertificate({ bundle, job, statement, signature }: ResultCer
 
 /** What the customer signs. */
 function statementDigest(statement: CustomerStatement, chainId: bigint, order: Order): Uint8Array {
-  const { check, finding, checked, right, ownRatePpm } = statement;
   const hash = (text: string) => fromHex(text) ?? new Uint8Array();
   return keccak_256(
     concat(
@@ -129,14 +131,21 @@ function statementDigest(statement: CustomerStatement, chainId: bigint, order: O
       toWord(order.order).subarray(24),
       hash(order.jobHash),
       hash(order.resultRoot),
-      Uint8Array.of(OWN_CHECKS.indexOf(check), OWN_FINDINGS.indexOf(finding)),
-      ...[checked, right, ownRatePpm].map((number) => toWord(number).subarray(28)),
+      statementBytes(statement),
     ),
   );
 }
 
+/** The customer's words as they are signed, behind what they are about. */
+export function statementBytes({ check, finding, checked, right, ownRatePpm }: CustomerStatement): Uint8Array {
+  return concat(
+    Uint8Array.of(OWN_CHECKS.indexOf(check), OWN_FINDINGS.indexOf(finding)),
+    ...[checked, right, ownRatePpm].map((number) => toWord(number).subarray(28)),
+  );
+}
+
 /** The address that signed; only one form of each signature is taken. */
-function recover(signature: Uint8Array, digest: Uint8Array): string | undefined {
+export function recover(signature: Uint8Array, digest: Uint8Array): string | undefined {
   const v = signature[64];
   if (v !== 27 && v !== 28) return undefined;
   try {

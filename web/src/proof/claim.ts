@@ -80,11 +80,15 @@ export type Claim = { block: bigint } & (
     }
 );
 
-/** A bundle that is well formed. Nothing in it is verified. */
-export interface Bundle {
+/** A certificate, and the headers that lead from its block to the one that a file is about. */
+export interface Certified {
   chainId: bigint;
   certificate: Certificate;
   headers: Uint8Array[];
+}
+
+/** A bundle that is well formed. Nothing in it is verified. */
+export interface Bundle extends Certified {
   claim: Claim;
 }
 
@@ -96,8 +100,18 @@ export function readNestedBundle(fields: Fields): Bundle {
 
 /** Reads the fields of a bundle after `format`. They are hostile; throws `Refused` if they are none. */
 export function readBundle(fields: Fields): Bundle {
+  const certified = readCertified(fields);
+  const inner = fields.object('claim');
+  const claim = readClaim(inner);
+  inner.close();
+  fields.close();
+  return { ...certified, claim };
+}
+
+/** Reads what says which block is meant: chain, certificate, headers. */
+export function readCertified(fields: Fields): Certified {
   const chainId = fields.number('chainId');
-  let inner = fields.object('certificate');
+  const inner = fields.object('certificate');
   const certificate = {
     epoch: inner.number('epoch'),
     view: inner.number('view'),
@@ -108,11 +122,7 @@ export function readBundle(fields: Fields): Bundle {
   inner.close();
   const headers = fields.list('headers', HEADERS_MAX);
   if (headers.length === 0) wrong('headers', 'an array of at least one header');
-  inner = fields.object('claim');
-  const claim = readClaim(inner);
-  inner.close();
-  fields.close();
-  return { chainId, certificate, headers, claim };
+  return { chainId, certificate, headers };
 }
 
 function readClaim(fields: Fields): Claim {

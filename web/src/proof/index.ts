@@ -4,7 +4,9 @@ export { AUDIT_ADDRESS, WINDOW_STATUSES, type Audit, type WindowStatus } from '.
 export { BEACON_BYTES_MAX, BEACON_FORMAT, randomness, verifyBeacon, type Beacon } from './beacon.js';
 export { CERTIFICATE_FORMAT, type CustomerStatement, type Job, type ResultCertificate } from './certificate.js';
 export { FORMAT, HEADERS_MAX, describe, type Bundle, type Certificate, type Claim } from './claim.js';
-export { BUNDLE_BYTES_MAX } from './json.js';
+export { BUNDLE_BYTES_MAX, MAP_BYTES_MAX } from './json.js';
+export { CHANNEL_ADDRESS } from './map-words.js';
+export { MAP_FORMAT, type MapCertificate, type MapChannel, type MapWindow } from './map.js';
 export { MARKET_ADDRESS, ORDER_STATUSES, type Order, type OrderReason, type OrderStatus } from './market.js';
 export { resultRoot } from './outputs.js';
 export { beaconMessage, certificateMessage, decodeKey, seedMessage, verifySignature } from './signature.js';

@@ -5,10 +5,19 @@
 
 import { fromHex } from './bytes.js';
 
-/** Largest bundle in bytes. */
+/** Largest bundle in bytes, and largest file of any other format than the certificate of a map. */
 export const BUNDLE_BYTES_MAX = 1_048_576;
 
+/** Largest certificate of a map in bytes. */
+export const MAP_BYTES_MAX = 16_777_216;
+
 const DEPTH_MAX = 8;
+
+/**
+ * Most strings, arrays and objects of a file, so that 16 MiB of brackets do not become a hundred times as much memory. The certificate
+ * of a map with all that it may have has some 86,000, and no other format has more: what is above is refused in the same step anyway.
+ */
+const VALUES_MAX = 131_072;
 
 /** The input is not what the step asks for. The message is a sentence without a full stop. */
 export class Refused extends Error {}
@@ -124,11 +133,14 @@ function array(json: Json, name: string, max: number): Json[] {
   return json;
 }
 
-/** Reads exactly one object. The input is hostile. */
+/** Refuses a file that is longer than its format allows. */
+export function limit(length: number, max: number): void {
+  if (length > max) throw new Refused(`too large: got_bytes=${length} max_bytes=${max}`);
+}
+
+/** Reads exactly one object. The input is hostile, and may be as long as the longest format allows: the caller looks at its own. */
 export function parse(input: Uint8Array): Fields {
-  if (input.length > BUNDLE_BYTES_MAX) {
-    throw new Refused(`too large: got_bytes=${input.length} max_bytes=${BUNDLE_BYTES_MAX}`);
-  }
+  limit(input.length, MAP_BYTES_MAX);
   // One character per byte, whatever the bytes: everything beyond ASCII is refused below.
   const parser = new Parser(new TextDecoder('latin1').decode(input));
   return parser.document();
@@ -136,6 +148,7 @@ export function parse(input: Uint8Array): Fields {
 
 class Parser {
   private at = 0;
+  private values = 0;
   private readonly source: string;
 
   constructor(source: string) {
@@ -171,6 +184,8 @@ class Parser {
 
   private value(depth: number): Json {
     const next = this.source[this.at];
+    this.values++;
+    if (this.values > VALUES_MAX) throw new Refused(`too many values at byte ${this.at}`);
     if (next === '"') return this.string();
     if (next !== '{' && next !== '[') this.fail('an object, an array or a string');
     if (depth >= DEPTH_MAX) throw new Refused(`nested too deep at byte ${this.at}`);

@@ -1,7 +1,7 @@
 // What a proved order means for whoever wants to rely on its result, in sentences that claim no more than is proved.
 // Spec: specs/0002-proof-bundle.md §11. The same sentences are made in Rust (`chain/proof/src/meaning.rs`).
 
-import { drawnUnits, windowStatus, type Audit } from './audit.js';
+import { drawnUnits, windowId, windowStatus, type Audit } from './audit.js';
 import type { CustomerStatement, Job } from './certificate.js';
 import type { Claim } from './claim.js';
 import { isFinal, type Order } from './market.js';
@@ -26,12 +26,13 @@ export function meaning(claim: Claim, beside?: Beside): string[] {
   return [
     ...classLine(beside?.job.class ?? audit?.class ?? 0n, beside?.job.outliersPpm),
     ...checkLines(order, audit),
-    ...(beside === undefined ? [] : [statementLine(beside)]),
+    ...(beside === undefined ? [] : [ownLine(beside)]),
     endLine(order, audit, block),
   ];
 }
 
-function classLine(kind: bigint, outliersPpm: bigint | undefined): string[] {
+/** What it says of a result that it is right; nothing of a class that is none. */
+export function classLine(kind: bigint, outliersPpm: bigint | undefined): string[] {
   switch (kind) {
     case 1n:
       return ['class exact: every machine gives the same bytes, or one is wrong'];
@@ -70,12 +71,10 @@ function checkLines(order: Order, audit: Audit | undefined): string[] {
 
 function auditLines(order: Order, audit: Audit): string[] {
   const { windowUnits: units, verified, unpaid, canaryUnit, bondWei } = audit;
-  const lines = [foundLine(order, audit, units, verified)];
-  if (unpaid === 1n) lines.push('1 unit lay outside the tolerance and is not paid');
-  else if (unpaid > 1n) lines.push(`${unpaid} units lay outside the tolerance and are not paid`);
+  const lines = [foundLine(order, audit, units, verified), ...unpaidLine(unpaid, 'unit')];
   if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
   if (order.mode === 'audited') {
-    lines.push(chanceLine(audit));
+    lines.push(orderChanceLine(audit));
     lines.push(
       bondWei === 0n
         ? 'no bond of the provider stood behind it'
@@ -94,39 +93,67 @@ function foundLine(order: Order, audit: Audit, units: bigint, verified: bigint):
   }
   if (audit.convicted === 1n) return 'a unit was found wrong: the provider is convicted, and no unit of it is paid';
   if (windowStatus(audit) === 'open') return `the audit goes on: ${verified} units were found right so far`;
-  const drawn = drawnUnits(audit, order.order);
-  if (verified === 0n) return `UNVERIFIED: ${drawn} of ${units} units were drawn, and nobody found one right`;
-  const machines = audit.checkers === 1n ? 'a machine' : `${audit.checkers} machines`;
-  return (
-    `the lot drew ${drawn} of ${units} units; ${machines} drawn by lot for each found ${verified} right, ` +
-    'and none was found wrong'
-  );
+  const drawn = drawnUnits(audit, windowId(order.order));
+  return drawLine({ drawn, units, verified, checkers: audit.checkers }, 'unit');
+}
+
+/** What a draw picked and what became of it. */
+export interface Draw {
+  drawn: number;
+  units: bigint;
+  verified: bigint;
+  checkers: bigint;
+}
+
+/** What the lot drew, and what was found, of an audit in which nothing was found wrong. */
+export function drawLine({ drawn, units, verified, checkers }: Draw, piece: string): string {
+  const of = `${drawn} of ${units} ${piece}s`;
+  if (verified === 0n) return `UNVERIFIED: ${of} were drawn, and nobody found one right`;
+  const machines = checkers === 1n ? 'a machine' : `${checkers} machines`;
+  return `the lot drew ${of}; ${machines} drawn by lot for each found ${verified} right, and none was found wrong`;
+}
+
+/** What is not paid; nothing if there is none. */
+export function unpaidLine(unpaid: bigint, piece: string): string[] {
+  if (unpaid === 0n) return [];
+  return [
+    unpaid === 1n
+      ? `1 ${piece} lay outside the tolerance and is not paid`
+      : `${unpaid} ${piece}s lay outside the tolerance and are not paid`,
+  ];
+}
+
+function orderChanceLine({ ratePpm, checkers, class: kind, segments }: Audit): string {
+  // A checker program looks at the whole unit.
+  if (kind === 2n || segments <= 1n) return chanceLine({ ratePpm, checkers, segments: 1n }, 'unit');
+  return chanceLine({ ratePpm, checkers, segments }, 'segment of a unit');
 }
 
 /** What the draw could find: one wrong unit, or one wrong segment of a unit of which one is checked. */
-function chanceLine(audit: Audit): string {
-  const rate = audit.ratePpm < PPM ? audit.ratePpm : PPM;
-  // A checker program looks at the whole unit.
-  const segments = audit.class === 2n || audit.segments === 0n ? 1n : audit.segments;
-  const drawn = rate / segments;
+export function chanceLine(terms: { ratePpm: bigint; checkers: bigint; segments: bigint }, piece: string): string {
+  const rate = terms.ratePpm < PPM ? terms.ratePpm : PPM;
+  const drawn = rate / terms.segments;
   let allCollude = PPM;
-  for (let checker = 0n; checker < audit.checkers && checker < 16n; checker++) {
+  for (let checker = 0n; checker < terms.checkers && checker < 16n; checker++) {
     allCollude = (allCollude * COLLUDING_PPM + PPM - 1n) / PPM;
   }
   const found = (drawn * (PPM - allCollude)) / PPM;
-  const piece = segments === 1n ? 'unit' : 'segment of a unit';
   return (
     `one wrong ${piece} is looked at with a chance of ${percent(drawn)}, and found with ${percent(found)} ` +
     'even if a third of all checkers call it right'
   );
 }
 
-function statementLine({ job, statement }: Beside): string {
-  const { check, finding, checked, right } = statement;
+function ownLine({ job, statement }: Beside): string {
+  const of = `${statement.checked} of ${job.units} units`;
+  return statementLine(statement, { of, again: job.segments === 1n ? of : `a segment of ${of}` });
+}
+
+/** What the customer says: `of` is what it looked at, `again` what it ran again. */
+export function statementLine(statement: CustomerStatement, { of, again }: { of: string; again: string }): string {
+  const { check, finding, right } = statement;
   if (check === 'none') return 'the customer says that it checked nothing itself';
-  const of = `${checked} of ${job.units} units`;
-  const again = job.segments === 1n ? `it ran ${of} again` : `it ran a segment of ${of} again`;
-  const how = check === 'sample' ? again : `the job's checker program looked at ${of}`;
+  const how = check === 'sample' ? `it ran ${again} again` : `the job's checker program looked at ${of}`;
   switch (finding) {
     case 'none':
       return `the customer says: ${how}, and it found nothing`;
@@ -158,7 +185,7 @@ function percent(ppm: bigint): string {
 }
 
 /** Exact, without trailing zeros. */
-function kst(wei: bigint): string {
+export function kst(wei: bigint): string {
   return `${trimmed(wei / WEI_PER_KST, (wei % WEI_PER_KST).toString().padStart(18, '0'))} KST`;
 }
 

@@ -2,7 +2,7 @@
 // Spec: specs/0002-proof-bundle.md §4.
 
 import { keccak_256 } from '@noble/hashes/sha3.js';
-import { equal, fromHex } from './bytes.js';
+import { equal, fromHex, toHex } from './bytes.js';
 import { Refused } from './json.js';
 import { list, type Item } from './rlp.js';
 
@@ -18,6 +18,9 @@ type Next =
   | { kind: 'hash'; hash: Uint8Array; skip: number }
   | { kind: 'embedded'; node: Uint8Array; skip: number };
 
+/** Gives the items of the node with a hash, `undefined` if they are none; throws {@link Refused} if there is no such node. */
+type Source = (hash: Uint8Array) => Item[] | undefined;
+
 /**
  * Follows `nodes` from `root` along the nibbles of `key`. `undefined` means that the key is proved absent.
  *
@@ -28,30 +31,77 @@ export function walk(root: Uint8Array, key: Uint8Array, nodes: Uint8Array[], nam
     if (nodes.length > 0) throw unused(name, 0, nodes.length);
     return undefined;
   }
+  let used = 0;
+  const found = descend(root, key, (hash) => {
+    const listed = nodes[used];
+    if (listed === undefined) {
+      throw new Refused(`${name}: the path ends at node ${used}, before the key is decided`);
+    }
+    if (!equal(keccak_256(listed), hash)) {
+      throw new Refused(`${name}: node ${used} does not have the expected hash`);
+    }
+    used++;
+    return list(listed);
+  });
+  if (found === undefined) throw new Refused(`${name}: node ${used - 1} is malformed`);
+  if (used < nodes.length) throw unused(name, used, nodes.length);
+  return found.value;
+}
+
+/** A node and its keccak256, one character a byte: so that names are found in a map, and compared as the bytes are. */
+export interface NamedNode {
+  name: string;
+  bytes: Uint8Array;
+}
+
+/** A node with its name. Costs its hash. */
+export function named(bytes: Uint8Array): NamedNode {
+  return { name: nameOf(keccak_256(bytes)), bytes };
+}
+
+function nameOf(hash: Uint8Array): string {
+  return String.fromCharCode(...hash);
+}
+
+/** Nodes of many paths, each of them once, and found by its hash. What a path has in common with another is read once. */
+export class Pool {
+  private readonly nodes: Map<string, { bytes: Uint8Array; items?: Item[] | undefined; used: boolean }>;
+
+  constructor(nodes: readonly NamedNode[]) {
+    this.nodes = new Map(nodes.map(({ name, bytes }) => [name, { bytes, used: false }]));
+  }
+
+  /** As {@link walk}, but that no order of nodes is asked for; `name` says what the path is. */
+  walk(root: Uint8Array, key: Uint8Array, name: string): Uint8Array | undefined {
+    if (equal(root, EMPTY_ROOT_BYTES)) return undefined;
+    const found = descend(root, key, (hash) => this.take(hash, name));
+    if (found === undefined) throw new Refused(`${name}: a node is malformed`);
+    return found.value;
+  }
+
+  /** Nodes that no path led through. */
+  unused(): number {
+    return [...this.nodes.values()].filter(({ used }) => !used).length;
+  }
+
+  private take(hash: Uint8Array, name: string): Item[] | undefined {
+    const node = this.nodes.get(nameOf(hash));
+    if (node === undefined) throw new Refused(`${name}: there is no node with the hash ${toHex(hash)}`);
+    if (!node.used) node.items = list(node.bytes);
+    node.used = true;
+    return node.items;
+  }
+}
+
+/** Decides a key under the root of a trie that is not empty; `undefined` if a node is malformed. */
+function descend(root: Uint8Array, key: Uint8Array, source: Source): { value: Uint8Array | undefined } | undefined {
   let left = nibbles(key);
   let next: Next = { kind: 'hash', hash: root, skip: 0 };
-  let used = 0;
+  // Each round but the last takes a nibble at least.
   for (;;) {
-    if (next.kind === 'done') {
-      if (used < nodes.length) throw unused(name, used, nodes.length);
-      return next.value;
-    }
-    let node: Uint8Array;
-    if (next.kind === 'embedded') {
-      node = next.node;
-    } else {
-      const listed = nodes[used];
-      if (listed === undefined) {
-        throw new Refused(`${name}: the path ends at node ${used}, before the key is decided`);
-      }
-      if (!equal(keccak_256(listed), next.hash)) {
-        throw new Refused(`${name}: node ${used} does not have the expected hash`);
-      }
-      used++;
-      node = listed;
-    }
-    const entered = enter(node, left);
-    if (entered === undefined) throw new Refused(`${name}: node ${used - 1} is malformed`);
+    if (next.kind === 'done') return { value: next.value };
+    const entered = enter(next.kind === 'embedded' ? list(next.node) : source(next.hash), left);
+    if (entered === undefined) return undefined;
     if (entered.kind !== 'done') left = left.subarray(entered.skip);
     next = entered;
   }
@@ -70,9 +120,8 @@ function nibbles(key: Uint8Array): Uint8Array {
   return out;
 }
 
-/** Decides one node; `undefined` if it is malformed. */
-function enter(node: Uint8Array, left: Uint8Array): Next | undefined {
-  const parts = list(node);
+/** Decides one node by its items; `undefined` if it is malformed. */
+function enter(parts: Item[] | undefined, left: Uint8Array): Next | undefined {
   if (parts?.length === 2) return short(parts, left);
   if (parts?.length !== 17) return undefined;
   const nibble = left[0];

@@ -8,9 +8,13 @@ import { auditAddress, auditDifference, auditFromWords, bondSlot, windowSlots, w
 import { BEACON_FORMAT, describeBeacon, randomness, readBeacon, verifyBeacon, type Beacon } from './beacon.js';
 import { equal, fromHex, toHex, toWord } from './bytes.js';
 import { CERTIFICATE_FORMAT, bindCertificate, readCertificate, type ResultCertificate } from './certificate.js';
-import { FORMAT, describe, readBundle, type Bundle, type Claim, type Path } from './claim.js';
+import { FORMAT, describe, readBundle, type Bundle, type Certified, type Claim, type Path } from './claim.js';
 import { bind, link, type Header } from './header.js';
-import { Refused, parse, wrong } from './json.js';
+import { BUNDLE_BYTES_MAX, Refused, limit, parse, wrong } from './json.js';
+import { mapMeaning } from './map-meaning.js';
+import { checkMap } from './map-value.js';
+import { findMap } from './map-words.js';
+import { MAP_FORMAT, describeMap, readMap, windowCount, type MapCertificate } from './map.js';
 import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
 import { meaning, type Beside } from './meaning.js';
 import { encodeInteger } from './rlp.js';
@@ -63,11 +67,13 @@ export interface Report {
   claim?: Claim;
   /** The beacon value as parsed, true or not, if the file holds one instead of a bundle. */
   beacon?: Beacon;
-  /** The claim in words. */
+  /** The certificate of a map as parsed, true or not, if the file is one. */
+  map?: MapCertificate;
+  /** The claim in words, or what a beacon value or a certificate of a map is about. */
   words?: string;
   /**
-   * What a proved claim about an order means for whoever wants to rely on the result: sentences without full stops, empty if it
-   * is not proved or about something else.
+   * What a proved claim about an order, or a proved certificate of a map, means for whoever wants to rely on the result: sentences
+   * without full stops, empty if it is not proved or about something else.
    */
   meaning: string[];
   /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */
@@ -99,7 +105,7 @@ type Found =
 /** The steps that a beacon value takes (specs/0007-beacon.md §7). */
 const BEACON_STEPS = [1, 5, 7];
 
-/** Decides a bundle or a beacon value's file. It is hostile; nothing is thrown for it. */
+/** Decides a bundle, a certificate of either kind, or a beacon value's file. It is hostile; nothing is thrown for it. */
 export function verify(bundle: Uint8Array, reader: Reader): Report {
   const report: Report = { verdict: 'not proved', step: 1, steps: [], meaning: [] };
   try {
@@ -125,6 +131,11 @@ function push(report: Report, passed: boolean, sentence: string): void {
 function run(report: Report, input: Uint8Array, reader: Reader): void {
   const fields = parse(input);
   const format = fields.text('format');
+  if (format === MAP_FORMAT) {
+    runMap(report, readMap(fields), input, reader);
+    return;
+  }
+  limit(input.length, BUNDLE_BYTES_MAX);
   if (format === BEACON_FORMAT) runBeacon(report, readBeacon(fields, input.length), input.length, reader);
   else if (format === FORMAT) runBundle(report, readBundle(fields), undefined, input, reader);
   else if (format === CERTIFICATE_FORMAT) {
@@ -147,21 +158,18 @@ function runBeacon(report: Report, beacon: Beacon, length: number, reader: Reade
 
 function runBundle(
   report: Report,
-  { chainId, certificate, headers, claim }: Bundle,
+  bundle: Bundle,
   result: ResultCertificate | undefined,
   input: Uint8Array,
   reader: Reader,
 ): void {
+  const { chainId, claim } = bundle;
   const form = result === undefined ? 'a claim' : 'a result certificate with a claim';
   push(report, true, `${form} of kind ${claim.kind} in ${input.length} bytes, chain ${chainId}`);
   report.claim = claim;
   report.words = describe(claim);
 
-  const header = link(headers, certificate.blockHash);
-  const chain = headers.length === 1
-    ? "the certificate names the block's own header"
-    : `${headers.length} headers lead from the certified block to its ancestor`;
-  push(report, true, chain);
+  const header = passHeaders(report, bundle);
 
   bind(header, claim.block);
   if (result !== undefined) bindCertificate(result);
@@ -171,13 +179,8 @@ function runBundle(
   const found = find(header, claim);
   push(report, true, `${nodeCount(claim)} trie nodes lead from the header to the value`);
 
-  verifySignature(certificateMessage(certificate, chainId), certificate.signature, reader.networkKey);
-  push(report, true, `the network key signed it as final in epoch ${certificate.epoch}, view ${certificate.view}`);
-  const nowMs = BigInt(reader.nowMs);
-  const ageMs = nowMs > header.timeMs ? nowMs - header.timeMs : 0n;
-  report.block = { number: header.number, hash: toHex(header.hash), timeMs: header.timeMs, ageMs };
-
-  push(report, true, checkAge(report.block, nowMs, greatestAge(reader, found)));
+  passCertificate(report, bundle, header, reader);
+  passAge(report, header, reader, isAboutNow(found) ? AGE_MS_MAX_NOW : undefined);
 
   compare(claim, found);
   push(report, true, 'the certified value is the claimed one');
@@ -185,9 +188,50 @@ function runBundle(
   report.meaning = meaning(claim, beside);
 }
 
-function greatestAge(reader: Reader, found: Found): bigint | undefined {
-  if (reader.maxAgeMs !== undefined && reader.maxAgeMs !== null) return BigInt(reader.maxAgeMs);
-  return isAboutNow(found) ? AGE_MS_MAX_NOW : undefined;
+function runMap(report: Report, map: MapCertificate, input: Uint8Array, reader: Reader): void {
+  push(report, true, `a certificate of a map in ${input.length} bytes, chain ${map.chainId}`);
+  report.map = map;
+  report.words = describeMap(map);
+
+  const header = passHeaders(report, map);
+
+  bind(header, map.block);
+  push(report, true, `the windows are those of this block, number ${map.block}`);
+
+  const found = findMap(header.stateRoot, map);
+  const [channels, windows] = [map.channels.length, windowCount(map.channels)];
+  const words = `the words of channels (${channels}) and windows (${windows})`;
+  push(report, true, `${map.nodes.length} trie nodes lead from the header to ${words}`);
+
+  passCertificate(report, map, header, reader);
+  passAge(report, header, reader, undefined);
+
+  const worth = checkMap(map, found);
+  push(report, true, 'job, windows and results belong together, and the customer signed the statement');
+  report.meaning = mapMeaning(map, worth);
+}
+
+function passHeaders(report: Report, { certificate, headers }: Certified): Header {
+  const header = link(headers, certificate.blockHash);
+  const chain = headers.length === 1
+    ? "the certificate names the block's own header"
+    : `${headers.length} headers lead from the certified block to its ancestor`;
+  push(report, true, chain);
+  return header;
+}
+
+/** From here on the block is a fact. */
+function passCertificate(report: Report, { chainId, certificate }: Certified, header: Header, reader: Reader): void {
+  verifySignature(certificateMessage(certificate, chainId), certificate.signature, reader.networkKey);
+  push(report, true, `the network key signed it as final in epoch ${certificate.epoch}, view ${certificate.view}`);
+  const nowMs = BigInt(reader.nowMs);
+  const ageMs = nowMs > header.timeMs ? nowMs - header.timeMs : 0n;
+  report.block = { number: header.number, hash: toHex(header.hash), timeMs: header.timeMs, ageMs };
+}
+
+function passAge(report: Report, { timeMs }: Header, { nowMs, maxAgeMs }: Reader, otherwiseMs: bigint | undefined): void {
+  const maxMs = maxAgeMs === undefined || maxAgeMs === null ? otherwiseMs : BigInt(maxAgeMs);
+  push(report, true, checkAge(timeMs, BigInt(nowMs), maxMs));
 }
 
 /** True if later blocks may change what was found. */
@@ -198,8 +242,9 @@ function isAboutNow(found: Found): boolean {
   return found.kind === 'account' || found.kind === 'slot';
 }
 
-function checkAge({ timeMs, ageMs }: BlockFacts, nowMs: bigint, maxMs: bigint | undefined): string {
+function checkAge(timeMs: bigint, nowMs: bigint, maxMs: bigint | undefined): string {
   const leadMs = timeMs - nowMs;
+  const ageMs = leadMs > 0n ? 0n : -leadMs;
   if (leadMs > LEAD_MS_MAX) {
     throw new Refused(`the block is ${span(leadMs)} ahead of this clock, at most ${span(LEAD_MS_MAX)} are allowed`);
   }

@@ -114,7 +114,7 @@ fn other_files() -> Vec<Refusal> {
     fewer.remove(nodes.len() / 2);
     let mut twice = nodes.clone();
     twice.insert(1, nodes[0].clone());
-    let mut disordered = nodes.clone();
+    let mut disordered = nodes;
     disordered.swap(2, 3);
     let with = |nodes: &[Bytes]| good.file_with(&chain, nodes);
     vec![

@@ -116,13 +116,22 @@ pub(super) struct Actor {
     trouble: String,
 }
 
+/// What a channel has on the disk.
+pub(super) struct Kept {
+    pub(super) store: Arc<DiskStore>,
+    /// The same, as the customer sees it.
+    pub(super) served: Arc<Portioned>,
+    /// Of an audited channel.
+    pub(super) shelf: Option<Arc<Shelf>>,
+}
+
 impl Actor {
     pub(super) fn new(
         desk: Arc<Desk>,
         record: Record,
         spec: JobSpec,
         payee: Payee,
-        ((store, served), shelf): ((Arc<DiskStore>, Arc<Portioned>), Option<Arc<Shelf>>),
+        Kept { store, served, shelf }: Kept,
         (visitors, (stand, dismissed)): (mpsc::Receiver<Visit>, (signals::Sender<Stand>, Arc<AtomicBool>)),
         standing: Standing,
     ) -> Self {

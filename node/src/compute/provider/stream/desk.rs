@@ -3,7 +3,7 @@
 mod keep;
 
 use super::{
-    actor::{Actor, Stand, Visit},
+    actor::{Actor, Kept, Stand, Visit},
     blobs::{Beside, Portioned},
     bond::Promises,
     places::{CHANNELS_MAX, Place, Room, room},
@@ -257,8 +257,8 @@ impl Desk {
         };
         self.seats().insert(record.channel, seat);
         let told = (stand_in, dismissed);
-        let stores = (store, served);
-        Actor::new(Arc::clone(self), record, spec, payee, (stores, shelf), (visitors, told), standing)
+        let kept = Kept { store, served, shelf };
+        Actor::new(Arc::clone(self), record, spec, payee, kept, (visitors, told), standing)
     }
 
     /// A channel that nobody came with before.

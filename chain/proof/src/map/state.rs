@@ -15,7 +15,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, address, keccak256};
 pub const CHANNEL_ADDRESS: Address = address!("4b53540000000000000000000000000000000006");
 
 /// Slots of a channel that the certificate of a map proves.
-pub const CHANNEL_SLOTS: usize = 5;
+pub const CHANNEL_SLOTS: usize = 6;
 
 /// Slots of a channel's window in the audit: the window's eight words, and the two of its first draw.
 pub const CHANNEL_WINDOW_SLOTS: usize = 10;
@@ -25,6 +25,8 @@ const CHANNELS_SLOT: u64 = 1;
 const TERMS_SLOT: u64 = 3;
 /// Words of a channel that are proved: status, customer, provider, signer with the number.
 const CHANNEL_WORDS: [u64; 4] = [0, 3, 4, 5];
+/// Of its audit's terms: the job's hash, and the bond behind each window. A window keeps its own bond until it is closed, and not longer.
+const TERMS_WORDS: [u64; 2] = [0, 3];
 
 /// Where a field lies: word of [`channel_slots`], lowest bit, width in bits.
 struct Field {
@@ -40,9 +42,10 @@ const PROVIDER: Field = Field { word: 2, low: 0, bits: 160 };
 const ANNOUNCED: Field = Field { word: 2, low: 160, bits: 64 };
 const NUMBER: Field = Field { word: 3, low: 160, bits: 64 };
 const JOB_HASH: Field = Field { word: 4, low: 0, bits: 256 };
+const BOND_WEI: Field = Field { word: 5, low: 0, bits: 128 };
 
 /// Bits that the layout uses of each word, from the lowest.
-const USED_BITS: [usize; CHANNEL_SLOTS] = [208, 224, 224, 224, 256];
+const USED_BITS: [usize; CHANNEL_SLOTS] = [208, 224, 224, 224, 256, 128];
 
 /// Highest status that the contract writes.
 const STATUS_MAX: u64 = 5;
@@ -50,9 +53,11 @@ const STATUS_MAX: u64 = 5;
 /// Slots of a channel in contract `Channel`, in the order in which they are read.
 #[must_use]
 pub fn channel_slots(channel: B256) -> [B256; CHANNEL_SLOTS] {
-    let entry = U256::from_be_bytes(in_mapping(channel, U256::from(CHANNELS_SLOT)).0);
+    let begin = |mapping: u64| U256::from_be_bytes(in_mapping(channel, U256::from(mapping)).0);
+    let (entry, terms) = (begin(CHANNELS_SLOT), begin(TERMS_SLOT));
     let [a, b, c, d] = CHANNEL_WORDS.map(|word| B256::from(entry.wrapping_add(U256::from(word))));
-    [a, b, c, d, in_mapping(channel, U256::from(TERMS_SLOT))]
+    let [job_hash, bond] = TERMS_WORDS.map(|word| B256::from(terms.wrapping_add(U256::from(word))));
+    [a, b, c, d, job_hash, bond]
 }
 
 /// Slots of a window in the audit, in the order in which they are read. `number`: the channel's; `window`: from 1.
@@ -158,6 +163,8 @@ pub(super) struct ChannelState {
     pub(super) announced: u64,
     pub(super) number: u64,
     pub(super) job_hash: B256,
+    /// What is locked behind each window as it is opened.
+    bond_wei: U256,
     /// As many as the certificate lists.
     pub(super) windows: Vec<WindowState>,
 }
@@ -187,6 +194,7 @@ impl ChannelState {
             announced: number(&ANNOUNCED),
             number: number(&NUMBER),
             job_hash: B256::from(read(&JOB_HASH)),
+            bond_wei: read(&BOND_WEI),
             windows: Vec::new(),
         })
     }
@@ -204,14 +212,13 @@ pub(super) struct WindowState {
 }
 
 impl WindowState {
-    fn from_words(number: u64, place: Place, words: &[U256; CHANNEL_WINDOW_SLOTS]) -> Result<Self, MapFault> {
+    fn from_words(of: &ChannelState, place: Place, words: &[U256; CHANNEL_WINDOW_SLOTS]) -> Result<Self, MapFault> {
         let Place { channel, window } = place;
-        let [head, parties, money, terms, verified, commitment, named, list, draw, randomness] = *words;
-        // The bond is the upper half of the word with the fee; an order has it elsewhere.
-        let bond = money.wrapping_shr(128);
-        let audit: [U256; AUDIT_WORDS] = [head, parties, terms, verified, named, draw, randomness, bond];
+        // The third has the fee, and the bond for as long as it is locked: what was agreed is a term of the channel.
+        let [head, parties, _, terms, verified, commitment, named, list, draw, randomness] = *words;
+        let audit: [U256; AUDIT_WORDS] = [head, parties, terms, verified, named, draw, randomness, of.bond_wei];
         let audit = Audit::from_words(&audit).map_err(|source| MapFault::Words { channel, window, source })?;
-        let id = window_of(CHANNEL_ADDRESS, number, window);
+        let id = window_of(CHANNEL_ADDRESS, of.number, window);
         Ok(Self { id, audit, commitment: B256::from(commitment), list: B256::from(list) })
     }
 }
@@ -245,7 +252,8 @@ pub(super) fn find(state_root: B256, pool: &Pool, channels: &[MapChannel]) -> Re
             let whose = || format!("window {window} of channel {channel}");
             let words = walks.words(audit_root, &channel_window_slots(state.number, window), whose)?;
             let place = Place { channel: *channel, window };
-            state.windows.push(WindowState::from_words(state.number, place, &words)?);
+            let read = WindowState::from_words(&state, place, &words)?;
+            state.windows.push(read);
         }
         found.push(state);
     }
@@ -303,10 +311,14 @@ mod tests {
             let inside = entry.iter().filter(|member| member.1 == slot);
             assert_eq!(inside.map(|member| member.2 + member.3).max(), Some(used), "word {slot}");
         }
-        assert_eq!(members(&channel, "Audit")[0], ("jobHash".to_owned(), 0, JOB_HASH.low, JOB_HASH.bits));
+        let audit = members(&channel, "Audit");
+        assert_eq!(audit[0], ("jobHash".to_owned(), TERMS_WORDS[0], JOB_HASH.low, JOB_HASH.bits));
+        let terms = audit.iter().find(|member| member.0 == "terms").unwrap().1;
+        let bond = members(&channel, "Terms").into_iter().find(|member| member.0 == "bondWei").unwrap();
+        assert_eq!((terms + bond.1, bond.2, bond.3), (TERMS_WORDS[1], BOND_WEI.low, BOND_WEI.bits));
         // Of the window what an order's audit does not have; the rest is checked there.
         let window = members(&layout("Audit"), "Window");
-        let own = [("bondWei", 2, 128, 128), ("commitment", 5, 0, 256), ("named", 6, 0, 256), ("canary", 7, 0, 256)];
+        let own = [("commitment", 5, 0, 256), ("named", 6, 0, 256), ("canary", 7, 0, 256)];
         for (label, slot, low, bits) in own {
             assert!(window.contains(&(label.to_owned(), slot, low, bits)), "{label}");
         }

@@ -85,10 +85,9 @@ fn whole_cases() -> Vec<Case> {
         ],
     );
     // Both units move between the providers, and one of the windows is checked less than the others.
-    let lax = Window { rate_ppm: 100_000, checkers: 1, bond_wei: 1_000_000_000_000_000_000, ..window(&[(0, 2)]) };
-    let moving =
-        vec![channel(1, vec![window(&[(0, 0), (1, 0)]), lax]), channel(2, vec![window(&[(0, 1), (1, 1), (1, 2)])])];
-    let moving = plan(1, 2, 3, moving);
+    let lax = Window { rate_ppm: 100_000, checkers: 1, ..window(&[(0, 2)]) };
+    let poor = Channel { bond_wei: 1_000_000_000_000_000_000, ..channel(1, vec![window(&[(0, 0), (1, 0)]), lax]) };
+    let moving = plan(1, 2, 3, vec![poor, channel(2, vec![window(&[(0, 1), (1, 1), (1, 2)])])]);
     let found = format!(
         "the lot drew {} of 6 steps; a machine drawn by lot for each found 6 right, and none was found wrong",
         5 + drawn(&moving.channels[0], 2)
@@ -178,8 +177,11 @@ fn weak_cases() -> Vec<Case> {
 }
 
 fn odd_cases() -> Vec<Case> {
-    let probation = |steps: &[(u32, u32)]| Window { bond_wei: 0, checkers: 1, ..window(steps) };
-    let probation = plan(2, 2, 1, vec![channel(1, vec![probation(&[(0, 0)])]), channel(2, vec![probation(&[(1, 0)])])]);
+    let probation = |number, steps: &[(u32, u32)]| {
+        let window = Window { checkers: 1, ..window(steps) };
+        Channel { bond_wei: 0, ..channel(number, vec![window]) }
+    };
+    let probation = plan(2, 2, 1, vec![probation(1, &[(0, 0)]), probation(2, &[(1, 0)])]);
     let soft = Window { unpaid: 1, verified: 1, ..window(&[(0, 0), (1, 0)]) };
     let soft = plan(3, 2, 1, vec![channel(1, vec![soft])]);
     let looked = CustomerStatement { check: OwnCheck::Program, checked: 1, right: 1, ..SAID };
@@ -367,7 +369,8 @@ fn slots_are_those_of_the_contract() {
     let own = ["progress", "customer", "provider", "signer"].map(|name| word(&file["channel"][name]["slot"]));
     let slots = channel_slots(word(&file["channel_id"]));
     assert_eq!(slots[..4], own);
-    assert_eq!(slots[4], word(&file["audit"]["job_hash"]["slot"]));
+    let terms = ["job_hash", "bond_wei"].map(|name| word(&file["audit"][name]["slot"]));
+    assert_eq!(slots[4..], terms);
     let number = file["number"].as_str().unwrap().parse().unwrap();
     let pad = |number: u8| B256::with_last_byte(number);
     let entry = |key: B256, mapping: B256| keccak256([key.as_slice(), mapping.as_slice()].concat());

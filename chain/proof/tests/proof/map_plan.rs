@@ -31,7 +31,6 @@ pub(crate) struct Window {
     pub(crate) is_convicted: bool,
     pub(crate) verified: u32,
     pub(crate) segments: u32,
-    pub(crate) bond_wei: u128,
     pub(crate) named: B256,
     pub(crate) provider: Option<Address>,
     pub(crate) customer: Option<Address>,
@@ -51,6 +50,8 @@ pub(crate) struct Channel {
     pub(crate) job_hash: Option<B256>,
     /// If it is not the number of the windows.
     pub(crate) announced: Option<u64>,
+    /// Behind each of its windows.
+    pub(crate) bond_wei: u128,
     pub(crate) windows: Vec<Window>,
 }
 
@@ -94,7 +95,6 @@ pub(crate) fn window(steps: &[(u32, u32)]) -> Window {
         is_convicted: false,
         verified: steps.len() as u32,
         segments: 1,
-        bond_wei: 12_500_000_000_000_000_000,
         named: B256::ZERO,
         provider: None,
         customer: None,
@@ -115,6 +115,7 @@ pub(crate) fn channel(number: u64, windows: Vec<Window>) -> Channel {
         customer: account(&key(1)),
         job_hash: None,
         announced: None,
+        bond_wei: 12_500_000_000_000_000_000,
         windows,
     }
 }
@@ -165,7 +166,7 @@ fn party(account: Address) -> U256 {
 }
 
 impl Channel {
-    fn words(&self, job_hash: B256) -> [U256; 5] {
+    fn words(&self, job_hash: B256) -> [U256; 6] {
         let opened_at = U256::from(BLOCK_MS / 1_000 - 900);
         let head = U256::from(self.status)
             | (U256::from(self.audited) << 8)
@@ -179,12 +180,16 @@ impl Channel {
             party(self.provider) | (U256::from(announced) << 160),
             party(account(&key(9))) | (U256::from(self.number) << 160),
             U256::from_be_bytes(self.job_hash.unwrap_or(job_hash).0),
+            U256::from(self.bond_wei),
         ]
     }
 
     /// The eight words of a window, and the two of its draw.
     fn window_words(&self, window: &Window) -> [U256; 10] {
         let word = |hash: B256| U256::from_be_bytes(hash.0);
+        // As the contract has it: only behind an open window is something locked, and behind a convicted one nothing.
+        let is_locked = window.status == 1 && !window.is_convicted;
+        let locked_wei = if is_locked { self.bond_wei } else { 0 };
         [
             party(window.provider.unwrap_or(self.provider))
                 | put(window.status.into(), 160)
@@ -197,7 +202,7 @@ impl Channel {
                 | put(window.unpaid, 192)
                 | put(window.is_convicted.into(), 224)
                 | put(3_600, 232),
-            U256::from(1_000_000_u64) | (U256::from(window.bond_wei) << 128),
+            U256::from(1_000_000_u64) | (U256::from(locked_wei) << 128),
             U256::from(90_000_000_u64) | put(120, 128) | put(60, 160) | put(window.segments, 192),
             U256::from(window.verified),
             word(commitment(window.secret, &window.results)),

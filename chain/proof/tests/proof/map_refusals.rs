@@ -91,6 +91,15 @@ fn other_chains() -> Vec<Refusal> {
         ),
         refusal(
             4,
+            "bond-bit-outside",
+            with_word(|world, plan| {
+                let slot = channel_slots(plan.channels[1].id)[5].into();
+                let word = world.word(CHANNEL_ADDRESS, slot) | (U256::ONE << 128);
+                world.put(CHANNEL_ADDRESS, slot, word);
+            }),
+        ),
+        refusal(
+            4,
             "window-bit-outside",
             with_word(|world, _| {
                 let slot = channel_window_slots(1, 1)[4].into();

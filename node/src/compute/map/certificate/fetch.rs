@@ -124,7 +124,7 @@ async fn finalization(client: &Client, block: u64) -> Result<Finalization> {
 fn announced(channels: &[B256], words: &[B256]) -> Result<Vec<Announced>> {
     let (words, _) = words.as_chunks::<CHANNEL_SLOTS>();
     let of = |(channel, words): (&B256, &[B256; CHANNEL_SLOTS])| -> Result<Announced> {
-        let [_, _, provider, signer, _] = *words;
+        let [_, _, provider, signer, ..] = *words;
         let windows = Provider::decode(provider).wrap_err("the node's word of a channel is none")?.announced;
         let number = Signer::decode(signer).wrap_err("the node's word of a channel is none")?.number;
         Ok(Announced { channel: *channel, number, windows })

@@ -14,6 +14,10 @@ use std::fmt::Write as _;
 /// Deepest nesting of objects and arrays. A bundle needs four; the rest is room for a later version.
 const DEPTH_MAX: usize = 8;
 
+/// Most strings, arrays and objects of a file, so that 16 MiB of brackets do not become fifty times as much memory. A map's certificate
+/// with all that it may have has some 86,000, and no other format has more: above that the step *parse* refuses anyway.
+const VALUES_MAX: usize = 131_072;
+
 /// A parsed value. Fields keep their order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json<'a> {
@@ -47,6 +51,12 @@ pub enum JsonError {
         /// Offset in bytes.
         at: usize,
     },
+    /// More strings, arrays and objects than any format has.
+    #[error("too many values at byte {at}")]
+    TooMany {
+        /// Offset in bytes of the first one too many.
+        at: usize,
+    },
 }
 
 /// Refuses what is longer than a file of its format may be.
@@ -64,7 +74,7 @@ pub(crate) fn parse_up_to(bytes: &[u8], max_bytes: usize) -> Result<Json<'_>, Js
     bound(bytes, max_bytes)?;
     let text = std::str::from_utf8(bytes)
         .map_err(|error| JsonError::Syntax { at: error.valid_up_to(), expected: "printable ASCII" })?;
-    let mut parser = Parser { text, at: 0 };
+    let mut parser = Parser { text, at: 0, values: 0 };
     parser.space();
     if parser.peek() != Some(b'{') {
         return Err(parser.syntax("an object"));
@@ -77,6 +87,8 @@ pub(crate) fn parse_up_to(bytes: &[u8], max_bytes: usize) -> Result<Json<'_>, Js
 struct Parser<'a> {
     text: &'a str,
     at: usize,
+    /// Begun so far.
+    values: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -116,6 +128,10 @@ impl<'a> Parser<'a> {
     }
 
     fn value(&mut self, depth: usize) -> Result<Json<'a>, JsonError> {
+        self.values = self.values.saturating_add(1);
+        if self.values > VALUES_MAX {
+            return Err(JsonError::TooMany { at: self.at });
+        }
         match self.peek() {
             Some(b'"') => self.string().map(Json::Text),
             Some(b'{' | b'[') if depth >= DEPTH_MAX => Err(JsonError::TooDeep { at: self.at }),
@@ -419,6 +435,17 @@ mod tests {
         text.push(b' ');
         assert!(matches!(parse(&text), Err(JsonError::TooLarge { .. })));
         assert!(parse_up_to(&text, BUNDLE_BYTES_MAX + 1).is_ok());
+    }
+
+    #[test]
+    fn values_are_counted_before_they_become_memory() {
+        // The object itself is one, and the array another.
+        let full = |piece: &str, count: usize| format!("{{\"a\":[{}]}}", vec![piece; count].join(","));
+        for piece in ["[]", "{}", "\"\""] {
+            assert!(parse(full(piece, VALUES_MAX - 2).as_bytes()).is_ok(), "{piece}");
+            let more = full(piece, VALUES_MAX - 1);
+            assert!(matches!(parse(more.as_bytes()), Err(JsonError::TooMany { .. })), "{piece}");
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ pub(super) fn meaning(map: &MapCertificate, found: &[ChannelState], coverage: &C
     }
     // Only classes that can be checked have windows, so nothing of the kind is said of the others.
     lines.extend(carried.as_ref().map(found_line));
+    lines.extend(carried.as_ref().and_then(|carried| beside_line(carried, covered)));
     lines.extend(carried.as_ref().and_then(|carried| unpaid_line(carried.unpaid, "step")));
     match windows().filter(|(_, window)| window.audit.is_convicted()).count() {
         0 => {}
@@ -93,6 +94,20 @@ fn found_line(carried: &Carried) -> String {
     format!(
         "the lot drew {drawn} of {steps} steps; {machines} drawn by lot for each found {verified} right, and none was found wrong"
     )
+}
+
+/// Steps that cover nothing are checked as well: without this, who pads a window with right ones could have them found in place of the others.
+fn beside_line(carried: &Carried, covered: u64) -> Option<String> {
+    let beside = carried.steps.saturating_sub(covered);
+    if beside == 0 || carried.verified == 0 {
+        return None;
+    }
+    let steps = match beside {
+        1 => "1 step of these windows counts".to_owned(),
+        many => format!("{many} steps of these windows count"),
+    };
+    let line = format!("{steps} for nothing here and may be among those found right");
+    Some(if carried.verified > beside { line } else { format!("UNVERIFIED: {line}") })
 }
 
 fn bond_line(carried: &Carried) -> String {

@@ -246,8 +246,32 @@ fn odd_cases() -> Vec<Case> {
     ]
 }
 
+/// The same step twice: the second covers nothing, and may be the one that was found right.
+fn padded_cases() -> Vec<Case> {
+    let padded = |name: &'static str, found: u32, beside: &str| {
+        let window = Window { verified: found, ..window(&[(0, 0), (0, 0)]) };
+        let plan = Plan { statement: CustomerStatement::default(), ..plan(1, 1, 1, vec![channel(1, vec![window])]) };
+        let drawn = format!(
+            "the lot drew 2 of 2 steps; 3 machines drawn by lot for each found {found} right, and none was found wrong"
+        );
+        let says = [
+            EXACT,
+            "1 of 1 steps stand in 1 audited window of 1 provider",
+            &drawn,
+            beside,
+            ALL_BY_THREE,
+            BONDED,
+            "the customer says that it checked nothing itself",
+            FINAL,
+        ];
+        case(name, plan, &says)
+    };
+    let line = "1 step of these windows counts for nothing here and may be among those found right";
+    vec![padded("step-twice", 2, line), padded("step-twice-and-one-checked", 1, &format!("UNVERIFIED: {line}"))]
+}
+
 fn cases() -> Vec<Case> {
-    whole_cases().into_iter().chain(weak_cases()).chain(odd_cases()).collect()
+    whole_cases().into_iter().chain(weak_cases()).chain(odd_cases()).chain(padded_cases()).collect()
 }
 
 pub(crate) fn judge(text: &str, key: &[u8; 96]) -> Report {

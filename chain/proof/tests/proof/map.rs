@@ -117,11 +117,14 @@ fn whole_cases() -> Vec<Case> {
     ];
     let mut kept = redone();
     kept.channels[0].windows[0].is_kept = true;
+    let mut going_on = kept.clone();
+    going_on.channels[0].windows[0].status = 1;
     vec![
         Case { mutate: true, ..exact },
         moving,
         Case { mutate: true, ..case("convicted-and-redone", Plan { is_by_descendant: true, ..redone() }, &redo) },
         case("convicted-kept-and-redone", kept, &redo),
+        case("convicted-while-open-and-redone", going_on, &redo),
     ]
 }
 
@@ -270,8 +273,32 @@ fn padded_cases() -> Vec<Case> {
     vec![padded("step-twice", 2, line), padded("step-twice-and-one-checked", 1, &format!("UNVERIFIED: {line}"))]
 }
 
+/// Of everything that is counted more than one.
+fn plural_case() -> Case {
+    let lost = |step: (u32, u32)| Window { is_kept: false, ..convicted(window(&[step])) };
+    let going_on = |step: (u32, u32)| Window { status: 1, unpaid: 1, ..window(&[step]) };
+    let lost = channel(1, vec![lost((0, 0)), lost((1, 0))]);
+    let going_on = channel(2, vec![going_on((0, 0)), going_on((1, 0))]);
+    case(
+        "two-of-each",
+        plan(3, 2, 1, vec![lost, going_on]),
+        &[
+            "class tolerance: right means within the tolerance that was ordered; up to 0.1 % of the elements of each output may lie outside",
+            "2 of 2 steps stand in 2 audited windows of 1 provider",
+            "the lot drew 2 of 2 steps; 3 machines drawn by lot for each found 2 right, and none was found wrong",
+            "2 steps lay outside the tolerance and are not paid",
+            "2 other windows were convicted: nothing of them counts here",
+            ALL_BY_THREE,
+            BONDED,
+            "the customer says: it ran 2 of 2 steps again, and all of them are right",
+            "not final: the audits of 2 windows go on in block 42",
+        ],
+    )
+}
+
 fn cases() -> Vec<Case> {
-    whole_cases().into_iter().chain(weak_cases()).chain(odd_cases()).chain(padded_cases()).collect()
+    let more = padded_cases().into_iter().chain([plural_case()]);
+    whole_cases().into_iter().chain(weak_cases()).chain(odd_cases()).chain(more).collect()
 }
 
 pub(crate) fn judge(text: &str, key: &[u8; 96]) -> Report {

@@ -58,6 +58,7 @@ fn other_chains() -> Vec<Refusal> {
     vec![
         refusal(7, "channel-of-another-job", of(exact(), |plan| first(plan).job_hash = Some(keccak256("job")))),
         refusal(7, "channel-of-another-customer", of(exact(), |plan| first(plan).customer = account(&key(2)))),
+        refusal(7, "channels-of-two-customers", of(exact(), |plan| plan.channels[1].customer = account(&key(2)))),
         refusal(7, "channel-not-audited", of(exact(), |plan| first(plan).audited = 0)),
         refusal(7, "no-channel", of(exact(), |plan| first(plan).status = 0)),
         refusal(7, "window-left-out", of(exact(), |plan| first(plan).announced = Some(2))),
@@ -116,16 +117,19 @@ fn other_files() -> Vec<Refusal> {
     let chain = good.chain();
     let nodes: Vec<Bytes> = good.nodes(&chain.world).into_values().collect();
     let unused = chain.world.account_path(address(1)).last().unwrap().clone();
-    let mut more = nodes.clone();
-    more.push(unused);
-    more.sort_by_key(|node| keccak256(node));
     let mut fewer = nodes.clone();
     fewer.remove(nodes.len() / 2);
     let mut twice = nodes.clone();
     twice.insert(1, nodes[0].clone());
-    let mut disordered = nodes;
+    let mut disordered = nodes.clone();
     disordered.swap(2, 3);
     let with = |nodes: &[Bytes]| good.file_with(&chain, nodes);
+    let plus = |node: Bytes| {
+        let mut more = nodes.clone();
+        more.push(node);
+        more.sort_by_key(|node| keccak256(node));
+        with(&more)
+    };
     vec![
         refusal(7, "steps-swapped", beside(&good, |plan| window_of(plan).steps.swap(0, 1))),
         refusal(
@@ -149,7 +153,10 @@ fn other_files() -> Vec<Refusal> {
             beside(&redone_and_kept(), |plan| window_of(plan).results[0] = state(0, 1)),
         ),
         refusal(7, "window-never-announced", beside(&good, |plan| first(plan).windows.push(window(&[(0, 0)])))),
-        refusal(4, "node-unused", with(&more)),
+        refusal(4, "node-unused", plus(unused)),
+        refusal(4, "node-of-1024-bytes", plus(Bytes::from(vec![0_u8; 1_024]))),
+        refusal(1, "node-of-1025-bytes", plus(Bytes::from(vec![0_u8; 1_025]))),
+        refusal(1, "node-of-no-bytes", plus(Bytes::new())),
         refusal(4, "node-missing", with(&fewer)),
         refusal(1, "node-twice", with(&twice)),
         refusal(1, "nodes-not-in-order", with(&disordered)),
@@ -263,6 +270,42 @@ fn a_job_has_so_many_steps_and_no_more() {
         panic!("{report}")
     };
     assert_eq!((*field, *want), ("job", "a job of at most 1048576 steps"));
+}
+
+/// What is read is found wrong later: channels and windows that no node leads to, steps that were not announced.
+#[test]
+fn as_much_as_there_may_be_is_read_and_one_more_is_not() {
+    let key = Network::new(1).key();
+    let good = exact();
+    let chain = good.chain();
+    let nodes: Vec<Bytes> = good.nodes(&chain.world).into_values().collect();
+    let step = |plan: &Plan, nodes: &[Bytes]| judge(&plan.file_with(&chain, nodes), &key).step().number();
+    let channels = |count: u64| {
+        let empty = |number: u64| Channel { id: U256::from(number).into(), ..channel(1, Vec::new()) };
+        step(&Plan { channels: (0..count).map(empty).collect(), ..good.clone() }, &nodes)
+    };
+    assert_eq!((channels(1_024), channels(1_025)), (4, 1));
+    let windows = |count: usize| {
+        let mut plan = good.clone();
+        let lost = Window { is_kept: false, ..window(&[(0, 0)]) };
+        plan.channels.iter_mut().for_each(|channel| channel.windows = vec![lost.clone(); count]);
+        step(&plan, &nodes)
+    };
+    assert_eq!((windows(2_048), windows(2_049)), (4, 1));
+    let steps = |count: usize| {
+        let mut plan = good.clone();
+        let window = window_of(&mut plan);
+        window.steps = vec![window.steps[0]; count];
+        window.results = vec![window.results[0]; count];
+        step(&plan, &nodes)
+    };
+    assert_eq!((steps(65_536), steps(65_537)), (7, 1));
+    let pool = |count: u32| {
+        let mut nodes: Vec<Bytes> = (0..count).map(|node| Bytes::copy_from_slice(&node.to_be_bytes())).collect();
+        nodes.sort_by_cached_key(|node| keccak256(node));
+        step(&good, &nodes)
+    };
+    assert_eq!((pool(65_536), pool(65_537)), (4, 1));
 }
 
 #[test]

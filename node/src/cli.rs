@@ -455,7 +455,7 @@ pub(crate) struct Provide {
     #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=2_592_000))]
     pub(crate) watch_seconds: u32,
     /// Take no channel of `keystead map --audit` in which announcing, opening and claiming a full window costs more gas than so many percent of its
-    /// pay, 1 to 100 [default: take it, and say so above 100].
+    /// pay, 1 to 100, and end one whose windows cost more than twice that together, from the seventeenth on [default: take it, and say so above 100].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) window_gas: Option<u8>,
     /// Deliver one wrong unit in every order and lease, drawn from this seed: shows whether customers notice. Costs the pay of what they do.

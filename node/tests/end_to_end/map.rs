@@ -106,7 +106,7 @@ impl Job {
 
     /// Reports that were ever looked at, by the journal.
     fn looked_at(&self) -> usize {
-        fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"drawn\"").count()
+        fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"drawn\":{").count()
     }
 
     /// Windows that are paid, by the journal.

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import file from '../../../specs/vectors/proof-bundles.json';
 import { ascii, fromHex } from './bytes.js';
-import { BUNDLE_BYTES_MAX, verify } from './index.js';
+import { BUNDLE_BYTES_MAX, MAP_BYTES_MAX, verify } from './index.js';
 
 const networkKey = fromHex(file.networkKey) ?? new Uint8Array();
 const good = file.cases[0]?.bundle ?? '';
@@ -41,6 +41,18 @@ test('deep, wide and large input is refused without an overflow', () => {
   expect(refused(' '.repeat(BUNDLE_BYTES_MAX + 1))).toBe(true);
   const long = good.replace('"headers":["0x', `"headers":["0x${'00'.repeat(500_000)}`);
   expect(verify(ascii(long), { networkKey, nowMs })).toMatchObject({ verdict: 'not proved', step: 2 });
+});
+
+test('16 MiB of small values are refused before they become many times as much memory', () => {
+  const full = (piece: string) => {
+    const text = `{"format":"keystead-map/1","nodes":[${piece}`;
+    return verify(ascii(text.padEnd(MAP_BYTES_MAX, `,${piece}`)), { networkKey, nowMs });
+  };
+  for (const piece of ['[]', '{}', '""', '{"a":[""]}']) {
+    const report = full(piece);
+    expect(report).toMatchObject({ verdict: 'not proved', step: 1 });
+    expect(report.reason).toMatch(/^too many values at byte \d{1,7}$/);
+  }
 });
 
 test.each([

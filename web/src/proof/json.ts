@@ -14,8 +14,8 @@ export const MAP_BYTES_MAX = 16_777_216;
 const DEPTH_MAX = 8;
 
 /**
- * Most strings, arrays and objects of a file, so that 16 MiB of brackets do not become a hundred times as much memory. The certificate
- * of a map with all that it may have has some 86,000, and no other format has more: what is above is refused in the same step anyway.
+ * Most strings, arrays and objects of a file, so that 16 MiB of brackets do not become a hundred times as much memory. A map's
+ * certificate with all that it may have has some 86,000, and no other format has more: above that step 1 refuses anyway.
  */
 const VALUES_MAX = 131_072;
 
@@ -138,7 +138,7 @@ export function limit(length: number, max: number): void {
   if (length > max) throw new Refused(`too large: got_bytes=${length} max_bytes=${max}`);
 }
 
-/** Reads exactly one object. The input is hostile, and may be as long as the longest format allows: the caller looks at its own. */
+/** Reads exactly one object. The input is hostile, and as long as the longest format may be: the caller looks at its own. */
 export function parse(input: Uint8Array): Fields {
   limit(input.length, MAP_BYTES_MAX);
   // One character per byte, whatever the bytes: everything beyond ASCII is refused below.

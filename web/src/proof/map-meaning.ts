@@ -1,5 +1,5 @@
-// What a proved certificate of a map means for whoever wants to rely on its results, in sentences that claim no more than is proved.
-// Spec: specs/0002-proof-bundle.md §12. The same sentences are made in Rust (`chain/proof`).
+// What a proved certificate of a map means for whoever wants to rely on its results: sentences that claim no more than is proved.
+// Spec: specs/0002-proof-bundle.md §12. The same sentences are made in Rust (`chain/proof/src/map/meaning.rs`).
 
 import { drawnUnits, windowStatus } from './audit.js';
 import type { MapCertificate } from './map.js';

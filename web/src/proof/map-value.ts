@@ -71,7 +71,7 @@ function checkWindow(job: Job, channel: ChannelWords, { audit, commitment, canar
 }
 
 function same(what: string, certified: string | bigint, shown: string | bigint): void {
-  if (certified !== shown) throw new Refused(`the ${what} is not what is shown: certified=${certified} shown=${shown}`);
+  if (certified !== shown) throw new Refused(`not what is shown: ${what} certified=${certified} shown=${shown}`);
 }
 
 function stepCount(window: MapWindow): number {

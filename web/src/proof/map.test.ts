@@ -17,6 +17,10 @@ describe('certificates of maps', () => {
     expect(run(entry.file, entry.nowMs, otherNetworkKey)).toMatchObject({ verdict: 'not proved', step: 5, meaning: [] });
   });
 
+  test.each(file.refused)('$name is not proved, and Rust stops at the same step', (entry) => {
+    expect(run(entry.file, entry.nowMs, networkKey)).toMatchObject({ verdict: 'not proved', step: entry.step, meaning: [] });
+  });
+
   test('white space carries nothing', () => {
     for (const entry of file.cases) {
       const spread = JSON.stringify(JSON.parse(entry.file), null, 2);

@@ -72,8 +72,8 @@ export interface Report {
   /** The claim in words, or what a beacon value or a certificate of a map is about. */
   words?: string;
   /**
-   * What a proved claim about an order, or a proved certificate of a map, means for whoever wants to rely on the result: sentences
-   * without full stops, empty if it is not proved or about something else.
+   * What a proved claim about an order, or a proved certificate of a map, means for whoever wants to rely on the result:
+   * sentences without full stops, empty if it is not proved or about something else.
    */
   meaning: string[];
   /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */

@@ -226,6 +226,9 @@ impl<'a> Attempts<'a> {
 
     /// The job goes on elsewhere; the proof of what this provider did stays. Without it the job is as good.
     async fn keep_conviction(&self, state: &State, end: &End) {
+        if !result::has_certificates(self.buyer.market.account.client()).await {
+            return;
+        }
         let path = self.folder.conviction(end.order.id);
         let own = result::Own { spec: &self.buyer.prepared.spec, checked: state.attempt.checked.as_ref() };
         match result::certificate(&path, self.buyer.market, &end.order, end.block, own).await {

@@ -56,10 +56,14 @@ impl Conclusion<'_> {
         } else {
             return self.open();
         }
-        let certificate = self.folder.path(CERTIFICATE_FILE);
-        let own = result::Own { spec: &self.buyer.prepared.spec, checked: self.checked() };
-        result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
-        self.tell_certificate().await;
+        if result::has_certificates(self.buyer.market.account.client()).await {
+            let certificate = self.folder.path(CERTIFICATE_FILE);
+            let own = result::Own { spec: &self.buyer.prepared.spec, checked: self.checked() };
+            result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
+            self.tell_certificate().await;
+        } else {
+            say(&format!("No certificate: {}.", result::UNSIGNED));
+        }
         // Last, so that whoever is killed before it can still read all of the above.
         self.folder.finish()?;
         Ok(ExitCode::from(exit_code(status, self.finding(), assurance)))

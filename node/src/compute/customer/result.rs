@@ -107,11 +107,28 @@ fn statement(own: Own<'_>) -> CustomerStatement {
     }
 }
 
+/// Why a chain of [`has_certificates`] has none.
+pub(in crate::compute) const UNSIGNED: &str = "this is a development chain, whose blocks nobody signs";
+
+/// Whether blocks of this chain get certificates. Those of `keystead dev` never do: nobody need wait for one.
+pub(in crate::compute) async fn has_certificates(client: &Client) -> bool {
+    network_key(client).await.is_none_or(|key| !is_no_key(&key))
+}
+
+/// As the node says it; none if it does not.
+async fn network_key(client: &Client) -> Option<String> {
+    let answer = client.call("keystead_validators", json!([])).await.ok()?;
+    answer.get("networkKey")?.as_str().map(str::to_owned)
+}
+
+/// A chain without validators names zeros.
+fn is_no_key(key: &str) -> bool {
+    key.trim_start_matches("0x").bytes().all(|digit| digit == b'0')
+}
+
 /// How anybody can check a certificate, in two lines.
 pub(in crate::compute) async fn how_to_check(client: &Client, certificate: &Path) -> [String; 2] {
-    let answer = client.call("keystead_validators", json!([])).await;
-    let key = answer.ok().and_then(|answer| answer.get("networkKey")?.as_str().map(str::to_owned));
-    let key = key.unwrap_or_else(|| "HEX".to_owned());
+    let key = network_key(client).await.unwrap_or_else(|| "HEX".to_owned());
     let what = "Check it offline, with the network key that you trust (this is what the node says it is):";
     [what.to_owned(), format!("  keystead verify {} --network-key {key}", certificate.display())]
 }
@@ -176,4 +193,17 @@ fn parameter_text(value: &Parameter) -> String {
 /// The status as people read it.
 pub(super) fn status_name(status: Status) -> String {
     format!("{status:?}").to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_development_chain_is_known_by_its_key_of_zeros() {
+        assert!(is_no_key(&format!("0x{}", "00".repeat(96))));
+        for key in [format!("0x{}1{}", "0".repeat(95), "0".repeat(96)), format!("0x{}", "a0".repeat(96))] {
+            assert!(!is_no_key(&key), "{key}");
+        }
+    }
 }

@@ -380,9 +380,10 @@ fn steps(lease: &Lease, begins: &[B256], names: &[B256]) -> Vec<Step> {
 
 fn missing(error: SessionError) -> Examined {
     match error {
-        SessionError::Unavailable(Unavailable::NotServed { .. }) => {
-            Examined::Missing { reason: "the provider does not serve what it reported".to_owned() }
-        }
+        SessionError::Unavailable(Unavailable::NotServed { .. }) => Examined::Missing {
+            reason: "the provider does not serve what it reported, or no more of it after it was fetched three times"
+                .to_owned(),
+        },
         SessionError::Unavailable(gone) => Examined::Gone { reason: gone.to_string() },
         error => Examined::Missing { reason: error.to_string() },
     }

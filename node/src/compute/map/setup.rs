@@ -135,6 +135,9 @@ async fn work(
         let done = spec.unit_count.saturating_sub(state.table.units_left());
         show.say(&format!("Going on in {}: {done} of {} units are done.", options.out.display(), spec.unit_count));
     }
+    if let Some(missing) = certificate::impossible(spec).filter(|_| options.audit.is_wanted()) {
+        show.say(&format!("This map is audited, but gets no certificate: {missing}."));
+    }
     let parts = Parts {
         options,
         prepared: Arc::clone(prepared),
@@ -157,7 +160,11 @@ async fn work(
     let Done { ending, state, show, took, files, left } = done?;
     let path = folder.path(certificate::FILE);
     let work = certificate::Work { market, prepared, state: &state, rule: rule(options), path: &path };
-    let missing = certificate::make(work).await.err();
+    let stops = Stops::listen()?;
+    let missing = tokio::select! {
+        made = certificate::make(work) => made.err(),
+        () = stops.wait(1) => Some(Missing::Stopped),
+    };
     show.end();
     conclude(&ending, &state, &show, took, &files, &left);
     record(folder, prepared, &state, &ending, (left.as_slice(), missing.as_ref()))?;

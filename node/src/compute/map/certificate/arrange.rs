@@ -137,7 +137,7 @@ pub(super) fn statement(state: &State, spec: &JobSpec, rule: SampleRule) -> Cust
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::compute::map::{
@@ -159,7 +159,7 @@ mod tests {
         B256::repeat_byte(number)
     }
 
-    fn job(unit_count: u32, segment_count: u32) -> JobSpec {
+    pub(in super::super) fn job(unit_count: u32, segment_count: u32) -> JobSpec {
         let zero = B256::ZERO;
         let limits = Limits {
             wall_ms_max: 1_000,

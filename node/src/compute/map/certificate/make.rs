@@ -4,9 +4,18 @@ use super::{
     arrange::{arrange, channels, is_empty, results, statement, steps},
     fetch::{Proof, fetch},
 };
-use crate::compute::{customer::plan::Prepared, files, map::state::State, market::Market};
+use crate::compute::{
+    customer::{
+        plan::Prepared,
+        result::{UNSIGNED, has_certificates},
+    },
+    files,
+    map::state::State,
+    market::Market,
+};
 use alloy_primitives::B256;
 use keystead_audit::SampleRule;
+use keystead_job::JobSpec;
 use keystead_proof::{MAP_CHANNELS_MAX, MapCertificate, MapError, MapParts};
 use std::path::Path;
 use tokio::task::block_in_place;
@@ -29,6 +38,12 @@ pub(in crate::compute::map) enum Missing {
     /// What strangers checked was thrown away, or was paid by a program that did not keep what shows it.
     #[error("of no audited window enough is kept to show it")]
     NotKept,
+    /// `keystead dev`.
+    #[error("{UNSIGNED}")]
+    Unsigned,
+    /// The person did not wait for it.
+    #[error("it was not waited for; run the same command again to have it made")]
+    Stopped,
     /// More than a file of this form can hold.
     #[error("it would be too large: {got} {what}, at most {max}")]
     TooLarge {
@@ -60,7 +75,12 @@ pub(in crate::compute::map) struct Work<'a> {
     pub(in crate::compute::map) path: &'a Path,
 }
 
-/// Makes it, unless it is there.
+/// Why a job can have none, however its map ends.
+pub(in crate::compute::map) fn impossible(spec: &JobSpec) -> Option<Missing> {
+    at_most("steps", steps(spec), STEPS_MAX).err()
+}
+
+/// Makes it, unless it is there. Whoever gives up on the way leaves nothing behind.
 pub(in crate::compute::map) async fn make(work: Work<'_>) -> Result<(), Missing> {
     let Work { market, prepared, state, path, .. } = work;
     if !state.is_whole() {
@@ -72,9 +92,14 @@ pub(in crate::compute::map) async fn make(work: Work<'_>) -> Result<(), Missing>
     if path.exists() {
         return Ok(());
     }
-    at_most("steps", steps(&prepared.spec), STEPS_MAX)?;
+    if let Some(missing) = impossible(&prepared.spec) {
+        return Err(missing);
+    }
     let channels: Vec<B256> = channels(state).into_iter().collect();
     at_most("channels", count(channels.len()), count(MAP_CHANNELS_MAX))?;
+    if !has_certificates(market.account.client()).await {
+        return Err(Missing::Unsigned);
+    }
     let proof = fetch(&market.account, &channels).await?;
     let text = block_in_place(|| text(work, proof))?;
     files::replace(path, text.as_bytes()).map_err(|error| Missing::NotWritten(format!("{error:#}")))
@@ -118,7 +143,7 @@ pub(super) fn count(items: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::arrange::tests::job, *};
     use keystead_proof::MAP_BYTES_MAX;
 
     #[test]
@@ -130,5 +155,12 @@ mod tests {
         let more = at_most("steps", STEPS_MAX.saturating_add(1), STEPS_MAX);
         let said = more.map_err(|missing| missing.to_string());
         assert_eq!(said, Err("it would be too large: 116509 steps, at most 116508".to_owned()));
+    }
+
+    #[test]
+    fn who_begins_a_job_that_is_too_large_hears_it_at_once() {
+        assert!(impossible(&job(58_254, 2)).is_none() && impossible(&job(1_000, 116)).is_none());
+        assert!(matches!(impossible(&job(58_255, 2)), Some(Missing::TooLarge { got: 116_510, .. })));
+        assert!(matches!(impossible(&job(1_000, 117)), Some(Missing::TooLarge { got: 117_000, .. })));
     }
 }

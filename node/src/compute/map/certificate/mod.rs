@@ -9,4 +9,4 @@ mod arrange;
 mod fetch;
 mod make;
 
-pub(super) use make::{FILE, Missing, Work, make};
+pub(super) use make::{FILE, Missing, Work, impossible, make};

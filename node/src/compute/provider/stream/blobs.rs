@@ -10,6 +10,7 @@ use keystead_blobs::{
     store::{Part, Source},
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
         Arc,
@@ -79,8 +80,9 @@ impl Portioned {
         Self { channel, store, portion: Arc::default(), is_said: AtomicBool::new(false) }
     }
 
-    /// More was delivered: these blobs of the store, as far as they are there.
+    /// More was delivered: these blobs of the store, as far as they are there, and each once, however many steps led to it.
     pub(super) fn deliver(&self, blobs: impl IntoIterator<Item = B256>) {
+        let blobs: BTreeSet<B256> = blobs.into_iter().collect();
         let size = |name| self.store.size(Hash::from(name)).ok().flatten();
         self.portion.deliver(Volume::of(blobs.into_iter().filter_map(size)));
         self.is_said.store(false, Ordering::Relaxed);
@@ -158,7 +160,8 @@ mod tests {
         let bytes = vec![7; 100_000];
         let blob = inner.put(&bytes).unwrap();
         let store = Portioned::new(B256::ZERO, Arc::clone(&inner));
-        store.deliver([B256::from(blob), B256::repeat_byte(1)]);
+        // Two steps that gave the same.
+        store.deliver([B256::from(blob), B256::from(blob), B256::repeat_byte(1)]);
         let fetch = || {
             let mut source = store.open(blob)?;
             let mut out = Vec::new();

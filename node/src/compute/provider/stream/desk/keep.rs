@@ -63,11 +63,13 @@ impl Desk {
     /// A new actor for a channel that has a seat; tried until it is there. `None` if the channel is over: its place is free then.
     async fn again(self: &Arc<Self>, channel: B256, falls: u32) -> Option<Actor> {
         let mut wait = pause(falls);
+        let mut failed = false;
         loop {
             sleep(wait).await;
             // A node that does not answer, or a disk that is full, is no fault of the channel's.
             wait = AGAIN;
-            if falls > FALLS_MAX {
+            // Where no actor comes back, nobody else sees that the channel is over.
+            if failed || falls > FALLS_MAX {
                 match self.let_go(channel).await {
                     Ok(true) => return None,
                     Ok(false) => {}
@@ -79,6 +81,7 @@ impl Desk {
             match self.anew(channel).await {
                 Ok(actor) => return Some(actor),
                 Err(error) => {
+                    failed = true;
                     tracing::warn!(%channel, error = format!("{error:#}"), "a channel cannot be taken up again, trying again");
                 }
             }

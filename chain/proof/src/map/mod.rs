@@ -7,7 +7,8 @@
 //! result, [`meaning`] says what comes of it.
 //!
 //! # Invariants
-//! A proved file has one form: channels and nodes have one order, every node is needed, and every other byte is hashed or signed.
+//! What a proved file says has one form: channels and nodes have one order, every node is needed, and every other byte is hashed or signed.
+//! Whoever has a file can make one that says less: windows may be emptied and channels left out, since a customer need not keep them.
 //!
 //! Spec: specs/0002-proof-bundle.md §12, specs/0009-channel.md §6.1 and §8.
 

@@ -43,7 +43,6 @@ export interface WindowPlan {
   customer?: string;
   unpaid?: bigint;
   convicted?: bigint;
-  bondWei?: bigint;
   segments?: bigint;
   verified?: bigint;
   named?: bigint;
@@ -62,6 +61,8 @@ export interface ChannelPlan {
   audited?: bigint;
   announced?: bigint;
   jobHash?: string;
+  /** Behind each of its windows. */
+  bondWei?: bigint;
 }
 
 export interface MapPlan {
@@ -208,7 +209,13 @@ function putChannel(words: Words, id: string, plan: ChannelPlan, number: number,
   put(3n, address(plan.customer ?? customer) | at(1, 20));
   put(4n, address(plan.provider ?? 'aa'.repeat(20)) | at(plan.announced ?? plan.windows.length, 20));
   put(5n, address('cc'.repeat(20)) | at(number, 20));
-  words.set(keccak(id + be(3, 32)), BigInt(`0x${plan.jobHash ?? jobHash}`));
+  const terms = BigInt(`0x${keccak(id + be(3, 32))}`);
+  words.set(slotText(terms), BigInt(`0x${plan.jobHash ?? jobHash}`));
+  words.set(slotText(terms + 3n), bondOf(plan));
+}
+
+function bondOf(plan: ChannelPlan): bigint {
+  return plan.bondWei ?? 12_500_000_000_000_000_000n;
 }
 
 interface Announced {
@@ -225,12 +232,14 @@ function putWindow(words: Words, { window, channel, number, w, kind, file }: Ann
   const base = BigInt(`0x${keccak(id + be(0, 32))}`);
   const draw = BigInt(`0x${keccak(be(0, 32) + keccak(id + be(2, 32)))}`);
   const at = (value: number | bigint, bit: number) => BigInt(value) << BigInt(bit);
+  // As the contract has it: only behind an open window is something locked, and behind a convicted one nothing.
+  const locked = window.status === 1n && window.convicted !== 1n ? bondOf(channel) : 0n;
   const values = [
     address(window.provider ?? channel.provider ?? 'aa'.repeat(20)) | at(window.status ?? 2n, 160) | at(window.class ?? kind, 168) |
       at(window.checkers ?? 1n, 176) | at(1, 184) | at(window.units ?? window.steps.length, 192) | at(window.ratePpm ?? 500_000n, 224),
     address(window.customer ?? channel.customer ?? customer) | at(window.unpaid ?? 0n, 192) | at(window.convicted ?? 0n, 224) |
       at(3_600, 232),
-    at(1_000, 0) | at(window.bondWei ?? 12_500_000_000_000_000_000n, 128),
+    at(1_000, 0) | at(locked, 128),
     at(77, 0) | at(120, 128) | at(60, 160) | at(window.segments ?? 1n, 192),
     window.verified ?? 1n,
     BigInt(`0x${window.commitment ?? commitment(file.results, file.secret)}`),

@@ -14,6 +14,7 @@ export function mapMeaning({ job, statement, block }: MapCertificate, worth: Cov
     ...classLine(job.class, job.outliersPpm),
     ...coveredLines(worth),
     ...drawLines(carriers),
+    ...besideLine(worth),
     ...unpaidLine(sum(carriers, 'unpaid'), 'step'),
     ...convictedLine(convicted),
     ...chanceLines(carriers),
@@ -42,6 +43,16 @@ function drawLines(carriers: Carrier[]): string[] {
   const drawn = carriers.reduce((drawn, { window }) => drawn + drawnUnits(window.audit, window.auditId), 0);
   const units = carriers.reduce((units, { steps }) => units + BigInt(steps), 0n);
   return [drawLine({ drawn, units, verified: sum(carriers, 'verified'), checkers: lowest(carriers, 'checkers') }, 'step')];
+}
+
+/** Steps that cover nothing are checked as well: who pads a window could have them found right in place of the others. */
+function besideLine({ carriers, covered }: Covered): string[] {
+  const beside = carriers.reduce((all, { steps }) => all + steps, 0) - covered;
+  const verified = sum(carriers, 'verified');
+  if (beside === 0 || verified === 0n) return [];
+  const steps = beside === 1 ? '1 step of these windows counts' : `${beside} steps of these windows count`;
+  const line = `${steps} for nothing here and may be among those found right`;
+  return [verified > BigInt(beside) ? line : `UNVERIFIED: ${line}`];
 }
 
 function convictedLine(convicted: number): string[] {

@@ -176,6 +176,7 @@ describe('what the nodes do not lead to, or the contracts did not write, ends at
     ['a bit above the last claimed window', set('channel', 1, 224)],
     ['a bit above the windows announced', set('channel', 2, 224)],
     ['a bit above the number', set('channel', 3, 224)],
+    ['a bit above the bond', set('channel', 5, 128)],
     ['a bit above what was found right', set('audit', 4, 32)],
     ['a bit above the places of the draw', set('audit', 8, 144)],
     ['a status of a window', first({ status: 4n })],
@@ -302,7 +303,8 @@ describe('what it means', () => {
 
   test('windows that carry nothing say nothing', () => {
     const lines = means((plan) => {
-      plan.channels[0]?.windows.push({ steps: [{ unit: 0, segment: 0 }], bondWei: 0n, status: 1n, ratePpm: 30_000n, unpaid: 5n });
+      const channel = { bondWei: 0n, provider: 'dd'.repeat(20) };
+      plan.channels.push({ windows: [{ steps: [{ unit: 0, segment: 0 }], status: 1n, ratePpm: 30_000n, unpaid: 5n }], ...channel });
     });
     expect(lines).toEqual(judge(good).meaning);
   });
@@ -311,7 +313,8 @@ describe('what it means', () => {
     const lines = means((plan) => {
       Object.assign(plan, { class: 3, outliersPpm: 1_000 });
       Object.assign(windowOf(plan, 0, 0), { checkers: 3n, ratePpm: 1_000_000n, verified: 7n, unpaid: 1n });
-      Object.assign(windowOf(plan, 0, 1), { checkers: 2n, ratePpm: 100_000n, bondWei: 1_000_000_000_000_000_000n });
+      Object.assign(windowOf(plan, 0, 1), { checkers: 2n, ratePpm: 100_000n });
+      Object.assign(plan.channels[0] ?? {}, { bondWei: 1_000_000_000_000_000_000n });
       Object.assign(windowOf(plan, 1, 0), { checkers: 5n, drawnAt: 0n });
     });
     expect(lines).toEqual([
@@ -328,15 +331,38 @@ describe('what it means', () => {
 
   test('what nobody found right is unverified; windows without a bond, and open ones, are counted', () => {
     const all = (change: Partial<WindowPlan>) => (plan: MapPlan) =>
-      plan.channels.forEach(({ windows }) => windows.forEach((window) => Object.assign(window, change)));
-    const lines = means(all({ verified: 0n, bondWei: 0n, status: 1n, drawnAt: 0n, unpaid: 1n }));
+      plan.channels.forEach((channel) => {
+        channel.bondWei = 0n;
+        channel.windows.forEach((window) => Object.assign(window, change));
+      });
+    const lines = means(all({ verified: 0n, status: 1n, drawnAt: 0n, unpaid: 1n }));
     expect(lines).toContain('UNVERIFIED: 0 of 8 steps were drawn, and nobody found one right');
     expect(lines).toContain('3 steps lay outside the tolerance and are not paid');
     expect(lines).toContain('no bond of a provider stood behind 3 of these windows');
     expect(lines.at(-1)).toBe('not final: the audits of 3 windows go on in block 42');
-    const one = means(first({ bondWei: 0n, status: 1n }));
+    const one = means((plan) => {
+      first({ status: 1n })(plan);
+      Object.assign(plan.channels[1] ?? {}, { bondWei: 0n });
+    });
     expect(one).toContain('no bond of a provider stood behind 1 of these windows');
     expect(one.at(-1)).toBe('not final: the audit of 1 window goes on in block 42');
+  });
+
+  test('steps that cover nothing are not taken for those that do', () => {
+    const again = { unit: 0, segment: 1, result: name('x') };
+    const line = (verified: bigint, ...more: (typeof again)[]) => means((plan) => {
+      plan.channels.forEach(({ windows }) => windows.forEach((window) => Object.assign(window, { verified: 0n })));
+      const window = windowOf(plan, 1, 0);
+      Object.assign(window, { verified, steps: [...window.steps, ...more] });
+    }).find((text) => text.includes('for nothing'));
+    const [one, two] = ['1 step of these windows counts', '2 steps of these windows count'];
+    const rest = 'for nothing here and may be among those found right';
+    expect(line(4n)).toBeUndefined();
+    expect(line(2n, again)).toBe(`${one} ${rest}`);
+    expect(line(1n, again)).toBe(`UNVERIFIED: ${one} ${rest}`);
+    expect(line(3n, again, again)).toBe(`${two} ${rest}`);
+    expect(line(2n, again, again)).toBe(`UNVERIFIED: ${two} ${rest}`);
+    expect(line(0n, again)).toBeUndefined();
   });
 
   test('without any window only its customer says something', () => {

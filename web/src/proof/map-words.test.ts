@@ -18,7 +18,8 @@ function bytes(text: string): Uint8Array {
 
 describe('a channel', () => {
   const { progress, customer, provider, signer } = channelFile.channel;
-  const stored = [progress, customer, provider, signer, channelFile.audit.job_hash];
+  const { job_hash: jobHash, bond_wei: bondWei } = channelFile.audit;
+  const stored = [progress, customer, provider, signer, jobHash, bondWei];
 
   test('lies where the contract put it', () => {
     expect(channelSlots(bytes(channelFile.channel_id)).map(toHex)).toEqual(stored.map(({ slot }) => slot));
@@ -33,9 +34,10 @@ describe('a channel', () => {
       customer: channelFile.customer.toLowerCase(),
       provider: channelFile.provider.toLowerCase(),
       jobHash: channelFile.job_hash,
+      bondWei: BigInt(channelFile.bond_wei),
     });
     const plain = channelFile.channel_in_token;
-    const words = [plain.progress.word, '0x0', '0x0', plain.signer.word, '0x0'].map(BigInt);
+    const words = [plain.progress.word, '0x0', '0x0', plain.signer.word, '0x0', '0x0'].map(BigInt);
     expect(channelFromWords(words)).toMatchObject({ status: 1n, isAudited: false, number: 2n, announced: 0n });
   });
 

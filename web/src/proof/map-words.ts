@@ -14,8 +14,10 @@ export const CHANNEL_ADDRESS = '0x4b53540000000000000000000000000000000006';
 
 const CHANNELS_SLOT = 1n;
 const TERMS_SLOT = 3n;
-/** The words of a channel that are read: status, customer, provider, signer; the first of its terms follows. */
+/** The words of a channel that are read: status, customer, provider, signer. */
 const CHANNEL_WORDS = [0n, 3n, 4n, 5n] as const;
+/** Of the terms of its audit: the job's hash, and the bond behind each window, which forgets it as it is closed. */
+const TERMS_WORDS = [0n, 3n] as const;
 /** All words of a window of the audit. */
 const WINDOW_WORDS = [0n, 1n, 2n, 3n, 4n, 5n, 6n, 7n] as const;
 
@@ -33,6 +35,8 @@ export interface ChannelWords {
   customer: string;
   provider: string;
   jobHash: string;
+  /** What is locked behind each window as it is opened, wei. */
+  bondWei: bigint;
 }
 
 /** What the audit holds of a channel's window. */
@@ -52,11 +56,13 @@ export interface FoundChannel {
   windows: WindowWords[];
 }
 
-/** Slots of a channel: four of its words, and the first of the terms of its audit. */
+/** Slots of a channel: four of its words, and two of the terms of its audit. */
 export function channelSlots(id: Uint8Array): Uint8Array[] {
-  const channel = toBigInt(inMapping(id, toWord(CHANNELS_SLOT)));
-  const words = CHANNEL_WORDS.map((word) => toWord(BigInt.asUintN(256, channel + word)));
-  return [...words, inMapping(id, toWord(TERMS_SLOT))];
+  const slots = (mapping: bigint, words: readonly bigint[]) => {
+    const begin = toBigInt(inMapping(id, toWord(mapping)));
+    return words.map((word) => toWord(BigInt.asUintN(256, begin + word)));
+  };
+  return [...slots(CHANNELS_SLOT, CHANNEL_WORDS), ...slots(TERMS_SLOT, TERMS_WORDS)];
 }
 
 /** What the audit knows a channel's window by. */
@@ -71,12 +77,12 @@ export function channelWindowSlots(number: bigint, window: bigint): Uint8Array[]
 
 /** Reads a channel from the words of `channelSlots`. */
 export function channelFromWords(words: readonly bigint[]): ChannelWords {
-  const [first = 0n, second = 0n, third = 0n, fourth = 0n, jobHash = 0n] = words;
+  const [first = 0n, second = 0n, third = 0n, fourth = 0n, jobHash = 0n, bondWei = 0n] = words;
   const status = first & 0xffn;
   if (status > STATUS_MAX) throw new Refused(`unknown status of a channel: number=${status}`);
   const audited = (first >> 8n) & 0xffn;
   if (audited > 1n) throw new Refused(`unknown audited: number=${audited}`);
-  if (first >> 208n !== 0n || [second, third, fourth].some((word) => word >> 224n !== 0n)) {
+  if (first >> 208n !== 0n || [second, third, fourth].some((word) => word >> 224n !== 0n) || bondWei >> 128n !== 0n) {
     throw new Refused('a word of the channel has bits outside the layout');
   }
   return {
@@ -87,6 +93,7 @@ export function channelFromWords(words: readonly bigint[]): ChannelWords {
     customer: addressText(second),
     provider: addressText(third),
     jobHash: toHex(toWord(jobHash)),
+    bondWei,
   };
 }
 
@@ -95,11 +102,14 @@ export function addressText(word: bigint): string {
   return toHex(toWord(word).subarray(12));
 }
 
-/** Reads a window's audit from the words of `channelWindowSlots`. */
-export function windowFromWords(words: readonly bigint[]): Pick<WindowWords, 'audit' | 'commitment' | 'canary'> {
-  const [w0 = 0n, w1 = 0n, fees = 0n, w3 = 0n, w4 = 0n, commitment = 0n, w6 = 0n, canary = 0n, ...draw] = words;
-  // The bond stands in the window itself, above the fee; of an order it is read from the market.
-  const audit = auditFromWords([w0, w1, w3, w4, w6, ...draw, fees >> 128n]);
+/** Reads a window's audit from the words of `channelWindowSlots`, and the bond that its channel agreed to. */
+export function windowFromWords(
+  words: readonly bigint[],
+  bondWei: bigint,
+): Pick<WindowWords, 'audit' | 'commitment' | 'canary'> {
+  // The third has the fee, and the bond for as long as it is locked.
+  const [w0 = 0n, w1 = 0n, , w3 = 0n, w4 = 0n, commitment = 0n, w6 = 0n, canary = 0n, ...draw] = words;
+  const audit = auditFromWords([w0, w1, w3, w4, w6, ...draw, bondWei]);
   return { audit, commitment: toWord(commitment), canary: toWord(canary) };
 }
 
@@ -119,7 +129,7 @@ export function findMap(stateRoot: Uint8Array, map: MapCertificate): FoundChanne
       windows: windows.map((kept, before) => {
         const window = BigInt(before) + 1n;
         const slots = channelWindowSlots(channel.number, window);
-        const read = windowFromWords(words(audits, slots, `channel ${at}, window ${window}`));
+        const read = windowFromWords(words(audits, slots, `channel ${at}, window ${window}`), channel.bondWei);
         return { auditId: channelAuditId(channel.number, window), kept, ...read };
       }),
     };

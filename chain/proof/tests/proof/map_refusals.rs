@@ -291,7 +291,8 @@ fn as_much_as_there_may_be_is_read_and_one_more_is_not() {
         plan.channels.iter_mut().for_each(|channel| channel.windows = vec![lost.clone(); count]);
         step(&plan, &nodes)
     };
-    assert_eq!((windows(2_048), windows(2_049)), (4, 1));
+    // The nodes that are there show that these are not.
+    assert_eq!((windows(2_048), windows(2_049)), (7, 1));
     let steps = |count: usize| {
         let mut plan = good.clone();
         let window = window_of(&mut plan);

@@ -131,7 +131,7 @@ fn segments(network: &Network, index: usize) -> Vec<PathBuf> {
 
 #[test]
 fn upkeep_seals_blocks_and_drops_old_states_and_verify_names_a_flipped_byte_slow() {
-    let mut network = Network::files(4);
+    let mut network = Network::half_files(4);
     network.launch_with(0, &["--history", "12", "--trie-memory", "16"]);
     (1..4).for_each(|index| network.launch(index));
     network.wait_for_head(0, 1);

@@ -30,6 +30,8 @@ const CHANNEL: &str = "0x4b53540000000000000000000000000000000006";
 const CHECK_REVEALED: &str = "0x874a11d2c530421019050b2c1078dfd4169d780c3dbdff49eb9bdc6d8d326b62";
 /// `WindowConvicted(bytes32,uint32,address)` of the audit.
 const WINDOW_CONVICTED: &str = "0x8b34a79ee4ca92992447cca2f45a2880bba82415cc9a8ea1d1a1c860bb6d657c";
+/// `WindowAnnounced(bytes32,uint64,bytes32,uint256)` of the channels.
+const WINDOW_ANNOUNCED: &str = "0xc3ee6db06767bda16a9f33270c39313e589e7789f5003fa44da957a7aa50a3f2";
 /// `Slashed(address,uint256,uint256)` of the bond.
 const SLASHED: &str = "0x45a371af55b0726877a30f464edc14db5879ab096590bacce682cf6c18223596";
 /// `burntWei()` of the bond.
@@ -45,7 +47,7 @@ pub(super) struct Books<'a> {
     pub(super) genesis: PathBuf,
     pub(super) orders: &'a [Order],
     pub(super) audited: &'a Order,
-    pub(super) map: &'a Mapped,
+    pub(super) maps: &'a [Mapped],
 }
 
 /// What was slashed.
@@ -151,7 +153,7 @@ impl Books<'_> {
             with(&order.provider, &mut |due| add(&mut due.orders_wei, order.paid_wei))?;
             with(account(customer)?, &mut |due| add(&mut due.spent_wei, order.paid_wei))?;
         }
-        for part in &self.map.parts {
+        for part in self.maps.iter().flat_map(|map| &map.parts) {
             with(&part.account, &mut |due| add(&mut due.maps_wei, part.claimed_wei))?;
             with(account(CUSTOMER)?, &mut |due| add(&mut due.spent_wei, part.claimed_wei))?;
         }
@@ -159,13 +161,19 @@ impl Books<'_> {
         let convicted = self.node.logs(AUDIT, WINDOW_CONVICTED, block)?;
         let [convicted] = convicted.as_slice() else { bail!("{} windows are convicted, not one", convicted.len()) };
         ensure!(number(&convicted.account(2)?) == Some(CHEAT), "somebody else than the cheat is convicted");
+        // Who announces a window of a channel has its customer pay its checks: that of the maps.
+        let announced = self.node.logs(CHANNEL, WINDOW_ANNOUNCED, block)?;
+        ensure!(!announced.is_empty(), "no window of a channel was announced");
         for check in self.node.logs(AUDIT, CHECK_REVEALED, block)? {
-            let fee_wei = if check.topics.get(1) == convicted.topics.get(1) { CHEAT_PRICE_WEI } else { PRICE_WEI };
+            let window = check.topics.get(1);
+            let fee_wei = if window == convicted.topics.get(1) { CHEAT_PRICE_WEI } else { PRICE_WEI };
+            let is_map = announced.iter().any(|log| log.topics.get(2) == window);
+            let payer = if is_map { CUSTOMER } else { CAREFUL };
             with(&check.account(2)?, &mut |due| {
                 due.checks = due.checks.saturating_add(1);
                 add(&mut due.checks_wei, fee_wei)
             })?;
-            with(account(CAREFUL)?, &mut |due| add(&mut due.spent_wei, fee_wei))?;
+            with(account(payer)?, &mut |due| add(&mut due.spent_wei, fee_wei))?;
         }
         Ok(dues)
     }

@@ -144,6 +144,20 @@ impl Desk {
         Running::spawn("sha256-search", command, &self.results)
     }
 
+    /// The careful customer's job once more, over two providers with a bond, and every window checked by strangers.
+    pub(super) fn checked_map(&self) -> Result<Running> {
+        let mut command = self.command(&["map", "align"], CUSTOMER, &self.folder(CHECKED_MAP));
+        for name in ["queries", "targets"] {
+            command.arg(format!("--input={name}={}", self.file(AUDITED_INPUT).display()));
+        }
+        for number in BONDED_MAPPERS {
+            command.args(["--provider", account(number)?]);
+        }
+        command.args(["--set", AUDITED_CELLS, "--audit", "--checkers", "1", "--checker-fee", "100"]);
+        command.args(["--checker-seconds", "30", "--reveal-seconds", "30", "--appeal-seconds", "60"]);
+        Running::spawn(CHECKED_MAP, command, &self.results)
+    }
+
     /// Where the map writes what happens.
     fn events(&self) -> PathBuf {
         self.results.join("map-events.jsonl")
@@ -177,6 +191,10 @@ impl Desk {
 
 /// The providers of the map.
 pub(super) const MAPPERS: [usize; 4] = [1, 2, 3, MORTAL];
+/// Those of the map that strangers check: their bonds have room for it.
+const BONDED_MAPPERS: [usize; 2] = [1, 2];
+/// Its folder.
+pub(super) const CHECKED_MAP: &str = "checked-map";
 
 /// A command under way; killed when dropped.
 pub(super) struct Running {

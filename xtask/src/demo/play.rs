@@ -4,7 +4,7 @@ use super::{
     books::{Books, Slash, kst},
     cast::{CHEAT, CHECKERS, Cast, MORTAL, OWNER, account},
     chain::Node,
-    jobs::{Desk, JOBS, Job, MAPPERS, Mapped, Order, Running, Twist},
+    jobs::{CHECKED_MAP, Desk, JOBS, Job, MAPPERS, Mapped, Order, Running, Twist},
 };
 use crate::{
     network::{Network, block_number, build},
@@ -102,10 +102,13 @@ fn play(root: &Path, keystead: &Path, results: &Path, begin: Instant) -> Result<
     ));
     let audited = stage.desk.audited()?;
     let map = stage.map()?;
+    stage.say("It has another job done over two providers, and this time strangers check every window.");
+    let checked = stage.desk.checked_map()?;
     let audited = stage.convict(audited)?;
+    let maps = [map, stage.checked(checked)?];
     stage.certificates(&lines, &audited)?;
     let orders: Vec<Order> = lines.into_iter().map(|line| line.order).collect();
-    let slash = stage.books(&orders, &audited.order, &map)?;
+    let slash = stage.books(&orders, &audited.order, &maps)?;
     let share = kst(slash.bounty_wei);
     stage.say(&format!(
         "Number {CHEAT} lost {} of its bond: {share} went to the machines that found it, the rest is burnt, and the customer, whose price came back, got none of it.",
@@ -259,7 +262,15 @@ impl Stage {
         self.say("The customer has noticed: what it had not delivered goes to others. It is started again, for what it had earned before.");
         self.cast.restart(MORTAL)?;
         let ran = running.finish(JOB_MAX)?;
-        let mapped = Mapped::read(&self.desk.folder("sha256-search"))?;
+        let mapped = self.mapped("sha256-search")?;
+        let (steps, count) = (mapped.units, MAPPERS.len());
+        self.say(&format!("All {steps} units are done by {count} providers after {:.0} s, each paid once; the dead one has what it had earned.", ran.seconds));
+        Ok(mapped)
+    }
+
+    /// A map that is over: each unit is paid once, and nothing else.
+    fn mapped(&self, folder: &str) -> Result<Mapped> {
+        let mapped = Mapped::read(&self.desk.folder(folder))?;
         let mut steps = 0_u64;
         for part in &mapped.parts {
             steps = steps.saturating_add(part.steps);
@@ -274,8 +285,17 @@ impl Stage {
             );
         }
         ensure!(steps == mapped.units, "{steps} units are paid, the job has {}", mapped.units);
-        let count = MAPPERS.len();
-        self.say(&format!("All {steps} units are done by {count} providers after {:.0} s, each paid once; the dead one has what it had earned.", ran.seconds));
+        Ok(mapped)
+    }
+
+    /// The end of the map whose windows strangers checked.
+    fn checked(&mut self, running: Running) -> Result<Mapped> {
+        self.act("Strangers have checked the windows of a job over two providers");
+        let ran = running.finish(WINDOW_MAX)?;
+        let mapped = self.mapped(CHECKED_MAP)?;
+        let units = mapped.units;
+        ensure!(ran.said.contains("Audit: verified: "), "nobody but its customer checked the map");
+        self.say(&format!("All {units} units were run again by machines drawn by lot, and found right, before the providers were paid."));
         Ok(mapped)
     }
 
@@ -338,6 +358,11 @@ impl Stage {
                 self.desk.folder("audited").join("certificate.json"),
                 ["drawn by lot", "are paid: final"],
             ),
+            (
+                "The certificate of the map that strangers checked says:",
+                self.desk.folder(CHECKED_MAP).join("certificate.json"),
+                ["drawn by lot", "steps stand in"],
+            ),
         ] {
             println!("\n{title}");
             let said = self.verify(&path, &key)?;
@@ -360,11 +385,11 @@ impl Stage {
         Ok(said)
     }
 
-    fn books(&mut self, orders: &[Order], audited: &Order, map: &Mapped) -> Result<Slash> {
+    fn books(&mut self, orders: &[Order], audited: &Order, maps: &[Mapped]) -> Result<Slash> {
         self.act("The books");
         let Desk { keystead, url, .. } = &self.desk;
         let genesis = self.network.genesis();
-        let books = Books { keystead, url, node: self.node, genesis, orders, audited, map };
+        let books = Books { keystead, url, node: self.node, genesis, orders, audited, maps };
         books.judge()
     }
 }

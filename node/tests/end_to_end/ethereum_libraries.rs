@@ -68,7 +68,7 @@ fn alloy_deploys_sends_and_watches() {
     // alloy's HTTP client wants one to be chosen, also for a URL without TLS.
     let _chosen = rustls::crypto::ring::default_provider().install_default();
     // A transaction that is sent with its receipt has two seconds.
-    let network = Network::half(4);
+    let network = Network::alone(4);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (token, alice) = runtime.block_on(Box::pin(alloy(&network)));
     let data = Bytes::from(Token::balanceOfCall { account: alice }.abi_encode());

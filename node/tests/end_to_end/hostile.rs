@@ -271,7 +271,7 @@ async fn connect_from(source: SocketAddr, to: SocketAddr) -> std::io::Result<Tcp
 #[test]
 fn a_hundred_thousand_connections_to_the_json_rpc_port_are_bounded_and_callers_are_answered_slow() {
     // A caller's answer is bounded in seconds.
-    let network = Network::half(4);
+    let network = Network::alone(4);
     let (memory, logged, head) = (network.memory_mib(0), network.log_bytes(0), network.head(0).unwrap());
     let mut caller = Caller::connect(network.rpc[0]);
     let mut held = VecDeque::new();

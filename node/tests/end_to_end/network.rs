@@ -27,7 +27,7 @@ const PLACES_OF_CORE: usize = 6;
 const BESIDE: usize = 2;
 /// Places of a network that works.
 const USUAL: usize = 4;
-/// Places of a network that keeps cores busy, or counts single seconds of its own.
+/// Places of a network that keeps cores busy by itself.
 const HALF: usize = 6;
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores, which several networks share.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -55,7 +55,7 @@ impl Network {
         Self::files_on(machine(), count).launched()
     }
 
-    /// The same beside one other on two cores: for what keeps cores busy by itself, or counts seconds of which a calm machine has many to spare.
+    /// The same beside one other on two cores: for what keeps cores busy by itself.
     pub(crate) fn half(count: usize) -> Self {
         Self::half_files(count).launched()
     }

@@ -290,7 +290,8 @@ fn a_window_whose_channel_ends_before_it_is_announced_is_done_again_elsewhere_an
     let (mut customer, log) = job.spawn(network, &[&options[..], &named, &TIMES].concat());
     job.wait_for_a_voucher_that_nobody_hears(&silent, &mut customer, &log);
     silent.kill();
-    assert!(windows(network).is_empty(), "nothing is announced without its voucher");
+    // Of a window before it, it may have heard: that one strangers check, and its steps are done again like the others.
+    assert!(windows(network).len() < job.windows(), "nothing is announced without its voucher");
     // The other one takes part before the first one is out: with nobody left a map ends.
     let other = scene.provider(3, &[]);
     let purse = Purse::look(network);
@@ -306,19 +307,20 @@ fn a_window_whose_channel_ends_before_it_is_announced_is_done_again_elsewhere_an
     assert_eq!(code, Some(0), "{}", logs());
     same_files(&job.out, &job.reference());
     assert!(happened().contains("\"not-audited\""), "{}", logs());
-    let lines = ["did not have its work audited", "0 drawn, 0 found right, 1 window not audited"];
+    let lines = ["did not have its work audited", "1 window not audited"];
     assert!(lines.iter().all(|line| text.contains(line)), "{}", logs());
     let summary = job.summary();
     let units = summary["spec"]["unitCount"].as_u64().unwrap();
     let found = windows(network);
-    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
-    assert_eq!(steps, units, "every step is in one window of the other one: {}", logs());
-    let is_right = |window: &IAuditTypes::Window| window.status == 2 && window.verified == window.units;
-    assert!(found.iter().all(|window| is_right(window) && window.provider == address(3)), "{}", logs());
+    let (others, own): (Vec<_>, Vec<_>) = found.iter().partition(|window| window.provider == address(3));
+    let steps = |windows: &[&IAuditTypes::Window]| windows.iter().map(|window| u64::from(window.units)).sum::<u64>();
+    assert_eq!(steps(&others), units, "every step is in one window of the other one: {}", logs());
+    assert!(others.iter().all(|window| window.status == 2 && window.verified == window.units), "{}", logs());
+    assert!(own.iter().all(|window| window.provider == address(1)), "{}", logs());
 
     assert_eq!((claimed(&summary, 1), claimed(&summary, 3)), (0, PRICE * u128::from(units)), "{summary}");
     let paid = purse.check_providers(network, &summary);
-    let checks = found.first().unwrap().feeWei * u128::from(units);
+    let checks = found.first().unwrap().feeWei * u128::from(units + steps(&own));
     assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
     let spent = gas_of_the_customer(network, since);
     assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());

@@ -350,12 +350,13 @@ fn last_bytes(value: &U256, bits: usize) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests stop at the first surprise")]
     use super::*;
     use serde_json::Value;
 
-    fn layout(contract: &str) -> Value {
+    /// Where a contract's storage lies, as the compiler says.
+    pub(crate) fn layout(contract: &str) -> Value {
         let path = format!("{}/../../contracts/artifacts/{contract}.json", env!("CARGO_MANIFEST_DIR"));
         let artifact: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         artifact["storageLayout"].clone()

@@ -264,13 +264,8 @@ pub(super) fn find(state_root: B256, pool: &Pool, channels: &[MapChannel]) -> Re
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests stop at the first surprise")]
     use super::*;
+    use crate::audit::tests::layout;
     use serde_json::Value;
-
-    fn layout(contract: &str) -> Value {
-        let path = format!("{}/../../contracts/artifacts/{contract}.json", env!("CARGO_MANIFEST_DIR"));
-        let artifact: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        artifact["storageLayout"].clone()
-    }
 
     fn variable(layout: &Value, label: &str) -> u64 {
         let variables = layout["storage"].as_array().unwrap();

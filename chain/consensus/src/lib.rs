@@ -28,6 +28,7 @@ mod gossip;
 mod keys;
 mod ledger;
 mod pacing;
+mod reach;
 mod run;
 mod seeds;
 mod votes;

@@ -10,6 +10,7 @@ use crate::{
     keys::{KeysError, ValidatorKeys},
     ledger::Ledger,
     pacing::Pacing,
+    reach,
     seeds::{Scheme, SeedBook},
     votes::{self, Abstention, Memory, Record},
 };
@@ -41,7 +42,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, UNIX_EPOCH},
 };
@@ -106,6 +107,8 @@ pub struct RunConfig {
     pub pacing: Pacing,
     /// How far ahead of this node's clock a block may be.
     pub drift_max: Duration,
+    /// Where the engine keeps with how many other validators it is connected; at most half a second old.
+    pub connected: Arc<AtomicUsize>,
 }
 
 /// Why the engine stopped.
@@ -371,6 +374,8 @@ async fn start(
     let namespace = network_namespace(config.chain_id);
     let (mut network, mut oracle) = lookup::Network::new(context.child("network"), connections(&config));
     oracle.track(0, peers);
+    let connected = Arc::clone(&config.connected);
+    context.child("reach").spawn(|runtime| reach::watch(runtime, connected));
     let channels = Channels {
         votes: network.register(0, ENGINE_QUOTA),
         certificates: network.register(1, ENGINE_QUOTA),

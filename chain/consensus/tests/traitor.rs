@@ -197,6 +197,7 @@ fn config(member: usize, dealing: &Dealing, peers: &[Peer], directory: &Path, ge
         committed: 0,
         pacing: Pacing { heartbeat: Duration::from_millis(50), ..Pacing::default() },
         drift_max: Duration::from_millis(500),
+        connected: Arc::default(),
     }
 }
 

@@ -7,7 +7,7 @@ use keystead_state::Store;
 use keystead_types::{ChainSpec, RecoverError, Recovered, Transaction, recover};
 use std::{
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
 };
 use tokio::sync::watch;
 
@@ -24,6 +24,8 @@ pub struct Context {
     pub submit: Arc<dyn Submit>,
     /// Who makes blocks final.
     pub network: Network,
+    /// With how many other validators this node is connected: whoever connects keeps it true. 0 on a node that is no validator.
+    pub connected: Arc<AtomicUsize>,
     /// Answer of `web3_clientVersion`, as `keystead/v0.1.0/linux-x86_64`.
     pub client_version: String,
     /// What only a development node does; `None` on a validator, where the methods that need it do not exist.

@@ -171,6 +171,7 @@ pub(crate) fn page(service: &Service) -> String {
         ("keystead_head_age_milliseconds", "Age of the last committed block.", service.head_age_ms()),
         ("keystead_mempool_transactions", "Transactions that wait for a block.", pool.transactions),
         ("keystead_mempool_bytes", "Bytes of transactions that wait for a block.", pool.bytes),
+        ("keystead_peers", "Other validators that this node is connected with.", service.connected()),
     ];
     for (name, about, value) in gauges {
         text.family(name, "gauge", about);

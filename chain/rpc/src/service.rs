@@ -17,7 +17,7 @@ use keystead_state::{Listener, Store};
 use keystead_types::Header;
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     time::{SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -178,6 +178,11 @@ impl Service {
             transactions: u64::try_from(transactions).unwrap_or(u64::MAX),
             bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
         }
+    }
+
+    /// With how many other validators the node is connected.
+    pub(crate) fn connected(&self) -> u64 {
+        u64::try_from(self.context.connected.load(Ordering::Relaxed)).unwrap_or(u64::MAX)
     }
 
     /// Milliseconds since the head's time; zero if that lies ahead of this machine's clock.

@@ -70,6 +70,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         spec,
         submit: Arc::clone(&producer) as Arc<_>,
         network: Network { network_key: [0; 96], validators: Vec::new() },
+        connected: Arc::default(),
         client_version: client_version(),
         dev: Some(Arc::clone(&producer) as Arc<_>),
     };

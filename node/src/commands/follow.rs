@@ -63,6 +63,7 @@ pub(crate) fn run(options: &Follow) -> Result<ExitCode> {
         spec,
         submit: Arc::new(submit),
         network: Network { network_key: *key.as_bytes(), validators: Vec::new() },
+        connected: Arc::default(),
         client_version: client_version(),
         dev: None,
     };

@@ -77,6 +77,7 @@ fn serve(store: &Store, spec: ChainSpec, address: SocketAddr) -> Result<()> {
         spec,
         submit: Arc::new(Waiting { store: store.clone(), pool, base_fee, arrivals: watch::Sender::new(()) }),
         network: Network { network_key: [0; 96], validators: Vec::new() },
+        connected: Arc::default(),
         client_version: format!("keystead/v{}/import", env!("CARGO_PKG_VERSION")),
         dev: None,
     };

@@ -18,7 +18,7 @@ use keystead_state::{Error as StateError, Options, Store};
 use std::{
     path::Path,
     process::ExitCode,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicUsize},
     thread,
     time::Duration,
 };
@@ -55,12 +55,14 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
     let (kept, ending) = (store.clone(), stopped.clone());
     let upkeep = thread::Builder::new().name("upkeep".to_owned()).spawn(move || keep_up(&kept, &ending))?;
     let runtime = Builder::new_multi_thread().worker_threads(RPC_THREADS).enable_all().thread_name("rpc").build()?;
+    let connected = Arc::<AtomicUsize>::default();
     let rpc = Context {
         store: store.clone(),
         pool: Arc::clone(&pool),
         spec,
         submit: Arc::new(submissions.clone()),
         network: Network { network_key, validators: validators(&folder)? },
+        connected: Arc::clone(&connected),
         client_version: format!(
             "keystead/v{}/{}-{}",
             env!("CARGO_PKG_VERSION"),
@@ -88,7 +90,7 @@ pub(crate) fn run(options: &Node) -> Result<ExitCode> {
         "validator starts"
     );
     let chain = Chain::new(store.clone(), spec, pool, folder.config.fee_recipient, submissions);
-    let config = engine_config(options, &folder, &store, keys)?;
+    let config = RunConfig { connected, ..engine_config(options, &folder, &store, keys)? };
     let result = keystead_consensus::run(config, Arc::new(chain), outgoing, Box::pin(until_stopped(stopped)));
     runtime.block_on(async {
         server.abort();
@@ -209,6 +211,7 @@ fn engine_config(options: &Node, folder: &Folder, store: &Store, keys: Validator
         committed: store.head().number,
         pacing: pacing(folder),
         drift_max: Duration::from_millis(folder.genesis.spec.drift_ms_max),
+        connected: Arc::default(),
     })
 }
 

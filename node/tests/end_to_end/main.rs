@@ -26,6 +26,7 @@ mod dev_refusals;
 mod dev_suites;
 mod dice;
 mod disk;
+mod disk_pulse;
 mod drawn;
 mod endurance;
 mod ethereum_libraries;

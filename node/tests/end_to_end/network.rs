@@ -224,6 +224,17 @@ impl Network {
         Some(number(&answer))
     }
 
+    /// Waits until every running validator is connected with every other one that runs.
+    pub(crate) fn wait_for_connections(&self) {
+        let running: Vec<usize> = (0..self.rpc.len()).filter(|index| self.validators[*index].is_some()).collect();
+        for index in &running {
+            wait_until("every validator has reached every other", || {
+                let count = self.try_call(*index, "net_peerCount", &json!([]))?.ok()?;
+                (number(&count) as usize + 1 == running.len()).then_some(())
+            });
+        }
+    }
+
     pub(crate) fn wait_for_head(&self, index: usize, height: u64) {
         let start = Instant::now();
         while self.head(index).is_none_or(|head| head < height) {
@@ -282,9 +293,12 @@ pub(crate) fn free_ports(count: usize) -> u16 {
     bases.find(is_free).expect("a thousand ranges of ports are taken")
 }
 
-/// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way.
+/// Waits until no network runs, and keeps others from starting: for tests that fill the machine in another way. What others wrote is on the disk then:
+/// each block waits for its own write.
 pub(crate) fn machine() -> Machine {
-    Machine::take(places())
+    let machine = Machine::take(places());
+    assert!(Command::new("sync").status().unwrap().success());
+    machine
 }
 
 /// As much as a network that works.

@@ -72,6 +72,7 @@ impl Server {
             spec,
             submit: Arc::new(Admission { store: store.clone(), pool, spec, arrivals: watch::Sender::new(()) }),
             network: Network { network_key: [0; 96], validators: Vec::new() },
+            connected: Arc::default(),
             client_version: "keystead/v0.0.0-test".to_owned(),
             dev: None,
         };

@@ -23,7 +23,7 @@ pub(super) const METHODS: &[Method] = &[
     },
     Method {
         name: "net_peerCount",
-        about: "How many other members the committee has.",
+        about: "With how many other validators this node is connected.",
         params: &[],
         result: "quantity",
         work: Work::Instant,
@@ -40,6 +40,5 @@ fn listening(_: &Service, _: &Params) -> Result<Json, RpcError> {
 }
 
 fn peer_count(service: &Service, _: &Params) -> Result<Json, RpcError> {
-    let others = service.context.network.validators.len().saturating_sub(1);
-    Json::of(&format!("{others:#x}"))
+    Json::of(&format!("{:#x}", service.connected()))
 }

@@ -28,7 +28,7 @@ use secp256k1::{Message, SECP256K1, SecretKey};
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread::JoinHandle,
 };
@@ -385,6 +385,7 @@ impl Server {
                     })
                     .collect(),
             },
+            connected: Arc::new(AtomicUsize::new(2)),
             client_version: "keystead/v0.0.0-test".to_owned(),
             dev: None,
         };

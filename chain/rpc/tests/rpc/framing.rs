@@ -164,6 +164,7 @@ fn health_and_metrics_tell_how_the_node_is() {
     for line in [
         "keystead_head_number 7",
         "keystead_mempool_transactions 0",
+        "keystead_peers 2",
         "keystead_rpc_requests_total{method=\"eth_getBalance\",outcome=\"error\"} 1",
         "keystead_rpc_requests_total{method=\"eth_getBalance\",outcome=\"ok\"} 0",
         "# TYPE keystead_rpc_requests_total counter",

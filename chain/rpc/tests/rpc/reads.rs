@@ -26,7 +26,7 @@ fn the_chain_and_the_node_introduce_themselves() {
         ("web3_sha3", json!(["0x68656c6c6f"]), json!(keccak256("hello"))),
         ("net_version", json!([]), json!("19283")),
         ("net_listening", json!([]), json!(true)),
-        ("net_peerCount", json!([]), json!("0x3")),
+        ("net_peerCount", json!([]), json!("0x2")),
         ("eth_chainId", json!([]), json!("0x4b53")),
         ("eth_syncing", json!([]), json!(false)),
         ("eth_accounts", json!([]), json!([])),

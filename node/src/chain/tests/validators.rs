@@ -178,6 +178,7 @@ impl Validator {
             committed: store.head().number,
             pacing: PACING,
             drift_max: Duration::from_millis(spec.drift_ms_max),
+            connected: Arc::default(),
         };
         let ledger = wrap(Arc::new(chain));
         let (stop, stopped) = oneshot::channel();

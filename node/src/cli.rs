@@ -78,7 +78,10 @@ pub(crate) enum Command {
     #[cfg(feature = "validator")]
     #[command(subcommand)]
     Snapshot(Snapshot),
-    /// Check a proof bundle offline. Exit code 0: proved, 1: proved false, 2: not proved, 3: no usable file or key.
+    /// Check a proof bundle or a certificate offline, and with `--results` whether the outputs in a folder are those that it proves.
+    ///
+    /// Exit code 0: proved, and with `--results` every output is equal. 1: proved false. 2: not proved; then no file is looked at. 3: no usable file,
+    /// folder or key. 4: proved, but an output in the folder is another, or missing. 5: proved, but there is nothing to compare.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
@@ -366,6 +369,10 @@ pub(crate) struct Verify {
     /// Oldest block that may prove a claim about now, in seconds [default: 10 for such claims].
     #[arg(long, value_name = "SECONDS")]
     pub(crate) max_age: Option<u64>,
+    /// Folder of the result: compare the outputs in it with those that the certificate proves. `keystead map` leaves them, and
+    /// `keystead run --keep-outputs`; files that a recipe made of them are not compared.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) results: Option<PathBuf>,
     /// Print the report as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -497,6 +504,9 @@ pub(crate) struct Run {
     /// Folder to make for the result; it must not exist or be empty. If it holds an order that is under way, that one goes on.
     #[arg(long, value_name = "DIR", default_value = "result")]
     pub(crate) out: PathBuf,
+    /// Keep the outputs of the units, too, in `outputs.pack` beside the result: what `keystead verify --results` compares with the certificate.
+    #[arg(long)]
+    pub(crate) keep_outputs: bool,
     /// JSON-RPC address of a node.
     #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,

@@ -66,7 +66,7 @@ pub use map::{
     channel_slots, channel_window_slots,
 };
 pub use market::{MARKET_ADDRESS, ORDER_SLOTS, Order, OrderError, OrderMode, OrderReason, OrderStatus, order_slots};
-pub use outputs::{output_hash, result_root};
+pub use outputs::{Comparison, Difference, NamedOutput, OutputHasher, Results, output_hash, result_root};
 pub use report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict};
 pub use request::Request;
 pub use signature::{

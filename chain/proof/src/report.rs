@@ -10,6 +10,7 @@ use crate::{
     header::HeaderError,
     map::{MapFacts, MapFault},
     market::OrderError,
+    outputs::Results,
     signature::{KeyError, SignatureError},
     time::{Span, Utc},
     trie::PathError,
@@ -201,6 +202,8 @@ pub struct Report {
     /// What a proved claim about an order, or the proved certificate of a map, means for whoever wants to rely on the result: sentences
     /// without full stops, empty if it is not proved or about something else.
     pub meaning: Vec<String>,
+    /// What the outputs of the order or of the map are, for whoever holds files; `None` if that is not proved, or nothing was delivered.
+    pub results: Option<Results>,
     /// The beacon value as parsed, true or not, if the file holds one instead of a bundle.
     pub beacon: Option<BeaconProof>,
     /// The block of the claim; `None` until its certificate is verified, because before nobody vouches for it.

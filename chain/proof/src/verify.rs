@@ -14,6 +14,7 @@ use crate::{
     map::{self, MapFacts},
     market::{MARKET_ADDRESS, ORDER_SLOTS, Order, order_slots},
     meaning::{Beside, meaning},
+    outputs::Results,
     report::{BlockFacts, Contradiction, Reason, Report, Step, StepResult, Verdict},
     signature::{NetworkKey, verify_certificate},
     time::{Span, Utc},
@@ -48,11 +49,13 @@ pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_m
             verdict
         }
     };
-    let Progress { steps, claim, beside, map, meaning: of_map, beacon, block } = progress;
+    let Progress { steps, claim, beside, map, meaning: of_map, results: of_map_results, beacon, block } = progress;
     // What is not proved means nothing.
     let proved = claim.as_ref().filter(|_| verdict == Verdict::Proved);
     let meaning = proved.map_or(of_map, |claim| meaning(claim, beside));
-    Report { verdict, steps, claim, map, meaning, beacon, block }
+    let order = proved.and_then(|claim| claim.statement.order());
+    let results = order.map_or(of_map_results, Results::of_order);
+    Report { verdict, steps, claim, map, meaning, results, beacon, block }
 }
 
 /// What is known so far.
@@ -65,6 +68,8 @@ pub(crate) struct Progress {
     pub(crate) map: Option<MapFacts>,
     /// Of the certificate of a map: set once it is proved.
     pub(crate) meaning: Vec<String>,
+    /// As `meaning`.
+    pub(crate) results: Option<Results>,
     beacon: Option<BeaconProof>,
     block: Option<BlockFacts>,
 }

@@ -1,8 +1,12 @@
-//! `keystead verify FILE`: checks a bundle, a certificate, or a beacon value, offline.
+//! `keystead verify FILE`: checks a bundle, a certificate, or a beacon value, offline, and holds a folder's outputs against it.
 
-use crate::{cli::Verify, digits::hex_array};
+use crate::{
+    cli::Verify,
+    compute::results::{Looked, Standing, look},
+    digits::hex_array,
+};
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_proof::{Report, verify};
+use keystead_proof::{Report, Verdict, verify};
 use serde_json::{Value, json};
 use std::{
     fs::File,
@@ -16,6 +20,10 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Exit code of a usage or file error, apart from the three verdicts' codes 0, 1, 2.
 const EXIT_USAGE: u8 = 3;
+/// Proved, but the outputs in the folder are others, or one is missing.
+const EXIT_DIFFERENT: u8 = 4;
+/// Proved, but no outputs are in the folder, or nothing is proved of any.
+const EXIT_NOTHING: u8 = 5;
 /// Where the key is found.
 const KEY_PLACE: &str = "it is `network_key` in the network.json of whoever runs the network, `cargo xtask up` prints it, and `keystead run` and \
     `keystead map --audit` end with the whole line to type";
@@ -31,8 +39,23 @@ pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).wrap_err("the clock stands before 1970")?;
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let report = verify(&bundle, &key, now_ms, options.max_age.map(|seconds| seconds.saturating_mul(1_000)));
-    print(&report, options.json)?;
-    Ok(ExitCode::from(report.verdict.exit_code()))
+    // What is not proved says nothing of any file.
+    let folder = options.results.as_deref().filter(|_| report.verdict == Verdict::Proved);
+    let (looked, unusable) = match folder.map(|folder| look(folder, report.results.as_ref())) {
+        None => (None, None),
+        Some(Ok(looked)) => (Some(looked), None),
+        Some(Err(error)) => (None, Some(error)),
+    };
+    print(&report, looked.as_ref(), options)?;
+    if let Some(error) = &unusable {
+        crate::cli::print_error(error);
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
+    Ok(ExitCode::from(match looked.as_ref().map(Looked::standing) {
+        None | Some(Standing::Equal) => report.verdict.exit_code(),
+        Some(Standing::Different) => EXIT_DIFFERENT,
+        Some(Standing::Nothing) => EXIT_NOTHING,
+    }))
 }
 
 fn read(options: &Verify) -> Result<(Vec<u8>, [u8; 96])> {
@@ -57,9 +80,13 @@ fn read(options: &Verify) -> Result<(Vec<u8>, [u8; 96])> {
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to the command")]
-fn print(report: &Report, json: bool) -> Result<()> {
-    if !json {
+fn print(report: &Report, looked: Option<&Looked>, options: &Verify) -> Result<()> {
+    if !options.json {
         print!("{report}");
+        looked.iter().flat_map(|looked| looked.lines()).for_each(|line| println!("{line}"));
+        if options.results.is_some() && report.verdict != Verdict::Proved {
+            println!("files: not compared: nothing is proved");
+        }
         return Ok(());
     }
     let steps: Vec<Value> = report
@@ -83,6 +110,7 @@ fn print(report: &Report, json: bool) -> Result<()> {
         "meaning": report.meaning,
         "block": block,
         "steps": steps,
+        "results": looked.map(Looked::json),
     });
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())

@@ -6,7 +6,7 @@
 //! provider: offer -> hear the customer -> fetch inputs -> lease -> run -> commit -> deliver -> be paid
 //! checker:  be drawn -> fetch from the provider -> run -> commit -> reveal -> be paid
 //! ```
-//! [`map`] does a job of many units with many providers at once; there, money moves through payment channels ([`channels`]).
+//! [`results`] holds the outputs that stay in a folder against a certificate. [`map`] does a job of many units with many providers at once; there, money moves through payment channels ([`channels`]).
 //!
 //! The chain is the only memory that both sides believe. [`lifecycle`] says, as a pure function of what the chain holds and what this side
 //! has, what to do next; the loops in [`provider`] and [`customer`] do it and ask again. So a restart, a lost connection and a late
@@ -54,6 +54,7 @@ pub(crate) mod opening;
 pub(crate) mod panels;
 pub(crate) mod provider;
 pub(crate) mod recipe;
+pub(crate) mod results;
 pub(crate) mod revert;
 pub(crate) mod statement;
 pub(crate) mod token;

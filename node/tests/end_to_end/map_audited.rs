@@ -184,6 +184,38 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     assert_eq!(code, Some(0), "{text}");
     let report = certified(network, &job, &text);
     assert!(report.contains(&covered) && report.contains(&right), "{report}");
+    outputs_are_held_against_the_certificate(network, &job.out, units);
+}
+
+/// The outputs that the map left are those of the certificate, one by one, whatever was done to them.
+fn outputs_are_held_against_the_certificate(network: &Network, out: &Path, units: u64) {
+    let outputs = out.join("outputs");
+    let whole = fs::read(&outputs).unwrap();
+    let equal = format!("files: equal to what is proved: {units} of {units} outputs, in outputs\n");
+    let others =
+        "note:  not compared, since a certificate names outputs and not what is made of them: alignments.tsv\n";
+    parties::compared(network, out, 0, &[&equal, others]);
+    let different = |equal: u64| {
+        format!("files: DIFFERENT from what is proved: {equal} of {units} outputs are known to be equal, in outputs\n")
+    };
+    // No unit was done twice, so every byte is of one output.
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&outputs, flipped).unwrap();
+    parties::compared(network, out, 4, &[&different(units - 1), "  the output of unit ", " is another: got=0x"]);
+    let size = |got: usize| {
+        format!("  outputs has another size than journal says: got_bytes={got} expected_bytes={}\n", whole.len())
+    };
+    fs::write(&outputs, &whole[..whole.len() - 1]).unwrap();
+    let missing = " is missing, or not whole\n";
+    parties::compared(network, out, 4, &[&different(units - 1), &size(whole.len() - 1), missing]);
+    fs::write(&outputs, [whole.as_slice(), b"!"].concat()).unwrap();
+    parties::compared(network, out, 4, &[&different(units), &size(whole.len() + 1)]);
+    fs::remove_file(&outputs).unwrap();
+    let missing = "  outputs is missing, in which journal says that the outputs lie\n";
+    parties::compared(network, out, 4, &["no output is known to be equal, in the folder\n", missing]);
+    fs::write(&outputs, whole).unwrap();
+    parties::compared(network, out, 0, &[&equal]);
 }
 
 /// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not:

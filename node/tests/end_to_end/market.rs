@@ -2,7 +2,7 @@
 
 use crate::{
     network::{KEYSTEAD, Network, number, wait_until},
-    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, statement, text, verify},
+    parties::{MARKET, PRICE, Provider, account, balance, compared, fasta, fees, statement, text, verify},
 };
 use serde_json::{Value, json};
 use std::{
@@ -53,7 +53,7 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
     let out = network.directory.join("result");
-    let output = order(&network, SMALL, &out).output().unwrap();
+    let output = order(&network, SMALL, &out).arg("--keep-outputs").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     provider.wait_for("order paid");
 
@@ -84,6 +84,44 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     assert!(table.lines().any(|line| line.starts_with("s0\ts0\t") && line.contains("300=")), "{table}");
     assert_eq!(provider.interrupt(), Some(0));
     assert!(provider.text().contains("No order is open"), "{}", provider.text());
+    outputs_are_held_against_the_certificate(&network, &out, job["spec"]["unitCount"].as_u64().unwrap());
+}
+
+/// Whoever has the folder is told whether the outputs in it are those of the order, whatever was done to them; no node is asked.
+fn outputs_are_held_against_the_certificate(network: &Network, out: &Path, units: u64) {
+    let pack = out.join("outputs.pack");
+    let whole = fs::read(&pack).unwrap();
+    let equal = format!("files: equal to what is proved: {units} of {units} outputs, in outputs.pack\n");
+    let others = "note:  not compared, since a certificate names outputs and not what is made of them: alignments.tsv";
+    compared(network, out, 0, &[&equal, others, "not compared: the inputs"]);
+
+    let different = |equal: u64| {
+        format!(
+            "files: DIFFERENT from what is proved: {equal} of {units} outputs are known to be equal, in outputs.pack\n"
+        )
+    };
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&pack, flipped).unwrap();
+    let another = "  at least one output is another, and an order's certificate does not tell which: got=0x";
+    compared(network, out, 4, &[&different(0), another]);
+    fs::write(&pack, &whole[..whole.len() - 1]).unwrap();
+    let size = |got: usize| {
+        format!("  outputs.pack has another size than it says: got_bytes={got} expected_bytes={}\n", whole.len())
+    };
+    let missing = " is missing, or not whole\n";
+    compared(network, out, 4, &[&different(0), &size(whole.len() - 1), "  the output of unit ", missing]);
+    fs::write(&pack, [whole.as_slice(), b"!"].concat()).unwrap();
+    compared(network, out, 4, &[&different(units), &size(whole.len() + 1)]);
+    fs::remove_file(&pack).unwrap();
+    compared(network, out, 5, &["files: NOTHING TO COMPARE\n", "`keystead run --keep-outputs`", others]);
+    std::os::unix::fs::symlink("/dev/zero", &pack).unwrap();
+    compared(network, out, 3, &["error: ", "is no plain file: links, pipes and devices are not opened"]);
+    fs::remove_file(&pack).unwrap();
+
+    fs::write(&pack, &whole).unwrap();
+    fs::write(out.join("stranger.txt"), "x").unwrap();
+    compared(network, out, 0, &[&equal, &format!("{others}, stranger.txt\n")]);
 }
 
 #[test]

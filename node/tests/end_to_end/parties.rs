@@ -240,13 +240,37 @@ pub(crate) fn statement(network: &Network, account: &str) -> Value {
 }
 
 pub(crate) fn verify(network: &Network, out: &Path) -> Output {
+    verify_with(network, out, &[])
+}
+
+fn verify_with(network: &Network, out: &Path, more: &[&str]) -> Output {
     let certificate = out.join("certificate.json");
     Command::new(KEYSTEAD)
         .arg("verify")
         .arg(certificate)
         .args(["--network-key", &network.network_key()])
+        .args(more)
         .output()
         .unwrap()
+}
+
+/// `keystead verify --results` of a folder, whose certificate is proved: it ends with this code and says these words.
+pub(crate) fn compared(network: &Network, out: &Path, code: i32, words: &[&str]) {
+    let output = verify_with(network, out, &["--results", out.to_str().unwrap()]);
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    assert!(said.starts_with("proved\n"), "{said}");
+    words.iter().for_each(|word| assert!(said.contains(word), "no {word:?} in: {said}"));
+    let json = verify_with(network, out, &["--json", "--results", out.to_str().unwrap()]);
+    assert_eq!(json.status.code(), Some(code), "{}", text(&json));
+    let json: Value = serde_json::from_slice(&json.stdout).unwrap();
+    let standing = match code {
+        0 => json!("equal"),
+        4 => json!("different"),
+        5 => json!("nothing to compare"),
+        _ => Value::Null,
+    };
+    assert_eq!(json["results"].get("standing").unwrap_or(&Value::Null), &standing, "{json}");
 }
 
 pub(crate) fn text(output: &Output) -> String {

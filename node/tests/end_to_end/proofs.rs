@@ -32,6 +32,17 @@ fn an_account_bundle_of_a_live_network_is_proved_and_each_forgery_is_not() {
     // Another network's key, a stale block, another chain.
     let other = Network::files_key();
     assert_eq!(verify(&path, &other, &["--max-age", "600"]).status.code(), Some(2));
+    // It says nothing of any file: of what is proved as little as of what is not.
+    let folder = network.directory.to_str().unwrap();
+    for (key, code, words) in [
+        (&key, 5, "files: NOTHING TO COMPARE\nnote:  this certificate proves no result"),
+        (&other, 2, "files: not compared: nothing is proved\n"),
+    ] {
+        let output = verify(&path, key, &["--max-age", "600", "--results", folder]);
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
     // Blocks have whole seconds: within its own one a block is not old.
     wait_until("the block is a second old", || {
         (verify(&path, &key, &["--max-age", "0"]).status.code() == Some(2)).then_some(())

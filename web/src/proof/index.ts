@@ -8,7 +8,16 @@ export { BUNDLE_BYTES_MAX, MAP_BYTES_MAX } from './json.js';
 export { CHANNEL_ADDRESS } from './map-words.js';
 export { MAP_FORMAT, type MapCertificate, type MapChannel, type MapWindow } from './map.js';
 export { MARKET_ADDRESS, ORDER_STATUSES, type Order, type OrderReason, type OrderStatus } from './market.js';
-export { resultRoot } from './outputs.js';
+export {
+  compareResults,
+  describeDifference,
+  outputName,
+  resultRoot,
+  type Comparison,
+  type Difference,
+  type NamedOutput,
+  type Results,
+} from './outputs.js';
 export { beaconMessage, certificateMessage, decodeKey, seedMessage, verifySignature } from './signature.js';
 export {
   AGE_MS_MAX_NOW,

@@ -20,6 +20,8 @@ export interface Covered {
   /** Steps of the job, and those that stand in windows. */
   steps: number;
   covered: number;
+  /** Of each unit, whether all of its segments are covered. */
+  whole: boolean[];
   /** In the order of the file. */
   carriers: Carrier[];
   /** Windows that were convicted, kept or not. */
@@ -114,6 +116,7 @@ function cover({ job, inputs, results }: MapCertificate, found: FoundChannel[]):
   const carrying = new Set<WindowWords>();
   const [units, segments] = [Number(job.units), Number(job.segments)];
   let covered = 0;
+  const whole: boolean[] = [];
   for (let unit = 0; unit < units; unit++) {
     const at = unit * NAME_BYTES;
     let state = inputs.subarray(at, at + NAME_BYTES);
@@ -125,6 +128,7 @@ function cover({ job, inputs, results }: MapCertificate, found: FoundChannel[]):
       state = step.result;
     }
     covered += segment;
+    whole.push(segment === segments);
     if (segment === segments && !equal(state, results.subarray(at, at + NAME_BYTES))) {
       throw new Refused(`the result of unit ${unit} is not what its steps came to: ${toHex(state)}`);
     }
@@ -132,7 +136,7 @@ function cover({ job, inputs, results }: MapCertificate, found: FoundChannel[]):
   const carriers = windows.flatMap((window) =>
     window.kept !== undefined && carrying.has(window) ? [{ window, steps: stepCount(window.kept) }] : [],
   );
-  return { steps: units * segments, covered, carriers, convicted: windows.filter(isConvicted).length };
+  return { steps: units * segments, covered, whole, carriers, convicted: windows.filter(isConvicted).length };
 }
 
 function isConvicted({ audit }: WindowWords): boolean {

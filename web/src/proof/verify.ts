@@ -7,16 +7,17 @@ import { keccak_256 } from '@noble/hashes/sha3.js';
 import { auditAddress, auditDifference, auditFromWords, bondSlot, windowSlots, windowStatus, type Audit } from './audit.js';
 import { BEACON_FORMAT, describeBeacon, randomness, readBeacon, verifyBeacon, type Beacon } from './beacon.js';
 import { equal, fromHex, toHex, toWord } from './bytes.js';
-import { CERTIFICATE_FORMAT, bindCertificate, readCertificate, type ResultCertificate } from './certificate.js';
+import { CERTIFICATE_FORMAT, bindCertificate, orderOf, readCertificate, type ResultCertificate } from './certificate.js';
 import { FORMAT, describe, readBundle, type Bundle, type Certified, type Claim, type Path } from './claim.js';
 import { bind, link, type Header } from './header.js';
 import { BUNDLE_BYTES_MAX, Refused, limit, parse, wrong } from './json.js';
 import { mapMeaning } from './map-meaning.js';
 import { checkMap } from './map-value.js';
 import { findMap } from './map-words.js';
-import { MAP_FORMAT, describeMap, readMap, windowCount, type MapCertificate } from './map.js';
+import { MAP_FORMAT, NAME_BYTES, describeMap, readMap, windowCount, type MapCertificate } from './map.js';
 import { isFinal, marketAddress, orderDifference, orderFromWords, orderSlots, type Order } from './market.js';
 import { meaning, type Beside } from './meaning.js';
+import { resultsOfOrder, type Results } from './outputs.js';
 import { encodeInteger } from './rlp.js';
 import { certificateMessage, verifySignature } from './signature.js';
 import { span, utc } from './time.js';
@@ -76,6 +77,8 @@ export interface Report {
    * sentences without full stops, empty if it is not proved or about something else.
    */
   meaning: string[];
+  /** What the outputs of a proved order or map are, for whoever holds files (`compareResults`); absent if that is not proved, or nothing was delivered. */
+  results?: Results;
   /** The block of the claim; absent until its certificate is verified, because before nobody vouches for it. */
   block?: BlockFacts;
 }
@@ -186,6 +189,9 @@ function runBundle(
   push(report, true, 'the certified value is the claimed one');
   const beside: Beside | undefined = result && { job: result.job, statement: result.statement };
   report.meaning = meaning(claim, beside);
+  const order = orderOf(claim);
+  const results = order && resultsOfOrder(order);
+  if (results !== undefined) report.results = results;
 }
 
 function runMap(report: Report, map: MapCertificate, input: Uint8Array, reader: Reader): void {
@@ -209,6 +215,12 @@ function runMap(report: Report, map: MapCertificate, input: Uint8Array, reader: 
   const worth = checkMap(map, found);
   push(report, true, 'job, windows and results belong together, and the customer signed the statement');
   report.meaning = mapMeaning(map, worth);
+  report.results = { kind: 'names', outputs: worth.whole.map((isCovered, unit) => ({ name: nameOf(map, unit), isCovered })) };
+}
+
+/** Name of the output of a unit. */
+function nameOf({ results }: MapCertificate, unit: number): string {
+  return toHex(results.subarray(unit * NAME_BYTES, (unit + 1) * NAME_BYTES));
 }
 
 function passHeaders(report: Report, { certificate, headers }: Certified): Header {

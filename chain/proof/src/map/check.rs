@@ -15,7 +15,7 @@ use crate::{
     audit::WindowStatus,
     certificate::recover,
     header,
-    outputs::result_root,
+    outputs::{NamedOutput, Results, result_root},
     report::Step,
     verify::{Clock, OrStop as _, Progress, Stop, check_age, led_by, vouch},
 };
@@ -58,6 +58,9 @@ pub(crate) fn run(
         "job, windows and results belong together, and the customer signed the statement".to_owned(),
     );
     progress.meaning = meaning(map, &found.channels, &coverage);
+    let named = map.results.iter().zip(coverage.whole);
+    progress.results =
+        Some(Results::Names(named.map(|(name, is_covered)| NamedOutput { name: *name, is_covered }).collect()));
     Ok(())
 }
 

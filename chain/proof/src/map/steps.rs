@@ -64,6 +64,8 @@ pub(super) struct Coverage {
     pub(super) steps: u64,
     /// Of each window, in the order of the file: whether one of its steps covers something.
     pub(super) carries: Vec<bool>,
+    /// Of each unit, whether all of its segments are covered.
+    pub(super) whole: Vec<bool>,
 }
 
 /// Follows each unit from its input on. `counted`: of each window, in the order of the file, whether it counts.
@@ -78,7 +80,8 @@ pub(super) fn cover(map: &MapCertificate, counted: &[bool]) -> Result<Coverage, 
             results.entry((*unit, *segment, *input)).or_insert((at, *result));
         }
     }
-    let mut coverage = Coverage { steps: 0, carries: vec![false; counted.len()] };
+    let units = Vec::with_capacity(map.results.len());
+    let mut coverage = Coverage { steps: 0, carries: vec![false; counted.len()], whole: units };
     for (unit, (input, expected)) in (0u32..).zip(map.inputs.iter().zip(&map.results)) {
         let mut state = *input;
         let mut is_whole = true;
@@ -96,6 +99,7 @@ pub(super) fn cover(map: &MapCertificate, counted: &[bool]) -> Result<Coverage, 
         if is_whole && state != *expected {
             return Err(MapFault::Result { unit, got: state, expected: *expected });
         }
+        coverage.whole.push(is_whole);
     }
     Ok(coverage)
 }

@@ -7,8 +7,8 @@ use crate::{
 use alloy_primitives::{Address, B256, Bytes, U256, hex, keccak256};
 use keystead_proof::{
     AUDIT_ADDRESS, Audit, AuditParts, Bundle, CertificateError, Claim, ComposeError, CustomerStatement, Job,
-    MARKET_ADDRESS, Order, OrderMode, OrderStatus, OwnCheck, OwnFinding, Report, ResultCertificate, WindowStatus,
-    bond_slot, order_slots, verify, window_slots,
+    MARKET_ADDRESS, Order, OrderMode, OrderStatus, OwnCheck, OwnFinding, Report, ResultCertificate, Results,
+    WindowStatus, bond_slot, order_slots, verify, window_slots,
 };
 use secp256k1::{Message, SECP256K1, SecretKey};
 use serde_json::{Value, json};
@@ -274,6 +274,20 @@ fn what_a_certificate_means_is_said_in_words() {
             !is_open && !stranger.contains(&name) && name != "certificate" && name != "certificate-tolerance";
         assert_eq!(lines.contains("UNVERIFIED"), expected, "{name}: {lines}");
     }
+}
+
+#[test]
+fn a_proved_order_binds_the_outputs_that_were_delivered_and_a_foreign_one_none() {
+    let (world, own_job) = world();
+    let chain = Chain::with(world, 1);
+    let text = certificate(chain.bundle(chain.world.order_claim(42, 22)), &own_job, SAMPLE).to_json();
+    let report = verify(text.as_bytes(), &Network::new(1).key(), LATER_MS, None);
+    let order = report.proved().unwrap().statement.order().unwrap();
+    let expected = Results::Root { root: order.result_root, units: order.units };
+    assert!(!order.result_root.is_zero() && order.done_units == 0, "{order:?}");
+    assert_eq!(report.results, Some(expected), "{report}");
+    let report = verify(text.as_bytes(), &Network::new(2).key(), LATER_MS, None);
+    assert_eq!(report.results, None, "{report}");
 }
 
 #[test]

@@ -9,8 +9,8 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, U256, hex, keccak256};
 use keystead_proof::{
-    CHANNEL_ADDRESS, CustomerStatement, MapCertificate, MapFacts, OwnCheck, OwnFinding, Report, Verdict, channel_slots,
-    channel_window_slots, output_hash, verify,
+    CHANNEL_ADDRESS, CustomerStatement, MapCertificate, MapFacts, NamedOutput, OwnCheck, OwnFinding, Report, Results,
+    Verdict, channel_slots, channel_window_slots, output_hash, verify,
 };
 use serde_json::{Value, json};
 
@@ -351,6 +351,24 @@ fn what_a_map_means_is_said_in_words() {
         assert_eq!(report.verdict, Verdict::Proved, "{}: {report}", case.name);
         assert_eq!(report.meaning, case.says, "{}", case.name);
     }
+}
+
+#[test]
+fn the_outputs_of_a_map_are_bound_one_by_one_and_those_that_no_window_leads_to_are_told_apart() {
+    let key = Network::new(1).key();
+    // The second unit stands in a window to its middle, the third in none.
+    let partly = plan(1, 3, 2, vec![channel(1, vec![window(&[(0, 0), (0, 1), (1, 0)])])]);
+    let report = judge(&partly.file(&partly.chain()), &key);
+    let named = partly.results.iter().zip([true, false, false]);
+    let named = named.map(|(name, is_covered)| NamedOutput { name: *name, is_covered }).collect();
+    assert_eq!(report.results, Some(Results::Names(named)), "{report}");
+    let mut found: Vec<Option<B256>> = partly.results.iter().copied().map(Some).collect();
+    let comparison = report.results.as_ref().unwrap().compare(&found);
+    assert_eq!((comparison.equal, comparison.uncovered, comparison.differences.len()), (3, 2, 0));
+    found[0] = Some(output_hash(b"something else"));
+    assert_eq!(report.results.unwrap().compare(&found).equal, 2);
+    // Of what is not proved nothing is bound.
+    assert_eq!(judge(&partly.file(&partly.chain()), &Network::new(2).key()).results, None);
 }
 
 #[test]

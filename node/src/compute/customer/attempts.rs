@@ -191,7 +191,7 @@ impl<'a> Attempts<'a> {
     async fn follow(&mut self, state: &mut State, order: U256, stops: &Stops) -> Result<End> {
         let Buyer { options, market, prepared, .. } = self.buyer;
         let reach = Duration::from_secs(u64::from(options.reach_seconds));
-        let job = Job { market, prepared, folder: self.folder, reach };
+        let job = Job { market, prepared, folder: self.folder, keep_outputs: options.keep_outputs, reach };
         let store = Arc::clone(&self.store);
         let (to, kept) = (state.attempt.choice()?, (store, self.folder));
         let mut line = Line::open(&market.account, order, prepared, to, kept).await?;

@@ -9,6 +9,7 @@
 //! DIR/unchecked/        the result's files, if this machine could not check them
 //! DIR/convicted-N.json  certificate of order N, whose provider was convicted before another one did the job
 //! DIR/job.json, DIR/certificate.json, DIR/<the result's files>
+//! DIR/outputs.pack      the unit outputs, with --keep-outputs: one more of the result's files
 //! ```
 //! The result's files come from `unfinished` by rename, so they are whole or not there.
 

@@ -18,12 +18,15 @@ use crate::compute::{
     audited::tending::Attendant,
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
     market::{Market, Order},
+    results::FILE as OUTPUTS_FILE,
     windows::{Drawn, WindowStatus, window_of},
 };
 use alloy_primitives::{B256, U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
 use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
+use keystead_blobs::stream::pack;
 use keystead_contracts::storage::{Mode, Reason, Status};
+use keystead_recipes::ResultFile;
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
@@ -71,6 +74,8 @@ pub(super) struct Job<'a> {
     pub(super) market: &'a Market,
     pub(super) prepared: &'a Prepared,
     pub(super) folder: &'a Folder,
+    /// Whether the outputs stay beside the files that are made of them.
+    pub(super) keep_outputs: bool,
     /// How long a provider that cannot be reached keeps an order that it has not leased.
     pub(super) reach: Duration,
 }
@@ -431,7 +436,7 @@ impl<'a> Following<'a> {
     /// disk before the finding is, and so before the provider is paid.
     async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
         let seed = self.seed()?;
-        let Job { prepared, folder, .. } = self.job;
+        let Job { prepared, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
         let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
         let check = check::begin(prepared, order, arrived, Sample { rule, seed });
@@ -462,7 +467,7 @@ impl<'a> Following<'a> {
         let (mut files, mut doubt) = (Vec::new(), None);
         match result::assemble(prepared, &outputs).await {
             Ok(_) if finding == Finding::Wrong => {}
-            Ok(result) => files = folder.keep(&result).map_err(Trouble::Here)?,
+            Ok(result) => files = self.job.keep(result, &outputs).map_err(Trouble::Here)?,
             // A recipe from a folder may be wrong itself: that is no evidence against a provider.
             Err(error) if prepared.side.is_guest() => {
                 if finding == Finding::Right {
@@ -492,6 +497,16 @@ impl<'a> Following<'a> {
         let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
         self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));
         self.save()
+    }
+}
+
+impl Job<'_> {
+    /// Puts the result's files, and the outputs if they shall stay, where a crash cannot lose them; their names.
+    fn keep(&self, mut result: Vec<ResultFile>, outputs: &[Vec<u8>]) -> Result<Vec<String>> {
+        if self.keep_outputs {
+            result.push(ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: pack::encode(outputs) });
+        }
+        self.folder.keep(&result)
     }
 }
 

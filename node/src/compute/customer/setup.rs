@@ -18,6 +18,7 @@ use crate::{
         amount::kst,
         market::{Market, Taken},
         money::Money,
+        results::FILE as OUTPUTS_FILE,
         token::Token,
         wallet,
     },
@@ -61,6 +62,10 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
         "--checkers, --audit-rate and --checker-fee say how others check, but nobody is asked to: give --audit, or --private with --name-checker, too"
     );
     let prepared = prepare(options.into()).await?;
+    ensure!(
+        !options.keep_outputs || prepared.recipe.outputs.iter().all(|output| output.file != OUTPUTS_FILE),
+        "the recipe has a file named {OUTPUTS_FILE} itself: order without --keep-outputs"
+    );
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
     let worked = work(options, &prepared, &folder, stored).await;

@@ -22,11 +22,11 @@ use std::{
 /// Digits before a line.
 const SUM_DIGITS: usize = 16;
 /// Largest journal that is read: a job of 2^20 steps leaves some 200 MB.
-const BYTES_MAX: u64 = 1 << 30;
+pub(super) const BYTES_MAX: u64 = 1 << 30;
 /// So much of it is kept for what ends windows and channels, and takes back what was wrong.
 const RESERVE: u64 = 1 << 24;
 /// More than any line takes: a journal with less room is full, whatever did not fit.
-const LINE_MAX: u64 = 1 << 20;
+pub(super) const LINE_MAX: u64 = 1 << 20;
 
 /// One event.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -128,13 +128,13 @@ pub(super) struct Audited {
 /// Where a state lies.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Place {
-    pub(super) unit: u32,
+pub(crate) struct Place {
+    pub(crate) unit: u32,
     /// Segments that lead to it.
-    pub(super) done: u32,
-    pub(super) offset: u64,
-    pub(super) length: u64,
-    pub(super) name: B256,
+    pub(crate) done: u32,
+    pub(crate) offset: u64,
+    pub(crate) length: u64,
+    pub(crate) name: B256,
 }
 
 /// The file; clones append to the same one.
@@ -258,7 +258,7 @@ fn read(text: &[u8]) -> Result<(Vec<Entry>, usize)> {
 }
 
 /// The JSON of a line whose sum is right.
-fn whole(line: &[u8]) -> Option<&[u8]> {
+pub(super) fn whole(line: &[u8]) -> Option<&[u8]> {
     let line = line.strip_suffix(b"\n")?;
     let (digits, rest) = line.split_at_checked(SUM_DIGITS)?;
     let json = rest.strip_prefix(b" ")?;

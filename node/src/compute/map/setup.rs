@@ -11,6 +11,7 @@ use super::{
     farewell::{Farewells, Means},
     folder::{Folder, Identity, Node},
     journal::{Entry, Journal},
+    kept,
     outputs::Outputs,
     reduce::Reduce,
     show::{Row, Show},
@@ -124,12 +125,12 @@ async fn work(
     goes_on: bool,
 ) -> Result<ExitCode> {
     let spec = &prepared.spec;
-    let (journal, entries) = Journal::open(&folder.path("journal"))?;
+    let (journal, entries) = Journal::open(&folder.path(kept::JOURNAL_FILE))?;
     let mut state = State::new(spec.unit_count, spec.segment_count, rules(options, prepared));
     for entry in &entries {
         state.apply(entry, Duration::ZERO);
     }
-    let outputs = Outputs::open(&folder.path("outputs"), state.outputs_end)?;
+    let outputs = Outputs::open(&folder.path(kept::OUTPUTS_FILE), state.outputs_end)?;
     show.say(&format!("{}: {} units of {} steps", prepared.recipe.title, spec.unit_count, spec.segment_count));
     if goes_on {
         let done = spec.unit_count.saturating_sub(state.table.units_left());

@@ -3,6 +3,7 @@
 use super::{
     book::{Book, NotTaken},
     course::Course,
+    deadline,
     portion::Volume,
     record::{Cause, Failed},
     stream, window,
@@ -76,7 +77,8 @@ impl Authorise for Door {
             return no(RefusalCode::Unsupported, &reason);
         }
         if order.status() == Status::Ordered
-            && let Some(reason) = self.book.offering.refusal(&spec, &order)
+            && let Some(reason) =
+                self.book.offering.refusal(&spec, &order).or_else(|| deadline::refusal(&spec, order.deliver_seconds))
         {
             return no(RefusalCode::Unsupported, &reason);
         }

@@ -394,6 +394,13 @@ impl Responder {
         let head = [[SERVED].as_slice(), &size.to_be_bytes(), &source.outline().to_bytes()].concat();
         write_blob(send, &head, "answer", limit, &self.meter.upload, |_| {}).await?;
         let mut next = offset.div_ceil(GROUP_BYTES as u64);
+        let tally = source.tally();
+        let report = |bytes| {
+            self.sent.send_modify(|sent| sent.bytes = sent.bytes.saturating_add(count(bytes)));
+            if let Some(tally) = &tally {
+                tally(count(bytes));
+            }
+        };
         let mut batch;
         (source, batch) = read_batch(source, next).await?;
         while next < groups {
@@ -401,10 +408,7 @@ impl Responder {
             // One batch is written to the stream while the next is read from the store.
             let write = async {
                 for group in batch.chunks(GROUP_BYTES) {
-                    let lane = &self.meter.upload;
-                    let report =
-                        |bytes| self.sent.send_modify(|sent| sent.bytes = sent.bytes.saturating_add(count(bytes)));
-                    write_blob(send, group, "blob", limit, lane, report).await?;
+                    write_blob(send, group, "blob", limit, &self.meter.upload, &report).await?;
                 }
                 Ok(())
             };

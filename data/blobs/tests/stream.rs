@@ -1,13 +1,17 @@
 //! Streams over loopback: who is let in, what is said both ways, what each side may fetch, and that jobs go on beside them.
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)]
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crate::support::{self, BLOB_MAX, Chain, Conduct, Runner, memory, soon, whole_session};
 use alloy_primitives::{B256, Bytes, U256};
 use keystead_blobs::{
-    Address, BlobStore, Config, Endpoint, Hash, Hello, NodeId, Reason, Refusal, RefusalCode, Server, SessionError,
-    Unavailable, Want, serve_with,
+    Address, BlobStore, Config, Endpoint, Hash, Hello, NodeId, Outline, Reason, Refusal, RefusalCode, Server,
+    SessionError, StoreError, Unavailable, Want, serve_with,
+    store::{Part, Source, Tally},
     stream::{
         End, EndCode, FromCustomer, FromProvider, Item, LeaseOffer, Link, RefuseCode, Streams, WindowReport, acceptor,
         dial, pack,
@@ -155,4 +159,82 @@ async fn a_stranger_is_refused_with_the_reason_and_a_stopped_provider_says_so() 
         soon(dial(&endpoint, &provider.address, large, memory())).await,
         Err(SessionError::Misuse { .. })
     ));
+}
+
+/// A store that counts what leaves it.
+#[derive(Debug)]
+struct Tallied {
+    inner: Arc<dyn BlobStore>,
+    left: Arc<AtomicU64>,
+}
+
+struct Leaving {
+    source: Box<dyn Source>,
+    left: Arc<AtomicU64>,
+}
+
+impl Source for Leaving {
+    fn outline(&self) -> &Outline {
+        self.source.outline()
+    }
+
+    fn read_group(&mut self, index: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.source.read_group(index, out)
+    }
+
+    fn tally(&self) -> Option<Tally> {
+        let left = Arc::clone(&self.left);
+        Some(Arc::new(move |bytes| {
+            left.fetch_add(bytes, Ordering::Relaxed);
+        }))
+    }
+}
+
+impl BlobStore for Tallied {
+    fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError> {
+        self.inner.put(bytes)
+    }
+
+    fn settle(&self) -> Result<(), StoreError> {
+        self.inner.settle()
+    }
+
+    fn get(&self, hash: Hash, bytes_max: u64) -> Result<Vec<u8>, StoreError> {
+        self.inner.get(hash, bytes_max)
+    }
+
+    fn size(&self, hash: Hash) -> Result<Option<u64>, StoreError> {
+        self.inner.size(hash)
+    }
+
+    fn delete(&self, hash: Hash) -> Result<bool, StoreError> {
+        self.inner.delete(hash)
+    }
+
+    fn open(&self, hash: Hash) -> Result<Box<dyn Source>, StoreError> {
+        Ok(Box::new(Leaving { source: self.inner.open(hash)?, left: Arc::clone(&self.left) }))
+    }
+
+    fn receive(&self, hash: Hash) -> Result<Box<dyn Part>, StoreError> {
+        self.inner.receive(hash)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_is_told_of_every_byte_that_leaves_it_and_of_no_other() {
+    let provider = provider().await;
+    let endpoint = Endpoint::bind(Config::loopback()).await.unwrap();
+    let left: Arc<AtomicU64> = Arc::default();
+    let store = Arc::new(Tallied { inner: memory(), left: Arc::clone(&left) });
+    let (mut link, _) = soon(dial(&endpoint, &provider.address, hello(1), store.clone())).await.unwrap();
+    // More than is read from a store at once, and no whole number of groups.
+    let bytes = pack::encode(&[support::sample(1, 2_500_000)]);
+    store.put(&bytes).unwrap();
+    link.offer([Hash::of(&bytes)]);
+    assert_eq!(left.load(Ordering::Relaxed), 0);
+    soon(link.say(&FromCustomer::Lease(offer(1, &bytes)))).await.unwrap();
+    let FromProvider::Report(_) = soon(link.next()).await.unwrap() else { panic!("no report") };
+    // The last ones may arrive before they are counted.
+    support::eventually("all is counted", || left.load(Ordering::Relaxed) >= bytes.len() as u64).await;
+    assert_eq!(left.load(Ordering::Relaxed), bytes.len() as u64);
 }

@@ -53,6 +53,8 @@ pub(crate) struct Order {
     pub(crate) commitment: B256,
     pub(crate) result_root: B256,
     pub(crate) units: u32,
+    /// Between the lease and the delivery, at most.
+    pub(crate) deliver_seconds: u64,
     /// The price of all units, in wei, or in the smallest units of the token; the deposit for checks of an audited order is not in it.
     pub(crate) escrow_wei: U256,
     /// What it is paid in.
@@ -138,6 +140,7 @@ impl Market {
             commitment: order.commitment,
             result_root: order.resultRoot,
             units: order.units,
+            deliver_seconds: u64::from(order.deliverSeconds),
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
             currency: currency_of(&order),
             paid_units: order.paidUnits,

@@ -3,6 +3,9 @@
 //! # Design
 //! The market takes an order's escrow by itself, so it is approved first. An approval is of exactly one escrow and is used up by its order; one that no order
 //! follows is taken back. Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
+//! An approval of another amount may be that of an order which another process of this account is placing, on whatever machine: it is left alone for as long
+//! as that takes ([`OTHERS_MAX`]), and taken back only then. Whose approval was taken all the same sees it before it orders, or from the market's refusal,
+//! and approves again.
 //!
 //! # Not here
 //! Orders ([`crate::compute::market`]), and how amounts are written ([`crate::compute::money`]).
@@ -18,10 +21,14 @@ use alloy_primitives::{Address, U256};
 use eyre::{Result, ensure};
 use keystead_contracts::{MARKET_ADDRESS, bindings::erc20::Erc20};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 /// How often an approval is looked for that is in a block.
 const LOOKS: u32 = 50;
+/// How long an approval that is not ours is left alone: several times what an order takes to follow it.
+const OTHERS_MAX: Duration = Duration::from_secs(10);
+/// So often another process of this account may come between: each time one of the two places its order.
+const CROSSED_MAX: u32 = 8;
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -84,36 +91,76 @@ impl Token<'_> {
         self.account.read(self.contract, &call).await
     }
 
-    /// Lets the market take exactly so much. Costs nothing if that is so already; another approval is taken back first, since some tokens refuse to
-    /// change one.
+    /// Whether the market may take less than so much: another process of this account used what was approved, or took it back.
+    pub(crate) async fn is_short(&self, amount: U256) -> Result<bool> {
+        Ok(self.allowance().await? < amount)
+    }
+
+    /// Lets the market take exactly so much. Costs nothing if that is so already. Another approval is waited for as long as an order may follow it, then
+    /// taken back first, since some tokens refuse to change one.
     ///
     /// # Errors
     /// [`NotKept`]; the token's own refusal; the node's.
     pub(crate) async fn approve(&self, amount: U256) -> Result<()> {
-        // What an earlier process sent may be on its way.
-        self.account.settled().await?;
-        let left = self.allowance().await?;
-        if left == amount {
-            return Ok(());
+        let mut last = None;
+        for _ in 0..CROSSED_MAX {
+            let left = self.left_alone(amount).await?;
+            if left == amount {
+                return Ok(());
+            }
+            last = if left.is_zero() { None } else { self.set(U256::ZERO).await? };
+            if last.is_none() {
+                last = self.set(amount).await?;
+            }
+            if last.is_none() {
+                return Ok(());
+            }
         }
-        if !left.is_zero() && !amount.is_zero() {
-            self.set(U256::ZERO).await?;
-        }
-        self.set(amount).await
+        last.map_or(Ok(()), |crossed| Err(crossed.into()))
     }
 
-    async fn set(&self, amount: U256) -> Result<()> {
+    /// Takes back an approval of exactly so much; another one is that of another order.
+    ///
+    /// # Errors
+    /// As [`Self::approve`].
+    pub(crate) async fn take_back(&self, amount: U256) -> Result<()> {
+        self.account.settled().await?;
+        if !amount.is_zero() && self.allowance().await? == amount {
+            // What is there after another process came between is that one's.
+            self.set(U256::ZERO).await?;
+        }
+        Ok(())
+    }
+
+    /// What the market may take: nothing, so much, or what nobody has used for a while.
+    async fn left_alone(&self, amount: U256) -> Result<U256> {
+        // What an earlier process sent may be on its way.
+        self.account.settled().await?;
+        let start = Instant::now();
+        let mut left = self.allowance().await?;
+        while !left.is_zero() && left != amount && start.elapsed() < OTHERS_MAX {
+            sleep(POLL).await;
+            left = self.allowance().await?;
+        }
+        Ok(left)
+    }
+
+    /// What is found instead, if another transaction of this account came between: then it may be another process's.
+    async fn set(&self, amount: U256) -> Result<Option<NotKept>> {
+        let before = self.account.nonce().await?;
         let call = Erc20::approveCall { spender: MARKET_ADDRESS, amount };
         self.account.send(self.contract, &call, U256::ZERO).await?;
         let mut found = self.allowance().await?;
         // Behind one address there may be several nodes, of which one is a block behind.
         for _ in 0..LOOKS {
             if found == amount {
-                return Ok(());
+                return Ok(None);
             }
             sleep(POLL).await;
             found = self.allowance().await?;
         }
-        Err(NotKept { contract: self.contract, asked: amount, found }.into())
+        let not_kept = NotKept { contract: self.contract, asked: amount, found };
+        let is_crossed = self.account.nonce().await? > before.saturating_add(1);
+        if is_crossed { Ok(Some(not_kept)) } else { Err(not_kept.into()) }
     }
 }

@@ -367,6 +367,33 @@ async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
     honest(&network, &mut provider, &network.directory.join("after"));
 }
 
+/// The time of one order is too short for the two transactions alone, that of the other for so many units on any machine.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_order_that_no_machine_could_deliver_in_time_is_refused_before_it_costs_a_fee() {
+    let network = Network::beside(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let mut crook = Crook::new(&network).await;
+    let job = work(4);
+    let many = spec(1 << 20, B256::repeat_byte(9), 10_000_000);
+    for (spec, seconds, words) in [
+        (&job.spec, 1, "1 s are too short to deliver: 4 segments"),
+        (&many, 50, "50 s are too short to deliver: 1048576 segments"),
+    ] {
+        let draft = crook.draft(spec, [600, seconds, 60]);
+        crook.sender.settle(&network, 0, draft);
+        let order = orders(&network);
+        let opened = crook.open(order, spec, inputs(&job.blobs)).await;
+        let Err(SessionError::Refused(refusal)) = opened else { panic!("{opened:?}") };
+        assert_eq!(refusal.code, RefusalCode::Unsupported, "{refusal}");
+        assert!(refusal.to_string().contains(words), "{refusal}");
+        provider.wait_for(words);
+        assert_eq!((crook.status(order), stored(&network, order).leasedAt.to::<u64>()), (Status::Ordered, 0));
+    }
+    assert_eq!(fees(&network, account(1), since), 0, "it cost the provider nothing");
+    honest(&network, &mut provider, &network.directory.join("after"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_of_orders_fills_neither_memory_nor_book_and_the_honest_order_is_served_slow() {
     let network = Network::alone(4);

@@ -95,6 +95,12 @@ impl Customer {
         self.child.wait().unwrap();
     }
 
+    /// `STOP` and `CONT`, as of a provider.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Its exit code and what it said.
     pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let status = wait_until("the customer ends", || self.child.try_wait().unwrap());

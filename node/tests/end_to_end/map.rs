@@ -333,6 +333,53 @@ fn a_provider_that_dies_before_it_has_its_voucher_gets_it_when_it_comes_back() {
     }
 }
 
+/// The only provider is away when its channel is to close, and the person does not wait for it, twice: the result is there, and the next process ends it.
+#[test]
+fn who_does_not_wait_for_the_channels_hears_what_is_open_and_the_same_command_closes_them() {
+    let network = Network::beside(4);
+    let folder = network.directory.join("provider");
+    let mut provider = Provider::start_as(&network, &folder, 1, &CLOSELY);
+    let job = Job { set: vec!["cells-per-unit=10000000"], ..Job::align(&network, 20, 4) };
+    let all = ["--sample-rate", "100"];
+    let purse = Purse::look(&network);
+    let (mut customer, log) = job.spawn(&network, &all);
+    job.wait_for_a_voucher_that_nobody_hears(&provider, &mut customer, &log);
+    provider.kill();
+    for (number, signal) in [(1, "-INT"), (2, "-TERM")] {
+        if number > 1 {
+            customer = job.spawn(&network, &all).0;
+        }
+        let said = || fs::read_to_string(&log).unwrap();
+        wait_until("the customer waits for who is away", || {
+            let ended = customer.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", said());
+            (said().matches("waiting up to 60 s for who is away").count() == number).then_some(())
+        });
+        assert!(Command::new("kill").args([signal, &customer.id().to_string()]).status().unwrap().success());
+        let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+        let said = said();
+        assert_eq!(ended.code(), Some(3), "{said}");
+        assert_eq!(said.matches("Stopping with 1 channel not closed yet").count(), number, "{said}");
+        assert_eq!(said.matches("is not closed: run the same command again").count(), number, "{said}");
+        assert_eq!(said.matches("It was away before it had what was promised last").count(), number, "{said}");
+        let summary = job.summary();
+        assert_eq!((&summary["status"], &summary["unitsLeft"]), (&"done".into(), &0.into()), "{summary}");
+        assert_eq!(summary["channelsLeft"].as_array().unwrap().len(), 1, "{summary}");
+        same_files(&job.out, &job.reference());
+    }
+    let back = Provider::start_as(&network, &folder, 1, &CLOSELY);
+    let output = job.map(&network, &all).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{}", back.text());
+    assert!(!said.contains("is not closed"), "{said}");
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!((job.settled(), job.windows()), (units, 1), "{summary}");
+    assert_eq!(summary["channelsLeft"], serde_json::json!([]), "{summary}");
+    assert_eq!(claimed(&summary, 1), PRICE * u128::from(units), "{summary}\n{}", back.text());
+    purse.check(&network, &summary);
+}
+
 /// The first provider makes the first segments of every unit and dies; the second one goes on from the states that were paid for.
 #[test]
 fn a_segmented_unit_goes_on_elsewhere_from_its_snapshot() {

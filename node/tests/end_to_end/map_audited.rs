@@ -5,10 +5,10 @@ use crate::{
     audits::{KST, address, bond, bonded, checker, credit, events, read, until_seated},
     customer::send,
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
-    network::Network,
+    network::{Network, number},
     parties::{self, PRICE, Provider, account, all_fees, balance},
 };
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256, keccak256, utils::format_ether};
 use alloy_sol_types::{SolCall as _, SolEvent as _};
 use keystead_contracts::{
     AUDIT_ADDRESS, CHANNEL_ADDRESS,
@@ -60,6 +60,12 @@ fn channel_of(network: &Network, provider: usize) -> B256 {
     let filter = json!({"address": CHANNEL_ADDRESS, "fromBlock": "0x0", "topics": topics});
     let opened = network.call(0, "eth_getLogs", json!([filter]));
     serde_json::from_value(opened[0]["topics"][1].clone()).unwrap()
+}
+
+/// The block of the first event of a kind about a window.
+fn block_of<E: SolEvent>(network: &Network, window: B256) -> u64 {
+    let filter = json!({"address": AUDIT_ADDRESS, "fromBlock": "0x0", "topics": [E::SIGNATURE_HASH, window]});
+    number(&network.call(0, "eth_getLogs", json!([filter]))[0]["blockNumber"])
 }
 
 /// What the customer paid for gas since then.
@@ -356,6 +362,54 @@ fn a_window_whose_channel_ends_before_it_is_announced_is_done_again_elsewhere_an
     assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
     let spent = gas_of_the_customer(network, since);
     assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
+}
+
+/// The provider's free bond is enough for one window. So the next lease waits for the end of the audit before it, is given back at its deadline and granted
+/// again, and goes on once the bond is free: nobody is blamed, and nothing of it costs anything.
+#[test]
+fn a_lease_waits_for_the_bond_that_stands_behind_the_window_before_it_slow() {
+    let scene = Scene::new(4..7);
+    let network = &scene.network;
+    let provider = scene.provider(1, &[]);
+    // The price of a hundred steps stands behind each window: this is one and a half of that.
+    let deposit = format_ether(U256::from(150 * PRICE));
+    bond(network, 1, &network.directory.join("provider-1"), &["deposit", &deposit]);
+    let job = Job::align(network, 8, 10);
+    let purse = Purse::look(network);
+    let (since, before) = (network.head(0).unwrap(), balance(network, account(CUSTOMER)));
+    let record = network.directory.join("events.jsonl");
+    let options = ["--audit", "--events", record.to_str().unwrap(), "--provider", account(1)];
+    let (mut customer, log) = job.spawn(network, &[&options[..], &TIMES].concat());
+    let (code, text) = end(&mut customer, &log);
+    let happened = fs::read_to_string(&record).unwrap();
+    let logs = || format!("{text}\n{happened}\n{}\n{}", scene.logs(), provider.text());
+    assert_eq!(code, Some(0), "{}", logs());
+    same_files(&job.out, &job.reference());
+
+    // Each window begins when the one before it is over; until then its lease came and went.
+    let found = windows(network);
+    assert!(found.len() > 1, "{}", logs());
+    assert!(found.iter().all(|window| window.status == 2 && window.verified == window.units), "{}", logs());
+    for next in 2..=found.len() as u64 {
+        let closed = block_of::<Audit::WindowClosed>(network, window_of_channel(1, next - 1));
+        let opened = block_of::<Audit::WindowOpened>(network, window_of_channel(1, next));
+        assert!(closed < opened, "window {next}: closed={closed} opened={opened}\n{}", logs());
+    }
+    assert!(provider.text().contains("a lease waits until the bond is free"), "{}", logs());
+    assert!(happened.contains("is behind other windows until then"), "{}", logs());
+    assert!(!happened.contains("\"left-out\""), "{}", logs());
+
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    let steps: u64 = found.iter().map(|window| u64::from(window.units)).sum();
+    assert_eq!((steps, claimed(&summary, 1)), (units, PRICE * u128::from(units)), "{summary}");
+    let paid = purse.check_providers(network, &summary);
+    let checks = found.first().unwrap().feeWei * u128::from(units);
+    assert_eq!(credit(network, CUSTOMER), 0, "the rest of the deposits for checks was taken home: {}", logs());
+    let spent = gas_of_the_customer(network, since);
+    assert_eq!(before, balance(network, account(CUSTOMER)) + spent + paid + checks, "{summary}\n{}", logs());
+    let bond = bonded(network, 1);
+    assert_eq!((bond.freeWei, bond.lockedWei), (150 * PRICE, 0));
 }
 
 /// What a checker program judges after the opening, of a provider that gives checkers nothing: they ask on the chain, and the customer's node serves them.

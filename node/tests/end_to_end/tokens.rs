@@ -6,7 +6,7 @@ use crate::{
         Customer, Loses, Lossy, SMALL, ends, json_file, nonce, orders, run, run_through, stopped_after_the_plan,
     },
     matching::{ask, why_not},
-    network::{Network, number, wait_until},
+    network::{Network, PATIENCE, number, wait_until},
     parties::{MARKET, Provider, account, balance, fees, statement, text, verify},
     sender::{Draft, Sender},
 };
@@ -22,7 +22,11 @@ use keystead_contracts::{
 };
 use keystead_market::Unit;
 use serde_json::{Value, json};
-use std::path::Path;
+use std::{
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 /// Smallest units a unit.
 const PRICE: u64 = 1_003;
@@ -326,6 +330,43 @@ fn what_speaks_against_an_order_in_a_token_is_said_before_anything_is_sent() {
     );
     assert!(code == Some(1) && said.contains("there is no contract at"), "{said}");
     assert_eq!((nonce(&network, CUSTOMER), nonce(&network, 3), coin.approved(CUSTOMER)), (0, 0, 0));
+}
+
+/// The first stands still between its approval and its order while the second one comes: its approval is left alone, and both order.
+#[test]
+fn two_customers_of_one_account_do_not_take_each_others_approval_away() {
+    let network = Network::beside(4);
+    let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
+    let _provider = Provider::start_as(&network, &network.directory.join("provider"), 1, &[&coin.listed_at(PRICE)]);
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(CUSTOMER)));
+    let (token, outs) = (coin.text(), ["first", "second"].map(|name| network.directory.join(name)));
+    let start =
+        |size: (u64, u64), out: &Path| Customer::start(&network, run(&network, size, out).args(["--token", &token]));
+    let first = start(SMALL, &outs[0]);
+    // Closer than `wait_until` looks. If its order is quicker all the same, nothing stands in the second one's way.
+    let begin = Instant::now();
+    while coin.approvals(CUSTOMER).is_empty() {
+        assert!(begin.elapsed() < PATIENCE, "it never approved");
+        thread::sleep(Duration::from_millis(2));
+    }
+    first.signal("STOP");
+    let second = start((10, 40), &outs[1]);
+    wait_until("the second one is about to approve", || outs[1].join("order.json").exists().then_some(()));
+    // In so many blocks, a second apart at most, it would have taken away what is in its way.
+    network.wait_for_head(0, network.head(0).unwrap() + 4);
+    let approvals = coin.approvals(CUSTOMER);
+    assert!(!approvals.contains(&0), "the first one's approval was taken away: {approvals:?}");
+    first.signal("CONT");
+    for customer in [first, second] {
+        let (code, said) = customer.end();
+        assert_eq!(code, Some(0), "{said}");
+    }
+    let paid = outs.each_ref().map(|out| escrow(out));
+    assert!(paid[0] < paid[1], "{paid:?}");
+    assert_eq!((orders(&network), coin.approved(CUSTOMER)), (2, 0));
+    wait_until("the provider has its pay", || (coin.of(owner(1)) == paid[0] + paid[1]).then_some(()));
+    assert_eq!(coin.of(owner(CUSTOMER)), HELD - paid[0] - paid[1]);
+    assert_eq!(before - balance(&network, account(CUSTOMER)), fees(&network, account(CUSTOMER), since));
 }
 
 /// Starts an order whose node loses what comes after so many transactions, and kills it there.

@@ -14,7 +14,7 @@ mod memory;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, io, path::PathBuf};
+use std::{fmt, io, path::PathBuf, sync::Arc};
 
 pub use disk::{DiskStore, Durability};
 pub use memory::MemoryStore;
@@ -101,6 +101,9 @@ pub trait BlobStore: Send + Sync + fmt::Debug + 'static {
     fn receive(&self, hash: Hash) -> Result<Box<dyn Part>, StoreError>;
 }
 
+/// Told how many more bytes of a blob were handed to the transport. It must not wait: the transfer does.
+pub type Tally = Arc<dyn Fn(u64) + Send + Sync>;
+
 /// A blob being sent.
 pub trait Source: Send {
     /// The verified outline, which also states name and size.
@@ -111,6 +114,11 @@ pub trait Source: Send {
     /// # Errors
     /// [`StoreError::Corrupt`]: the file became shorter since it was opened. [`StoreError::Io`].
     fn read_group(&mut self, index: u64, out: &mut Vec<u8>) -> Result<(), StoreError>;
+
+    /// Who wants to know what leaves, which is less than what is read where a line breaks. By default nobody.
+    fn tally(&self) -> Option<Tally> {
+        None
+    }
 }
 
 /// A blob being received. Dropping it keeps only verified groups (on disk, to resume) or nothing (in memory).

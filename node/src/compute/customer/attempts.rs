@@ -175,7 +175,7 @@ impl<'a> Attempts<'a> {
         } else {
             self.show.say(&format!("The order cannot be placed: {reason}."));
         }
-        match self.buyer.revoke().await {
+        match self.buyer.revoke(&state.attempt).await {
             // A token that does not let an approval be taken back has its reason; the market takes it for an order of this account alone.
             Err(error) if is_answer(&error) => self.show.say(&format!("The approval of the market stays: {error:#}")),
             other => other?,

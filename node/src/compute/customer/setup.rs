@@ -14,7 +14,7 @@ use crate::{
     cli::{self, Run},
     client::Client,
     compute::{
-        account::{Account, Cost},
+        account::{Account, Cost, Signed},
         amount::kst,
         market::{Market, Taken},
         money::Money,
@@ -26,6 +26,7 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Report, Result, ensure};
 use keystead_audit::SampleRule;
+use keystead_contracts::bindings::market::IMarket;
 use keystead_job::Class;
 use keystead_market::Currency;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
@@ -41,6 +42,8 @@ pub(super) const EXIT_UNDECIDED: u8 = 3;
 const PPM_PER_PERCENT: u32 = 10_000;
 /// How often a node that does not answer is asked again, a second apart.
 const TRIES: u32 = 20;
+/// So often one order's escrow is approved: other processes of the account may take what was approved for it.
+const APPROVALS_MAX: u32 = 8;
 
 /// Who orders what, and what it pays with.
 #[derive(Clone, Copy, Debug)]
@@ -265,18 +268,34 @@ impl<'a> Buyer<'a> {
                 }
             }
         };
-        if let Some(token) = self.token() {
-            token.approve(choice.total_wei).await.wrap_err("the market was not approved to take the price")?;
-        }
-        let signed = self.market.sign_order(terms, audit.as_ref(), self.money.currency()).await?;
+        let signed = self.approve_and_sign(&terms, audit.as_ref(), choice.total_wei).await?;
         let audit = audit.as_ref().map(AuditTerms::from);
         Ok(Attempt { audit, ..attempt.clone() }.signed(signed))
     }
 
-    /// Takes back what the market was approved to take, if no order took it.
-    pub(super) async fn revoke(self) -> Result<()> {
+    /// Approved again where another process of this account was quicker.
+    async fn approve_and_sign(self, terms: &IMarket::Terms, audit: Option<&Plan>, total_wei: U256) -> Result<Signed> {
+        let mut tries = 1_u32;
+        loop {
+            if let Some(token) = self.token() {
+                token.approve(total_wei).await.wrap_err("the market was not approved to take the price")?;
+            }
+            let signed = self.market.sign_order(terms.clone(), audit, self.money.currency()).await;
+            let is_short = match (&signed, self.token()) {
+                (Err(_), Some(token)) if tries < APPROVALS_MAX => token.is_short(total_wei).await?,
+                _ => false,
+            };
+            if !is_short {
+                return signed;
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    /// Takes back what the market was approved to take for an order that did not take it.
+    pub(super) async fn revoke(self, attempt: &Attempt) -> Result<()> {
         let Some(token) = self.token() else { return Ok(()) };
-        patiently("take the approval back", async || token.approve(U256::ZERO).await).await
+        patiently("take the approval back", async || token.take_back(attempt.escrow_wei()).await).await
     }
 
     fn token(self) -> Option<Token<'a>> {

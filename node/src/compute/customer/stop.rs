@@ -1,9 +1,10 @@
-//! Ctrl-C, counted: once asks for the money back, twice leaves the order to its deadlines.
+//! Ctrl-C, counted: once asks for the money back, twice leaves the order to its deadlines. A map stops handing out work, and leaves its channels to the next
+//! process.
 
 use eyre::{Context as _, Result};
 use std::future::pending;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 
@@ -14,14 +15,23 @@ pub(in crate::compute) struct Stops(watch::Receiver<u32>);
 impl Stops {
     /// From now on Ctrl-C no longer ends the process by itself.
     pub(in crate::compute) fn listen() -> Result<Self> {
-        let mut interrupts = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
         let (pressed, stops) = watch::channel(0_u32);
-        tokio::spawn(async move {
-            while interrupts.recv().await.is_some() && !pressed.is_closed() {
-                pressed.send_modify(|times| *times = times.saturating_add(1));
-            }
-        });
+        tokio::spawn(count(interrupts()?, pressed));
         Ok(Self(stops))
+    }
+
+    /// The same, and a request to stop from elsewhere (SIGTERM) counts as Ctrl-C does.
+    pub(in crate::compute) fn listen_to_both() -> Result<Self> {
+        let terminations = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
+        let (pressed, stops) = watch::channel(0_u32);
+        tokio::spawn(count(terminations, pressed.clone()));
+        tokio::spawn(count(interrupts()?, pressed));
+        Ok(Self(stops))
+    }
+
+    /// How often it was pressed up to now.
+    pub(in crate::compute) fn pressed(&self) -> u32 {
+        *self.0.borrow()
     }
 
     /// Returns once Ctrl-C was pressed so often.
@@ -31,5 +41,16 @@ impl Stops {
             // The system does not tell of Ctrl-C any more: then nobody waits for it.
             pending::<()>().await;
         }
+    }
+}
+
+fn interrupts() -> Result<Signal> {
+    signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")
+}
+
+/// Until nobody asks any more.
+async fn count(mut signals: Signal, pressed: watch::Sender<u32>) {
+    while signals.recv().await.is_some() && !pressed.is_closed() {
+        pressed.send_modify(|times| *times = times.saturating_add(1));
     }
 }

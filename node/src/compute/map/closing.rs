@@ -4,7 +4,8 @@ use super::{
     farewell::{Farewells, is_final},
     journal::{Entry, Journal},
     show::Show,
-    state::State,
+    state::{Partner, State},
+    window::counted,
 };
 use crate::compute::{amount::kst, channels::Channels};
 use alloy_primitives::{Address, B256};
@@ -37,6 +38,14 @@ pub(super) struct Left {
     pub(super) owes: bool,
 }
 
+/// How far it came.
+#[derive(Debug)]
+pub(super) struct Closed {
+    pub(super) left: Vec<Left>,
+    /// The person did not wait for the end.
+    pub(super) is_stopped: bool,
+}
+
 /// Ends channels.
 #[derive(Debug)]
 pub(super) struct Closing<'a> {
@@ -50,8 +59,35 @@ pub(super) struct Closing<'a> {
 }
 
 impl Closing<'_> {
+    /// As [`Self::run`], unless it is stopped before its end: then what is still open is left to the next process.
+    pub(super) async fn run_until(&mut self, state: &mut State, stop: impl Future<Output = ()>) -> Result<Closed> {
+        tokio::select! {
+            biased;
+            () = stop => {}
+            left = self.run(state) => return Ok(Closed { left: left?, is_stopped: false }),
+        }
+        // Ends that were seen are in the journal; a transaction that is under way takes its effect without this process.
+        self.journal.sync()?;
+        let left = self.open(state);
+        let what = match left.len() {
+            0 => "before what came back from channels is taken home".to_owned(),
+            many => format!("with {} not closed yet", counted(u64::try_from(many)?, "channel")),
+        };
+        self.show.say(&format!("Stopping {what}. Nothing is lost: the same command goes on with it."));
+        Ok(Closed { left, is_stopped: true })
+    }
+
+    /// Channels that are not known to be final.
+    fn open(&self, state: &State) -> Vec<Left> {
+        let left = |(provider, partner): (Provider, &Partner)| {
+            let owes = self.farewells.waits(provider);
+            Some(Left { account: partner.account, channel: partner.channel?, after: None, owes })
+        };
+        state.providers().filter_map(left).collect()
+    }
+
     /// Until every channel is final, or waiting makes no sense any more; then takes home what came back.
-    pub(super) async fn run(&mut self, state: &mut State) -> Result<Vec<Left>> {
+    async fn run(&mut self, state: &mut State) -> Result<Vec<Left>> {
         let begin = Instant::now();
         let mut said = false;
         let mut acted: BTreeMap<Provider, Instant> = BTreeMap::new();

@@ -4,7 +4,7 @@ use super::{
     bank::{self, Bank},
     certificate::{self, Missing},
     choose::Chooser,
-    closing::{Closing, Left},
+    closing::{Closed, Closing, Left},
     conduct::{Conductor, Ending, Parts},
     events::{EVENTS_MAX, Event},
     examine::Examiner,
@@ -156,24 +156,27 @@ async fn work(
         watched: Watched::default(),
     };
     let endpoint = parts.endpoint.clone();
-    let done = complete(parts, reduce, folder).await;
+    let stops = Stops::listen_to_both()?;
+    let done = complete(parts, reduce, folder, &stops).await;
     endpoint.close().await;
-    let Done { ending, state, show, took, files, left } = done?;
+    let Done { ending, state, show, took, files, heard, closed } = done?;
+    let Closed { left, is_stopped } = closed;
     let path = folder.path(certificate::FILE);
     let work = certificate::Work { market, prepared, state: &state, rule: rule(options), path: &path };
-    let stops = Stops::listen()?;
     let missing = tokio::select! {
+        // First: a map that has none at all is told so.
+        biased;
         made = certificate::make(work) => made.err(),
-        () = stops.wait(1) => Some(Missing::Stopped),
+        () = stops.wait(heard.saturating_add(1)) => Some(Missing::Stopped),
     };
     show.end();
     conclude(&ending, &state, &show, took, &files, &left);
     record(folder, prepared, &state, &ending, (left.as_slice(), missing.as_ref()))?;
     tell_certificate(&path, missing, market, &show).await;
     Ok(match ending {
-        Ending::Whole => ExitCode::SUCCESS,
-        Ending::Failed(_) => ExitCode::FAILURE,
-        Ending::Stopped => ExitCode::from(EXIT_UNDECIDED),
+        Ending::Whole if !is_stopped => ExitCode::SUCCESS,
+        Ending::Failed(_) if !is_stopped => ExitCode::FAILURE,
+        Ending::Whole | Ending::Failed(_) | Ending::Stopped => ExitCode::from(EXIT_UNDECIDED),
     })
 }
 
@@ -184,16 +187,18 @@ struct Done {
     show: Show,
     took: Duration,
     files: Vec<String>,
-    left: Vec<Left>,
+    /// How often Ctrl-C was pressed while there was work: once more leaves the channels.
+    heard: u32,
+    closed: Closed,
 }
 
 /// Does the units, writes the result, ends the channels.
-async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<Done> {
+async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &Stops) -> Result<Done> {
     let channels = Channels { account: Arc::clone(&parts.market.account) };
     let means = Means::of(&parts, &channels);
     let (journal, prepared) = (parts.journal.clone(), Arc::clone(&parts.prepared));
-    let (ending, end) = conduct(parts, &channels).await?;
-    let End { mut state, outputs, show, told, went_on, took } = end;
+    let (ending, end) = conduct(parts, &channels, stops).await?;
+    let End { mut state, outputs, show, told, went_on, took, heard } = end;
     settle_openings(&channels, &journal, &mut state, &show).await?;
     let served = told.union(&went_on).copied().collect();
     // Before the result is written: that may take long, or fail.
@@ -209,13 +214,13 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder) -> Result<
         }
     }
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, told, farewells };
-    let left = closing.run(&mut state).await?;
+    let closed = closing.run_until(&mut state, stops.wait(heard.saturating_add(1))).await?;
     drop(closing);
-    if !state.windows.is_empty() {
+    if !state.windows.is_empty() && !closed.is_stopped {
         take_home(&channels, &show).await;
     }
     let files = reduced?;
-    Ok(Done { ending, state, show, took, files, left })
+    Ok(Done { ending, state, show, took, files, heard, closed })
 }
 
 /// What checks did not cost. It stays this account's if that fails.
@@ -277,6 +282,8 @@ struct End {
     told: BTreeSet<Provider>,
     went_on: BTreeSet<Provider>,
     took: Duration,
+    /// How often Ctrl-C was pressed by then.
+    heard: u32,
 }
 
 /// Whether there is nothing to be done but to end what is open.
@@ -290,11 +297,11 @@ fn over(parts: &Parts<'_>) -> Option<Ending> {
 }
 
 /// Does what is left of the units, and waits until nothing can be taken back.
-async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, End)> {
+async fn conduct(mut parts: Parts<'_>, channels: &Channels, stops: &Stops) -> Result<(Ending, End)> {
     if let Some(ending) = over(&parts) {
         let Parts { state, outputs, show, .. } = parts;
         let (told, went_on) = (BTreeSet::new(), BTreeSet::new());
-        return Ok((ending, End { state, outputs, show, told, went_on, took: Duration::ZERO }));
+        return Ok((ending, End { state, outputs, show, told, went_on, took: Duration::ZERO, heard: 0 }));
     }
     let began = Entry::Began { first_lease: parts.state.next_process() };
     parts.journal.append(&began)?;
@@ -306,7 +313,6 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
         let name: Hash = parts.shared.put(bytes).wrap_err("the inputs are too large")?;
         parts.served.push(name);
     }
-    let stops = Stops::listen()?;
     let (asks, asked) = mpsc::channel(ASKS_MAX);
     let (events, mut inbox) = mpsc::channel(EVENTS_MAX);
     let chooser = Chooser {
@@ -330,7 +336,8 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
     let (windows, watched) = (parts.market.windows(), parts.watched.clone());
     let watch = tokio::spawn(Watch { windows, watched, events: events.clone() }.run());
     let mut conductor = Conductor::new(parts, asks, events);
-    let ending = conductor.run(&mut inbox, &stops).await;
+    let ending = conductor.run(&mut inbox, stops).await;
+    let heard = stops.pressed();
     over.store(true, Ordering::Relaxed);
     watch.abort();
     let mut late = Vec::new();
@@ -349,7 +356,7 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels) -> Result<(Ending, E
         journal.append(&entry)?;
         state.apply(&entry, Duration::ZERO);
     }
-    Ok((ending?, End { state, outputs, show, told, went_on, took: begin.elapsed() }))
+    Ok((ending?, End { state, outputs, show, told, went_on, took: begin.elapsed(), heard }))
 }
 
 fn rules(options: &Map, prepared: &Prepared) -> Rules {

@@ -35,6 +35,8 @@ pub(super) struct Partner {
     pub(super) windows: u64,
     /// Steps that were checked.
     pub(super) checked: u32,
+    /// Of these, the ones in windows without an audit of which something was thrown away with the state that it went on from.
+    pub(super) checked_lost: u32,
     /// What was promised in channels that are final.
     pub(super) claimed_wei: u128,
     /// What was promised for results that were thrown away.
@@ -65,6 +67,15 @@ pub(super) enum Effect {
     Convicted(Convicted),
 }
 
+/// A paid window that no audit knows.
+#[derive(Clone, Debug)]
+struct Unaudited {
+    provider: Provider,
+    checked: u32,
+    /// The states with which it ended: unit, segments that lead there, and where it lies.
+    ends: Vec<(u32, u32, u64)>,
+}
+
 /// The state of a job.
 #[derive(Clone, Debug)]
 pub(super) struct State {
@@ -80,6 +91,8 @@ pub(super) struct State {
     pub(super) failures: BTreeMap<u32, Vec<String>>,
     /// Paid windows of audited channels, by the audit's id.
     pub(super) windows: BTreeMap<B256, Window>,
+    /// Windows of other channels, as far as their checks count and what they hold may be thrown away: of units of several segments.
+    unaudited: Vec<Unaudited>,
     pub(super) outputs_end: u64,
     pub(super) steps_unchecked: u64,
     pub(super) done: bool,
@@ -97,6 +110,7 @@ impl State {
             settled: BTreeMap::new(),
             failures: BTreeMap::new(),
             windows: BTreeMap::new(),
+            unaudited: Vec::new(),
             outputs_end: 0,
             steps_unchecked: 0,
             done: false,
@@ -235,6 +249,7 @@ impl State {
             steps: 0,
             windows: 0,
             checked: 0,
+            checked_lost: 0,
             claimed_wei: 0,
             lost_wei: 0,
         });
@@ -260,6 +275,9 @@ impl State {
         if let Some(audited) = window {
             let window = Window { checked: *checked, ..Window::of(*provider, audited, states) };
             self.windows.insert(audited.id, window);
+        } else if *checked > 0 && self.segment_count > 1 {
+            let ends = states.iter().map(|place| (place.unit, place.done, place.offset)).collect();
+            self.unaudited.push(Unaudited { provider: *provider, checked: *checked, ends });
         }
         if *unchecked {
             self.steps_unchecked = self.steps_unchecked.saturating_add(u64::from(*steps));
@@ -300,6 +318,7 @@ impl State {
                 window.lose(stands);
             }
         }
+        self.lose_unaudited(provider);
         self.with(provider, |partner| {
             // It is empty if the channel was not looked at yet, or is over: then the record before it stays.
             if !payer.is_empty() {
@@ -311,6 +330,19 @@ impl State {
             self.drawn.remove(&lease.number);
         }
         Effect::Convicted(convicted)
+    }
+
+    /// After a conviction: nothing of the convicted one counts, and no check of a window that went on from what it made.
+    fn lose_unaudited(&mut self, convicted: Provider) {
+        let others = std::mem::take(&mut self.unaudited).into_iter().filter(|window| window.provider != convicted);
+        let stands = |(unit, done, offset): &(u32, u32, u64)| {
+            self.place(*unit, *done).is_some_and(|place| place.offset == *offset)
+        };
+        let (whole, torn): (Vec<_>, Vec<_>) = others.partition(|window| window.ends.iter().all(stands));
+        self.unaudited = whole;
+        for Unaudited { provider, checked, .. } in torn {
+            self.with(provider, |partner| partner.checked_lost = partner.checked_lost.saturating_add(checked));
+        }
     }
 
     fn with(&mut self, provider: Provider, change: impl FnOnce(&mut Partner)) {

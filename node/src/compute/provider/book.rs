@@ -5,6 +5,7 @@ use super::{
     fault::Fault,
     offering::Offering,
     owner::Owner,
+    portion::Portion,
     record::{Record, Records},
     room::UNITS_MAX,
     self_test::Capability,
@@ -238,7 +239,8 @@ impl Book {
 
     fn begin(self: &Arc<Self>, record: Record) -> Result<Arc<Course>> {
         let order = record.order;
-        let course = Arc::new(Course::new(record)?);
+        let portion = Portion::open(self.records.portion(order));
+        let course = Arc::new(Course::new(record, portion)?);
         {
             let _shelf = self.shelf();
             self.courses().insert(order, Arc::clone(&course));
@@ -258,6 +260,8 @@ impl Book {
 
     /// Removes what an order that is no longer in the book left on the disk.
     pub(super) fn clear(&self, order: U256, course: &Course) {
+        // First: without its record nobody would look for it.
+        course.portion.forget();
         if let Err(error) = self.records.forget(order) {
             tracing::warn!(%error, "an order that is over stays on disk");
         }

@@ -71,12 +71,12 @@ pub(super) struct Course {
 }
 
 impl Course {
-    pub(super) fn new(record: Record) -> Result<Self> {
+    pub(super) fn new(record: Record, portion: Portion) -> Result<Self> {
         let stage = Stage { done: record.done(), committed: None, failed: record.failed.clone() };
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
-        let (attendance, portion, bell, gone) = Default::default();
+        let (attendance, bell, gone) = Default::default();
         Ok(Self { order, spec, record, gone, coming, stage, attendance, portion, bell })
     }
 
@@ -199,6 +199,7 @@ impl Course {
         if let Err(error) = book.save(&self.record()) {
             tracing::debug!(%error, "the last save failed");
         }
+        self.portion.save();
     }
 
     /// One step; true when the order is over.

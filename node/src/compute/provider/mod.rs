@@ -16,6 +16,7 @@
 mod book;
 mod claims;
 mod course;
+mod deadline;
 mod desk;
 mod fault;
 mod offering;

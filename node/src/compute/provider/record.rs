@@ -177,6 +177,11 @@ impl Records {
         self.folder.join(format!("{order}.json"))
     }
 
+    /// Where it stands what the customer has fetched of an order, once that is much.
+    pub(super) fn portion(&self, order: U256) -> PathBuf {
+        self.folder.join(format!("{order}.portion"))
+    }
+
     pub(super) fn save(&self, record: &Record) -> Result<()> {
         files::replace(&self.path(record.order), &serde_json::to_vec(record)?)
     }

@@ -3,6 +3,7 @@
 use super::{
     book::{Book, NotTaken},
     course::Course,
+    deadline,
     portion::Volume,
     record::{Cause, Failed},
     stream, window,
@@ -76,7 +77,8 @@ impl Authorise for Door {
             return no(RefusalCode::Unsupported, &reason);
         }
         if order.status() == Status::Ordered
-            && let Some(reason) = self.book.offering.refusal(&spec, &order)
+            && let Some(reason) =
+                self.book.offering.refusal(&spec, &order).or_else(|| deadline::refusal(&spec, order.deliver_seconds))
         {
             return no(RefusalCode::Unsupported, &reason);
         }
@@ -310,7 +312,7 @@ impl Host {
         let size = |blob: &Hash| self.book.store.size(*blob).ok().flatten();
         let all = || Volume::of(served.iter().chain([&root]).filter_map(size));
         block_in_place(|| course.portion.deliver_once(all));
-        let mut fetching = Fetching { course, sent: job.sent() };
+        let mut fetching = Fetching { course, sent: job.sent(), counted: Volume::default() };
         fetching.check()?;
         job.deliver(delivery, served.into_iter().collect()).await?;
         loop {
@@ -331,17 +333,26 @@ impl Host {
 struct Fetching<'a> {
     course: &'a Course,
     sent: watch::Receiver<Sent>,
+    /// What of it the portion knows.
+    counted: Volume,
 }
 
 impl Fetching<'_> {
-    fn volume(&self) -> Volume {
+    fn count(&mut self) {
         let Sent { blobs, bytes } = *self.sent.borrow();
-        Volume { blobs, bytes }
+        let sent = Volume { blobs, bytes };
+        self.course.portion.fetch(sent.since(self.counted));
+        self.counted = sent;
     }
 
     /// Whether the customer may go on.
-    fn check(&self) -> Result<(), Failure> {
-        match self.course.portion.spent(self.volume()) {
+    fn check(&mut self) -> Result<(), Failure> {
+        self.count();
+        let portion = &self.course.portion;
+        if portion.is_due() {
+            block_in_place(|| portion.save());
+        }
+        match portion.spent() {
             Some(reason) => Err(Failure::new(FailureCode::Internal, &reason)),
             None => Ok(()),
         }
@@ -350,7 +361,7 @@ impl Fetching<'_> {
 
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
-        self.course.portion.fetch(self.volume());
+        self.count();
     }
 }
 

@@ -170,6 +170,7 @@ mod tests {
             commitment: B256::ZERO,
             result_root: B256::ZERO,
             units: 10,
+            deliver_seconds: 1,
             escrow_wei: U256::from(100),
             paid_units: 9,
             is_stopped: false,

@@ -118,7 +118,9 @@ pub(super) fn steps(spec: &JobSpec) -> u64 {
 /// What the customer says about its own check, of what is kept.
 pub(super) fn statement(state: &State, spec: &JobSpec, rule: SampleRule) -> CustomerStatement {
     let standing = state.providers().filter(|(provider, _)| !state.is_discarded(*provider));
-    let checked = standing.fold(0_u64, |sum, (_, partner)| sum.saturating_add(partner.checked.into()));
+    let checked = standing.fold(0_u64, |sum, (_, partner)| {
+        sum.saturating_add(partner.checked.saturating_sub(partner.checked_lost).into())
+    });
     // Which steps of a window were looked at is not kept: of one that does not stand as a whole, none count.
     let torn = state.windows.values().filter(|window| window.lost > 0 && !state.is_discarded(window.provider));
     let lost = torn.fold(0_u64, |sum, window| sum.saturating_add(window.checked.into()));
@@ -201,15 +203,18 @@ pub(super) mod tests {
         parts: &'a [Part<'a>],
         secret: Option<B256>,
         checked: u32,
+        /// Whether its channel is.
+        audited: bool,
     }
 
-    const PAID: Paid<'static> = Paid { provider: 0, number: 1, parts: &[], secret: Some(name(50)), checked: 1 };
+    const PAID: Paid<'static> =
+        Paid { provider: 0, number: 1, parts: &[], secret: Some(name(50)), checked: 1, audited: true };
 
     impl Paid<'_> {
         fn happen(&self, state: &mut State) {
-            let Paid { provider, number, parts, secret, checked } = *self;
+            let Paid { provider, number, parts, secret, checked, audited } = *self;
             let id = U256::from(provider).saturating_mul(U256::from(1_000)).saturating_add(U256::from(number)).into();
-            let lease = u64::try_from(state.windows.len()).unwrap().saturating_add(1);
+            let lease = state.partners.iter().fold(1_u64, |sum, partner| sum.saturating_add(partner.windows));
             let (mut inputs, mut places, mut items) = (Vec::new(), Vec::new(), Vec::new());
             for Part { unit, first, states } in parts {
                 let mut input = match first {
@@ -237,7 +242,7 @@ pub(super) mod tests {
                     unchecked: false,
                     states: places,
                     payer: Bytes::new(),
-                    window: Some(window),
+                    window: audited.then_some(window),
                 }),
                 Entry::WindowOver { id, verdict: closed },
             ] {
@@ -382,5 +387,26 @@ pub(super) mod tests {
         let mut unsure = torn(&SAME, (1, 2));
         unsure.steps_unchecked = 2;
         assert_eq!(statement(&unsure, &job(2, 3), RULE).finding, OwnFinding::Unknown);
+    }
+
+    #[test]
+    fn what_was_checked_before_the_map_was_audited_counts_as_far_as_it_stands() {
+        let plain = Paid { audited: false, ..PAID };
+        let mut state = begun(2, 2);
+        let checked = |state: &State| statement(state, &job(2, 2), RULE).checked;
+        Paid { parts: &[Part { unit: 0, first: 0, states: &[name(1)] }], ..plain }.happen(&mut state);
+        Paid { provider: 1, parts: &[Part { unit: 0, first: 1, states: &[name(2)] }], ..plain }.happen(&mut state);
+        let beside = Part { unit: 1, first: 0, states: &[name(3), name(4)] };
+        Paid { provider: 1, checked: 2, parts: &[beside], ..plain }.happen(&mut state);
+        assert_eq!((state.windows.len(), checked(&state)), (0, 4));
+        // With the first state goes what the second provider made of it, and not what it made beside.
+        convict(&mut state, 0, Out::Wrong);
+        assert_eq!(checked(&state), 2);
+        let again = Part { unit: 0, first: 0, states: &[name(1), name(2)] };
+        Paid { provider: 2, parts: &[again], ..PAID }.happen(&mut state);
+        assert_eq!((state.windows.len(), checked(&state)), (1, 3));
+        // Nothing is taken off twice.
+        convict(&mut state, 1, Out::Wrong);
+        assert_eq!(checked(&state), 1);
     }
 }

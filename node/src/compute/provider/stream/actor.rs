@@ -199,6 +199,7 @@ impl Actor {
         if let Some(visit) = self.visit.take() {
             visit.link.shut_down();
         }
+        block_in_place(|| self.served.save());
     }
 
     fn stops(&self) -> bool {
@@ -426,7 +427,7 @@ impl Actor {
     fn note_delivery(&self) {
         if let Some(reported) = &self.record.reported {
             let delivered = reported.names.iter().copied().chain([reported.pack]);
-            block_in_place(|| self.served.deliver(delivered));
+            block_in_place(|| self.served.deliver(reported.lease, delivered));
         }
     }
 

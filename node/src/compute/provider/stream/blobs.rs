@@ -7,7 +7,7 @@ use crate::compute::provider::portion::{Portion, Volume};
 use alloy_primitives::B256;
 use keystead_blobs::{
     BlobStore, Hash, Outline, StoreError,
-    store::{Part, Source},
+    store::{Part, Source, Tally},
 };
 use std::{
     collections::BTreeSet,
@@ -76,16 +76,23 @@ pub(super) struct Portioned {
 }
 
 impl Portioned {
-    pub(super) fn new(channel: B256, store: Arc<dyn BlobStore>) -> Self {
-        Self { channel, store, portion: Arc::default(), is_said: AtomicBool::new(false) }
+    pub(super) fn new(channel: B256, store: Arc<dyn BlobStore>, portion: Portion) -> Self {
+        Self { channel, store, portion: Arc::new(portion), is_said: AtomicBool::new(false) }
     }
 
-    /// More was delivered: these blobs of the store, as far as they are there, and each once, however many steps led to it.
-    pub(super) fn deliver(&self, blobs: impl IntoIterator<Item = B256>) {
-        let blobs: BTreeSet<B256> = blobs.into_iter().collect();
+    /// A lease's window was delivered: these blobs of the store, as far as they are there, and each once, however many steps led to it.
+    pub(super) fn deliver(&self, lease: u64, blobs: impl IntoIterator<Item = B256>) {
         let size = |name| self.store.size(Hash::from(name)).ok().flatten();
-        self.portion.deliver(Volume::of(blobs.into_iter().filter_map(size)));
+        self.portion.deliver(lease, || {
+            let blobs: BTreeSet<B256> = blobs.into_iter().collect();
+            Volume::of(blobs.into_iter().filter_map(size))
+        });
         self.is_said.store(false, Ordering::Relaxed);
+    }
+
+    /// Writes down what was fetched: the process ends.
+    pub(super) fn save(&self) {
+        self.portion.save();
     }
 }
 
@@ -112,7 +119,10 @@ impl BlobStore for Portioned {
 
     /// What is beyond the portion looks as if it were not here. A blob that was begun is sent to its end.
     fn open(&self, hash: Hash) -> Result<Box<dyn Source>, StoreError> {
-        if let Some(reason) = self.portion.spent(Volume::default()) {
+        if self.portion.is_due() {
+            self.portion.save();
+        }
+        if let Some(reason) = self.portion.spent() {
             if !self.is_said.swap(true, Ordering::Relaxed) {
                 tracing::warn!(channel = %self.channel, reason, "a customer is served no more of what it has");
             }
@@ -128,7 +138,7 @@ impl BlobStore for Portioned {
     }
 }
 
-/// A blob whose bytes count as they are sent.
+/// A blob whose bytes count as they are sent: what was read and never left does not.
 struct Counted {
     source: Box<dyn Source>,
     portion: Arc<Portion>,
@@ -140,11 +150,16 @@ impl Source for Counted {
     }
 
     fn read_group(&mut self, index: u64, out: &mut Vec<u8>) -> Result<(), StoreError> {
-        let before = out.len();
-        self.source.read_group(index, out)?;
-        let bytes = u64::try_from(out.len().saturating_sub(before)).unwrap_or(u64::MAX);
-        self.portion.fetch(Volume { blobs: 0, bytes });
-        Ok(())
+        // Here, since whoever reads waits for the disk anyway.
+        if self.portion.is_due() {
+            self.portion.save();
+        }
+        self.source.read_group(index, out)
+    }
+
+    fn tally(&self) -> Option<Tally> {
+        let portion = Arc::clone(&self.portion);
+        Some(Arc::new(move |bytes| portion.fetch(Volume { blobs: 0, bytes })))
     }
 }
 
@@ -159,13 +174,15 @@ mod tests {
         let inner: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
         let bytes = vec![7; 100_000];
         let blob = inner.put(&bytes).unwrap();
-        let store = Portioned::new(B256::ZERO, Arc::clone(&inner));
+        let store = Portioned::new(B256::ZERO, Arc::clone(&inner), Portion::default());
         // Two steps that gave the same.
-        store.deliver([B256::from(blob), B256::from(blob), B256::repeat_byte(1)]);
+        store.deliver(1, [B256::from(blob), B256::from(blob), B256::repeat_byte(1)]);
         let fetch = || {
             let mut source = store.open(blob)?;
             let mut out = Vec::new();
             (0..source.outline().group_count()).try_for_each(|index| source.read_group(index, &mut out))?;
+            // As a transfer does with what it has handed over.
+            source.tally().unwrap()(u64::try_from(out.len()).unwrap());
             Ok::<_, StoreError>(out)
         };
         assert_eq!(fetch().unwrap(), bytes);
@@ -174,9 +191,32 @@ mod tests {
         assert!(matches!(fetch(), Err(StoreError::NotFound { .. })));
         // Its program finds it all the same.
         assert_eq!((store.get(blob, 100_000).unwrap(), store.size(blob).unwrap()), (bytes.clone(), Some(100_000)));
-        store.deliver([B256::from(blob)]);
+        store.deliver(2, [B256::from(blob)]);
         assert_eq!(fetch().unwrap(), bytes);
         assert!(store.delete(blob).unwrap() && !inner.has(blob).unwrap());
+    }
+
+    #[test]
+    fn what_a_broken_line_kept_from_leaving_does_not_count_and_what_left_is_known_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("portion.json");
+        let inner: Arc<dyn BlobStore> = Arc::new(MemoryStore::default());
+        let blob = inner.put(&vec![7; 100_000]).unwrap();
+        let started = || Portioned::new(B256::ZERO, Arc::clone(&inner), Portion::open(path.clone()));
+        let store = started();
+        store.deliver(1, [B256::from(blob)]);
+        // 100 MB are read, more than a portion, and none of it leaves.
+        for _ in 0..1_000 {
+            let mut source = store.open(blob).unwrap();
+            (0..2).try_for_each(|index| source.read_group(index, &mut Vec::new())).unwrap();
+        }
+        assert!(store.open(blob).is_ok());
+        // Every blob that is begun counts: of these 1,001 a process that is killed has written down 768, of three times one and 1,024.
+        let store = started();
+        store.deliver(1, [B256::from(blob)]);
+        assert_eq!((0..).map_while(|_: u32| store.open(blob).ok()).count(), 259);
+        store.save();
+        assert!(started().open(blob).is_err());
     }
 
     #[derive(Debug)]

@@ -16,7 +16,7 @@ use crate::compute::{
     amount::kst,
     channels::{Agreed, Channels},
     checker::source::signer,
-    provider::book::Book,
+    provider::{book::Book, portion::Portion},
     worth::{Prices, Worth},
 };
 use alloy_primitives::{Address, B256, U256};
@@ -243,7 +243,10 @@ impl Desk {
         let (stand_in, stand) = watch::channel(Stand::default());
         let dismissed: Arc<AtomicBool> = Arc::default();
         let served = self.seats().get(&record.channel).map(|seat| Arc::clone(&seat.served));
-        let served = served.unwrap_or_else(|| Arc::new(Portioned::new(record.channel, store.clone())));
+        let served = served.unwrap_or_else(|| {
+            let portion = Portion::open(self.records.portion(record.channel));
+            Arc::new(Portioned::new(record.channel, store.clone(), portion))
+        });
         let seat = Seat {
             visits,
             store: Arc::clone(&store),

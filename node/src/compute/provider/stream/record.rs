@@ -15,6 +15,8 @@ use std::{
 /// Version of the file format.
 const VERSION: u32 = 1;
 const FILE: &str = "channel.json";
+/// What the customer has fetched, once that is much.
+const PORTION_FILE: &str = "portion.json";
 
 /// A channel's file.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -159,6 +161,11 @@ impl Records {
     /// The folder of one channel.
     pub(super) fn folder(&self, channel: B256) -> PathBuf {
         self.folder.join(channel.to_string())
+    }
+
+    /// Where it stands what a channel's customer has fetched.
+    pub(super) fn portion(&self, channel: B256) -> PathBuf {
+        self.folder(channel).join(PORTION_FILE)
     }
 
     pub(super) fn save(&self, record: &Record) -> Result<()> {

@@ -1,14 +1,15 @@
-//! An ERC-20 as an account pays with it: what it has, what the token says of itself, and an approval of exactly what one order takes.
+//! An ERC-20 as an account pays with it: what it has, what the token says of itself, and what a contract may take of it.
 //!
 //! # Design
-//! The market takes an order's escrow by itself, so it is approved first. An approval is of exactly one escrow and is used up by its order; one that no order
-//! follows is taken back. Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
+//! The contracts take what they are told by themselves, so they are approved first. For the market an approval is of exactly one escrow and is used up by its
+//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end.
+//! Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
 //!
 //! # Not here
-//! Orders ([`crate::compute::market`]), and how amounts are written ([`crate::compute::money`]).
+//! Orders ([`crate::compute::market`]), channels ([`crate::compute::channels`]), and how amounts are written ([`crate::compute::money`]).
 //!
 //! # Invariants
-//! Nothing that a token answers is believed beyond what follows from its own balances: the market refuses a token that moves another amount than it was told.
+//! Nothing that a token answers is believed beyond what follows from its own balances: the contracts refuse a token that moves another amount than it was told.
 
 use super::{
     account::{Account, Poor},
@@ -16,7 +17,7 @@ use super::{
 };
 use alloy_primitives::{Address, U256};
 use eyre::{Result, ensure};
-use keystead_contracts::{MARKET_ADDRESS, bindings::erc20::Erc20};
+use keystead_contracts::bindings::erc20::Erc20;
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -48,6 +49,8 @@ pub(crate) struct NotKept {
 pub(crate) struct Token<'a> {
     pub(crate) account: &'a Account,
     pub(crate) contract: Address,
+    /// The contract that is approved: the market, or that of channels.
+    pub(crate) spender: Address,
 }
 
 /// Asks a token for its names. What it does not answer, or answers in another form, it does not have.
@@ -78,13 +81,24 @@ impl Token<'_> {
         Ok(())
     }
 
-    /// What the market may take.
+    /// What the spender may take.
     async fn allowance(&self) -> Result<U256> {
-        let call = Erc20::allowanceCall { owner: self.account.address(), spender: MARKET_ADDRESS };
+        let call = Erc20::allowanceCall { owner: self.account.address(), spender: self.spender };
         self.account.read(self.contract, &call).await
     }
 
-    /// Lets the market take exactly so much. Costs nothing if that is so already; another approval is taken back first, since some tokens refuse to
+    /// Lets the spender take at least `needed`. Costs nothing if that is so already; else it may take `most` from now on, so that it need not be asked for
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Self::approve`].
+    pub(crate) async fn allow(&self, needed: U256, most: U256) -> Result<()> {
+        // What an earlier process sent may be on its way.
+        self.account.settled().await?;
+        if self.allowance().await? >= needed { Ok(()) } else { self.approve(most.max(needed)).await }
+    }
+
+    /// Lets the spender take exactly so much. Costs nothing if that is so already; another approval is taken back first, since some tokens refuse to
     /// change one.
     ///
     /// # Errors
@@ -103,7 +117,7 @@ impl Token<'_> {
     }
 
     async fn set(&self, amount: U256) -> Result<()> {
-        let call = Erc20::approveCall { spender: MARKET_ADDRESS, amount };
+        let call = Erc20::approveCall { spender: self.spender, amount };
         self.account.send(self.contract, &call, U256::ZERO).await?;
         let mut found = self.allowance().await?;
         // Behind one address there may be several nodes, of which one is a block behind.

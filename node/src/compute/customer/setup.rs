@@ -25,6 +25,7 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Report, Result, ensure};
 use keystead_audit::SampleRule;
+use keystead_contracts::MARKET_ADDRESS;
 use keystead_job::Class;
 use keystead_market::Currency;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
@@ -276,7 +277,7 @@ impl<'a> Buyer<'a> {
 
     fn token(self) -> Option<Token<'a>> {
         let account = &self.market.account;
-        self.money.currency().contract().map(|contract| Token { account, contract })
+        self.money.currency().contract().map(|contract| Token { account, contract, spender: MARKET_ADDRESS })
     }
 }
 

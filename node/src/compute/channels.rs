@@ -187,3 +187,14 @@ fn parts(claim: &Claim) -> (IChannel::Voucher, Bytes, Vec<IChannel::Window>) {
     let skipped = claim.skipped.iter().map(|&(units, root)| IChannel::Window { units, root }).collect();
     (voucher, signature, skipped)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_by_the_contract_and_kst_alone_goes_along_with_the_call() {
+        assert_eq!(sent_along(Currency::KST, 7), U256::from(7));
+        assert_eq!(sent_along(Currency::token(Address::repeat_byte(1)), 7), U256::ZERO);
+    }
+}

@@ -149,3 +149,54 @@ impl Page<'_> {
 fn wei(text: &str) -> U256 {
     text.parse().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::token::TokenHeld, *};
+    use alloy_primitives::{Address, B256};
+    use keystead_market::Currency;
+
+    fn line(kind: Kind, in_wei: u64, out_wei: u64) -> Line {
+        let (in_wei, out_wei) = (U256::from(in_wei), U256::from(out_wei));
+        Line { block: 9, time: 100, transaction: B256::ZERO, kind, about: None, in_wei, out_wei }
+    }
+
+    fn amount(number: u64) -> Option<String> {
+        Some(number.to_string())
+    }
+
+    #[test]
+    fn a_token_has_sums_of_its_own_and_says_what_it_does_not_say() {
+        let token = Address::repeat_byte(7);
+        let money = Money::unnamed(Currency::token(token));
+        let account = TokenAccount {
+            token,
+            unit: money.unit().symbol.clone(),
+            decimals: 0,
+            opening_wei: amount(100),
+            closing_wei: amount(73),
+            lines: vec![line(Kind::ChannelDeposit, 0, 40), line(Kind::ChannelWithdrawal, 12, 0)],
+            held: TokenHeld { market_credit_wei: "0".to_owned(), channel_credit_wei: "3".to_owned() },
+            unexplained_in_wei: amount(1),
+            unexplained_out_wei: amount(0),
+            money,
+        };
+        let said = in_token(&account).join("\n");
+        let units = format!("smallest units of {token}");
+        for words in [
+            format!("In the token {token}"),
+            format!("100 {units}  balance before"),
+            format!("-40 {units}  put into payment channels"),
+            format!("+12 {units}  taken from payment channels"),
+            format!("+1 {units}  not explained"),
+            format!("73 {units}  balance after"),
+            format!("3 {units}  more waits in payment channels"),
+        ] {
+            assert!(said.contains(&words), "no {words:?} in: {said}");
+        }
+        assert!(!said.contains("KST") && !said.contains("in the market"), "{said}");
+        let silent = TokenAccount { opening_wei: None, unexplained_in_wei: None, unexplained_out_wei: None, ..account };
+        let said = in_token(&silent).join("\n");
+        assert!(said.contains("the token does not say what the account has") && !said.contains("not explained"));
+    }
+}

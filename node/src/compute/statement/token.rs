@@ -27,10 +27,10 @@ const TOKENS_MAX: usize = 256;
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct TokenAccount {
-    token: Address,
-    /// As it names itself, if that can be shown; hostile else.
-    unit: String,
-    decimals: u8,
+    pub(super) token: Address,
+    /// How its amounts are written: as it names itself, where that can be shown.
+    pub(super) unit: String,
+    pub(super) decimals: u8,
     /// Balance before the first block, and after the last; null if the token does not say.
     pub(super) opening_wei: Option<String>,
     pub(super) closing_wei: Option<String>,

@@ -46,7 +46,8 @@ fn amount(value: &Value) -> u64 {
 /// What the lines of a kind moved in a token: in all in, in all out.
 fn moved(account: &Value, kind: &str) -> (u64, u64) {
     let lines = account["lines"].as_array().unwrap();
-    let sum = |field: &str| lines.iter().filter(|line| line["kind"] == kind).map(|line| amount(&line[field])).sum::<u64>();
+    let sum =
+        |field: &str| lines.iter().filter(|line| line["kind"] == kind).map(|line| amount(&line[field])).sum::<u64>();
     (sum("inWei"), sum("outWei"))
 }
 

@@ -107,8 +107,8 @@ pub mod bench_token {
     }
 }
 
-/// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders and channels in a token, and statements, use. `approve` has no result here, since
-/// tokens differ in what they answer: `allowance` says what it did.
+/// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders and channels in a token, and statements, use. `approve`
+/// has no result here, since tokens differ in what they answer: `allowance` says what it did.
 pub mod erc20 {
     alloy_sol_types::sol! {
         #[sol(all_derives)]

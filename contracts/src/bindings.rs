@@ -107,8 +107,8 @@ pub mod bench_token {
     }
 }
 
-/// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders in a token use. `approve` has no result here, since
-/// tokens differ in what they answer: `allowance` says what it did.
+/// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders and channels in a token, and statements, use. `approve`
+/// has no result here, since tokens differ in what they answer: `allowance` says what it did.
 pub mod erc20 {
     alloy_sol_types::sol! {
         #[sol(all_derives)]
@@ -118,6 +118,8 @@ pub mod erc20 {
             function balanceOf(address account) external view returns (uint256 balance);
             function allowance(address owner, address spender) external view returns (uint256 left);
             function approve(address spender, uint256 amount) external;
+
+            event Transfer(address indexed from, address indexed to, uint256 value);
 
             error ERC20InsufficientBalance(address sender, uint256 balance, uint256 needed);
             error ERC20InsufficientAllowance(address spender, uint256 allowance, uint256 needed);

@@ -1,6 +1,6 @@
 //! Options of `keystead map`.
 
-use super::{Demands, WalletOptions, parse_pair, values};
+use super::{Demands, WalletOptions, market, parse_pair, values};
 use crate::compute::customer::audit::options::MapAuditOptions;
 use clap::Args;
 use std::path::PathBuf;
@@ -36,10 +36,13 @@ pub(crate) struct Map {
     /// Use this provider, and only those that are named so [default: the best of the plan]. May be repeated.
     #[arg(long, value_name = "ADDRESS", value_parser = values::address)]
     pub(crate) provider: Vec<keystead_types::Address>,
+    /// Pay in this ERC-20 instead of KST, named by its contract, through channels in it. Gas stays in KST. Not with --audit, whose fees are in KST.
+    #[arg(long, value_name = "ADDRESS", value_parser = market::parse_token)]
+    pub(crate) token: Option<keystead_types::Address>,
     /// What the plan goes by, if nobody is named.
     #[command(flatten)]
     pub(crate) demands: Demands,
-    /// Most to promise for the whole job, in wei. With --audit what is taken for checks counts too, of which most comes back.
+    /// Most to promise for the whole job, in wei, or in the smallest units of --token. With --audit what is taken for checks counts too, of which most comes back.
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<u128>)]
     pub(crate) max_price: Option<u128>,
     /// What becomes of the outputs: `recipe` (the recipe's own files), `concat` (one file, in order), `sum-u32`, `sum-u64`, `sum-f32`,

@@ -13,7 +13,7 @@ pub(crate) struct Claims {
     #[arg(long, value_name = "WEI", default_value_t = 0, allow_negative_numbers = true, value_parser = values::per_mop)]
     pub(crate) price_per_mop: u64,
     /// Be paid in this ERC-20, too: its contract, and what a unit costs in its smallest units. With a comma behind it the price of a million operations,
-    /// as --price-per-mop in KST. May be given for three tokens; an order in any other is never taken.
+    /// as --price-per-mop in KST. May be given for three tokens; an order, or a channel, in any other is never taken.
     #[arg(long, value_name = "TOKEN=AMOUNT[,MOP]", value_parser = parse_token_price)]
     pub(crate) token_price: Vec<TokenPrice>,
     /// Country where this machine stands, two capital letters of ISO 3166-1; nobody checks it [default: not said].

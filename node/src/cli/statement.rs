@@ -17,7 +17,7 @@ pub(crate) struct Statement {
     /// Last block [default: the newest].
     #[arg(long, value_name = "BLOCK")]
     pub(crate) to_block: Option<u64>,
-    /// Print everything as JSON, amounts in wei.
+    /// Print everything as JSON, amounts in wei; those of a token in its smallest units.
     #[arg(long)]
     pub(crate) json: bool,
 }

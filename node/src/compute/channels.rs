@@ -2,7 +2,10 @@
 //!
 //! Spec: specs/0009-channel.md.
 
-use crate::compute::account::{Account, Receipt, Signed};
+use crate::compute::{
+    account::{Account, Receipt, Signed},
+    market::{Taken, is_refusal},
+};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, eyre};
@@ -13,6 +16,7 @@ use keystead_contracts::{
         market::IAuditTypes,
     },
 };
+use keystead_market::Currency;
 use keystead_payment::{Claim, Domain, Signed as Voucher, Standing, Terms, channel::from_entry};
 use std::{sync::Arc, time::Duration};
 
@@ -31,7 +35,10 @@ pub(crate) struct Opening {
     pub(crate) signer: Address,
     pub(crate) challenge_seconds: u32,
     pub(crate) life_seconds: u32,
+    /// In wei, or in the smallest units of the token, as all that is paid in the channel.
     pub(crate) deposit_wei: u128,
+    /// What it is paid in; one whose windows are audited is in KST.
+    pub(crate) currency: Currency,
     /// If its windows are audited: how.
     pub(crate) audit: Option<Agreed>,
 }
@@ -55,16 +62,16 @@ impl Channels {
             .wrap_err("the contract is not the one that is known here")
     }
 
-    /// Signs the opening of a channel in KST, without sending it.
+    /// Signs the opening of a channel, without sending it. The deposit of one in a token must be approved before: the contract takes it.
     pub(crate) async fn sign_open(&self, opening: &Opening) -> Result<Signed> {
         let terms = IChannel::Terms {
             provider: opening.provider,
             signer: opening.signer,
-            token: Address::ZERO,
+            token: opening.currency.address(),
             challengeSeconds: opening.challenge_seconds,
             lifeSeconds: opening.life_seconds,
         };
-        let (amount, value) = (opening.deposit_wei, U256::from(opening.deposit_wei));
+        let (amount, value) = (opening.deposit_wei, sent_along(opening.currency, opening.deposit_wei));
         match &opening.audit {
             None => self.account.sign_call(CHANNEL_ADDRESS, &Calls::openCall { terms, amount }, value).await,
             Some(agreed) => {
@@ -106,9 +113,10 @@ impl Channels {
         opened.ok_or_else(|| eyre!("the contract took the deposit without naming the channel"))
     }
 
-    pub(crate) async fn top_up(&self, id: B256, amount_wei: u128) -> Result<Receipt> {
+    /// Pays more into a channel of this currency; a token must be approved before.
+    pub(crate) async fn top_up(&self, id: B256, currency: Currency, amount_wei: u128) -> Result<Receipt> {
         let call = Calls::topUpCall { channelId: id, amount: amount_wei };
-        self.account.send(CHANNEL_ADDRESS, &call, U256::from(amount_wei)).await
+        self.account.send(CHANNEL_ADDRESS, &call, sent_along(currency, amount_wei)).await
     }
 
     pub(crate) async fn claim(&self, claim: &Claim) -> Result<Receipt> {
@@ -133,21 +141,44 @@ impl Channels {
         self.account.send(CHANNEL_ADDRESS, &Calls::finishCall { channelId: id }, U256::ZERO).await
     }
 
-    /// Takes what closed channels owe this account in KST, if anything; how much it was.
-    pub(crate) async fn withdraw(&self) -> Result<U256> {
-        let call = Calls::creditCall { account: self.account.address(), token: Address::ZERO };
-        let credit = self.account.read(CHANNEL_ADDRESS, &call).await?;
-        if credit.is_zero() {
-            return Ok(credit);
+    /// What closed channels owe this account in a currency.
+    async fn credit(&self, currency: Currency) -> Result<U256> {
+        let call = Calls::creditCall { account: self.account.address(), token: currency.address() };
+        self.account.read(CHANNEL_ADDRESS, &call).await
+    }
+
+    /// Takes what closed channels owe this account in a currency, if anything; how much it was.
+    pub(crate) async fn withdraw(&self, currency: Currency) -> Result<U256> {
+        if self.credit(currency).await?.is_zero() {
+            return Ok(U256::ZERO);
         }
-        let receipt =
-            self.account.send(CHANNEL_ADDRESS, &Calls::withdrawCall { token: Address::ZERO }, U256::ZERO).await?;
+        let call = Calls::withdrawCall { token: currency.address() };
+        let receipt = self.account.send(CHANNEL_ADDRESS, &call, U256::ZERO).await?;
         let taken = receipt.logs.iter().find_map(|log| {
             let event = Calls::Withdrawn::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
-            (log.address == CHANNEL_ADDRESS).then_some(event.amount)
+            (log.address == CHANNEL_ADDRESS && event.token == currency.address()).then_some(event.amount)
         });
         Ok(taken.unwrap_or_default())
     }
+
+    /// Takes home what is owed in a currency. KST always comes; a token may refuse, for a while or for ever: then the contract goes on owing it, and
+    /// nothing else has to wait. Done already, by another process of this account, is done as well.
+    ///
+    /// # Errors
+    /// The node's: worth another try.
+    pub(crate) async fn take(&self, currency: Currency) -> Result<Taken> {
+        match self.withdraw(currency).await {
+            Ok(amount) => Ok(Taken::Out(amount)),
+            Err(_) if self.credit(currency).await?.is_zero() => Ok(Taken::Out(U256::ZERO)),
+            Err(error) if currency != Currency::KST && is_refusal(&error) => Ok(Taken::Owed(error)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What goes along with a call that pays in: KST itself; a token is taken by the contract.
+fn sent_along(currency: Currency, amount: u128) -> U256 {
+    if currency == Currency::KST { U256::from(amount) } else { U256::ZERO }
 }
 
 fn parts(claim: &Claim) -> (IChannel::Voucher, Bytes, Vec<IChannel::Window>) {
@@ -155,4 +186,15 @@ fn parts(claim: &Claim) -> (IChannel::Voucher, Bytes, Vec<IChannel::Window>) {
     let signature = Bytes::copy_from_slice(claim.signed.signature.0.as_slice());
     let skipped = claim.skipped.iter().map(|&(units, root)| IChannel::Window { units, root }).collect();
     (voucher, signature, skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_taken_by_the_contract_and_kst_alone_goes_along_with_the_call() {
+        assert_eq!(sent_along(Currency::KST, 7), U256::from(7));
+        assert_eq!(sent_along(Currency::token(Address::repeat_byte(1)), 7), U256::ZERO);
+    }
 }

@@ -30,7 +30,7 @@ use std::sync::Arc;
 /// A node's code for a call that a contract refused.
 const REVERTED: i64 = 3;
 
-/// What came of taking home what the market owes.
+/// What came of taking home what the market, or the contract of channels, owes.
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// So much, in smallest units.
@@ -393,7 +393,7 @@ fn withdrawn(log: &Log, currency: Currency) -> Option<U256> {
 }
 
 /// The token's own word about its payout, before or in a block, and not a fault on the way to it.
-fn is_refusal(error: &eyre::Report) -> bool {
+pub(crate) fn is_refusal(error: &eyre::Report) -> bool {
     let reverts = |failure: &RpcFailure| failure.code == REVERTED || failure.data.is_some();
     error.downcast_ref::<RpcFailure>().is_some_and(reverts) || error.downcast_ref::<Failed>().is_some()
 }

@@ -80,7 +80,7 @@ fn token(error: &Erc20Errors) -> String {
         ),
         Erc20Errors::SafeERC20FailedOperation(e) => format!("the token {} refuses to be moved", e.token),
         Erc20Errors::TransferInexact(e) => format!(
-            "the token {} moves another amount than it is told, so the market does not take it: before={} after={} told={}",
+            "the token {} moves another amount than it is told, so no contract takes it: before={} after={} told={}",
             e.token, e.balanceBefore, e.balanceAfter, e.amount
         ),
     }
@@ -166,9 +166,7 @@ mod tests {
         let token = Address::repeat_byte(7);
         let (before, amount) = (U256::from(1), U256::from(10));
         let inexact = Erc20::TransferInexact { token, balanceBefore: before, balanceAfter: before, amount };
-        assert!(
-            sentence(&inexact.abi_encode()).unwrap().contains("the market does not take it: before=1 after=1 told=10")
-        );
+        assert!(sentence(&inexact.abi_encode()).unwrap().contains("no contract takes it: before=1 after=1 told=10"));
         assert_eq!(sentence(&Revert::from("no").abi_encode()).unwrap(), "no");
         assert_eq!(sentence(&[1, 2, 3, 4]), None);
         assert_eq!(explain(Report::msg("plain")).to_string(), "plain");

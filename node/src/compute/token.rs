@@ -1,17 +1,18 @@
-//! An ERC-20 as an account pays with it: what it has, what the token says of itself, and an approval of exactly what one order takes.
+//! An ERC-20 as an account pays with it: what it has, what the token says of itself, and what a contract may take of it.
 //!
 //! # Design
-//! The market takes an order's escrow by itself, so it is approved first. An approval is of exactly one escrow and is used up by its order; one that no order
-//! follows is taken back. Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
-//! An approval of another amount may be that of an order which another process of this account is placing, on whatever machine: it is left alone for as long
-//! as that takes ([`OTHERS_MAX`]), and taken back only then. Whose approval was taken all the same sees it before it orders, or from the market's refusal,
-//! and approves again.
+//! The contracts take what they are told by themselves, so they are approved first. For the market an approval is of exactly one escrow and is used up by its
+//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end.
+//! Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
+//! An approval of the market of another amount may be that of an order which another process of this account is placing, on whatever machine: it is left alone for
+//! as long as that takes ([`OTHERS_MAX`]), and taken back only then. Whose approval was taken all the same sees it before it orders, or from the market's
+//! refusal, and approves again.
 //!
 //! # Not here
-//! Orders ([`crate::compute::market`]), and how amounts are written ([`crate::compute::money`]).
+//! Orders ([`crate::compute::market`]), channels ([`crate::compute::channels`]), and how amounts are written ([`crate::compute::money`]).
 //!
 //! # Invariants
-//! Nothing that a token answers is believed beyond what follows from its own balances: the market refuses a token that moves another amount than it was told.
+//! Nothing that a token answers is believed beyond what follows from its own balances: the contracts refuse a token that moves another amount than it was told.
 
 use super::{
     account::{Account, Poor},
@@ -19,7 +20,7 @@ use super::{
 };
 use alloy_primitives::{Address, U256};
 use eyre::{Result, ensure};
-use keystead_contracts::{MARKET_ADDRESS, bindings::erc20::Erc20};
+use keystead_contracts::bindings::erc20::Erc20;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -55,6 +56,8 @@ pub(crate) struct NotKept {
 pub(crate) struct Token<'a> {
     pub(crate) account: &'a Account,
     pub(crate) contract: Address,
+    /// The contract that is approved: the market, or that of channels.
+    pub(crate) spender: Address,
 }
 
 /// Asks a token for its names. What it does not answer, or answers in another form, it does not have.
@@ -85,30 +88,57 @@ impl Token<'_> {
         Ok(())
     }
 
-    /// What the market may take.
+    /// What the spender may take.
     async fn allowance(&self) -> Result<U256> {
-        let call = Erc20::allowanceCall { owner: self.account.address(), spender: MARKET_ADDRESS };
+        let call = Erc20::allowanceCall { owner: self.account.address(), spender: self.spender };
         self.account.read(self.contract, &call).await
     }
 
-    /// Whether the market may take less than so much: another process of this account used what was approved, or took it back.
+    /// Whether the spender may take less than so much: another process of this account used what was approved, or took it back.
     pub(crate) async fn is_short(&self, amount: U256) -> Result<bool> {
         Ok(self.allowance().await? < amount)
     }
 
-    /// Lets the market take exactly so much. Costs nothing if that is so already. Another approval is waited for as long as an order may follow it, then
+    /// Lets the spender take at least `needed`. Costs nothing if that is so already; else it may take `most` from now on, so that it need not be asked for
+    /// again.
+    ///
+    /// # Errors
+    /// As [`Self::approve`].
+    pub(crate) async fn allow(&self, needed: U256, most: U256) -> Result<()> {
+        // What an earlier process sent may be on its way.
+        self.account.settled().await?;
+        if self.allowance().await? >= needed {
+            return Ok(());
+        }
+        self.replace(most.max(needed), Duration::ZERO).await
+    }
+
+    /// Lets the spender take exactly so much. Costs nothing if that is so already. Another approval is waited for as long as an order may follow it, then
     /// taken back first, since some tokens refuse to change one.
     ///
     /// # Errors
     /// [`NotKept`]; the token's own refusal; the node's.
     pub(crate) async fn approve(&self, amount: U256) -> Result<()> {
+        self.replace(amount, OTHERS_MAX).await
+    }
+
+    /// Takes back whatever the spender may still take.
+    ///
+    /// # Errors
+    /// As [`Self::approve`].
+    pub(crate) async fn clear(&self) -> Result<()> {
+        self.replace(U256::ZERO, Duration::ZERO).await
+    }
+
+    /// Puts an approval in the place of another one, which is left alone for so long.
+    async fn replace(&self, amount: U256, patience: Duration) -> Result<()> {
         let mut last = None;
         for _ in 0..CROSSED_MAX {
-            let left = self.left_alone(amount).await?;
+            let left = self.left_alone(amount, patience).await?;
             if left == amount {
                 return Ok(());
             }
-            last = if left.is_zero() { None } else { self.set(U256::ZERO).await? };
+            last = if left.is_zero() || amount.is_zero() { None } else { self.set(U256::ZERO).await? };
             if last.is_none() {
                 last = self.set(amount).await?;
             }
@@ -132,13 +162,13 @@ impl Token<'_> {
         Ok(())
     }
 
-    /// What the market may take: nothing, so much, or what nobody has used for a while.
-    async fn left_alone(&self, amount: U256) -> Result<U256> {
+    /// What the spender may take: nothing, so much, or what nobody has used for a while.
+    async fn left_alone(&self, amount: U256, patience: Duration) -> Result<U256> {
         // What an earlier process sent may be on its way.
         self.account.settled().await?;
         let start = Instant::now();
         let mut left = self.allowance().await?;
-        while !left.is_zero() && left != amount && start.elapsed() < OTHERS_MAX {
+        while !left.is_zero() && left != amount && start.elapsed() < patience {
             sleep(POLL).await;
             left = self.allowance().await?;
         }
@@ -148,7 +178,7 @@ impl Token<'_> {
     /// What is found instead, if another transaction of this account came between: then it may be another process's.
     async fn set(&self, amount: U256) -> Result<Option<NotKept>> {
         let before = self.account.nonce().await?;
-        let call = Erc20::approveCall { spender: MARKET_ADDRESS, amount };
+        let call = Erc20::approveCall { spender: self.spender, amount };
         self.account.send(self.contract, &call, U256::ZERO).await?;
         let mut found = self.allowance().await?;
         // Behind one address there may be several nodes, of which one is a block behind.

@@ -98,9 +98,9 @@ pub(crate) const SECONDS: [u32; 3] = [20, 60, 6];
 pub(crate) struct Crook<'a> {
     network: &'a Network,
     pub(crate) sender: Sender,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     /// The provider.
-    to: Address,
+    pub(crate) to: Address,
 }
 
 impl<'a> Crook<'a> {

@@ -44,6 +44,7 @@ mod lies;
 mod map;
 mod map_audited;
 mod map_rogue;
+mod map_tokens;
 mod market;
 mod matching;
 mod network;

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const CHANNEL: &str = "0x4b53540000000000000000000000000000000006";
+pub(crate) const CHANNEL: &str = "0x4b53540000000000000000000000000000000006";
 /// Providers of these tests watch their channels closely, so that what the dead leave comes back within a test.
 pub(crate) const CLOSELY: [&str; 2] = ["--watch-seconds", "2"];
 
@@ -52,9 +52,14 @@ impl Job {
         Self { recipe: "align", inputs, set: vec!["cells-per-unit=1000000"], out: network.directory.join("result") }
     }
 
-    fn map(&self, network: &Network, more: &[&str]) -> Command {
+    pub(crate) fn map(&self, network: &Network, more: &[&str]) -> Command {
+        self.map_through(network, &network.url(0), more)
+    }
+
+    /// The same over another address of the node.
+    pub(crate) fn map_through(&self, network: &Network, url: &str, more: &[&str]) -> Command {
         let mut command = Command::new(KEYSTEAD);
-        command.args(["map", self.recipe, "--dev-account", "2", "--challenge-seconds", "2", "--rpc", &network.url(0)]);
+        command.args(["map", self.recipe, "--dev-account", "2", "--challenge-seconds", "2", "--rpc", url]);
         command.args(self.inputs.iter().map(|(name, path)| format!("{name}={}", path.display())));
         command.args(self.set.iter().flat_map(|set| ["--set", set])).arg("--out").arg(&self.out);
         // Whoever is there answers before the plan is made, also on a slow machine.
@@ -95,7 +100,7 @@ impl Job {
     }
 
     /// Steps that were paid, by the journal.
-    fn settled(&self) -> u64 {
+    pub(crate) fn settled(&self) -> u64 {
         let journal = fs::read_to_string(self.out.join("journal")).unwrap_or_default();
         let settled = journal.lines().filter_map(|line| {
             let entry: Value = serde_json::from_str(line.get(17..)?).ok()?;

@@ -9,7 +9,7 @@ use crate::{
     parties::{self, PRICE, Provider, account, all_fees, balance},
 };
 use alloy_primitives::{Address, B256, U256, keccak256, utils::format_ether};
-use alloy_sol_types::{SolCall as _, SolEvent as _};
+use alloy_sol_types::{SolCall as _, SolEvent};
 use keystead_contracts::{
     AUDIT_ADDRESS, CHANNEL_ADDRESS,
     bindings::{

@@ -29,22 +29,22 @@ use std::{
 };
 
 /// Smallest units a unit.
-const PRICE: u64 = 1_003;
+pub(crate) const PRICE: u64 = 1_003;
 /// What the customer is given.
-const HELD: u64 = 1_000_000;
+pub(crate) const HELD: u64 = 1_000_000;
 /// The test account that mints; nobody else uses it.
-const MINT: u32 = 9;
-const CUSTOMER: usize = 2;
+pub(crate) const MINT: u32 = 9;
+pub(crate) const CUSTOMER: usize = 2;
 
 /// OpenZeppelin's ERC-20 on a network.
-struct Coin<'a> {
+pub(crate) struct Coin<'a> {
     network: &'a Network,
-    address: Address,
+    pub(crate) address: Address,
 }
 
 impl<'a> Coin<'a> {
     /// Deploys it, and gives these accounts their share.
-    fn deploy(network: &'a Network, mint: &mut Sender, shares: &[(usize, u64)]) -> Self {
+    pub(crate) fn deploy(network: &'a Network, mint: &mut Sender, shares: &[(usize, u64)]) -> Self {
         let address = mint.next_contract();
         let supply = BenchToken::constructorCall { supply: U256::from(1_000_000_000_u64) }.abi_encode();
         let input = [&BenchToken::BYTECODE[..], supply.as_slice()].concat().into();
@@ -57,7 +57,7 @@ impl<'a> Coin<'a> {
         coin
     }
 
-    fn draft<C: SolCall>(&self, call: &C) -> Draft {
+    pub(crate) fn draft<C: SolCall>(&self, call: &C) -> Draft {
         Draft { to: Some(self.address), input: call.abi_encode().into(), value: 0, gas: 200_000 }
     }
 
@@ -68,18 +68,23 @@ impl<'a> Coin<'a> {
         C::abi_decode_returns(&bytes).unwrap()
     }
 
-    fn of(&self, account: Address) -> u64 {
+    pub(crate) fn of(&self, account: Address) -> u64 {
         self.ask(&BenchToken::balanceOfCall { account }).to()
     }
 
     /// What the market may take of an account.
     fn approved(&self, number: usize) -> u64 {
-        let call = BenchToken::allowanceCall { owner: owner(number), spender: MARKET.parse().unwrap() };
+        self.approved_to(number, MARKET)
+    }
+
+    /// What a contract may take of an account.
+    pub(crate) fn approved_to(&self, number: usize, contract: &str) -> u64 {
+        let call = BenchToken::allowanceCall { owner: owner(number), spender: contract.parse().unwrap() };
         self.ask(&call).to()
     }
 
     /// Amounts that an account ever approved, in their order.
-    fn approvals(&self, number: usize) -> Vec<u64> {
+    pub(crate) fn approvals(&self, number: usize) -> Vec<u64> {
         let topics = json!([BenchToken::Approval::SIGNATURE_HASH, owner(number).into_word()]);
         let filter = json!({"address": self.address, "fromBlock": "0x0", "topics": topics});
         let logs = self.network.call(0, "eth_getLogs", json!([filter]));
@@ -87,16 +92,16 @@ impl<'a> Coin<'a> {
         logs.as_array().unwrap().iter().map(amount).collect()
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.address.to_string()
     }
 
-    fn listed_at(&self, price: u64) -> String {
+    pub(crate) fn listed_at(&self, price: u64) -> String {
         format!("--token-price={}={price}", self.address)
     }
 }
 
-fn owner(number: usize) -> Address {
+pub(crate) fn owner(number: usize) -> Address {
     account(number).parse().unwrap()
 }
 
@@ -106,7 +111,7 @@ fn number_of(word: &Value) -> u64 {
 }
 
 /// As the token names itself.
-fn shown(amount: u64) -> String {
+pub(crate) fn shown(amount: u64) -> String {
     Unit { symbol: "BENCH".to_owned(), decimals: 18 }.show(U256::from(amount))
 }
 

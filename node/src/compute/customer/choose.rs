@@ -150,7 +150,7 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
     let gathered = match fresh {
         Some(read) => read.gathered,
         None => {
-            let sight = Sight { only: wish.provider, currency: wish.money.currency() };
+            let sight = Sight { only: wish.provider.as_slice(), currency: wish.money.currency() };
             gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?
         }
     };

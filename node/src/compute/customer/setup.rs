@@ -26,7 +26,7 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Report, Result, ensure};
 use keystead_audit::SampleRule;
-use keystead_contracts::bindings::market::IMarket;
+use keystead_contracts::{MARKET_ADDRESS, bindings::market::IMarket};
 use keystead_job::Class;
 use keystead_market::Currency;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
@@ -300,7 +300,7 @@ impl<'a> Buyer<'a> {
 
     fn token(self) -> Option<Token<'a>> {
         let account = &self.market.account;
-        self.money.currency().contract().map(|contract| Token { account, contract })
+        self.money.currency().contract().map(|contract| Token { account, contract, spender: MARKET_ADDRESS })
     }
 }
 

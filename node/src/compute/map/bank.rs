@@ -9,17 +9,21 @@ use super::{
 use crate::{
     client::RpcFailure,
     compute::{
-        account::{Poor, Receipt},
+        account::{Account, Failed, Poor, Receipt},
         channels::{Agreed, Channels, Opening},
         customer::audit::{
             options::AuditOptions,
             plan::{ChannelPlan, budget},
         },
+        market::Taken,
+        token::{NotKept, Token},
     },
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::{Address, B256, U256};
 use eyre::{Report, Result};
+use keystead_contracts::CHANNEL_ADDRESS;
 use keystead_lease::Provider;
+use keystead_market::Currency;
 use keystead_payment::Terms;
 use std::{
     collections::BTreeMap,
@@ -52,12 +56,12 @@ const ABSENT_MAX: u32 = 20;
 pub(super) enum Ask {
     /// Say how a provider's windows would be audited.
     Plan { provider: Provider, account: Address, price_wei: u128 },
-    /// Open a channel.
-    Open { provider: Provider, opening: Opening },
+    /// Open a channel. Where a token must be approved for it, then so much, so that this is done once.
+    Open { provider: Provider, opening: Box<Opening>, approved: U256 },
     /// See to its end an opening that an earlier process signed.
     Resume { provider: Provider, opening: state::Opening },
-    /// Pay more into a channel.
-    Fill { provider: Provider, channel: B256, amount_wei: u128 },
+    /// Pay more into a channel; likewise.
+    Fill { provider: Provider, channel: B256, amount_wei: u128, approved: U256 },
     /// Tell where a channel stands, again and again.
     Watch { provider: Provider, channel: B256 },
     /// No more.
@@ -134,7 +138,12 @@ impl Bank {
                     watched.remove(&provider);
                     continue;
                 }
-                Some(Ask::Open { provider, opening }) => self.open(provider, &opening).await,
+                Some(Ask::Open { provider, opening, approved }) => {
+                    match self.unfunded(provider, opening.deposit_wei, approved).await {
+                        Some(problem) => problem,
+                        None => self.open(provider, &opening).await,
+                    }
+                }
                 Some(Ask::Resume { provider, opening }) => settle(&self.channels, provider, &opening).await,
                 Some(Ask::Finish { provider, channel }) => {
                     if let Err(error) = self.channels.finish(channel).await {
@@ -143,8 +152,8 @@ impl Bank {
                     self.look(provider, channel).await;
                     continue;
                 }
-                Some(Ask::Fill { provider, channel, amount_wei }) => {
-                    let filled = self.fill(channel, amount_wei).await;
+                Some(Ask::Fill { provider, channel, amount_wei, approved }) => {
+                    let filled = self.fill(channel, amount_wei, approved).await;
                     self.look(provider, channel).await;
                     Event::Filled { provider, problem: filled.err().map(|error| format!("{error:#}")) }
                 }
@@ -226,23 +235,72 @@ impl Bank {
         }
     }
 
-    async fn fill(&self, channel: B256, amount_wei: u128) -> Result<Receipt> {
-        match self.channels.top_up(channel, amount_wei).await {
+    async fn fill(&self, channel: B256, amount_wei: u128, approved: U256) -> Result<Receipt> {
+        self.fund(amount_wei, approved).await?;
+        let currency = self.currency();
+        match self.channels.top_up(channel, currency, amount_wei).await {
             Err(error) if is_poor(&error) => {
                 self.take_home().await;
-                self.channels.top_up(channel, amount_wei).await
+                self.channels.top_up(channel, currency, amount_wei).await
             }
             filled => filled,
         }
     }
 
+    const fn currency(&self) -> Currency {
+        self.chooser.money.currency()
+    }
+
+    /// Why the deposit of a channel in a token cannot be taken, if it cannot.
+    async fn unfunded(&self, provider: Provider, amount: u128, approved: U256) -> Option<Event> {
+        let mut tries = 1_u32;
+        loop {
+            match self.fund(amount, approved).await {
+                Ok(()) => return None,
+                Err(error) if is_answer(&error) => {
+                    return Some(Event::NotOpened { provider, reason: format!("{error:#}") });
+                }
+                // What was sent and is in no block is no reason to send another.
+                Err(error) if error.downcast_ref::<reqwest::Error>().is_some() && tries < SIGN_TRIES => {
+                    tracing::debug!(error = format!("{error:#}"), "a token is not approved, trying again");
+                    tries = tries.saturating_add(1);
+                    sleep(LOOK).await;
+                }
+                Err(error) => return Some(Event::Stuck(format!("{error:#}"))),
+            }
+        }
+    }
+
+    /// Sees that the account has so much of the token, and that the contract may take it. The chain says whether it may already: a process that was
+    /// killed around its approval leaves none to be given twice. KST goes along with the call.
+    async fn fund(&self, amount: u128, approved: U256) -> Result<()> {
+        let account: &Account = &self.channels.account;
+        let Some(contract) = self.currency().contract() else { return Ok(()) };
+        let (token, needed) = (Token { account, contract, spender: CHANNEL_ADDRESS }, U256::from(amount));
+        match token.afford(&self.chooser.money, needed).await {
+            Err(error) if is_poor(&error) => {
+                self.take_home().await;
+                token.afford(&self.chooser.money, needed).await?;
+            }
+            afforded => afforded?,
+        }
+        token.allow(needed, approved).await
+    }
+
     /// What checks did not cost and closed channels gave back is worth a try before an account counts as empty.
     async fn take_home(&self) {
-        let audit = self.chooser.market.windows().withdraw().await;
-        let channels = self.channels.withdraw().await;
-        for taken in [audit, channels] {
+        let out = |taken: Result<Taken>| match taken {
+            Ok(Taken::Out(amount)) => Ok(amount),
+            Ok(Taken::Owed(error)) | Err(error) => Err(error),
+        };
+        let mut all = vec![self.chooser.market.windows().withdraw().await];
+        all.push(out(self.channels.take(Currency::KST).await));
+        if self.currency() != Currency::KST {
+            all.push(out(self.channels.take(self.currency()).await));
+        }
+        for taken in all {
             match taken {
-                Ok(taken) => tracing::info!(wei = %taken, "the account is short: credit was taken home"),
+                Ok(taken) => tracing::info!(amount = %taken, "the account is short: credit was taken home"),
                 Err(error) => tracing::debug!(error = format!("{error:#}"), "credit was not taken home"),
             }
         }
@@ -351,7 +409,10 @@ async fn included(channels: &Channels, hash: B256, nonce: u64) -> Result<Option<
 
 /// The chain's or our own word, which would be the same a second later.
 fn is_answer(error: &Report) -> bool {
-    is_poor(error) || error.downcast_ref::<RpcFailure>().is_some()
+    is_poor(error)
+        || error.downcast_ref::<RpcFailure>().is_some()
+        || error.downcast_ref::<NotKept>().is_some()
+        || error.downcast_ref::<Failed>().is_some()
 }
 
 fn is_poor(error: &Report) -> bool {

@@ -7,7 +7,7 @@ use super::{
     state::{Partner, State},
     window::counted,
 };
-use crate::compute::{amount::kst, channels::Channels};
+use crate::compute::{channels::Channels, market::Taken, money::Money};
 use alloy_primitives::{Address, B256};
 use eyre::Result;
 use keystead_contracts::storage::channel::Status;
@@ -52,6 +52,8 @@ pub(super) struct Closing<'a> {
     pub(super) channels: &'a Channels,
     pub(super) journal: &'a Journal,
     pub(super) show: &'a Show,
+    /// What is paid in.
+    pub(super) money: &'a Money,
     /// Providers that heard that there is no more work.
     pub(super) told: BTreeSet<Provider>,
     /// The others, as far as they have something to come.
@@ -143,9 +145,12 @@ impl Closing<'_> {
             sleep(POLL).await;
         };
         self.journal.sync()?;
-        let taken = self.channels.withdraw().await?;
-        if !taken.is_zero() {
-            self.show.say(&format!("{} came back from channels.", kst(taken)));
+        match self.channels.take(self.money.currency()).await? {
+            Taken::Out(taken) if taken.is_zero() => {}
+            Taken::Out(taken) => self.show.say(&format!("{} came back from channels.", self.money.show(taken))),
+            Taken::Owed(error) => self.show.say(&format!(
+                "The contract of channels still owes what comes back ({error:#}): the next map of this account in this token takes it."
+            )),
         }
         Ok(left)
     }

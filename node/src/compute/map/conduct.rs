@@ -6,6 +6,7 @@
 mod audit;
 mod hear;
 mod money;
+mod price;
 mod purse;
 
 use super::{
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     cli::Map,
-    compute::{customer::plan::Prepared, customer::stop::Stops, market::Market},
+    compute::{customer::plan::Prepared, customer::stop::Stops, market::Market, money::Money},
 };
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
@@ -123,6 +124,8 @@ pub(super) struct Conductor<'a> {
     pub(super) journal: Journal,
     pub(super) outputs: Outputs,
     pub(super) market: Market,
+    /// What is paid in: every amount below is one of its smallest units, wei if it is KST.
+    pub(super) money: Money,
     pub(super) signer: PrivateKeySigner,
     pub(super) endpoint: Endpoint,
     pub(super) shared: Arc<MemoryStore>,
@@ -178,6 +181,7 @@ pub(super) struct Parts<'a> {
     pub(super) journal: Journal,
     pub(super) outputs: Outputs,
     pub(super) market: Market,
+    pub(super) money: Money,
     pub(super) signer: PrivateKeySigner,
     pub(super) endpoint: Endpoint,
     pub(super) shared: Arc<MemoryStore>,
@@ -190,7 +194,7 @@ pub(super) struct Parts<'a> {
 
 impl<'a> Conductor<'a> {
     pub(super) fn new(parts: Parts<'a>, asks: mpsc::Sender<Ask>, events: mpsc::Sender<Event>) -> Self {
-        let Parts { options, prepared, state, journal, outputs, market, signer, endpoint, .. } = parts;
+        let Parts { options, prepared, state, journal, outputs, market, money, signer, endpoint, .. } = parts;
         let Parts { shared, served, examiner, rule, show, watched, .. } = parts;
         Self {
             options,
@@ -199,6 +203,7 @@ impl<'a> Conductor<'a> {
             journal,
             outputs,
             market,
+            money,
             signer,
             endpoint,
             shared,

@@ -40,6 +40,9 @@ pub(super) struct Identity {
     pub(super) customer: Address,
     pub(super) recipe: String,
     pub(super) job: B256,
+    /// The token that it is paid in; KST, if there is none: older programs knew no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) token: Option<Address>,
 }
 
 /// This node, the same for every process that works on the map: the chain may have named it to checkers.
@@ -80,7 +83,7 @@ impl Folder {
     /// Whether it held a map before.
     ///
     /// # Errors
-    /// Of another job, customer or chain.
+    /// Of another job, customer or chain, or paid in something else.
     pub(super) fn belongs_to(&self, identity: &Identity) -> Result<bool> {
         let path = self.path(IDENTITY_FILE);
         let Some(text) = files::read(&path)? else {
@@ -99,6 +102,12 @@ impl Folder {
             stored.customer == identity.customer,
             "{folder} belongs to account {}: use its wallet",
             stored.customer
+        );
+        ensure!(
+            stored.token == identity.token,
+            "the map in {folder} is paid in {}, not in {}: give the same --token to go on with it, or choose another --out",
+            paid_in(stored.token),
+            paid_in(identity.token)
         );
         ensure!(
             stored.chain_id == identity.chain_id && stored.genesis == identity.genesis,
@@ -145,6 +154,10 @@ impl Folder {
     }
 }
 
+fn paid_in(token: Option<Address>) -> String {
+    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
+}
+
 /// A folder that is somebody else's is not touched.
 fn refuse_others(out: &Path) -> Result<()> {
     if !out.exists() || out.join(IDENTITY_FILE).exists() && out.join(LOCK_FILE).exists() {
@@ -168,7 +181,7 @@ mod tests {
 
     fn identity() -> Identity {
         let (genesis, customer, job) = (B256::repeat_byte(1), Address::repeat_byte(2), B256::repeat_byte(3));
-        Identity { chain_id: 5, genesis, customer, recipe: "r".to_owned(), job }
+        Identity { chain_id: 5, genesis, customer, recipe: "r".to_owned(), job, token: None }
     }
 
     #[test]
@@ -189,6 +202,7 @@ mod tests {
             Identity { customer: Address::ZERO, ..identity() },
             Identity { genesis: B256::ZERO, ..identity() },
             Identity { chain_id: 6, ..identity() },
+            Identity { token: Some(Address::repeat_byte(4)), ..identity() },
         ];
         assert!(others.iter().all(|other| held.belongs_to(other).is_err()));
         drop(held);
@@ -198,5 +212,30 @@ mod tests {
         fs::create_dir(&precious).unwrap();
         fs::write(precious.join("letter.txt"), "x").unwrap();
         assert!(Folder::open(&precious).unwrap_err().to_string().contains("not empty"));
+    }
+
+    #[test]
+    fn a_folder_without_a_token_is_one_in_kst_and_other_money_is_another_map() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (folder.path().join("old"), folder.path().join("new"));
+        // As a program that knew no tokens left it.
+        let held = Folder::open(&old).unwrap();
+        let written = serde_json::to_string(&identity()).unwrap();
+        assert!(!written.contains("token"), "{written}");
+        fs::write(old.join(IDENTITY_FILE), written).unwrap();
+        assert!(held.belongs_to(&identity()).unwrap());
+        let token = Address::repeat_byte(4);
+        let paid = Identity { token: Some(token), ..identity() };
+        let said = held.belongs_to(&paid).unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("is paid in KST, not in the token {token}")) && said.contains("--token"),
+            "{said}"
+        );
+        let held = Folder::open(&new).unwrap();
+        assert!(!held.belongs_to(&paid).unwrap() && held.belongs_to(&paid).unwrap());
+        for other in [identity(), Identity { token: Some(Address::repeat_byte(5)), ..identity() }] {
+            let said = held.belongs_to(&other).unwrap_err().to_string();
+            assert!(said.contains(&format!("is paid in the token {token}")), "{said}");
+        }
     }
 }

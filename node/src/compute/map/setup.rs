@@ -33,6 +33,8 @@ use crate::{
         },
         files,
         market::Market,
+        money::Money,
+        token::Token,
         wallet,
         windows::Windows,
     },
@@ -41,6 +43,7 @@ use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter};
+use keystead_contracts::CHANNEL_ADDRESS;
 use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
@@ -76,6 +79,10 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         !options.audit.is_in_vain(),
         "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
     );
+    ensure!(
+        options.token.is_none() || !options.audit.is_wanted(),
+        "the checks of a map's windows are paid from its channels, and their fees are in KST: audit a map that is paid in KST, or leave --audit out"
+    );
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
     let spec = &prepared.spec;
     ensure!(
@@ -92,9 +99,11 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         customer: market.account.address(),
         recipe: prepared.spec.recipe.to_string(),
         job: prepared.spec.hash(),
+        token: options.token,
     };
+    let money = Money::read(&market.account, options.token).await?;
     let goes_on = folder.belongs_to(&identity)?;
-    let worked = Box::pin(work(options, &reduce, &prepared, &folder, &market, show, goes_on)).await;
+    let worked = Box::pin(work(options, &reduce, &prepared, &folder, (&market, &money), show, goes_on)).await;
     match worked {
         Ok(code) => Ok(code),
         Err(error) => {
@@ -120,7 +129,7 @@ async fn work(
     reduce: &Reduce,
     prepared: &Arc<Prepared>,
     folder: &Folder,
-    market: &Market,
+    (market, money): (&Market, &Money),
     show: Show,
     goes_on: bool,
 ) -> Result<ExitCode> {
@@ -147,6 +156,7 @@ async fn work(
         journal: journal.clone(),
         outputs,
         market: market.clone(),
+        money: money.clone(),
         signer: folder.signer()?,
         endpoint: endpoint(folder).await?,
         shared: Arc::default(),
@@ -170,8 +180,8 @@ async fn work(
         () = stops.wait(heard.saturating_add(1)) => Some(Missing::Stopped),
     };
     show.end();
-    conclude(&ending, &state, &show, took, &files, &left);
-    record(folder, prepared, &state, &ending, (left.as_slice(), missing.as_ref()))?;
+    conclude(&ending, &state, (&show, money), took, &files, &left);
+    record(folder, prepared, (&state, money), &ending, (left.as_slice(), missing.as_ref()))?;
     tell_certificate(&path, missing, market, &show).await;
     Ok(match ending {
         Ending::Whole if !is_stopped => ExitCode::SUCCESS,
@@ -196,7 +206,7 @@ struct Done {
 async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &Stops) -> Result<Done> {
     let channels = Channels { account: Arc::clone(&parts.market.account) };
     let means = Means::of(&parts, &channels);
-    let (journal, prepared) = (parts.journal.clone(), Arc::clone(&parts.prepared));
+    let (journal, prepared, money) = (parts.journal.clone(), Arc::clone(&parts.prepared), parts.money.clone());
     let (ending, end) = conduct(parts, &channels, stops).await?;
     let End { mut state, outputs, show, told, went_on, took, heard } = end;
     settle_openings(&channels, &journal, &mut state, &show).await?;
@@ -213,9 +223,10 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &St
             state.apply(&entry, Duration::ZERO);
         }
     }
-    let mut closing = Closing { channels: &channels, journal: &journal, show: &show, told, farewells };
+    let mut closing = Closing { channels: &channels, journal: &journal, show: &show, money: &money, told, farewells };
     let closed = closing.run_until(&mut state, stops.wait(heard.saturating_add(1))).await?;
     drop(closing);
+    revoke(&channels, &money, &show).await;
     if !state.windows.is_empty() && !closed.is_stopped {
         take_home(&channels, &show).await;
     }
@@ -231,6 +242,16 @@ async fn take_home(channels: &Channels, show: &Show) {
         Err(error) => show.say(&format!(
             "What the audit gives back was not taken ({error:#}): it comes with the next order or map of this account."
         )),
+    }
+}
+
+/// No channel takes anything any more: what is left of the approval goes. It stays harmless if that fails, since the contract takes only what this account
+/// tells it to.
+async fn revoke(channels: &Channels, money: &Money, show: &Show) {
+    let account: &Account = &channels.account;
+    let Some(contract) = money.currency().contract() else { return };
+    if let Err(error) = (Token { account, contract, spender: CHANNEL_ADDRESS }).clear().await {
+        show.say(&format!("The approval of the contract of channels stays: {error:#}"));
     }
 }
 
@@ -320,6 +341,7 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels, stops: &Stops) -> Re
         prepared: Arc::clone(&parts.prepared),
         demands: parts.options.demands.clone(),
         named: parts.options.provider.clone(),
+        money: parts.money.clone(),
     };
     let (journal, over) = (parts.journal.clone(), Arc::new(AtomicBool::new(false)));
     let bank = Bank {
@@ -402,8 +424,15 @@ async fn endpoint(folder: &Folder) -> Result<Endpoint> {
     Ok(endpoint)
 }
 
-fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: &[String], left: &[Left]) {
-    let promised = kst(U256::from(state.promised_wei()));
+fn conclude(
+    ending: &Ending,
+    state: &State,
+    (show, money): (&Show, &Money),
+    took: Duration,
+    files: &[String],
+    left: &[Left],
+) {
+    let promised = money.show(U256::from(state.promised_wei()));
     // What an audit finds wrong, or never sees, is promised and not paid.
     let paid = if state.windows.is_empty() { "paid" } else { "promised" };
     match ending {
@@ -418,13 +447,14 @@ fn conclude(ending: &Ending, state: &State, show: &Show, took: Duration, files: 
         .map(|(provider, partner)| Row {
             account: partner.account,
             steps: partner.steps,
-            paid_wei: partner.price_wei.saturating_mul(u128::from(partner.steps)),
+            paid: money.show(U256::from(partner.price_wei.saturating_mul(u128::from(partner.steps)))),
             stand: state.table.out(provider).map(words).unwrap_or_default().to_owned(),
         })
         .collect();
     show.table(&rows);
     if state.lost_wei() > 0 {
-        show.say(&format!("{} of it were for results that were thrown away.", kst(U256::from(state.lost_wei()))));
+        let lost = money.show(U256::from(state.lost_wei()));
+        show.say(&format!("{lost} of it were for results that were thrown away."));
     }
     window::summary(state).iter().for_each(|line| show.say(line));
     if state.steps_unchecked > 0 {
@@ -458,11 +488,11 @@ async fn tell_certificate(path: &Path, missing: Option<Missing>, market: &Market
     }
 }
 
-/// `map.json`: what happened, for programs and for later.
+/// `map.json`: what happened, for programs and for later. Of a map in a token, all amounts are in its smallest units.
 fn record(
     folder: &Folder,
     prepared: &Prepared,
-    state: &State,
+    (state, money): (&State, &Money),
     ending: &Ending,
     (left, missing): (&[Left], Option<&Missing>),
 ) -> Result<()> {
@@ -487,11 +517,13 @@ fn record(
         Ending::Failed(reason) => ("failed", Some(reason.clone())),
         Ending::Stopped => ("stopped", None),
     };
+    let unit = money.unit();
     let text = serde_json::to_vec_pretty(&json!({
         "status": name,
         "reason": reason,
         "job": prepared.spec.hash(),
         "spec": *prepared.spec,
+        "currency": {"token": money.currency().contract(), "unit": unit.symbol, "decimals": unit.decimals},
         "unitsLeft": state.table.units_left(),
         "promisedWei": state.promised_wei().to_string(),
         "lostWei": state.lost_wei().to_string(),

@@ -1,7 +1,6 @@
 //! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in a file, if one is named.
 
-use crate::compute::amount::kst;
-use alloy_primitives::{Address, U256};
+use alloy_primitives::Address;
 use eyre::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
@@ -25,7 +24,8 @@ const GRAVE: [&str; 8] =
 pub(super) struct Row {
     pub(super) account: Address,
     pub(super) steps: u64,
-    pub(super) paid_wei: u128,
+    /// What it was promised, as a person reads it.
+    pub(super) paid: String,
     pub(super) stand: String,
 }
 
@@ -145,7 +145,7 @@ impl Show {
 }
 
 fn line(row: &Row) -> String {
-    format!("{}  {:>8} steps  {:>20}  {}", row.account, row.steps, kst(U256::from(row.paid_wei)), row.stand)
+    format!("{}  {:>8} steps  {:>20}  {}", row.account, row.steps, row.paid, row.stand)
 }
 
 #[allow(clippy::print_stderr, reason = "progress for the person who waits")]

@@ -86,9 +86,9 @@ pub(crate) struct Gathered {
 
 /// Whose offers are looked at, and what they are paid in.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Sight {
-    /// This provider's alone.
-    pub(crate) only: Option<Account>,
+pub(crate) struct Sight<'a> {
+    /// Those of these providers alone, if there are any.
+    pub(crate) only: &'a [Account],
     /// Planned over, even if no record names it.
     pub(crate) currency: Currency,
 }
@@ -101,10 +101,10 @@ pub(crate) async fn gather(
     market: &Market,
     records: Option<&Path>,
     patience: Patience,
-    sight: Sight,
+    sight: Sight<'_>,
 ) -> Result<Gathered> {
     let entries = market.offers().await?;
-    let wanted = |entry: &Entry| sight.only.is_none_or(|account| account == entry.account);
+    let wanted = |entry: &Entry| sight.only.is_empty() || sight.only.contains(&entry.account);
     let mut sighted: Vec<Sighted> = entries.into_iter().filter(wanted).map(Sighted::new).collect();
     let shelf = Shelf::open(records);
     for provider in &mut sighted {

@@ -117,11 +117,13 @@ impl Offering {
             Some(listed) => {
                 Some(format!("a unit of this job costs {} here, not {}", money.show(listed), money.show(got)))
             }
-            None => Some(format!(
-                "this provider lists no price in the token {}: `keystead offers` shows what it takes",
-                order.currency.address()
-            )),
+            None => Some(unlisted(order.currency)),
         }
+    }
+
+    /// What a unit of a job costs in a currency, in smallest units; `None` if it is not listed.
+    pub(super) fn price(&self, spec: &JobSpec, currency: Currency) -> Option<U256> {
+        price_of(&self.shown().record, self.price_wei_per_unit, spec, currency)
     }
 
     /// How amounts of an order's currency are written. A token that is not listed is not asked for its name.
@@ -206,6 +208,11 @@ impl Offering {
         // No code panics while it holds this lock.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why nothing is done for a currency that is not listed.
+pub(super) fn unlisted(currency: Currency) -> String {
+    format!("this provider lists no price in the token {}: `keystead offers` shows what it takes", currency.address())
 }
 
 /// What a unit of a job costs, in smallest units; `None` if the record lists no price in that currency. Spec: specs/0010-capability.md §3.4.

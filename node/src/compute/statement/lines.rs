@@ -1,5 +1,7 @@
 //! What one block did to an account's balance, line by line: pure.
 
+pub(super) mod tokens;
+
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolEvent;
 use keystead_contracts::{
@@ -64,7 +66,7 @@ impl Kind {
     }
 }
 
-/// One movement. Exactly one of the amounts is not zero.
+/// One movement, in wei, or in the smallest units of its token. Exactly one of the amounts is not zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Line {

@@ -3,13 +3,15 @@
 //! # Design
 //! Every block is read, and every transaction's receipt in which the account can appear: fees leave no event. What moved the balance becomes a
 //! line; at the end the lines are held against the two balances that the chain has. What they do not explain (money that another
-//! contract sent) is said, never hidden.
+//! contract sent) is said, never hidden. The same is done for each token in which the account had orders or channels; amounts of different currencies are
+//! never added.
 //!
 //! # Not here
 //! Proofs: a statement believes its node. What was paid for which order is proved by the order's certificate.
 
 mod lines;
 mod show;
+mod token;
 
 use crate::{cli::Statement, client::Client};
 use alloy_primitives::{Address, U256};
@@ -21,10 +23,11 @@ use keystead_contracts::{
     AUDIT_ADDRESS, BOND_ADDRESS, CHANNEL_ADDRESS, MARKET_ADDRESS,
     bindings::{audit::Audit, bond::Bond, channel::Channel, market::Market},
 };
-use lines::{Block, Line, Receipt};
+use lines::{Block, Line, Receipt, tokens::Tokens};
 use serde::Serialize;
 use serde_json::json;
 use std::{io::IsTerminal as _, process::ExitCode};
+use token::TokenAccount;
 
 /// Blocks of one statement, at most.
 const BLOCKS_MAX: u64 = 1_000_000;
@@ -33,7 +36,15 @@ const AT_ONCE: usize = 32;
 /// Lines, at most: an account with more takes fewer blocks at a time.
 const LINES_MAX: usize = 1_000_000;
 
-/// A statement, all amounts in wei.
+/// Whose statement, and of which blocks, both inclusive.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    account: Address,
+    from_block: u64,
+    to_block: u64,
+}
+
+/// A statement, all amounts in wei, but for those of tokens.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Account {
@@ -50,6 +61,9 @@ struct Account {
     /// What the lines do not explain, without and with sign: zero unless another contract sent money.
     unexplained_in_wei: String,
     unexplained_out_wei: String,
+    /// The same in each token; not there if there is none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tokens: Vec<TokenAccount>,
 }
 
 /// What belongs to the account and is not in its balance.
@@ -75,8 +89,9 @@ pub(crate) async fn run(options: &Statement) -> Result<ExitCode> {
     ensure!(from_block <= to_block, "--from-block {from_block} is after --to-block {to_block}");
     let blocks = to_block.saturating_sub(from_block).saturating_add(1);
     ensure!(blocks <= BLOCKS_MAX, "a statement covers at most {BLOCKS_MAX} blocks, these are {blocks}: take fewer");
-    let lines = read(&client, options.account, from_block, to_block).await?;
-    let statement = Account::new(&client, options.account, from_block, to_block, lines).await?;
+    let span = Span { account: options.account, from_block, to_block };
+    let (lines, moved) = read(&client, span).await?;
+    let statement = Account::new(&client, &options.rpc, span, (lines, moved)).await?;
     if options.json {
         show::json(&statement)?;
     } else {
@@ -85,8 +100,9 @@ pub(crate) async fn run(options: &Statement) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn read(client: &Client, account: Address, from_block: u64, to_block: u64) -> Result<Vec<Line>> {
-    let mut lines = Vec::new();
+async fn read(client: &Client, span: Span) -> Result<(Vec<Line>, Tokens)> {
+    let Span { account, from_block, to_block } = span;
+    let (mut lines, mut tokens) = (Vec::new(), Tokens::default());
     let mut blocks = stream::iter(from_block..=to_block).map(|number| block(client, number)).buffered(AT_ONCE);
     let total = to_block.saturating_sub(from_block).saturating_add(1);
     let target =
@@ -94,15 +110,16 @@ async fn read(client: &Client, account: Address, from_block: u64, to_block: u64)
     let bar = ProgressBar::with_draw_target(Some(total), target).with_message("blocks read");
     while let Some((block, receipts)) = blocks.try_next().await? {
         lines.extend(lines::of(account, &block, &receipts));
+        tokens.read(account, &block, &receipts);
         ensure!(
-            lines.len() <= LINES_MAX,
+            lines.len().saturating_add(tokens.count()) <= LINES_MAX,
             "more than {LINES_MAX} lines up to block {}: take fewer blocks",
             block.number
         );
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(lines)
+    Ok((lines, tokens))
 }
 
 async fn block(client: &Client, number: u64) -> Result<(Block, Vec<Receipt>)> {
@@ -118,13 +135,12 @@ async fn block(client: &Client, number: u64) -> Result<(Block, Vec<Receipt>)> {
 }
 
 impl Account {
-    async fn new(client: &Client, account: Address, from_block: u64, to_block: u64, lines: Vec<Line>) -> Result<Self> {
+    async fn new(client: &Client, rpc: &str, span: Span, (lines, moved): (Vec<Line>, Tokens)) -> Result<Self> {
+        let Span { account, from_block, to_block } = span;
         // Block 0 has no transactions: what it begins with is what it ends with.
         let opening = balance(client, account, from_block.saturating_sub(1)).await?;
         let closing = balance(client, account, to_block).await?;
-        let sum = |of: fn(&Line) -> U256| lines.iter().map(of).fold(U256::ZERO, U256::saturating_add);
-        let came = opening.saturating_add(sum(|line| line.in_wei));
-        let left = closing.saturating_add(sum(|line| line.out_wei));
+        let (came, went) = unexplained(opening, closing, &lines);
         Ok(Self {
             account,
             from_block,
@@ -133,10 +149,19 @@ impl Account {
             closing_wei: closing.to_string(),
             lines,
             held: Held::read(client, account, to_block).await?,
-            unexplained_in_wei: left.saturating_sub(came).to_string(),
-            unexplained_out_wei: came.saturating_sub(left).to_string(),
+            unexplained_in_wei: came.to_string(),
+            unexplained_out_wei: went.to_string(),
+            tokens: TokenAccount::all(client, rpc, span, moved.own()).await?,
         })
     }
+}
+
+/// What came, and what went, beyond what the lines tell of.
+fn unexplained(opening: U256, closing: U256, lines: &[Line]) -> (U256, U256) {
+    let sum = |of: fn(&Line) -> U256| lines.iter().map(of).fold(U256::ZERO, U256::saturating_add);
+    let came = opening.saturating_add(sum(|line| line.in_wei));
+    let left = closing.saturating_add(sum(|line| line.out_wei));
+    (left.saturating_sub(came), came.saturating_sub(left))
 }
 
 impl Held {

@@ -24,6 +24,7 @@ use eyre::Result;
 use keystead_blobs::stream::RefuseCode;
 use keystead_job::Step;
 use keystead_lease::{Out, Provider};
+use keystead_market::Currency;
 use keystead_payment::{Budget, Received, Standing, limits::WATCH};
 use std::{
     sync::Arc,
@@ -91,13 +92,15 @@ impl Conductor<'_> {
             challenge_seconds,
             life_seconds,
             deposit_wei: steps_wei.saturating_add(checks_ahead_wei(plan.budget, left.max(1))),
+            // As the fees of checks are.
+            currency: Currency::KST,
             audit: Some(Agreed {
                 job_hash: self.prepared.spec.hash(),
                 price_wei_per_step: price_wei,
                 terms: plan.terms,
             }),
         };
-        if !self.try_ask(Ask::Open { provider, opening }) {
+        if !self.try_ask(Ask::Open { provider, opening: Box::new(opening), approved: U256::ZERO }) {
             // The bank is busy: all of it is asked again.
             self.unopened.remove(&provider);
         }

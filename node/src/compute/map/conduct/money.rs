@@ -2,11 +2,11 @@
 
 use super::{Conductor, REGISTER, purse::Purse};
 use crate::compute::{
-    amount::{duration, kst},
+    amount::duration,
     channels::Opening,
     map::{
         bank::Ask,
-        choose::Found,
+        choose::{Candidate, Found},
         events::Checks,
         farewell::{self, is_final},
         journal::Entry,
@@ -15,9 +15,8 @@ use crate::compute::{
         state::words,
         stored::Stored,
     },
-    market::Offer,
 };
-use alloy_primitives::{Address as Account, B256, Bytes, U256};
+use alloy_primitives::{Address as Account, B256, Bytes};
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{
     Address, BlobStore, Hash, NodeId, Parties,
@@ -100,37 +99,41 @@ impl Conductor<'_> {
         self.state.providers().filter(|(p, _)| self.state.table.out(*p).is_none() && works(*p)).count()
     }
 
-    const fn wanted(&self) -> usize {
+    pub(super) const fn wanted(&self) -> usize {
         let named = self.options.provider.len();
         if named > 0 { named } else { self.options.providers as usize }
     }
 
     pub(super) fn offers(&mut self, found: Result<Found, String>) -> Result<()> {
-        let Found { offers, nobody } = match found {
+        let Found { offers, nobody, fee_per_gas_max_wei } = match found {
             Ok(found) => found,
             Err(reason) => {
                 self.show.event("register", None, &reason);
                 return Ok(());
             }
         };
-        let is_new = |offer: &Offer| {
+        let is_new = |offer: &Candidate| {
             self.state.partners.iter().all(|p| p.account != offer.account && p.node_id != offer.node_id)
         };
-        let mut new: Vec<Offer> = offers.into_iter().filter(is_new).collect();
+        let mut new: Vec<Candidate> = offers.into_iter().filter(is_new).collect();
         let working = self.working();
         new.retain(|offer| reachable(offer).is_some());
         let segments = u128::from(self.prepared.spec.segment_count.max(1));
-        let step_wei = |offer: &Offer| offer.price_wei_per_unit.div_ceil(segments);
+        let step_wei = |offer: &Candidate| offer.price_per_unit.div_ceil(segments);
         // Before anything is paid for a channel in which nothing could be promised.
         let cheapest_wei = new.iter().map(step_wei).min();
         let limit_wei = self.options.max_price.map(|limit| limit.saturating_sub(self.spent_wei()));
         new.retain(|offer| limit_wei.is_none_or(|limit| step_wei(offer) <= limit));
         let too_dear = cheapest_wei.filter(|_| new.is_empty()).map(|step_wei| self.too_dear(step_wei));
         new.truncate(self.wanted().saturating_sub(working));
+        let joined = new.len();
         for offer in new {
             let price_wei = step_wei(&offer);
             self.record(&Entry::Joined { account: offer.account, node_id: offer.node_id, price_wei })?;
-            self.show.event("joined", Some(offer.account), &format!("{} a step", kst(U256::from(price_wei))));
+            self.show.event("joined", Some(offer.account), &format!("{} a step", self.shown(price_wei)));
+        }
+        if joined > 0 {
+            self.say_price(fee_per_gas_max_wei);
         }
         self.open_channels();
         if !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0 {
@@ -158,8 +161,8 @@ impl Conductor<'_> {
         };
         format!(
             "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}){checks} it does all",
-            kst(U256::from(step_wei)),
-            kst(U256::from(all_wei))
+            self.shown(step_wei),
+            self.shown(all_wei)
         )
     }
 
@@ -193,9 +196,10 @@ impl Conductor<'_> {
                 challenge_seconds: self.options.challenge_seconds,
                 life_seconds: self.options.life_seconds,
                 deposit_wei: price_wei.saturating_mul(steps),
+                currency: self.money.currency(),
                 audit: None,
             };
-            if self.try_ask(Ask::Open { provider, opening }) {
+            if self.try_ask(Ask::Open { provider, opening: Box::new(opening), approved: self.approved() }) {
                 // Asked for once; the answer is an event.
                 self.unopened.insert(provider);
             }
@@ -333,12 +337,12 @@ impl Conductor<'_> {
         }
         self.give_up_the_unfilled();
         if let Some(needed_wei) = poor.filter(|_| self.state.table.live().next().is_none() && self.failed.is_none()) {
-            let (promised, checks) = (kst(U256::from(self.state.promised_wei())), self.state.checks_wei());
+            let (promised, checks) = (self.shown(self.state.promised_wei()), self.state.checks_wei());
             let checks =
-                if checks > 0 { format!(" and {} taken for checks", kst(U256::from(checks))) } else { String::new() };
+                if checks > 0 { format!(" and {} taken for checks", self.shown(checks)) } else { String::new() };
             self.fail(format!(
                 "--max-price is reached: {promised} are promised{checks}, and units are left. The next window needs {needed_wei} ({}). What is done is kept: run the same command again with a higher one",
-                kst(U256::from(needed_wei))
+                self.shown(needed_wei)
             ));
         }
         Ok(())
@@ -365,7 +369,7 @@ impl Conductor<'_> {
     fn is_funded(&mut self, provider: Provider) -> bool {
         let Some(partner) = self.state.partner(provider) else { return false };
         let (price_wei, channel) = (partner.price_wei, partner.channel);
-        let (steps_left, budget) = (self.state.table.steps_waiting(), self.budget(provider));
+        let (steps_left, budget, approved) = (self.state.table.steps_waiting(), self.budget(provider), self.approved());
         let Some(live) = self.live.get_mut(&provider) else { return false };
         let (Some(payer), Some((_, standing, at)), Some(channel)) = (&live.payer, &live.channel, channel) else {
             return false;
@@ -384,7 +388,7 @@ impl Conductor<'_> {
         let lacking_wei = purse.lacking_wei();
         let is_recent = live.unfilled.as_ref().is_some_and(|(_, at)| at.elapsed() < FILL_AGAIN);
         if lacking_wei > 0 && !live.is_filling && !is_recent {
-            let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking_wei });
+            let asked = self.asks.try_send(Ask::Fill { provider, channel, amount_wei: lacking_wei, approved });
             live.is_filling = asked.is_ok();
         }
         purse.is_enough()
@@ -513,7 +517,7 @@ impl Conductor<'_> {
             Row {
                 account: partner.account,
                 steps: partner.steps,
-                paid_wei: partner.price_wei.saturating_mul(u128::from(partner.steps)),
+                paid: self.shown(partner.price_wei.saturating_mul(u128::from(partner.steps))),
                 stand,
             }
         });
@@ -564,7 +568,7 @@ fn ending(provider: Account, standing: &Standing, is_named: bool) -> String {
 }
 
 /// An endpoint that names the node of the register.
-fn reachable(offer: &Offer) -> Option<Address> {
+fn reachable(offer: &Candidate) -> Option<Address> {
     let address: Address = offer.endpoint.parse().ok()?;
     (address.id().as_bytes() == &offer.node_id.0).then_some(address)
 }

@@ -25,6 +25,7 @@ use keystead_job::{
     commitment::{Secret, Tree},
     step::{audited_root, encode_list},
 };
+use keystead_market::Currency;
 use keystead_payment::{Payee, Release, Standing, payee::Refusal, watch};
 use keystead_runner::Stop;
 use rand::{TryRngCore as _, rngs::OsRng};
@@ -563,9 +564,7 @@ impl Actor {
             }
             watch::PayeeStep::Forget if self.is_taken => return Ok(self.windows_are_over()),
             watch::PayeeStep::Forget => {
-                let taken = channels.withdraw().await?;
-                tracing::info!(%channel, withdrawn = crate::compute::amount::kst(taken), "channel over");
-                self.desk.book.save_from_earnings(taken).await;
+                self.desk.take_home(channel, Currency::token(self.payee.terms().token)).await?;
                 // Its windows may still be open; nothing else comes.
                 (self.is_taken, self.record.ends) = (true, true);
                 return Ok(self.windows_are_over());

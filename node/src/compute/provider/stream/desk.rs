@@ -16,7 +16,8 @@ use crate::compute::{
     amount::kst,
     channels::{Agreed, Channels},
     checker::source::signer,
-    provider::{book::Book, portion::Portion},
+    market::Taken,
+    provider::{book::Book, offering::unlisted, portion::Portion},
     worth::{Prices, Worth},
 };
 use alloy_primitives::{Address, B256, U256};
@@ -27,6 +28,7 @@ use keystead_blobs::{
 };
 use keystead_contracts::storage::channel::Status;
 use keystead_job::JobSpec;
+use keystead_market::Currency;
 use keystead_payment::{Payee, Policy, Standing};
 use std::{
     collections::BTreeMap,
@@ -131,7 +133,7 @@ impl Desk {
         let (terms, standing) = self.channels.look(record.channel).await?;
         let spec = record.spec()?;
         let audit = if terms.audited { Some(self.audit(record.channel).await?) } else { None };
-        let policy = self.policy(record.price_wei, audit.as_ref());
+        let policy = self.policy((record.price_wei, Currency::token(terms.token)), audit.as_ref());
         let policy = policy.ok_or_else(|| eyre!("a channel's file has no price"))?;
         let payee = Payee::resume(terms, policy, &record.payee)
             .wrap_err_with(|| format!("the vouchers of channel {} cannot be trusted", record.channel))?;
@@ -185,13 +187,43 @@ impl Desk {
         self.book.windows.effective_rate_ppm(self.book.market.account.address(), &agreed.terms).await
     }
 
-    fn policy(&self, price_wei: u128, audit: Option<&Audit>) -> Option<Policy> {
-        self.policy_at(price_wei, audit.map(|audit| (&audit.agreed, audit.rate_ppm)))
+    fn policy(&self, price: (u128, Currency), audit: Option<&Audit>) -> Option<Policy> {
+        self.policy_at(price, audit.map(|audit| (&audit.agreed, audit.rate_ppm)))
     }
 
-    /// What is asked of a channel with this price of a step; of an audited one at this rate.
-    pub(super) fn policy_at(&self, price_wei: u128, audit: Option<(&Agreed, u32)>) -> Option<Policy> {
-        self.terms.policy(self.book.market.account.address(), price_wei, audit)
+    /// What is asked of a channel with this price of a step in a currency; of an audited one at this rate.
+    pub(super) fn policy_at(&self, price: (u128, Currency), audit: Option<(&Agreed, u32)>) -> Option<Policy> {
+        self.terms.policy(self.book.market.account.address(), price, audit)
+    }
+
+    /// What a step of a job costs in what the chain says that a channel is in, whatever its customer says.
+    fn price_of_step(&self, spec: &JobSpec, currency: Currency) -> Result<u128, Refusal> {
+        let listed = self.book.offering.price(spec, currency);
+        let price = self.terms.price_of_step(spec, currency, listed);
+        price.ok_or_else(|| Refusal::new(RefusalCode::Unsupported, &unlisted(currency)))
+    }
+
+    /// Takes home what channels in a currency gave, when one is over. A token that does not let it go now keeps no channel's place: the contract goes on
+    /// owing it, and it is taken with the next channel in that token, or at the next start.
+    pub(super) async fn take_home(&self, channel: B256, currency: Currency) -> Result<()> {
+        let taken = match self.channels.take(currency).await? {
+            Taken::Out(taken) => taken,
+            Taken::Owed(error) => {
+                tracing::warn!(
+                    %channel,
+                    token = %currency.address(),
+                    error = format!("{error:#}"),
+                    "the token is not paid out now: the contract of channels still owes it"
+                );
+                U256::ZERO
+            }
+        };
+        tracing::info!(%channel, withdrawn = self.book.offering.money(currency).show(taken), "channel over");
+        // The bond is one in KST.
+        if currency == Currency::KST {
+            self.book.save_from_earnings(taken).await;
+        }
+        Ok(())
     }
 
     /// Windows of all channels whose audit is not over.
@@ -301,7 +333,8 @@ impl Desk {
         let spec =
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
-        let price_wei = self.terms.price_of_step(&spec);
+        let currency = Currency::token(opened.token);
+        let price_wei = self.price_of_step(&spec, currency)?;
         let refused = audit.as_ref().and_then(|audit| {
             terms::refusal(&audit.agreed, &spec, price_wei, bond_wei).or_else(|| self.unworthy(audit, &spec, gas_wei))
         });
@@ -309,7 +342,7 @@ impl Desk {
             return no(RefusalCode::Unsupported, &reason);
         }
         let internal = || Refusal::new(RefusalCode::Internal, "the provider cannot take channels now");
-        let policy = self.policy(price_wei, audit.as_ref()).ok_or_else(internal)?;
+        let policy = self.policy((price_wei, currency), audit.as_ref()).ok_or_else(internal)?;
         let joined = Payee::join(opened, policy, &standing)
             .map_err(|refusal| Refusal::new(RefusalCode::NotAssigned, &refusal.to_string()))?;
         let record = Record::new(channel, opened.customer, &spec, price_wei, joined.record());
@@ -318,7 +351,8 @@ impl Desk {
             internal()
         };
         block_in_place(|| self.records.save(&record)).map_err(fault)?;
-        tracing::info!(%channel, customer = %opened.customer, deposit = standing.deposit, "channel taken");
+        let deposit = self.book.offering.money(currency).show(U256::from(standing.deposit));
+        tracing::info!(%channel, customer = %opened.customer, deposit, "channel taken");
         self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
         seat.map(|seat| -> Arc<dyn BlobStore> { seat.served }).ok_or_else(internal)

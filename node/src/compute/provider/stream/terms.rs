@@ -3,6 +3,7 @@
 use crate::compute::{channels::Agreed, provider::window, windows::life_max, worth::Worth};
 use alloy_primitives::{Address, U256};
 use keystead_job::{Class, JobSpec};
+use keystead_market::Currency;
 use keystead_payment::{Budget, Policy, Price};
 use std::{
     num::{NonZeroU32, NonZeroU128},
@@ -21,7 +22,7 @@ const SLACK: u16 = 2;
 /// What this provider asks of channels.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// Wei for a unit.
+    /// Wei for a unit in a channel in KST.
     pub(crate) price_wei: u128,
     /// How long the watcher may be away.
     pub(crate) watch: Duration,
@@ -32,9 +33,11 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    /// Wei for a step of a job.
-    pub(super) fn price_of_step(&self, spec: &JobSpec) -> u128 {
-        self.price_wei.div_ceil(u128::from(spec.segment_count.max(1)))
+    /// What a step of a job costs, in smallest units of a currency in which a unit of it is listed at `listed`; `None` if it is not listed. The price in
+    /// KST is the register's.
+    pub(super) fn price_of_step(&self, spec: &JobSpec, currency: Currency, listed: Option<U256>) -> Option<u128> {
+        let of_unit = if currency == Currency::KST { self.price_wei } else { listed?.saturating_to() };
+        Some(of_unit.div_ceil(u128::from(spec.segment_count.max(1))))
     }
 
     /// Why the owner does not take a channel whose full window is worth this, if it is so.
@@ -59,15 +62,17 @@ impl Terms {
         })
     }
 
-    /// The terms as a payee needs them; of an audited channel with what was agreed and the rate of checks now.
-    pub(super) fn policy(&self, account: Address, price_wei: u128, audit: Option<(&Agreed, u32)>) -> Option<Policy> {
+    /// The terms as a payee needs them, with a step's price in a currency; of an audited channel with what was agreed and the rate of checks now.
+    pub(super) fn policy(
+        &self,
+        account: Address,
+        (price, currency): (u128, Currency),
+        audit: Option<(&Agreed, u32)>,
+    ) -> Option<Policy> {
         Some(Policy {
             account,
-            token: Address::ZERO,
-            price: Price {
-                per_unit: NonZeroU128::new(price_wei)?,
-                units_max: NonZeroU32::new(keystead_lease::STEPS_MAX)?,
-            },
+            token: currency.address(),
+            price: Price { per_unit: NonZeroU128::new(price)?, units_max: NonZeroU32::new(keystead_lease::STEPS_MAX)? },
             window: WINDOW,
             audit: audit.map_or(Duration::ZERO, |(agreed, _)| life_max(&agreed.terms)),
             budget: audit.map_or_else(Budget::default, |(agreed, rate_ppm)| budget(agreed, rate_ppm)),
@@ -170,12 +175,27 @@ mod tests {
     #[test]
     fn the_policy_of_an_audited_channel_has_the_budget_and_the_time_of_its_audit() {
         let ours = Terms { price_wei: 10, watch: Duration::from_secs(60), store_bytes_max: 0, gas_percent: None };
-        let plain = ours.policy(Address::ZERO, 10, None).unwrap();
+        let plain = ours.policy(Address::ZERO, (10, Currency::KST), None).unwrap();
         assert_eq!((plain.audit, plain.budget), (Duration::ZERO, Budget::default()));
-        let audited = ours.policy(Address::ZERO, 10, Some((&agreed(), 1_000_000))).unwrap();
+        assert!(plain.token.is_zero());
+        let audited = ours.policy(Address::ZERO, (10, Currency::KST), Some((&agreed(), 1_000_000))).unwrap();
         assert_eq!(audited.audit, life_max(&agreed().terms));
         // One and a half times 64 checks and 40 more, at half of the price of a step.
         assert_eq!(audited.budget.of(64), (96 + 40) * 5);
-        assert!(ours.policy(Address::ZERO, 0, None).is_none());
+        assert!(ours.policy(Address::ZERO, (0, Currency::KST), None).is_none());
+    }
+
+    #[test]
+    fn a_step_costs_its_share_of_what_is_listed_in_the_channels_own_currency() {
+        let ours = Terms { price_wei: 10, watch: Duration::ZERO, store_bytes_max: 0, gas_percent: None };
+        let (token, spec) = (Currency::token(Address::repeat_byte(7)), spec(4));
+        let segments = u128::from(spec.segment_count);
+        let listed = |amount: u128| Some(U256::from(amount));
+        // What is said of a token is no price in KST, nor the other way round.
+        assert_eq!(ours.price_of_step(&spec, Currency::KST, listed(99)), Some(10_u128.div_ceil(segments)));
+        assert_eq!(ours.price_of_step(&spec, token, listed(99)), Some(99_u128.div_ceil(segments)));
+        assert_eq!(ours.price_of_step(&spec, token, None), None);
+        assert_eq!(ours.price_of_step(&spec, token, Some(U256::MAX)), Some(u128::MAX.div_ceil(segments)));
+        assert_eq!(ours.policy(Address::ZERO, (1, token), None).unwrap().token, token.address());
     }
 }

@@ -21,6 +21,7 @@ use crate::compute::{
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
 use keystead_blobs::stream::EndCode;
+use keystead_market::Currency;
 use keystead_payment::{Payee, Release, Standing, payee::Prospect};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -397,7 +398,8 @@ impl Actor {
         if before == rate_ppm {
             return Ok(());
         }
-        let policy = self.desk.policy_at(self.record.price_wei, Some((&audit.shelf.agreed, rate_ppm)));
+        let price = (self.record.price_wei, Currency::token(self.payee.terms().token));
+        let policy = self.desk.policy_at(price, Some((&audit.shelf.agreed, rate_ppm)));
         let policy = policy.ok_or_else(|| eyre!("a channel's file has no price"))?;
         tracing::info!(channel = %self.record.channel, before, rate_ppm, "the rate of checks is another");
         self.payee = Payee::resume(*self.payee.terms(), policy, &self.record.payee)?;

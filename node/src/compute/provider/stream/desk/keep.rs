@@ -5,16 +5,14 @@
 //! their bond, and vouchers that nobody claims are lost. Only the pauses grow.
 
 use super::{Desk, Seat};
-use crate::compute::{
-    amount::kst,
-    provider::stream::{
-        actor::{Actor, is_final},
-        window::release,
-    },
+use crate::compute::provider::stream::{
+    actor::{Actor, is_final},
+    window::release,
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
-use keystead_payment::Release;
+use keystead_market::Currency;
+use keystead_payment::{Release, Standing};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     task::{JoinSet, block_in_place},
@@ -98,21 +96,19 @@ impl Desk {
 
     /// Frees the place of a channel that needs this provider no more: its actor cannot do it.
     async fn let_go(&self, channel: B256) -> Result<bool> {
-        if !self.is_over(channel).await? {
+        let (terms, standing) = self.channels.look(channel).await?;
+        if !self.is_over(channel, &standing).await? {
             return Ok(false);
         }
         // Before its files go: what fails is tried again.
-        let taken = self.channels.withdraw().await?;
-        tracing::info!(%channel, withdrawn = kst(taken), "channel over");
-        self.book.save_from_earnings(taken).await;
+        self.take_home(channel, Currency::token(terms.token)).await?;
         self.forget(channel);
         Ok(true)
     }
 
     /// Whether a channel is final, and no window of it in the audit: nothing can be claimed and nothing be lost any more.
-    async fn is_over(&self, channel: B256) -> Result<bool> {
-        let (_, standing) = self.channels.look(channel).await?;
-        if !is_final(&standing) {
+    async fn is_over(&self, channel: B256, standing: &Standing) -> Result<bool> {
+        if !is_final(standing) {
             return Ok(false);
         }
         let shelf = self.seats().get(&channel).and_then(|seat| seat.shelf.clone());

@@ -3,6 +3,7 @@
 use super::{
     CHECKER_FOLDER,
     book::{Book, Conduct},
+    canary::Canaries,
     claims::claims,
     desk::Desk,
     fault::Fault,
@@ -62,6 +63,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if let Some(code) = owner::command(options)? {
         return Ok(code);
     }
+    let canaries = Canaries::read(&options.canaries)?;
     wallet::own_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
@@ -106,8 +108,14 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if options.refuse_checkers {
         tracing::warn!("--refuse-checkers: no checker gets anything here");
     }
+    if options.believe_providers {
+        tracing::warn!("--believe-providers: whatever a provider opened is found right here");
+    }
+    for customer in canaries.customers() {
+        tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
+    }
     let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    let conduct = Conduct { fault, bonded_percent, refuses_checkers };
+    let conduct = Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries };
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     let terms = stream::Terms {
         price_wei: options.price,

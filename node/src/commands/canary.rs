@@ -11,7 +11,9 @@ pub(crate) fn run(command: &Canary) -> Result<ExitCode> {
     let Canary::New(CanaryNew { customer, out }) = command;
     CanaryFile::create(out, *customer)?;
     say(&format!("A new secret for canaries of {customer} is in {}.", out.display()));
-    say("Its customer orders with `keystead run --audit --canary FILE --provider ADDRESS`, that provider runs with `keystead provide --canaries FILE`.");
+    say(
+        "Its customer orders with `keystead run --audit --canary FILE --provider ADDRESS`, that provider runs with `keystead provide --canaries FILE`.",
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     audit::{
+        canary::{Canary, Telling, right_output},
         recourse::{Facts, recourse},
         serve::{Arrivals, Served, Serving},
     },
@@ -95,6 +96,8 @@ pub(super) struct Following<'a> {
     _serving: Option<Serving>,
     /// Every unit is run again, not a sample.
     is_thorough: bool,
+    /// Tells the order's canary, if it has one.
+    telling: Option<Telling>,
 }
 
 /// What the chain says at one moment, and what follows.
@@ -133,6 +136,7 @@ impl<'a> Following<'a> {
             arrivals: Arc::clone(&arrivals),
         };
         let serving = is_checked.then(|| Serving::begin(served, &line));
+        let telling = attempt.canary.map(|canary| Telling::begin(job.market.windows(), order, canary));
         let following = Self {
             job,
             order,
@@ -147,6 +151,7 @@ impl<'a> Following<'a> {
             arrivals,
             _serving: serving,
             is_thorough: false,
+            telling,
         };
         following.tell_checkers();
         following
@@ -226,6 +231,9 @@ impl<'a> Following<'a> {
     }
 
     async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>, Trouble> {
+        if let Some(news) = self.telling.as_mut().and_then(Telling::news) {
+            show.say(&news);
+        }
         let Look { step, order, window, block } = self.look().await?;
         let market = self.job.market;
         match step {
@@ -427,6 +435,15 @@ impl<'a> Following<'a> {
         Ok(seed)
     }
 
+    /// The unit that arrived wrong on purpose, if the order has one: the check passes over it, and says so.
+    fn canary(&self, arrived: &Arrived, show: &Show) -> Option<u32> {
+        let Canary { unit, .. } = self.state.attempt.canary.filter(|canary| canary.is_in(&arrived.outputs))?;
+        show.say(&format!(
+            "Unit {unit} is wrong on purpose, as you ordered it: the check passes over it, and the files have this machine's own output in its place."
+        ));
+        Some(unit)
+    }
+
     /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
     /// disk before the finding is, and so before the provider is paid.
     async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
@@ -434,14 +451,15 @@ impl<'a> Following<'a> {
         let Job { prepared, folder, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
         let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
-        let check = check::begin(prepared, order, arrived, Sample { rule, seed });
+        let canary = self.canary(arrived, show);
+        let check = check::begin(prepared, order, arrived, Sample { rule, seed, canary });
         let states = check::states(&check, arrived);
         if let Err(why) = self.line.fetch_states(&prepared.spec, states, show).await {
             return self.states_are_missing(order, why).await;
         }
         let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
         let outputs = match result::outputs(prepared, arrived, &*self.line.store) {
-            Ok(outputs) => outputs,
+            Ok(outputs) => repaired(prepared, outputs, canary).await.map_err(Trouble::Here)?,
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -489,10 +507,23 @@ impl<'a> Following<'a> {
             (None, Verdict::Inconclusive(why)) => Some(why.to_string()),
             (None, _) => doubt,
         };
+        if let Some(planned) = &mut self.state.attempt.canary {
+            planned.delivered = Some(canary.is_some());
+        }
         let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
         self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));
         self.save()
     }
+}
+
+/// The outputs for the result's files: this machine's own in place of the one that is wrong on purpose.
+async fn repaired(prepared: &Prepared, mut outputs: Vec<Vec<u8>>, canary: Option<u32>) -> Result<Vec<Vec<u8>>> {
+    if let Some(unit) = canary
+        && let Some(output) = outputs.get_mut(unit as usize)
+    {
+        *output = right_output(prepared, unit).await?;
+    }
+    Ok(outputs)
 }
 
 /// What a verdict means, with the reason and the words of a rejection.

@@ -101,6 +101,21 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
+    let conduct = conduct(options, canaries);
+    let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
+    let terms = stream::Terms {
+        price_wei: options.price,
+        watch: Duration::from_secs(u64::from(options.watch_seconds)),
+        store_bytes_max: total_bytes_max,
+        gas_percent: options.window_gas,
+    };
+    let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
+    serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a person wished of this provider; what is unusual is said.
+fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
     let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
@@ -115,17 +130,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
         tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
     }
     let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    let conduct = Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries };
-    let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
-    let terms = stream::Terms {
-        price_wei: options.price,
-        watch: Duration::from_secs(u64::from(options.watch_seconds)),
-        store_bytes_max: total_bytes_max,
-        gas_percent: options.window_gas,
-    };
-    let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
-    serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
-    Ok(ExitCode::SUCCESS)
+    Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries }
 }
 
 /// Why the folder of a provider cannot be used, with the step.

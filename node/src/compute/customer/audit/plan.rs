@@ -10,7 +10,10 @@ mod channel;
 
 pub(crate) use channel::{ChannelPlan, budget};
 
-use super::options::AuditOptions;
+use super::{
+    canary::{Canary, Toll},
+    options::AuditOptions,
+};
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
     windows::accusation_wei,
@@ -131,6 +134,8 @@ pub(crate) struct Plan {
     pub(crate) rate_ppm: u32,
     /// What is put down to accuse a unit.
     pub(crate) accusation_wei: U256,
+    /// The unit that is wrong on purpose, if one is, and what telling it may take.
+    pub(in crate::compute::customer) canary: Option<(Canary, Toll)>,
     /// What a unit is worth: its price if it is in KST.
     pub(crate) value_wei_per_unit: u128,
     fee_wei: U256,
@@ -150,6 +155,7 @@ impl Plan {
         market: &Market,
         prepared: &Prepared,
         (provider, value_wei_per_unit): (Address, u128),
+        canary: Option<Canary>,
     ) -> Result<Result<Self, Unfit>> {
         let bonds = Bonds { account: Arc::clone(&market.account) };
         let ask = Ask {
@@ -163,9 +169,10 @@ impl Plan {
             Ok(terms) => terms,
             Err(unfit) => return Ok(Err(unfit)),
         };
-        let mut canary = [0; 32];
-        OsRng.try_fill_bytes(&mut canary).wrap_err("the system gives no randomness")?;
-        terms.canary = B256::new(canary);
+        terms.canary = match canary {
+            Some(canary) => canary.hash(),
+            None => random_word()?,
+        };
         let units = prepared.spec.unit_count;
         let deposit = AuditCalls::depositWeiCall {
             provider,
@@ -182,6 +189,7 @@ impl Plan {
             deposit_wei,
             rate_ppm,
             accusation_wei: accusation_wei(fee_wei),
+            canary: canary.map(|canary| (canary, Toll::new(fee_wei, terms.checkers))),
             value_wei_per_unit,
             fee_wei,
             units,
@@ -191,6 +199,16 @@ impl Plan {
             places,
             terms,
         }))
+    }
+
+    /// What must be there beside the price and the deposit, wei: for what its customer may have to say on the chain.
+    pub(crate) fn later_wei(&self) -> U256 {
+        self.accusation_wei.saturating_add(self.canary_wei())
+    }
+
+    /// What telling its canary may take, wei; nothing without one.
+    pub(in crate::compute::customer) fn canary_wei(&self) -> U256 {
+        self.canary.map_or(U256::ZERO, |(_, toll)| toll.max_wei)
     }
 
     /// Checks that are expected, and what they cost.
@@ -233,6 +251,7 @@ impl Plan {
             );
             return lines;
         }
+        lines.extend(self.canary.iter().map(|(_, toll)| toll.line()));
         if self.places == 0 {
             lines.push(
                 "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and the deposit comes back"
@@ -369,6 +388,13 @@ impl Ask<'_> {
             checkers: u32::from(checkers),
         }
     }
+}
+
+/// Stands where a canary's hash could stand: nobody can tell.
+fn random_word() -> Result<B256> {
+    let mut word = [0; 32];
+    OsRng.try_fill_bytes(&mut word).wrap_err("the system gives no randomness")?;
+    Ok(B256::new(word))
 }
 
 /// What a checker's machine must be able to run (specs/0008-audit.md §4).

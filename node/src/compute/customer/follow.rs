@@ -521,7 +521,7 @@ async fn repaired(prepared: &Prepared, mut outputs: Vec<Vec<u8>>, canary: Option
     if let Some(unit) = canary
         && let Some(output) = outputs.get_mut(unit as usize)
     {
-        *output = right_output(prepared, unit).await?;
+        *output = Box::pin(right_output(prepared, unit)).await?;
     }
     Ok(outputs)
 }

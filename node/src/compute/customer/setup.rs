@@ -137,7 +137,7 @@ async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Fo
     let node = B256::new(*folder.node()?.secret.id().as_bytes());
     let (chain_id, job) = (market.account.chain_id(), prepared.spec.hash());
     let deal = Deal { chain_id, customer, provider, job, node };
-    Canary::plan(&file, &deal, prepared).await.map(Some)
+    Box::pin(Canary::plan(&file, &deal, prepared)).await.map(Some)
 }
 
 async fn connect(options: &Run) -> Result<Account> {

@@ -417,7 +417,8 @@ impl Course {
             drop(turn);
             match outcome {
                 Ok(done) if candidates.concern(unit) => {
-                    let wrong = self.canary(book, candidates, (unit, &input, &done.output), stop.clone()).await?;
+                    let made = (unit, &input[..], &done.output[..]);
+                    let wrong = Box::pin(self.canary(book, candidates, made, stop.clone())).await?;
                     self.finished(book, unit, wrong.as_deref().unwrap_or(&done.output))?;
                 }
                 Ok(done) => self.finished(book, unit, &done.output)?,

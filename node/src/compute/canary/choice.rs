@@ -86,6 +86,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::compute::canary::wrong::tests::spec;
+    use serde_json::Value;
 
     const DEAL: Deal = Deal {
         chain_id: 0x4b53,
@@ -118,6 +119,22 @@ mod tests {
         preimage.extend(chosen.nonce);
         assert_eq!(preimage.len(), 86);
         assert_eq!(chosen.hash(B256::repeat_byte(9)), keccak256(preimage));
+    }
+
+    /// `specs/vectors/canary.json`, made by another program.
+    #[test]
+    fn the_choice_and_the_hash_are_those_of_the_vectors() {
+        let vector: Value = serde_json::from_str(include_str!("../../../../specs/vectors/canary.json")).unwrap();
+        let text = |name: &str| vector[name].as_str().unwrap();
+        let [secret, job, node, nonce, own, hash] =
+            ["secret", "job", "node", "nonce", "own", "hash"].map(|name| text(name).parse::<B256>().unwrap());
+        let [customer, provider] = ["customer", "provider"].map(|name| text(name).parse::<Address>().unwrap());
+        let number = |name: &str| vector[name].as_u64().unwrap();
+        let deal = Deal { chain_id: number("chain_id"), customer, provider, job, node };
+        let chosen = Chosen::new(secret, &deal, u32::try_from(number("units")).unwrap());
+        let place = text("place").parse().unwrap();
+        assert_eq!(chosen, Chosen { unit: u32::try_from(number("unit")).unwrap(), place, nonce });
+        assert_eq!(chosen.hash(own), hash);
     }
 
     /// Every part of what belongs to the order changes the choice: two orders never show the same hash.

@@ -63,6 +63,7 @@ pub(crate) mod tests {
         check::{Bound, Element},
         spec::{Draft, RecipeName},
     };
+    use serde_json::Value;
 
     /// A job of `wasm/1`, or with a tolerance of `wgsl/1`.
     pub(crate) fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
@@ -98,6 +99,29 @@ pub(crate) mod tests {
             tolerance,
         })
         .unwrap()
+    }
+
+    /// `specs/vectors/canary.json`, made by another program.
+    #[test]
+    fn alterations_are_those_of_the_vectors() {
+        let vector: Value = serde_json::from_str(include_str!("../../../../specs/vectors/canary.json")).unwrap();
+        let doubles = || {
+            let mut draft = Draft::from(spec(Class::Tolerance, 2, 1));
+            draft.tolerance.as_mut().unwrap().element = Element::F64;
+            JobSpec::new(draft).unwrap()
+        };
+        for case in vector["alterations"].as_array().unwrap() {
+            let specs = match case["number_bytes"].as_u64().unwrap() {
+                0 => vec![spec(Class::Exact, 2, 1)],
+                4 => vec![spec(Class::SelfChecking, 2, 1), spec(Class::Tolerance, 2, 1)],
+                _ => vec![doubles()],
+            };
+            let bytes = |name: &str| alloy_primitives::hex::decode(case[name].as_str().unwrap()).unwrap();
+            let place = case["place"].as_str().unwrap().parse().unwrap();
+            for spec in specs {
+                assert_eq!(wrong(&spec, &bytes("output"), place), bytes("wrong"), "{case}");
+            }
+        }
     }
 
     #[test]

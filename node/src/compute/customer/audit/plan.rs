@@ -458,7 +458,10 @@ fn worth((piece, whole): (&str, &str), is_enough: bool, at_risk_wei: Option<U256
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
-    use super::{super::options::CheckOptions, *};
+    use super::{
+        super::{canary::tests::CANARY, options::CheckOptions},
+        *,
+    };
     use keystead_job::{
         Tolerance,
         check::{Bound, Element},
@@ -588,6 +591,35 @@ mod tests {
         assert!(!strength.is_enough);
         assert_eq!(terms(&job, &named(5), 0).unwrap_err(), Unfit::Names(5));
         assert!(terms(&job, &named(4), 0).is_ok());
+    }
+
+    #[test]
+    fn what_a_canary_may_take_is_said_beside_the_price_and_must_be_there() {
+        let (terms, strength) = terms(&spec(Class::Exact, 64, 1), &options(), 1_000 * PRICE).unwrap();
+        let fee_wei = U256::from(PRICE);
+        let without = Plan {
+            named: Vec::new(),
+            deposit_wei: U256::from(43 * PRICE),
+            rate_ppm: terms.ratePpm,
+            accusation_wei: accusation_wei(fee_wei),
+            canary: None,
+            value_wei_per_unit: PRICE,
+            fee_wei,
+            units: 64,
+            is_enough: strength.is_enough,
+            caught_ppm: 30_000,
+            at_risk_wei: None,
+            places: 9,
+            terms,
+        };
+        let said = |plan: &Plan| plan.lines(&Money::kst(), U256::from(64 * PRICE)).join("\n");
+        assert!(!said(&without).contains("Canary"), "{}", said(&without));
+        assert_eq!((without.later_wei(), without.canary_wei()), (U256::from(31 * PRICE), U256::ZERO));
+        let toll = Toll::new(fee_wei, without.terms.checkers);
+        let with = Plan { canary: Some((CANARY, toll)), ..without };
+        assert!(said(&with).contains(&toll.line()), "{}", said(&with));
+        // One checker and two of round 1: ten fees for two of them, and the bond; beside the bond of an accusation.
+        assert_eq!((with.canary_wei(), with.later_wei()), (U256::from(51 * PRICE), U256::from(82 * PRICE)));
     }
 
     #[test]

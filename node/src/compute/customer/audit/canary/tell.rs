@@ -119,7 +119,7 @@ impl Found {
         });
         if !self.right.is_empty() {
             words.push_str(&format!(
-                "; found right by {}, which the referees judge now, with a bond of {} that comes back if they find the unit wrong",
+                "; found right by {}, and so before the referees, with a bond of {} that comes back if they find it wrong",
                 list(&self.right),
                 kst(toll.bond_wei)
             ));

@@ -27,6 +27,9 @@ pub const LEAVE_DELAY: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 /// Fees that an accusation or an appeal puts down: one for each slot of the first panel. Spec: specs/0008-audit.md section 9.
 pub const PANEL_FEES: u32 = 31;
 
+/// Fees that each finder of a canary gets when it is revealed. Spec: specs/0008-audit.md section 12.
+pub const CANARY_FEES: u32 = 10;
+
 /// Most questions of a search for the wrong segment, and the time for each. Spec: specs/0008-audit.md sections 3 and 9.
 pub const ASKS_MAX: u32 = 17;
 

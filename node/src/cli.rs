@@ -2,6 +2,7 @@
 
 mod bench;
 mod bond;
+mod canary;
 mod map;
 mod market;
 mod proof;
@@ -13,6 +14,7 @@ pub(crate) mod values;
 pub(crate) use self::map::Map;
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use bond::{Bond, BondCall};
+pub(crate) use canary::{Canary, CanaryNew};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, TOKENS_MAX, TokenPrice, WhyNot};
 pub(crate) use proof::{Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
@@ -96,6 +98,9 @@ pub(crate) enum Command {
     Prove(Prove),
     /// Show or change what stands behind this account's work: bond for audited orders, and seats from which checkers are drawn.
     Bond(Bond),
+    /// Make the secret of units that are wrong on purpose, by which a customer sees who of the drawn checkers looks.
+    #[command(subcommand)]
+    Canary(Canary),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
     /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
@@ -465,6 +470,10 @@ pub(crate) struct Provide {
     /// pay, 1 to 100, and end one whose windows cost more than twice that together, from the seventeenth on [default: take it, and say so above 100].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) window_gas: Option<u8>,
+    /// Deliver one wrong unit in audited orders of the customer that made this file, if it ordered one (`keystead canary new`): it catches checkers that
+    /// do not look, and is not paid. Give none but a customer's that you are, or that pays you. May be repeated, 16 times at most.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) canaries: Vec<PathBuf>,
     /// Deliver one wrong unit in every order and lease, drawn from this seed: shows whether customers notice. Costs the pay of what they do.
     #[arg(long, value_name = "SEED", hide = true)]
     pub(crate) fault_seed: Option<u64>,
@@ -477,6 +486,9 @@ pub(crate) struct Provide {
     /// Give checkers nothing: shows whether customers hand them the inputs.
     #[arg(long, hide = true)]
     pub(crate) refuse_checkers: bool,
+    /// As a checker, find right whatever a provider opened, without a look: shows whether canaries catch it.
+    #[arg(long, hide = true)]
+    pub(crate) believe_providers: bool,
 }
 
 /// Whether a provider's work may run.

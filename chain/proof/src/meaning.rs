@@ -84,7 +84,8 @@ pub(crate) fn class_line(class: u32, outliers: Option<u32>) -> Option<String> {
 fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
     let (units, verified, drawn) = (audit.units(), audit.verified(), audit.drawn(window_id(order.number)));
     let mut lines = Vec::new();
-    let machines = machines(audit.checkers());
+    let (machines, canary) = (machines(audit.checkers()), audit.canary_unit().checked_sub(1));
+    let beside = if canary.is_some() { " beside the canary" } else { "" };
     if order.mode == OrderMode::Private {
         lines.push(format!(
             "UNVERIFIED (private): only the checkers that its customer named saw it; they found {verified} of {units} units right"
@@ -97,11 +98,14 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
         lines.push(format!("UNVERIFIED: {drawn} of {units} units were drawn, and nobody found one right"));
     } else {
         lines.push(format!(
-            "the lot drew {drawn} of {units} units; {machines} drawn by lot for each found {verified} right, and none was found wrong"
+            "the lot drew {drawn} of {units} units; {machines} drawn by lot for each found {verified} right, and none{beside} was found wrong"
         ));
     }
-    lines.extend(unpaid_line(audit.unpaid().into(), "unit"));
-    if let Some(unit) = audit.canary_unit().checked_sub(1) {
+    match canary {
+        Some(_) => lines.extend(unpaid_canary_line(audit.unpaid())),
+        None => lines.extend(unpaid_line(audit.unpaid().into(), "unit")),
+    }
+    if let Some(unit) = canary {
         lines.push(format!("unit {unit} was a canary: its customer knew that it is wrong"));
     }
     if order.mode == OrderMode::Audited {
@@ -129,6 +133,15 @@ pub(crate) fn unpaid_line(unpaid: u64, piece: &str) -> Option<String> {
         0 => None,
         1 => Some(format!("1 {piece} lay outside the tolerance and is not paid")),
         many => Some(format!("{many} {piece}s lay outside the tolerance and are not paid")),
+    }
+}
+
+/// As [`unpaid_line`], of an order whose customer told a canary: referees may have called it right, so it need not be among them.
+fn unpaid_canary_line(unpaid: u32) -> Option<String> {
+    match unpaid {
+        0 => None,
+        1 => Some("1 unit is not paid: the canary, or one that its checkers did not find right".to_owned()),
+        many => Some(format!("{many} units are not paid: the canary, or ones that their checkers did not find right")),
     }
 }
 

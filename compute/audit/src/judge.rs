@@ -38,6 +38,14 @@ impl Task {
             Self::Rerun { unit, .. } | Self::Checker { unit, .. } => *unit,
         }
     }
+
+    /// The same of another unit.
+    pub(crate) const fn of(self, unit: u32) -> Self {
+        match self {
+            Self::Rerun { segment, .. } => Self::Rerun { unit, segment },
+            Self::Checker { seed, .. } => Self::Checker { unit, seed },
+        }
+    }
 }
 
 /// What running a task gave.

@@ -320,6 +320,35 @@ fn states_that_do_not_belong_to_the_outputs_are_rejected_without_a_run() {
     }
 }
 
+/// A canary: its customer knows that it is wrong, whatever a run of it says.
+#[test]
+fn a_unit_that_is_passed_over_is_in_no_sample_and_rejects_nothing() {
+    let (secret, mut outputs) = (Secret::new([9; 32]), honest());
+    outputs[7] = blob_hash(b"wrong on purpose");
+    let commitment = Tree::new(&secret, &outputs).unwrap().root();
+    for (class, all) in [(Class::Exact, 64), (Class::SelfChecking, 64)] {
+        let spec = spec(class);
+        let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: &outputs, traces: &[] };
+        let every = SampleRule { rate_ppm: 1_000_000, units_min: 1 };
+        let report = Check::new(delivery, every, seed(0)).without(7).run(&mut |task: Task| {
+            assert_ne!(task.unit(), 7);
+            Answer::output(if class == Class::Exact { right(task.unit()) } else { vec![0] })
+        });
+        assert_eq!((report.verdict, report.sampled, report.right), (Verdict::Accepted, all - 1, all - 1));
+        assert_eq!(report.unit_count, all);
+    }
+    // A sample of one unit is never empty for it, and one without it stays as it is.
+    let spec = spec(Class::Exact);
+    let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: &outputs, traces: &[] };
+    for number in 0..200 {
+        let draw = || Check::new(delivery, SampleRule { rate_ppm: 0, units_min: 1 }, seed(number));
+        let drawn = draw().tasks()[0].unit();
+        let expected = if drawn == 7 { 8 } else { drawn };
+        assert_eq!(draw().without(7).tasks(), [Task::Rerun { unit: expected, segment: 0 }]);
+        assert_eq!(draw().without(drawn).tasks(), [Task::Rerun { unit: (drawn + 1) % UNITS, segment: 0 }]);
+    }
+}
+
 #[test]
 fn answers_for_units_that_are_not_pending_are_not_taken() {
     let (spec, secret, outputs) = (spec(Class::Exact), Secret::new([9; 32]), honest());

@@ -2,6 +2,7 @@
 
 mod bench;
 mod bond;
+mod canary;
 mod completions;
 #[cfg(feature = "validator")]
 mod db;
@@ -69,6 +70,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Service(options) => service::run(&options),
         Command::Prove(options) => prove::run(&options),
         Command::Bond(options) => bond::run(&options),
+        Command::Canary(command) => canary::run(&command),
         Command::Run(options) => run::run(&options),
         Command::Statement(options) => statement::run(&options),
         Command::WhyNot(options) => why_not::run(&options),

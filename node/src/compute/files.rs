@@ -64,7 +64,7 @@ pub(crate) fn read_secret(path: &Path) -> Result<Option<String>> {
     let mode = file.metadata().wrap_err_with(|| format!("cannot read {}", path.display()))?.permissions().mode();
     ensure!(
         mode & 0o077 == 0,
-        "{} holds a private key and can be read by others (mode {:o}): run `chmod 600 {}`",
+        "{} holds a secret and can be read by others (mode {:o}): run `chmod 600 {}`",
         path.display(),
         mode & 0o777,
         path.display()

@@ -173,7 +173,7 @@ impl Market {
         let escrow = U256::from(terms.priceWeiPerUnit).saturating_mul(U256::from(terms.units));
         let escrow_wei = if currency == Currency::KST { escrow } else { U256::ZERO };
         let paid = escrow_wei.saturating_add(audit.map_or(U256::ZERO, |plan| plan.deposit_wei));
-        let needed = paid.saturating_add(audit.map_or(U256::ZERO, |plan| plan.accusation_wei));
+        let needed = paid.saturating_add(audit.map_or(U256::ZERO, Plan::later_wei));
         let (account, to) = (&self.account, MARKET_ADDRESS);
         let signed = match (audit, currency.contract()) {
             (None, None) => account.sign_call(to, &MarketCalls::placeOrderCall { terms }, paid).await?,

@@ -41,6 +41,7 @@ pub(crate) mod account;
 pub(crate) mod amount;
 pub(crate) mod audited;
 pub(crate) mod bond;
+pub(crate) mod canary;
 pub(crate) mod channels;
 pub(crate) mod checker;
 pub(crate) mod customer;

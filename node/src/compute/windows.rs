@@ -175,6 +175,8 @@ pub(crate) struct Window {
     pub(crate) named: B256,
     /// Of a channel's window: the name of its list of steps. Of an order's: the hash of a canary, or of nothing.
     pub(crate) steps: B256,
+    /// The unit that its customer revealed to be wrong on purpose.
+    pub(crate) canary_unit: Option<u32>,
 }
 
 impl Window {
@@ -371,6 +373,7 @@ impl Windows {
             commitment: found.commitment,
             named: found.named,
             steps: found.canary,
+            canary_unit: found.canaryUnit.checked_sub(1),
         })
     }
 
@@ -613,6 +616,7 @@ pub(crate) mod tests {
             commitment: B256::ZERO,
             named: B256::ZERO,
             steps: B256::ZERO,
+            canary_unit: None,
         };
         Drawn { window, draw: Round { draw_height: 9, drawn_at: 100, places: 1, randomness: B256::ZERO } }
     }

@@ -13,6 +13,7 @@ mod audited;
 mod audits;
 mod bad_input;
 mod beacon;
+mod canary;
 mod classes;
 mod convicted;
 mod crash;

@@ -71,7 +71,8 @@ function checkLines(order: Order, audit: Audit | undefined): string[] {
 
 function auditLines(order: Order, audit: Audit): string[] {
   const { windowUnits: units, verified, unpaid, canaryUnit, bondWei } = audit;
-  const lines = [foundLine(order, audit, units, verified), ...unpaidLine(unpaid, 'unit')];
+  const notPaid = canaryUnit > 0n ? unpaidCanaryLine(unpaid) : unpaidLine(unpaid, 'unit');
+  const lines = [foundLine(order, audit, units, verified), ...notPaid];
   if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
   if (order.mode === 'audited') {
     lines.push(orderChanceLine(audit));
@@ -94,7 +95,8 @@ function foundLine(order: Order, audit: Audit, units: bigint, verified: bigint):
   if (audit.convicted === 1n) return 'a unit was found wrong: the provider is convicted, and no unit of it is paid';
   if (windowStatus(audit) === 'open') return `the audit goes on: ${verified} units were found right so far`;
   const drawn = drawnUnits(audit, windowId(order.order));
-  return drawLine({ drawn, units, verified, checkers: audit.checkers }, 'unit');
+  const beside = audit.canaryUnit > 0n ? ' beside the canary' : '';
+  return drawLine({ drawn, units, verified, checkers: audit.checkers }, 'unit', beside);
 }
 
 /** What a draw picked and what became of it. */
@@ -105,12 +107,13 @@ export interface Draw {
   checkers: bigint;
 }
 
-/** What the lot drew, and what was found, of an audit in which nothing was found wrong. */
-export function drawLine({ drawn, units, verified, checkers }: Draw, piece: string): string {
+/** What the lot drew, and what was found, of an audit in which nothing was found wrong but what `beside` names. */
+export function drawLine({ drawn, units, verified, checkers }: Draw, piece: string, beside = ''): string {
   const of = `${drawn} of ${units} ${piece}s`;
   if (verified === 0n) return `UNVERIFIED: ${of} were drawn, and nobody found one right`;
   const machines = checkers === 1n ? 'a machine' : `${checkers} machines`;
-  return `the lot drew ${of}; ${machines} drawn by lot for each found ${verified} right, and none was found wrong`;
+  const found = `${machines} drawn by lot for each found ${verified} right`;
+  return `the lot drew ${of}; ${found}, and none${beside} was found wrong`;
 }
 
 /** What is not paid; nothing if there is none. */
@@ -120,6 +123,16 @@ export function unpaidLine(unpaid: bigint, piece: string): string[] {
     unpaid === 1n
       ? `1 ${piece} lay outside the tolerance and is not paid`
       : `${unpaid} ${piece}s lay outside the tolerance and are not paid`,
+  ];
+}
+
+/** The same of an order with a canary, which need not be among them: referees may have called it right. */
+function unpaidCanaryLine(unpaid: bigint): string[] {
+  if (unpaid === 0n) return [];
+  return [
+    unpaid === 1n
+      ? '1 unit is not paid: the canary, or one that its checkers did not find right'
+      : `${unpaid} units are not paid: the canary, or ones that their checkers did not find right`,
   ];
 }
 

@@ -139,6 +139,9 @@ impl Errand<'_> {
 
     /// What this machine says about the opened value, for classes that are judged after the opening.
     pub(super) async fn judge(&self) -> Result<Finding, Unready> {
+        if self.agent.book.believes {
+            return Ok(Finding::Right);
+        }
         let opened = self.opened().await?.ok_or_else(|| eyre!("the opening is not in the log yet"))?;
         let gathered = self.gather(Some(opened)).await?;
         let first = self.judged(&gathered, opened).await?;

@@ -94,6 +94,9 @@ impl<'a> Attempts<'a> {
                 stored.units_min, stored.rate_ppm
             ));
         }
+        if state.attempt.canary.is_none() && self.buyer.options.audit.canary.is_some() {
+            self.show.say("It has no canary, as it was begun without one, whatever --canary says now.");
+        }
         Box::pin(self.pursue(state, Sent::Perhaps)).await
     }
 

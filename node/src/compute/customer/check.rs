@@ -16,6 +16,8 @@ use tokio::task::block_in_place;
 pub(super) struct Sample {
     pub(super) rule: SampleRule,
     pub(super) seed: B256,
+    /// A unit that is known to be wrong on purpose.
+    pub(super) canary: Option<u32>,
 }
 
 /// A seed that nobody knew before; to be drawn once for an order, after the commitment was recorded.
@@ -34,7 +36,11 @@ pub(super) fn begin<'a>(prepared: &'a Prepared, order: &Order, arrived: &'a Arri
         output_hashes: &arrived.outputs,
         traces: &arrived.traces,
     };
-    Check::new(delivery, sample.rule, Seed(sample.seed.0))
+    let check = Check::new(delivery, sample.rule, Seed(sample.seed.0));
+    match sample.canary {
+        Some(unit) => check.without(unit),
+        None => check,
+    }
 }
 
 /// The states that a check needs from the provider: before and after each segment that is run again.

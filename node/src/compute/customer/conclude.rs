@@ -107,6 +107,10 @@ impl Conclusion<'_> {
             Some(outcome) => say(&format!("  audit    {}", outcome.sentence(assurance))),
             None => say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified"),
         }
+        if let Some(canary) = self.state.attempt.canary {
+            let told = window.and_then(|drawn| drawn.window.canary_unit);
+            say(&format!("  canary   {}", canary.sentence(told)));
+        }
         say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
         if !rest_wei.is_zero() {
@@ -258,8 +262,9 @@ const fn exit_code(status: Status, finding: Option<Finding>, assurance: Assuranc
 fn sentence(spec: &JobSpec, checked: &Checked) -> String {
     let Checked { units, sampled, right, .. } = *checked;
     if spec.class == Class::SelfChecking {
+        let looked = if sampled == units { "all".to_owned() } else { sampled.to_string() };
         return format!(
-            "{right} of {units} units pass the job's own checker program, which looked at all of them here"
+            "{right} of {units} units pass the job's own checker program, which looked at {looked} of them here"
         );
     }
     let part = if spec.segment_count == 1 { "run again here" } else { "of which one segment was run again here" };

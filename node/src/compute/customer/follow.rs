@@ -2,6 +2,7 @@
 
 use super::{
     audit::{
+        canary::{Canary, Telling, right_output},
         recourse::{Facts, recourse},
         serve::{Arrivals, Served, Serving},
     },
@@ -100,6 +101,8 @@ pub(super) struct Following<'a> {
     _serving: Option<Serving>,
     /// Every unit is run again, not a sample.
     is_thorough: bool,
+    /// Tells the order's canary, if it has one.
+    telling: Option<Telling>,
 }
 
 /// What the chain says at one moment, and what follows.
@@ -138,6 +141,7 @@ impl<'a> Following<'a> {
             arrivals: Arc::clone(&arrivals),
         };
         let serving = is_checked.then(|| Serving::begin(served, &line));
+        let telling = attempt.canary.map(|canary| Telling::begin(job.market.windows(), order, canary));
         let following = Self {
             job,
             order,
@@ -152,6 +156,7 @@ impl<'a> Following<'a> {
             arrivals,
             _serving: serving,
             is_thorough: false,
+            telling,
         };
         following.tell_checkers();
         following
@@ -231,6 +236,9 @@ impl<'a> Following<'a> {
     }
 
     async fn advance(&mut self, show: &mut Show) -> Result<Option<(Order, u64)>, Trouble> {
+        if let Some(news) = self.telling.as_mut().and_then(Telling::news) {
+            show.say(&news);
+        }
         let Look { step, order, window, block } = self.look().await?;
         let market = self.job.market;
         match step {
@@ -432,6 +440,15 @@ impl<'a> Following<'a> {
         Ok(seed)
     }
 
+    /// The unit that arrived wrong on purpose, if the order has one: the check passes over it, and says so.
+    fn canary(&self, arrived: &Arrived, show: &Show) -> Option<u32> {
+        let Canary { unit, .. } = self.state.attempt.canary.filter(|canary| canary.is_in(&arrived.outputs))?;
+        show.say(&format!(
+            "Unit {unit} is wrong on purpose, as you ordered it: the check passes over it, and the files have this machine's own output in its place."
+        ));
+        Some(unit)
+    }
+
     /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
     /// disk before the finding is, and so before the provider is paid.
     async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
@@ -439,14 +456,17 @@ impl<'a> Following<'a> {
         let Job { prepared, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
         let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
-        let check = check::begin(prepared, order, arrived, Sample { rule, seed });
+        let canary = self.canary(arrived, show);
+        let check = check::begin(prepared, order, arrived, Sample { rule, seed, canary });
         let states = check::states(&check, arrived);
         if let Err(why) = self.line.fetch_states(&prepared.spec, states, show).await {
             return self.states_are_missing(order, why).await;
         }
         let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
-        let outputs = match result::outputs(prepared, arrived, &*self.line.store) {
-            Ok(outputs) => outputs,
+        let (packed, outputs) = match result::outputs(prepared, arrived, &*self.line.store) {
+            Ok(outputs) => {
+                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await.map_err(Trouble::Here)?)
+            }
             Err(error) => {
                 tracing::warn!(
                     error = format!("{error:#}"),
@@ -467,7 +487,7 @@ impl<'a> Following<'a> {
         let (mut files, mut doubt) = (Vec::new(), None);
         match result::assemble(prepared, &outputs).await {
             Ok(_) if finding == Finding::Wrong => {}
-            Ok(result) => files = self.job.keep(result, &outputs).map_err(Trouble::Here)?,
+            Ok(result) => files = self.job.keep(result, packed).map_err(Trouble::Here)?,
             // A recipe from a folder may be wrong itself: that is no evidence against a provider.
             Err(error) if prepared.side.is_guest() => {
                 if finding == Finding::Right {
@@ -494,6 +514,9 @@ impl<'a> Following<'a> {
             (None, Verdict::Inconclusive(why)) => Some(why.to_string()),
             (None, _) => doubt,
         };
+        if let Some(planned) = &mut self.state.attempt.canary {
+            planned.delivered = Some(canary.is_some());
+        }
         let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
         self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));
         self.save()
@@ -501,13 +524,26 @@ impl<'a> Following<'a> {
 }
 
 impl Job<'_> {
+    /// The outputs as they were delivered, if they shall stay: those are what the certificate names, a canary among them.
+    fn packed(&self, outputs: &[Vec<u8>]) -> Option<ResultFile> {
+        self.keep_outputs.then(|| ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: pack::encode(outputs) })
+    }
+
     /// Puts the result's files, and the outputs if they shall stay, where a crash cannot lose them; their names.
-    fn keep(&self, mut result: Vec<ResultFile>, outputs: &[Vec<u8>]) -> Result<Vec<String>> {
-        if self.keep_outputs {
-            result.push(ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: pack::encode(outputs) });
-        }
+    fn keep(&self, mut result: Vec<ResultFile>, packed: Option<ResultFile>) -> Result<Vec<String>> {
+        result.extend(packed);
         self.folder.keep(&result)
     }
+}
+
+/// The outputs for the result's files: this machine's own in place of the one that is wrong on purpose.
+async fn repaired(prepared: &Prepared, mut outputs: Vec<Vec<u8>>, canary: Option<u32>) -> Result<Vec<Vec<u8>>> {
+    if let Some(unit) = canary
+        && let Some(output) = outputs.get_mut(unit as usize)
+    {
+        *output = Box::pin(right_output(prepared, unit)).await?;
+    }
+    Ok(outputs)
 }
 
 /// What a verdict means, with the reason and the words of a rejection.

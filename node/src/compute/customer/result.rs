@@ -148,6 +148,7 @@ pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State
             "ratePpm": checked.rate_ppm,
         })
     });
+    let canary = state.attempt.canary.map(|canary| json!({"unit": canary.unit, "delivered": canary.delivered}));
     let failed: Vec<_> = state
         .failed
         .iter()
@@ -173,6 +174,7 @@ pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State
         "commitment": order.commitment,
         "resultRoot": order.result_root,
         "check": check,
+        "canary": canary,
         "assurance": audit.get("assurance").cloned().unwrap_or_else(|| Assurance::Customer.name().into()),
         "audit": audit,
         "paidWei": if order.status().is_paid() { order.paid_wei() } else { U256::ZERO }.to_string(),

@@ -2,7 +2,10 @@
 
 use super::{
     attempts::Attempts,
-    audit::plan::{Plan, Unfit},
+    audit::{
+        canary::Canary,
+        plan::{Plan, Unfit},
+    },
     choose::{Choice, GAS_IN_TOKEN_MAX, Nobody, Wish, choose},
     folder::Folder,
     plan::{Prepared, prepare},
@@ -16,6 +19,7 @@ use crate::{
     compute::{
         account::{Account, Cost, Signed},
         amount::kst,
+        canary::{CanaryFile, Deal},
         market::{Market, Taken},
         money::Money,
         results::FILE as OUTPUTS_FILE,
@@ -23,7 +27,7 @@ use crate::{
         wallet,
     },
 };
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use eyre::{Context as _, Report, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_contracts::{MARKET_ADDRESS, bindings::market::IMarket};
@@ -52,6 +56,8 @@ pub(super) struct Buyer<'a> {
     pub(super) market: &'a Market,
     pub(super) prepared: &'a Prepared,
     pub(super) money: &'a Money,
+    /// The unit that is wrong on purpose, if one is.
+    pub(super) canary: Option<Canary>,
 }
 
 /// `keystead run`.
@@ -64,6 +70,10 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
         !options.audit.is_in_vain(),
         "--checkers, --audit-rate and --checker-fee say how others check, but nobody is asked to: give --audit, or --private with --name-checker, too"
     );
+    ensure!(
+        options.audit.canary.is_none() || options.audit.is_wanted(),
+        "--canary is for drawn checkers, but nobody is asked to check: give --audit, too"
+    );
     let prepared = prepare(options.into()).await?;
     ensure!(
         !options.keep_outputs || prepared.recipe.outputs.iter().all(|output| output.file != OUTPUTS_FILE),
@@ -71,7 +81,7 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
     );
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
-    let worked = work(options, &prepared, &folder, stored).await;
+    let worked = Box::pin(work(options, &prepared, &folder, stored)).await;
     prepared.offers.close().await;
     match worked {
         // The command was wrong, not the order.
@@ -98,7 +108,12 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
     };
     let market = Market { account };
     let money = Money::read(&market.account, options.token).await?;
-    let buyer = Buyer { options, market: &market, prepared, money: &money };
+    let canary = match &stored {
+        // As the order was begun.
+        Some(state) => state.attempt.canary,
+        None => canary(options, &market, prepared, folder).await?,
+    };
+    let buyer = Buyer { options, market: &market, prepared, money: &money, canary };
     let attempts = Attempts::new(buyer, folder, Show::new())?;
     match stored {
         Some(state) => {
@@ -115,6 +130,22 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
             Box::pin(attempts.begin(state)).await
         }
     }
+}
+
+/// The unit that is to be wrong on purpose, computed here; nothing is sent.
+async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Folder) -> Result<Option<Canary>> {
+    let (Some(path), Some(provider)) = (&options.audit.canary, options.provider) else { return Ok(None) };
+    let file = CanaryFile::read(path)?;
+    let (customer, asked) = (market.account.address(), file.customer());
+    ensure!(
+        customer == asked,
+        "{} is for orders of {asked}, this wallet is {customer}: `keystead canary new --customer {customer}` makes another",
+        path.display()
+    );
+    let node = B256::new(*folder.node()?.secret.id().as_bytes());
+    let (chain_id, job) = (market.account.chain_id(), prepared.spec.hash());
+    let deal = Deal { chain_id, customer, provider, job, node };
+    Box::pin(Canary::plan(&file, &deal, prepared)).await.map(Some)
 }
 
 async fn connect(options: &Run) -> Result<Account> {
@@ -142,6 +173,11 @@ impl Offer {
     pub(super) fn deposit_wei(&self) -> U256 {
         self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei)
     }
+
+    /// Paid for checks, and at most for telling a canary, wei.
+    fn checks_wei(&self) -> U256 {
+        self.deposit_wei().saturating_add(self.audit.as_ref().map_or(U256::ZERO, Plan::canary_wei))
+    }
 }
 
 /// Why there is nobody to order from.
@@ -163,7 +199,7 @@ pub(super) enum NoOffer {
     TooDear {
         /// Of all units.
         price_wei: U256,
-        /// For checks.
+        /// For checks, and at most for a canary.
         deposit_wei: U256,
         /// What the customer would pay.
         limit_wei: U256,
@@ -210,16 +246,16 @@ impl<'a> Buyer<'a> {
     async fn audit(self, choice: &Choice) -> Result<Result<Plan, Unfit>> {
         let audit = &self.options.audit;
         let value_wei = audit.unit_value.unwrap_or(choice.price_wei_per_unit);
-        Plan::make(audit, self.market, self.prepared, (choice.account, value_wei)).await
+        Plan::make(audit, self.market, self.prepared, (choice.account, value_wei), self.canary).await
     }
 
     /// A deposit counts against the limit if both are in KST; the planner held the price alone against it.
     fn within_price(self, offer: Offer) -> Result<Offer, NoOffer> {
-        let total_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei());
+        let total_wei = offer.choice.total_wei.saturating_add(offer.checks_wei());
         match self.options.max_price.filter(|limit| self.money.currency() == Currency::KST && total_wei > *limit) {
             Some(limit_wei) => {
                 let price_wei = offer.choice.total_wei;
-                Err(NoOffer::TooDear { price_wei, deposit_wei: offer.deposit_wei(), limit_wei })
+                Err(NoOffer::TooDear { price_wei, deposit_wei: offer.checks_wei(), limit_wei })
             }
             None => Ok(offer),
         }
@@ -234,8 +270,8 @@ impl<'a> Buyer<'a> {
         let attempt = Attempt { seed: self.options.sample_seed, ..Attempt::new(&offer.choice, &terms, audit) };
         let Some(token) = self.token() else {
             // Said before the estimate of the fee, which would fail for the same reason.
-            let accusation_wei = audit.map_or(U256::ZERO, |audit| audit.accusation_wei);
-            let value_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei()).saturating_add(accusation_wei);
+            let later_wei = audit.map_or(U256::ZERO, Plan::later_wei);
+            let value_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei()).saturating_add(later_wei);
             market.account.afford(Cost { value_wei, fee_wei: U256::ZERO }).await?;
             let signed = market.sign_order(terms, audit, money.currency()).await?;
             let fee_wei_max = signed.fee_wei_max;
@@ -244,8 +280,8 @@ impl<'a> Buyer<'a> {
         token.afford(money, offer.choice.total_wei).await?;
         let fee_per_gas = U256::from(market.account.fee_per_gas_max().await?);
         let fee_wei_max = fee_per_gas.saturating_mul(U256::from(GAS_IN_TOKEN_MAX));
-        let accusation_wei = audit.map_or(U256::ZERO, |audit| audit.accusation_wei);
-        let value_wei = offer.deposit_wei().saturating_add(accusation_wei);
+        let later_wei = audit.map_or(U256::ZERO, Plan::later_wei);
+        let value_wei = offer.deposit_wei().saturating_add(later_wei);
         market.account.afford(Cost { value_wei, fee_wei: fee_wei_max }).await?;
         Ok((attempt, fee_wei_max))
     }

@@ -5,7 +5,10 @@
 //! once before, with its price and without a transaction: it is signed only when the market may take the escrow. What is said here to have arrived or to be checked was on the disk before it was said.
 
 use super::{
-    audit::plan::{Plan, percent},
+    audit::{
+        canary::Canary,
+        plan::{Plan, percent},
+    },
     choose::Choice,
 };
 use crate::compute::{account::Signed, amount::kst, lifecycle::Finding};
@@ -96,6 +99,9 @@ pub(super) struct Attempt {
     /// A block before the order's commitment.
     #[serde(default)]
     pub(super) since_block: u64,
+    /// The unit that is wrong on purpose, if one is: without it nobody can tell it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) canary: Option<Canary>,
 }
 
 /// What of the audit's terms matters later.
@@ -347,6 +353,7 @@ impl Attempt {
     pub(super) fn new(choice: &Choice, terms: &IMarket::Terms, audit: Option<&Plan>) -> Self {
         Self {
             audit: audit.map(AuditTerms::from),
+            canary: audit.and_then(|plan| plan.canary).map(|(canary, _)| canary),
             since_block: 0,
             provider: terms.provider,
             endpoint: choice.endpoint.to_string(),
@@ -402,6 +409,7 @@ impl Attempt {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::compute::customer::audit::canary::tests::CANARY;
 
     pub(crate) fn state() -> State {
         let identity = Identity {
@@ -429,6 +437,7 @@ pub(super) mod tests {
             why: None,
             audit: None,
             since_block: 0,
+            canary: None,
         };
         State::new(identity, SampleRule::START, attempt)
     }
@@ -459,6 +468,10 @@ pub(super) mod tests {
         state.attempt.audit =
             Some(AuditTerms { named, rate_ppm: 30_000, checkers: 2, bond_wei, deposit_wei, unit_value_wei });
         state.attempt.since_block = 77;
+        check(&state);
+        state.attempt.canary = Some(CANARY);
+        check(&state);
+        state.attempt.canary = Some(Canary { delivered: Some(false), ..CANARY });
         check(&state);
         assert_eq!(state.attempt.deposit_wei(), U256::from(u128::MAX));
         // Of an order in a token, before it is approved.

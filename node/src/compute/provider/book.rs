@@ -1,6 +1,7 @@
 //! All open orders of this provider, and what their courses share.
 
 use super::{
+    canary::Canaries,
     course::Course,
     fault::Fault,
     offering::Offering,
@@ -52,7 +53,7 @@ pub(super) enum NotTaken {
 }
 
 /// What a person wished of this provider.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Conduct {
     /// Wrong on purpose.
     pub(super) fault: Option<Fault>,
@@ -60,6 +61,10 @@ pub(super) struct Conduct {
     pub(super) bonded_percent: u8,
     /// Gives checkers nothing.
     pub(super) refuses_checkers: bool,
+    /// Finds right whatever a provider opened.
+    pub(super) believes: bool,
+    /// Wrong where its customers want it.
+    pub(super) canaries: Canaries,
 }
 
 /// The shared state of all courses.
@@ -80,6 +85,10 @@ pub(crate) struct Book {
     pub(super) fault: Option<Fault>,
     /// Set only to test whether customers hand their inputs to checkers.
     pub(super) refuses_checkers: bool,
+    /// Set only to test whether canaries catch who does not look.
+    pub(crate) believes: bool,
+    /// Wrong where its customers want it.
+    pub(super) canaries: Canaries,
     /// One job at a time has the machine.
     pub(super) machine: Semaphore,
     /// Units, steps and checks take turns.
@@ -116,6 +125,8 @@ impl Book {
             capability,
             owner,
             refuses_checkers: conduct.refuses_checkers,
+            believes: conduct.believes,
+            canaries: conduct.canaries,
             fault: conduct.fault,
             machine: Semaphore::new(1),
             turns: Turns::new(),

@@ -2,6 +2,7 @@
 
 use super::{
     book::Book,
+    canary::Candidates,
     payout,
     portion::Portion,
     record::{Cause, Failed, Record},
@@ -9,6 +10,7 @@ use super::{
     window::Attendance,
 };
 use crate::compute::{
+    canary::{Deal, choice::needs_reference},
     lifecycle::{Held, ProviderStep, provider_step, waits_for_window},
     market::Order,
 };
@@ -124,6 +126,18 @@ impl Course {
 
     pub(super) fn customer(&self) -> Address {
         self.locked().customer
+    }
+
+    /// The customer came from this node. That is kept if a canary may hang on it, and the first time counts.
+    pub(super) fn met(&self, book: &Book, node: B256) -> Result<()> {
+        {
+            let mut record = self.locked();
+            if record.node.is_some() || !book.canaries.knows(record.customer) {
+                return Ok(());
+            }
+            record.node = Some(node);
+        }
+        book.save(&self.record())
     }
 
     /// Whether the customer's inputs are still missing, and nothing was decided.
@@ -346,6 +360,7 @@ impl Course {
         let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
         let (_, now) = book.market.account.head().await?;
         let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
         let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
         // While the owner has the machine nothing runs; the deadline still counts.
@@ -353,7 +368,7 @@ impl Course {
             loop {
                 book.owner.until_allowed(self.spec.runtime).await;
                 let ended = tokio::select! {
-                    ended = self.work(book, stop.clone()) => Some(ended),
+                    ended = self.work(book, &candidates, stop.clone()) => Some(ended),
                     // Dropping the work kills its worker.
                     () = book.owner.until_forbidden(self.spec.runtime) => None,
                     never = book.owner.pace(self.spec.runtime, &stop) => match never {},
@@ -376,9 +391,9 @@ impl Course {
     }
 
     /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
-    async fn work(&self, book: &Book, stop: Stop) -> Result<Option<String>> {
+    async fn work(&self, book: &Book, candidates: &Candidates, stop: Stop) -> Result<Option<String>> {
         let job = self.job(book)?;
-        let mut session = match InTurn::open(book.command.clone(), job, stop).await {
+        let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
             Ok(session) => session,
             Err(failure) => return self.failed(book, failure, None).map(|()| None),
         };
@@ -402,6 +417,11 @@ impl Course {
             }
             drop(turn);
             match outcome {
+                Ok(done) if candidates.concern(unit) => {
+                    let made = (unit, &input[..], &done.output[..]);
+                    let wrong = Box::pin(self.canary(book, candidates, made, stop.clone())).await?;
+                    self.finished(book, unit, wrong.as_deref().unwrap_or(&done.output))?;
+                }
                 Ok(done) => self.finished(book, unit, &done.output)?,
                 Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
             }
@@ -411,6 +431,57 @@ impl Course {
             }
         }
         Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
+    }
+
+    /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
+    async fn candidates(&self, book: &Book, order: &Order) -> Result<Candidates> {
+        let node = self.locked().node.filter(|_| book.canaries.knows(order.customer));
+        let Some(node) = node else { return Ok(Candidates::default()) };
+        let Some(terms) = book.market.audit_terms(order).await? else { return Ok(Candidates::default()) };
+        let account = &book.market.account;
+        let (chain_id, provider, job) = (account.chain_id(), account.address(), order.job_hash);
+        let deal = Deal { chain_id, customer: order.customer, provider, job, node };
+        Ok(book.canaries.candidates(&deal, &self.spec, &terms))
+    }
+
+    /// The altered output of a unit that may be the canary, if it is. Where machines may differ it is made of the reference's output, as the customer's is;
+    /// a machine that cannot run that delivers the unit as it should be.
+    async fn canary(
+        &self,
+        book: &Book,
+        candidates: &Candidates,
+        (unit, input, output): (u32, &[u8], &[u8]),
+        stop: Stop,
+    ) -> Result<Option<Vec<u8>>> {
+        let reference = if needs_reference(&self.spec) {
+            match self.on_reference(book, input, stop).await? {
+                Ok(output) => Some(output),
+                Err(failure) => {
+                    tracing::warn!(order = %self.order, unit, %failure, "this unit is no canary: the reference does not run it here");
+                    return Ok(None);
+                }
+            }
+        } else {
+            None
+        };
+        let wrong = candidates.alter(&self.spec, unit, reference.as_deref().unwrap_or(output));
+        if wrong.is_some() {
+            tracing::info!(order = %self.order, unit, "this unit is the canary of its customer: delivered wrong on purpose");
+        }
+        Ok(wrong)
+    }
+
+    /// One unit on the reference; the outer error is a stop, after which it is run again.
+    async fn on_reference(&self, book: &Book, input: &[u8], stop: Stop) -> Result<Result<Vec<u8>, Failure>> {
+        let turn = book.turns.take().await;
+        let ran = match InTurn::open_reference(book.command.clone(), self.job(book)?, stop).await {
+            Ok(mut session) => session.run(&turn, input).await,
+            Err(failure) => Err(failure),
+        };
+        match ran {
+            Err(Failure::Aborted { why }) => Err(eyre!("the run stopped: {why}")),
+            ran => Ok(ran.map(|done| done.output)),
+        }
     }
 
     /// The first unit that is not finished, and what its next segment reads: the unit input, or the state so far. `None` when all are, or

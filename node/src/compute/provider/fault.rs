@@ -2,12 +2,14 @@
 //!
 //! # Design
 //! One unit of every order, and one step of every lease, is altered, drawn from a seed and the job's or lease's name: whoever repeats the order meets the same fault. The
-//! alteration is the smallest there is, one bit of the first byte: for most recipes a number that is off by one. Where outputs are numbers
-//! that may differ a little (classes tolerance and self-checking), it is a bit of the exponent, of the first number and of all in the
-//! second half, since a few wrong ones are allowed. Of a unit with several segments each is altered.
+//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning. Of a unit with several segments each is altered.
 
+use crate::compute::canary::wrong::wrong;
 use alloy_primitives::{B256, keccak256};
-use keystead_job::{Class, JobSpec};
+use keystead_job::JobSpec;
+
+/// Where an output is altered: at its beginning.
+const PLACE: u64 = 0;
 
 /// Which unit of a job comes out wrong.
 #[derive(Clone, Copy, Debug)]
@@ -39,18 +41,18 @@ impl Fault {
 
     /// The altered output, if `unit` is the one of this job. Never equal to `output`.
     pub(super) fn alter(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
-        (self.unit(spec) == unit).then(|| wrong(spec, output))
+        (self.unit(spec) == unit).then(|| wrong(spec, output, PLACE))
     }
 
     /// The same for one step of every lease: the altered state, if this is the one.
     pub(super) fn alter_step(self, spec: &JobSpec, lease: B256, step: Step, output: &[u8]) -> Option<Vec<u8>> {
         let is_meant = step.is_first_lease || !self.once;
-        (is_meant && self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output))
+        (is_meant && self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output, PLACE))
     }
 
     /// The altered state of a second run of a step, if it is altered, too; of any step, since which one it was is known by its state.
     pub(super) fn alter_step_again(self, spec: &JobSpec, output: &[u8]) -> Option<Vec<u8>> {
-        self.stays.then(|| wrong(spec, output))
+        self.stays.then(|| wrong(spec, output, PLACE))
     }
 
     /// The first 64 bits of a hash, reduced: uneven by less than 2^-32.
@@ -73,26 +75,4 @@ pub(super) struct Step {
     pub(super) count: u32,
     /// Nothing of the channel was paid before.
     pub(super) is_first_lease: bool,
-}
-
-/// Never equal to `output`.
-fn wrong(spec: &JobSpec, output: &[u8]) -> Vec<u8> {
-    let mut wrong = output.to_vec();
-    // Checker programs that there are read numbers of four bytes.
-    let number = spec.tolerance.map(|tolerance| tolerance.element.bytes());
-    let number = number.or_else(|| (spec.class == Class::SelfChecking).then_some(4));
-    match number {
-        Some(bytes) => {
-            let half = wrong.len() / 2;
-            // The last byte of a little-endian number has its sign and most of its exponent.
-            let last = wrong.iter_mut().enumerate().skip(bytes.saturating_sub(1)).step_by(bytes);
-            let some = last.filter(|(at, _)| *at < bytes || *at >= half);
-            some.for_each(|(_, byte)| *byte ^= 0x40);
-        }
-        None => wrong.iter_mut().take(1).for_each(|byte| *byte ^= 1),
-    }
-    if wrong == output {
-        wrong.push(0);
-    }
-    wrong
 }

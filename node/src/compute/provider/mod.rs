@@ -14,6 +14,7 @@
 //! - One job runs at a time, in one worker process, which ends with this process.
 
 mod book;
+mod canary;
 mod claims;
 mod course;
 mod deadline;

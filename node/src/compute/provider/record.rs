@@ -37,6 +37,9 @@ pub(super) struct Record {
     /// Names of the states of each unit, as far as they are there; empty for a job of one segment.
     pub(super) states: Vec<Vec<B256>>,
     pub(super) failed: Option<Failed>,
+    /// The node that the customer came from, if its orders may have canaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) node: Option<B256>,
 }
 
 /// Why an order will not be delivered.
@@ -77,7 +80,7 @@ impl Record {
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
         let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
         let (inputs, outputs, states) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed: None })
+        Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed: None, node: None })
     }
 
     /// The inputs are here; only now there is room for outputs: how many units an order has is its customer's word.
@@ -257,12 +260,13 @@ pub(super) mod tests {
         assert_eq!((record.outputs.len(), record.all_outputs()), (0, None), "no input, no output");
         record.receive(vec![B256::repeat_byte(4); 2], 1);
         record.outputs[1] = Some(B256::repeat_byte(5));
+        record.node = Some(B256::repeat_byte(6));
         assert_eq!((record.done(), record.all_outputs()), (1, None));
         records.save(&record).unwrap();
         let read = records.all().unwrap().pop().unwrap();
         assert_eq!(read.secret, record.secret);
         assert_eq!(read.spec().unwrap(), spec(2));
-        assert_eq!(read.outputs, record.outputs);
+        assert_eq!((read.outputs, read.node), (record.outputs, record.node));
         records.forget(U256::from(7)).unwrap();
         assert!(records.all().unwrap().is_empty());
     }

@@ -92,6 +92,9 @@ impl Authorise for Door {
         }
         match self.book.open(hello.order, order.customer, &spec) {
             Ok(course) => {
+                if let Err(error) = course.met(&self.book, B256::new(*customer.as_bytes())) {
+                    tracing::warn!(error = format!("{error:#}"), "cannot save an order's state");
+                }
                 // Declined on the chain, and the customer hears why when it looks at the session.
                 if order.status() == Status::Ordered
                     && let Some(reason) = self.unkept(&order, &spec).await

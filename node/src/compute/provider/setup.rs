@@ -3,6 +3,7 @@
 use super::{
     CHECKER_FOLDER,
     book::{Book, Conduct},
+    canary::Canaries,
     claims::claims,
     desk::Desk,
     fault::Fault,
@@ -62,6 +63,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     if let Some(code) = owner::command(options)? {
         return Ok(code);
     }
+    let canaries = Canaries::read(&options.canaries)?;
     wallet::own_folder(&options.dir)?;
     let total_bytes_max = options.store.saturating_mul(1 << 20);
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
@@ -99,15 +101,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
     let store: Arc<dyn BlobStore> = Arc::new(store);
     let records = Records::open(&options.dir.join("orders"))?;
-    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
-    if fault.is_some() {
-        tracing::warn!("--fault-seed: one unit of every order will be wrong");
-    }
-    if options.refuse_checkers {
-        tracing::warn!("--refuse-checkers: no checker gets anything here");
-    }
-    let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    let conduct = Conduct { fault, bonded_percent, refuses_checkers };
+    let conduct = conduct(options, canaries);
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     let terms = stream::Terms {
         price_wei: options.price,
@@ -118,6 +112,25 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let streams = Streams::open(Arc::clone(&book), endpoint.id(), &options.dir.join("channels"), terms).await?;
     serve_until_stopped(options, &book, &streams, &endpoint, store, keeper).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a person wished of this provider; what is unusual is said.
+fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
+    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
+    if fault.is_some() {
+        tracing::warn!("--fault-seed: one unit of every order will be wrong");
+    }
+    if options.refuse_checkers {
+        tracing::warn!("--refuse-checkers: no checker gets anything here");
+    }
+    if options.believe_providers {
+        tracing::warn!("--believe-providers: whatever a provider opened is found right here");
+    }
+    for customer in canaries.customers() {
+        tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
+    }
+    let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
+    Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries }
 }
 
 /// Why the folder of a provider cannot be used, with the step.

@@ -4,6 +4,7 @@ use crate::cli::values;
 use clap::Args;
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_types::{Address, U256};
+use std::path::PathBuf;
 
 /// Who checks the result besides the customer.
 #[derive(Args, Clone, Debug, Default)]
@@ -27,6 +28,10 @@ pub(crate) struct AuditOptions {
     /// An account that checks a private order; up to four. Without any, only you check.
     #[arg(long, value_name = "ADDRESS", requires = "private", num_args = 1, value_parser = values::address)]
     pub(crate) name_checker: Vec<Address>,
+    /// Have one unit be wrong on purpose, to see who of the drawn checkers looks: --provider has the same file (`keystead canary new`). After the
+    /// checkers have spoken you tell it, pay ten fees to each who found it, and accuse whoever found it right; the unit is not paid.
+    #[arg(long, value_name = "FILE", requires = "provider", conflicts_with = "private")]
+    pub(crate) canary: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) checks: CheckOptions,
 }

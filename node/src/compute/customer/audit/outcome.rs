@@ -77,12 +77,14 @@ impl Outcome<'_> {
 
     /// The sentence after "audit".
     pub(in crate::compute::customer) fn sentence(&self, assurance: Assurance) -> String {
-        let Window { units, rate_ppm, verified, unpaid, .. } = self.drawn.window;
+        let Window { units, rate_ppm, verified, unpaid, canary_unit, .. } = self.drawn.window;
         let drawn = self.drawn();
-        let unpaid = match unpaid {
-            0 => String::new(),
-            1 => "; 1 unit was outside the tolerance and is not paid".to_owned(),
-            many => format!("; {many} units were outside the tolerance and are not paid"),
+        let unpaid = match (unpaid, canary_unit) {
+            (0, None) => String::new(),
+            (1, None) => "; 1 unit was outside the tolerance and is not paid".to_owned(),
+            (many, None) => format!("; {many} units were outside the tolerance and are not paid"),
+            (1, Some(unit)) => format!("; unit {unit} was a canary; 1 unit is not paid"),
+            (many, Some(unit)) => format!("; unit {unit} was a canary; {many} units are not paid"),
         };
         let whole = if self.segments == 1 { "" } else { " (in one segment of each)" };
         match assurance {
@@ -123,7 +125,7 @@ impl Outcome<'_> {
 
     /// The same for programs.
     pub(in crate::compute::customer) fn json(&self, assurance: Assurance) -> Value {
-        let Window { id, units, rate_ppm, verified, unpaid, convicted, .. } = self.drawn.window;
+        let Window { id, units, rate_ppm, verified, unpaid, convicted, canary_unit, .. } = self.drawn.window;
         let AuditTerms { checkers, bond_wei, deposit_wei, ref named, .. } = *self.terms;
         json!({
             "window": id,
@@ -137,6 +139,7 @@ impl Outcome<'_> {
             "verified": verified,
             "unpaid": unpaid,
             "convicted": convicted,
+            "canaryUnit": canary_unit,
             "bondWei": bond_wei.to_string(),
             "depositWei": deposit_wei.to_string(),
         })
@@ -226,6 +229,9 @@ mod tests {
             said.contains("3 of 10 drawn units") && said.contains("100 %") && said.contains("1 unit was outside"),
             "{said}"
         );
+        let told = Drawn { window: Window { canary_unit: Some(7), ..window }, ..open };
+        let said_of = Outcome { drawn: &told, terms: &none, segments: 1 }.sentence(Assurance::Verified);
+        assert!(said_of.ends_with("; unit 7 was a canary; 1 unit is not paid"), "{said_of}");
         let said = Outcome { drawn: &drawn, terms: &none, segments: 4 }.sentence(Assurance::Verified);
         assert!(said.contains("one wrong segment is drawn with 25 %"), "{said}");
     }

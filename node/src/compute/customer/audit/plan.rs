@@ -10,7 +10,10 @@ mod channel;
 
 pub(crate) use channel::{ChannelPlan, budget};
 
-use super::options::AuditOptions;
+use super::{
+    canary::{Canary, Toll},
+    options::AuditOptions,
+};
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
     windows::accusation_wei,
@@ -131,6 +134,8 @@ pub(crate) struct Plan {
     pub(crate) rate_ppm: u32,
     /// What is put down to accuse a unit.
     pub(crate) accusation_wei: U256,
+    /// The unit that is wrong on purpose, if one is, and what telling it may take.
+    pub(in crate::compute::customer) canary: Option<(Canary, Toll)>,
     /// What a unit is worth: its price if it is in KST.
     pub(crate) value_wei_per_unit: u128,
     fee_wei: U256,
@@ -150,6 +155,7 @@ impl Plan {
         market: &Market,
         prepared: &Prepared,
         (provider, value_wei_per_unit): (Address, u128),
+        canary: Option<Canary>,
     ) -> Result<Result<Self, Unfit>> {
         let bonds = Bonds { account: Arc::clone(&market.account) };
         let ask = Ask {
@@ -163,9 +169,10 @@ impl Plan {
             Ok(terms) => terms,
             Err(unfit) => return Ok(Err(unfit)),
         };
-        let mut canary = [0; 32];
-        OsRng.try_fill_bytes(&mut canary).wrap_err("the system gives no randomness")?;
-        terms.canary = B256::new(canary);
+        terms.canary = match canary {
+            Some(canary) => canary.hash(),
+            None => random_word()?,
+        };
         let units = prepared.spec.unit_count;
         let deposit = AuditCalls::depositWeiCall {
             provider,
@@ -182,6 +189,7 @@ impl Plan {
             deposit_wei,
             rate_ppm,
             accusation_wei: accusation_wei(fee_wei),
+            canary: canary.map(|canary| (canary, Toll::new(fee_wei, terms.checkers))),
             value_wei_per_unit,
             fee_wei,
             units,
@@ -191,6 +199,16 @@ impl Plan {
             places,
             terms,
         }))
+    }
+
+    /// What must be there beside the price and the deposit, wei: for what its customer may have to say on the chain.
+    pub(crate) fn later_wei(&self) -> U256 {
+        self.accusation_wei.saturating_add(self.canary_wei())
+    }
+
+    /// What telling its canary may take, wei; nothing without one.
+    pub(in crate::compute::customer) fn canary_wei(&self) -> U256 {
+        self.canary.map_or(U256::ZERO, |(_, toll)| toll.max_wei)
     }
 
     /// Checks that are expected, and what they cost.
@@ -233,6 +251,7 @@ impl Plan {
             );
             return lines;
         }
+        lines.extend(self.canary.iter().map(|(_, toll)| toll.line()));
         if self.places == 0 {
             lines.push(
                 "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and the deposit comes back"
@@ -371,6 +390,13 @@ impl Ask<'_> {
     }
 }
 
+/// Stands where a canary's hash could stand: nobody can tell.
+fn random_word() -> Result<B256> {
+    let mut word = [0; 32];
+    OsRng.try_fill_bytes(&mut word).wrap_err("the system gives no randomness")?;
+    Ok(B256::new(word))
+}
+
 /// What a checker's machine must be able to run (specs/0008-audit.md §4).
 fn abilities(spec: &JobSpec) -> u8 {
     const WASM: u8 = 1;
@@ -432,7 +458,10 @@ fn worth((piece, whole): (&str, &str), is_enough: bool, at_risk_wei: Option<U256
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
-    use super::{super::options::CheckOptions, *};
+    use super::{
+        super::{canary::tests::CANARY, options::CheckOptions},
+        *,
+    };
     use keystead_job::{
         Tolerance,
         check::{Bound, Element},
@@ -562,6 +591,35 @@ mod tests {
         assert!(!strength.is_enough);
         assert_eq!(terms(&job, &named(5), 0).unwrap_err(), Unfit::Names(5));
         assert!(terms(&job, &named(4), 0).is_ok());
+    }
+
+    #[test]
+    fn what_a_canary_may_take_is_said_beside_the_price_and_must_be_there() {
+        let (terms, strength) = terms(&spec(Class::Exact, 64, 1), &options(), 1_000 * PRICE).unwrap();
+        let fee_wei = U256::from(PRICE);
+        let without = Plan {
+            named: Vec::new(),
+            deposit_wei: U256::from(43 * PRICE),
+            rate_ppm: terms.ratePpm,
+            accusation_wei: accusation_wei(fee_wei),
+            canary: None,
+            value_wei_per_unit: PRICE,
+            fee_wei,
+            units: 64,
+            is_enough: strength.is_enough,
+            caught_ppm: 30_000,
+            at_risk_wei: None,
+            places: 9,
+            terms,
+        };
+        let said = |plan: &Plan| plan.lines(&Money::kst(), U256::from(64 * PRICE)).join("\n");
+        assert!(!said(&without).contains("Canary"), "{}", said(&without));
+        assert_eq!((without.later_wei(), without.canary_wei()), (U256::from(31 * PRICE), U256::ZERO));
+        let toll = Toll::new(fee_wei, without.terms.checkers);
+        let with = Plan { canary: Some((CANARY, toll)), ..without };
+        assert!(said(&with).contains(&toll.line()), "{}", said(&with));
+        // One checker and two of round 1: ten fees for two of them, and the bond; beside the bond of an accusation.
+        assert_eq!((with.canary_wei(), with.later_wei()), (U256::from(51 * PRICE), U256::from(82 * PRICE)));
     }
 
     #[test]

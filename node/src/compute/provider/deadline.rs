@@ -38,16 +38,16 @@ mod tests {
         let is_refused = |units, seconds| refusal(&spec(units), seconds).is_some();
         // Few units: the two transactions alone.
         assert!(is_refused(1, 1) && !is_refused(1, 2) && !is_refused(20_000, 2));
-        // A million units: 53 seconds of work, and two.
-        assert!(is_refused(1 << 20, 53) && !is_refused(1 << 20, 54));
-        // A day is enough for the largest job.
-        assert!(!is_refused(1 << 20, 86_400));
+        // The most units: more than three seconds of work, and two.
+        assert!(is_refused(65_536, 4) && !is_refused(65_536, 5));
+        // A day is enough for them.
+        assert!(!is_refused(65_536, 86_400));
     }
 
     #[test]
     fn what_is_refused_is_said_with_the_time_it_takes() {
-        let said = refusal(&spec(1 << 20), 1).unwrap_or_default();
-        assert!(said.contains("1048576 segments") && said.contains("at least 55 s"), "{said}");
+        let said = refusal(&spec(65_536), 1).unwrap_or_default();
+        assert!(said.contains("65536 segments") && said.contains("at least 6 s"), "{said}");
         assert!(said.is_ascii() && said.len() <= keystead_blobs::REASON_BYTES_MAX, "{said}");
     }
 }

@@ -5,7 +5,8 @@
 //! until the unit is before referees or convicts its provider, which may be a few seconds. The chain is asked each second; a pure rule says what to do.
 //!
 //! # Invariants
-//! It is told at most once, by any number of processes: the contract says whether it was, and so a process that was killed is followed by one that goes on.
+//! It is told once, by any number of processes: the contract says whether it was, but would take it, and the finders' pay, a second time. So nothing is sent
+//! while a transaction of this account waits for its block: it may be the one that a process sent before it was killed.
 //!
 //! Spec: specs/0008-audit.md §12.
 
@@ -88,7 +89,12 @@ fn step(canary: &Canary, window: &Window, case: &Case, times: Times, now: u64) -
         return Step::Never("the provider opened another value");
     }
     if window.is_over() {
-        return Step::Never("no checker looked at the unit");
+        let is_looked_at = case.stage != Stage::None;
+        return Step::Never(if is_looked_at {
+            "the window was closed before"
+        } else {
+            "no checker looked at the unit"
+        });
     }
     // Without a check nobody opens it; an input that was asked for decides alone while it is not there.
     let is_asked = case.asked_at != 0 && !case.handed;
@@ -165,6 +171,12 @@ impl Teller {
         match step {
             Step::Wait => Ok(None),
             Step::Tell => {
+                windows.account.settled().await?;
+                if windows.window(self.window).await?.canary_unit == Some(unit) {
+                    return Ok(None);
+                }
+                // Somebody of round 1 may have revealed meanwhile.
+                let case = windows.case(self.window, unit).await?;
                 let value_wei = self.found(&case).await?.value_wei(&toll);
                 let Canary { own, nonce, .. } = self.canary;
                 let call = Referee::revealCanaryCall { windowId: self.window, unit, own, nonce };
@@ -259,6 +271,7 @@ mod tests {
         assert!(why(&Window { units: 3, ..window }, Case::of(Stage::None, 0)).contains("did not commit"));
         let closed = Window { status: WindowStatus::Closed, ..window };
         assert!(why(&closed, Case::of(Stage::None, 0)).contains("no checker looked"));
+        assert!(why(&closed, opened(Stage::Verified, 0)).contains("closed before"));
         // Somebody else's canary is no other one's.
         let told = Window { canary_unit: Some(4), ..window };
         assert_eq!(step(&CANARY, &told, &opened(Stage::Checking, 0), TIMES, 131), Step::Tell);

@@ -465,7 +465,8 @@ impl<'a> Following<'a> {
         let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
         let (packed, outputs) = match result::outputs(prepared, arrived, &*self.line.store) {
             Ok(outputs) => {
-                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await.map_err(Trouble::Here)?)
+                // It ran here before anything was paid, so it will again: whoever gives up now tells nobody, and has the provider convicted.
+                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await?)
             }
             Err(error) => {
                 tracing::warn!(

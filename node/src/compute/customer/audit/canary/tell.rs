@@ -13,7 +13,7 @@
 use super::{Canary, Toll};
 use crate::compute::{
     amount::kst,
-    windows::{CHECK_ROUNDS, Case, Finding, SLOTS, Stage, Times, Window, Windows, window_of},
+    windows::{CHECK_ROUNDS, Case, Finding, SLOTS, Stage, Times, Window, WindowStatus, Windows, window_of},
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::{Result, bail};
@@ -48,6 +48,11 @@ impl Telling {
         Self { news, task }
     }
 
+    /// Whether an order that is over otherwise must wait for its window: what is not told convicts its provider.
+    pub(in crate::compute::customer) fn is_owed(&self, canary: &Canary, window: WindowStatus) -> bool {
+        !self.task.is_finished() && is_owed(canary, window)
+    }
+
     /// What there is to say, once.
     pub(in crate::compute::customer) fn news(&mut self) -> Option<String> {
         self.news.try_recv().ok()
@@ -58,6 +63,11 @@ impl Drop for Telling {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Also of an order whose outputs never came: whoever opened the unit may be found wrong.
+fn is_owed(canary: &Canary, window: WindowStatus) -> bool {
+    window == WindowStatus::Open && canary.delivered != Some(false)
 }
 
 /// What to do now.
@@ -222,10 +232,7 @@ fn finding(number: u8, is_equal: bool) -> Result<Finding> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::compute::{
-        customer::audit::canary::tests::CANARY,
-        windows::{WindowStatus, tests::drawn},
-    };
+    use crate::compute::{customer::audit::canary::tests::CANARY, windows::tests::drawn};
 
     const TIMES: Times = Times { check_by: 120, open_by: 125, reveal_by: 130 };
 
@@ -275,6 +282,16 @@ mod tests {
         // Somebody else's canary is no other one's.
         let told = Window { canary_unit: Some(4), ..window };
         assert_eq!(step(&CANARY, &told, &opened(Stage::Checking, 0), TIMES, 131), Step::Tell);
+    }
+
+    #[test]
+    fn an_order_that_is_over_waits_for_an_open_window_unless_the_unit_came_right() {
+        let owed = |delivered, window| is_owed(&Canary { delivered, ..CANARY }, window);
+        assert!(owed(None, WindowStatus::Open) && owed(Some(true), WindowStatus::Open));
+        assert!(!owed(Some(false), WindowStatus::Open));
+        for over in [WindowStatus::None, WindowStatus::Closed, WindowStatus::Convicted] {
+            assert!(!owed(Some(true), over), "{over:?}");
+        }
     }
 
     #[test]

@@ -13,12 +13,15 @@ pub(in crate::compute::customer) use tell::Telling;
 
 use crate::compute::{
     amount::kst,
-    canary::{CanaryFile, Chosen, Deal, choice, wrong::wrong},
+    canary::{
+        CanaryFile, Chosen, Deal, choice,
+        wrong::{Off, wrong},
+    },
     customer::{check::draw_seed, plan::Prepared},
     windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256};
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Judgement, Task, judge};
 use keystead_contracts::limits::CANARY_FEES;
 use keystead_job::{Class, JobSpec, blob_hash};
@@ -109,12 +112,13 @@ impl Canary {
         }
         let chosen = file.chosen(deal, &prepared.spec);
         let right = right_output(prepared, chosen.unit).await.wrap_err("cannot compute the canary on this machine")?;
-        let wrong = wrong(&prepared.spec, &right, chosen.place);
-        ensure!(
-            is_wrong(prepared, chosen.unit, right, &wrong).await?,
-            "this job's own check would not call its canary wrong: order it without --canary"
-        );
-        Ok(Self::of(chosen, &wrong))
+        for off in Off::BOTH {
+            let wrong = wrong(&prepared.spec, &right, chosen.place, off);
+            if is_wrong(prepared, chosen.unit, &right, &wrong).await? {
+                return Ok(Self::of(chosen, &wrong));
+            }
+        }
+        Err(eyre!("this job's own check would not call its canary wrong: order it without --canary"))
     }
 
     fn of(chosen: Chosen, wrong: &[u8]) -> Self {
@@ -160,7 +164,7 @@ pub(in crate::compute::customer) async fn right_output(prepared: &Prepared, unit
 }
 
 /// Whether a check says for sure that an output is wrong: neither right, nor within what an honest machine may give.
-async fn is_wrong(prepared: &Prepared, unit: u32, right: Vec<u8>, wrong: &[u8]) -> Result<bool> {
+async fn is_wrong(prepared: &Prepared, unit: u32, right: &[u8], wrong: &[u8]) -> Result<bool> {
     let spec = &prepared.spec;
     let (task, answer) = if spec.class == Class::SelfChecking {
         let seed = draw_seed()?.0;
@@ -172,7 +176,7 @@ async fn is_wrong(prepared: &Prepared, unit: u32, right: Vec<u8>, wrong: &[u8]) 
             run(job, program, &prepared.common, &input).await.wrap_err("cannot run the job's checker program")?;
         (Task::Checker { unit, seed }, Answer::output(said))
     } else {
-        (Task::Rerun { unit, segment: 0 }, Answer::Output { bytes: right, delivered: Some(wrong.to_vec()) })
+        (Task::Rerun { unit, segment: 0 }, Answer::Output { bytes: right.to_vec(), delivered: Some(wrong.to_vec()) })
     };
     Ok(matches!(judge::judge(spec, task, blob_hash(wrong), answer), Judgement::Wrong(_)))
 }

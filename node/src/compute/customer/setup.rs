@@ -441,3 +441,25 @@ pub(super) async fn take_from_audit(market: &Market) -> Result<U256> {
 pub(super) fn say(line: &str) {
     println!("{line}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_is_too_high_names_a_canary_only_if_there_is_one() {
+        let wei = U256::from(10).pow(U256::from(18));
+        let dear =
+            |canary_wei| NoOffer::TooDear { price_wei: wei, deposit_wei: wei, canary_wei, limit_wei: wei }.to_string();
+        assert!(
+            dear(U256::ZERO).ends_with("1 KST as a deposit for checks, the limit is 1 KST"),
+            "{}",
+            dear(U256::ZERO)
+        );
+        assert!(
+            dear(wei).ends_with("deposit for checks, and at most 1 KST for its canary, the limit is 1 KST"),
+            "{}",
+            dear(wei)
+        );
+    }
+}

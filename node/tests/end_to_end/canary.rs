@@ -7,7 +7,7 @@ use crate::{
     convicted::{CUSTOMER, VERIFIED},
     market::job,
     network::{KEYSTEAD, Network},
-    parties::{MARKET, PRICE, Provider, account, balance, fees, statement, text, verify},
+    parties::{MARKET, PRICE, Provider, account, balance, fees, statement, text, verify, wei},
 };
 use alloy_primitives::{Address, B256};
 use keystead_contracts::{
@@ -19,7 +19,7 @@ use keystead_contracts::{
     },
     limits::{CANARY_FEES, PANEL_FEES},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     fs,
     ops::Range,
@@ -32,7 +32,7 @@ use std::{
 const JOB: [&str; 9] =
     ["matmul", "--set", "rows=192", "--set", "inner=64", "--set", "columns=64", "--set", "rows-per-unit=64"];
 /// Times that a machine shared by a dozen processes keeps.
-const TIMES: [&str; 6] = ["--checker-seconds", "40", "--reveal-seconds", "40", "--appeal-seconds", "60"];
+const TIMES: [&str; 6] = ["--checker-seconds", "45", "--reveal-seconds", "60", "--appeal-seconds", "60"];
 const LAZY: usize = 3;
 const HONEST: Range<usize> = 4..9;
 /// Of 25 seats the lazy one has 15: it is among three checkers of a unit with 96 %, and what is left of the seats fills a panel.
@@ -128,6 +128,12 @@ impl Scene {
         assert_eq!(code, Some(0), "{said}\n{}", self.logs());
         (said, out)
     }
+}
+
+/// What the ten test accounts had after a block: whatever they send beside this test is in the fees after it or in this, and never in both.
+fn had(network: &Network, block: u64) -> Vec<u128> {
+    let had = |who| wei(&network.call(0, "eth_getBalance", json!([account(who), format!("{block:#x}")])));
+    (0..10).map(had).collect()
 }
 
 /// What an account has earned since a block, but for its gas.
@@ -226,7 +232,7 @@ fn who_finds_a_canary_is_paid_and_who_calls_it_right_loses_a_seat_slow() {
     let network = &scene.network;
     for number in 1..=ORDERS_MAX {
         let since = network.head(0).unwrap();
-        let before: Vec<u128> = (0..9).map(|who| balance(network, account(who))).collect();
+        let before = had(network, since);
         let (said, out) = scene.ordered(number);
         let told = Told::read(&scene, number, &said);
         told.is_paid(&scene, (&before, since), &said);

@@ -109,7 +109,7 @@ impl Conclusion<'_> {
         }
         if let Some(canary) = self.state.attempt.canary {
             let told = window.and_then(|drawn| drawn.window.canary_unit);
-            say(&format!("  canary   {}", canary.sentence(told)));
+            say(&format!("  canary   {}", canary.sentence(told, !published.is_empty())));
         }
         say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
@@ -172,6 +172,9 @@ impl Conclusion<'_> {
         ));
         if let Some(outcome) = self.outcome(window).filter(|_| assurance == Assurance::Convicted) {
             say(&format!("  audit    {}", outcome.sentence(assurance)));
+        }
+        if let (Some(canary), Some(drawn)) = (self.state.attempt.canary, window) {
+            say(&format!("  canary   {}", canary.sentence(drawn.window.canary_unit, false)));
         }
         self.tell_refund(order.escrow_wei, owed);
         if assurance == Assurance::Pending && window.is_some() {

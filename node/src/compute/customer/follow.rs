@@ -278,9 +278,25 @@ impl<'a> Following<'a> {
                 self.closes(step, &format!("the provider did not {deadline} in time"))?;
                 drop(market.expire(order.id).await?);
             }
-            CustomerStep::LeaveOpen | CustomerStep::Close => return Ok(Some((order, block))),
+            CustomerStep::LeaveOpen | CustomerStep::Close => match self.untold(&order).await? {
+                None => return Ok(Some((order, block))),
+                Some(window) => {
+                    self.attend(&window, show).await?;
+                    sleep(RETRY).await;
+                }
+            },
         }
         Ok(None)
+    }
+
+    /// The window of an order that is refunded, say, while its canary must still be told.
+    async fn untold(&self, order: &Order) -> Result<Option<Drawn>> {
+        let (Some(telling), Some(canary)) = (&self.telling, &self.state.attempt.canary) else { return Ok(None) };
+        if order.commitment.is_zero() {
+            return Ok(None);
+        }
+        let drawn = self.job.market.windows().drawn(window_of(order.id)).await?;
+        Ok(telling.is_owed(canary, drawn.window.status).then_some(drawn))
     }
 
     /// Tells how the window goes, and does what nobody else does.
@@ -465,7 +481,8 @@ impl<'a> Following<'a> {
         let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
         let (packed, outputs) = match result::outputs(prepared, arrived, &*self.line.store) {
             Ok(outputs) => {
-                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await.map_err(Trouble::Here)?)
+                // It ran here before anything was paid, so it will again: whoever gives up now tells nobody, and has the provider convicted.
+                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await?)
             }
             Err(error) => {
                 tracing::warn!(

@@ -3,7 +3,7 @@
 use super::{
     attempts::Attempts,
     audit::{
-        canary::Canary,
+        canary::{Canary, Meant},
         plan::{Plan, Unfit},
     },
     choose::{Choice, GAS_IN_TOKEN_MAX, Nobody, Wish, choose},
@@ -57,7 +57,7 @@ pub(super) struct Buyer<'a> {
     pub(super) prepared: &'a Prepared,
     pub(super) money: &'a Money,
     /// The unit that is wrong on purpose, if one is.
-    pub(super) canary: Option<Canary>,
+    pub(super) canary: Option<Meant>,
 }
 
 /// `keystead run`.
@@ -110,7 +110,7 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
     let money = Money::read(&market.account, options.token).await?;
     let canary = match &stored {
         // As the order was begun.
-        Some(state) => state.attempt.canary,
+        Some(State { attempt, .. }) => attempt.canary.map(|canary| Meant::new(attempt.provider, canary)),
         None => canary(options, &market, prepared, folder).await?,
     };
     let buyer = Buyer { options, market: &market, prepared, money: &money, canary };
@@ -133,7 +133,7 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
 }
 
 /// The unit that is to be wrong on purpose, computed here; nothing is sent.
-async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Folder) -> Result<Option<Canary>> {
+async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Folder) -> Result<Option<Meant>> {
     let (Some(path), Some(provider)) = (&options.audit.canary, options.provider) else { return Ok(None) };
     let file = CanaryFile::read(path)?;
     let (customer, asked) = (market.account.address(), file.customer());
@@ -145,7 +145,8 @@ async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Fo
     let node = B256::new(*folder.node()?.secret.id().as_bytes());
     let (chain_id, job) = (market.account.chain_id(), prepared.spec.hash());
     let deal = Deal { chain_id, customer, provider, job, node };
-    Box::pin(Canary::plan(&file, &deal, prepared)).await.map(Some)
+    let canary = Box::pin(Canary::plan(&file, &deal, prepared)).await?;
+    Ok(Some(Meant::new(provider, canary)))
 }
 
 async fn connect(options: &Run) -> Result<Account> {
@@ -174,9 +175,9 @@ impl Offer {
         self.audit.as_ref().map_or(U256::ZERO, |audit| audit.deposit_wei)
     }
 
-    /// Paid for checks, and at most for telling a canary, wei.
-    fn checks_wei(&self) -> U256 {
-        self.deposit_wei().saturating_add(self.audit.as_ref().map_or(U256::ZERO, Plan::canary_wei))
+    /// What telling a canary may take, wei.
+    fn canary_wei(&self) -> U256 {
+        self.audit.as_ref().map_or(U256::ZERO, Plan::canary_wei)
     }
 }
 
@@ -191,19 +192,27 @@ pub(super) enum NoOffer {
     Unfit(Box<Unfit>),
     /// With the deposit for checks it is too dear.
     #[error(
-        "the price is above --max-price: {} for the units and {} as a deposit for checks, the limit is {}",
+        "the price is above --max-price: {} for the units and {} as a deposit for checks{}, the limit is {}",
         kst(*price_wei),
         kst(*deposit_wei),
+        for_canary(*canary_wei),
         kst(*limit_wei)
     )]
     TooDear {
         /// Of all units.
         price_wei: U256,
-        /// For checks, and at most for a canary.
+        /// For checks.
         deposit_wei: U256,
+        /// At most, for telling a canary.
+        canary_wei: U256,
         /// What the customer would pay.
         limit_wei: U256,
     },
+}
+
+/// The part of a price that is a canary's; nothing without one.
+fn for_canary(wei: U256) -> String {
+    if wei.is_zero() { String::new() } else { format!(", and at most {} for its canary", kst(wei)) }
 }
 
 impl<'a> Buyer<'a> {
@@ -246,16 +255,18 @@ impl<'a> Buyer<'a> {
     async fn audit(self, choice: &Choice) -> Result<Result<Plan, Unfit>> {
         let audit = &self.options.audit;
         let value_wei = audit.unit_value.unwrap_or(choice.price_wei_per_unit);
-        Plan::make(audit, self.market, self.prepared, (choice.account, value_wei), self.canary).await
+        let canary = self.canary.and_then(|meant| meant.with(choice.account));
+        Plan::make(audit, self.market, self.prepared, (choice.account, value_wei), canary).await
     }
 
     /// A deposit counts against the limit if both are in KST; the planner held the price alone against it.
     fn within_price(self, offer: Offer) -> Result<Offer, NoOffer> {
-        let total_wei = offer.choice.total_wei.saturating_add(offer.checks_wei());
+        let (deposit_wei, canary_wei) = (offer.deposit_wei(), offer.canary_wei());
+        let total_wei = offer.choice.total_wei.saturating_add(deposit_wei).saturating_add(canary_wei);
         match self.options.max_price.filter(|limit| self.money.currency() == Currency::KST && total_wei > *limit) {
             Some(limit_wei) => {
                 let price_wei = offer.choice.total_wei;
-                Err(NoOffer::TooDear { price_wei, deposit_wei: offer.checks_wei(), limit_wei })
+                Err(NoOffer::TooDear { price_wei, deposit_wei, canary_wei, limit_wei })
             }
             None => Ok(offer),
         }
@@ -429,4 +440,26 @@ pub(super) async fn take_from_audit(market: &Market) -> Result<U256> {
 #[allow(clippy::print_stdout, reason = "the answer to the command")]
 pub(super) fn say(line: &str) {
     println!("{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_is_too_high_names_a_canary_only_if_there_is_one() {
+        let wei = U256::from(10).pow(U256::from(18));
+        let dear =
+            |canary_wei| NoOffer::TooDear { price_wei: wei, deposit_wei: wei, canary_wei, limit_wei: wei }.to_string();
+        assert!(
+            dear(U256::ZERO).ends_with("1 KST as a deposit for checks, the limit is 1 KST"),
+            "{}",
+            dear(U256::ZERO)
+        );
+        assert!(
+            dear(wei).ends_with("deposit for checks, and at most 1 KST for its canary, the limit is 1 KST"),
+            "{}",
+            dear(wei)
+        );
+    }
 }

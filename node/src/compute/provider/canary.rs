@@ -6,7 +6,11 @@
 //!
 //! Spec: specs/0008-audit.md §12.1.
 
-use crate::compute::canary::{CanaryFile, Chosen, Deal, choice::refusal, wrong::wrong};
+use crate::compute::canary::{
+    CanaryFile, Chosen, Deal,
+    choice::refusal,
+    wrong::{Off, wrong},
+};
 use alloy_primitives::{Address, B256};
 use eyre::{Result, ensure};
 use keystead_contracts::bindings::market::IAuditTypes;
@@ -68,8 +72,8 @@ impl Candidates {
     /// The altered output, if this unit is the canary. Never equal to `output`.
     pub(super) fn alter(&self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
         self.chosen.iter().filter(|chosen| chosen.unit == unit).find_map(|chosen| {
-            let wrong = wrong(spec, output, chosen.place);
-            (chosen.hash(blob_hash(&wrong)) == self.hash).then_some(wrong)
+            let mut both = Off::BOTH.into_iter().map(|off| wrong(spec, output, chosen.place, off));
+            both.find(|wrong| chosen.hash(blob_hash(wrong)) == self.hash)
         })
     }
 }
@@ -109,15 +113,15 @@ mod tests {
     }
 
     /// The unit, and the terms of an order of which it is the canary.
-    fn ordered(spec: &JobSpec) -> (u32, IAuditTypes::Terms) {
+    fn ordered(spec: &JobSpec, off: Off) -> (u32, IAuditTypes::Terms) {
         let chosen = file(CUSTOMER).chosen(&DEAL, spec);
-        (chosen.unit, terms(chosen.hash(blob_hash(&wrong(spec, RIGHT, chosen.place)))))
+        (chosen.unit, terms(chosen.hash(blob_hash(&wrong(spec, RIGHT, chosen.place, off)))))
     }
 
     #[test]
     fn exactly_the_unit_that_its_customer_meant_is_altered() {
         let spec = spec(Class::Exact, 10, 1);
-        let (unit, terms) = ordered(&spec);
+        let (unit, terms) = ordered(&spec, Off::Little);
         let canaries = Canaries(vec![file(Address::ZERO), file(CUSTOMER)]);
         assert!(canaries.knows(CUSTOMER) && !canaries.knows(Address::repeat_byte(9)));
         let candidates = canaries.candidates(&DEAL, &spec, &terms);
@@ -132,9 +136,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_as_far_off_as_their_customer_meant() {
+        let spec = spec(Class::SelfChecking, 10, 1);
+        let canaries = Canaries(vec![file(CUSTOMER)]);
+        let altered = Off::BOTH.map(|off| {
+            let (unit, terms) = ordered(&spec, off);
+            let wrong = canaries.candidates(&DEAL, &spec, &terms).alter(&spec, unit, RIGHT).unwrap();
+            assert_eq!(terms.canary, file(CUSTOMER).chosen(&DEAL, &spec).hash(blob_hash(&wrong)));
+            wrong
+        });
+        assert_ne!(altered[0], altered[1]);
+    }
+
+    #[test]
     fn nothing_is_altered_in_anybody_elses_order_or_for_another_hash() {
         let spec = spec(Class::Exact, 10, 1);
-        let (unit, right_terms) = ordered(&spec);
+        let (unit, right_terms) = ordered(&spec, Off::Little);
         let canaries = Canaries(vec![file(CUSTOMER)]);
         let alter = |deal: &Deal, terms: &IAuditTypes::Terms| {
             let candidates = canaries.candidates(deal, &spec, terms);

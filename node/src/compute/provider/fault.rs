@@ -2,9 +2,9 @@
 //!
 //! # Design
 //! One unit of every order, and one step of every lease, is altered, drawn from a seed and the job's or lease's name: whoever repeats the order meets the same fault. The
-//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning. Of a unit with several segments each is altered.
+//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning, and always one that every check finds. Of a unit with several segments each is altered.
 
-use crate::compute::canary::wrong::wrong;
+use crate::compute::canary::wrong::{Off, wrong};
 use alloy_primitives::{B256, keccak256};
 use keystead_job::JobSpec;
 
@@ -41,18 +41,18 @@ impl Fault {
 
     /// The altered output, if `unit` is the one of this job. Never equal to `output`.
     pub(super) fn alter(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
-        (self.unit(spec) == unit).then(|| wrong(spec, output, PLACE))
+        (self.unit(spec) == unit).then(|| wrong(spec, output, PLACE, Off::Much))
     }
 
     /// The same for one step of every lease: the altered state, if this is the one.
     pub(super) fn alter_step(self, spec: &JobSpec, lease: B256, step: Step, output: &[u8]) -> Option<Vec<u8>> {
         let is_meant = step.is_first_lease || !self.once;
-        (is_meant && self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output, PLACE))
+        (is_meant && self.drawn(lease, step.count) == step.index).then(|| wrong(spec, output, PLACE, Off::Much))
     }
 
     /// The altered state of a second run of a step, if it is altered, too; of any step, since which one it was is known by its state.
     pub(super) fn alter_step_again(self, spec: &JobSpec, output: &[u8]) -> Option<Vec<u8>> {
-        self.stays.then(|| wrong(spec, output, PLACE))
+        self.stays.then(|| wrong(spec, output, PLACE, Off::Much))
     }
 
     /// The first 64 bits of a hash, reduced: uneven by less than 2^-32.

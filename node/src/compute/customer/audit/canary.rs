@@ -13,12 +13,15 @@ pub(in crate::compute::customer) use tell::Telling;
 
 use crate::compute::{
     amount::kst,
-    canary::{CanaryFile, Chosen, Deal, choice, wrong::wrong},
+    canary::{
+        CanaryFile, Chosen, Deal, choice,
+        wrong::{Off, wrong},
+    },
     customer::{check::draw_seed, plan::Prepared},
     windows::accusation_wei,
 };
-use alloy_primitives::{B256, U256};
-use eyre::{Context as _, Result, ensure, eyre};
+use alloy_primitives::{Address, B256, U256};
+use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Judgement, Task, judge};
 use keystead_contracts::limits::CANARY_FEES;
 use keystead_job::{Class, JobSpec, blob_hash};
@@ -74,6 +77,26 @@ impl Toll {
     }
 }
 
+/// The canary of a folder's orders, and the provider that has its secret. Nobody else can deliver it, and a hash that comes twice tells everybody that the
+/// first one was no random word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::compute::customer) struct Meant {
+    provider: Address,
+    canary: Canary,
+}
+
+impl Meant {
+    /// As it is ordered: nothing of it has arrived.
+    pub(in crate::compute::customer) const fn new(provider: Address, canary: Canary) -> Self {
+        Self { provider, canary: Canary { delivered: None, ..canary } }
+    }
+
+    /// The canary of an order with this provider.
+    pub(in crate::compute::customer) fn with(&self, provider: Address) -> Option<Canary> {
+        (self.provider == provider).then_some(self.canary)
+    }
+}
+
 impl Canary {
     /// Chooses the unit and computes both of its outputs.
     ///
@@ -89,12 +112,13 @@ impl Canary {
         }
         let chosen = file.chosen(deal, &prepared.spec);
         let right = right_output(prepared, chosen.unit).await.wrap_err("cannot compute the canary on this machine")?;
-        let wrong = wrong(&prepared.spec, &right, chosen.place);
-        ensure!(
-            is_wrong(prepared, chosen.unit, right, &wrong).await?,
-            "this job's own check would not call its canary wrong: order it without --canary"
-        );
-        Ok(Self::of(chosen, &wrong))
+        for off in Off::BOTH {
+            let wrong = wrong(&prepared.spec, &right, chosen.place, off);
+            if is_wrong(prepared, chosen.unit, &right, &wrong).await? {
+                return Ok(Self::of(chosen, &wrong));
+            }
+        }
+        Err(eyre!("this job's own check would not call its canary wrong: order it without --canary"))
     }
 
     fn of(chosen: Chosen, wrong: &[u8]) -> Self {
@@ -112,17 +136,20 @@ impl Canary {
         outputs.get(self.unit as usize) == Some(&self.own)
     }
 
-    /// What became of it, for the person.
-    pub(in crate::compute::customer) fn sentence(&self, told: Option<u32>) -> String {
+    /// What became of it, for the person. `told`: the unit that was told; `is_kept`: the person has the result's files.
+    pub(in crate::compute::customer) fn sentence(&self, told: Option<u32>, is_kept: bool) -> String {
         let unit = self.unit;
-        match (self.delivered, told == Some(unit)) {
-            (Some(true), true) => {
-                format!("unit {unit} was wrong on purpose; the files have this machine's own output in its place")
-            }
-            (Some(true), false) => format!(
-                "unit {unit} was wrong on purpose, and not told: no checker looked at it; the files have this machine's own output in its place"
+        let files = if is_kept { "; the files have this machine's own output in its place" } else { "" };
+        match (told == Some(unit), self.delivered) {
+            (true, Some(true)) => format!("unit {unit} was wrong on purpose{files}"),
+            (true, _) => format!("unit {unit} was wrong on purpose"),
+            (false, Some(true)) => format!(
+                "unit {unit} was wrong on purpose, and not told: no checker looked at it, or the time to tell it was over{files}"
             ),
-            _ => format!(
+            (false, None) => {
+                format!("unit {unit} was to be wrong on purpose; whether it came so was not looked at here")
+            }
+            (false, Some(false)) => format!(
                 "none: unit {unit} came as all others; the provider has no such file (`keystead provide --canaries`), or could not run the unit on the \
                  reference"
             ),
@@ -137,7 +164,7 @@ pub(in crate::compute::customer) async fn right_output(prepared: &Prepared, unit
 }
 
 /// Whether a check says for sure that an output is wrong: neither right, nor within what an honest machine may give.
-async fn is_wrong(prepared: &Prepared, unit: u32, right: Vec<u8>, wrong: &[u8]) -> Result<bool> {
+async fn is_wrong(prepared: &Prepared, unit: u32, right: &[u8], wrong: &[u8]) -> Result<bool> {
     let spec = &prepared.spec;
     let (task, answer) = if spec.class == Class::SelfChecking {
         let seed = draw_seed()?.0;
@@ -149,7 +176,7 @@ async fn is_wrong(prepared: &Prepared, unit: u32, right: Vec<u8>, wrong: &[u8]) 
             run(job, program, &prepared.common, &input).await.wrap_err("cannot run the job's checker program")?;
         (Task::Checker { unit, seed }, Answer::output(said))
     } else {
-        (Task::Rerun { unit, segment: 0 }, Answer::Output { bytes: right, delivered: Some(wrong.to_vec()) })
+        (Task::Rerun { unit, segment: 0 }, Answer::Output { bytes: right.to_vec(), delivered: Some(wrong.to_vec()) })
     };
     Ok(matches!(judge::judge(spec, task, blob_hash(wrong), answer), Judgement::Wrong(_)))
 }
@@ -170,6 +197,14 @@ pub(in crate::compute::customer) mod tests {
 
     pub(in crate::compute::customer) const CANARY: Canary =
         Canary { unit: 3, own: B256::repeat_byte(7), nonce: B256::repeat_byte(8), delivered: None };
+
+    #[test]
+    fn only_the_provider_that_has_the_secret_gets_it_and_nothing_of_it_has_arrived_then() {
+        let provider = Address::repeat_byte(1);
+        let meant = Meant::new(provider, Canary { delivered: Some(true), ..CANARY });
+        assert_eq!(meant.with(provider), Some(CANARY));
+        assert_eq!(meant.with(Address::repeat_byte(2)), None);
+    }
 
     #[test]
     fn its_hash_is_that_of_the_contract() {
@@ -206,10 +241,16 @@ pub(in crate::compute::customer) mod tests {
     #[test]
     fn what_became_of_it_is_said_whether_it_came_or_not() {
         let with = |delivered| Canary { delivered, ..CANARY };
-        assert!(with(Some(true)).sentence(Some(3)).contains("unit 3 was wrong on purpose; the files"));
-        assert!(with(Some(true)).sentence(None).contains("not told: no checker looked at it"));
-        for delivered in [None, Some(false)] {
-            assert!(with(delivered).sentence(None).contains("none: unit 3 came as all others"));
-        }
+        let came = with(Some(true));
+        assert!(
+            came.sentence(Some(3), true).contains("unit 3 was wrong on purpose; the files have this machine's own")
+        );
+        let untold = came.sentence(None, true);
+        assert!(untold.contains("not told: no checker looked at it, or") && untold.contains("; the files"), "{untold}");
+        assert!(!came.sentence(Some(3), false).contains("files") && !came.sentence(None, false).contains("files"));
+        assert!(with(Some(false)).sentence(None, true).contains("none: unit 3 came as all others"));
+        // Nothing arrived that could be looked at: nothing is said of files.
+        assert!(with(None).sentence(None, true).contains("not looked at here"));
+        assert_eq!(with(None).sentence(Some(3), true), "unit 3 was wrong on purpose");
     }
 }

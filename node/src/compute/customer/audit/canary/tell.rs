@@ -5,14 +5,15 @@
 //! until the unit is before referees or convicts its provider, which may be a few seconds. The chain is asked each second; a pure rule says what to do.
 //!
 //! # Invariants
-//! It is told at most once, by any number of processes: the contract says whether it was, and so a process that was killed is followed by one that goes on.
+//! It is told once, by any number of processes: the contract says whether it was, but would take it, and the finders' pay, a second time. So nothing is sent
+//! while a transaction of this account waits for its block: it may be the one that a process sent before it was killed.
 //!
 //! Spec: specs/0008-audit.md §12.
 
 use super::{Canary, Toll};
 use crate::compute::{
     amount::kst,
-    windows::{CHECK_ROUNDS, Case, Finding, SLOTS, Stage, Times, Window, Windows, window_of},
+    windows::{CHECK_ROUNDS, Case, Finding, SLOTS, Stage, Times, Window, WindowStatus, Windows, window_of},
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::{Result, bail};
@@ -47,6 +48,11 @@ impl Telling {
         Self { news, task }
     }
 
+    /// Whether an order that is over otherwise must wait for its window: what is not told convicts its provider.
+    pub(in crate::compute::customer) fn is_owed(&self, canary: &Canary, window: WindowStatus) -> bool {
+        !self.task.is_finished() && is_owed(canary, window)
+    }
+
     /// What there is to say, once.
     pub(in crate::compute::customer) fn news(&mut self) -> Option<String> {
         self.news.try_recv().ok()
@@ -57,6 +63,11 @@ impl Drop for Telling {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Also of an order whose outputs never came: whoever opened the unit may be found wrong.
+fn is_owed(canary: &Canary, window: WindowStatus) -> bool {
+    window == WindowStatus::Open && canary.delivered != Some(false)
 }
 
 /// What to do now.
@@ -88,7 +99,12 @@ fn step(canary: &Canary, window: &Window, case: &Case, times: Times, now: u64) -
         return Step::Never("the provider opened another value");
     }
     if window.is_over() {
-        return Step::Never("no checker looked at the unit");
+        let is_looked_at = case.stage != Stage::None;
+        return Step::Never(if is_looked_at {
+            "the window was closed before"
+        } else {
+            "no checker looked at the unit"
+        });
     }
     // Without a check nobody opens it; an input that was asked for decides alone while it is not there.
     let is_asked = case.asked_at != 0 && !case.handed;
@@ -165,6 +181,12 @@ impl Teller {
         match step {
             Step::Wait => Ok(None),
             Step::Tell => {
+                windows.account.settled().await?;
+                if windows.window(self.window).await?.canary_unit == Some(unit) {
+                    return Ok(None);
+                }
+                // Somebody of round 1 may have revealed meanwhile.
+                let case = windows.case(self.window, unit).await?;
                 let value_wei = self.found(&case).await?.value_wei(&toll);
                 let Canary { own, nonce, .. } = self.canary;
                 let call = Referee::revealCanaryCall { windowId: self.window, unit, own, nonce };
@@ -210,10 +232,7 @@ fn finding(number: u8, is_equal: bool) -> Result<Finding> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::compute::{
-        customer::audit::canary::tests::CANARY,
-        windows::{WindowStatus, tests::drawn},
-    };
+    use crate::compute::{customer::audit::canary::tests::CANARY, windows::tests::drawn};
 
     const TIMES: Times = Times { check_by: 120, open_by: 125, reveal_by: 130 };
 
@@ -259,9 +278,20 @@ mod tests {
         assert!(why(&Window { units: 3, ..window }, Case::of(Stage::None, 0)).contains("did not commit"));
         let closed = Window { status: WindowStatus::Closed, ..window };
         assert!(why(&closed, Case::of(Stage::None, 0)).contains("no checker looked"));
+        assert!(why(&closed, opened(Stage::Verified, 0)).contains("closed before"));
         // Somebody else's canary is no other one's.
         let told = Window { canary_unit: Some(4), ..window };
         assert_eq!(step(&CANARY, &told, &opened(Stage::Checking, 0), TIMES, 131), Step::Tell);
+    }
+
+    #[test]
+    fn an_order_that_is_over_waits_for_an_open_window_unless_the_unit_came_right() {
+        let owed = |delivered, window| is_owed(&Canary { delivered, ..CANARY }, window);
+        assert!(owed(None, WindowStatus::Open) && owed(Some(true), WindowStatus::Open));
+        assert!(!owed(Some(false), WindowStatus::Open));
+        for over in [WindowStatus::None, WindowStatus::Closed, WindowStatus::Convicted] {
+            assert!(!owed(Some(true), over), "{over:?}");
+        }
     }
 
     #[test]

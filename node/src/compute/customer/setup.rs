@@ -191,23 +191,28 @@ pub(super) enum NoOffer {
     #[error("{0}")]
     Unfit(Box<Unfit>),
     /// With the deposit for checks it is too dear.
-    #[error(
-        "the price is above --max-price: {} for the units and {} as a deposit for checks{}, the limit is {}",
-        kst(*price_wei),
-        kst(*deposit_wei),
-        for_canary(*canary_wei),
-        kst(*limit_wei)
-    )]
-    TooDear {
-        /// Of all units.
-        price_wei: U256,
-        /// For checks.
-        deposit_wei: U256,
-        /// At most, for telling a canary.
-        canary_wei: U256,
-        /// What the customer would pay.
-        limit_wei: U256,
-    },
+    #[error("{0}")]
+    TooDear(Box<TooDear>),
+}
+
+/// A price above the customer's limit.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the price is above --max-price: {} for the units and {} as a deposit for checks{}, the limit is {}",
+    kst(*price_wei),
+    kst(*deposit_wei),
+    for_canary(*canary_wei),
+    kst(*limit_wei)
+)]
+pub(super) struct TooDear {
+    /// Of all units.
+    price_wei: U256,
+    /// For checks.
+    deposit_wei: U256,
+    /// At most, for telling a canary.
+    canary_wei: U256,
+    /// What the customer would pay.
+    limit_wei: U256,
 }
 
 /// The part of a price that is a canary's; nothing without one.
@@ -266,7 +271,7 @@ impl<'a> Buyer<'a> {
         match self.options.max_price.filter(|limit| self.money.currency() == Currency::KST && total_wei > *limit) {
             Some(limit_wei) => {
                 let price_wei = offer.choice.total_wei;
-                Err(NoOffer::TooDear { price_wei, deposit_wei, canary_wei, limit_wei })
+                Err(NoOffer::TooDear(Box::new(TooDear { price_wei, deposit_wei, canary_wei, limit_wei })))
             }
             None => Ok(offer),
         }
@@ -449,8 +454,7 @@ mod tests {
     #[test]
     fn a_price_that_is_too_high_names_a_canary_only_if_there_is_one() {
         let wei = U256::from(10).pow(U256::from(18));
-        let dear =
-            |canary_wei| NoOffer::TooDear { price_wei: wei, deposit_wei: wei, canary_wei, limit_wei: wei }.to_string();
+        let dear = |canary_wei| TooDear { price_wei: wei, deposit_wei: wei, canary_wei, limit_wei: wei }.to_string();
         assert!(
             dear(U256::ZERO).ends_with("1 KST as a deposit for checks, the limit is 1 KST"),
             "{}",

@@ -28,9 +28,12 @@ pub(crate) use agent::{Agent, Means, status};
 
 use keystead_job::{Class, JobSpec, blob_hash};
 
-/// Whether a checker program that is none of the built-in recipes' would say what is right. Its maker may have it say *wrong* to anybody: nobody's bond should
-/// depend on it.
-pub(crate) fn judged_by_foreigner(spec: &JobSpec) -> bool {
+/// Whether a checker program that is none of the built-in recipes' would say what is right to whoever is drawn. Its maker may have it say *wrong* to anybody, and
+/// another thing to each round: nobody's bond or seat should depend on it. Named checkers risk no seat.
+pub(crate) fn judged_by_foreigner(spec: &JobSpec, is_named: bool) -> bool {
+    if is_named {
+        return false;
+    }
     let Some(checker) = spec.checker.filter(|_| spec.class == Class::SelfChecking) else { return false };
     let built_in = keystead_recipes::all().iter().filter_map(|recipe| recipe.checker());
     !built_in.into_iter().any(|program| blob_hash(program) == checker.program_hash)

@@ -9,7 +9,7 @@
 //! What this machine could not run to its end is [`Unready`] or nothing, never a finding against the provider. What comes out wrong after the
 //! opening runs twice before it is said.
 
-use super::{agent::Agent, record::Record};
+use super::{agent::Agent, judged_by_foreigner, record::Record};
 use crate::compute::{
     opening::{Place, state_before},
     provider::{InTurn, Turn},
@@ -307,6 +307,10 @@ impl Errand<'_> {
     }
 
     fn require_fit(&self, spec: &JobSpec) -> Result<(), Unready> {
+        if judged_by_foreigner(spec, self.window.is_named()) {
+            let why = "its checker program belongs to no built-in recipe: whoever wrote it could have it contradict this check";
+            return Err(Unready::Unfit(why.to_owned()));
+        }
         let run = if spec.class == Class::SelfChecking { spec.checker_job() } else { Some(spec.clone()) };
         let run = run.ok_or_else(|| Unready::Unfit("the job has no checker program".to_owned()))?;
         let capability = &self.agent.book.capability;

@@ -215,7 +215,7 @@ pub(super) fn openings_max(terms: &IAuditTypes::Terms) -> u64 {
 
 /// Why this provider does not let a job's checker program decide over its bond, if it does not.
 pub(super) fn foreign_judge(terms: &IAuditTypes::Terms, spec: &JobSpec) -> Option<String> {
-    (terms.bondWei != 0 && judged_by_foreigner(spec)).then(|| {
+    (terms.bondWei != 0 && judged_by_foreigner(spec, false)).then(|| {
         "the job's own checker program would decide over this provider's bond: take a recipe that is built in, or an audit without a bond".to_owned()
     })
 }

@@ -84,6 +84,12 @@ pub(crate) enum Unfit {
     /// Nothing to compare.
     #[error("results of class {0} cannot be audited: they stay unverified")]
     Class(Class),
+    /// No checker that is drawn would look.
+    #[error(
+        "no checker that is drawn runs a checker program which belongs to no built-in recipe: whoever wrote it could have it contradict them. Name checkers of \
+         yours, or order without an audit: a sample is run again on this machine"
+    )]
+    Foreign,
     /// Too many names.
     #[error("a private order names at most {AUDIT_NAMED_MAX} checkers: got {0}")]
     Names(usize),
@@ -285,6 +291,9 @@ impl Ask<'_> {
             return Err(Unfit::Class(spec.class));
         }
         let names = options.name_checker.len();
+        if judged_by_foreigner(spec, names > 0) {
+            return Err(Unfit::Foreign);
+        }
         if names > AUDIT_NAMED_MAX {
             return Err(Unfit::Names(names));
         }
@@ -324,7 +333,7 @@ impl Ask<'_> {
     fn usable_bond_wei(&self) -> U256 {
         let (floor_wei, free_wei) = (self.bond_floor_wei(), self.free_bond_wei.min(U256::from(u128::MAX)));
         // No provider lets its customer's own program decide over its bond.
-        if self.free_bond_wei < floor_wei || judged_by_foreigner(self.spec) {
+        if self.free_bond_wei < floor_wei || judged_by_foreigner(self.spec, false) {
             return U256::ZERO;
         }
         let part_wei = free_wei.checked_div(U256::from(self.shape.at_once)).unwrap_or(free_wei);
@@ -481,7 +490,8 @@ mod tests {
             workgroups: if wgsl { [1; 3] } else { [0; 3] },
         };
         let checker = (class == Class::SelfChecking)
-            .then_some(keystead_job::Checker { program_hash: B256::repeat_byte(4), fuel_max: 1_000 });
+            .then(|| keystead_recipes::find("matmul").unwrap().checker().unwrap())
+            .map(|program| keystead_job::Checker { program_hash: keystead_job::blob_hash(program), fuel_max: 1_000 });
         let tolerance = (class == Class::Tolerance).then_some(Tolerance {
             element: Element::F32,
             absolute: Bound::ZERO,
@@ -542,6 +552,17 @@ mod tests {
         let unfit = terms(&spec(Class::Tolerance, 64, 1), &options(), 100 * PRICE - 1).unwrap_err();
         assert!(matches!(unfit, Unfit::Bond { .. }) && unfit.to_string().contains("another provider"), "{unfit}");
         assert!(terms(&spec(Class::Tolerance, 64, 1), &options(), 100 * PRICE).is_ok());
+    }
+
+    #[test]
+    fn a_checker_program_that_is_built_in_nowhere_is_judged_by_named_checkers_alone_and_over_no_bond() {
+        let checker = keystead_job::Checker { program_hash: B256::repeat_byte(4), fuel_max: 1_000 };
+        let foreign =
+            JobSpec::new(Draft { checker: Some(checker), ..(*spec(Class::SelfChecking, 64, 1)).clone() }).unwrap();
+        let unfit = terms(&foreign, &options(), 1_000 * PRICE).unwrap_err();
+        assert!(unfit == Unfit::Foreign && unfit.to_string().contains("Name checkers"), "{unfit}");
+        let named = AuditOptions { name_checker: vec![Address::repeat_byte(7)], ..options() };
+        assert_eq!(terms(&foreign, &named, 1_000 * PRICE).unwrap().0.bondWei, 0);
     }
 
     #[test]

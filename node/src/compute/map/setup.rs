@@ -24,7 +24,7 @@ use crate::{
     client::Client,
     compute::{
         account::Account,
-        amount::{self, kst},
+        amount::{self, counted, kst},
         channels::Channels,
         customer::{
             plan::{Prepared, Work, prepare},
@@ -140,7 +140,8 @@ async fn work(
         state.apply(entry, Duration::ZERO);
     }
     let outputs = Outputs::open(&folder.path(kept::OUTPUTS_FILE), state.outputs_end)?;
-    show.say(&format!("{}: {} units of {} steps", prepared.recipe.title, spec.unit_count, spec.segment_count));
+    let (units, steps) = (counted(spec.unit_count.into(), "unit"), counted(spec.segment_count.into(), "step"));
+    show.say(&format!("{}: {units} of {steps}", prepared.recipe.title));
     if goes_on {
         let done = spec.unit_count.saturating_sub(state.table.units_left());
         show.say(&format!("Going on in {}: {done} of {} units are done.", options.out.display(), spec.unit_count));
@@ -458,7 +459,7 @@ fn conclude(
     }
     window::summary(state).iter().for_each(|line| show.say(line));
     if state.steps_unchecked > 0 {
-        show.say(&format!("{} steps could not be checked on this machine.", state.steps_unchecked));
+        show.say(&format!("{} could not be checked on this machine.", counted(state.steps_unchecked, "step")));
     }
     for file in files {
         show.say(&format!("  {file}"));

@@ -227,7 +227,13 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &St
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, money: &money, told, farewells };
     let closed = closing.run_until(&mut state, stops.wait(heard.saturating_add(1))).await?;
     drop(closing);
-    revoke(&channels, &money, &show).await;
+    tokio::select! {
+        () = revoke(&channels, &money, &show) => {}
+        // A network that stands still keeps nobody waiting.
+        () = stops.wait(stops.pressed().saturating_add(1)) => {
+            show.say("Stopping before the approval of the contract of channels is taken back: the next map in this token does it.");
+        }
+    }
     if !state.windows.is_empty() && !closed.is_stopped {
         take_home(&channels, &show).await;
     }

@@ -48,9 +48,9 @@ const INCLUSION_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// How often the signing of an opening, or what comes before it, is tried while the node does not answer, a second apart.
 const SIGN_TRIES: u32 = 20;
-/// So often the opening of one channel is tried where the contract may take less than its deposit: another map of the account, in the same token, used
-/// what was approved or took it back.
-const OPENINGS_MAX: u32 = 4;
+/// So often a channel is opened, or filled, where the contract may take less than that needs: another map of the account, in the same token, used what was
+/// approved or took it back.
+const FUNDINGS_MAX: u32 = 4;
 /// So many looks find no transaction although its nonce is used, until it is believed to be lost: nodes lag behind each other.
 const ABSENT_MAX: u32 = 20;
 
@@ -236,7 +236,19 @@ impl Bank {
     }
 
     async fn fill(&self, channel: B256, amount_wei: u128, approved: U256) -> Result<Receipt> {
-        self.fund(amount_wei, approved).await?;
+        let mut tries = 1_u32;
+        loop {
+            self.fund(amount_wei, approved).await?;
+            let filled = self.top_up(channel, amount_wei).await;
+            let is_refused = filled.as_ref().is_err_and(|error| is_answer(error) && !is_poor(error));
+            if !is_refused || tries >= FUNDINGS_MAX || !self.is_short(amount_wei).await {
+                return filled;
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    async fn top_up(&self, channel: B256, amount_wei: u128) -> Result<Receipt> {
         let currency = self.currency();
         match self.channels.top_up(channel, currency, amount_wei).await {
             Err(error) if is_poor(&error) => {
@@ -268,7 +280,7 @@ impl Bank {
                 Ok(event) => return event,
                 Err(reason) => reason,
             };
-            let is_last = tries >= OPENINGS_MAX || self.over.load(Ordering::Relaxed);
+            let is_last = tries >= FUNDINGS_MAX || self.over.load(Ordering::Relaxed);
             if is_last || !self.is_short(opening.deposit_wei).await {
                 return Event::NotOpened { provider, reason };
             }

@@ -45,7 +45,7 @@ impl Quote<'_> {
         let channels = U256::from(CHANNEL_GAS).saturating_mul(U256::from(providers));
         let gas_wei = U256::from(GAS).saturating_add(channels).saturating_mul(U256::from(fee_per_gas_max_wei));
         lines.push(format!(
-            "  Gas beside it: at most {} for the approval and {}, a little more when that is filled again",
+            "  Gas beside it: at most {} for the approval and {}, a little more where one is filled again",
             kst(gas_wei),
             counted(count, "channel")
         ));

@@ -2,8 +2,8 @@
 //!
 //! # Design
 //! The contracts take what they are told by themselves, so they are approved first. For the market an approval is of exactly one escrow and is used up by its
-//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end. Maps of
-//! one account in one token share it: whose approval another one used up or took back sees it from the refusal of its channel, and approves again.
+//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end. Maps
+//! of one account in one token share it: whose approval another one used up or took back sees it from the refusal of its channel, and approves again.
 //! Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
 //! An approval of the market of another amount may be that of an order which another process of this account is placing, on whatever machine: it is left alone for
 //! as long as that takes ([`OTHERS_MAX`]), and taken back only then. Whose approval was taken all the same sees it before it orders, or from the market's

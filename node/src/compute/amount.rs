@@ -10,6 +10,11 @@ pub(crate) fn kst(wei: U256) -> String {
     format!("{text} KST")
 }
 
+/// `1 step`, `2 steps`.
+pub(crate) fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 /// `850 ms`, `4.2 s`, `3 min 20 s`.
 pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -64,5 +69,10 @@ mod tests {
         assert_eq!(duration(Duration::from_millis(1_000)), "1.0 s");
         assert_eq!(duration(Duration::from_millis(59_999)), "59.9 s");
         assert_eq!(duration(Duration::from_secs(200)), "3 min 20 s");
+    }
+
+    #[test]
+    fn one_thing_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "step")), ["0 steps", "1 step", "2 steps"]);
     }
 }

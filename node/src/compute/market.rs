@@ -11,7 +11,7 @@ use crate::{
 };
 use alloy_primitives::{Address, B256, U256};
 use alloy_signer_local::PrivateKeySigner;
-use alloy_sol_types::SolEvent as _;
+use alloy_sol_types::{SolCall, SolEvent as _};
 use eyre::{Context as _, Result, eyre};
 use keystead_contracts::{
     BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
@@ -29,6 +29,8 @@ use std::sync::Arc;
 
 /// A node's code for a call that a contract refused.
 const REVERTED: i64 = 3;
+/// A node's code for a call that breaks off: no gas is enough, or the code is none. Transactions that a node does not take have it as well.
+const SERVER: i64 = -32_000;
 
 /// What came of taking home what the market, or the contract of channels, owes.
 #[derive(Debug)]
@@ -275,7 +277,11 @@ impl Market {
             Ok(amount) => Ok(Taken::Out(amount)),
             Err(_) if self.credit(currency).await?.is_zero() => Ok(Taken::Out(U256::ZERO)),
             Err(error) if currency != Currency::KST && is_refusal(&error) => Ok(Taken::Owed(error)),
-            Err(error) => Err(error),
+            Err(error) => {
+                let Some(token) = currency.contract() else { return Err(error) };
+                let call = MarketCalls::withdrawTokenCall { token };
+                if breaks_off(&self.account, MARKET_ADDRESS, &call).await { Ok(Taken::Owed(error)) } else { Err(error) }
+            }
         }
     }
 
@@ -398,7 +404,34 @@ pub(crate) fn is_refusal(error: &eyre::Report) -> bool {
     error.downcast_ref::<RpcFailure>().is_some_and(reverts) || error.downcast_ref::<Failed>().is_some()
 }
 
+/// Whether a call breaks off whenever it is tried, which a token can do instead of refusing its payout. Trying it without a transaction tells that from a
+/// transaction that the node does not take.
+pub(crate) async fn breaks_off<C: SolCall>(account: &Account, to: Address, call: &C) -> bool {
+    account.read(to, call).await.is_err_and(|error| is_end(&error))
+}
+
+/// The machine's word about a call that did not come to its end, or the contract's.
+fn is_end(error: &eyre::Report) -> bool {
+    is_refusal(error) || error.downcast_ref::<RpcFailure>().is_some_and(|failure| failure.code == SERVER)
+}
+
 fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {
     let event = MarketCalls::OrderPlaced::decode_raw_log(log.topics.iter().copied(), &log.data).ok()?;
     (log.address == MARKET_ADDRESS).then_some(event)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_can_break_off_instead_of_refusing_and_a_node_in_trouble_is_neither() {
+        let failed = |code| {
+            let failure = RpcFailure { code, message: String::new(), data: None };
+            eyre::Report::new(failure).wrap_err("cannot send it")
+        };
+        assert!(is_refusal(&failed(REVERTED)) && is_end(&failed(REVERTED)));
+        assert!(!is_refusal(&failed(SERVER)) && is_end(&failed(SERVER)));
+        assert!(!is_end(&failed(-32_603)) && !is_end(&eyre!("cannot reach it")));
+    }
 }

@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! The contracts take what they are told by themselves, so they are approved first. For the market an approval is of exactly one escrow and is used up by its
-//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end.
+//! order; one that no order follows is taken back. For channels there is one for all that a map may pay in; what is left of it is taken back at the end. Maps
+//! of one account in one token share it: whose approval another one used up or took back sees it from the refusal of its channel, and approves again.
 //! Everything is asked of the chain: a process that starts again finds the approval that an earlier one gave, and gives no second one.
 //! An approval of the market of another amount may be that of an order which another process of this account is placing, on whatever machine: it is left alone for
 //! as long as that takes ([`OTHERS_MAX`]), and taken back only then. Whose approval was taken all the same sees it before it orders, or from the market's
@@ -21,7 +22,7 @@ use super::{
 use alloy_primitives::{Address, U256};
 use eyre::{Result, ensure};
 use keystead_contracts::bindings::erc20::Erc20;
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 use tokio::time::{Instant, sleep};
 
 /// How often an approval is looked for that is in a block.
@@ -105,12 +106,7 @@ impl Token<'_> {
     /// # Errors
     /// As [`Self::approve`].
     pub(crate) async fn allow(&self, needed: U256, most: U256) -> Result<()> {
-        // What an earlier process sent may be on its way.
-        self.account.settled().await?;
-        if self.allowance().await? >= needed {
-            return Ok(());
-        }
-        self.replace(most.max(needed), Duration::ZERO).await
+        self.replace(most.max(needed), &(needed..=U256::MAX), Duration::ZERO).await
     }
 
     /// Lets the spender take exactly so much. Costs nothing if that is so already. Another approval is waited for as long as an order may follow it, then
@@ -119,7 +115,7 @@ impl Token<'_> {
     /// # Errors
     /// [`NotKept`]; the token's own refusal; the node's.
     pub(crate) async fn approve(&self, amount: U256) -> Result<()> {
-        self.replace(amount, OTHERS_MAX).await
+        self.replace(amount, &(amount..=amount), OTHERS_MAX).await
     }
 
     /// Takes back whatever the spender may still take.
@@ -127,15 +123,15 @@ impl Token<'_> {
     /// # Errors
     /// As [`Self::approve`].
     pub(crate) async fn clear(&self) -> Result<()> {
-        self.replace(U256::ZERO, Duration::ZERO).await
+        self.replace(U256::ZERO, &(U256::ZERO..=U256::ZERO), Duration::ZERO).await
     }
 
-    /// Puts an approval in the place of another one, which is left alone for so long.
-    async fn replace(&self, amount: U256, patience: Duration) -> Result<()> {
+    /// Puts an approval in the place of another one that does not do, which is left alone for so long.
+    async fn replace(&self, amount: U256, does: &RangeInclusive<U256>, patience: Duration) -> Result<()> {
         let mut last = None;
         for _ in 0..CROSSED_MAX {
-            let left = self.left_alone(amount, patience).await?;
-            if left == amount {
+            let left = self.left_alone(does, patience).await?;
+            if does.contains(&left) {
                 return Ok(());
             }
             last = if left.is_zero() || amount.is_zero() { None } else { self.set(U256::ZERO).await? };
@@ -162,13 +158,13 @@ impl Token<'_> {
         Ok(())
     }
 
-    /// What the spender may take: nothing, so much, or what nobody has used for a while.
-    async fn left_alone(&self, amount: U256, patience: Duration) -> Result<U256> {
+    /// What the spender may take: nothing, what does, or what nobody has used for a while.
+    async fn left_alone(&self, does: &RangeInclusive<U256>, patience: Duration) -> Result<U256> {
         // What an earlier process sent may be on its way.
         self.account.settled().await?;
         let start = Instant::now();
         let mut left = self.allowance().await?;
-        while !left.is_zero() && left != amount && start.elapsed() < patience {
+        while !left.is_zero() && !does.contains(&left) && start.elapsed() < patience {
             sleep(POLL).await;
             left = self.allowance().await?;
         }

@@ -367,7 +367,7 @@ async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
     honest(&network, &mut provider, &network.directory.join("after"));
 }
 
-/// The time of one order is too short for the two transactions alone, that of the other for so many units on any machine.
+/// The time of one order is too short for the two transactions alone, that of the other for so many segments on any machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_order_that_no_machine_could_deliver_in_time_is_refused_before_it_costs_a_fee() {
     let network = Network::beside(4);
@@ -375,10 +375,12 @@ async fn an_order_that_no_machine_could_deliver_in_time_is_refused_before_it_cos
     let since = network.head(0).unwrap();
     let mut crook = Crook::new(&network).await;
     let job = work(4);
-    let many = spec(65_536, B256::repeat_byte(9), 10_000_000);
+    // As many segments as a job may have.
+    let many = SpecDraft { segment_count: 64, ..SpecDraft::clone(&spec(1 << 14, B256::repeat_byte(9), 10_000_000)) };
+    let many = JobSpec::new(many).unwrap();
     for (spec, seconds, words) in [
         (&job.spec, 1, "1 s are too short to deliver: 4 segments"),
-        (&many, 4, "4 s are too short to deliver: 65536 segments"),
+        (&many, 50, "50 s are too short to deliver: 1048576 segments"),
     ] {
         let draft = crook.draft(spec, [600, seconds, 60]);
         crook.sender.settle(&network, 0, draft);

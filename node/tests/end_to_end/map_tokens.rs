@@ -1,5 +1,5 @@
 //! Maps in an ERC-20: two providers are paid to the token's last unit while both sides die, one approval serves all channels whenever the customer is killed,
-//! and a customer of its own making gets nothing for less than the list says.
+//! and other maps of its account, and a customer of its own making gets nothing for less than the list says.
 
 use crate::{
     crooks::{CROOK, Crook, Work, work},
@@ -203,6 +203,38 @@ fn a_customer_killed_around_its_approval_approves_once_and_opens_one_channel() {
         wait_until("the provider has its pay", || (coin.of(owner(1)) == spent).then_some(()));
         assert_eq!(coin.of(CHANNEL.parse().unwrap()), 0, "{name}: a second channel");
     }
+}
+
+/// The first map is killed while most of its approval is left: the second one uses that and takes the rest back at its end, and the first one goes on without.
+#[test]
+fn maps_of_one_account_in_one_token_share_an_approval_and_who_ends_takes_the_rest_back() {
+    let network = Network::beside(4);
+    let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
+    let _provider = start(&network, 1, &[coin.listed_at(PRICE)]);
+    let token = coin.text();
+    let in_it = ["--token", &token];
+    let [first, second] =
+        ["first", "second"].map(|name| Job { out: network.directory.join(name), ..Job::align(&network, 20, 50) });
+    let (mut customer, log) = first.spawn(&network, &in_it);
+    first.wait_for_steps(1, &mut customer, &log);
+    customer.kill().unwrap();
+    customer.wait().unwrap();
+    let approved = coin.approvals(CUSTOMER);
+    assert!(approved.len() == 1 && coin.approved_to(CUSTOMER, CHANNEL) > 0, "{approved:?}");
+
+    let shared = vec![approved[0], 0];
+    for job in [&second, &first] {
+        let output = job.map(&network, &in_it).output().unwrap();
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        assert!(!said.contains("No channel for provider"), "{said}");
+        assert_eq!((coin.approvals(CUSTOMER), coin.approved_to(CUSTOMER, CHANNEL)), (shared.clone(), 0), "{said}");
+        same_files(&job.out, &job.reference());
+    }
+    let units = second.summary()["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!((first.settled(), second.settled()), (units, units));
+    wait_until("the provider has its pay", || (coin.of(owner(1)) == 2 * units * PRICE).then_some(()));
+    assert_eq!((coin.of(owner(CUSTOMER)), coin.of(CHANNEL.parse().unwrap())), (HELD - 2 * units * PRICE, 0));
 }
 
 /// The channel's key.

@@ -18,7 +18,7 @@ use crate::{
     client::RpcFailure,
     compute::{
         account::Poor,
-        amount::kst,
+        amount::{counted, kst},
         lifecycle::{Refunded, is_tried_elsewhere},
         token::NotKept,
     },
@@ -55,7 +55,8 @@ impl<'a> Attempts<'a> {
     /// What is about to be ordered, and for how much.
     pub(super) fn introduce(&self, offer: &Offer) {
         let Prepared { spec, recipe, .. } = self.buyer.prepared;
-        self.show.say(&format!("{}: {} units ({})", recipe.title, spec.unit_count, spec.runtime));
+        let units = counted(spec.unit_count.into(), "unit");
+        self.show.say(&format!("{}: {units} ({})", recipe.title, spec.runtime));
         self.say_price(offer);
     }
 

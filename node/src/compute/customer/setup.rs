@@ -18,7 +18,7 @@ use crate::{
     client::Client,
     compute::{
         account::{Account, Cost, Signed},
-        amount::kst,
+        amount::{counted, kst},
         canary::{CanaryFile, Deal},
         market::{Market, Taken},
         money::Money,
@@ -375,9 +375,9 @@ pub(super) fn price(buyer: Buyer<'_>, offer: &Offer) -> Vec<String> {
     let Buyer { options, prepared, money, .. } = buyer;
     let Offer { choice, audit } = offer;
     let mut lines = vec![format!(
-        "Price: {} ({} units x {}), from provider {}",
+        "Price: {} ({} x {}), from provider {}",
         money.show(choice.total_wei),
-        prepared.spec.unit_count,
+        counted(prepared.spec.unit_count.into(), "unit"),
         money.show(U256::from(choice.price_wei_per_unit)),
         choice.account
     )];

@@ -48,6 +48,9 @@ const INCLUSION_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(100);
 /// How often the signing of an opening, or what comes before it, is tried while the node does not answer, a second apart.
 const SIGN_TRIES: u32 = 20;
+/// So often a channel is opened, or filled, where the contract may take less than that needs: another map of the account, in the same token, used what was
+/// approved or took it back.
+const FUNDINGS_MAX: u32 = 4;
 /// So many looks find no transaction although its nonce is used, until it is believed to be lost: nodes lag behind each other.
 const ABSENT_MAX: u32 = 20;
 
@@ -139,10 +142,7 @@ impl Bank {
                     continue;
                 }
                 Some(Ask::Open { provider, opening, approved }) => {
-                    match self.unfunded(provider, opening.deposit_wei, approved).await {
-                        Some(problem) => problem,
-                        None => self.open(provider, &opening).await,
-                    }
+                    self.fund_and_open(provider, &opening, approved).await
                 }
                 Some(Ask::Resume { provider, opening }) => settle(&self.channels, provider, &opening).await,
                 Some(Ask::Finish { provider, channel }) => {
@@ -236,7 +236,19 @@ impl Bank {
     }
 
     async fn fill(&self, channel: B256, amount_wei: u128, approved: U256) -> Result<Receipt> {
-        self.fund(amount_wei, approved).await?;
+        let mut tries = 1_u32;
+        loop {
+            self.fund(amount_wei, approved).await?;
+            let filled = self.top_up(channel, amount_wei).await;
+            let is_refused = filled.as_ref().is_err_and(|error| is_answer(error) && !is_poor(error));
+            if !is_refused || tries >= FUNDINGS_MAX || !self.is_short(amount_wei).await {
+                return filled;
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    async fn top_up(&self, channel: B256, amount_wei: u128) -> Result<Receipt> {
         let currency = self.currency();
         match self.channels.top_up(channel, currency, amount_wei).await {
             Err(error) if is_poor(&error) => {
@@ -249,6 +261,39 @@ impl Bank {
 
     const fn currency(&self) -> Currency {
         self.chooser.money.currency()
+    }
+
+    /// What is paid in, if it is a token.
+    fn token(&self) -> Option<Token<'_>> {
+        let account: &Account = &self.channels.account;
+        self.currency().contract().map(|contract| Token { account, contract, spender: CHANNEL_ADDRESS })
+    }
+
+    /// Opens a channel with a deposit that the contract may take; again where another process was quicker with what was approved.
+    async fn fund_and_open(&self, provider: Provider, opening: &Opening, approved: U256) -> Event {
+        let mut tries = 1_u32;
+        loop {
+            if let Some(problem) = self.unfunded(provider, opening.deposit_wei, approved).await {
+                return problem;
+            }
+            let reason = match self.open(provider, opening).await {
+                Ok(event) => return event,
+                Err(reason) => reason,
+            };
+            let is_last = tries >= FUNDINGS_MAX || self.over.load(Ordering::Relaxed);
+            if is_last || !self.is_short(opening.deposit_wei).await {
+                return Event::NotOpened { provider, reason };
+            }
+            tries = tries.saturating_add(1);
+        }
+    }
+
+    /// Whether the contract may take less of the token than so much.
+    async fn is_short(&self, amount: u128) -> bool {
+        match self.token() {
+            Some(token) => token.is_short(U256::from(amount)).await.unwrap_or(false),
+            None => false,
+        }
     }
 
     /// Why the deposit of a channel in a token cannot be taken, if it cannot.
@@ -274,9 +319,8 @@ impl Bank {
     /// Sees that the account has so much of the token, and that the contract may take it. The chain says whether it may already: a process that was
     /// killed around its approval leaves none to be given twice. KST goes along with the call.
     async fn fund(&self, amount: u128, approved: U256) -> Result<()> {
-        let account: &Account = &self.channels.account;
-        let Some(contract) = self.currency().contract() else { return Ok(()) };
-        let (token, needed) = (Token { account, contract, spender: CHANNEL_ADDRESS }, U256::from(amount));
+        let Some(token) = self.token() else { return Ok(()) };
+        let needed = U256::from(amount);
         match token.afford(&self.chooser.money, needed).await {
             Err(error) if is_poor(&error) => {
                 self.take_home().await;
@@ -306,8 +350,9 @@ impl Bank {
         }
     }
 
-    /// The transaction is in the journal before it is sent, so that no crash can open two channels for one.
-    async fn open(&self, provider: Provider, opening: &Opening) -> Event {
+    /// The transaction is in the journal before it is sent, so that no crash can open two channels for one. An error is the contract's refusal, after which
+    /// there is no channel for sure.
+    async fn open(&self, provider: Provider, opening: &Opening) -> Result<Event, String> {
         // Windows are tended beside this task, from the same account: nobody else may take the opening's nonce.
         let mut turn = self.channels.account.turn().await;
         let (mut tries, mut is_home) = (1_u32, false);
@@ -321,9 +366,7 @@ impl Bank {
                     self.take_home().await;
                     turn = self.channels.account.turn().await;
                 }
-                Err(error) if is_answer(&error) => {
-                    return Event::NotOpened { provider, reason: format!("{error:#}") };
-                }
+                Err(error) if is_answer(&error) => return Err(format!("{error:#}")),
                 // Nothing was sent: a node that stumbles is asked again.
                 Err(error) if tries < SIGN_TRIES => {
                     tracing::debug!(
@@ -333,13 +376,13 @@ impl Bank {
                     tries = tries.saturating_add(1);
                     sleep(LOOK).await;
                 }
-                Err(error) => return Event::Stuck(format!("{error:#}")),
+                Err(error) => return Ok(Event::Stuck(format!("{error:#}"))),
             }
         };
         let opening = state::Opening { raw: signed.raw, hash: signed.hash, nonce: signed.nonce };
         let entry = Entry::Opening { provider, raw: opening.raw.clone(), hash: opening.hash, nonce: opening.nonce };
         if let Err(error) = block_in_place(|| self.journal.append(&entry).and_then(|()| self.journal.sync())) {
-            return Event::Stuck(format!("{error:#}"));
+            return Ok(Event::Stuck(format!("{error:#}")));
         }
         offer(&self.channels, &opening).await;
         drop(turn);
@@ -353,7 +396,7 @@ pub(super) async fn settle(channels: &Channels, provider: Provider, opening: &st
     let turn = channels.account.turn().await;
     offer(channels, opening).await;
     drop(turn);
-    outcome(channels, provider, opening).await
+    outcome(channels, provider, opening).await.unwrap_or_else(|reason| Event::NotOpened { provider, reason })
 }
 
 /// Sends a signed opening. Sent again, it is known already, or its nonce is used: the receipt tells.
@@ -363,22 +406,19 @@ async fn offer(channels: &Channels, opening: &state::Opening) {
     }
 }
 
-/// What became of an opening that was sent.
-async fn outcome(channels: &Channels, provider: Provider, opening: &state::Opening) -> Event {
-    match included(channels, opening.hash, opening.nonce).await {
+/// What became of an opening that was sent; an error if the contract refused it.
+async fn outcome(channels: &Channels, provider: Provider, opening: &state::Opening) -> Result<Event, String> {
+    Ok(match included(channels, opening.hash, opening.nonce).await {
         Ok(Some(receipt)) if receipt.succeeded() => match Channels::opened_in(&receipt) {
             Ok(channel) => Event::Opened { provider, channel },
             Err(error) => Event::Stuck(format!("{error:#}")),
         },
-        Ok(Some(receipt)) => {
-            let reason = format!("its opening failed in block {}", receipt.block_number);
-            Event::NotOpened { provider, reason }
-        }
+        Ok(Some(receipt)) => return Err(format!("its opening failed in block {}", receipt.block_number)),
         Ok(None) => {
             Event::NotOpened { provider, reason: "another transaction took the place of its opening".to_owned() }
         }
         Err(error) => Event::Stuck(format!("{error:#}")),
-    }
+    })
 }
 
 /// The receipt; `None` once the transaction can never have one.

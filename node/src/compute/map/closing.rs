@@ -5,9 +5,8 @@ use super::{
     journal::{Entry, Journal},
     show::Show,
     state::{Partner, State},
-    window::counted,
 };
-use crate::compute::{channels::Channels, market::Taken, money::Money};
+use crate::compute::{amount::counted, channels::Channels, market::Taken, money::Money};
 use alloy_primitives::{Address, B256};
 use eyre::Result;
 use keystead_contracts::storage::channel::Status;

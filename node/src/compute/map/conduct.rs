@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     cli::Map,
-    compute::{customer::plan::Prepared, customer::stop::Stops, market::Market, money::Money},
+    compute::{amount::counted, customer::plan::Prepared, customer::stop::Stops, market::Market, money::Money},
 };
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
@@ -370,7 +370,7 @@ impl<'a> Conductor<'a> {
             self.show.event(
                 "lease-ended",
                 Some(self.name(lease.provider)),
-                &format!("{why}: {steps} steps wait again"),
+                &format!("{why}: {} to be done again", counted(steps.into(), "step")),
             );
             let live = self.live.entry(lease.provider).or_default();
             live.examining = None;

@@ -24,7 +24,7 @@ use crate::{
     client::Client,
     compute::{
         account::Account,
-        amount::{self, kst},
+        amount::{self, counted, kst},
         channels::Channels,
         customer::{
             plan::{Prepared, Work, prepare},
@@ -140,7 +140,8 @@ async fn work(
         state.apply(entry, Duration::ZERO);
     }
     let outputs = Outputs::open(&folder.path(kept::OUTPUTS_FILE), state.outputs_end)?;
-    show.say(&format!("{}: {} units of {} steps", prepared.recipe.title, spec.unit_count, spec.segment_count));
+    let (units, steps) = (counted(spec.unit_count.into(), "unit"), counted(spec.segment_count.into(), "step"));
+    show.say(&format!("{}: {units} of {steps}", prepared.recipe.title));
     if goes_on {
         let done = spec.unit_count.saturating_sub(state.table.units_left());
         show.say(&format!("Going on in {}: {done} of {} units are done.", options.out.display(), spec.unit_count));
@@ -226,7 +227,13 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &St
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, money: &money, told, farewells };
     let closed = closing.run_until(&mut state, stops.wait(heard.saturating_add(1))).await?;
     drop(closing);
-    revoke(&channels, &money, &show).await;
+    tokio::select! {
+        () = revoke(&channels, &money, &show) => {}
+        // A network that stands still keeps nobody waiting.
+        () = stops.wait(stops.pressed().saturating_add(1)) => {
+            show.say("Stopping before the approval of the contract of channels is taken back: the next map in this token does it.");
+        }
+    }
     if !state.windows.is_empty() && !closed.is_stopped {
         take_home(&channels, &show).await;
     }
@@ -458,7 +465,7 @@ fn conclude(
     }
     window::summary(state).iter().for_each(|line| show.say(line));
     if state.steps_unchecked > 0 {
-        show.say(&format!("{} steps could not be checked on this machine.", state.steps_unchecked));
+        show.say(&format!("{} could not be checked on this machine.", counted(state.steps_unchecked, "step")));
     }
     for file in files {
         show.say(&format!("  {file}"));

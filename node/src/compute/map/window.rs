@@ -8,7 +8,7 @@ use super::{
     state::State,
 };
 use crate::compute::{
-    amount::kst,
+    amount::{counted, kst},
     customer::audit::plan::percent,
     windows::{Drawn, Window as Found, WindowStatus},
 };
@@ -371,11 +371,6 @@ pub(super) fn summary(state: &State) -> Vec<String> {
         ));
     }
     lines
-}
-
-/// `1 step`, `2 steps`.
-pub(super) fn counted(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]

@@ -30,24 +30,33 @@ pub(super) fn refusal(spec: &JobSpec, deliver_seconds: u64) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::compute::provider::record::tests::spec;
+    use keystead_job::spec::Draft;
+
+    /// The most segments that a job may have.
+    const MOST: (u32, u32) = (1 << 14, 64);
+
+    fn job((units, segment_count): (u32, u32)) -> JobSpec {
+        JobSpec::new(Draft { segment_count, ..Draft::clone(&spec(units)) }).unwrap()
+    }
 
     #[test]
     fn only_what_no_machine_could_deliver_is_refused() {
-        let is_refused = |units, seconds| refusal(&spec(units), seconds).is_some();
-        // Few units: the two transactions alone.
-        assert!(is_refused(1, 1) && !is_refused(1, 2) && !is_refused(20_000, 2));
-        // The most units: more than three seconds of work, and two.
-        assert!(is_refused(65_536, 4) && !is_refused(65_536, 5));
-        // A day is enough for them.
-        assert!(!is_refused(65_536, 86_400));
+        let is_refused = |size, seconds| refusal(&job(size), seconds).is_some();
+        // Few segments: the two transactions alone.
+        assert!(is_refused((1, 1), 1) && !is_refused((1, 1), 2) && !is_refused((20_000, 1), 2));
+        // A million segments: 53 seconds of work, and two.
+        assert!(is_refused(MOST, 53) && !is_refused(MOST, 54));
+        // A day is enough for the largest job.
+        assert!(!is_refused(MOST, 86_400));
     }
 
     #[test]
     fn what_is_refused_is_said_with_the_time_it_takes() {
-        let said = refusal(&spec(65_536), 1).unwrap_or_default();
-        assert!(said.contains("65536 segments") && said.contains("at least 6 s"), "{said}");
+        let said = refusal(&job(MOST), 1).unwrap_or_default();
+        assert!(said.contains("1048576 segments") && said.contains("at least 55 s"), "{said}");
         assert!(said.is_ascii() && said.len() <= keystead_blobs::REASON_BYTES_MAX, "{said}");
     }
 }

@@ -299,7 +299,7 @@ async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Re
 fn say_open(channels: usize, windows: usize) {
     if channels > 0 {
         say(&format!(
-            "  {channels} channels are open: what they owe is claimed when this provider runs again, or is lost at their ends."
+            "  Channels still open: {channels}. What they owe is claimed when this provider runs again, or is lost at their ends."
         ));
     }
     if windows > 0 {

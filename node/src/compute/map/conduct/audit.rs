@@ -6,7 +6,7 @@ use super::{
     purse::checks_ahead_wei,
 };
 use crate::compute::{
-    amount::kst,
+    amount::{counted, kst},
     channels::{Agreed, Opening},
     customer::audit::plan::ChannelPlan,
     map::{
@@ -15,7 +15,7 @@ use crate::compute::{
         farewell::is_final,
         journal::{Audited, Entry},
         tend::{Paid, Tended},
-        window::{Verdict, Window, WindowEnd, counted, counting},
+        window::{Verdict, Window, WindowEnd, counting},
     },
     windows::{Drawn, WindowStatus, window_of_channel},
 };

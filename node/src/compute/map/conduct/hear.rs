@@ -1,13 +1,15 @@
 //! What each event means.
 
 use super::{Conductor, Pending};
-use crate::compute::map::{
-    events::Event,
-    examine::{Exam, Examined, rule_after},
-    journal::Entry,
-    line::Command,
-    state::Effect,
-    window::counted,
+use crate::compute::{
+    amount::counted,
+    map::{
+        events::Event,
+        examine::{Exam, Examined, rule_after},
+        journal::Entry,
+        line::Command,
+        state::Effect,
+    },
 };
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, bail};

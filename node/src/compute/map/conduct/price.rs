@@ -1,7 +1,10 @@
 //! What a map in a token costs, said before anything is paid: the price in the token, gas apart in KST, and what may lie in channels meanwhile.
 
 use super::Conductor;
-use crate::compute::{amount::kst, money::Money};
+use crate::compute::{
+    amount::{counted, kst},
+    money::Money,
+};
 use alloy_primitives::U256;
 use keystead_market::Currency;
 
@@ -30,18 +33,21 @@ impl Quote<'_> {
     fn lines(&self) -> Vec<String> {
         let Self { money, steps, price, providers, approved, fee_per_gas_max_wei } = *self;
         let total = U256::from(price).saturating_mul(U256::from(steps));
-        let from = if providers == 1 { "1 provider".to_owned() } else { format!("{providers} providers") };
+        let count = u64::try_from(providers).unwrap_or(u64::MAX);
         let mut lines = vec![format!(
-            "Price: at most {} ({steps} steps x {}), from {from}",
+            "Price: at most {} ({} x {}), from {}",
             money.show(total),
-            money.show(U256::from(price))
+            counted(steps, "step"),
+            money.show(U256::from(price)),
+            counted(count, "provider")
         )];
         lines.extend(money.fine_print(total));
         let channels = U256::from(CHANNEL_GAS).saturating_mul(U256::from(providers));
         let gas_wei = U256::from(GAS).saturating_add(channels).saturating_mul(U256::from(fee_per_gas_max_wei));
         lines.push(format!(
-            "  Gas beside it: at most {} for the approval and {providers} channels, a little more when they are filled again",
-            kst(gas_wei)
+            "  Gas beside it: at most {} for the approval and {}, a little more where one is filled again",
+            kst(gas_wei),
+            counted(count, "channel")
         ));
         lines.push(format!(
             "  Channels may take up to {} as deposits; what is not earned of them comes back",
@@ -112,6 +118,8 @@ mod tests {
         assert!(lines[2].contains("at most 0.00109 KST") && !lines[2].contains("units of"), "{}", lines[2]);
         assert!(lines[3].contains(&format!("up to 80240 {units}")) && lines.len() == 4, "{}", lines[3]);
         let one = Quote { providers: 1, ..quote }.lines();
-        assert!(one[0].ends_with("from 1 provider"), "{}", one[0]);
+        assert!(one[0].ends_with("from 1 provider") && one[2].contains("and 1 channel, "), "{}\n{}", one[0], one[2]);
+        let last = Quote { steps: 1, ..quote }.lines();
+        assert!(last[0].contains("(1 step x "), "{}", last[0]);
     }
 }

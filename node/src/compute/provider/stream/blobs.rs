@@ -94,6 +94,11 @@ impl Portioned {
     pub(super) fn save(&self) {
         self.portion.save();
     }
+
+    /// The channel is over: nothing more is written down.
+    pub(super) fn forget(&self) {
+        self.portion.forget();
+    }
 }
 
 impl BlobStore for Portioned {
@@ -216,7 +221,13 @@ mod tests {
         store.deliver(1, [B256::from(blob)]);
         assert_eq!((0..).map_while(|_: u32| store.open(blob).ok()).count(), 259);
         store.save();
-        assert!(started().open(blob).is_err());
+        let store = started();
+        assert!(store.open(blob).is_err());
+        // What is sent when the channel is over is written nowhere.
+        store.forget();
+        store.portion.fetch(Volume { blobs: 1, bytes: 1 });
+        store.save();
+        assert!(!path.exists());
     }
 
     #[derive(Debug)]

@@ -159,7 +159,11 @@ impl Desk {
     }
 
     pub(super) fn forget(&self, channel: B256) {
-        self.seats().remove(&channel);
+        let seat = self.seats().remove(&channel);
+        if let Some(seat) = seat {
+            // First: what is still sent writes nothing into a folder that goes.
+            seat.served.forget();
+        }
         self.promises.forget(channel);
         if let Err(error) = self.records.forget(channel) {
             tracing::warn!(error = format!("{error:#}"), "a channel that is over stays on disk");

@@ -29,6 +29,9 @@ impl Tokens {
                 continue;
             }
             self.own.extend(own(account, &receipt.logs));
+            if transaction.from == account && transaction.to == Some(CHANNEL_ADDRESS) {
+                self.own.extend(topped_up(account, &receipt.logs));
+            }
             for log in &receipt.logs {
                 let Some((kind, about, in_wei, out_wei)) = moved(account, log, &receipt.logs) else { continue };
                 let (number, time, transaction) = (block.number, block.timestamp, transaction.hash);
@@ -79,6 +82,15 @@ fn own(account: Address, logs: &[Log]) -> BTreeSet<Address> {
     // That is KST.
     own.remove(&Address::ZERO);
     own
+}
+
+/// The token with which the account filled a channel again, by a call of its own: the contract's event names none.
+fn topped_up(account: Address, logs: &[Log]) -> Option<Address> {
+    logs.iter().find_map(|log| log.read::<Channel::ToppedUp>(CHANNEL_ADDRESS))?;
+    logs.iter().find_map(|log| {
+        let Erc20::Transfer { from, to, .. } = log.read(log.address)?;
+        (from == account && to == CHANNEL_ADDRESS).then_some(log.address)
+    })
 }
 
 /// What a token's event did to the account: why, about what, how much in, how much out.
@@ -142,10 +154,15 @@ mod tests {
 
     /// Blocks of one transaction each, with these events; the lines of each token that counts.
     fn read(blocks: &[(u64, &[Value])]) -> BTreeMap<Address, Vec<Told>> {
+        read_from(OTHER, OTHER, blocks)
+    }
+
+    /// The same, of transactions between these two.
+    fn read_from(from: Address, to: Address, blocks: &[(u64, &[Value])]) -> BTreeMap<Address, Vec<Told>> {
         let mut tokens = Tokens::default();
         for (status, logs) in blocks {
             let hash = B256::repeat_byte(7);
-            let transaction = json!({"hash": hash, "from": OTHER, "to": OTHER, "value": "0x0"});
+            let transaction = json!({"hash": hash, "from": from, "to": to, "value": "0x0"});
             let block = json!({"number": "0x9", "timestamp": "0x64", "transactions": [transaction]});
             let receipt = json!({"transactionHash": hash, "status": format!("{status:#x}"), "gasUsed": "0xa",
                 "effectiveGasPrice": "0x3", "contractAddress": null, "logs": logs});
@@ -199,6 +216,20 @@ mod tests {
         // Once I am paid in it, it does.
         let paid = read(&[(1, &[log(CHANNEL_ADDRESS, &credited(ME, JUNK))])]);
         assert_eq!(paid, BTreeMap::from([(JUNK, Vec::new())]));
+    }
+
+    #[test]
+    fn a_channel_of_before_that_is_filled_again_counts_for_who_fills_it() {
+        let channel = B256::repeat_byte(9);
+        let filled = log(CHANNEL_ADDRESS, &Channel::ToppedUp { channelId: channel, amount: 7, deposit: 47 });
+        let logs = [transfer(COIN, ME, CHANNEL_ADDRESS, 7), filled];
+        let line = (Kind::ChannelDeposit, Some(format!("channel {channel}")), 0, 7);
+        assert_eq!(read_from(ME, CHANNEL_ADDRESS, &[(1, &logs)]), BTreeMap::from([(COIN, vec![line])]));
+        // A stranger fills its own, with a token that says that I paid.
+        assert!(read_from(OTHER, CHANNEL_ADDRESS, &[(1, &logs)]).is_empty());
+        assert!(read_from(ME, OTHER, &[(1, &logs)]).is_empty());
+        let [paid, _] = logs;
+        assert!(read_from(ME, CHANNEL_ADDRESS, &[(1, &[paid])]).is_empty(), "nothing was filled");
     }
 
     #[test]

@@ -588,7 +588,7 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
     // Time for the second one's refusal to be in a block.
-    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "10"], &[&gone, &unwilling]);
+    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "20"], &[&gone, &unwilling]);
     customer.wait_for("Order 4 placed");
     let decline = Market::declineCall { orderId: U256::from(4) };
     send(&network, 3, MARKET, &decline.abi_encode());
@@ -631,7 +631,7 @@ fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
     let out = network.directory.join("late");
-    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "12"]));
+    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "24"]));
     customer.wait_for("units finished");
     provider.signal("STOP");
     let (code, said) = customer.end();

@@ -78,7 +78,7 @@ fn a_map_in_a_token_is_paid_to_its_last_unit_while_both_sides_die_and_gas_alone_
 
     let job = Job::align(&network, 20, 50);
     let token = coin.text();
-    let in_it = ["--token", &token, "--silence-seconds", "4"];
+    let in_it = ["--token", &token, "--silence-seconds", "10"];
     let (mut customer, log) = job.spawn(&network, &in_it);
     job.wait_for_steps(4, &mut customer, &log);
     customer.kill().unwrap();

@@ -356,11 +356,21 @@ fn two_customers_of_one_account_do_not_take_each_others_approval_away() {
     }
     first.signal("STOP");
     let second = start((10, 40), &outs[1]);
-    wait_until("the second one is about to approve", || outs[1].join("order.json").exists().then_some(()));
+    // From the last look that did not find it about to approve.
+    let mut since = Instant::now();
+    wait_until("the second one is about to approve", || {
+        let (now, is_about) = (Instant::now(), outs[1].join("order.json").exists());
+        if !is_about {
+            since = now;
+        }
+        is_about.then_some(())
+    });
     // In so many blocks, a second apart at most, it would have taken away what is in its way.
     network.wait_for_head(0, network.head(0).unwrap() + 4);
     let approvals = coin.approvals(CUSTOMER);
-    assert!(!approvals.contains(&0), "the first one's approval was taken away: {approvals:?}");
+    // It leaves it alone for ten seconds. Where four blocks take longer it is given again, which the rest of this looks at.
+    let is_early = since.elapsed() < Duration::from_secs(10);
+    assert!(!is_early || !approvals.contains(&0), "the first one's approval was taken away: {approvals:?}");
     first.signal("CONT");
     for customer in [first, second] {
         let (code, said) = customer.end();

@@ -2,7 +2,7 @@
 //! and a customer of its own making gets nothing for less than the list says.
 
 use crate::{
-    crooks::{CROOK, Crook, Work, work},
+    crooks::{CROOK, Crook, OPENS, Work, work},
     customer::{Loses, Lossy, nonce},
     map::{CHANNEL, CLOSELY, Job, claimed, same_files, wait_until},
     matching::ask,
@@ -256,7 +256,7 @@ async fn dial(crook: &Crook<'_>, job: &Work, channel: B256) -> Result<(Link<From
         items: vec![Item { unit: 0, first: 0, count: 1, given: 0 }],
     };
     // The provider's node may be a block behind ours.
-    for _ in 0..50 {
+    for _ in 0..OPENS {
         match soon(stream::dial(&crook.endpoint, &crook.to, hello.clone(), store.clone())).await {
             Err(SessionError::Refused(refusal))
                 if matches!(refusal.code, RefusalCode::ChainUnavailable | RefusalCode::Busy) => {}

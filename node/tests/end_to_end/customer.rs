@@ -5,7 +5,7 @@ use crate::{
     dice::Dice,
     http,
     network::{KEYSTEAD, Network, PATIENCE, number, wait_until},
-    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, text, verify, wei, with_full_disk},
+    parties::{MARKET, PRICE, Provider, Signals, account, balance, fasta, fees, text, verify, wei, with_full_disk},
 };
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
@@ -209,6 +209,7 @@ fn stored(out: &Path, pointer: &str) -> bool {
 /// Starts an order in the background; once its transaction is stored, its provider and others stop. So they answered when the customer planned, and are
 /// gone when it comes.
 pub(crate) fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str], stop: &[&Provider]) -> Customer {
+    let mut signals: Vec<Signals> = stop.iter().map(|provider| provider.signals()).collect();
     let mut customer = Customer::start(network, run(network, SMALL, out).args(more));
     let start = Instant::now();
     while !stored(out, "/attempt/transaction") {
@@ -216,7 +217,7 @@ pub(crate) fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str
         assert!(start.elapsed() < PATIENCE, "waited in vain: {}", customer.text());
         thread::sleep(Duration::from_millis(1));
     }
-    stop.iter().for_each(|provider| provider.signal("STOP"));
+    signals.iter_mut().for_each(|signals| signals.send("STOP"));
     customer
 }
 
@@ -325,9 +326,11 @@ fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
     };
     let arrived = network.directory.join("arrived");
     let moments: [Moment; 1] = [("the outputs have arrived", |out| stored(out, "/attempt/received"))];
-    assert_eq!(killed_at(&network, &arrived, &window, &moments).len(), 1);
+    // All of it is run again, so that it is killed before it accepts.
+    let closely = [&window[..], &["--sample-rate", "100"]].concat();
+    assert_eq!(killed_at(&network, &arrived, &closely, &moments).len(), 1);
     paid(&mut provider, 1);
-    let said = ends(run(&network, SMALL, &arrived).args(window), 0);
+    let said = ends(run(&network, SMALL, &arrived).args(&closely), 0);
     assert!(said.contains("order 1 is settled"), "{said}");
     assert_equal_to_an_undisturbed_run(&network, SMALL, &arrived);
     paid(&mut provider, 2);

@@ -236,7 +236,7 @@ impl Looked {
 
     /// What differs as far as it is told, and how much more does.
     fn differences(&self) -> (Vec<String>, usize) {
-        let compared = self.comparison.as_ref().map_or(&[][..], |comparison| &comparison.differences);
+        let compared = self.comparison.as_ref().map(|comparison| comparison.differences.as_slice()).unwrap_or_default();
         let all = self.faults.iter().cloned().chain(compared.iter().map(ToString::to_string));
         let more = self.faults.len().saturating_add(compared.len()).saturating_sub(TOLD_MAX);
         (all.take(TOLD_MAX).collect(), more)

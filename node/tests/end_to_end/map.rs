@@ -515,7 +515,7 @@ fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_co
     let purse = Purse::look(&network);
     let events = network.directory.join("events.jsonl");
     let options =
-        ["--silence-seconds", "10", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
+        ["--silence-seconds", "15", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
     let (mut customer, log) = job.spawn(&network, &options);
     job.wait_for_steps(8, &mut customer, &log);
     let signal = |name: &str| {
@@ -523,7 +523,7 @@ fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_co
     };
     signal("-STOP");
     // Twice the silence that it forgives.
-    thread::sleep(Duration::from_secs(20));
+    thread::sleep(Duration::from_secs(30));
     signal("-CONT");
     let ended = wait_until("the map ends", || customer.try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();

@@ -83,7 +83,7 @@ pub(crate) enum Command {
     /// Check a proof bundle or a certificate offline, and with `--results` whether the outputs in a folder are those that it proves.
     ///
     /// Exit code 0: proved, and with `--results` every output is equal. 1: proved false. 2: not proved; then no file is looked at. 3: no usable file,
-    /// folder or key. 4: proved, but an output in the folder is another, or missing. 5: proved, but there is nothing to compare.
+    /// folder or key. 4: proved, but an output in the folder is another, or missing. 5: proved, but there is nothing to compare, or only what its customer says.
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),

@@ -22,7 +22,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const EXIT_USAGE: u8 = 3;
 /// Proved, but the outputs in the folder are others, or one is missing.
 const EXIT_DIFFERENT: u8 = 4;
-/// Proved, but no outputs are in the folder, or nothing is proved of any.
+/// Proved, but no outputs are in the folder, or nothing but what its customer says is known of any.
 const EXIT_NOTHING: u8 = 5;
 /// Where the key is found.
 const KEY_PLACE: &str = "it is `network_key` in the network.json of whoever runs the network, `cargo xtask up` prints it, and `keystead run` and \
@@ -54,7 +54,7 @@ pub(crate) fn run(options: &Verify) -> Result<ExitCode> {
     Ok(ExitCode::from(match looked.as_ref().map(Looked::standing) {
         None | Some(Standing::Equal) => report.verdict.exit_code(),
         Some(Standing::Different) => EXIT_DIFFERENT,
-        Some(Standing::Nothing) => EXIT_NOTHING,
+        Some(Standing::Nothing | Standing::Unproved) => EXIT_NOTHING,
     }))
 }
 

@@ -28,6 +28,9 @@ const WINDOW_MAX: Duration = Duration::from_secs(400);
 /// Windows as short as the contract takes them.
 const SHORT: [&str; 4] = ["--checker-seconds", "10", "--reveal-seconds", "20"];
 
+/// Windows in which a customer that shares a machine with a dozen processes comes in time: to accuse, or to go on after it was killed.
+const ROOMY: [&str; 4] = ["--checker-seconds", "30", "--reveal-seconds", "20"];
+
 /// Sends a call from a test account and waits until it is in a block; whether it succeeded.
 fn send<C: SolCall>(network: &Network, from: usize, to: &str, call: &C) -> bool {
     let phrase = "test test test test test test test test test test test junk";
@@ -76,7 +79,7 @@ pub(crate) struct Customer {
 
 impl Customer {
     fn start(network: &Network, out: &Path, more: &[&str]) -> Self {
-        Self::start_with(network, out, SMALL, &[&SHORT[..], more].concat())
+        Self::start_with(network, out, SMALL, &[&ROOMY[..], more].concat())
     }
 
     /// With a job of another size, and nothing but these options.
@@ -250,9 +253,8 @@ fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_ge
     let before = balance(&network, account(2));
     let out = network.directory.join("result");
     // The check below is committed after the draw, and after the customer's own check: on a busy machine that takes its time.
-    let times = ["--checker-seconds", "30", "--reveal-seconds", "20"];
     let private = ["--private", "--name-checker", account(5)];
-    let mut customer = Customer::start_with(&network, &out, SMALL, &[&times[..], &private].concat());
+    let mut customer = Customer::start_with(&network, &out, SMALL, &[&ROOMY[..], &private].concat());
     customer.wait_for("Order 1 placed");
     let id = window_id(1);
     let delivered = wait_until("the window is drawn", || {

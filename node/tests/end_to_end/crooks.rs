@@ -92,6 +92,8 @@ pub(crate) fn inputs(blobs: &[Vec<u8>]) -> Inputs {
     Inputs { store: Arc::new(store), hashes }
 }
 
+/// Tries of who comes, ten a second, until the provider has seen its order and has a place for it.
+pub(crate) const OPENS: u32 = 600;
 /// Seconds to lease, to deliver, to check.
 pub(crate) const SECONDS: [u32; 3] = [20, 60, 6];
 
@@ -142,7 +144,7 @@ impl<'a> Crook<'a> {
     pub(crate) async fn open(&self, order: u64, spec: &JobSpec, inputs: Inputs) -> Result<Session, SessionError> {
         let hello = self.hello(order, spec, self.endpoint.id());
         // The provider's node may be a block behind ours.
-        for _ in 0..50 {
+        for _ in 0..OPENS {
             let again = inputs.clone();
             match soon(Session::open(&self.endpoint, &self.to, hello.clone(), again)).await {
                 // Or the sessions that were just left are not over yet.

@@ -5,7 +5,7 @@ use crate::{
     dice::Dice,
     http,
     network::{KEYSTEAD, Network, PATIENCE, number, wait_until},
-    parties::{MARKET, PRICE, Provider, account, balance, fasta, fees, text, verify, wei, with_full_disk},
+    parties::{MARKET, PRICE, Provider, Signals, account, balance, fasta, fees, text, verify, wei, with_full_disk},
 };
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
@@ -209,6 +209,7 @@ fn stored(out: &Path, pointer: &str) -> bool {
 /// Starts an order in the background; once its transaction is stored, its provider and others stop. So they answered when the customer planned, and are
 /// gone when it comes.
 pub(crate) fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str], stop: &[&Provider]) -> Customer {
+    let mut signals: Vec<Signals> = stop.iter().map(|provider| provider.signals()).collect();
     let mut customer = Customer::start(network, run(network, SMALL, out).args(more));
     let start = Instant::now();
     while !stored(out, "/attempt/transaction") {
@@ -216,7 +217,7 @@ pub(crate) fn stopped_after_the_plan(network: &Network, out: &Path, more: &[&str
         assert!(start.elapsed() < PATIENCE, "waited in vain: {}", customer.text());
         thread::sleep(Duration::from_millis(1));
     }
-    stop.iter().for_each(|provider| provider.signal("STOP"));
+    signals.iter_mut().for_each(|signals| signals.send("STOP"));
     customer
 }
 
@@ -325,9 +326,11 @@ fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
     };
     let arrived = network.directory.join("arrived");
     let moments: [Moment; 1] = [("the outputs have arrived", |out| stored(out, "/attempt/received"))];
-    assert_eq!(killed_at(&network, &arrived, &window, &moments).len(), 1);
+    // All of it is run again, so that it is killed before it accepts.
+    let closely = [&window[..], &["--sample-rate", "100"]].concat();
+    assert_eq!(killed_at(&network, &arrived, &closely, &moments).len(), 1);
     paid(&mut provider, 1);
-    let said = ends(run(&network, SMALL, &arrived).args(window), 0);
+    let said = ends(run(&network, SMALL, &arrived).args(&closely), 0);
     assert!(said.contains("order 1 is settled"), "{said}");
     assert_equal_to_an_undisturbed_run(&network, SMALL, &arrived);
     paid(&mut provider, 2);
@@ -588,7 +591,7 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("result");
     // Time for the second one's refusal to be in a block.
-    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "10"], &[&gone, &unwilling]);
+    let mut customer = stopped_after_the_plan(&network, &out, &["--reach-seconds", "20"], &[&gone, &unwilling]);
     customer.wait_for("Order 4 placed");
     let decline = Market::declineCall { orderId: U256::from(4) };
     send(&network, 3, MARKET, &decline.abi_encode());
@@ -631,7 +634,7 @@ fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
     let out = network.directory.join("late");
-    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "12"]));
+    let mut customer = Customer::start(&network, run(&network, LARGE, &out).args(["--deliver-seconds", "24"]));
     customer.wait_for("units finished");
     provider.signal("STOP");
     let (code, said) = customer.end();

@@ -1,7 +1,7 @@
-//! Feels whether the disk answers: a small durable write every moment, and how long it took.
+//! Feels whether the machine answers: a small durable write every moment, how long it took, and how late a short sleep ended.
 //!
-//! A validator makes each block durable before it goes on. On a disk that puts gigabytes of somebody else away, one such write can take seconds, which says nothing about
-//! the validators: a test that promises seconds takes that time off, and only that.
+//! A validator makes each block durable before it goes on. On a disk that puts gigabytes of somebody else away, one such write can take seconds, and a machine whose
+//! processors are lent to somebody else runs nothing for as long. That says nothing about the program: a test that promises seconds takes that time off, and only that.
 
 use std::{
     fs::File,
@@ -16,8 +16,8 @@ use std::{
 };
 
 /// Between two writes.
-const PAUSE: Duration = Duration::from_millis(50);
-/// A write that takes no longer is what a disk does.
+const PAUSE_MS: u64 = 50;
+/// A write that takes no longer is what a disk does, and a sleep that ends no later is what a system does.
 const USUAL_MS: u64 = 200;
 /// As large as what a validator writes for a small block.
 const BYTES: usize = 4_096;
@@ -42,7 +42,9 @@ impl DiskPulse {
                 file.write_all(&[0; BYTES]).unwrap();
                 file.sync_all().unwrap();
                 found.add(from, now_ms());
-                thread::sleep(PAUSE);
+                let until = now_ms() + PAUSE_MS;
+                thread::sleep(Duration::from_millis(PAUSE_MS));
+                found.add(until, now_ms());
             }
             found
         });
@@ -56,7 +58,7 @@ impl DiskPulse {
     }
 }
 
-/// When the disk took longer than usual, in milliseconds since 1970.
+/// When the machine took longer than usual, in milliseconds since 1970.
 #[derive(Default)]
 pub(crate) struct Standstills {
     spans: Vec<(u64, u64)>,
@@ -71,9 +73,20 @@ impl Standstills {
         }
     }
 
-    /// How much of the time between two moments the disk stood still.
+    /// How much of the time between two moments the machine stood still.
     pub(crate) fn between(&self, from: u64, to: u64) -> u64 {
         self.spans.iter().map(|span| span.1.min(to).saturating_sub(span.0.max(from))).sum()
+    }
+
+    /// How much of it the machine did not stand still.
+    pub(crate) fn own(&self, from: u64, to: u64) -> u64 {
+        to.saturating_sub(from).saturating_sub(self.between(from, to))
+    }
+
+    /// Only those that took longer than so many milliseconds.
+    pub(crate) fn longer_than(mut self, ms: u64) -> Self {
+        self.spans.retain(|span| span.1 - span.0 > ms);
+        self
     }
 
     pub(crate) const fn longest_ms(&self) -> u64 {
@@ -88,9 +101,12 @@ fn only_the_part_of_a_standstill_that_lies_in_a_gap_is_taken_off() {
     assert_eq!(found.between(0, 10_000), 3_300);
     assert_eq!(found.between(3_000, 6_100), 2_100);
     assert_eq!(found.between(5_000, 6_000), 0);
+    assert_eq!((found.own(5_000, 6_000), found.own(2_500, 5_500), found.own(2_000, 5_000)), (1_000, 500, 0));
     assert_eq!(found.longest_ms(), 3_000);
+    assert_eq!(found.longer_than(2_000).between(0, 10_000), 3_000);
 }
 
-fn now_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
     u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }

@@ -9,6 +9,7 @@ use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_provider::{
     Provider, ProviderBuilder,
     network::{Ethereum, EthereumWallet, TransactionBuilder as _, TransactionBuilder7702 as _},
+    transport::TransportError,
 };
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
@@ -38,6 +39,10 @@ use batch::Batch;
 use bindings::Token;
 
 type Request = <Ethereum as alloy_provider::Network>::TransactionRequest;
+type Receipt = <Ethereum as alloy_provider::Network>::ReceiptResponse;
+
+/// What the node answers whose transaction is in no block after two seconds, as EIP-7966 has it.
+const LATE: i64 = 4;
 
 /// How often alloy's watchers ask; its default for a local node is 250 ms, longer than a block.
 const POLL: Duration = Duration::from_millis(50);
@@ -139,7 +144,7 @@ async fn delegation<P: Provider + Clone>(token: &Token::TokenInstance<P>, alice:
     let signature = alice.sign_hash_sync(&authorization.signature_hash()).unwrap();
     let request =
         Request::default().with_to(alice.address()).with_authorization_list(vec![authorization.into_signed(signature)]);
-    let receipt = provider.send_transaction_sync(request).await.unwrap();
+    let receipt = settled(provider, provider.send_transaction_sync(request).await).await;
     assert!(receipt.status() && receipt.block_number.is_some());
     let code = provider.get_code_at(alice.address()).await.unwrap();
     assert_eq!(code[..], [&[0xef, 0x01, 0x00][..], target.address().as_slice()].concat());
@@ -150,8 +155,32 @@ async fn delegation<P: Provider + Clone>(token: &Token::TokenInstance<P>, alice:
         data: Token::transferCall { to: *target.address(), value: U256::from(value) }.abi_encode().into(),
     };
     let own = Batch::new(alice.address(), provider.clone());
-    let executed = own.execute(vec![call(1), call(2)]).from(alice.address()).send_sync().await.unwrap();
+    let sent = own.execute(vec![call(1), call(2)]).from(alice.address()).send_sync().await;
+    let sent = sent.map_err(|error| match error {
+        alloy_contract::Error::TransportError(error) => error,
+        other => panic!("{other}"),
+    });
+    let executed = settled(provider, sent).await;
     assert_eq!((executed.status(), executed.logs().len()), (true, 3));
+}
+
+/// The receipt of the answer; if a disk that stood still made it late, that of the transaction which the refusal names.
+async fn settled<P: Provider>(provider: &P, answer: Result<Receipt, TransportError>) -> Receipt {
+    let error = match answer {
+        Ok(receipt) => return receipt,
+        Err(error) => error,
+    };
+    let late = error.as_error_resp().filter(|error| error.code == LATE);
+    let Some(Ok(hash)) = late.and_then(|error| error.try_data_as::<B256>()) else { panic!("{error}") };
+    within(async {
+        loop {
+            if let Some(receipt) = provider.get_transaction_receipt(hash).await.unwrap() {
+                return receipt;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    })
+    .await
 }
 
 /// The proof of a balance names the value, and its first node is what the header commits to.

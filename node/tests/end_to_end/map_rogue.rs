@@ -61,7 +61,7 @@ fn a_provider_that_reports_the_leases_of_others_ends_none_of_them() {
     let job = Job::align(&network, 20, 50);
     let purse = Purse::look(&network);
     let events = network.directory.join("events.jsonl");
-    let named = ["--provider", account(1), "--provider", account(3), "--silence-seconds", "10"];
+    let named = ["--provider", account(1), "--provider", account(3), "--silence-seconds", "15"];
     let (mut customer, log) = job.spawn(&network, &[&named[..], &["--events", events.to_str().unwrap()]].concat());
     let ended = wait_until("the map ends", || customer.try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();

@@ -2,7 +2,7 @@
 //! and other maps of its account, and a customer of its own making gets nothing for less than the list says.
 
 use crate::{
-    crooks::{CROOK, Crook, Work, work},
+    crooks::{CROOK, Crook, OPENS, Work, work},
     customer::{Loses, Lossy, nonce},
     map::{CHANNEL, CLOSELY, Job, claimed, same_files, wait_until},
     matching::ask,
@@ -78,7 +78,7 @@ fn a_map_in_a_token_is_paid_to_its_last_unit_while_both_sides_die_and_gas_alone_
 
     let job = Job::align(&network, 20, 50);
     let token = coin.text();
-    let in_it = ["--token", &token, "--silence-seconds", "4"];
+    let in_it = ["--token", &token, "--silence-seconds", "10"];
     let (mut customer, log) = job.spawn(&network, &in_it);
     job.wait_for_steps(4, &mut customer, &log);
     customer.kill().unwrap();
@@ -288,7 +288,7 @@ async fn dial(crook: &Crook<'_>, job: &Work, channel: B256) -> Result<(Link<From
         items: vec![Item { unit: 0, first: 0, count: 1, given: 0 }],
     };
     // The provider's node may be a block behind ours.
-    for _ in 0..50 {
+    for _ in 0..OPENS {
         match soon(stream::dial(&crook.endpoint, &crook.to, hello.clone(), store.clone())).await {
             Err(SessionError::Refused(refusal))
                 if matches!(refusal.code, RefusalCode::ChainUnavailable | RefusalCode::Busy) => {}

@@ -131,7 +131,7 @@ fn a_provider_killed_in_the_middle_is_not_paid_leaves_no_worker_and_costs_the_cu
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
     let out = network.directory.join("result");
-    let (mut customer, log) = in_the_middle(&network, &out, &["--deliver-seconds", "12"]);
+    let (mut customer, log) = in_the_middle(&network, &out, &["--deliver-seconds", "24"]);
     let workers = provider.workers();
     assert_eq!(workers.len(), 1, "one job, one worker");
     provider.kill();

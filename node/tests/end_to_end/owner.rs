@@ -1,6 +1,7 @@
 //! The owner of a provider's machine: pausing, going on, finishing, while a job runs.
 
 use crate::{
+    disk_pulse::{DiskPulse, now_ms},
     market::{SMALL, in_the_middle, job, order},
     network::{KEYSTEAD, Network, wait_until},
     parties::{MARKET, Provider, balance, text},
@@ -10,7 +11,6 @@ use std::{
     fs,
     path::Path,
     process::{Command, Output},
-    time::{Duration, Instant},
 };
 
 /// What the owner types in another terminal.
@@ -33,20 +33,27 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     let (mut customer, log) = in_the_middle(&network, &out, &[]);
     assert_eq!(provider.workers().len(), 1);
 
+    // The promise is about this program: what the machine itself stands still is taken off.
+    let machine = DiskPulse::start(&network.directory);
     let paused = say(&folder, &["--pause"]);
-    let since = Instant::now();
+    let since = now_ms();
     assert!(paused.status.success(), "{}", text(&paused));
     wait_until("the worker is gone", || provider.workers().is_empty().then_some(()));
-    assert!(since.elapsed() < Duration::from_secs(1), "the owner waited {:?}", since.elapsed());
+    let (until, stood_still) = (now_ms(), machine.end());
+    let waited = stood_still.own(since, until);
+    assert!(waited < 1_000, "the owner waited {waited} ms, of {} ms in all", until - since);
     provider.wait_for("run paused for the owner");
-    let said = status(&folder);
-    assert_eq!(said["cpu"]["run"], false);
+    // The work ends first, and then it is written down that it does.
+    let said =
+        wait_until("the state that says so", || Some(status(&folder)).filter(|said| said["cpu"]["run"] == false));
     assert!(said["headline"].as_str().unwrap().starts_with("paused: "), "{said}");
     assert!(customer.try_wait().unwrap().is_none(), "the order waits");
 
     // Meanwhile no other order is taken, and the customer is told why.
-    let second =
-        order(&network, SMALL, &network.directory.join("second")).args(["--reach-seconds", "2"]).output().unwrap();
+    let second = order(&network, SMALL, &network.directory.join("second"))
+        .args(["--reach-seconds", "2", "--patience-ms", "20000"])
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(1), "{}", text(&second));
     for words in ["owner: 1 provider left out", "paused: "] {
         assert!(text(&second).contains(words), "{}", text(&second));

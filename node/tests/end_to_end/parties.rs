@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs::{self, File},
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -147,6 +148,13 @@ impl Provider {
         assert!(sent.success());
     }
 
+    /// As [`Self::signal`], for who has milliseconds.
+    pub(crate) fn signals(&self) -> Signals {
+        let mut shell = Command::new("sh");
+        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Signals { shell, process: self.child.id() }
+    }
+
     /// As Ctrl-C does.
     pub(crate) fn interrupt(&mut self) -> Option<i32> {
         assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
@@ -161,6 +169,28 @@ impl Drop for Provider {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Signals to a process, by a shell that is there already: on a busy machine a new process for each takes longer than what they are to come in time for.
+pub(crate) struct Signals {
+    shell: Child,
+    process: u32,
+}
+
+impl Signals {
+    /// It is sent when this returns.
+    pub(crate) fn send(&mut self, name: &str) {
+        let words = format!("kill -{name} {} && echo\n", self.process);
+        self.shell.stdin.as_mut().unwrap().write_all(words.as_bytes()).unwrap();
+        self.shell.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let _ = self.shell.wait();
     }
 }
 

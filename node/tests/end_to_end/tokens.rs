@@ -356,11 +356,21 @@ fn two_customers_of_one_account_do_not_take_each_others_approval_away() {
     }
     first.signal("STOP");
     let second = start((10, 40), &outs[1]);
-    wait_until("the second one is about to approve", || outs[1].join("order.json").exists().then_some(()));
-    // In the first of these it would have taken away what is in its way; in more it might have waited long enough to do so, on a slow machine.
+    // From the last look that did not find it about to approve.
+    let mut seen = Instant::now();
+    wait_until("the second one is about to approve", || {
+        let (now, is_about) = (Instant::now(), outs[1].join("order.json").exists());
+        if !is_about {
+            seen = now;
+        }
+        is_about.then_some(())
+    });
+    // In so many blocks, a second apart at most, it would have taken away what is in its way.
     network.wait_for_head(0, network.head(0).unwrap() + 2);
     let approvals = coin.approvals(CUSTOMER);
-    assert!(!approvals.contains(&0), "the first one's approval was taken away: {approvals:?}");
+    // It leaves it alone for ten seconds. Where two blocks take longer it is given again, which the rest of this looks at.
+    let is_early = seen.elapsed() < Duration::from_secs(10);
+    assert!(!is_early || !approvals.contains(&0), "the first one's approval was taken away: {approvals:?}");
     first.signal("CONT");
     for customer in [first, second] {
         let (code, said) = customer.end();

@@ -42,6 +42,11 @@ describe('of an order', () => {
     expect(more.differences.map(describeDifference)).toEqual(['there are more outputs than units: got=4 expected=3']);
   });
 
+  test('a name of another length is none, so no two of them stand in the place of one', () => {
+    const found = compareResults(results, [`${a}${b.slice(2)}`, '0x', c]);
+    expect(found).toMatchObject({ equal: 0, differences: [{ kind: 'missing', unit: 0 }, { kind: 'missing', unit: 1 }] });
+  });
+
   test('a job of more units than there can be is refused before anything is held', () => {
     expect(() => compareResults({ ...results, units: UNITS_MAX + 1 }, [])).toThrow('max=1048576');
     expect(compareResults({ ...results, units: 2 }, []).differences).toHaveLength(2);

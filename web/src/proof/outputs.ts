@@ -7,6 +7,8 @@ import type { Order } from './market.js';
 
 /** Most units that are compared: the steps of the largest map. */
 export const UNITS_MAX = 1_048_576;
+/** Bytes of a name. */
+const NAME_BYTES = 32;
 
 /** What a proved file says that the outputs of a job are. */
 export type Results =
@@ -76,7 +78,8 @@ function compareRoot({ root, units }: { root: string; units: number }, found: re
   for (let unit = 0; unit < units; unit++) {
     const name = found[unit];
     const bytes = name === undefined ? undefined : fromHex(name);
-    if (bytes === undefined) differences.push({ kind: 'missing', unit });
+    // Two names in the place of one would give the same root.
+    if (bytes?.length !== NAME_BYTES) differences.push({ kind: 'missing', unit });
     else hasher.update(bytes);
   }
   const got = toHex(hasher.digest());

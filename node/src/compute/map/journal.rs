@@ -229,7 +229,8 @@ const fn wrong() -> Out {
     Out::Wrong
 }
 
-fn sum(json: &[u8]) -> String {
+/// The digits before a line.
+pub(super) fn sum(json: &[u8]) -> String {
     let hash = keccak256(json);
     let mut digits = hex::encode(hash);
     digits.truncate(SUM_DIGITS);

@@ -35,7 +35,9 @@ pub(crate) fn states(journal: impl BufRead, mut see: impl FnMut(Place)) -> Resul
             break;
         }
         let json = whole(&line).ok_or_else(|| eyre!("line {number} is not what was written"))?;
-        let entry: Entry = serde_json::from_slice(json).wrap_err_with(|| format!("line {number} is unknown"))?;
+        // Whoever wrote the line chose the words that the error would repeat.
+        let entry: Entry = serde_json::from_slice(json)
+            .map_err(|error| eyre!("line {number} is unknown, at the {}th byte of its JSON", error.column()))?;
         if let Entry::Settled(settled) = entry {
             settled.states.into_iter().for_each(&mut see);
         }
@@ -47,7 +49,7 @@ pub(crate) fn states(journal: impl BufRead, mut see: impl FnMut(Place)) -> Resul
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::{
-        super::journal::{Journal, Settled},
+        super::journal::{Journal, Settled, sum},
         *,
     };
     use alloy_primitives::Bytes;
@@ -100,6 +102,10 @@ pub(crate) mod tests {
         let second = journal.iter().position(|byte| *byte == b'\n').unwrap() + 30;
         changed[second] ^= 1;
         assert!(format!("{:#}", seen(&changed).unwrap_err()).contains("line 2 is not what was written"));
+        let foreign = r#"{"\u001b[2Jfiles: equal":1}"#;
+        let foreign = format!("{} {foreign}\n", sum(foreign.as_bytes()));
+        let error = format!("{:#}", seen(foreign.as_bytes()).unwrap_err());
+        assert!(error.starts_with("line 1 is unknown") && !error.contains("equal"), "{error}");
         let long = vec![b'x'; usize::try_from(LINE_MAX).unwrap() + 1];
         assert!(format!("{:#}", seen(&long).unwrap_err()).contains("line 1 is too long"));
     }

@@ -97,8 +97,9 @@ impl Owner {
             let always = control.read().is_ok_and(|wishes| wishes.compute == Mode::Always);
             whole.store(always, Ordering::Relaxed);
             limited.set(rates(decision));
-            tell(&status, decision);
+            // The work ends at once: the owner does not wait until it is on the disk that it does.
             sender.send_replace(decision.clone());
+            tell(&status, decision);
         };
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);

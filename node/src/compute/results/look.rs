@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use eyre::{Context as _, Result, ensure};
 use keystead_proof::{Comparison, OutputHasher, Results};
 use serde_json::{Value, json};
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, path::Path};
 
 /// Differences that are told, and files of which it is said that nothing is known; of the others how many there are.
 const TOLD_MAX: usize = 16;
@@ -14,11 +14,10 @@ const TOLD_MAX: usize = 16;
 const ENTRIES_MAX: usize = 4_096;
 /// Most outputs that are looked for: the steps of the largest map (specs/0002-proof-bundle.md §12).
 const UNITS_MAX: u32 = 1 << 20;
-/// What `keystead run` and `keystead map` write beside results and outputs.
-const OWN: [&str; 12] = [
-    FILE,
-    JOURNAL_FILE,
-    OUTPUTS_FILE,
+/// Files that are held against all outputs together: more than that of the right size nobody has for a good reason, and each is read whole.
+const JOINED_MAX: usize = 16;
+/// What `keystead run` and `keystead map` write beside results and outputs. Anybody may give a file such a name, so it is told which are not looked at.
+const OWN: [&str; 9] = [
     "certificate.json",
     "job.json",
     "map.json",
@@ -33,10 +32,12 @@ const OWN: [&str; 12] = [
 /// What became of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Every output is there and is the one that is proved.
+    /// Every output is there and is the one that is named, and audited windows lead to one of them at least.
     Equal,
     /// One is missing or another, or the file that should hold them is not whole.
     Different,
+    /// All are equal to what a customer signed, and nothing else speaks for any of them.
+    Unproved,
     /// No outputs are in the folder, or nothing is proved of any.
     Nothing,
 }
@@ -113,7 +114,7 @@ pub(crate) fn look(folder: &Path, results: Option<&Results>) -> Result<Looked> {
 fn outputs(folder: &Path, results: &Results, looked: &mut Looked) -> Result<Option<Found>> {
     if let Some(pack) = plain::open(&folder.join(FILE))? {
         looked.source = Some(FILE);
-        return packed::read(pack).map(Some);
+        return packed::read(pack, results.units()).map(Some);
     }
     let states = plain::open(&folder.join(OUTPUTS_FILE))?;
     match (plain::open(&folder.join(JOURNAL_FILE))?, states) {
@@ -155,38 +156,58 @@ fn others(folder: &Path, joined: Option<(u64, B256)>, looked: &mut Looked) -> Re
         looked.notes.push(format!("the folder has more entries than are looked at: max={ENTRIES_MAX}"));
     }
     names.sort();
-    let mut unknown = Vec::new();
-    for name in names {
-        let shown = name.to_string_lossy().escape_debug().to_string();
-        if OWN.contains(&shown.as_str()) || shown.starts_with("convicted-") && shown.ends_with(".json") {
+    let compared: &[&str] = if looked.source == Some(FILE) { &[FILE] } else { &[JOURNAL_FILE, OUTPUTS_FILE] };
+    let (mut own, mut unknown, mut tries) = (Vec::new(), Vec::new(), 0_usize);
+    for name in names.iter().filter(|name| !compared.iter().any(|compared| name == compared)) {
+        if is_own(name) {
+            own.push(shown(name));
             continue;
         }
-        if is_joined(&folder.join(&name), joined)? {
-            looked.notes.push(format!("{shown} is these outputs, one after the other"));
+        let path = folder.join(name);
+        let has_size = joined.is_some_and(|(bytes, _)| is_of_size(&path, bytes));
+        tries = tries.saturating_add(usize::from(has_size));
+        if has_size && tries <= JOINED_MAX && is_joined(&path, joined) {
+            looked.notes.push(format!("{} is these outputs, one after the other", shown(name)));
         } else {
-            unknown.push(shown);
+            unknown.push(shown(name));
         }
     }
-    if !unknown.is_empty() {
-        let told = bounded(&unknown).join(", ");
-        looked
-            .notes
-            .push(format!("not compared, since a certificate names outputs and not what is made of them: {told}"));
+    for (names, why) in [
+        (unknown, "not compared, since a certificate names outputs and not what is made of them"),
+        (own, "not looked at, since their names are those of what keystead itself keeps"),
+    ] {
+        if !names.is_empty() {
+            looked.notes.push(format!("{why}: {}", bounded(&names).join(", ")));
+        }
     }
     looked.notes.push("not compared: the inputs, which the job's hash binds, and whether equal outputs are right, of which the lines above tell".into());
     Ok(())
 }
 
-/// Whether a file holds the outputs one after the other. What is no plain file does not.
-fn is_joined(path: &Path, joined: Option<(u64, B256)>) -> Result<bool> {
-    let Some((bytes, expected)) = joined.filter(|(bytes, _)| *bytes > 0) else { return Ok(false) };
-    let looked = fs::symlink_metadata(path).wrap_err_with(|| format!("cannot look at {}", path.display()))?;
-    if !looked.is_file() || looked.len() != bytes {
-        return Ok(false);
-    }
-    let Some(plain::Plain { mut file, .. }) = plain::open(path)? else { return Ok(false) };
-    let got = plain::name(&mut file, bytes, &mut OutputHasher::default());
-    Ok(got.wrap_err_with(|| format!("cannot read {}", path.display()))? == Some(expected))
+/// Whether a file has the name of one that keystead keeps.
+fn is_own(name: &OsStr) -> bool {
+    let convicted = || name.to_str()?.strip_prefix("convicted-")?.strip_suffix(".json");
+    OWN.iter().any(|own| name == *own)
+        || convicted().is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+/// A name that somebody else chose: what could be taken for words of ours stands in quotation marks, and nothing in it moves a terminal.
+fn shown(name: &OsStr) -> String {
+    let name = name.to_string_lossy();
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    if name.bytes().all(is_plain) { name.into_owned() } else { format!("{name:?}") }
+}
+
+/// Whether it is a plain file of so many bytes, of one at least.
+fn is_of_size(path: &Path, bytes: u64) -> bool {
+    bytes > 0 && fs::symlink_metadata(path).is_ok_and(|looked| looked.is_file() && looked.len() == bytes)
+}
+
+/// Whether a file holds the outputs one after the other. Of one that cannot be read nothing is known.
+fn is_joined(path: &Path, joined: Option<(u64, B256)>) -> bool {
+    let (Some((bytes, expected)), Ok(Some(mut plain))) = (joined, plain::open(path)) else { return false };
+    let got = plain::name(&mut plain.file, bytes, &mut OutputHasher::default());
+    plain.bytes == bytes && got.is_ok_and(|got| got == Some(expected))
 }
 
 /// The first of some lines, and how many more there are.
@@ -206,52 +227,77 @@ impl Looked {
         }
         match &self.comparison {
             None => Standing::Nothing,
-            Some(comparison) if comparison.differences.is_empty() => Standing::Equal,
-            Some(_) => Standing::Different,
+            Some(comparison) if !comparison.differences.is_empty() => Standing::Different,
+            Some(Comparison { equal: 0, .. }) => Standing::Nothing,
+            Some(comparison) if comparison.uncovered == comparison.equal => Standing::Unproved,
+            Some(_) => Standing::Equal,
         }
     }
 
-    fn differences(&self) -> Vec<String> {
-        let compared = self.comparison.iter().flat_map(|comparison| &comparison.differences);
-        self.faults.iter().cloned().chain(compared.map(ToString::to_string)).collect()
+    /// What differs as far as it is told, and how much more does.
+    fn differences(&self) -> (Vec<String>, usize) {
+        let compared = self.comparison.as_ref().map(|comparison| comparison.differences.as_slice()).unwrap_or_default();
+        let all = self.faults.iter().cloned().chain(compared.iter().map(ToString::to_string));
+        let more = self.faults.len().saturating_add(compared.len()).saturating_sub(TOLD_MAX);
+        (all.take(TOLD_MAX).collect(), more)
     }
 
     /// The answer, one line each, as they follow a report.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let source = self.source.unwrap_or("the folder");
-        let known = self.comparison.as_ref().map(|Comparison { equal, units, .. }| (equal, units));
-        let mut lines = vec![match (self.standing(), known) {
-            (Standing::Nothing, _) => "files: NOTHING TO COMPARE".to_owned(),
-            (Standing::Equal, Some((equal, units))) => {
-                format!("files: equal to what is proved: {equal} of {units} outputs, in {source}")
-            }
-            (_, Some((equal, units))) => {
-                format!(
-                    "files: DIFFERENT from what is proved: {equal} of {units} outputs are known to be equal, in {source}"
-                )
-            }
-            (_, None) => format!("files: DIFFERENT from what is proved: no output is known to be equal, in {source}"),
-        }];
-        lines.extend(bounded(&self.differences()).into_iter().map(|line| format!("  {line}")));
+        let mut lines = vec![format!("files: {}", self.headline())];
+        let (told, more) = self.differences();
+        lines.extend(told.into_iter().map(|line| format!("  {line}")));
+        lines.extend((more > 0).then(|| format!("  {more} more")));
         lines.extend(self.notes.iter().map(|note| format!("note:  {note}")));
         lines
     }
 
+    /// What somebody takes away who reads no further.
+    fn headline(&self) -> String {
+        let source = self.source.unwrap_or("the folder");
+        let Some(Comparison { equal, units, uncovered, .. }) = &self.comparison else {
+            return if self.faults.is_empty() {
+                "NOTHING TO COMPARE".to_owned()
+            } else {
+                format!("DIFFERENT from what is proved: no output is known to be equal, in {source}")
+            };
+        };
+        match self.standing() {
+            Standing::Nothing => "NOTHING TO COMPARE".to_owned(),
+            Standing::Equal if *uncovered == 0 => {
+                format!("equal to what is proved: {equal} of {units} outputs, in {source}")
+            }
+            Standing::Equal => {
+                let covered = equal.saturating_sub(*uncovered);
+                format!(
+                    "equal to what is proved: {covered} of {units} outputs, and {uncovered} to what ONLY THE CUSTOMER says, in {source}"
+                )
+            }
+            Standing::Unproved => {
+                format!("NOTHING PROVED: {equal} of {units} outputs are what ONLY THE CUSTOMER says, in {source}")
+            }
+            Standing::Different => {
+                format!("DIFFERENT from what is proved: {equal} of {units} outputs are known to be equal, in {source}")
+            }
+        }
+    }
+
     pub(crate) fn json(&self) -> Value {
-        let differences = self.differences();
+        let (differences, more) = self.differences();
         let comparison = self.comparison.as_ref();
         json!({
             "standing": match self.standing() {
                 Standing::Equal => "equal",
                 Standing::Different => "different",
+                Standing::Unproved => "nothing proved",
                 Standing::Nothing => "nothing to compare",
             },
             "source": self.source,
             "units": comparison.map(|comparison| comparison.units),
             "equal": comparison.map(|comparison| comparison.equal),
             "onlyCustomer": comparison.map(|comparison| comparison.uncovered),
-            "differences": differences.iter().take(TOLD_MAX).collect::<Vec<_>>(),
-            "differencesMore": differences.len().saturating_sub(TOLD_MAX),
+            "differences": differences,
+            "differencesMore": more,
             "notes": self.notes,
         })
     }
@@ -294,10 +340,11 @@ mod tests {
         fs::write(path("table.tsv"), "one\ttwo\tthree\n").unwrap();
         fs::write(path(FILE), pack::encode(&OUTPUTS)).unwrap();
         let table = "note:  not compared, since a certificate names outputs and not what is made of them: table.tsv";
+        let own = "note:  not looked at, since their names are those of what keystead itself keeps: certificate.json, convicted-1.json, job.json";
         let equal = "files: equal to what is proved: 3 of 3 outputs, in outputs.pack";
         assert_eq!(
             said(folder.path(), &order()),
-            (Standing::Equal, [equal, table, ENDING].map(str::to_owned).to_vec())
+            (Standing::Equal, [equal, table, own, ENDING].map(str::to_owned).to_vec())
         );
         // A join of them is known.
         fs::write(path("result.bin"), "onetwothree").unwrap();
@@ -336,7 +383,8 @@ mod tests {
         let (standing, lines) = said(folder.path(), &map());
         assert_eq!(standing, Standing::Equal);
         let only = "note:  of 1 of the 3 equal outputs only the customer says that they are the job's: not all of their steps stand in audited windows";
-        assert_eq!(lines, ["files: equal to what is proved: 3 of 3 outputs, in outputs", only, ENDING]);
+        let equal = "files: equal to what is proved: 2 of 3 outputs, and 1 to what ONLY THE CUSTOMER says, in outputs";
+        assert_eq!(lines, [equal, only, ENDING]);
 
         let path = folder.path().join(OUTPUTS_FILE);
         fs::write(&path, "onetwOthree").unwrap();
@@ -398,6 +446,67 @@ mod tests {
         fs::write(&path, pack::encode(&OUTPUTS)).unwrap();
         fs::write(folder.path().join("\u{1b}[2J"), "x").unwrap();
         let lines = said(folder.path(), &order()).1;
-        assert!(lines.iter().any(|line| line.ends_with(r"made of them: \u{1b}[2J")), "{lines:?}");
+        assert!(lines.iter().any(|line| line.ends_with(r#"made of them: "\u{1b}[2J""#)), "{lines:?}");
+    }
+
+    /// Who signs a certificate of no window signs whatever he likes.
+    #[test]
+    fn outputs_that_only_a_customer_names_are_not_said_to_be_equal_to_what_is_proved_and_no_output_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(FILE), pack::encode(&OUTPUTS)).unwrap();
+        let alone = |output| NamedOutput { name: output_hash(output), is_covered: false };
+        let results = Results::Names(OUTPUTS.map(alone).to_vec());
+        let looked = look(folder.path(), Some(&results)).unwrap();
+        assert_eq!((looked.standing(), &looked.json()["standing"]), (Standing::Unproved, &json!("nothing proved")));
+        let lines = looked.lines();
+        let none = "files: NOTHING PROVED: 3 of 3 outputs are what ONLY THE CUSTOMER says, in outputs.pack";
+        assert_eq!(lines.first().unwrap(), none);
+        assert!(!lines.iter().any(|line| line.contains("equal to what is proved")), "{lines:?}");
+
+        fs::write(folder.path().join(FILE), pack::encode(&[b""; 0])).unwrap();
+        let empty = Results::Root { root: result_root([]), units: 0 };
+        assert_eq!(said(folder.path(), &empty).0, Standing::Nothing);
+    }
+
+    /// Each of these is there to be taken for something that was compared.
+    #[test]
+    fn every_other_file_is_told_whatever_its_name_and_no_name_can_speak_for_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        fs::write(folder.path().join(FILE), pack::encode(&OUTPUTS)).unwrap();
+        for name in [JOURNAL_FILE, OUTPUTS_FILE, "map.json", "convicted-7.json", "convicted-table.json"] {
+            write(name, "false");
+        }
+        write("table.tsv and sum.csv", "onetwothree");
+        write("x, one after the other", "false");
+        fs::create_dir(folder.path().join("folder")).unwrap();
+        let (standing, lines) = said(folder.path(), &order());
+        assert_eq!(standing, Standing::Equal);
+        assert_eq!(
+            lines.get(1..4).unwrap(),
+            [
+                r#"note:  "table.tsv and sum.csv" is these outputs, one after the other"#,
+                r#"note:  not compared, since a certificate names outputs and not what is made of them: convicted-table.json, folder, journal, outputs, "x, one after the other""#,
+                "note:  not looked at, since their names are those of what keystead itself keeps: convicted-7.json, map.json",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_so_many_files_are_read_whole_and_one_that_cannot_be_read_is_no_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        fs::write(&path, pack::encode(&OUTPUTS)).unwrap();
+        symlink(&path, folder.path().join("a-link")).unwrap();
+        for number in 0..TOLD_MAX + 2 {
+            fs::write(folder.path().join(format!("joined-{number:02}")), "onetwothree").unwrap();
+        }
+        let lines = said(folder.path(), &order()).1;
+        let joined = |line: &&String| line.ends_with(" is these outputs, one after the other");
+        assert_eq!(lines.iter().filter(joined).count(), JOINED_MAX);
+        assert!(lines.iter().any(|line| line.ends_with("made of them: a-link, joined-16, joined-17")), "{lines:?}");
+        let joined = Some((11, output_hash(b"onetwothree")));
+        assert!(is_joined(&folder.path().join("joined-00"), joined));
+        assert!(!is_joined(&folder.path().join("missing"), joined) && !is_joined(folder.path(), joined));
     }
 }

@@ -14,11 +14,11 @@ use std::io::{ErrorKind, Read};
 const COUNT_BYTES: u64 = 4;
 const LENGTH_BYTES: u64 = 8;
 
-/// Names the outputs of a pack. It may be anything.
+/// Names the outputs of a pack of a job of so many units. It may be anything; of what is behind the last unit only the length is read.
 ///
 /// # Errors
 /// It cannot be read. What is wrong with it stands in the answer.
-pub(super) fn read(plain: Plain) -> Result<Found> {
+pub(super) fn read(plain: Plain, units: u32) -> Result<Found> {
     let Plain { mut file, bytes } = plain;
     let named = || format!("cannot read {FILE}");
     let Some(count) = word::<4>(&mut file).wrap_err_with(named)?.map(u32::from_be_bytes) else {
@@ -47,8 +47,9 @@ pub(super) fn read(plain: Plain) -> Result<Found> {
         found.faults.push(format!("{FILE} has another size than it says: got_bytes={bytes} expected_bytes={expected}"));
     }
     let mut joined = OutputHasher::default();
-    for length in &lengths {
-        found.names.push(name(&mut file, *length, &mut joined).wrap_err_with(named)?);
+    for (unit, length) in (0_u32..).zip(&lengths) {
+        let got = if unit < units { name(&mut file, *length, &mut joined).wrap_err_with(named)? } else { None };
+        found.names.push(got);
     }
     found.join(lengths, &joined);
     Ok(found)
@@ -82,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
         std::fs::write(&path, bytes).unwrap();
-        read(plain::open(&path).unwrap().unwrap()).unwrap()
+        read(plain::open(&path).unwrap().unwrap(), 3).unwrap()
     }
 
     #[test]
@@ -101,6 +102,13 @@ mod tests {
         assert_eq!(cut.joined, None);
         let more = found(&[whole.as_slice(), b"!"].concat());
         assert_eq!((more.names, more.faults.len()), (names(), 1));
+    }
+
+    #[test]
+    fn an_output_behind_the_last_unit_is_counted_and_not_read() {
+        let found = found(&pack::encode(&[b"first".as_slice(), b"", b"third", b"fourth"]));
+        assert_eq!((found.names, found.joined), ([names(), vec![None]].concat(), None));
+        assert!(found.faults.is_empty(), "the comparison tells of it: {:?}", found.faults);
     }
 
     #[test]

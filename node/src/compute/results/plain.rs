@@ -33,7 +33,8 @@ pub(super) fn open(path: &Path) -> Result<Option<Plain>> {
     ensure!(looked.is_file(), "{} is no plain file: links, pipes and devices are not opened", path.display());
     let file = File::open(path).wrap_err_with(named)?;
     let opened = file.metadata().wrap_err_with(named)?;
-    // Something else may have taken its place meanwhile.
+    // Something else may have taken its place meanwhile. A pipe holds the opening up until it is ended: only who works in the folder at this very moment can
+    // bring that about, and nothing is said of any file then.
     ensure!(
         (opened.dev(), opened.ino()) == (looked.dev(), looked.ino()),
         "{} was replaced while it was opened: try again when nobody works in its folder",

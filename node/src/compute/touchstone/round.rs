@@ -65,6 +65,8 @@ pub(crate) async fn prove(chain: &Chain, workshop: &Workshop, devices: &[Device]
         working.spawn(async move {
             let holding = within_deadline(&chain, &workshop, device, challenge).await?;
             let root_block = chain.record_root(challenge.id(), holding.commitment.root()).await?;
+            let blocks = (challenge.height, root_block);
+            recorded_in_time(&chain, &holding.device, blocks, challenge.deadline_ms).await?;
             tracing::info!(device = holding.device.number, block = root_block, "proof of hardware: root recorded");
             Ok::<(Holding, u64), eyre::Report>((holding, root_block))
         });
@@ -82,7 +84,12 @@ pub(crate) async fn prove(chain: &Chain, workshop: &Workshop, devices: &[Device]
     let mut making = JoinSet::new();
     for held in holding {
         let chain = chain.clone();
-        making.spawn(async move { held.record_vectors(&chain, vector_beacon).await });
+        making.spawn(async move {
+            let answering = held.record_vectors(&chain, vector_beacon).await?;
+            let (device, blocks) = (&answering.holding.device, (vectors_from, answering.block));
+            recorded_in_time(&chain, device, blocks, device.shape()?.vectors_deadline_ms()).await?;
+            Ok::<Answering, eyre::Report>(answering)
+        });
     }
     let mut answering = Vec::new();
     while let Some(ended) = making.join_next().await {
@@ -126,6 +133,19 @@ async fn within_deadline(chain: &Chain, workshop: &Workshop, device: Device, cha
             challenge.deadline_ms
         )
     })?
+}
+
+/// Fails if what a device had to record by a deadline came late: by the blocks' own clock, at which whoever checks the round looks. What would prove
+/// nothing is not published, and the round is begun anew.
+async fn recorded_in_time(chain: &Chain, device: &Device, (from, to): (u64, u64), deadline_ms: u64) -> Result<()> {
+    let (from, to) = (chain.moment(from).await?.ms, chain.moment(to).await?.ms);
+    let took_ms = to.saturating_sub(from);
+    ensure!(
+        took_ms <= deadline_ms,
+        "device {} was recorded too late: took_ms={took_ms} deadline_ms={deadline_ms}; the network took its time",
+        device.number
+    );
+    Ok(())
 }
 
 impl Holding {

@@ -494,13 +494,7 @@ impl<'a> Following<'a> {
                 return self.save();
             }
         };
-        let (mut finding, mut objection) = if arrived.result_root == order.result_root {
-            judged(&report.verdict)
-        } else {
-            let (got, expected) = (arrived.result_root, order.result_root);
-            let words = format!("the chain's result root is another: got={got} expected={expected}");
-            (Finding::Wrong, Some((Reason::CommitmentMismatch, words)))
-        };
+        let (mut finding, mut objection) = judged_under(order.result_root, arrived.result_root, &report.verdict);
         let (mut files, mut doubt) = (Vec::new(), None);
         match result::assemble(prepared, &outputs).await {
             Ok(_) if finding == Finding::Wrong => {}
@@ -561,6 +555,15 @@ async fn repaired(prepared: &Prepared, mut outputs: Vec<Vec<u8>>, canary: Option
         *output = Box::pin(right_output(prepared, unit)).await?;
     }
     Ok(outputs)
+}
+
+/// What a verdict means about outputs of this root, where the chain has that one.
+fn judged_under(expected: B256, got: B256, verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
+    if got == expected {
+        return judged(verdict);
+    }
+    let words = format!("the chain's result root is another: got={got} expected={expected}");
+    (Finding::Wrong, Some((Reason::CommitmentMismatch, words)))
 }
 
 /// What a verdict means, with the reason and the words of a rejection.

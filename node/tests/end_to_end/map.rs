@@ -515,15 +515,15 @@ fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_co
     let purse = Purse::look(&network);
     let events = network.directory.join("events.jsonl");
     let options =
-        ["--silence-seconds", "15", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
+        ["--silence-seconds", "6", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
     let (mut customer, log) = job.spawn(&network, &options);
     job.wait_for_steps(8, &mut customer, &log);
     let signal = |name: &str| {
         assert!(Command::new("kill").args([name, &customer.id().to_string()]).status().unwrap().success());
     };
     signal("-STOP");
-    // Twice the silence that it forgives.
-    thread::sleep(Duration::from_secs(30));
+    // Twice the silence that it forgives, and less than the 15 s after which its connections are gone.
+    thread::sleep(Duration::from_secs(12));
     signal("-CONT");
     let ended = wait_until("the map ends", || customer.try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();

@@ -4,6 +4,8 @@ use eyre::{Context as _, Result};
 use std::{fs, path::Path};
 
 const PAGE: &str = "docs/attacks.md";
+/// The first line of the list; the page's other table, above it, says how to run the tests.
+const HEADER: &str = "| attack | what stops it | tests |";
 /// The attacks that must have a row.
 const ROWS: [&str; 28] = [
     "junk, cheaper precision, smaller model",
@@ -46,19 +48,21 @@ pub(crate) fn check(root: &Path, findings: &mut Vec<String>) -> Result<()> {
 fn faults(page: &str, read: impl Fn(&str) -> Option<String>) -> Vec<String> {
     let rows: Vec<Vec<&str>> = page
         .lines()
+        .skip_while(|line| *line != HEADER)
+        .skip(1)
         .filter(|line| line.starts_with("| "))
         .map(|line| line.trim_matches('|').split(" | ").map(str::trim).collect())
         .collect();
-    let row = |name: &str| rows.iter().find(|cells| cells.first().is_some_and(|first| *first == name));
-    let mut faults = Vec::new();
-    for name in ROWS {
-        let Some(cells) = row(name) else {
-            faults.push(format!("{PAGE}: no row for the attack `{name}`"));
-            continue;
-        };
+    let name = |cells: &[&str]| cells.first().map_or_else(String::new, |first| (*first).to_owned());
+    let mut faults: Vec<String> = ROWS
+        .iter()
+        .filter(|wanted| rows.iter().all(|cells| name(cells) != **wanted))
+        .map(|wanted| format!("{PAGE}: no row for the attack `{wanted}`"))
+        .collect();
+    for cells in &rows {
         let tests: Vec<&str> = cells.get(2).copied().unwrap_or_default().split('`').skip(1).step_by(2).collect();
         if tests.is_empty() {
-            faults.push(format!("{PAGE}: the attack `{name}` has no test"));
+            faults.push(format!("{PAGE}: the attack `{}` has no test", name(cells)));
         }
         faults.extend(tests.into_iter().filter_map(|test| missing(test, &read)));
     }
@@ -82,20 +86,28 @@ mod tests {
 
     #[test]
     fn a_row_and_a_test_that_are_missing_are_found() {
-        let whole: String = ROWS.iter().map(|name| format!("| {name} | why | `a.rs::it_holds` |\n")).collect();
+        let rows: String = ROWS.iter().map(|name| format!("| {name} | why | `a.rs::it_holds` |\n")).collect();
+        // The table above the list has no tests, and the rows that must be there are not all.
+        let whole =
+            format!("| others | a command |\n{HEADER}\n|---|---|---|\n{rows}| one more | why | `a.rs::it_holds` |\n");
         let read = |path: &str| (path == "a.rs").then(|| "fn it_holds() {} \"a row\"".to_owned());
         assert_eq!(faults(&whole, read), Vec::<String>::new());
         let less = whole.replacen("| lazy checker |", "| busy checker |", 1);
-        assert_eq!(faults(&less, read).len(), 1);
+        assert_eq!(faults(&less, read), [format!("{PAGE}: no row for the attack `lazy checker`")]);
+        assert_eq!(faults(&rows, read).len(), ROWS.len());
         for (bad, why) in [
             ("`a.rs::it_hold`", "has no"),
             ("`b.rs::it_holds`", "no file"),
             ("`a.rs`", "not FILE::NAME"),
             ("none", "no test"),
         ] {
-            let page = whole.replacen("`a.rs::it_holds`", bad, 1);
-            let found = faults(&page, read);
-            assert!(found.len() == 1 && found.iter().all(|fault| fault.contains(why)), "{bad}: {found:?}");
+            // A row that must be there, and one that need not.
+            for row in [ROWS[0], "one more"] {
+                let good = format!("| {row} | why | `a.rs::it_holds` |");
+                let page = whole.replacen(&good, &format!("| {row} | why | {bad} |"), 1);
+                let found = faults(&page, read);
+                assert!(found.len() == 1 && found.iter().all(|fault| fault.contains(why)), "{row}, {bad}: {found:?}");
+            }
         }
         assert!(missing("a.rs::a row", read).is_none());
     }

@@ -172,21 +172,23 @@ impl Chain {
         let artifact: serde_json::Value =
             serde_json::from_str(include_str!("../../../../contracts/artifacts/Beacon.json")).unwrap();
         let code = artifact["deployedBytecode"].as_str().unwrap().parse().unwrap();
-        Self::of(History::Archive, Some((BEACON_ADDRESS, GenesisAccount { nonce: 1, code, ..Default::default() })))
+        Self::of(
+            options(History::Archive),
+            Some((BEACON_ADDRESS, GenesisAccount { nonce: 1, code, ..Default::default() })),
+        )
     }
 
     /// Only the genesis block, in a store that keeps so many old states.
     fn with_history(history: History) -> Self {
-        Self::of(history, None)
+        Self::of(options(history), None)
     }
 
-    fn of(history: History, contract: Option<(Address, GenesisAccount)>) -> Self {
+    fn of(options: Options, contract: Option<(Address, GenesisAccount)>) -> Self {
         let rich = || GenesisAccount { balance: U256::from(1_000 * ETHER), ..GenesisAccount::default() };
         let accounts =
             [(Person::alice().address, rich()), (Person::bob().address, rich())].into_iter().chain(contract).collect();
         let genesis = Genesis { spec: ChainSpec::keystead(CHAIN_ID), timestamp: GENESIS_TIME, accounts, header: None };
         let dir = tempfile::tempdir().unwrap();
-        let options = Options { recent_states: 2, cache_bytes: 1 << 20, history, ..Options::default() };
         let store = Store::open(&dir.path().join("state"), &genesis, options).unwrap();
         let pool = Pool::new(Limits::default(), CHAIN_ID, genesis.spec.gas_limit);
         let key = blst::min_sig::SecretKey::key_gen(&[42; 32], &[]).unwrap();
@@ -201,6 +203,14 @@ impl Chain {
     /// The same chain in a store that keeps all states.
     pub fn archive() -> Self {
         Self::with_history(History::Archive).grown()
+    }
+
+    /// The same chain with empty blocks up to 24, in a store that has dropped blocks 1 to 4.
+    pub fn pruned() -> Self {
+        let chain = Self::of(Options { segment_blocks: 2, ..options(History::Blocks(3)) }, None).grown();
+        (8..=24).for_each(|_| chain.produce(Vec::new()));
+        assert_eq!(chain.store.prune(5).unwrap().segments, 2);
+        chain
     }
 
     fn grown(self) -> Self {
@@ -337,6 +347,11 @@ impl Chain {
     pub fn serve(self, limits: ServerLimits) -> Server {
         Server::start(self, limits)
     }
+}
+
+/// A small store that keeps so many old states.
+fn options(history: History) -> Options {
+    Options { recent_states: 2, cache_bytes: 1 << 20, history, ..Options::default() }
 }
 
 /// The consensus context of the block at `number` when no view ever failed.

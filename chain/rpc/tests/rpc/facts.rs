@@ -5,6 +5,7 @@ use alloy_consensus::{Block as StockBlock, Header};
 use alloy_eips::eip2718::Decodable2718 as _;
 use alloy_primitives::{Address, B256, Bytes, U256, keccak256};
 use alloy_rlp::Decodable as _;
+use keystead_rpc::ServerLimits;
 use keystead_types::{Receipt, Transaction};
 use serde_json::{Value, json};
 
@@ -107,6 +108,31 @@ fn fees_of_the_next_block_and_what_is_kept_are_told() {
     let modules = client.call("rpc_modules", json!([]));
     assert_eq!(modules["eth"], "1.0");
     assert!(modules.get("keystead").is_some() && modules.get("txpool").is_some());
+}
+
+#[test]
+fn a_node_that_dropped_its_first_blocks_says_which_is_its_oldest() {
+    let server = Chain::pruned().serve(ServerLimits::default());
+    let client = server.client;
+    let kept = client.call("eth_capabilities", json!([]));
+    assert_eq!(kept["head"]["number"], "0x18");
+    for kind in ["tx", "logs", "receipts", "blocks"] {
+        assert_eq!(kept[kind], json!({ "disabled": false, "oldestBlock": "0x5" }), "{kind}");
+    }
+    for kind in ["state", "stateproofs"] {
+        assert_eq!(kept[kind]["oldestBlock"], "0x15", "{kind}");
+    }
+    let logs = |from: &str| json!([{ "fromBlock": from, "toBlock": "0x7" }]);
+    assert_eq!(client.call("eth_getBlockByNumber", json!(["0x5", true]))["number"], "0x5");
+    assert_eq!(client.call("eth_getBlockReceipts", json!(["0x5"])), json!([]));
+    assert_eq!(client.call("eth_getLogs", logs("0x5")), json!([]));
+    for (method, params) in [
+        ("eth_getBlockByNumber", json!(["0x4", true])),
+        ("eth_getBlockReceipts", json!(["0x4"])),
+        ("eth_getLogs", logs("0x4")),
+    ] {
+        assert_eq!(client.fail(method, params).0, -32000, "{method}");
+    }
 }
 
 #[test]

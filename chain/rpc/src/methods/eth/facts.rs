@@ -73,10 +73,13 @@ fn blob_base_fee(_: &Service, _: &Params) -> Result<Json, RpcError> {
 }
 
 fn capabilities(service: &Service, _: &Params) -> Result<Json, RpcError> {
-    let head = service.context.store.head();
+    let store = &service.context.store;
+    let head = store.head();
     let since = |oldest: u64| json!({ "disabled": false, "oldestBlock": U64::from(oldest) });
-    // Blocks, receipts and indices are kept for good.
-    let (state, whole) = (since(service.context.store.oldest_state()), since(0));
+    // A node that began with a snapshot, or dropped old blocks, lacks them with their receipts and indices. Who has the first one has the genesis
+    // block, too.
+    let oldest = Some(store.oldest_block()).filter(|oldest| *oldest > 1).unwrap_or_default();
+    let (state, whole) = (since(store.oldest_state()), since(oldest));
     Json::of(&json!({
         "head": { "number": U64::from(head.number), "hash": head.hash },
         "state": state,

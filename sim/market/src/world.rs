@@ -165,6 +165,8 @@ struct World {
     providers: Vec<Provider>,
     idle: Vec<u32>,
     windows: Vec<Window>,
+    /// A bit for each unit of each window that money went out for. Decides nothing: it shows what the rule of `settle` missed.
+    payments: Vec<u64>,
     leases: Vec<Lease>,
     waiting: VecDeque<u32>,
     seats: Seats,
@@ -231,6 +233,7 @@ impl World {
             providers,
             idle: Vec::new(),
             windows: Vec::new(),
+            payments: Vec::new(),
             leases: Vec::new(),
             waiting: VecDeque::new(),
             seats,
@@ -278,6 +281,7 @@ impl World {
         self.at(millis(next), Kind::Arrive);
         let window = u32::try_from(self.windows.len()).unwrap_or(u32::MAX);
         self.windows.push(Window { ordered_ms: self.now_ms, started: false, paid: 0, open: u64::MAX, alone_ms: 0 });
+        self.payments.push(0);
         self.outcome.windows_ordered = self.outcome.windows_ordered.saturating_add(1);
         self.waiting.push_back(window);
         self.assign();
@@ -433,21 +437,27 @@ impl World {
         }
         let entry = &mut self.windows[lease.window as usize];
         let fresh = units & !entry.paid;
-        // What was paid before is the straggler's loss; were it paid again, this would count it.
-        let before = entry.paid.count_ones();
+        // What was paid before is the straggler's loss.
         entry.paid |= fresh;
-        let gained = entry.paid.count_ones().saturating_sub(before);
-        let twice = u64::from(fresh.count_ones().abs_diff(gained));
         let complete = entry.paid == u64::MAX && fresh != 0;
         let (ordered_ms, alone_ms) = (entry.ordered_ms, entry.alone_ms);
+        self.pay(lease.window, fresh);
         let outcome = &mut self.outcome;
-        outcome.units_paid = outcome.units_paid.saturating_add(u64::from(gained));
-        outcome.units_paid_twice = outcome.units_paid_twice.saturating_add(twice);
         if complete {
             outcome.windows_complete = outcome.windows_complete.saturating_add(1);
             self.stretches.push(self.now_ms.saturating_sub(ordered_ms) as f64 / alone_ms.max(1) as f64);
         }
         self.audit(lease, fresh);
+    }
+
+    /// Pays for units, and counts it beside the marks by which it was decided.
+    fn pay(&mut self, window: u32, units: u64) {
+        let before = &mut self.payments[window as usize];
+        let twice = u64::from((units & *before).count_ones());
+        *before |= units;
+        let outcome = &mut self.outcome;
+        outcome.units_paid = outcome.units_paid.saturating_add(u64::from(units.count_ones()));
+        outcome.units_paid_twice = outcome.units_paid_twice.saturating_add(twice);
     }
 
     fn audit(&mut self, lease: &Lease, units: u64) {
@@ -529,6 +539,22 @@ mod tests {
         assert_eq!((outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes), (0, 0, 0), "{outcome:?}");
         assert_eq!(outcome.units_paid, outcome.windows_ordered * u64::from(UNITS));
         assert!(outcome.windows_ordered > 1_000);
+    }
+
+    #[test]
+    fn a_unit_that_is_paid_again_is_counted() {
+        let twice_after = |forgotten: u64| {
+            let mut world = World::new(Scenario::new(4, 100, 1.0));
+            world.arrive();
+            let lease = Lease { window: 0, provider: 0, units: 0b1110, begun_ms: 0, unit_ms: 1, over: true };
+            world.settle(&lease, lease.units);
+            // The rule of payment loses its memory of these units.
+            world.windows[0].paid &= !forgotten;
+            world.settle(&lease, lease.units);
+            (world.outcome.units_paid, world.outcome.units_paid_twice)
+        };
+        assert_eq!(twice_after(0), (3, 0), "a straggler's units are not paid again");
+        assert_eq!(twice_after(0b0110), (5, 2));
     }
 
     #[test]

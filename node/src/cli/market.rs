@@ -77,8 +77,8 @@ fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
 /// What a customer asks of a provider, and what waiting is worth.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Demands {
-    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter; or gpu, for the three
-    /// real ones. May be repeated [default: all but the interpreter].
+    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter (which `keystead provide`
+    /// never offers); or gpu, for the three real ones. May be repeated [default: all but the interpreter].
     #[arg(long, value_name = "SORT", value_parser = parse_hardware)]
     pub(crate) hardware: Vec<Hardware>,
     /// Take only providers whose workers have this layer: process, user-namespace, seccomp, landlock, rlimits, cgroup, no-network,

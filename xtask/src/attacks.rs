@@ -21,6 +21,7 @@ const ROWS: [&str; 28] = [
     "wrong input hash",
     "dust orders",
     "order floods",
+    "a customer that cancels what is done",
     "cancelling another customer's order",
     "garbage and floods of connections",
     "customer gains from slashing",

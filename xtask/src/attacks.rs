@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 const PAGE: &str = "docs/attacks.md";
 /// The attacks that must have a row.
-const ROWS: [&str; 28] = [
+const ROWS: [&str; 29] = [
     "junk, cheaper precision, smaller model",
     "copy another's result",
     "predict the sample, grind",

@@ -135,27 +135,39 @@ impl Session {
     ///
     /// # Errors
     /// The provider did not confirm. What was fetched stays fetched.
-    pub async fn finish(self) -> Result<(), SessionError> {
-        self.part_with(&FromCustomer::Received, Close::Done).await
+    pub async fn finish(mut self) -> Result<(), SessionError> {
+        self.say_last(&FromCustomer::Received).await?;
+        let connection = self.connection.clone();
+        let closed = async move { Ok(connection.closed().await) };
+        let reason = within("provider to end the session", self.limits.stall_timeout, closed).await?;
+        if Close::of(&reason) == Some(Close::Done) { Ok(()) } else { Err(lost(&reason)) }
     }
 
     /// Tells the provider to stop and ends the session. What the order costs is the contract's matter.
     ///
     /// # Errors
-    /// The provider did not confirm; it will notice at the latest when the lease ends.
-    pub async fn cancel(self) -> Result<(), SessionError> {
-        self.part_with(&FromCustomer::Cancel, Close::Cancelled).await
+    /// [`SessionError::Failed`] with [`FailureCode::Deadline`](crate::FailureCode::Deadline): it comes too late, the work is done and the provider goes on.
+    /// Otherwise the provider did not confirm; it will notice at the latest when the lease ends.
+    pub async fn cancel(mut self) -> Result<(), SessionError> {
+        self.say_last(&FromCustomer::Cancel).await?;
+        let limit = self.limits.stall_timeout;
+        // What the provider said before it heard of it is passed over.
+        let last = async {
+            loop {
+                if let Err(error) = self.next().await {
+                    break Ok(error);
+                }
+            }
+        };
+        let error = within("provider to end the session", limit, last).await?;
+        let confirmed = self.connection.close_reason().is_some_and(|why| Close::of(&why) == Some(Close::Cancelled));
+        if confirmed { Ok(()) } else { Err(error) }
     }
 
-    /// Sends the last message and waits for the provider to close the connection with the agreed code.
-    async fn part_with(mut self, message: &FromCustomer, expected: Close) -> Result<(), SessionError> {
-        let limit = self.limits.stall_timeout;
-        write_message(&mut self.control, &message.encode(), limit).await?;
+    async fn say_last(&mut self, message: &FromCustomer) -> Result<(), SessionError> {
+        write_message(&mut self.control, &message.encode(), self.limits.stall_timeout).await?;
         let _ = self.control.finish();
-        let connection = self.connection.clone();
-        let closed = async move { Ok(connection.closed().await) };
-        let reason = within("provider to end the session", limit, closed).await?;
-        if Close::of(&reason) == Some(expected) { Ok(()) } else { Err(lost(&reason)) }
+        Ok(())
     }
 }
 

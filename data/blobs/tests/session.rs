@@ -140,6 +140,22 @@ async fn cancelling_stops_the_run_and_losing_the_customer_is_not_cancelling() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_has_done_the_work_says_so_to_who_cancels_and_to_who_comes_again() {
+    let mut provider = Provider::start(Conduct::Done, None, Limits::default(), memory()).await;
+    let endpoint = customer().await;
+    for _ in 0..2 {
+        let session = open(&endpoint, &provider.address, 1, &[]).await.unwrap();
+        soon(provider.fetched.recv()).await.unwrap().unwrap();
+        let Err(SessionError::Failed(failure)) = soon(session.cancel()).await else { panic!("expected a refusal") };
+        assert_eq!(
+            (failure.code, failure.unit, failure.reason.as_str()),
+            (FailureCode::Deadline, None, "the work is done")
+        );
+        assert!(matches!(provider.next_error().await, SessionError::Failed(_)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newer_session_of_an_order_takes_over() {
     let mut provider = Provider::start(Conduct::Hang, None, Limits::default(), memory()).await;
     let endpoint = customer().await;

@@ -368,6 +368,39 @@ fn ctrl_c_asks_for_the_money_back_and_asks_no_further_provider() {
     assert!(!out.join("order.json").exists() && !out.join("alignments.tsv").exists());
 }
 
+/// The chain stands still from before the last unit until after Ctrl-C: the provider has done all that was ordered, and cannot say so there yet.
+#[test]
+fn ctrl_c_when_every_unit_is_done_is_too_late_and_the_provider_is_paid_to_the_wei() {
+    let mut network = Network::beside(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let since = network.head(0).unwrap();
+    let before = [balance(&network, account(2)), balance(&network, account(1))];
+    let out = network.directory.join("result");
+    let mut customer = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+    provider.wait_for("order leased");
+    [2, 3].iter().for_each(|index| network.kill(*index));
+    provider.wait_for("run finished");
+    assert!(!provider.text().contains("result committed"), "the chain went on: {}", provider.text());
+    customer.signal("INT");
+    customer.wait_for("Too late to stop, the provider says: the work is done");
+    [2, 3].iter().for_each(|index| network.launch(*index));
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("you stopped it"), "{said}");
+    let escrow = assert_finished(&network, &out);
+    provider.wait_for("order paid");
+    assert_eq!(orders(&network), 1);
+    assert_eq!(before[0] - balance(&network, account(2)), escrow + fees(&network, account(2), since));
+    assert_eq!(balance(&network, account(1)), before[1] + escrow - fees(&network, account(1), since));
+    assert_eq!(balance(&network, MARKET), 0, "every wei left the market");
+    let record = Market::providerRecordCall { account: account(1).parse().unwrap() };
+    let record = crate::audits::read(&network, MARKET.parse().unwrap(), &record);
+    let paid = record.accepted.to::<u64>() + record.settled.to::<u64>();
+    let failed = [record.rejected, record.expired, record.abandoned].map(|count| count.to::<u64>());
+    assert_eq!((paid, failed), (1, [0; 3]), "its public record");
+    assert_eq!(provider.interrupt(), Some(0));
+}
+
 /// Kills within so many ms of the start; more later on, so that it ends on a slow machine as well.
 const KILL_MS: (u64, u64) = (50, 900);
 

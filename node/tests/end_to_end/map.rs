@@ -109,6 +109,21 @@ impl Job {
         settled.sum()
     }
 
+    /// Leases of which some steps were paid and the others handed out again, by the journal.
+    fn paid_in_part(&self) -> usize {
+        let journal = fs::read_to_string(self.out.join("journal")).unwrap_or_default();
+        let entries: Vec<Value> =
+            journal.lines().filter_map(|line| serde_json::from_str(line.get(17..)?).ok()).collect();
+        let granted = |number: &Value| {
+            let mut leases = entries.iter().map(|entry| &entry["leased"]["lease"]);
+            let lease = leases.find(|lease| lease["number"] == *number).unwrap();
+            let counts = lease["items"].as_array().unwrap().iter().map(|item| item["count"].as_u64().unwrap());
+            counts.sum::<u64>()
+        };
+        let settled = entries.iter().map(|entry| &entry["settled"]).filter(|settled| settled.is_object());
+        settled.filter(|settled| settled["steps"].as_u64().unwrap() < granted(&settled["lease"])).count()
+    }
+
     /// Reports that were ever looked at, by the journal.
     fn looked_at(&self) -> usize {
         fs::read_to_string(self.out.join("journal")).unwrap_or_default().matches("\"drawn\":{").count()
@@ -300,6 +315,58 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     let refused = other.map(&network, &[]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
     assert!(text(&refused).contains("holds another job"), "{}", text(&refused));
+}
+
+/// At least twice, in the middle of leases: what the providers have by then is reported, checked and paid, and the channels are closed. The rest is done later.
+#[test]
+fn ctrl_c_pays_a_map_for_the_steps_that_are_done_by_then_and_the_same_command_ends_it() {
+    let network = Network::start(4);
+    let _providers = [1, 3].map(|number| {
+        Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &CLOSELY)
+    });
+    let job = Job::align(&network, 40, 110);
+    let purse = Purse::look(&network);
+    // What was promised is what was claimed: so many steps, each at its price, of both providers.
+    let check = |summary: &Value, status: &str| {
+        assert_eq!((&summary["status"], &summary["lostWei"]), (&status.into(), &"0".into()), "{summary}");
+        assert_eq!(summary["channelsLeft"], serde_json::json!([]), "{summary}");
+        for provider in summary["providers"].as_array().unwrap() {
+            let earned = PRICE * u128::from(provider["steps"].as_u64().unwrap());
+            assert_eq!(provider["claimedWei"], earned.to_string(), "{summary}");
+        }
+        let steps = summary["providers"].as_array().unwrap().iter().map(|provider| provider["steps"].as_u64().unwrap());
+        assert_eq!(steps.sum::<u64>(), job.settled(), "{summary}");
+        purse.check(&network, summary);
+    };
+    let mut round = 0;
+    // Whoever is just between two leases has nothing to report.
+    while round < 2 || round < 5 && job.paid_in_part() == 0 {
+        round += 1;
+        let paid = job.settled();
+        let (mut customer, log) = job.spawn(&network, &[]);
+        job.wait_for_steps(paid + 10, &mut customer, &log);
+        assert!(Command::new("kill").args(["-INT", &customer.id().to_string()]).status().unwrap().success());
+        let ended = wait_until("the map ends", || customer.try_wait().unwrap());
+        let said = fs::read_to_string(&log).unwrap();
+        assert_eq!(ended.code(), Some(3), "{said}");
+        let stopping = "Stopping: providers report what they have, which is paid.";
+        assert_eq!(said.matches(stopping).count(), round, "{said}");
+        assert_eq!(said.matches("The same command goes on.").count(), round, "{said}");
+        let summary = job.summary();
+        assert!(summary["unitsLeft"].as_u64().unwrap() > 0, "{summary}");
+        assert!(!job.out.join("alignments.tsv").exists());
+        check(&summary, "stopped");
+    }
+    assert!(job.paid_in_part() > 0, "no lease was stopped in its middle");
+    let output = job.map(&network, &[]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("Going on in"), "{said}");
+    same_files(&job.out, &job.reference());
+    let summary = job.summary();
+    let units = summary["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!((job.settled(), &summary["unitsLeft"]), (units, &0.into()), "{summary}");
+    check(&summary, "done");
 }
 
 /// It dies between the customer's signature and its own disk: in the middle of a job, and in the last window of one, when nobody has work for it any

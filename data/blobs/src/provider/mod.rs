@@ -69,6 +69,15 @@ pub trait Handler: Send + Sync + 'static {
     /// The failure, which is sent to the customer as it is.
     fn run(&self, job: &mut Job) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// The customer, who was let in, wants the run of this order stopped: stops it, or says why it goes on all the same. Must not block.
+    ///
+    /// # Errors
+    /// Why it goes on, which is sent to the customer as it is: [`crate::FailureCode::Deadline`] if the work is done.
+    fn cancel(&self, order: U256) -> Result<(), Failure> {
+        let _ = order;
+        Ok(())
+    }
+
     /// Learns how a connection ended, also those that never became a session. Must not block.
     ///
     /// [`SessionError::Cancelled`] means that the customer, who was let in, wants the run stopped; a lost connection does not.

@@ -458,6 +458,7 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
             _ = stopped.wait_for(|stopped| *stopped) => Err(Unavailable::ShuttingDown.into()),
             result = self.handler.run(&mut job) => Ok(result),
         };
+        let result = self.cancelled(result, job.hello().order);
         let result = settle(result, job.violation, &connection, *received_in.borrow());
         // Closed before the answers in flight are dropped, so that none of them looks complete.
         if let Err(error) = &result {
@@ -475,6 +476,21 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
                 close(&connection, Close::Done);
                 Err(SessionError::Failed(failure))
             }
+        }
+    }
+
+    /// A cancellation is one if the handler stops for it; otherwise the customer hears why the run goes on.
+    fn cancelled(
+        &self,
+        result: Result<Result<(), Failure>, SessionError>,
+        order: U256,
+    ) -> Result<Result<(), Failure>, SessionError> {
+        match result {
+            Err(SessionError::Cancelled) => match self.handler.cancel(order) {
+                Ok(()) => Err(SessionError::Cancelled),
+                Err(failure) => Ok(Err(failure)),
+            },
+            result => result,
         }
     }
 }

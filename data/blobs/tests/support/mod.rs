@@ -66,6 +66,8 @@ pub enum Conduct {
     Fail,
     /// Fetches and then waits for ever.
     Hang,
+    /// Waits for ever, and hears no cancellation: its work is done.
+    Done,
     Panic,
     /// Delivers at once, without a commitment.
     Uncommitted,
@@ -117,11 +119,18 @@ impl Handler for Runner {
         match self.conduct {
             Conduct::Fail => Err(Failure::new(FailureCode::Unit, "trap").at_unit(3)),
             Conduct::Panic => panic!("a bug of the handler, made by the test"),
-            Conduct::Hang => {
+            Conduct::Hang | Conduct::Done => {
                 let _ = self.fetched.send(Ok(0));
                 std::future::pending().await
             }
             Conduct::Deliver | Conduct::Uncommitted => Ok(self.conduct(job).await?),
+        }
+    }
+
+    fn cancel(&self, _order: U256) -> Result<(), Failure> {
+        match self.conduct {
+            Conduct::Done => Err(Failure::new(FailureCode::Deadline, "the work is done")),
+            _ => Ok(()),
         }
     }
 

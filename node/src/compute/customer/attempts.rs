@@ -215,7 +215,12 @@ impl<'a> Attempts<'a> {
                 show.say("Stopping: asking the provider to stop and the money back. Ctrl-C again leaves the order to its deadlines.");
                 following.give_up();
                 let giving_up = async {
-                    following.line.cancel().await;
+                    let late = following.line.cancel().await;
+                    if let Some(why) = late
+                        && following.goes_on().await
+                    {
+                        show.say(&format!("Too late to stop, the provider says: {why}. Going on with the order."));
+                    }
                     following.run(show).await
                 };
                 tokio::select! {

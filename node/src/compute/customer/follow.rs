@@ -175,6 +175,18 @@ impl<'a> Following<'a> {
         self.state.attempt.why = Some("you stopped it".to_owned());
     }
 
+    /// The provider says that everything is done. From then on the order is followed as if nobody had stopped it; false if it was not even leased, so that
+    /// this cannot be true and the money can be had back at once.
+    pub(super) async fn goes_on(&mut self) -> bool {
+        let order = self.job.market.order(self.order).await;
+        if order.is_ok_and(|order| order.status() == Status::Ordered) {
+            return false;
+        }
+        self.hopeless = false;
+        self.state.attempt.why = None;
+        true
+    }
+
     /// Runs to the end. May be dropped and called again.
     ///
     /// # Errors

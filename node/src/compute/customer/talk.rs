@@ -11,8 +11,8 @@ use crate::compute::{account::Account, opening::Work};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Meter,
-    Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
+    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, FailureCode, Hash, Hello, Inputs, Limits,
+    MemoryStore, Meter, Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
@@ -274,11 +274,15 @@ impl Line {
         self.to.account
     }
 
-    /// Tells the provider, if it can be reached, that its work is no longer wanted.
-    pub(super) async fn cancel(&self) {
+    /// Tells the provider, if it can be reached, that its work is no longer wanted; why it goes on all the same, if it says that this comes too late.
+    pub(super) async fn cancel(&self) -> Option<String> {
         let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: Vec::new() };
-        if let Ok(session) = Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await {
-            let _ = session.cancel().await;
+        let session = Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.ok()?;
+        match session.cancel().await {
+            Err(SessionError::Failed(failure)) if failure.code == FailureCode::Deadline => {
+                Some(failure.reason.as_str().to_owned())
+            }
+            _ => None,
         }
     }
 

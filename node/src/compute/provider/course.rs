@@ -53,6 +53,11 @@ pub(super) struct Stage {
     pub(super) failed: Option<Failed>,
 }
 
+/// A customer cancelled what has no unit left to be done.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the work is done: it is delivered, and paid by the rules of the market")]
+pub(super) struct TooLate;
+
 /// One order.
 #[derive(Debug)]
 pub(super) struct Course {
@@ -165,15 +170,35 @@ impl Course {
 
     /// The order will not be delivered; says so on the chain as soon as that is possible.
     pub(super) fn fail(&self, book: &Book, failed: Failed) {
+        let first = self.locked().fail(&failed);
+        if first {
+            self.failing(book, failed);
+        }
+    }
+
+    /// The customer wants it no longer: nothing more is done. What is done already, all of it, is delivered all the same, and paid: otherwise a customer
+    /// would have work for nothing by asking for it until its end.
+    ///
+    /// # Errors
+    /// Why it goes on.
+    pub(super) fn cancel(&self, book: &Book) -> Result<(), TooLate> {
+        let reason = "the customer cancelled".to_owned();
+        let failed = Failed { cause: Cause::Cancelled, unit: None, reason };
         let first = {
             let mut record = self.locked();
-            let first = record.failed.is_none();
-            record.failed.get_or_insert_with(|| failed.clone());
-            first
+            if record.failed.is_none() && record.all_outputs().is_some() {
+                return Err(TooLate);
+            }
+            record.fail(&failed)
         };
-        if !first {
-            return;
+        if first {
+            self.failing(book, failed);
         }
+        Ok(())
+    }
+
+    /// What follows once the record says that it failed.
+    fn failing(&self, book: &Book, failed: Failed) {
         let record = self.record();
         tracing::warn!(order = %record.order, reason = %failed.reason, "the order will not be delivered");
         if let Err(error) = book.save(&record) {

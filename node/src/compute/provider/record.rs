@@ -83,6 +83,13 @@ impl Record {
         Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed: None, node: None })
     }
 
+    /// The order will not be delivered; false if that was so before, for another reason.
+    pub(super) fn fail(&mut self, failed: &Failed) -> bool {
+        let first = self.failed.is_none();
+        self.failed.get_or_insert_with(|| failed.clone());
+        first
+    }
+
     /// The inputs are here; only now there is room for outputs: how many units an order has is its customer's word.
     pub(super) fn receive(&mut self, inputs: Vec<B256>, segment_count: u32) {
         self.outputs = vec![None; inputs.len()];

@@ -237,6 +237,14 @@ impl Handler for Host {
         }
     }
 
+    fn cancel(&self, order: U256) -> Result<(), Failure> {
+        let Some(course) = self.book.course(order) else { return Ok(()) };
+        course.cancel(&self.book).map_err(|late| {
+            tracing::info!(%order, "the customer cancelled what is done: it is delivered all the same");
+            Failure::new(FailureCode::Deadline, &late.to_string())
+        })
+    }
+
     fn ended(&self, ended: Ended) {
         let Ended { customer, order, outcome } = ended;
         match &outcome {
@@ -245,11 +253,12 @@ impl Handler for Host {
                 tracing::info!(?customer, order = order.map(|order| order.to_string()), %error, "session ended");
             }),
         }
+        // It may have said so by the end of its connection alone.
         if matches!(outcome, Err(SessionError::Cancelled))
             && let Some(course) = order.and_then(|order| self.book.course(order))
+            && let Err(late) = course.cancel(&self.book)
         {
-            let reason = "the customer cancelled".to_owned();
-            course.fail(&self.book, Failed { cause: Cause::Cancelled, unit: None, reason });
+            tracing::debug!(order = %course.order(), %late, "a cancellation is not heard");
         }
     }
 }

@@ -166,21 +166,8 @@ impl Owner {
     }
 
     async fn until_check(&self, ask: Ask, wanted: bool) {
-        let (mut decisions, mut held) = (self.decisions.clone(), self.held.subscribe());
-        loop {
-            let held_bytes = *held.borrow_and_update();
-            let allowed = self.allows(&decisions.borrow_and_update(), ask, held_bytes);
-            if allowed == wanted {
-                return;
-            }
-            let changed = tokio::select! {
-                changed = decisions.changed() => changed,
-                changed = held.changed() => changed,
-            };
-            if changed.is_err() {
-                return;
-            }
-        }
+        let holds = |decision: &Decision, held_bytes: &u64| self.allows(decision, ask, *held_bytes) == wanted;
+        until_both(self.decisions.clone(), self.held.subscribe(), holds).await;
     }
 
     /// Says that an order or a lease has its memory, until what this gives is dropped. One at a time has the machine.
@@ -329,6 +316,28 @@ pub(super) struct Held<'a>(&'a channel::Sender<u64>);
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.send_replace(0);
+    }
+}
+
+/// Waits until two that change hold together; returns also when one of them will change no more.
+async fn until_both<A, B>(
+    mut first: channel::Receiver<A>,
+    mut second: channel::Receiver<B>,
+    holds: impl Fn(&A, &B) -> bool,
+) {
+    loop {
+        let met = holds(&first.borrow_and_update(), &second.borrow_and_update());
+        if met {
+            return;
+        }
+        let changed = tokio::select! {
+            biased;
+            changed = first.changed() => changed,
+            changed = second.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
     }
 }
 
@@ -503,5 +512,31 @@ impl From<OwnerMode> for Mode {
             OwnerMode::Auto => Self::Auto,
             OwnerMode::Never => Self::Never,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // A test: a panic is a failure.
+mod tests {
+    use super::*;
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    #[test]
+    fn who_waits_for_room_is_told_of_both_the_bound_and_what_is_held() {
+        let (bound, held) = (channel::Sender::new(3_u64), channel::Sender::new(2_u64));
+        let fits = |bound: &u64, held: &u64| *held + 2 <= *bound;
+        let full = |bound: &u64, held: &u64| !fits(bound, held);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting = pin!(until_both(bound.subscribe(), held.subscribe(), fits));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        held.send_replace(1);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
+        let mut waiting = pin!(until_both(bound.subscribe(), held.subscribe(), full));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        bound.send_replace(2);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -166,13 +166,18 @@ fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owne
 fn a_provider_that_stores_what_its_owner_gives_takes_no_order_and_says_why() {
     let network = Network::beside(4);
     let folder = network.directory.join("provider");
-    let limit = |gb: &str| fs::write(folder.join("owner.toml"), format!("version = 1\n\n[disk]\nused_gb_max = {gb}\n"));
+    let limit = |gb: &str| {
+        let rules = format!("[disk]\nused_gb_max = {gb}\n\n[work]\nswitch_minutes = 5\n");
+        fs::write(folder.join("owner.toml"), format!("version = 1\n\n{rules}")).unwrap();
+    };
     // What an earlier order left: whatever its name says, its bytes count.
     let left = folder.join("blobs/blobs/ab");
     fs::create_dir_all(&left).unwrap();
     fs::write(left.join("ab".repeat(32)), vec![0; 1_000_000]).unwrap();
-    limit("0.001").unwrap();
-    let _provider = Provider::start(&network, &folder);
+    limit("0.001");
+    let provider = Provider::start(&network, &folder);
+    // What is set and has no effect is said once.
+    assert_eq!(provider.text().matches("work.switch_minutes").count(), 1, "{}", provider.text());
     let said = status(&folder);
     assert_eq!((&said["new_units"], &said["cpu"]["run"]), (&false.into(), &true.into()), "{said}");
     let refused = order(&network, SMALL, &network.directory.join("result"))
@@ -183,7 +188,7 @@ fn a_provider_that_stores_what_its_owner_gives_takes_no_order_and_says_why() {
     for words in ["owner: 1 provider left out", "this program stores 1 MB; your limit: 1 MB"] {
         assert!(text(&refused).contains(words), "{}", text(&refused));
     }
-    limit("1").unwrap();
+    limit("1");
     wait_until("orders are taken", || (status(&folder)["new_units"] == true).then_some(()));
 }
 

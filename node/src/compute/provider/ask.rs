@@ -41,13 +41,11 @@ impl Ask {
 
     /// Why it does not run now even alone, if memory is the reason.
     pub(super) fn refusal(self, decision: &Decision) -> Option<String> {
-        let most = decision.bounds.memory_bytes.filter(|_| !self.fits(&decision.bounds, 0))?;
-        let whose = if decision.in_use { "in_use" } else { "not_in_use" };
-        Some(format!(
-            "the job takes {} MiB of memory, and {} MiB are allowed now by {whose}.memory_percent",
-            self.needed_bytes.div_ceil(MIB),
-            most / MIB
-        ))
+        let now = decision.bounds.memory_bytes.filter(|_| !self.fits(&decision.bounds, 0))?;
+        let later = decision.bounds.memory_most_bytes.filter(|later| *later > now);
+        let later = later.map_or_else(String::new, |later| format!(", {} MiB at other times", later / MIB));
+        let needed = self.needed_bytes.div_ceil(MIB);
+        Some(format!("the job takes {needed} MiB of memory, and memory_percent allows {} MiB now{later}", now / MIB))
     }
 }
 
@@ -62,9 +60,8 @@ mod tests {
     use super::*;
     use keystead_owner::decide::refuse;
 
-    fn decision(memory_bytes: Option<u64>, in_use: bool) -> Decision {
-        let none = refuse("");
-        Decision { bounds: Bounds { memory_bytes, ..none.bounds }, in_use, ..none }
+    fn bounds(memory_bytes: Option<u64>) -> Bounds {
+        Bounds { memory_bytes, ..refuse("").bounds }
     }
 
     #[test]
@@ -77,20 +74,22 @@ mod tests {
             (Some(4 * MIB), MIB + 1, false),
             (None, u64::MAX, true),
         ] {
-            assert_eq!(ask.fits(&decision(most, true).bounds, held), fits, "{most:?} {held}");
+            assert_eq!(ask.fits(&bounds(most), held), fits, "{most:?} {held}");
         }
-        assert!(Ask::from(Runtime::Wgsl1).fits(&decision(Some(0), true).bounds, 0), "a proof has its own bound");
+        assert!(Ask::from(Runtime::Wgsl1).fits(&bounds(Some(0)), 0), "a proof has its own bound");
     }
 
     #[test]
-    fn the_refusal_names_the_numbers_and_the_rule_in_force() {
+    fn the_refusal_says_what_is_asked_and_what_is_given_now_and_later() {
         let ask = Ask { runtime: Runtime::Wasm1, needed_bytes: 3 * MIB };
-        assert_eq!(ask.refusal(&decision(Some(3 * MIB), true)), None);
-        for (in_use, rule) in [(true, "in_use"), (false, "not_in_use")] {
-            let words = ask.refusal(&decision(Some(3 * MIB - 1), in_use)).unwrap_or_default();
-            let expected = format!("the job takes 3 MiB of memory, and 2 MiB are allowed now by {rule}.memory_percent");
-            assert_eq!(words, expected);
-        }
+        let refusal = |now, later| {
+            let bounds = Bounds { memory_most_bytes: Some(later), ..bounds(Some(now)) };
+            ask.refusal(&Decision { bounds, ..refuse("") })
+        };
+        assert_eq!(refusal(3 * MIB, 5 * MIB), None);
+        let now = "the job takes 3 MiB of memory, and memory_percent allows 2 MiB now";
+        assert_eq!(refusal(3 * MIB - 1, 3 * MIB - 1).as_deref(), Some(now));
+        assert_eq!(refusal(2 * MIB, 5 * MIB), Some(format!("{now}, 5 MiB at other times")));
     }
 
     #[test]
@@ -98,8 +97,8 @@ mod tests {
         let most = 1_000 * MIB;
         let declared = declared_bytes(most);
         let ask = |declared| Ask { runtime: Runtime::Wasm1, needed_bytes: needed_bytes(declared) };
-        assert!(ask(declared).fits(&decision(Some(most), true).bounds, 0));
-        assert!(!ask(declared + 1).fits(&decision(Some(most), true).bounds, 0));
+        assert!(ask(declared).fits(&bounds(Some(most)), 0));
+        assert!(!ask(declared + 1).fits(&bounds(Some(most)), 0));
         assert_eq!(declared_bytes(1), 0);
     }
 }

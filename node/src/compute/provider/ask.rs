@@ -50,7 +50,7 @@ impl Ask {
 }
 
 /// What one job may declare where all together may take so much.
-pub(super) fn declared_bytes(most: u64) -> u64 {
+pub(super) const fn declared_bytes(most: u64) -> u64 {
     most.saturating_sub(needed_bytes(0))
 }
 

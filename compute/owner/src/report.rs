@@ -1,7 +1,8 @@
 //! A decision for people and programs: one line, and JSON.
 
 use crate::{
-    decide::{Cpu, Decision, Gpu, Scope, Signals, Transfers},
+    decide::{Cpu, Decision, Gpu, Reason, Scope, Signals, Transfers, Words},
+    preferences::FIELDS,
     reading::Reading,
 };
 use serde_json::{Value, json};
@@ -20,6 +21,11 @@ pub fn headline(decision: &Decision) -> String {
             let mut line = format!("{verb}: {threads} threads, {time_percent} % of their time");
             if let Some(words) = stopped(Scope::GPU) {
                 line.push_str(&format!("; graphics cards paused: {}", words.sentence));
+            }
+            // That nothing is taken while the owner lets the program finish is said by the verb.
+            let is_news = |words: &&Words| words.stops == Scope::UNITS && words.reason != Reason::Finishing;
+            if let Some(words) = decision.words.iter().find(is_news) {
+                line.push_str(&format!("; nothing new is taken: {}", words.sentence));
             }
             if decision.network != Transfers::default() {
                 line.push_str(&format!("; network {}", network(decision)));
@@ -122,6 +128,7 @@ pub fn to_json(decision: &Decision) -> Value {
         }),
         Transfers::Pause => json!({"run": false, "says": says}),
     };
+    let unused: Vec<&str> = FIELDS.iter().filter(|field| !field.obeyed).map(|field| field.key).collect();
     json!({
         "headline": headline(decision),
         "cpu": cpu,
@@ -133,10 +140,11 @@ pub fn to_json(decision: &Decision) -> Value {
         "evict": decision.evict,
         "bounds": {
             "memory_bytes": decision.bounds.memory_bytes,
-            "swap_bytes": decision.bounds.swap_bytes,
+            "memory_most_bytes": decision.bounds.memory_most_bytes,
             "disk_bytes": decision.bounds.disk_bytes,
             "checkpoint_s": decision.bounds.checkpoint.as_secs(),
         },
+        "not_used_by_this_version": unused,
         "reason_bits": decision.reasons.bits(),
         "reasons": reasons.collect::<Vec<_>>(),
     })

@@ -21,7 +21,7 @@ pub struct Description {
     pub arguments: Vec<String>,
     /// The folder that it writes to, an absolute path.
     pub folder: PathBuf,
-    /// Most memory of the program and its workers, bytes; none leaves it to the preferences.
+    /// Most memory of the program and its workers, bytes; with none the file has no bound, and jobs have that of the preferences.
     pub memory_bytes_max: Option<u64>,
     /// How long the current unit may take to end after the request to stop, seconds.
     pub stop_seconds: u64,
@@ -128,7 +128,7 @@ fn systemd_head(description: &Description, checked: &Checked<'_>, network: &str)
     let command: Vec<String> =
         std::iter::once(checked.program).chain(checked.arguments.iter().copied()).map(systemd_word).collect();
     let mut out = format!(
-        "# Written by keystead; `keystead provide` can write it anew.\n\
+        "# Written by keystead; `keystead service` can write it anew.\n\
          [Unit]\n\
          Description=Keystead provider: computes while the owner allows it\n\
          {network}\
@@ -304,7 +304,7 @@ mod tests {
     fn description() -> Description {
         Description {
             program: "/usr/local/bin/keystead".into(),
-            arguments: vec!["provide".to_owned(), "--data".to_owned(), "/var/lib/keystead".to_owned()],
+            arguments: vec!["provide".to_owned(), "--dir".to_owned(), "/var/lib/keystead".to_owned()],
             folder: "/var/lib/keystead".into(),
             memory_bytes_max: Some(8_589_934_592),
             stop_seconds: 900,
@@ -330,7 +330,7 @@ mod tests {
     fn the_windows_task_is_as_reviewed() {
         let description = Description {
             program: "C:\\Program Files\\Keystead\\keystead.exe".into(),
-            arguments: vec!["provide".to_owned(), "--data".to_owned(), "C:\\My Data\\".to_owned()],
+            arguments: vec!["provide".to_owned(), "--dir".to_owned(), "C:\\My Data\\".to_owned()],
             folder: "C:\\My Data".into(),
             ..description()
         };

@@ -48,7 +48,7 @@ fn preferences() -> impl Strategy<Value = Preferences> {
 fn signals() -> impl Strategy<Value = Signals> {
     let power = (reading(any::<bool>()), reading(0u8..=100), reading(any::<i64>()), reading(any::<bool>()));
     let heat = (reading(any::<i64>()), reading(any::<i64>()), reading(any::<u64>()));
-    let bytes = vec(reading(any::<u64>()), 6);
+    let bytes = vec(reading(any::<u64>()), 5);
     let load = reading((0u32..=1_000, any::<u64>()).prop_map(|(permille, taken_ms)| Load { permille, taken_ms }));
     let rest = (
         reading(any::<bool>()),
@@ -57,8 +57,6 @@ fn signals() -> impl Strategy<Value = Signals> {
         reading(any::<u64>()),
         any::<u64>(),
         any::<u64>(),
-        any::<bool>(),
-        any::<bool>(),
     );
     let idle = reading((0u64..1_000_000).prop_map(Duration::from_millis));
     (any::<u32>(), power, idle, heat, load, bytes, rest).prop_map(
@@ -79,7 +77,6 @@ fn signals() -> impl Strategy<Value = Signals> {
                 memory_bytes: next(),
                 memory_available_bytes: next(),
                 memory_pressure: Reading::default(),
-                swap_bytes: next(),
                 disk_bytes: next(),
                 disk_free_bytes: next(),
                 disk_ours_bytes: next(),
@@ -90,8 +87,6 @@ fn signals() -> impl Strategy<Value = Signals> {
                 carbon_grams: rest.3,
                 transferred_bytes: rest.4,
                 since_start: Duration::from_millis(rest.5),
-                measuring: rest.6,
-                system_ends: rest.7,
             }
         },
     )

@@ -334,6 +334,29 @@ fn what_was_moved_counts_over_restarts_and_pauses_the_network_until_its_days_are
 }
 
 #[test]
+fn nothing_new_is_taken_once_so_much_is_stored_as_the_owner_gives() {
+    let change = |preferences: &mut Preferences| {
+        preferences.presence.headless_is_idle = true;
+        preferences.disk.used_mb_max = 2;
+    };
+    let mut scene = scene("virtual", change);
+    let stored = Arc::new(AtomicU64::new(1_999_999));
+    let counted = Arc::clone(&stored);
+    let facts = move || Facts { disk_ours_bytes: Some(counted.load(Ordering::Relaxed)), ..Facts::default() };
+    let folder = scene.tree.folder.path().join("data");
+    let probe = MachineProbe::new(scene.tree.root.clone(), &folder);
+    scene.watcher = Watcher::new(probe, scene.clock.clone(), &folder, &folder.join("owner.toml"), 0, facts);
+    assert!(scene.watcher.step().new_units);
+    stored.store(2_000_000, Ordering::Relaxed);
+    let decision = scene.until(Duration::from_secs(1), |decision| !decision.new_units);
+    assert!(cpu_runs(&decision), "what was begun goes on");
+    let line = report::headline(&decision);
+    assert!(line.ends_with("; nothing new is taken: this program stores 2 MB; your limit: 2 MB"), "{line}");
+    let unused = &report::to_json(&decision)["not_used_by_this_version"];
+    assert_eq!(unused[0], "memory.swap_percent", "{unused}");
+}
+
+#[test]
 fn a_notebook_pauses_when_it_is_unplugged_and_says_its_charge() {
     let mut scene = scene("laptop", |preferences| preferences.in_use.gpu = true);
     scene.tree.write("sys/class/power_supply/AC/online", "1\n");

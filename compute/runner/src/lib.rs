@@ -42,6 +42,7 @@ mod worker;
 pub use admit::{Refusal, admit};
 pub use failure::{Failure, Fault, Limit};
 pub use isolation::{Isolation, Layer, LayerReport, UnknownLayer};
+pub use machine::needed_bytes;
 pub use message::{Done, Usage, Words};
 pub use process::WorkerCommand;
 pub use report::{Device, DeviceKind, Loops, SelfTest};

@@ -12,6 +12,12 @@ const KEPT_SHARE: u64 = 8;
 /// What a worker takes besides what its job declares, bytes: the binary, its engine, copies on the way.
 const WORKER_BYTES: u64 = 128 << 20;
 
+/// What a job that declares so much takes of a machine's memory, bytes: its worker has more than the job.
+#[must_use]
+pub const fn needed_bytes(declared_bytes: u64) -> u64 {
+    declared_bytes.saturating_add(WORKER_BYTES)
+}
+
 /// Memory for workers, shared by all clones of a [`crate::WorkerCommand`].
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
@@ -41,7 +47,7 @@ impl Budget {
     /// # Errors
     /// [`Failure::ProviderFault`] with the numbers: this machine cannot now, or never.
     pub(crate) fn promise(&self, declared_bytes: u64) -> Result<Promise, Failure> {
-        let needed_bytes = declared_bytes.saturating_add(WORKER_BYTES);
+        let needed_bytes = needed_bytes(declared_bytes);
         let mut taken = self.taken_bytes.lock().unwrap_or_else(PoisonError::into_inner);
         let after = taken.saturating_add(needed_bytes);
         if after > self.total_bytes {
@@ -94,7 +100,7 @@ mod tests {
     #[test]
     fn promises_add_up_to_the_total_exactly_and_come_back_when_dropped() {
         let budget = Budget::new(3 * WORKER_BYTES);
-        assert_eq!(budget.declared_bytes_max(), 2 * WORKER_BYTES);
+        assert_eq!(needed_bytes(budget.declared_bytes_max()), 3 * WORKER_BYTES);
         let first = budget.promise(WORKER_BYTES).unwrap();
         let clone = budget.clone();
         let failure = clone.promise(1).unwrap_err();

@@ -11,7 +11,7 @@ pub(crate) struct Service {
     /// Account that it runs as; for `systemd` only.
     #[arg(long, value_name = "NAME", default_value = "keystead")]
     pub(crate) account: String,
-    /// Most memory of the provider and its workers, in MiB; systemd only [default: what `owner.toml` says].
+    /// Most memory of the provider and its workers, in MiB; systemd only [default: no bound here; what jobs may take is what `owner.toml` says].
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(256..=16_777_216))]
     pub(crate) memory: Option<u64>,
     /// Write the file to its place instead of printing it. A file that is there and differs is kept, unless `--force` is given.

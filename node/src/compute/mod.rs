@@ -58,6 +58,7 @@ pub(crate) mod recipe;
 pub(crate) mod results;
 pub(crate) mod revert;
 pub(crate) mod statement;
+pub(crate) mod stores;
 pub(crate) mod token;
 pub(crate) mod touchstone;
 pub(crate) mod wallet;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::{
     fs,
     path::Path,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 /// What the owner types in another terminal.
@@ -116,6 +116,80 @@ fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
     let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
     assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(log).unwrap());
     provider.wait_for("order paid");
+}
+
+/// Gives jobs this share of the memory while somebody is there, who counts as being there for a day; other programs may use the processors as they like.
+fn allow_memory(folder: &Path, percent: u32) {
+    let rules = format!("idle_minutes = 1440\n\n[in_use]\nmemory_percent = {percent}\nother_load_percent = 100\n");
+    fs::write(folder.join("owner.toml"), format!("version = 1\n\n[presence]\n{rules}")).unwrap();
+}
+
+#[test]
+fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owner_gives_more() {
+    let network = Network::beside(4);
+    let (home, folder) = (&network.directory, network.directory.join("provider"));
+    fs::create_dir_all(&folder).unwrap();
+    allow_memory(&folder, 1);
+    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    let bound = |which: &str| status(&folder)["bounds"][which].as_u64().unwrap();
+    let (now, most) = (bound("memory_bytes"), bound("memory_most_bytes"));
+    // In whole pages of wasm.
+    let declared = (most / 4).min(2 << 30) / 65_536 * 65_536;
+    assert!(now < declared, "one percent is little: {now} of {most}");
+
+    let keystead =
+        |words: &[&str]| Command::new(KEYSTEAD).args(words).current_dir(home).stdin(Stdio::null()).output().unwrap();
+    let made = keystead(&["recipe", "new", "big", "--runtime", "wasm", "--class", "exact"]);
+    assert!(made.status.success(), "{}", text(&made));
+    let manifest = fs::read_to_string(home.join("big/recipe.toml")).unwrap();
+    let big = manifest.replacen("memory_bytes_max = 16777216", &format!("memory_bytes_max = {declared}"), 1);
+    assert_ne!(manifest, big);
+    fs::write(home.join("big/recipe.toml"), big).unwrap();
+    let (url, set) = (network.url(0), ["--set", "first=1000000", "--set", "count=100", "--set", "numbers-per-unit=50"]);
+    let run = |out: &str, more: &[&str]| {
+        let words = ["run", "./big", "--dev-account", "2", "--rpc", &url, "--out", out];
+        keystead(&[&words[..], &set[..], more].concat())
+    };
+    let refused = run("refused", &["--reach-seconds", "2"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    assert!(text(&refused).contains("has too little free memory"), "{}", text(&refused));
+    assert!(!home.join("refused/order.json").exists(), "nothing was ordered");
+
+    allow_memory(&folder, 90);
+    wait_until("the owner gives more", || (bound("memory_bytes") > now).then_some(()));
+    let done = run("done", &[]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done));
+    provider.wait_for("order paid");
+}
+
+#[test]
+fn a_provider_that_stores_what_its_owner_gives_takes_no_order_and_says_why() {
+    let network = Network::beside(4);
+    let folder = network.directory.join("provider");
+    let limit = |gb: &str| {
+        let rules = format!("[disk]\nused_gb_max = {gb}\n\n[work]\nswitch_minutes = 5\n");
+        fs::write(folder.join("owner.toml"), format!("version = 1\n\n{rules}")).unwrap();
+    };
+    // What an earlier order left: whatever its name says, its bytes count.
+    let left = folder.join("blobs/blobs/ab");
+    fs::create_dir_all(&left).unwrap();
+    fs::write(left.join("ab".repeat(32)), vec![0; 1_000_000]).unwrap();
+    limit("0.001");
+    let provider = Provider::start(&network, &folder);
+    // What is set and has no effect is said once.
+    assert_eq!(provider.text().matches("work.switch_minutes").count(), 1, "{}", provider.text());
+    let said = status(&folder);
+    assert_eq!((&said["new_units"], &said["cpu"]["run"]), (&false.into(), &true.into()), "{said}");
+    let refused = order(&network, SMALL, &network.directory.join("result"))
+        .args(["--reach-seconds", "2", "--patience-ms", "20000"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
+    for words in ["owner: 1 provider left out", "this program stores 1 MB; your limit: 1 MB"] {
+        assert!(text(&refused).contains(words), "{}", text(&refused));
+    }
+    limit("1");
+    wait_until("orders are taken", || (status(&folder)["new_units"] == true).then_some(()));
 }
 
 #[test]

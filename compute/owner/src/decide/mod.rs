@@ -110,13 +110,13 @@ impl Default for Transfers {
 /// Bounds of what work may take; none is without limit or not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Memory, bytes.
+    /// Memory of all jobs that run together, bytes.
     pub memory_bytes: Option<u64>,
-    /// Swap space, bytes.
-    pub swap_bytes: Option<u64>,
+    /// The largest that `memory_bytes` becomes when somebody comes or goes.
+    pub memory_most_bytes: Option<u64>,
     /// Disk, bytes that this program may hold in all.
     pub disk_bytes: Option<u64>,
-    /// Shortest time between checkpoints.
+    /// Shortest time between two saves of an order's progress.
     pub checkpoint: Duration,
 }
 
@@ -173,7 +173,12 @@ pub fn refuse(error: &str) -> Decision {
         finish: false,
         in_use: true,
         evict: false,
-        bounds: Bounds { memory_bytes: None, swap_bytes: None, disk_bytes: None, checkpoint: Duration::from_secs(60) },
+        bounds: Bounds {
+            memory_bytes: None,
+            memory_most_bytes: None,
+            disk_bytes: None,
+            checkpoint: Preferences::default().disk.checkpoint,
+        },
         reasons,
         words: vec![Words { reason: Reason::Preferences, stops, sentence }],
         next_check: CHECK_MAX,
@@ -247,9 +252,13 @@ fn bounds(case: &Case<'_>) -> Bounds {
         .value()
         .zip(signals.disk_ours_bytes.value())
         .map(|(free, ours)| ours.saturating_add(free.saturating_sub(disk.free_mb_min.saturating_mul(MB))));
+    let most = preferences.in_use.memory_percent.max(preferences.not_in_use.memory_percent);
+    // Whoever says *always* does not want work to wait until nobody is there.
+    let percent = if case.wishes.compute == Mode::Always { most } else { case.profile.memory_percent };
+    let memory = |percent| signals.memory_bytes.value().map(|total| share(total, percent));
     Bounds {
-        memory_bytes: signals.memory_bytes.value().map(|total| share(total, case.profile.memory_percent)),
-        swap_bytes: signals.swap_bytes.value().map(|total| share(total, preferences.memory.swap_percent)),
+        memory_bytes: memory(percent),
+        memory_most_bytes: memory(most),
         disk_bytes: by_size.into_iter().chain(by_share).chain(by_free).min(),
         checkpoint: disk.checkpoint,
     }

@@ -39,7 +39,7 @@ impl Scope {
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $bit:literal, $code:literal, $remedy:literal;)*) => {
-        /// Why something does not run. The number is the bit; the first thirteen are those of BOINC's `SUSPEND_REASON`.
+        /// Why something does not run. The number is the bit; those up to 11 are the ones of BOINC's `SUSPEND_REASON`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Reason { $($(#[$doc])* $name = $bit),* }
@@ -72,8 +72,6 @@ reasons! {
     OwnerPaused = 2, "owner-paused", "Run `keystead provide --dir DIR --resume`.";
     /// Outside of the hours.
     OutsideHours = 3, "outside-hours", "Wait, or change hours (for the network network_hours).";
-    /// The machine is being measured.
-    Measuring = 4, "measuring", "Wait: this takes a few seconds.";
     /// The disk's limits are reached.
     DiskFull = 5, "disk-full", "Free space, or change disk.*.";
     /// Nobody was there for a long time.
@@ -86,8 +84,6 @@ reasons! {
     OtherLoad = 10, "other-load", "Wait, or raise other_load_percent.";
     /// The traffic limit is reached.
     Quota = 11, "quota", "Wait, or raise network.transfer_mb_max.";
-    /// The system is about to sleep or shut down.
-    SystemEnds = 12, "system-ends", "Nothing: work goes on when the system does.";
     /// The battery is too empty.
     BatteryLow = 13, "battery-low", "Let it charge, or lower power.battery_percent_min.";
     /// The battery is too hot.
@@ -165,14 +161,12 @@ mod tests {
             (Reason::InUse, 2),
             (Reason::OwnerPaused, 4),
             (Reason::OutsideHours, 8),
-            (Reason::Measuring, 16),
             (Reason::DiskFull, 32),
             (Reason::NoInput, 128),
             (Reason::StartDelay, 256),
             (Reason::Exclusive, 512),
             (Reason::OtherLoad, 1_024),
             (Reason::Quota, 2_048),
-            (Reason::SystemEnds, 4_096),
         ];
         for (reason, bit) in boinc {
             assert_eq!(reason.bit(), bit, "{reason:?}");

@@ -50,9 +50,7 @@ const ALL: Scope = Scope::COMPUTE.with(Scope::NETWORK);
 
 /// All rules. The first that holds is the one that a short display shows.
 pub(super) const RULES: &[Rule] = &[
-    row(Reason::Measuring, Scope::COMPUTE, false, measuring),
     row(Reason::StartDelay, Scope::COMPUTE, false, start_delay),
-    row(Reason::SystemEnds, ALL, false, system_ends),
     row(Reason::OwnerPaused, Scope::COMPUTE, false, owner_paused),
     row(Reason::OnBattery, Scope::COMPUTE, true, on_battery),
     row(Reason::InUse, ALL, true, in_use),
@@ -83,19 +81,11 @@ pub(super) const RULES: &[Rule] = &[
     row(Reason::NoWifi, Scope::NETWORK, true, no_wifi),
 ];
 
-fn measuring(case: &Case<'_>) -> Option<String> {
-    case.signals.measuring.then(|| "the machine is being measured".to_owned())
-}
-
 fn start_delay(case: &Case<'_>) -> Option<String> {
     let delay = case.preferences.presence.start_delay;
     let left = delay.checked_sub(case.signals.since_start).filter(|left| !left.is_zero())?;
     let rounded = left.as_secs().saturating_add(u64::from(left.subsec_nanos() > 0));
     Some(format!("work begins {} s after the start; {rounded} s are left", delay.as_secs()))
-}
-
-fn system_ends(case: &Case<'_>) -> Option<String> {
-    case.signals.system_ends.then(|| "the system is about to sleep or to shut down".to_owned())
 }
 
 fn owner_paused(case: &Case<'_>) -> Option<String> {

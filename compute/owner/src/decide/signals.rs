@@ -77,8 +77,6 @@ pub struct Signals {
     pub memory_available_bytes: Reading<u64>,
     /// Share of the time in which somebody waited for memory, hundredths of a percent.
     pub memory_pressure: Reading<u32>,
-    /// Swap space, bytes.
-    pub swap_bytes: Reading<u64>,
     /// Size of the disk with our data, bytes.
     pub disk_bytes: Reading<u64>,
     /// What is free on it for us, bytes.
@@ -99,16 +97,12 @@ pub struct Signals {
     pub transferred_bytes: u64,
     /// Time since this program started.
     pub since_start: Duration,
-    /// We are measuring this machine.
-    pub measuring: bool,
-    /// The system is about to sleep or to shut down.
-    pub system_ends: bool,
 }
 
 /// What the owner wants apart from the preferences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Without regard to the preferences; heat, a pause and the system still count.
+    /// Without regard to the preferences; heat, a pause and full disks still count.
     Always,
     /// As the preferences say.
     #[default]

@@ -45,7 +45,6 @@ fn world() -> World {
         memory_bytes: known(16 * gb),
         memory_available_bytes: known(8 * gb),
         memory_pressure: known(0),
-        swap_bytes: known(4 * gb),
         disk_bytes: known(500 * gb),
         disk_free_bytes: known(200 * gb),
         disk_ours_bytes: known(gb),
@@ -56,8 +55,6 @@ fn world() -> World {
         carbon_grams: unknown(),
         transferred_bytes: 0,
         since_start: Duration::from_secs(600),
-        measuring: false,
-        system_ends: false,
     };
     let now = Now { unix_ms: NOON_MS, offset_s: 0, steady_ms: 1_000_000 };
     World { preferences: Preferences::default(), signals, wishes: Wishes::default(), now }
@@ -105,13 +102,6 @@ struct Edge {
 /// BOINC's whole set in its order, then ours.
 const EDGES: &[Edge] = &[
     Edge {
-        reason: Reason::Measuring,
-        runs: COMPUTE,
-        says: "being measured",
-        before: |_| (),
-        after: |w| w.signals.measuring = true,
-    },
-    Edge {
         reason: Reason::StartDelay,
         runs: COMPUTE,
         says: "work begins 60 s after the start; 1 s are left",
@@ -123,13 +113,6 @@ const EDGES: &[Edge] = &[
             (w.preferences.presence.start_delay, w.signals.since_start) =
                 (Duration::from_secs(60), Duration::from_millis(59_999))
         },
-    },
-    Edge {
-        reason: Reason::SystemEnds,
-        runs: ALL,
-        says: "about to sleep",
-        before: |_| (),
-        after: |w| w.signals.system_ends = true,
     },
     Edge {
         reason: Reason::OwnerPaused,
@@ -464,9 +447,7 @@ fn no_rule_of_the_table_is_without_an_edge() {
 #[test]
 fn the_order_is_boincs() {
     let boinc = [
-        Reason::Measuring,
         Reason::StartDelay,
-        Reason::SystemEnds,
         Reason::OwnerPaused,
         Reason::OnBattery,
         Reason::InUse,
@@ -485,7 +466,7 @@ fn the_order_is_boincs() {
 }
 
 #[test]
-fn the_mode_always_overrules_preferences_and_not_heat_pauses_or_the_system() {
+fn the_mode_always_overrules_preferences_and_not_heat_pauses_or_the_disk() {
     for edge in EDGES {
         let rules = RULES.iter().filter(|rule| rule.reason == edge.reason);
         let overruled = rules.clone().all(|rule| rule.overruled);
@@ -787,8 +768,11 @@ fn shares_and_bounds_come_from_the_profile_in_force() {
     assert_eq!(decision.gpu, Gpu::Run { time_percent: 100, watts_max: Some(150) });
     assert_eq!(decision.network, Transfers::Run { upload_max: Some(2_048), download_max: None });
     assert_eq!(decision.bounds.memory_bytes, Some(8_000_000_000));
-    assert_eq!(decision.bounds.swap_bytes, Some(3_000_000_000));
+    assert_eq!(decision.bounds.memory_most_bytes, Some(14_400_000_000), "what it becomes when nobody is there");
     assert_eq!(decision.bounds.disk_bytes, Some(200_900_000_000), "what is free counts, less the rest that stays free");
+    world.wishes.compute = Mode::Always;
+    assert_eq!(world.once().bounds.memory_bytes, Some(14_400_000_000), "the larger share, whoever is there");
+    world.wishes.compute = Mode::Auto;
     world.preferences.in_use.cores_percent = 1;
     world.signals.cores = 0;
     assert_eq!(world.once().cpu, Cpu::Run { threads: 1, time_percent: 60 }, "at least one");

@@ -14,6 +14,8 @@ pub struct Field {
     pub kind: Kind,
     /// One sentence for the owner.
     pub meaning: &'static str,
+    /// Whether anything obeys it. Some keys of BOINC's are only read, so that its users find what they know and are told.
+    pub obeyed: bool,
 }
 
 /// What may stand at a key, and where it is kept. Ranges include both ends.
@@ -42,7 +44,12 @@ pub enum Kind {
 }
 
 const fn field(key: &'static str, boinc: &'static str, kind: Kind, meaning: &'static str) -> Field {
-    Field { key, boinc, kind, meaning }
+    Field { key, boinc, kind, meaning, obeyed: true }
+}
+
+/// A key that is read and checked, and that nothing obeys.
+const fn unused(key: &'static str, boinc: &'static str, kind: Kind, meaning: &'static str) -> Field {
+    Field { key, boinc, kind, meaning, obeyed: false }
 }
 
 const PERCENT: &str = "percent";
@@ -95,7 +102,7 @@ pub const FIELDS: &[Field] = &[
         "in_use.memory_percent",
         "ram_max_used_busy_frac",
         Kind::Whole(PERCENT, 1, 100, |p| &mut p.in_use.memory_percent),
-        "Share of the memory.",
+        "Share of the memory that all jobs together may declare.",
     ),
     field(
         "not_in_use.cpu",
@@ -137,7 +144,7 @@ pub const FIELDS: &[Field] = &[
         "not_in_use.memory_percent",
         "ram_max_used_idle_frac",
         Kind::Whole(PERCENT, 1, 100, |p| &mut p.not_in_use.memory_percent),
-        "Share of the memory.",
+        "Share of the memory that all jobs together may declare.",
     ),
     field(
         "presence.idle_minutes",
@@ -236,29 +243,29 @@ pub const FIELDS: &[Field] = &[
     field("network_hours.friday", "day_prefs", Kind::Hours(Some(4), |p| &mut p.network_hours), ""),
     field("network_hours.saturday", "day_prefs", Kind::Hours(Some(5), |p| &mut p.network_hours), ""),
     field("network_hours.sunday", "day_prefs", Kind::Hours(Some(6), |p| &mut p.network_hours), ""),
-    field(
+    unused(
         "memory.swap_percent",
         "vm_max_used_frac",
         Kind::Whole(PERCENT, 1, 100, |p| &mut p.memory.swap_percent),
         "Most of the swap space that may be used.",
     ),
-    field(
+    unused(
         "memory.keep_paused",
         "leave_apps_in_memory",
         Kind::Flag(|p| &mut p.memory.keep_paused),
-        "Paused work stays in memory, instead of leaving it after ten minutes or when memory is short.",
+        "Paused work stays in memory.",
     ),
     field(
         "disk.used_gb_max",
         "disk_max_used_gb",
         Kind::Decimal("GB", 3, MB_MAX, |p| &mut p.disk.used_mb_max),
-        "Most that this program may store; 0: no such rule.",
+        "Most that this program may store of others' work before it takes no more; 0: no such rule.",
     ),
     field(
         "disk.used_percent_max",
         "disk_max_used_pct",
         Kind::Whole(PERCENT, 1, 100, |p| &mut p.disk.used_percent_max),
-        "Most that this program may store, of the whole disk.",
+        "The same, as a share of the whole disk.",
     ),
     field(
         "disk.free_gb_min",
@@ -270,7 +277,7 @@ pub const FIELDS: &[Field] = &[
         "disk.checkpoint_seconds",
         "disk_interval",
         Kind::Span("seconds", 1, 1, 86_400, |p| &mut p.disk.checkpoint),
-        "Shortest time between two checkpoints of a unit.",
+        "Shortest time between two saves of an order's progress; what a crash loses is computed again.",
     ),
     field("network.metered", "", Kind::Flag(|p| &mut p.network.metered), "Use a connection that is paid by volume."),
     field(
@@ -303,19 +310,19 @@ pub const FIELDS: &[Field] = &[
         Kind::Whole("days", 1, 365, |p| &mut p.network.transfer_days),
         "Days over which `transfer_mb_max` counts, today included.",
     ),
-    field(
+    unused(
         "work.buffer_days_min",
         "work_buf_min_days",
         Kind::Decimal("days", 3, 10_000, |p| &mut p.work.buffer_millidays_min),
         "Least work kept waiting.",
     ),
-    field(
+    unused(
         "work.buffer_days_additional",
         "work_buf_additional_days",
         Kind::Decimal("days", 3, 10_000, |p| &mut p.work.buffer_millidays_additional),
         "Work kept waiting above that.",
     ),
-    field(
+    unused(
         "work.switch_minutes",
         "cpu_scheduling_period_minutes",
         Kind::Span("minutes", 60, 1, 1_440, |p| &mut p.work.switch),

@@ -17,7 +17,7 @@ pub use fields::{FIELDS, Field, Kind};
 pub use parse::{Error, FILE_BYTES_MAX, VERSION, parse, read};
 pub use series::{FEED_BYTES_MAX, Feed, FeedError, Series, Step};
 pub(crate) use series::{decimal, decimal_text};
-pub use template::template;
+pub use template::{template, unheeded};
 pub(crate) use week::Door;
 pub use week::{DAYS, WINDOWS_MAX, Week, Window, WindowError};
 
@@ -69,7 +69,7 @@ pub struct Profile {
     pub gpu_percent: u64,
     /// Work pauses while other programs use more than this share of all cores, percent; 0 is no such rule.
     pub other_load_percent: u64,
-    /// Share of the machine's memory, percent, 1 to 100.
+    /// Share of the machine's memory that all jobs together may declare, percent, 1 to 100.
     pub memory_percent: u64,
 }
 
@@ -128,7 +128,7 @@ pub struct Disk {
     pub used_percent_max: u64,
     /// Least that stays free, MB.
     pub free_mb_min: u64,
-    /// Shortest time between two checkpoints of a unit.
+    /// Shortest time between two saves of an order's progress.
     pub checkpoint: Duration,
 }
 

@@ -132,7 +132,7 @@ impl Probe for MachineProbe {
             (Reading::Known(group, source), Reading::Known(total, _)) if group < total => Reading::Known(group, source),
             (_, total) => total,
         };
-        (signals.memory_available_bytes, signals.swap_bytes) = (memory.available, memory.swap);
+        signals.memory_available_bytes = memory.available;
         signals.memory_pressure = processor::pressure(&self.root, Resource::Memory);
         let disk = storage::disk(&self.root, &self.folder);
         (signals.disk_bytes, signals.disk_free_bytes) = (disk.total, disk.free);

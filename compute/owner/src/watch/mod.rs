@@ -60,12 +60,8 @@ pub struct Facts {
     pub own_processes: Vec<u32>,
     /// What we moved over the network since this program began, bytes.
     pub moved_bytes: u64,
-    /// What we store, bytes; none if nobody counted yet.
+    /// What we store of others' work, bytes; none if nobody counted yet.
     pub disk_ours_bytes: Option<u64>,
-    /// We are measuring this machine.
-    pub measuring: bool,
-    /// The system is about to sleep or to shut down.
-    pub system_ends: bool,
 }
 
 /// Size and time of change of the preferences' file; none if there is none.
@@ -162,10 +158,9 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
         let signs = self.probe.signs();
         let before = if self.presence.is_new() { self.probe.before(now) } else { None };
         self.signals.idle = self.presence.look(&signs, before, now);
-        self.signals.disk_ours_bytes =
-            facts.disk_ours_bytes.map_or_else(Reading::default, |bytes| Reading::known(bytes, "data folder"));
-        self.signals.measuring = facts.measuring;
-        self.signals.system_ends = facts.system_ends;
+        self.signals.disk_ours_bytes = facts
+            .disk_ours_bytes
+            .map_or_else(Reading::default, |bytes| Reading::known(bytes, "blobs of the data folder"));
         self.signals.since_start = Duration::from_millis(now.steady_ms.saturating_sub(self.started_ms));
         decide(&mut self.memory, preferences, &self.signals, wishes, now)
     }
@@ -301,11 +296,32 @@ pub fn wait_after(decision: &Decision) -> Duration {
     look.min(decision.next_check.max(Duration::from_millis(1)))
 }
 
-/// Whether anything differs that somebody acts on or that changes for people in more than a countdown: bounds and countdowns move all the time.
+/// Whether anything differs that somebody acts on or that changes for people in more than a countdown: the disk's bound and countdowns move all the time.
 fn differs(a: &Decision, b: &Decision) -> bool {
     let acted = |decision: &Decision| {
         let flags = (decision.new_units, decision.finish, decision.in_use, decision.evict);
-        (decision.cpu, decision.gpu, decision.network, flags, decision.reasons)
+        let bounds = &decision.bounds;
+        let bounds = (bounds.memory_bytes, bounds.memory_most_bytes, bounds.checkpoint);
+        (decision.cpu, decision.gpu, decision.network, flags, bounds, decision.reasons)
     };
     acted(a) != acted(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Bounds;
+
+    #[test]
+    fn a_bound_that_jobs_keep_to_is_told_and_what_moves_all_the_time_is_not() {
+        let before = refuse("x");
+        let with = |bounds| Decision { bounds, ..before.clone() };
+        let told = [
+            Bounds { memory_bytes: Some(1), ..before.bounds },
+            Bounds { memory_most_bytes: Some(1), ..before.bounds },
+            Bounds { checkpoint: Duration::from_secs(1), ..before.bounds },
+        ];
+        assert!(told.into_iter().all(|bounds| differs(&before, &with(bounds))));
+        assert!(!differs(&before, &with(Bounds { disk_bytes: Some(1), ..before.bounds })));
+    }
 }

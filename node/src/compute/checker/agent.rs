@@ -110,7 +110,7 @@ impl Agent {
             windows,
             endpoint: means.endpoint.clone(),
             folder,
-            shelf: Shelf::open(&means.folder.join("blobs"), means.bytes_max)?,
+            shelf: Shelf::open(&means.folder.join("blobs"), means.bytes_max, means.book.owner.stores())?,
             bonds: Bonds { account },
             status: means.folder.join(STATUS_FILE),
             journal: Mutex::new(journal),

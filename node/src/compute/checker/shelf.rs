@@ -1,6 +1,6 @@
 //! The blobs of checks that are under way: fetched for one unit, gone with its check.
 
-use crate::compute::{files, windows::Which};
+use crate::compute::{files, stores::Stores, windows::Which};
 use alloy_primitives::B256;
 use eyre::{Context as _, Result};
 use keystead_blobs::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, Hash, StoreError};
@@ -20,8 +20,8 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    /// Begins empty: what a check needs is fetched again after a restart.
-    pub(super) fn open(folder: &Path, total_bytes_max: u64) -> Result<Self> {
+    /// Begins empty: what a check needs is fetched again after a restart. What it holds counts among `stores`.
+    pub(super) fn open(folder: &Path, total_bytes_max: u64, stores: &Stores) -> Result<Self> {
         match fs::remove_dir_all(folder) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(error).wrap_err_with(|| format!("cannot empty {}", folder.display()));
@@ -30,8 +30,9 @@ impl Shelf {
         }
         let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
         let store = DiskStore::open(folder, capacity, Durability::default());
-        let store = store.wrap_err_with(|| format!("cannot use {}", folder.display()))?;
-        Ok(Self { store: Arc::new(store), held: Mutex::default() })
+        let store = Arc::new(store.wrap_err_with(|| format!("cannot use {}", folder.display()))?);
+        stores.add(&store);
+        Ok(Self { store, held: Mutex::default() })
     }
 
     pub(super) fn put(&self, bytes: &[u8]) -> Result<Hash, StoreError> {
@@ -75,14 +76,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("blobs");
         let which = |unit| Which { window: B256::ZERO, unit, round: 0, slot: 0 };
-        let shelf = Shelf::open(&path, 1 << 20).unwrap();
+        let stores = Stores::default();
+        let shelf = Shelf::open(&path, 1 << 20, &stores).unwrap();
         let (common, own) = (shelf.put(b"common").unwrap(), shelf.put(b"own").unwrap());
+        assert_eq!(stores.held_bytes(), 9);
         shelf.hold(which(1), [common, own]);
         shelf.hold(which(2), [common]);
         shelf.release(which(1));
         assert!(shelf.store.has(common).unwrap() && !shelf.store.has(own).unwrap());
         drop(shelf);
-        let again = Shelf::open(&path, 1 << 20).unwrap();
+        let again = Shelf::open(&path, 1 << 20, &stores).unwrap();
         assert!(!again.store.has(common).unwrap());
         again.release(which(2));
     }

@@ -325,12 +325,12 @@ impl Errand<'_> {
         let stop = Stop::after(self.left);
         let working = async {
             loop {
-                book.owner.until_allowed(runtime).await;
+                book.owner.until_check_allowed(&job.spec).await;
                 let turn = book.turns.take().await;
                 let ended = tokio::select! {
                     ended = self.attempt((&job, input), &stop, &turn) => Some(ended),
                     // Dropping the attempt kills its worker.
-                    () = book.owner.until_forbidden(runtime) => None,
+                    () = book.owner.until_check_forbidden(&job.spec) => None,
                     never = book.owner.pace_check(runtime, &stop) => match never {},
                 };
                 book.owner.checker(None);

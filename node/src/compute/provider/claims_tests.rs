@@ -247,3 +247,13 @@ fn energy_is_counted_only_where_a_counter_can_be_read() {
     machine.cards.push(Card { milliwatts: Reading::known(9, "test"), ..Card::default() });
     assert_eq!(energy(&machine), EnergyMethod::Gpu);
 }
+
+#[test]
+fn no_more_memory_is_claimed_than_the_owner_ever_gives() {
+    let (_folder, machine) = bare();
+    let tested = capability(vec![wasm()]);
+    for (most, mib) in [(None, 6_144), (Some(7 << 30), 6_144), (Some(2 << 30), 2_048)] {
+        let claimed = claims(&options(&[]), &tested.within(most), &machine, 4);
+        assert_eq!(claimed.processor.memory_mib, mib, "{most:?}");
+    }
+}

@@ -35,8 +35,6 @@ const POLL: Duration = Duration::from_millis(500);
 const POLL_WAITING: Duration = Duration::from_secs(4);
 /// How long after something failed it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-/// A run saves its state at most this often: what is lost is computed again, equal.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// What a second run of one segment may take beside its own time.
 const RERUN_EXTRA: Duration = Duration::from_secs(60);
 /// A worker that dies is replaced this often in one run; then the fault is taken to stay.
@@ -391,17 +389,21 @@ impl Course {
         // While the owner has the machine nothing runs; the deadline still counts.
         let working = async {
             loop {
-                book.owner.until_allowed(self.spec.runtime).await;
+                book.owner.until_allowed(&self.spec).await;
+                let _memory = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
                     ended = self.work(book, &candidates, stop.clone()) => Some(ended),
                     // Dropping the work kills its worker.
-                    () = book.owner.until_forbidden(self.spec.runtime) => None,
+                    () = book.owner.until_forbidden(&self.spec) => None,
                     never = book.owner.pace(self.spec.runtime, &stop) => match never {},
                 };
                 book.owner.worker(None);
                 match ended {
                     Some(ended) => return ended,
-                    None => tracing::info!(order = %order.id, "run paused for the owner; it goes on later"),
+                    None => {
+                        let why = book.owner.why_not(&self.spec);
+                        tracing::info!(order = %order.id, why, "run paused for the owner; it goes on later");
+                    }
                 }
             }
         };
@@ -450,7 +452,8 @@ impl Course {
                 Ok(done) => self.finished(book, unit, &done.output)?,
                 Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
             }
-            if saved.elapsed() > SAVE_EVERY {
+            // What a crash loses is computed again, equal.
+            if saved.elapsed() >= book.owner.checkpoint() {
                 book.save(&self.record())?;
                 saved = Instant::now();
             }

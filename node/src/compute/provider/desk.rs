@@ -30,6 +30,7 @@ impl Inform for Desk {
         let open = book.unfinished();
         let queue_ms = open.iter().map(|(spec, done)| left_ms(&claimed, spec, *done)).fold(0, u64::saturating_add);
         let busy = book.machine.available_permits() == 0;
+        let memory = [book.capability.memory_bytes(), book.owner.declared_bytes_now()].into_iter().flatten().min();
         State {
             availability,
             reason: Reason::new(&reason),
@@ -37,7 +38,7 @@ impl Inform for Desk {
             lanes_free: if busy { 0 } else { LANES },
             waiting: u32::try_from(open.len()).unwrap_or(u32::MAX),
             queue_ms,
-            memory_mib: book.capability.memory_bytes().map_or(claimed.processor.memory_mib, |bytes| bytes / MIB),
+            memory_mib: memory.map_or(claimed.processor.memory_mib, |bytes| bytes / MIB),
         }
     }
 }

@@ -13,6 +13,7 @@
 //! - The secret of a commitment is on disk before the commitment is on the chain.
 //! - One job runs at a time, in one worker process, which ends with this process.
 
+mod ask;
 mod book;
 mod canary;
 mod claims;

@@ -6,18 +6,21 @@
 //! segment, which costs less than a minute and needs no memory while the owner plays. The rates of the network go to the [`Meter`] of this provider's
 //! one endpoint, which all its transfers share, and its count of bytes back to the watcher.
 
-use super::self_test::say;
+use super::{
+    ask::{Ask, declared_bytes},
+    self_test::say,
+};
 use crate::{
     cli::{self, OwnerMode},
-    compute::{checker, files, wallet},
+    compute::{checker, files, stores::Stores, wallet},
 };
 use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{Meter, Rate, Rates};
-use keystead_job::Runtime;
+use keystead_job::{JobSpec, Runtime};
 use keystead_owner::{
     control::{Command, Control},
     decide::{Cpu, Decision, Gpu, Mode, Transfers, Wishes, throttle},
-    preferences::{Preferences, template},
+    preferences::{self, Preferences, template, unheeded},
     priority::{self, Freezer},
     probe::Root,
     report,
@@ -55,6 +58,10 @@ pub(crate) struct Owner {
     /// What the transfers of this provider keep to.
     meter: Meter,
     workers: Arc<Mutex<Workers>>,
+    /// Memory of the order or lease that has the machine, bytes.
+    held: channel::Sender<u64>,
+    /// Stores that count as this program's.
+    stores: Stores,
     /// The machine is dedicated to this work: nothing is lowered.
     dedicated: Arc<AtomicBool>,
     /// Whether jobs of `wgsl/1` run on a graphics card, not on the processor.
@@ -65,7 +72,7 @@ pub(crate) struct Owner {
 
 impl Owner {
     /// Starts watching. The first decision is there when this returns.
-    pub(super) fn watch(folder: &Path, graphics: bool) -> Result<Self> {
+    pub(super) fn watch(folder: &Path, graphics: bool, stores: Stores) -> Result<Self> {
         let preferences = folder.join(PREFERENCES_FILE);
         if !preferences.exists()
             && let Err(error) = files::replace(&preferences, template(&Preferences::default()).as_bytes())
@@ -73,15 +80,17 @@ impl Owner {
             // A full disk, for one: the defaults hold without the file.
             tracing::warn!(error = format!("{error:#}"), "cannot write the owner's preferences, the defaults hold");
         }
+        warn_of_unused(&preferences);
         let workers: Arc<Mutex<Workers>> = Arc::default();
         let dedicated = Arc::new(AtomicBool::new(false));
         let meter = Meter::default();
-        let (own, moved) = (Arc::clone(&workers), meter.clone());
+        let (own, moved, stored) = (Arc::clone(&workers), meter.clone(), stores.clone());
         let facts = move || {
             let workers = own.lock().unwrap_or_else(PoisonError::into_inner);
             let own_processes = workers.all().chain([process::id()]).collect();
             drop(workers);
-            Facts { own_processes, moved_bytes: moved.moved().total_bytes(), ..Facts::default() }
+            let disk_ours_bytes = Some(stored.held_bytes());
+            Facts { own_processes, moved_bytes: moved.moved().total_bytes(), disk_ours_bytes }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
         let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
@@ -104,7 +113,8 @@ impl Owner {
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
         let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
-        Ok(Self { decisions, meter, workers, dedicated, graphics, bell, thread })
+        let held = channel::Sender::new(0);
+        Ok(Self { decisions, meter, workers, held, stores, dedicated, graphics, bell, thread })
     }
 
     /// What the endpoint of this provider must be opened with, so that the owner's rates hold.
@@ -122,19 +132,68 @@ impl Owner {
         let _ = self.decisions.clone().wait_for(|decision| decision.network == Transfers::Pause).await;
     }
 
-    fn allows(&self, decision: &Decision, runtime: Runtime) -> bool {
-        if self.graphics && runtime == Runtime::Wgsl1 { decision.gpu != Gpu::Pause } else { decision.cpu != Cpu::Pause }
+    /// Whether this may run beside what is held.
+    fn allows(&self, decision: &Decision, ask: Ask, held_bytes: u64) -> bool {
+        let runs = if self.graphics && ask.runtime == Runtime::Wgsl1 {
+            decision.gpu != Gpu::Pause
+        } else {
+            decision.cpu != Cpu::Pause
+        };
+        runs && ask.fits(&decision.bounds, held_bytes)
     }
 
-    /// Waits until a job of this runtime may run.
-    pub(crate) async fn until_allowed(&self, runtime: Runtime) {
+    /// Waits until an order, a lease or a proof may run.
+    pub(crate) async fn until_allowed(&self, ask: impl Into<Ask>) {
+        let ask = ask.into();
         // The watcher lives as long as this.
-        let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, runtime)).await;
+        let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, ask, 0)).await;
     }
 
     /// Waits until it may not.
-    pub(crate) async fn until_forbidden(&self, runtime: Runtime) {
-        let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, runtime)).await;
+    pub(crate) async fn until_forbidden(&self, ask: impl Into<Ask>) {
+        let ask = ask.into();
+        let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, ask, 0)).await;
+    }
+
+    /// As [`Self::until_allowed`], for a check: whoever has the machine keeps the memory that it has.
+    pub(crate) async fn until_check_allowed(&self, ask: impl Into<Ask>) {
+        self.until_check(ask.into(), true).await;
+    }
+
+    /// Waits until it may not.
+    pub(crate) async fn until_check_forbidden(&self, ask: impl Into<Ask>) {
+        self.until_check(ask.into(), false).await;
+    }
+
+    async fn until_check(&self, ask: Ask, wanted: bool) {
+        let holds = |decision: &Decision, held_bytes: &u64| self.allows(decision, ask, *held_bytes) == wanted;
+        until_both(self.decisions.clone(), self.held.subscribe(), holds).await;
+    }
+
+    /// Says that an order or a lease has its memory, until what this gives is dropped. One at a time has the machine.
+    pub(super) fn hold(&self, ask: impl Into<Ask>) -> Held<'_> {
+        self.held.send_replace(ask.into().needed_bytes);
+        Held(&self.held)
+    }
+
+    /// What one job may declare now, bytes; none without a bound.
+    pub(super) fn declared_bytes_now(&self) -> Option<u64> {
+        self.decisions.borrow().bounds.memory_bytes.map(declared_bytes)
+    }
+
+    /// What one job may declare when the owner gives most.
+    pub(super) fn declared_bytes_most(&self) -> Option<u64> {
+        self.decisions.borrow().bounds.memory_most_bytes.map(declared_bytes)
+    }
+
+    /// Shortest time between two saves of an order's progress.
+    pub(super) fn checkpoint(&self) -> Duration {
+        self.decisions.borrow().bounds.checkpoint
+    }
+
+    /// Stores that count as this program's.
+    pub(crate) const fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// Waits until the owner wants this program to end when its work has.
@@ -201,6 +260,17 @@ impl Owner {
         (!takes).then(|| format!("the owner of this machine: {}", report::headline(&decision)))
     }
 
+    /// Why this job does not begin now although others would, if so: it is too large.
+    pub(super) fn refusal_of(&self, spec: &JobSpec) -> Option<String> {
+        let refusal = Ask::from(spec).refusal(&self.decisions.borrow())?;
+        Some(format!("the owner of this machine: {refusal}"))
+    }
+
+    /// Why this job does not run now, for a person.
+    pub(super) fn why_not(&self, spec: &JobSpec) -> String {
+        self.refusal_of(spec).unwrap_or_else(|| self.headline())
+    }
+
     /// What stands now, for a person.
     pub(super) fn headline(&self) -> String {
         report::headline(&self.decisions.borrow())
@@ -236,6 +306,45 @@ impl Owner {
             drop(workers);
             lower(&dedicated, process);
         })
+    }
+}
+
+/// Memory of whoever has the machine.
+#[derive(Debug)]
+pub(super) struct Held<'a>(&'a channel::Sender<u64>);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.send_replace(0);
+    }
+}
+
+/// Waits until two that change hold together; returns also when one of them will change no more.
+async fn until_both<A, B>(
+    mut first: channel::Receiver<A>,
+    mut second: channel::Receiver<B>,
+    holds: impl Fn(&A, &B) -> bool,
+) {
+    loop {
+        let met = holds(&first.borrow_and_update(), &second.borrow_and_update());
+        if met {
+            return;
+        }
+        let changed = tokio::select! {
+            biased;
+            changed = first.changed() => changed,
+            changed = second.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+    }
+}
+
+/// Keys that are set and that nothing obeys. A file that cannot be read is the watcher's matter.
+fn warn_of_unused(path: &Path) {
+    for key in preferences::read(path).map(|preferences| unheeded(&preferences)).unwrap_or_default() {
+        tracing::warn!(key, "{PREFERENCES_FILE}: this key is not used by this version");
     }
 }
 
@@ -403,5 +512,31 @@ impl From<OwnerMode> for Mode {
             OwnerMode::Auto => Self::Auto,
             OwnerMode::Never => Self::Never,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // A test: a panic is a failure.
+mod tests {
+    use super::*;
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    #[test]
+    fn who_waits_for_room_is_told_of_both_the_bound_and_what_is_held() {
+        let (bound, held) = (channel::Sender::new(3_u64), channel::Sender::new(2_u64));
+        let fits = |bound: &u64, held: &u64| *held + 2 <= *bound;
+        let full = |bound: &u64, held: &u64| !fits(bound, held);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut waiting = pin!(until_both(bound.subscribe(), held.subscribe(), fits));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        held.send_replace(1);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
+        let mut waiting = pin!(until_both(bound.subscribe(), held.subscribe(), full));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        bound.send_replace(2);
+        assert!(waiting.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -67,6 +67,15 @@ impl Capability {
         self.tests.iter().map(|test| test.memory_bytes_max).filter(|bytes| *bytes < u64::MAX).min()
     }
 
+    /// The same machine of which a job may have no more memory than this, bytes.
+    pub(super) fn within(&self, memory_bytes: Option<u64>) -> Self {
+        let mut within = self.clone();
+        for test in &mut within.tests {
+            test.memory_bytes_max = test.memory_bytes_max.min(memory_bytes.unwrap_or(u64::MAX));
+        }
+        within
+    }
+
     /// What the last self-test of a provider's folder found.
     ///
     /// # Errors

@@ -86,7 +86,7 @@ impl Authorise for Door {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");
         }
         if order.status() == Status::Ordered
-            && let Some(reason) = self.book.owner.refusal()
+            && let Some(reason) = self.book.owner.refusal().or_else(|| self.book.owner.refusal_of(&spec))
         {
             return no(RefusalCode::Busy, &reason);
         }

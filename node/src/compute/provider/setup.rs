@@ -26,6 +26,7 @@ use crate::{
         files,
         market::Market,
         money::Money,
+        stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
     },
@@ -69,6 +70,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let capacity = Capacity { blob_bytes_max: BLOB_BYTES_MAX, total_bytes_max };
     let store = DiskStore::open(&options.dir.join("blobs"), capacity, Durability::Settled)
         .map_err(|error| unusable(error, &options.dir))?;
+    let (store, stores) = (Arc::new(store), Stores::default());
+    stores.add(&store);
     let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
     let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
     wallet::check_chain(&options.wallet, account.chain_id())?;
@@ -89,7 +92,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     say("Self-test:");
     let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
-    let owner = Owner::watch(&options.dir, capability.graphics())?;
+    let owner = Owner::watch(&options.dir, capability.graphics(), stores)?;
     say(&format!(
         "  owner     {} (preferences: {})",
         owner.headline(),
@@ -98,8 +101,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let endpoint = endpoint(options, owner.meter().clone()).await?;
     let account = Arc::clone(&market.account);
     let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
-    let offering = offering(options, (market, tokens), &endpoint, &capability).await?;
-    let store: Arc<dyn BlobStore> = Arc::new(store);
+    let offered = capability.within(owner.declared_bytes_most());
+    let offering = offering(options, (market, tokens), &endpoint, &offered).await?;
+    let store: Arc<dyn BlobStore> = store;
     let records = Records::open(&options.dir.join("orders"))?;
     let conduct = conduct(options, canaries);
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);

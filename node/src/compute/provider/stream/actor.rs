@@ -303,7 +303,7 @@ impl Actor {
         } else if self.record.ends {
             Some((EndCode::Owner, "this channel ends".to_owned()))
         } else if self.drains {
-            Some((EndCode::Owner, self.desk.book.owner.headline()))
+            Some((EndCode::Owner, self.desk.book.owner.why_not(&self.spec)))
         } else if !fits {
             Some((EndCode::Input, "there is no such step in this job".to_owned()))
         } else if let Some(reason) = self.held_up() {
@@ -520,7 +520,7 @@ impl Actor {
             self.record.ends = true;
         }
         let ends = || self.record.ends.then(|| "this channel ends".to_owned());
-        let refusal = owner.refusal().or_else(ends);
+        let refusal = owner.refusal().or_else(|| owner.refusal_of(&self.spec)).or_else(ends);
         if refusal.is_some() == self.drains {
             return;
         }

@@ -262,6 +262,7 @@ impl Desk {
             DiskStore::open(&channel_folder.join("blobs"), capacity, durability)
                 .wrap_err("cannot keep the blobs of a channel")?,
         );
+        self.book.owner.stores().add(&store);
         let number = payee.terms().number;
         let origin = Origin { channel, number, spec: spec.clone(), store: store.clone() };
         let last = payee.newest().map_or(standing.window, |signed| signed.voucher.window);
@@ -337,6 +338,9 @@ impl Desk {
         let spec =
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
         self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
+        if let Some(reason) = self.book.owner.refusal_of(&spec) {
+            return no(RefusalCode::Busy, &reason);
+        }
         let currency = Currency::token(opened.token);
         let price_wei = self.price_of_step(&spec, currency)?;
         let refused = audit.as_ref().and_then(|audit| {

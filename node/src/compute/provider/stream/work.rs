@@ -108,6 +108,7 @@ impl Work {
             machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
             end = self.halted() => return Err(end),
         };
+        let _memory = book.owner.hold(&self.spec);
         let ended = tokio::select! {
             ended = self.steps(engine, inputs, worked) => ended,
             never = book.owner.pace(self.spec.runtime, &self.stop) => match never {},
@@ -152,7 +153,7 @@ impl Work {
                 let code = code.ok().and_then(|code| *code).unwrap_or(EndCode::Stopping);
                 End::new(code, "")
             }
-            () = book.owner.until_forbidden(self.spec.runtime) => End::new(EndCode::Owner, &book.owner.headline()),
+            () = book.owner.until_forbidden(&self.spec) => End::new(EndCode::Owner, &book.owner.why_not(&self.spec)),
         }
     }
 

@@ -37,7 +37,7 @@ mod tests {
         };
         let (stores, first, second) = (Stores::default(), open("first"), open("second"));
         stores.add(&first);
-        stores.clone().add(&second);
+        stores.add(&second);
         assert_eq!(stores.held_bytes(), 0);
         let name = first.put(&[7; 1_000]).unwrap();
         second.put(&[8; 500]).unwrap();

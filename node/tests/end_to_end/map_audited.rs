@@ -29,7 +29,7 @@ use std::{
 /// Times that a machine shared by ten processes keeps.
 const TIMES: [&str; 6] = ["--checker-seconds", "30", "--reveal-seconds", "30", "--appeal-seconds", "60"];
 /// Floats, and programs for the graphics card, run on a processor that ten processes share.
-const LONG_TIMES: [&str; 6] = ["--checker-seconds", "60", "--reveal-seconds", "40", "--appeal-seconds", "60"];
+const LONG_TIMES: [&str; 6] = ["--checker-seconds", "90", "--reveal-seconds", "40", "--appeal-seconds", "60"];
 /// The customer's account.
 const CUSTOMER: usize = 2;
 

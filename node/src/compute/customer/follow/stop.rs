@@ -3,7 +3,7 @@
 //! # Invariants
 //! That it is wanted is on the disk before anything is done about it, so that whoever goes on with the order goes on with its end.
 //!
-//! Spec: specs/0004-market.md §4.7 and §10.7.
+//! Spec: specs/0004-market.md §4.7 and §10.6.
 
 use super::{Following, Show, Trouble};
 use crate::compute::{amount::counted, market::Order};

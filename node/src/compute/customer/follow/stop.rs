@@ -29,14 +29,14 @@ impl Following<'_> {
     ///
     /// # Errors
     /// It could not be written down; then nothing is done about it.
-    pub(in super::super) fn give_up(&mut self) -> Result<()> {
+    pub(in crate::compute::customer) fn give_up(&mut self) -> Result<()> {
         self.state.attempt.stopping = true;
         self.state.attempt.why = Some("you stopped it".to_owned());
         self.job.folder.save(self.state)
     }
 
     /// Tells the provider of an order that nobody leased yet not to do so. The contract's calls decide, and this saves the provider a lease at most.
-    pub(in super::super) async fn hint(&self) {
+    pub(in crate::compute::customer) async fn hint(&self) {
         let order = self.job.market.order(self.order).await;
         if order.is_ok_and(|order| order.status() == Status::Ordered) {
             self.line.cancel().await;

@@ -2,11 +2,14 @@
 
 use crate::{
     audits::read,
+    crooks::{Crook, inputs, work},
     customer::{Customer, ends, json_file, orders, run},
     network::{Network, wait_until},
     parties::{MARKET, PRICE, Provider, account, balance, compared, fees, statement, text, verify},
+    raw::soon,
 };
 use alloy_primitives::U256;
+use keystead_blobs::{Event, FailureCode, SessionError};
 use keystead_contracts::{
     bindings::market::{IMarket, Market},
     storage::Status,
@@ -214,4 +217,32 @@ fn a_customer_that_stops_and_never_comes_back_pays_by_the_deadline_slow() {
     let job = json_file(&scene.out.join("job.json"));
     assert_eq!(job["stopped"]["unitsPaid"], done);
     assert!(!scene.out.join("outputs.pack").exists() && !scene.out.join("order.json").exists());
+}
+
+/// A customer that is not our program asks for the end in the middle, by the message alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_message_ends_no_leased_order_and_the_provider_is_paid_slow() {
+    const UNITS: u32 = 4_000;
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(1)));
+    let mut crook = Crook::new(&network).await;
+    let job = work(UNITS);
+    let number = crook.place(&job.spec);
+    let mut session = crook.open(number, &job.spec, inputs(&job.blobs)).await.unwrap();
+    loop {
+        let event = soon(session.next()).await.unwrap();
+        assert!(!matches!(event, Event::Committed(_)), "every unit was done before one was seen");
+        if matches!(event, Event::Progress(progress) if progress.done > 0) {
+            break;
+        }
+    }
+    let Err(SessionError::Failed(failure)) = soon(session.cancel()).await else { panic!("it was cancelled") };
+    assert_eq!(failure.code, FailureCode::Deadline);
+    assert!(failure.reason.as_str().contains("Market.stop"), "{failure:?}");
+    provider.wait_for("order paid");
+    assert_eq!(crook.status(number), Status::Settled);
+    let paid = PRICE * u128::from(UNITS);
+    assert_eq!(balance(&network, account(1)), before + paid - fees(&network, account(1), since));
+    assert_eq!(provider_record(&network), (1, [0; 3]), "its public record");
 }

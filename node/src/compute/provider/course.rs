@@ -311,7 +311,7 @@ impl Course {
                 let escrow = book.offering.money(order.currency).show(order.escrow_wei);
                 tracing::info!(order = %id, units = order.units, escrow, "order leased");
             }
-            ProviderStep::Run => self.run_until_stopped(book, order).await?,
+            ProviderStep::Run => Box::pin(self.run_until_stopped(book, order)).await?,
             ProviderStep::Commit => {
                 let commitment = self.commitment()?;
                 book.save(&self.record())?;

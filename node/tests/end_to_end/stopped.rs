@@ -1,11 +1,12 @@
 //! Orders that their customer stops in the middle: what is done is handed over, checked, paid and proved, and nothing else.
 
 use crate::{
+    audited::{self, window_id, window_of},
     audits::read,
     crooks::{Crook, inputs, work},
     customer::{Customer, ends, json_file, orders, run},
-    network::{Network, wait_until},
-    parties::{MARKET, PRICE, Provider, account, balance, compared, fees, statement, text, verify},
+    network::{KEYSTEAD, Network, wait_until},
+    parties::{MARKET, PRICE, Provider, account, balance, compared, fasta, fees, statement, text, verify},
     raw::soon,
 };
 use alloy_primitives::U256;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::{Command, Stdio},
 };
 
 /// Some 5,700 small units, so that a good part is left when the chain says that the order is stopped.
@@ -98,6 +100,7 @@ impl Scene {
             "order 1 of the market is accepted".to_owned(),
             format!("stopped by the customer, {done} units paid"),
             format!("{done} of {units} units are paid: final"),
+            format!("its result is the first {done} of {units} units"),
             format!(" of {done} units again"),
         ] {
             assert!(said.contains(&words), "no {words:?} in: {said}");
@@ -217,6 +220,50 @@ fn a_customer_that_stops_and_never_comes_back_pays_by_the_deadline_slow() {
     let job = json_file(&scene.out.join("job.json"));
     assert_eq!(job["stopped"]["unitsPaid"], done);
     assert!(!scene.out.join("outputs.pack").exists() && !scene.out.join("order.json").exists());
+}
+
+/// Some hundred units of a quarter of a second: a window of which a provider could open all in the time of its terms. Nobody has a seat here, so it is
+/// closed without a check.
+#[test]
+fn an_audited_order_that_is_stopped_has_a_window_of_its_part_and_pays_that_slow() {
+    let (scene, mut provider) = Scene::start();
+    let Scene { network, out, .. } = &scene;
+    let file = |name: &str, count: u64| {
+        let path = network.directory.join(format!("{name}.faa"));
+        fasta(&path, count, 300);
+        format!("--input={name}={}", path.display())
+    };
+    let mut command = Command::new(KEYSTEAD);
+    command
+        .args(["run", "align", "--dev-account", "2", "--audit", "--checker-seconds", "10", "--reveal-seconds", "60"])
+        .args(["--rpc", &network.url(0), &file("queries", MANY.0), &file("targets", MANY.1), "--out"])
+        .arg(out)
+        .stdin(Stdio::null());
+    let mut customer = audited::Customer::spawn(network, out, command);
+    customer.wait_for("units finished");
+    customer.interrupt();
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("units done: order 1 is audited"), "{said}");
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    assert_eq!(balance(network, "0x4b53540000000000000000000000000000000005"), 0, "the deposit came back");
+    assert_eq!(window_of(network, window_id(1)).units, done);
+    let job = json_file(&out.join("job.json"));
+    let units = job["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!((&job["status"], &job["audit"]["drawn"]), (&"audited".into(), &done.into()), "{job}");
+    let proved = verify(network, out);
+    let proof = text(&proved);
+    assert!(proved.status.success(), "{proof}");
+    for words in [
+        format!("stopped by the customer, audited, {done} units paid"),
+        format!("its result is the first {done} of {units} units"),
+        format!("UNVERIFIED: {done} of {done} units were drawn"),
+        format!("{done} of {units} units are paid: final"),
+    ] {
+        assert!(proof.contains(&words), "no {words:?} in: {proof}");
+    }
+    compared(network, out, 0, &[]);
 }
 
 /// A customer that is not our program asks for the end in the middle, by the message alone.

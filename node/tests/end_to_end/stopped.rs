@@ -111,7 +111,7 @@ impl Scene {
 }
 
 #[test]
-fn ctrl_c_in_the_middle_pays_for_the_units_that_are_done_to_the_wei() {
+fn ctrl_c_in_the_middle_pays_for_the_units_that_are_done_to_the_wei_slow() {
     let (scene, mut provider) = Scene::start();
     let _other = Provider::start_as(&scene.network, &scene.network.directory.join("other"), 3, &[]);
     let customer = scene.begin(&[]);
@@ -144,7 +144,7 @@ fn stopped_while_the_provider_stands_still(scene: &Scene, provider: &Provider) -
 }
 
 #[test]
-fn a_second_ctrl_c_leaves_at_once_and_the_same_command_takes_the_part() {
+fn a_second_ctrl_c_leaves_at_once_and_the_same_command_takes_the_part_slow() {
     let (scene, mut provider) = Scene::start();
     let customer = stopped_while_the_provider_stands_still(&scene, &provider);
     customer.signal("INT");
@@ -178,7 +178,7 @@ fn a_provider_killed_between_the_stop_and_its_commitment_is_paid_for_what_it_sti
 
 /// Whether a customer was killed before its transaction was sent or after it: what it wished is on its disk.
 #[test]
-fn a_customer_killed_while_it_stops_goes_on_with_the_stop() {
+fn a_customer_killed_while_it_stops_goes_on_with_the_stop_slow() {
     let (scene, mut provider) = Scene::start();
     let mut customer = scene.begin(&[]);
     customer.signal("INT");

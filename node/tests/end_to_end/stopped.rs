@@ -149,8 +149,8 @@ fn a_second_ctrl_c_leaves_at_once_and_the_same_command_takes_the_part_slow() {
     let customer = stopped_while_the_provider_stands_still(&scene, &provider);
     customer.signal("INT");
     let (code, said) = customer.end();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("interrupted twice"), "{said}");
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("interrupted twice") && said.contains("run the same command again"), "{said}");
     assert!(scene.out.join("order.json").exists());
     provider.signal("CONT");
     let said = ends(&mut run(&scene.network, MANY, &scene.out), 1);

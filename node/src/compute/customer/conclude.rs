@@ -258,9 +258,12 @@ fn beginning(order: &Order, took: &str, status: &str) -> String {
 
 /// What there is of a part, and what is not.
 fn part_words(order: &Order) -> String {
+    let units = match order.committed_units().saturating_sub(1) {
+        0 => "unit 0".to_owned(),
+        last => format!("units 0 to {last}"),
+    };
     format!(
-        "  These are the outputs of units 0 to {} as they were delivered. A recipe makes its files of all units, so there are none of a part.",
-        order.committed_units().saturating_sub(1)
+        "  This is the output of {units} as it was delivered. A recipe makes its files of all units, so there are none of a part."
     )
 }
 
@@ -321,7 +324,8 @@ mod tests {
         assert_eq!(said(&whole), "Done in 2 s: order 7 is accepted.");
         assert_eq!(said(&part), "Stopped after 2 s with 4 of 10 units done: order 7 is accepted.");
         assert_eq!(said(&Order { done_units: 0, ..part.clone() }), said(&whole), "all of it was done");
-        assert!(part_words(&part).contains("units 0 to 3 "));
+        assert!(part_words(&part).contains("output of units 0 to 3 "));
+        assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
     }
 
     #[test]

@@ -18,6 +18,9 @@ pub const LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longest time to deliver after the lease; at least one second, whole seconds.
 pub const DELIVER_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Time that the provider of a stopped order has to commit to what is done, and as long again to deliver it: `Market.STOP_SECONDS`.
+pub const STOP_SECONDS: u32 = 120;
+
 /// Longest check window after the delivery; at least one second, whole seconds.
 pub const CHECK_MAX: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 

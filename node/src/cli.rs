@@ -103,9 +103,10 @@ pub(crate) enum Command {
     Canary(Canary),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.
     ///
-    /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order.
+    /// Where the order stands is kept in the folder of the result: after a crash the same command goes on with the same order. Ctrl-C cancels an order that
+    /// nobody leased, and stops one that is leased: what is done of it is paid, and kept as `outputs.pack`; once more leaves at once.
     ///
-    /// Exit code 0: the result is right as far as the sample shows, and paid. 1: rejected, refunded, failed or not begun. 2: the
+    /// Exit code 0: the result is right as far as the sample shows, and paid. 1: rejected, refunded, stopped, failed or not begun. 2: the
     /// command line is wrong. 3: undecided: the order is not over and the same command goes on with it, or the result could not be
     /// checked on this machine.
     Run(Box<Run>),

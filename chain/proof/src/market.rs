@@ -300,6 +300,12 @@ impl Order {
         self.token.is_zero()
     }
 
+    /// Units that its result is of: after a stop the provider may commit to the first ones only.
+    #[must_use]
+    pub const fn committed_units(&self) -> u32 {
+        if self.done_units == 0 { self.units } else { self.done_units }
+    }
+
     /// Escrow of the order in wei, or in the smallest units of its token. It cannot overflow: 32 by 128 bits.
     #[must_use]
     pub fn escrow_wei(&self) -> U256 {

@@ -39,7 +39,7 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
     }
     let class = beside.map(|beside| beside.job.class).or_else(|| audit.map(Audit::class)).unwrap_or_default();
     let outliers = beside.map(|beside| beside.job.outliers_ppm);
-    let mut lines: Vec<String> = class_line(class, outliers).into_iter().collect();
+    let mut lines: Vec<String> = class_line(class, outliers).into_iter().chain(part_line(order)).collect();
     match audit {
         Some(audit) if audit.status() != WindowStatus::None => lines.extend(audit_lines(order, audit)),
         Some(_) => lines.push("nothing was committed, so nothing was checked".to_owned()),
@@ -51,10 +51,17 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
     }
     lines.extend(beside.map(|Beside { job, statement }| {
         let part = if job.segments == 1 { "" } else { "a segment of " };
-        statement_line(statement, part, &format!("{} units", job.units))
+        statement_line(statement, part, &format!("{} units", order.committed_units()))
     }));
     lines.push(end_line(order, audit, claim.block));
     lines
+}
+
+/// Of an order that was stopped before all of it was done.
+fn part_line(order: &Order) -> Option<String> {
+    let (done, units) = (order.committed_units(), order.units);
+    let is_part = order.stopped && !order.result_root.is_zero() && done < units;
+    is_part.then(|| format!("the customer stopped the order: its result is the first {done} of {units} units"))
 }
 
 /// `outliers`: elements that may lie outside of a tolerance, parts per million, if the job is known.

@@ -135,8 +135,7 @@ pub struct Comparison {
 impl Results {
     /// What a proved order binds; `None` if nothing was delivered.
     pub(crate) fn of_order(order: &Order) -> Option<Self> {
-        // After a stop the provider may commit to the first units only.
-        let units = if order.done_units == 0 { order.units } else { order.done_units };
+        let units = order.committed_units();
         (!order.result_root.is_zero()).then_some(Self::Root { root: order.result_root, units })
     }
 

@@ -27,6 +27,8 @@ use std::borrow::Cow;
 pub struct Delivery<'a> {
     /// The job that was ordered; the customer's own, trusted.
     pub spec: &'a JobSpec,
+    /// How many units the commitment is about, from the first on: all of the job, or fewer of an order that was stopped. From the chain; trusted.
+    pub units: u32,
     /// The commitment as recorded on chain, before the delivery; trusted once its block is proved.
     pub commitment: B256,
     /// The secret that the provider revealed; hostile.
@@ -53,12 +55,12 @@ impl<F: FnMut(Task) -> Answer> Rerun for F {
 /// Why a delivery is not what was ordered. Each but [`Rejection::Doubtful`] is evidence, not suspicion.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    /// Another number of outputs than units.
+    /// Another number of outputs than units that were committed to.
     #[error("wrong number of outputs: got={got} expected={expected}")]
     OutputCount {
         /// Outputs delivered.
         got: usize,
-        /// Units of the job.
+        /// Units that were committed to.
         expected: u32,
     },
     /// The delivered names and secret do not open the recorded commitment.
@@ -134,7 +136,7 @@ pub enum Verdict {
 pub struct Report {
     /// What follows.
     pub verdict: Verdict,
-    /// Units of the job.
+    /// Units that were committed to: all of the job, or its first ones.
     pub unit_count: u32,
     /// Units drawn for the sample.
     pub sampled: u32,
@@ -178,7 +180,7 @@ impl<'a> Check<'a> {
         let rule = if spec.class == Class::SelfChecking { SampleRule { rate_ppm: PPM, ..rule } } else { rule };
         let segments = Draw::new(B256::new(seed.0), spec.hash(), 0);
         let task = |unit| judge::task(spec, unit, segments.segment(unit, spec.segment_count), seed.0);
-        let sample = draw(seed, spec.unit_count, rule.size(spec.unit_count));
+        let sample = draw(seed, delivery.units, rule.size(delivery.units));
         Self {
             delivery,
             rate_ppm: rule.rate_ppm,
@@ -195,7 +197,7 @@ impl<'a> Check<'a> {
     #[must_use]
     pub fn without(mut self, unit: u32) -> Self {
         let alone = matches!(self.tasks[..], [task] if task.unit() == unit);
-        let next = unit.saturating_add(1).checked_rem(self.delivery.spec.unit_count).filter(|next| *next != unit);
+        let next = unit.saturating_add(1).checked_rem(self.delivery.units).filter(|next| *next != unit);
         match (alone, next) {
             (true, Some(next)) => self.tasks.iter_mut().for_each(|task| *task = task.of(next)),
             _ => self.tasks.retain(|task| task.unit() != unit),
@@ -279,7 +281,7 @@ impl<'a> Check<'a> {
         let sampled = self.tasks.len() as u32;
         Some(Report {
             verdict: self.decided.clone().unwrap_or_else(undecided),
-            unit_count: self.delivery.spec.unit_count,
+            unit_count: self.delivery.units,
             sampled,
             right: self.right,
             rate_ppm: self.rate_ppm,
@@ -303,12 +305,12 @@ impl<'a> Check<'a> {
 
 /// What is decided without running anything: class, count, states, commitment.
 fn before_running(delivery: Delivery<'_>) -> Option<Verdict> {
-    let Delivery { spec, commitment, secret, output_hashes, traces } = delivery;
+    let Delivery { spec, units, commitment, secret, output_hashes, traces } = delivery;
     if matches!(spec.class, Class::Statistical | Class::Opaque) {
         return Some(Verdict::Inconclusive(Why::Class(spec.class)));
     }
-    let wrong_count = Verdict::Rejected(Rejection::OutputCount { got: output_hashes.len(), expected: spec.unit_count });
-    if u32::try_from(output_hashes.len()) != Ok(spec.unit_count) {
+    let wrong_count = Verdict::Rejected(Rejection::OutputCount { got: output_hashes.len(), expected: units });
+    if u32::try_from(output_hashes.len()) != Ok(units) {
         return Some(wrong_count);
     }
     let results = match results(spec, output_hashes, traces) {

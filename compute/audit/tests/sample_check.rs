@@ -55,8 +55,19 @@ fn check(outputs: &[B256], rule: SampleRule, seed: Seed, rerun: impl FnMut(Task)
     // The provider commits to what it delivers; the lie is inside the outputs.
     let commitment = if outputs.is_empty() { B256::ZERO } else { Tree::new(&secret, outputs).unwrap().root() };
     let mut rerun = rerun;
-    Check::new(Delivery { spec: &spec, commitment, secret: &secret, output_hashes: outputs, traces: &[] }, rule, seed)
-        .run(&mut rerun)
+    Check::new(
+        Delivery {
+            spec: &spec,
+            units: spec.unit_count,
+            commitment,
+            secret: &secret,
+            output_hashes: outputs,
+            traces: &[],
+        },
+        rule,
+        seed,
+    )
+    .run(&mut rerun)
 }
 
 fn seed(number: u32) -> Seed {
@@ -163,7 +174,8 @@ fn a_delivery_that_does_not_open_the_commitment_is_rejected_without_a_re_run() {
     changed[63] = blob_hash(b"made after the sample was known");
     let other_secret = Secret::new([8; 32]);
     for (secret, outputs) in [(&secret, &changed), (&other_secret, &outputs)] {
-        let delivery = Delivery { spec: &spec, commitment, secret, output_hashes: outputs, traces: &[] };
+        let delivery =
+            Delivery { spec: &spec, units: spec.unit_count, commitment, secret, output_hashes: outputs, traces: &[] };
         let report = Check::new(delivery, SampleRule::START, seed(0)).run(&mut |_| panic!("nothing is to be run"));
         assert!(matches!(report.verdict, Verdict::Rejected(Rejection::Commitment { .. })), "{report:?}");
     }
@@ -173,12 +185,50 @@ fn a_delivery_that_does_not_open_the_commitment_is_rejected_without_a_re_run() {
     }
 }
 
+/// Of an order that was stopped the provider commits to its first units, and to nothing of the others.
+#[test]
+fn a_part_is_checked_as_a_whole_of_its_own() {
+    const PART: u32 = 5;
+    let (spec, secret, outputs) = (spec(Class::Exact), Secret::new([9; 32]), honest());
+    let part = &outputs[..PART as usize];
+    let commitment = Tree::new(&secret, part).unwrap().root();
+    let whole = Delivery { spec: &spec, units: UNITS, commitment, secret: &secret, output_hashes: part, traces: &[] };
+    let delivery = Delivery { units: PART, ..whole };
+    let every = SampleRule { rate_ppm: 1_000_000, units_min: 1 };
+    let mut asked = Vec::new();
+    let report = Check::new(delivery, every, seed(0)).run(&mut |task: Task| {
+        asked.push(task.unit());
+        Answer::output(right(task.unit()))
+    });
+    asked.sort_unstable();
+    assert_eq!(asked, [0, 1, 2, 3, 4]);
+    assert_eq!(report.verdict, Verdict::Accepted);
+    assert_eq!((report.unit_count, report.sampled, report.right), (PART, PART, PART));
+    let few = SampleRule { rate_ppm: 0, units_min: 1 };
+    for number in 0..50 {
+        assert!(Check::new(delivery, few, seed(number)).tasks().iter().all(|task| task.unit() < PART));
+    }
+    // As many as were committed to, neither more nor fewer, and those.
+    let verdict = |delivery| Check::new(delivery, every, seed(0)).run(&mut |_| panic!("nothing is to be run")).verdict;
+    let wrong_count = |got, expected| Verdict::Rejected(Rejection::OutputCount { got, expected });
+    assert_eq!(verdict(whole), wrong_count(5, UNITS));
+    assert_eq!(verdict(Delivery { units: 4, ..delivery }), wrong_count(5, 4));
+    let others = Delivery { output_hashes: &outputs[1..=PART as usize], ..delivery };
+    assert!(matches!(verdict(others), Verdict::Rejected(Rejection::Commitment { .. })));
+}
+
 #[test]
 fn classes_without_a_check_are_inconclusive_without_a_run() {
     for class in [Class::Statistical, Class::Opaque] {
         let (spec, secret, outputs) = (spec(class), Secret::new([9; 32]), honest());
-        let delivery =
-            Delivery { spec: &spec, commitment: B256::ZERO, secret: &secret, output_hashes: &outputs, traces: &[] };
+        let delivery = Delivery {
+            spec: &spec,
+            units: spec.unit_count,
+            commitment: B256::ZERO,
+            secret: &secret,
+            output_hashes: &outputs,
+            traces: &[],
+        };
         let report = Check::new(delivery, SampleRule::START, seed(0)).run(&mut |_| panic!("nothing is to be run"));
         assert_eq!(report.verdict, Verdict::Inconclusive(Why::Class(class)));
     }
@@ -188,7 +238,14 @@ fn classes_without_a_check_are_inconclusive_without_a_run() {
 fn check_class(class: Class, outputs: &[B256], mut rerun: impl FnMut(Task) -> Answer) -> Report {
     let (spec, secret) = (spec(class), Secret::new([9; 32]));
     let commitment = Tree::new(&secret, outputs).unwrap().root();
-    let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: outputs, traces: &[] };
+    let delivery = Delivery {
+        spec: &spec,
+        units: spec.unit_count,
+        commitment,
+        secret: &secret,
+        output_hashes: outputs,
+        traces: &[],
+    };
     Check::new(delivery, SampleRule::START, seed(5)).run(&mut rerun)
 }
 
@@ -259,7 +316,8 @@ fn check_segments(traces: &[Trace], outputs: &[B256], number: u32, mut rerun: im
     let (spec, secret) = (JobSpec::new(draft).unwrap(), Secret::new([9; 32]));
     let results: Vec<B256> = traces.iter().map(Trace::result).collect();
     let commitment = Tree::new(&secret, &results).unwrap().root();
-    let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: outputs, traces };
+    let delivery =
+        Delivery { spec: &spec, units: spec.unit_count, commitment, secret: &secret, output_hashes: outputs, traces };
     let mut check = Check::new(delivery, SampleRule::START, seed(number));
     while let Some(task) = check.pending() {
         let Task::Rerun { unit, segment } = task else { panic!("{task:?}") };
@@ -328,7 +386,14 @@ fn a_unit_that_is_passed_over_is_in_no_sample_and_rejects_nothing() {
     let commitment = Tree::new(&secret, &outputs).unwrap().root();
     for (class, all) in [(Class::Exact, 64), (Class::SelfChecking, 64)] {
         let spec = spec(class);
-        let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: &outputs, traces: &[] };
+        let delivery = Delivery {
+            spec: &spec,
+            units: spec.unit_count,
+            commitment,
+            secret: &secret,
+            output_hashes: &outputs,
+            traces: &[],
+        };
         let every = SampleRule { rate_ppm: 1_000_000, units_min: 1 };
         let report = Check::new(delivery, every, seed(0)).without(7).run(&mut |task: Task| {
             assert_ne!(task.unit(), 7);
@@ -339,7 +404,14 @@ fn a_unit_that_is_passed_over_is_in_no_sample_and_rejects_nothing() {
     }
     // A sample of one unit is never empty for it, and one without it stays as it is.
     let spec = spec(Class::Exact);
-    let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: &outputs, traces: &[] };
+    let delivery = Delivery {
+        spec: &spec,
+        units: spec.unit_count,
+        commitment,
+        secret: &secret,
+        output_hashes: &outputs,
+        traces: &[],
+    };
     for number in 0..200 {
         let draw = || Check::new(delivery, SampleRule { rate_ppm: 0, units_min: 1 }, seed(number));
         let drawn = draw().tasks()[0].unit();
@@ -353,7 +425,14 @@ fn a_unit_that_is_passed_over_is_in_no_sample_and_rejects_nothing() {
 fn answers_for_units_that_are_not_pending_are_not_taken() {
     let (spec, secret, outputs) = (spec(Class::Exact), Secret::new([9; 32]), honest());
     let commitment = Tree::new(&secret, &outputs).unwrap().root();
-    let delivery = Delivery { spec: &spec, commitment, secret: &secret, output_hashes: &outputs, traces: &[] };
+    let delivery = Delivery {
+        spec: &spec,
+        units: spec.unit_count,
+        commitment,
+        secret: &secret,
+        output_hashes: &outputs,
+        traces: &[],
+    };
     let mut check = Check::new(delivery, SampleRule { rate_ppm: 0, units_min: 1 }, seed(0));
     let pending = check.pending().unwrap();
     for unit in [(pending.unit() + 1) % UNITS, UNITS, u32::MAX] {

@@ -143,10 +143,10 @@ impl Session {
         if Close::of(&reason) == Some(Close::Done) { Ok(()) } else { Err(lost(&reason)) }
     }
 
-    /// Tells the provider to stop and ends the session. What the order costs is the contract's matter.
+    /// Tells the provider that its work is not wanted and ends the session. It ends an order that nobody leased; a leased one the contract ends.
     ///
     /// # Errors
-    /// [`SessionError::Failed`] with [`FailureCode::Deadline`](crate::FailureCode::Deadline): it comes too late, the work is done and the provider goes on.
+    /// [`SessionError::Failed`] with [`FailureCode::Deadline`](crate::FailureCode::Deadline): it comes too late, the order is leased or done and the provider goes on.
     /// Otherwise the provider did not confirm; it will notice at the latest when the lease ends.
     pub async fn cancel(mut self) -> Result<(), SessionError> {
         self.say_last(&FromCustomer::Cancel).await?;

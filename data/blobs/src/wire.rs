@@ -208,7 +208,7 @@ codes! {
         Program = 2: "the program was refused",
         /// A unit trapped, ran out of fuel or memory, or returned too much.
         Unit = 3: "a unit failed",
-        /// The lease ended first. In answer to a cancellation: it comes too late, the work is done.
+        /// The lease ended first. In answer to a cancellation: it comes too late, the order is leased or done.
         Deadline = 4: "too late",
         /// The machine's owner stopped it.
         Stopped = 5: "the provider's owner stopped the run",

@@ -20,6 +20,8 @@ pub(crate) struct Stand {
     pub(crate) check_seconds: u64,
     /// Who finds out whether the result is right.
     pub(crate) mode: Mode,
+    /// The customer stopped it after the lease: what is done of it is committed to, and paid.
+    pub(crate) stopped: bool,
 }
 
 impl Stand {
@@ -45,6 +47,8 @@ pub(crate) struct Held {
     pub(crate) inputs: bool,
     /// Every unit has its output.
     pub(crate) outputs: bool,
+    /// The first units have theirs, at least one.
+    pub(crate) part: bool,
     /// The run cannot succeed: the job's fault, or ours, or the customer cancelled.
     pub(crate) failed: bool,
 }
@@ -62,6 +66,8 @@ pub(crate) enum ProviderStep {
     Run,
     /// Call `commit`.
     Commit,
+    /// Call `commitPartial`: the customer stopped the order, and what is done is the result.
+    CommitPart,
     /// Call `deliver`.
     Deliver,
     /// Call `abandon`.
@@ -76,6 +82,15 @@ pub(crate) enum ProviderStep {
     Close,
 }
 
+/// How long before the end of the time to commit a provider no longer waits for the unit under way, seconds: a transaction takes about one, and a busy network some
+/// more.
+pub(crate) const PART_MARGIN_SECONDS: u64 = 30;
+
+/// Whether a provider of an order that was stopped must commit to what it has now, or give it up.
+pub(crate) const fn is_cut(stand: &Stand, now: u64) -> bool {
+    now.saturating_add(PART_MARGIN_SECONDS) > stand.deliver_by
+}
+
 /// The provider's rule.
 pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep {
     match stand.status {
@@ -84,6 +99,9 @@ pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep
         Status::Delivered => ProviderStep::AwaitDecision,
         Status::Ordered | Status::Leased | Status::Committed if stand.is_late(now) => ProviderStep::Close,
         Status::Ordered if held.failed => ProviderStep::Decline,
+        Status::Leased if stand.stopped => stopped_step(stand, held, now),
+        // It committed to what it had: a unit that failed is in none of it.
+        Status::Committed if stand.stopped => ProviderStep::Deliver,
         Status::Leased | Status::Committed if held.failed => ProviderStep::Abandon,
         Status::Ordered if held.inputs => ProviderStep::Lease,
         Status::Ordered => ProviderStep::AwaitInputs,
@@ -92,6 +110,19 @@ pub(crate) fn provider_step(stand: &Stand, held: Held, now: u64) -> ProviderStep
         Status::Committed => ProviderStep::Deliver,
         _ => ProviderStep::Close,
     }
+}
+
+/// The provider's rule for a leased order that its customer stopped; asked while no unit runs.
+const fn stopped_step(stand: &Stand, held: Held, now: u64) -> ProviderStep {
+    if held.outputs {
+        return ProviderStep::Commit;
+    }
+    // Also if a later unit failed: those before it are done.
+    if held.part {
+        return ProviderStep::CommitPart;
+    }
+    // The contract pays for one unit at least: the first one is finished, if it can be in time.
+    if held.failed || is_cut(stand, now) { ProviderStep::Abandon } else { ProviderStep::Run }
 }
 
 /// Whether a step of the provider must wait until the window of its audited order is closed: nothing is paid before, and an order that is over
@@ -119,8 +150,10 @@ pub(crate) struct Known {
     pub(crate) received: bool,
     /// The check's result.
     pub(crate) finding: Option<Finding>,
-    /// The provider will not deliver, it said, or the customer no longer wants it.
+    /// The provider will not deliver, it said.
     pub(crate) hopeless: bool,
+    /// The person wants no more of it than is done.
+    pub(crate) stopping: bool,
     /// The provider has not been reached for as long as the customer waits. It counts until the lease only: whoever leased is at work.
     pub(crate) unreachable: bool,
     /// The audit's window, if the order has one.
@@ -164,6 +197,8 @@ pub(crate) enum CustomerStep {
     AwaitEnd,
     /// Call `cancel`.
     Cancel,
+    /// Call `stop`.
+    Stop,
     /// Call `expire`.
     Expire,
     /// Re-run the sample.
@@ -192,8 +227,10 @@ pub(crate) fn customer_step(stand: &Stand, known: Known, now: u64) -> CustomerSt
     let late = stand.is_late(now);
     match stand.status {
         Status::Ordered | Status::Leased | Status::Committed if late => CustomerStep::Expire,
-        Status::Ordered if known.hopeless || known.unreachable => CustomerStep::Cancel,
-        Status::Leased | Status::Committed if known.hopeless => CustomerStep::AwaitEnd,
+        Status::Ordered if known.hopeless || known.unreachable || known.stopping => CustomerStep::Cancel,
+        Status::Leased if known.stopping && !stand.stopped => CustomerStep::Stop,
+        // How much of it there is, the provider says on the chain first.
+        Status::Leased | Status::Committed if known.hopeless || stand.stopped => CustomerStep::AwaitEnd,
         Status::Leased | Status::Committed if known.received => CustomerStep::AwaitRecord,
         Status::Ordered | Status::Leased | Status::Committed => CustomerStep::Converse,
         Status::Delivered if stand.mode != Mode::Own => audited_step(stand, known, now),
@@ -307,7 +344,15 @@ mod tests {
     const NOW: u64 = 1_000;
 
     fn stand(status: Status, due: u64) -> Stand {
-        Stand { status, lease_by: due, deliver_by: due, check_by: due, check_seconds: 100, mode: Mode::Own }
+        Stand {
+            status,
+            lease_by: due,
+            deliver_by: due,
+            check_by: due,
+            check_seconds: 100,
+            mode: Mode::Own,
+            stopped: false,
+        }
     }
 
     fn provider(status: Status, due: u64, held: Held) -> ProviderStep {
@@ -318,9 +363,9 @@ mod tests {
         customer_step(&stand(status, due), known, NOW)
     }
 
-    const INPUTS: Held = Held { inputs: true, outputs: false, failed: false };
-    const OUTPUTS: Held = Held { inputs: true, outputs: true, failed: false };
-    const FAILED: Held = Held { inputs: true, outputs: false, failed: true };
+    const INPUTS: Held = Held { inputs: true, outputs: false, part: false, failed: false };
+    const OUTPUTS: Held = Held { inputs: true, outputs: true, part: true, failed: false };
+    const FAILED: Held = Held { inputs: true, outputs: false, part: false, failed: true };
 
     #[test]
     fn an_honest_provider_goes_from_the_order_to_its_payout() {
@@ -349,6 +394,60 @@ mod tests {
         assert_eq!(provider(Status::Leased, NOW, FAILED), ProviderStep::Abandon);
         assert_eq!(provider(Status::Committed, NOW, FAILED), ProviderStep::Abandon);
         assert_eq!(provider(Status::Delivered, NOW, FAILED), ProviderStep::AwaitDecision);
+    }
+
+    #[test]
+    fn a_provider_whose_order_was_stopped_commits_to_what_is_done_and_gives_up_only_what_has_no_unit() {
+        let at = |status, left, held| provider_step(&Stand { stopped: true, ..stand(status, NOW + left) }, held, NOW);
+        let part = Held { part: true, ..INPUTS };
+        let (far, near) = (PART_MARGIN_SECONDS, PART_MARGIN_SECONDS - 1);
+        let table = [
+            (far, INPUTS, ProviderStep::Run),
+            (near, INPUTS, ProviderStep::Abandon),
+            (far, FAILED, ProviderStep::Abandon),
+            (far, part, ProviderStep::CommitPart),
+            (0, part, ProviderStep::CommitPart),
+            (far, Held { failed: true, ..part }, ProviderStep::CommitPart),
+            (far, OUTPUTS, ProviderStep::Commit),
+            (0, OUTPUTS, ProviderStep::Commit),
+        ];
+        for (left, held, step) in table {
+            assert_eq!(at(Status::Leased, left, held), step, "{left} {held:?}");
+        }
+        assert_eq!(at(Status::Committed, 0, part), ProviderStep::Deliver);
+        assert_eq!(at(Status::Committed, 0, Held { failed: true, ..part }), ProviderStep::Deliver);
+        assert_eq!(at(Status::Delivered, 0, part), ProviderStep::AwaitDecision);
+        assert_eq!(at(Status::Accepted, 0, part), ProviderStep::TakePayout);
+        let late = |status| provider_step(&Stand { stopped: true, ..stand(status, NOW - 1) }, part, NOW);
+        assert_eq!([late(Status::Leased), late(Status::Committed)], [ProviderStep::Close; 2]);
+        assert_eq!(late(Status::Delivered), ProviderStep::Settle);
+        // Of an order that nobody stopped a part is nothing yet.
+        assert_eq!(provider(Status::Leased, NOW, part), ProviderStep::Run);
+    }
+
+    #[test]
+    fn a_customer_stops_what_is_leased_and_takes_its_part_by_the_usual_rules() {
+        let wish = Known { stopping: true, ..Known::default() };
+        let far = NOW + 100;
+        assert_eq!(customer(Status::Ordered, far, wish), CustomerStep::Cancel);
+        assert_eq!(customer(Status::Leased, far, wish), CustomerStep::Stop);
+        assert_eq!(customer(Status::Leased, far, Known { hopeless: true, ..wish }), CustomerStep::Stop);
+        assert_eq!(customer(Status::Leased, NOW - 1, wish), CustomerStep::Expire);
+        // Too late: every unit is committed to, and the order goes on.
+        assert_eq!(customer(Status::Committed, far, wish), CustomerStep::Converse);
+        let at = |status, due, known| customer_step(&Stand { stopped: true, ..stand(status, due) }, known, NOW);
+        for known in [wish, Known::default()] {
+            assert_eq!(at(Status::Leased, far, known), CustomerStep::AwaitEnd);
+            assert_eq!(at(Status::Committed, far, known), CustomerStep::AwaitEnd);
+            assert_eq!(at(Status::Committed, NOW - 1, known), CustomerStep::Expire);
+            assert_eq!(at(Status::Delivered, far, known), CustomerStep::Converse);
+            assert_eq!(at(Status::Delivered, NOW - 1, known), CustomerStep::LeaveOpen);
+        }
+        let found = |finding| Known { received: true, finding: Some(finding), ..wish };
+        assert_eq!(at(Status::Delivered, far, Known { received: true, ..wish }), CustomerStep::Check);
+        assert_eq!(at(Status::Delivered, far, found(Finding::Right)), CustomerStep::Accept);
+        assert_eq!(at(Status::Delivered, far, found(Finding::Wrong)), CustomerStep::Reject);
+        assert_eq!(at(Status::Accepted, 0, found(Finding::Right)), CustomerStep::Close);
     }
 
     #[test]

@@ -63,8 +63,8 @@ pub(crate) struct Order {
     pub(crate) currency: Currency,
     /// Of a closed order that was audited or stopped: units that were paid.
     pub(crate) paid_units: u32,
-    /// The customer stopped it.
-    pub(crate) is_stopped: bool,
+    /// Of an order that was stopped: units, from the first on, that its provider committed to; zero if it committed to all of them, or to none yet.
+    pub(crate) done_units: u32,
     /// Its result is checked by drawn or named checkers, and `deliver` is followed by the end of a window.
     pub(crate) audited: bool,
 }
@@ -74,6 +74,16 @@ impl Order {
         self.stand.status
     }
 
+    /// Units that its commitment is, or will be, about; of an order that is stopped and has none yet, at most.
+    pub(crate) const fn committed_units(&self) -> u32 {
+        if self.done_units == 0 { self.units } else { self.done_units }
+    }
+
+    /// Whether its result is a part of what was ordered.
+    pub(crate) const fn is_part(&self) -> bool {
+        self.committed_units() < self.units
+    }
+
     /// What one unit is paid.
     pub(crate) fn price_wei_per_unit(&self) -> U256 {
         self.escrow_wei.checked_div(U256::from(self.units)).unwrap_or_default()
@@ -81,7 +91,7 @@ impl Order {
 
     /// What the provider was or will be paid; of an order that was audited or stopped and is not closed yet, at most.
     pub(crate) fn paid_wei(&self) -> U256 {
-        let partly = self.status().is_paid() && (self.stand.mode != Mode::Own || self.is_stopped);
+        let partly = self.status().is_paid() && (self.stand.mode != Mode::Own || self.stand.stopped);
         if !partly {
             return self.escrow_wei;
         }
@@ -132,6 +142,7 @@ impl Market {
             check_by: after(order.deliveredAt.to(), order.checkSeconds),
             check_seconds: u64::from(order.checkSeconds),
             mode: Mode::try_from(order.mode).wrap_err("the market answers with an unknown mode")?,
+            stopped: order.stopped,
         };
         Ok(Order {
             id,
@@ -146,7 +157,7 @@ impl Market {
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
             currency: currency_of(&order),
             paid_units: order.paidUnits,
-            is_stopped: order.stopped,
+            done_units: order.doneUnits.to(),
             audited: order.mode != 0,
         })
     }
@@ -212,6 +223,17 @@ impl Market {
 
     pub(crate) async fn cancel(&self, id: U256) -> Result<Receipt> {
         self.account.send(MARKET_ADDRESS, &MarketCalls::cancelCall { orderId: id }, U256::ZERO).await
+    }
+
+    /// Ends a leased order: its provider is paid for what it commits to by then.
+    pub(crate) async fn stop(&self, id: U256) -> Result<Receipt> {
+        self.account.send(MARKET_ADDRESS, &MarketCalls::stopCall { orderId: id }, U256::ZERO).await
+    }
+
+    /// Commits to the first units of an order that was stopped.
+    pub(crate) async fn commit_part(&self, id: U256, commitment: B256, done_units: u32) -> Result<Receipt> {
+        let call = MarketCalls::commitPartialCall { orderId: id, commitment, doneUnits: done_units };
+        self.account.send(MARKET_ADDRESS, &call, U256::ZERO).await
     }
 
     pub(crate) async fn commit(&self, id: U256, commitment: B256) -> Result<Receipt> {
@@ -358,7 +380,10 @@ impl Market {
         Ok(self.account.read(BOND_ADDRESS, &Bond::accountOfCall { account }).await?.seats)
     }
 
-    /// How the leased orders of a provider ended, in public counts.
+    /// How the leased orders of a provider ended, in public counts. What it abandoned counts as failed: the money came back, but the time was lost, and who
+    /// gives up whatever it leases must not look like a newcomer. An order that its customer stopped is among it only if not one unit was done in the time
+    /// to stop; who orders and stops such jobs to harm somebody pays gas for each, and counts of failures below those of completed orders change nothing
+    /// ([`History::believed`]).
     pub(crate) async fn history_of(&self, account: Address) -> Result<History> {
         let record = self.account.read(MARKET_ADDRESS, &MarketCalls::providerRecordCall { account }).await?;
         let sum =
@@ -421,8 +446,48 @@ fn placed(log: &Log) -> Option<MarketCalls::OrderPlaced> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// An order of ten units at ten wei each.
+    pub(crate) fn order(status: Status, mode: Mode) -> Order {
+        let stand = Stand { status, lease_by: 0, deliver_by: 0, check_by: 0, check_seconds: 1, mode, stopped: false };
+        Order {
+            id: U256::from(7),
+            stand,
+            customer: Address::ZERO,
+            provider: Address::ZERO,
+            job_hash: B256::ZERO,
+            commitment: B256::ZERO,
+            result_root: B256::ZERO,
+            units: 10,
+            deliver_seconds: 1,
+            escrow_wei: U256::from(100),
+            paid_units: 0,
+            done_units: 0,
+            audited: mode != Mode::Own,
+            currency: Currency::KST,
+        }
+    }
+
+    #[test]
+    fn a_stopped_order_pays_its_units_and_is_a_part_unless_all_are_done() {
+        let plain = order(Status::Accepted, Mode::Own);
+        assert_eq!((plain.committed_units(), plain.is_part(), plain.paid_wei()), (10, false, U256::from(100)));
+        let stopped = |done_units, paid_units| {
+            let stand = Stand { stopped: true, ..plain.stand };
+            Order { stand, done_units, paid_units, ..plain.clone() }
+        };
+        let part = stopped(3, 3);
+        assert_eq!((part.committed_units(), part.is_part(), part.paid_wei()), (3, true, U256::from(30)));
+        // Everything was done: by `commit`, or by `commitPartial`.
+        for all in [stopped(0, 10), stopped(10, 10)] {
+            assert_eq!((all.committed_units(), all.is_part(), all.paid_wei()), (10, false, U256::from(100)));
+        }
+        // Not closed: at most.
+        let open = Order { stand: Stand { status: Status::Delivered, ..part.stand }, paid_units: 0, ..part.clone() };
+        assert_eq!(open.paid_wei(), U256::from(100));
+    }
 
     #[test]
     fn a_token_can_break_off_instead_of_refusing_and_a_node_in_trouble_is_neither() {

@@ -129,6 +129,11 @@ impl Customer {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
+
+    /// As Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+    }
 }
 
 impl Drop for Customer {

@@ -128,7 +128,7 @@ impl<'a> Crook<'a> {
     }
 
     /// Orders; the number of the order. Nobody else orders meanwhile.
-    fn place(&mut self, spec: &JobSpec) -> u64 {
+    pub(crate) fn place(&mut self, spec: &JobSpec) -> u64 {
         let draft = self.draft(spec, SECONDS);
         self.sender.settle(self.network, 0, draft);
         orders(self.network)

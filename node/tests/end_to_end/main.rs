@@ -58,6 +58,7 @@ mod raw;
 mod recipes;
 mod sender;
 mod snapshot;
+mod stopped;
 mod tokens;
 mod touchstone;
 mod traffic;

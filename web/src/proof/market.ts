@@ -163,6 +163,11 @@ export function isInKst(order: Order): boolean {
   return order.token === NO_TOKEN;
 }
 
+/** Units that its result is of: after a stop the provider may commit to the first ones only. */
+export function committedUnits({ units, doneUnits }: Order): bigint {
+  return doneUnits === 0n ? units : doneUnits;
+}
+
 /** One order has one claim: the fields are there only if one of them says something. */
 function readAudit(fields: Fields, mode: OrderMode): Pick<Order, 'mode' | 'stopped' | 'doneUnits' | 'paidUnits'> {
   const stopped = fields.quantity('stopped', 1);

@@ -4,7 +4,7 @@
 import { drawnUnits, windowId, windowStatus, type Audit } from './audit.js';
 import type { CustomerStatement, Job } from './certificate.js';
 import type { Claim } from './claim.js';
-import { isFinal, type Order } from './market.js';
+import { committedUnits, isFinal, type Order } from './market.js';
 
 /** Share of the seats that is taken to call anything right: a third, parts per million, rounded up. */
 const COLLUDING_PPM = 333_334n;
@@ -25,8 +25,9 @@ export function meaning(claim: Claim, beside?: Beside): string[] {
   if (order.status === 'none') return [];
   return [
     ...classLine(beside?.job.class ?? audit?.class ?? 0n, beside?.job.outliersPpm),
+    ...partLine(order),
     ...checkLines(order, audit),
-    ...(beside === undefined ? [] : [ownLine(beside)]),
+    ...(beside === undefined ? [] : [ownLine(order, beside)]),
     endLine(order, audit, block),
   ];
 }
@@ -47,6 +48,14 @@ export function classLine(kind: bigint, outliersPpm: bigint | undefined): string
     default:
       return [];
   }
+}
+
+/** Of an order that was stopped before all of it was done. */
+function partLine(order: Order): string[] {
+  const { stopped, resultRoot, units } = order;
+  const done = committedUnits(order);
+  if (stopped !== 1n || /^0x0+$/.test(resultRoot) || done >= units) return [];
+  return [`the customer stopped the order: its result is the first ${done} of ${units} units`];
 }
 
 function toleranceLine(outliersPpm: bigint | undefined): string {
@@ -157,8 +166,8 @@ export function chanceLine(terms: { ratePpm: bigint; checkers: bigint; segments:
   );
 }
 
-function ownLine({ job, statement }: Beside): string {
-  const of = `${statement.checked} of ${job.units} units`;
+function ownLine(order: Order, { job, statement }: Beside): string {
+  const of = `${statement.checked} of ${committedUnits(order)} units`;
   return statementLine(statement, { of, again: job.segments === 1n ? of : `a segment of ${of}` });
 }
 

@@ -3,7 +3,7 @@
 
 import { blake3 } from '@noble/hashes/blake3.js';
 import { concat, fromHex, toHex } from './bytes.js';
-import type { Order } from './market.js';
+import { committedUnits, type Order } from './market.js';
 
 /** Most units that are compared: the steps of the largest map. */
 export const UNITS_MAX = 1_048_576;
@@ -54,10 +54,10 @@ export function resultRoot(outputs: Iterable<Uint8Array>): string {
 }
 
 /** What a proved order binds; `undefined` if nothing was delivered. */
-export function resultsOfOrder({ resultRoot: root, units, doneUnits }: Order): Results | undefined {
+export function resultsOfOrder(order: Order): Results | undefined {
+  const root = order.resultRoot;
   if (/^0x0+$/.test(root)) return undefined;
-  // After a stop the provider may commit to the first units only.
-  return { kind: 'root', root, units: Number(doneUnits === 0n ? units : doneUnits) };
+  return { kind: 'root', root, units: Number(committedUnits(order)) };
 }
 
 /**

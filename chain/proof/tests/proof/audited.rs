@@ -172,6 +172,25 @@ fn put_order(world: &mut World, order: &Order) {
     }
 }
 
+/// The certificate of order 23, whose customer stopped it: the first 40 of its 64 units are its result, checked by the customer alone.
+fn stopped() -> ResultCertificate {
+    let job = job(1, 64, 1, 0);
+    let order = Order {
+        number: 23,
+        stopped: true,
+        done_units: 40,
+        paid_units: 40,
+        customer: account(&key(1)),
+        job_hash: Job::read(&job).unwrap().hash,
+        ..order(6)
+    };
+    let mut world = World::sample();
+    put_order(&mut world, &order);
+    // A world of its own, so that the other files stay what they are.
+    let chain = Chain::with(world, 1);
+    certificate(chain.bundle(chain.world.order_claim(42, 23)), &job, SAMPLE)
+}
+
 fn claim(world: &World, number: u64) -> Result<Claim, ComposeError> {
     let at =
         |account: Address, slot: B256| (world.word(account, slot.into()), world.storage_path(account, slot.into()));
@@ -221,6 +240,7 @@ fn cases(chain: &Chain, own_job: &Bytes) -> Vec<Case> {
         certificate(own, own_job, CustomerStatement::default()).to_json(),
         true,
     ));
+    cases.push(with("certificate-stopped", stopped().to_json(), false));
     cases
 }
 
@@ -288,6 +308,28 @@ fn a_proved_order_binds_the_outputs_that_were_delivered_and_a_foreign_one_none()
     assert_eq!(report.results, Some(expected), "{report}");
     let report = verify(text.as_bytes(), &Network::new(2).key(), LATER_MS, None);
     assert_eq!(report.results, None, "{report}");
+}
+
+#[test]
+fn a_stopped_order_binds_the_outputs_of_its_part_and_says_that_it_is_one() {
+    let text = stopped().to_json();
+    let report = verify(text.as_bytes(), &Network::new(1).key(), LATER_MS, None);
+    assert_eq!(report.verdict.name(), "proved", "{report}");
+    let order = report.proved().unwrap().statement.order().unwrap();
+    assert_eq!((order.committed_units(), order.paid_units, order.units), (40, 40, 64));
+    assert_eq!(report.results, Some(Results::Root { root: order.result_root, units: 40 }));
+    assert!(report.claim.as_ref().unwrap().to_string().contains(", stopped by the customer, 40 units paid"));
+    let part = "the customer stopped the order: its result is the first 40 of 64 units";
+    assert_eq!(report.meaning[1], part);
+    // What is paid is told by the chain, and not by whoever shows it.
+    for (field, lie) in [("stopped", "0x0"), ("doneUnits", "0x29"), ("paidUnits", "0x40")] {
+        let said = text.find(&format!("\"{field}\":\"")).unwrap() + field.len() + 4;
+        let end = said + text[said..].find('"').unwrap();
+        let lied = format!("{}{lie}{}", &text[..said], &text[end..]);
+        assert_ne!(lied, text);
+        let report = verify(lied.as_bytes(), &Network::new(1).key(), LATER_MS, None);
+        assert!(report.proved().is_none() && report.meaning.is_empty(), "{field}: {report}");
+    }
 }
 
 #[test]

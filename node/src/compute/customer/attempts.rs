@@ -88,6 +88,9 @@ impl<'a> Attempts<'a> {
             }
             None => self.show.say("The order of this folder was begun: going on with it."),
         }
+        if state.attempt.stopping {
+            self.show.say("It is to be stopped, as it was asked for by Ctrl-C.");
+        }
         if state.rule() != rule(self.buyer.options) {
             let stored = state.rule();
             self.show.say(&format!(
@@ -191,11 +194,11 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Follows the order; Ctrl-C cancels what can be cancelled and then sees it to its end.
+    /// Follows the order; Ctrl-C cancels it before its lease and stops it afterwards, and then sees it to its end.
     async fn follow(&mut self, state: &mut State, order: U256, stops: &Stops) -> Result<End> {
-        let Buyer { options, market, prepared, .. } = self.buyer;
+        let Buyer { options, market, prepared, money, .. } = self.buyer;
         let reach = Duration::from_secs(u64::from(options.reach_seconds));
-        let job = Job { market, prepared, folder: self.folder, keep_outputs: options.keep_outputs, reach };
+        let job = Job { market, prepared, folder: self.folder, money, keep_outputs: options.keep_outputs, reach };
         let store = Arc::clone(&self.store);
         let (to, kept) = (state.attempt.choice()?, (store, self.folder));
         let mut line = Line::open(&market.account, order, prepared, to, kept).await?;
@@ -212,15 +215,10 @@ impl<'a> Attempts<'a> {
         let end = match undisturbed {
             Some(end) => end,
             None => {
-                show.say("Stopping: asking the provider to stop and the money back. Ctrl-C again leaves the order to its deadlines.");
-                following.give_up();
+                show.say("Stopping. Ctrl-C again leaves at once; the same command goes on with it.");
                 let giving_up = async {
-                    let late = following.line.cancel().await;
-                    if let Some(why) = late
-                        && following.goes_on().await
-                    {
-                        show.say(&format!("Too late to stop, the provider says: {why}. Going on with the order."));
-                    }
+                    following.give_up()?;
+                    following.hint().await;
                     following.run(show).await
                 };
                 tokio::select! {

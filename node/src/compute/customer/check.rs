@@ -31,6 +31,7 @@ pub(super) fn draw_seed() -> Result<B256> {
 pub(super) fn begin<'a>(prepared: &'a Prepared, order: &Order, arrived: &'a Arrived, sample: Sample) -> Check<'a> {
     let delivery = Delivery {
         spec: &prepared.spec,
+        units: order.committed_units(),
         commitment: order.commitment,
         secret: &arrived.secret,
         output_hashes: &arrived.outputs,

@@ -11,8 +11,9 @@ use super::{
     state::{Checked, State},
 };
 use crate::compute::{
-    amount::{duration, kst},
+    amount::{counted, duration, kst},
     lifecycle::Finding,
+    market::Order,
     windows::{Drawn, window_of},
 };
 use alloy_primitives::U256;
@@ -66,7 +67,11 @@ impl Conclusion<'_> {
         }
         // Last, so that whoever is killed before it can still read all of the above.
         self.folder.finish()?;
-        Ok(ExitCode::from(exit_code(status, self.finding(), assurance)))
+        Ok(ExitCode::from(match exit_code(status, self.finding(), assurance) {
+            // Not what was ordered, by the person's own wish.
+            EXIT_ACCEPTED if order.is_part() => EXIT_REFUSED,
+            code => code,
+        }))
     }
 
     fn outcome<'a>(&'a self, window: Option<&'a Drawn>) -> Option<Outcome<'a>> {
@@ -99,7 +104,7 @@ impl Conclusion<'_> {
         let End { order, .. } = self.end;
         let published = self.publish(assurance)?;
         let status = result::status_name(order.status());
-        say(&format!("Done in {}: order {} is {status}.", duration(self.begin.elapsed()), order.id));
+        say(&beginning(order, &duration(self.begin.elapsed()), &status));
         if let Some(checked) = self.checked() {
             say(&format!("  check    {}", sentence(&self.buyer.prepared.spec, checked)));
         }
@@ -109,7 +114,7 @@ impl Conclusion<'_> {
         }
         if let Some(canary) = self.state.attempt.canary {
             let told = window.and_then(|drawn| drawn.window.canary_unit);
-            say(&format!("  canary   {}", canary.sentence(told, !published.is_empty())));
+            say(&format!("  canary   {}", canary.sentence(told, !published.is_empty() && !order.is_part())));
         }
         say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
@@ -118,8 +123,12 @@ impl Conclusion<'_> {
             self.tell_refund(rest_wei, owed);
         }
         self.tell_deposit().await?;
-        for path in published {
-            say(&format!("  result   {}", path.display()));
+        let what = if order.is_part() { "outputs " } else { "result  " };
+        for path in &published {
+            say(&format!("  {what} {}", path.display()));
+        }
+        if order.is_part() && !published.is_empty() {
+            say(&part_words(order));
         }
         match self.finding() {
             Some(Finding::Right) => {}
@@ -238,6 +247,26 @@ impl Conclusion<'_> {
     }
 }
 
+/// How an order that is paid came to its end.
+fn beginning(order: &Order, took: &str, status: &str) -> String {
+    if order.is_part() {
+        let (done, units) = (order.committed_units(), counted(order.units.into(), "unit"));
+        return format!("Stopped after {took} with {done} of {units} done: order {} is {status}.", order.id);
+    }
+    format!("Done in {took}: order {} is {status}.", order.id)
+}
+
+/// What there is of a part, and what is not.
+fn part_words(order: &Order) -> String {
+    let units = match order.committed_units().saturating_sub(1) {
+        0 => "unit 0".to_owned(),
+        last => format!("units 0 to {last}"),
+    };
+    format!(
+        "  This is the output of {units} as it was delivered. A recipe makes its files of all units, so there are none of a part."
+    )
+}
+
 /// What went wrong with the newest order.
 pub(super) fn why(state: &State, status: Status) -> &str {
     let known = match status {
@@ -284,6 +313,20 @@ fn sentence(spec: &JobSpec, checked: &Checked) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_called_one_and_says_which_units_it_has() {
+        use crate::compute::{lifecycle::Stand, market};
+        let whole = market::tests::order(Status::Accepted, Mode::Own);
+        let stand = Stand { stopped: true, ..whole.stand };
+        let part = Order { stand, done_units: 4, paid_units: 4, ..whole.clone() };
+        let said = |order: &Order| beginning(order, "2 s", "accepted");
+        assert_eq!(said(&whole), "Done in 2 s: order 7 is accepted.");
+        assert_eq!(said(&part), "Stopped after 2 s with 4 of 10 units done: order 7 is accepted.");
+        assert_eq!(said(&Order { done_units: 0, ..part.clone() }), said(&whole), "all of it was done");
+        assert!(part_words(&part).contains("output of units 0 to 3 "));
+        assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
+    }
 
     #[test]
     fn the_exit_code_follows_the_check_and_not_only_the_money() {

@@ -1,33 +1,31 @@
 //! The customer's loop: asks the chain where the order stands, does the next step, until it is over.
 
+mod check;
+mod stop;
+
 use super::{
     audit::{
-        canary::{Canary, Telling, right_output},
+        canary::Telling,
         recourse::{Facts, recourse},
         serve::{Arrivals, Served, Serving},
     },
-    check::{self, Sample, draw_seed},
     folder::Folder,
     plan::Prepared,
-    result,
     show::Show,
     state::{Checked, Objection, State},
-    talk::{Arrived, Broken, Line},
+    talk::{Arrived, Broken, Line, Part},
 };
 use crate::compute::{
     amount::{duration, kst},
     audited::tending::Attendant,
-    lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step, margin},
+    lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step},
     market::{Market, Order},
-    results::FILE as OUTPUTS_FILE,
+    money::Money,
     windows::{Drawn, WindowStatus, window_of},
 };
-use alloy_primitives::{B256, U256, keccak256};
+use alloy_primitives::{U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
-use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
-use keystead_blobs::stream::pack;
 use keystead_contracts::storage::{Mode, Reason, Status};
-use keystead_recipes::ResultFile;
 use std::{
     sync::{Arc, PoisonError},
     time::Duration,
@@ -38,9 +36,6 @@ use tokio::time::sleep;
 const POLL: Duration = Duration::from_millis(300);
 /// How long after a failed call or conversation it is tried again.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// All units are looked at.
-const EVERY_UNIT: SampleRule = SampleRule { rate_ppm: PPM, units_min: 1 };
 
 /// So often a delivery may arrive damaged before it is rejected.
 const MALFORMED_MAX: u32 = 3;
@@ -75,6 +70,8 @@ pub(super) struct Job<'a> {
     pub(super) market: &'a Market,
     pub(super) prepared: &'a Prepared,
     pub(super) folder: &'a Folder,
+    /// What the orders are paid in.
+    pub(super) money: &'a Money,
     /// Whether the outputs stay beside the files that are made of them.
     pub(super) keep_outputs: bool,
     /// How long a provider that cannot be reached keeps an order that it has not leased.
@@ -90,8 +87,9 @@ pub(super) struct Following<'a> {
     pub(super) line: Line,
     arrived: Option<Arrived>,
     hopeless: bool,
-    stopped: bool,
     malformed: u32,
+    /// What was said last about a stop.
+    told: Option<stop::Told>,
     /// The call that was made last to end the order, and whose reason is written down.
     closing: Option<CustomerStep>,
     attendant: Attendant,
@@ -149,8 +147,8 @@ impl<'a> Following<'a> {
             line,
             arrived,
             hopeless: false,
-            stopped: false,
             malformed: 0,
+            told: None,
             closing: None,
             attendant,
             arrivals,
@@ -168,25 +166,6 @@ impl<'a> Following<'a> {
         *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner) = work;
     }
 
-    /// The customer no longer wants it: cancels what can be cancelled.
-    pub(super) fn give_up(&mut self) {
-        self.hopeless = true;
-        self.stopped = true;
-        self.state.attempt.why = Some("you stopped it".to_owned());
-    }
-
-    /// The provider says that everything is done. From then on the order is followed as if nobody had stopped it; false if it was not even leased, so that
-    /// this cannot be true and the money can be had back at once.
-    pub(super) async fn goes_on(&mut self) -> bool {
-        let order = self.job.market.order(self.order).await;
-        if order.is_ok_and(|order| order.status() == Status::Ordered) {
-            return false;
-        }
-        self.hopeless = false;
-        self.state.attempt.why = None;
-        true
-    }
-
     /// Runs to the end. May be dropped and called again.
     ///
     /// # Errors
@@ -194,7 +173,9 @@ impl<'a> Following<'a> {
     pub(super) async fn run(&mut self, show: &mut Show) -> Result<End> {
         loop {
             match self.advance(show).await {
-                Ok(Some((order, block))) => return Ok(End { order, block, stopped: self.stopped }),
+                Ok(Some((order, block))) => {
+                    return Ok(End { order, block, stopped: self.state.attempt.stopping });
+                }
                 Ok(None) => {}
                 Err(Trouble::Here(fault)) => return Err(fault),
                 Err(Trouble::Chain(fault)) => {
@@ -210,6 +191,7 @@ impl<'a> Following<'a> {
             received: self.arrived.is_some(),
             finding: self.state.attempt.checked.as_ref().map(|checked| checked.finding),
             hopeless: self.hopeless,
+            stopping: self.state.attempt.stopping,
             unreachable: self.line.silent_for() >= self.job.reach,
             ..Known::default()
         }
@@ -253,6 +235,7 @@ impl<'a> Following<'a> {
         }
         let Look { step, order, window, block } = self.look().await?;
         let market = self.job.market;
+        self.tell_stop(&order, show)?;
         match step {
             CustomerStep::Converse => self.converse(&order, show).await?,
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
@@ -279,8 +262,9 @@ impl<'a> Following<'a> {
                 let evidence = keccak256(self.state.attempt.why.as_deref().unwrap_or_default());
                 drop(market.reject(order.id, Reason::NotReceived, evidence).await?);
             }
+            CustomerStep::Stop => drop(market.stop(order.id).await?),
             CustomerStep::Cancel => {
-                if !self.hopeless {
+                if !self.hopeless && !self.state.attempt.stopping {
                     self.closes(step, &format!("the provider could not be reached for {}", duration(self.job.reach)))?;
                 }
                 drop(market.cancel(order.id).await?);
@@ -351,8 +335,9 @@ impl<'a> Following<'a> {
 
     /// Talks to the provider, but no longer than the chain's state allows.
     async fn converse(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
+        let part = Part { spec: &self.job.prepared.spec, units: order.committed_units() };
         let outcome = tokio::select! {
-            outcome = self.line.converse(&self.job.prepared.spec, show) => outcome,
+            outcome = self.line.converse(part, show) => outcome,
             () = self.until_converse_is_over() => return Ok(()),
         };
         match outcome {
@@ -406,26 +391,6 @@ impl<'a> Following<'a> {
         self.save()
     }
 
-    /// States that the check needs did not come: tried again while there is time, then the delivery is not whole.
-    async fn states_are_missing(&mut self, order: &Order, broken: Broken) -> Result<(), Trouble> {
-        let why = match broken {
-            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Malformed(why) => why,
-            Broken::Here(why) => {
-                return Err(Trouble::Here(eyre!("cannot keep the states of order {}: {why}", order.id)));
-            }
-        };
-        let (_, now) = self.job.market.account.head().await?;
-        if now.saturating_add(margin(&order.stand)) > order.stand.check_by {
-            let why = format!("the provider does not give the states that it committed to: {why}");
-            let objection = Objection::new(Reason::NotReceived, keccak256(&why));
-            self.state.attempt.checked = Some(Checked::unread(self.job.prepared.spec.unit_count, objection));
-            return self.because(why);
-        }
-        self.state.attempt.why = Some(why);
-        sleep(RETRY).await;
-        Ok(())
-    }
-
     async fn until_converse_is_over(&self) {
         loop {
             sleep(POLL).await;
@@ -455,142 +420,5 @@ impl<'a> Following<'a> {
         ));
         windows.accuse(window, wrong.unit, wrong.segment).await?;
         Ok(())
-    }
-
-    /// The seed of the sample: drawn once, and on the disk before it is used.
-    fn seed(&mut self) -> Result<B256, Trouble> {
-        if let Some(seed) = self.state.attempt.seed {
-            return Ok(seed);
-        }
-        let seed = draw_seed().map_err(Trouble::Here)?;
-        self.state.attempt.seed = Some(seed);
-        self.save()?;
-        Ok(seed)
-    }
-
-    /// The unit that arrived wrong on purpose, if the order has one: the check passes over it, and says so.
-    fn canary(&self, arrived: &Arrived, show: &Show) -> Option<u32> {
-        let Canary { unit, .. } = self.state.attempt.canary.filter(|canary| canary.is_in(&arrived.outputs))?;
-        show.say(&format!(
-            "Unit {unit} is wrong on purpose, as you ordered it: the check passes over it, and the files have this machine's own output in its place."
-        ));
-        Some(unit)
-    }
-
-    /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
-    /// disk before the finding is, and so before the provider is paid.
-    async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
-        let seed = self.seed()?;
-        let Job { prepared, .. } = self.job;
-        let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
-        let rule = if self.is_thorough { EVERY_UNIT } else { self.state.rule() };
-        let canary = self.canary(arrived, show);
-        let check = check::begin(prepared, order, arrived, Sample { rule, seed, canary });
-        let states = check::states(&check, arrived);
-        if let Err(why) = self.line.fetch_states(&prepared.spec, states, show).await {
-            return self.states_are_missing(order, why).await;
-        }
-        let report = check::check(check, prepared, &*self.line.store, show).await.map_err(Trouble::Here)?;
-        let (packed, outputs) = match result::outputs(prepared, arrived, &*self.line.store) {
-            Ok(outputs) => {
-                // It ran here before anything was paid, so it will again: whoever gives up now tells nobody, and has the provider convicted.
-                (self.job.packed(&outputs), repaired(prepared, outputs, canary).await?)
-            }
-            Err(error) => {
-                tracing::warn!(
-                    error = format!("{error:#}"),
-                    "outputs that had arrived are damaged: fetching them again"
-                );
-                self.arrived = None;
-                self.state.attempt.received = None;
-                return self.save();
-            }
-        };
-        let (mut finding, mut objection) = judged_under(order.result_root, arrived.result_root, &report.verdict);
-        let (mut files, mut doubt) = (Vec::new(), None);
-        match result::assemble(prepared, &outputs).await {
-            Ok(_) if finding == Finding::Wrong => {}
-            Ok(result) => files = self.job.keep(result, packed).map_err(Trouble::Here)?,
-            // A recipe from a folder may be wrong itself: that is no evidence against a provider.
-            Err(error) if prepared.side.is_guest() => {
-                if finding == Finding::Right {
-                    finding = Finding::Unknown;
-                }
-                doubt = Some(format!("the recipe cannot read the outputs: {error}"));
-            }
-            // An accusation names a unit: the one that is wrong is found by running all of them.
-            Err(_) if finding == Finding::Right && order.stand.mode == Mode::Audited && !self.is_thorough => {
-                show.say(
-                    "The recipe cannot read the outputs: running every unit again, to find the one that is wrong.",
-                );
-                self.is_thorough = true;
-                return Ok(());
-            }
-            // What the program cannot have written is wrong, whatever the sample says.
-            Err(error) => {
-                finding = Finding::Wrong;
-                objection.get_or_insert_with(|| (Reason::Malformed, error.to_string()));
-            }
-        }
-        self.state.attempt.why = match (&objection, &report.verdict) {
-            (Some((_, words)), _) => Some(words.clone()),
-            (None, Verdict::Inconclusive(why)) => Some(why.to_string()),
-            (None, _) => doubt,
-        };
-        if let Some(planned) = &mut self.state.attempt.canary {
-            planned.delivered = Some(canary.is_some());
-        }
-        let objection = objection.map(|(reason, words)| Objection::new(reason, keccak256(&words)));
-        self.state.attempt.checked = Some(Checked::new(finding, &report, objection, files));
-        self.save()
-    }
-}
-
-impl Job<'_> {
-    /// The outputs as they were delivered, if they shall stay: those are what the certificate names, a canary among them.
-    fn packed(&self, outputs: &[Vec<u8>]) -> Option<ResultFile> {
-        self.keep_outputs.then(|| ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: pack::encode(outputs) })
-    }
-
-    /// Puts the result's files, and the outputs if they shall stay, where a crash cannot lose them; their names.
-    fn keep(&self, mut result: Vec<ResultFile>, packed: Option<ResultFile>) -> Result<Vec<String>> {
-        result.extend(packed);
-        self.folder.keep(&result)
-    }
-}
-
-/// The outputs for the result's files: this machine's own in place of the one that is wrong on purpose.
-async fn repaired(prepared: &Prepared, mut outputs: Vec<Vec<u8>>, canary: Option<u32>) -> Result<Vec<Vec<u8>>> {
-    if let Some(unit) = canary
-        && let Some(output) = outputs.get_mut(unit as usize)
-    {
-        *output = Box::pin(right_output(prepared, unit)).await?;
-    }
-    Ok(outputs)
-}
-
-/// What a verdict means about outputs of this root, where the chain has that one.
-fn judged_under(expected: B256, got: B256, verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
-    if got == expected {
-        return judged(verdict);
-    }
-    let words = format!("the chain's result root is another: got={got} expected={expected}");
-    (Finding::Wrong, Some((Reason::CommitmentMismatch, words)))
-}
-
-/// What a verdict means, with the reason and the words of a rejection.
-fn judged(verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
-    match verdict {
-        Verdict::Accepted => (Finding::Right, None),
-        Verdict::Inconclusive(_) => (Finding::Unknown, None),
-        Verdict::Rejected(rejection) => {
-            let reason = match rejection {
-                Rejection::Commitment { .. } => Reason::CommitmentMismatch,
-                Rejection::OutputCount { .. } | Rejection::Trace { .. } => Reason::Malformed,
-                Rejection::Unit { .. } => Reason::WrongResult,
-                Rejection::Doubtful { .. } => Reason::Other,
-            };
-            (Finding::Wrong, Some((reason, rejection.to_string())))
-        }
     }
 }

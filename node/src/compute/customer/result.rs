@@ -164,6 +164,7 @@ pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State
     let text = serde_json::to_vec_pretty(&json!({
         "order": order.id.to_string(),
         "status": status_name(order.status()),
+        "stopped": stopped(order),
         "job": prepared.spec.hash(),
         "spec": *prepared.spec,
         "parameters": parameters,
@@ -183,6 +184,15 @@ pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State
     files::replace(path, &text)
 }
 
+/// How far an order that its customer stopped had come; null for any other.
+fn stopped(order: &Order) -> Value {
+    if !order.stand.stopped {
+        return Value::Null;
+    }
+    let done = if order.commitment.is_zero() { 0 } else { order.committed_units() };
+    json!({"units": order.units, "unitsDone": done, "unitsPaid": order.paid_units})
+}
+
 /// As it is given to `--set`.
 fn parameter_text(value: &Parameter) -> String {
     match value {
@@ -200,6 +210,20 @@ pub(super) fn status_name(status: Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compute::{lifecycle::Stand, market};
+    use alloy_primitives::B256;
+    use keystead_contracts::storage::Mode;
+
+    #[test]
+    fn a_stopped_order_says_how_far_it_came() {
+        let plain = market::tests::order(Status::Accepted, Mode::Own);
+        assert!(stopped(&plain).is_null());
+        let stand = Stand { stopped: true, ..plain.stand };
+        let part = Order { stand, done_units: 4, paid_units: 4, commitment: B256::repeat_byte(1), ..plain };
+        assert_eq!(stopped(&part), json!({"units": 10, "unitsDone": 4, "unitsPaid": 4}));
+        let nothing = Order { done_units: 0, paid_units: 0, commitment: B256::ZERO, ..part };
+        assert_eq!(stopped(&nothing), json!({"units": 10, "unitsDone": 0, "unitsPaid": 0}));
+    }
 
     #[test]
     fn a_development_chain_is_known_by_its_key_of_zeros() {

@@ -93,6 +93,9 @@ pub(super) struct Attempt {
     pub(super) checked: Option<Checked>,
     /// What went wrong last.
     pub(super) why: Option<String>,
+    /// The person wants no more of it than is done: written down before anything is done about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) stopping: bool,
     /// The audit that was ordered, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) audit: Option<AuditTerms>,
@@ -161,6 +164,9 @@ impl From<&Plan> for AuditTerms {
 pub(super) struct Received {
     pub(super) secret: B256,
     pub(super) result_root: B256,
+    /// How many units; none in the files of older programs, which knew no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) units: Option<u32>,
 }
 
 /// What a check found, with the numbers that say how much that is worth.
@@ -370,6 +376,7 @@ impl Attempt {
             seed: None,
             checked: None,
             why: None,
+            stopping: false,
         }
     }
 
@@ -435,6 +442,7 @@ pub(super) mod tests {
             seed: None,
             checked: None,
             why: None,
+            stopping: false,
             audit: None,
             since_block: 0,
             canary: None,
@@ -451,7 +459,10 @@ pub(super) mod tests {
         };
         check(&state);
         state.attempt.order = Some(U256::from(1));
-        state.attempt.received = Some(Received { secret: B256::repeat_byte(6), result_root: B256::repeat_byte(7) });
+        state.attempt.received =
+            Some(Received { secret: B256::repeat_byte(6), result_root: B256::repeat_byte(7), units: Some(2) });
+        check(&state);
+        state.attempt.stopping = true;
         check(&state);
         state.attempt.seed = Some(B256::repeat_byte(8));
         let report = Report { verdict: Verdict::Accepted, unit_count: 3, sampled: 2, right: 2, rate_ppm: 30_000 };
@@ -518,6 +529,13 @@ pub(super) mod tests {
         let newer = text.replace("\"version\": 1", "\"version\": 2");
         assert!(State::parse(&newer).unwrap_err().to_string().contains("version 2"));
         assert!(State::parse(&text[..text.len() / 2]).unwrap_err().to_string().contains("damaged"));
+        // What older programs wrote knows of no stop and no part.
+        assert!(!text.contains("stopping"));
+        let older = text.replace(
+            "\"received\": null",
+            &format!("\"received\": {{\"secret\": \"{0}\", \"resultRoot\": \"{0}\"}}", B256::repeat_byte(6)),
+        );
+        assert_eq!(State::parse(&older).unwrap().attempt.received.unwrap().units, None);
         let unknown = text.replace("\"failed\"", "\"other\"");
         assert!(State::parse(&unknown).unwrap_err().to_string().contains("damaged"));
     }

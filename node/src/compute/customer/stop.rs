@@ -1,4 +1,4 @@
-//! Ctrl-C, counted: once asks for the money back, twice leaves the order to its deadlines. A map stops handing out work, and leaves its channels to the next
+//! Ctrl-C, counted: once stops the order, which pays for what is done, twice leaves it to the next process, or to its deadlines. A map stops handing out work, and leaves its channels to the next
 //! process.
 
 use eyre::{Context as _, Result};

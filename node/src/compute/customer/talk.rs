@@ -11,8 +11,8 @@ use crate::compute::{account::Account, opening::Work};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, FailureCode, Hash, Hello, Inputs, Limits,
-    MemoryStore, Meter, Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
+    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Meter,
+    Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
@@ -44,17 +44,18 @@ impl Arrived {
     /// What an earlier process received; `None` if something of it is no longer whole.
     pub(super) fn restore(received: &Received, spec: &JobSpec, store: &dyn BlobStore) -> Option<Self> {
         let secret = Secret::new(received.secret.0);
-        let arrived = Self::read(secret, received.result_root, spec, store).ok()?;
+        let part = Part { spec, units: received.units.unwrap_or(spec.unit_count) };
+        let arrived = Self::read(secret, received.result_root, part, store).ok()?;
         let here = |name: &B256| matches!(store.size(Hash::from(*name)), Ok(Some(_)));
         arrived.outputs.iter().all(here).then_some(arrived)
     }
 
     /// Reads the lists that have arrived.
-    fn read(secret: Secret, result_root: B256, spec: &JobSpec, store: &dyn BlobStore) -> Result<Self, Broken> {
-        let mut outputs = names(store, result_root, result_count(spec))?;
-        let lists = outputs.split_off(spec.unit_count as usize);
+    fn read(secret: Secret, result_root: B256, part: Part<'_>, store: &dyn BlobStore) -> Result<Self, Broken> {
+        let mut outputs = names(store, result_root, part.result_count())?;
+        let lists = outputs.split_off(part.units as usize);
         let trace = |list: B256| {
-            let states = names(store, list, spec.segment_count as usize)?;
+            let states = names(store, list, part.spec.segment_count as usize)?;
             Trace::new(states).map_err(|error| Broken::Malformed(error.to_string()))
         };
         let traces = lists.into_iter().map(trace).collect::<Result<Vec<Trace>, Broken>>()?;
@@ -67,15 +68,31 @@ impl Arrived {
         Work { secret, outputs: self.outputs.clone(), traces: self.traces.clone() }
     }
 
-    pub(super) const fn received(&self) -> Received {
-        Received { secret: B256::new(self.secret.reveal()), result_root: self.result_root }
+    /// How many units have arrived: of an order that was stopped it may be a part.
+    pub(super) fn units(&self) -> u32 {
+        u32::try_from(self.outputs.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn received(&self) -> Received {
+        let units = Some(self.units());
+        Received { secret: B256::new(self.secret.reveal()), result_root: self.result_root, units }
     }
 }
 
-/// Names in the result list: an output a unit, and with several segments a list of states a unit.
-fn result_count(spec: &JobSpec) -> usize {
-    let lists = if spec.segment_count == 1 { 1 } else { 2 };
-    (spec.unit_count as usize).saturating_mul(lists)
+/// What is to arrive of a job: its first units.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) spec: &'a JobSpec,
+    /// All of the job, or fewer of an order that was stopped.
+    pub(super) units: u32,
+}
+
+impl Part<'_> {
+    /// Names in the result list: an output a unit, and with several segments a list of states a unit.
+    fn result_count(self) -> usize {
+        let lists = if self.spec.segment_count == 1 { 1 } else { 2 };
+        (self.units as usize).saturating_mul(lists)
+    }
 }
 
 const fn list_bytes(count: usize) -> u64 {
@@ -141,22 +158,22 @@ impl Line {
     }
 
     /// Talks until all outputs are here.
-    pub(super) async fn converse(&self, spec: &JobSpec, show: &mut Show) -> Result<Arrived, Broken> {
+    pub(super) async fn converse(&self, part: Part<'_>, show: &mut Show) -> Result<Arrived, Broken> {
         // Also after a conversation that was left in its middle.
         self.silent_since.set(self.silent_since.get().or_else(|| Some(Instant::now())));
-        let outcome = self.talk(spec, show).await;
+        let outcome = self.talk(part, show).await;
         self.silent_since.set(self.silent_since.get().or_else(|| Some(Instant::now())));
         outcome
     }
 
-    async fn talk(&self, spec: &JobSpec, show: &mut Show) -> Result<Arrived, Broken> {
+    async fn talk(&self, part: Part<'_>, show: &mut Show) -> Result<Arrived, Broken> {
         let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: self.inputs.hashes.clone() };
         let mut session =
             Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.map_err(broken)?;
         self.silent_since.set(None);
         let total_bytes = self.input_bytes();
         let mut sent = session.sent();
-        let finished = if spec.segment_count == 1 { "units finished" } else { "segments finished" };
+        let finished = if part.spec.segment_count == 1 { "units finished" } else { "segments finished" };
         let delivery = loop {
             tokio::select! {
                 event = session.next() => match event.map_err(broken)? {
@@ -173,7 +190,7 @@ impl Line {
                 }
             }
         };
-        let arrived = self.fetch(&session, spec, delivery, show).await?;
+        let arrived = self.fetch(&session, part, delivery, show).await?;
         if let Err(error) = session.finish().await {
             // Everything is here; the provider learns of it from the chain.
             tracing::debug!(%error, "the provider did not confirm the end of the session");
@@ -213,20 +230,21 @@ impl Line {
     async fn fetch(
         &self,
         session: &Session,
-        spec: &JobSpec,
+        part: Part<'_>,
         delivery: Delivery,
         show: &mut Show,
     ) -> Result<Arrived, Broken> {
-        let (root, count) = (delivery.result(), result_count(spec));
+        let Part { spec, units } = part;
+        let (root, count) = (delivery.result(), part.result_count());
         let want = Want { hash: root, bytes_max: list_bytes(count) };
         session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
         let mut outputs = names(&*self.store, root.into(), count)?;
-        let lists: BTreeSet<Hash> = outputs.split_off(spec.unit_count as usize).into_iter().map(Hash::from).collect();
+        let lists: BTreeSet<Hash> = outputs.split_off(units as usize).into_iter().map(Hash::from).collect();
         let list_bytes = list_bytes(spec.segment_count as usize);
         self.fetch_all(session, lists, list_bytes, "lists of states received", show).await?;
         let outputs: BTreeSet<Hash> = outputs.into_iter().map(Hash::from).collect();
         self.fetch_all(session, outputs, spec.limits.output_bytes_max, "outputs received", show).await?;
-        Arrived::read(Secret::new(delivery.secret.0), root.into(), spec, &*self.store)
+        Arrived::read(Secret::new(delivery.secret.0), root.into(), part, &*self.store)
     }
 
     async fn fetch_all(
@@ -274,15 +292,16 @@ impl Line {
         self.to.account
     }
 
-    /// Tells the provider, if it can be reached, that its work is no longer wanted; why it goes on all the same, if it says that this comes too late.
-    pub(super) async fn cancel(&self) -> Option<String> {
+    /// Tells the provider of an order that it did not lease, if it can be reached, that it need not.
+    pub(super) async fn cancel(&self) {
         let inputs = Inputs { store: Arc::clone(&self.inputs.store), hashes: Vec::new() };
-        let session = Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.ok()?;
-        match session.cancel().await {
-            Err(SessionError::Failed(failure)) if failure.code == FailureCode::Deadline => {
-                Some(failure.reason.as_str().to_owned())
-            }
-            _ => None,
+        let outcome = match Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await {
+            Ok(session) => session.cancel().await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            // The contract's calls decide.
+            tracing::debug!(%error, "the provider did not hear, or not heed, a cancellation");
         }
     }
 

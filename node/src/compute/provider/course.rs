@@ -1,33 +1,32 @@
 //! The course of one order: a task that asks the chain where the order stands and does the next step, until it is over.
 
+mod run;
+mod stop;
+
 use super::{
     book::Book,
-    canary::Candidates,
     payout,
     portion::Portion,
     record::{Cause, Failed, Record},
-    turns::InTurn,
     window::Attendance,
 };
 use crate::compute::{
-    canary::{Deal, choice::needs_reference},
     lifecycle::{Held, ProviderStep, provider_step, waits_for_window},
     market::Order,
 };
 use alloy_primitives::{Address, B256, U256};
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Result, ensure, eyre};
 use keystead_blobs::Hash;
-use keystead_job::{JobSpec, hash_list, limits::INPUT_BYTES_MAX, trace::Trace};
+use keystead_job::{JobSpec, hash_list};
 use keystead_market::Currency;
-use keystead_runner::{Failure, Fault, Job, Session, Stop};
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
-use tokio::{sync::watch, task::block_in_place, time::sleep};
+use tokio::{sync::watch, time::sleep};
 
 /// How often the chain is asked while there is nothing to do.
 const POLL: Duration = Duration::from_millis(500);
@@ -35,10 +34,6 @@ const POLL: Duration = Duration::from_millis(500);
 const POLL_WAITING: Duration = Duration::from_secs(4);
 /// How long after something failed it is tried again.
 const RETRY: Duration = Duration::from_secs(2);
-/// What a second run of one segment may take beside its own time.
-const RERUN_EXTRA: Duration = Duration::from_secs(60);
-/// A worker that dies is replaced this often in one run; then the fault is taken to stay.
-const DEATHS_MAX: u32 = 3;
 
 /// What a session needs to know; it changes by watch.
 #[derive(Clone, Debug, Default)]
@@ -51,10 +46,18 @@ pub(super) struct Stage {
     pub(super) failed: Option<Failed>,
 }
 
-/// A customer cancelled what has no unit left to be done.
+/// Why a cancellation changes nothing. The customer is told in these words.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the work is done: it is delivered, and paid by the rules of the market")]
-pub(super) struct TooLate;
+pub(super) enum TooLate {
+    /// No unit is left to be done.
+    #[error("the work is done: it is delivered, and paid by the rules of the market")]
+    Done,
+    /// The chain has the lease, or will.
+    #[error(
+        "the order is leased: its customer can stop it on the chain (Market.stop), and pays for the units that are done"
+    )]
+    Leased,
+}
 
 /// One order.
 #[derive(Debug)]
@@ -64,6 +67,12 @@ pub(super) struct Course {
     record: Mutex<Record>,
     /// True once the order was let go because its inputs did not come. Changes only while the record is locked.
     gone: AtomicBool,
+    /// The chain has its lease, or was asked for it. Set only while the record is locked.
+    leased: AtomicBool,
+    /// The customer stopped it, says the chain: no further unit is begun.
+    stopped: AtomicBool,
+    /// A unit is under way.
+    at_work: AtomicBool,
     /// Unit inputs that are being fetched.
     coming: Mutex<Vec<B256>>,
     pub(super) stage: watch::Sender<Stage>,
@@ -82,7 +91,8 @@ impl Course {
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
         let (attendance, bell, gone) = Default::default();
-        Ok(Self { order, spec, record, gone, coming, stage, attendance, portion, bell })
+        let (leased, stopped, at_work) = Default::default();
+        Ok(Self { order, spec, record, gone, leased, stopped, at_work, coming, stage, attendance, portion, bell })
     }
 
     pub(super) fn record(&self) -> Record {
@@ -174,27 +184,6 @@ impl Course {
         }
     }
 
-    /// The customer wants it no longer: nothing more is done. What is done already, all of it, is delivered all the same, and paid: otherwise a customer
-    /// would have work for nothing by asking for it until its end.
-    ///
-    /// # Errors
-    /// Why it goes on.
-    pub(super) fn cancel(&self, book: &Book) -> Result<(), TooLate> {
-        let reason = "the customer cancelled".to_owned();
-        let failed = Failed { cause: Cause::Cancelled, unit: None, reason };
-        let first = {
-            let mut record = self.locked();
-            if record.failed.is_none() && record.all_outputs().is_some() {
-                return Err(TooLate);
-            }
-            record.fail(&failed)
-        };
-        if first {
-            self.failing(book, failed);
-        }
-        Ok(())
-    }
-
     /// What follows once the record says that it failed.
     fn failing(&self, book: &Book, failed: Failed) {
         let record = self.record();
@@ -210,7 +199,8 @@ impl Course {
         let record = self.locked();
         Held {
             inputs: !record.inputs.is_empty(),
-            outputs: record.all_outputs().is_some(),
+            outputs: record.part.is_none() && record.all_outputs().is_some(),
+            part: record.prefix() > 0,
             failed: record.failed.is_some(),
         }
     }
@@ -298,6 +288,7 @@ impl Course {
     async fn step(&self, book: &Book) -> Result<(ProviderStep, Order)> {
         let order = book.market.order(self.order).await?;
         let (_, now) = book.market.account.head().await?;
+        self.heed(book, &order.stand)?;
         Ok((provider_step(&order.stand, self.held(), now), order))
     }
 
@@ -313,18 +304,21 @@ impl Course {
                 let _ = tokio::time::timeout(POLL, self.bell.notified()).await;
             }
             ProviderStep::Lease if self.is_underpaid(book, order) || self.cannot_bond(book, order).await? => {}
+            // Cancelled in the moment before.
+            ProviderStep::Lease if !self.leases() => {}
             ProviderStep::Lease => {
                 book.market.lease(id).await?;
                 let escrow = book.offering.money(order.currency).show(order.escrow_wei);
                 tracing::info!(order = %id, units = order.units, escrow, "order leased");
             }
-            ProviderStep::Run => self.run(book, order).await?,
+            ProviderStep::Run => Box::pin(self.run_until_stopped(book, order)).await?,
             ProviderStep::Commit => {
                 let commitment = self.commitment()?;
                 book.save(&self.record())?;
                 book.market.commit(id, commitment).await?;
                 tracing::info!(order = %id, %commitment, "result committed");
             }
+            ProviderStep::CommitPart => self.commit_part(book, order).await?,
             ProviderStep::Deliver => {
                 self.stage.send_modify(|stage| stage.committed = Some(order.commitment));
                 book.market.deliver(id, self.result_root()?).await?;
@@ -357,7 +351,7 @@ impl Course {
             if order.currency == Currency::KST {
                 book.save_from_earnings(withdrawn).await;
             }
-            let (paid, withdrawn) = (money.show(order.escrow_wei), money.show(withdrawn));
+            let (paid, withdrawn) = (money.show(order.paid_wei()), money.show(withdrawn));
             tracing::info!(order = %order.id, paid, withdrawn, "order paid");
         } else {
             tracing::info!(order = %order.id, status = ?order.status(), "order closed without payment");
@@ -376,224 +370,5 @@ impl Course {
 
     fn commitment(&self) -> Result<B256> {
         Ok(self.record().work()?.tree()?.root())
-    }
-
-    /// Runs the units that have no output yet.
-    async fn run(&self, book: &Book, order: &Order) -> Result<()> {
-        let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
-        let (_, now) = book.market.account.head().await?;
-        let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
-        let candidates = self.candidates(book, order).await?;
-        let begin = Instant::now();
-        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
-        // While the owner has the machine nothing runs; the deadline still counts.
-        let working = async {
-            loop {
-                book.owner.until_allowed(&self.spec).await;
-                let _memory = book.owner.hold(&self.spec);
-                let ended = tokio::select! {
-                    ended = self.work(book, &candidates, stop.clone()) => Some(ended),
-                    // Dropping the work kills its worker.
-                    () = book.owner.until_forbidden(&self.spec) => None,
-                    never = book.owner.pace(self.spec.runtime, &stop) => match never {},
-                };
-                book.owner.worker(None);
-                match ended {
-                    Some(ended) => return ended,
-                    None => {
-                        let why = book.owner.why_not(&self.spec);
-                        tracing::info!(order = %order.id, why, "run paused for the owner; it goes on later");
-                    }
-                }
-            }
-        };
-        let Ok(worked) = tokio::time::timeout(until_due, working).await else {
-            return Err(eyre!("the run did not end before the deadline"));
-        };
-        book.save(&self.record())?;
-        if let Some(engine) = worked? {
-            tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
-        }
-        Ok(())
-    }
-
-    /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
-    async fn work(&self, book: &Book, candidates: &Candidates, stop: Stop) -> Result<Option<String>> {
-        let job = self.job(book)?;
-        let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
-            Ok(session) => session,
-            Err(failure) => return self.failed(book, failure, None).map(|()| None),
-        };
-        let mut worker = session.worker_pid();
-        book.owner.worker(worker);
-        tracing::info!(order = %self.order, "run begins");
-        let (mut saved, mut deaths) = (Instant::now(), 0_u32);
-        while let Some((unit, name)) = self.next_run() {
-            let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
-            // Checks wait for the end of a unit, and the next unit for the end of a check.
-            let turn = book.turns.take().await;
-            let mut outcome = session.run(&turn, &input).await;
-            while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
-                deaths = deaths.saturating_add(1);
-                outcome = session.run(&turn, &input).await;
-            }
-            if session.worker_pid() != worker {
-                // One that died was replaced.
-                worker = session.worker_pid();
-                book.owner.worker(worker);
-            }
-            drop(turn);
-            match outcome {
-                Ok(done) if candidates.concern(unit) => {
-                    let made = (unit, &input[..], &done.output[..]);
-                    let wrong = Box::pin(self.canary(book, candidates, made, stop.clone())).await?;
-                    self.finished(book, unit, wrong.as_deref().unwrap_or(&done.output))?;
-                }
-                Ok(done) => self.finished(book, unit, &done.output)?,
-                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
-            }
-            // What a crash loses is computed again, equal.
-            if saved.elapsed() >= book.owner.checkpoint() {
-                book.save(&self.record())?;
-                saved = Instant::now();
-            }
-        }
-        Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
-    }
-
-    /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
-    async fn candidates(&self, book: &Book, order: &Order) -> Result<Candidates> {
-        let node = self.locked().node.filter(|_| book.canaries.knows(order.customer));
-        let Some(node) = node else { return Ok(Candidates::default()) };
-        let Some(terms) = book.market.audit_terms(order).await? else { return Ok(Candidates::default()) };
-        let account = &book.market.account;
-        let (chain_id, provider, job) = (account.chain_id(), account.address(), order.job_hash);
-        let deal = Deal { chain_id, customer: order.customer, provider, job, node };
-        Ok(book.canaries.candidates(&deal, &self.spec, &terms))
-    }
-
-    /// The altered output of a unit that may be the canary, if it is. Where machines may differ it is made of the reference's output, as the customer's is;
-    /// a machine that cannot run that delivers the unit as it should be.
-    async fn canary(
-        &self,
-        book: &Book,
-        candidates: &Candidates,
-        (unit, input, output): (u32, &[u8], &[u8]),
-        stop: Stop,
-    ) -> Result<Option<Vec<u8>>> {
-        let reference = if needs_reference(&self.spec) {
-            match self.on_reference(book, input, stop).await? {
-                Ok(output) => Some(output),
-                Err(failure) => {
-                    tracing::warn!(order = %self.order, unit, %failure, "this unit is no canary: the reference does not run it here");
-                    return Ok(None);
-                }
-            }
-        } else {
-            None
-        };
-        let wrong = candidates.alter(&self.spec, unit, reference.as_deref().unwrap_or(output));
-        if wrong.is_some() {
-            tracing::info!(order = %self.order, unit, "this unit is the canary of its customer: delivered wrong on purpose");
-        }
-        Ok(wrong)
-    }
-
-    /// One unit on the reference; the outer error is a stop, after which it is run again.
-    async fn on_reference(&self, book: &Book, input: &[u8], stop: Stop) -> Result<Result<Vec<u8>, Failure>> {
-        let turn = book.turns.take().await;
-        let ran = match InTurn::open_reference(book.command.clone(), self.job(book)?, stop).await {
-            Ok(mut session) => session.run(&turn, input).await,
-            Err(failure) => Err(failure),
-        };
-        match ran {
-            Err(Failure::Aborted { why }) => Err(eyre!("the run stopped: {why}")),
-            ran => Ok(ran.map(|done| done.output)),
-        }
-    }
-
-    /// The first unit that is not finished, and what its next segment reads: the unit input, or the state so far. `None` when all are, or
-    /// when the order has failed.
-    fn next_run(&self) -> Option<(u32, B256)> {
-        let record = self.locked();
-        let unit = record.outputs.iter().position(Option::is_none).filter(|_| record.failed.is_none())?;
-        let state = record.states.get(unit).and_then(|states| states.last());
-        let name = state.or_else(|| record.inputs.get(unit))?;
-        Some((u32::try_from(unit).ok()?, *name))
-    }
-
-    /// Runs one segment of a finished unit again, on what it read then: does this machine still say the same? The run is not begun yet.
-    pub(super) fn second_run(
-        &self,
-        book: &Book,
-        unit: u32,
-        segment: u32,
-    ) -> Result<impl Future<Output = Result<bool, Failure>> + Send + use<>> {
-        let (read, wrote) = {
-            let record = self.locked();
-            let states = record.states.get(unit as usize);
-            let state = |segment: u32| states.and_then(|states| states.get(segment as usize)).copied();
-            let begin = segment.checked_sub(1).and_then(state).or_else(|| record.inputs.get(unit as usize).copied());
-            let output = record.outputs.get(unit as usize).copied().flatten();
-            (begin, state(segment).or(output))
-        };
-        let (read, wrote) = read.zip(wrote).ok_or_else(|| eyre!("unit {unit} is not finished"))?;
-        let input = block_in_place(|| book.store.get(Hash::from(read), INPUT_BYTES_MAX))?;
-        let limit = Duration::from_millis(self.spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
-        let (command, job, stop) = (book.command.clone(), self.job(book)?, Stop::after(limit));
-        let (fault, spec) = (book.fault, self.spec.clone());
-        Ok(async move {
-            let outcome = Session::open(command, job, stop).await?.run(&input).await?;
-            let wrong = fault.and_then(|fault| fault.alter_again(&spec, unit, &outcome.output));
-            Ok(keystead_job::blob_hash(wrong.as_deref().unwrap_or(&outcome.output)) == wrote)
-        })
-    }
-
-    fn job(&self, book: &Book) -> Result<Job> {
-        let spec = self.spec.clone();
-        let get = |name: B256, max| block_in_place(|| book.store.get(Hash::from(name), max));
-        let program = get(spec.program_hash, spec.runtime.program_bytes_max())?;
-        let common = get(spec.common_hash, INPUT_BYTES_MAX)?;
-        Ok(Job { spec, program: program.into(), common: common.into() })
-    }
-
-    fn finished(&self, book: &Book, unit: u32, output: &[u8]) -> Result<()> {
-        let wrong = book.fault.and_then(|fault| fault.alter(&self.spec, unit, output));
-        let output = wrong.as_deref().unwrap_or(output);
-        let done = block_in_place(|| self.keep(book, unit, output))?;
-        self.stage.send_modify(|stage| stage.done = done);
-        Ok(())
-    }
-
-    /// Stores what a segment gave, and with the last one the lists that the result root names; how many segments are finished.
-    fn keep(&self, book: &Book, unit: u32, state: &[u8]) -> Result<u32> {
-        let _shelf = book.shelf();
-        let name = book.store.put(state)?;
-        let (done, result) = {
-            let mut record = self.locked();
-            record.keep(unit, name.into(), self.spec.segment_count);
-            (record.done(), record.result())
-        };
-        if let Some((names, traces)) = result {
-            for list in traces.iter().map(Trace::states).chain([&names[..]]) {
-                let list: Vec<Hash> = list.iter().copied().map(Hash::from).collect();
-                book.store.put(&keystead_blobs::hash::encode_list(&list))?;
-            }
-        }
-        Ok(done)
-    }
-
-    /// What follows from a failure: the job's own fault ends the order, a stop does not.
-    fn failed(&self, book: &Book, failure: Failure, unit: Option<u32>) -> Result<()> {
-        if let Failure::Aborted { why } = failure {
-            return Err(eyre!("the run stopped: {why}"));
-        }
-        let cause = match (failure.fault(), unit) {
-            (Fault::Job, Some(_)) | (Fault::Undecided, Some(_)) => Cause::Unit,
-            (Fault::Job, None) => Cause::Program,
-            _ => Cause::Machine,
-        };
-        self.fail(book, Failed { cause, unit, reason: failure.to_string() });
-        Ok(())
     }
 }

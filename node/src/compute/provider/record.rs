@@ -37,6 +37,9 @@ pub(super) struct Record {
     /// Names of the states of each unit, as far as they are there; empty for a job of one segment.
     pub(super) states: Vec<Vec<B256>>,
     pub(super) failed: Option<Failed>,
+    /// Units, from the first on, that are the whole result, since the customer stopped the order; written down before they are committed to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) part: Option<u32>,
     /// The node that the customer came from, if its orders may have canaries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) node: Option<B256>,
@@ -80,7 +83,8 @@ impl Record {
         OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
         let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
         let (inputs, outputs, states) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed: None, node: None })
+        let (failed, part, node) = (None, None, None);
+        Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed, part, node })
     }
 
     /// The order will not be delivered; false if that was so before, for another reason.
@@ -88,6 +92,29 @@ impl Record {
         let first = self.failed.is_none();
         self.failed.get_or_insert_with(|| failed.clone());
         first
+    }
+
+    /// A customer that wanted the order no longer before it was leased: it is leased all the same, and only its contract ends it now. False if there is no
+    /// such thing to take back.
+    pub(super) fn revive(&mut self) -> bool {
+        self.failed.take_if(|failed| failed.cause == Cause::Cancelled).is_some()
+    }
+
+    /// Units, from the first on, that have their output.
+    pub(super) fn prefix(&self) -> u32 {
+        let count = self.outputs.iter().take_while(|output| output.is_some()).count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    /// What is done now is the result; how many units that is. Nothing of another unit is kept from then on.
+    pub(super) fn close_part(&mut self) -> u32 {
+        let prefix = self.prefix();
+        *self.part.get_or_insert(prefix)
+    }
+
+    /// Units of the result: all, or those of its part.
+    fn result_units(&self) -> usize {
+        self.part.map_or(self.outputs.len(), |part| part as usize)
     }
 
     /// The inputs are here; only now there is room for outputs: how many units an order has is its customer's word.
@@ -105,19 +132,20 @@ impl Record {
         Secret::new(self.secret.0)
     }
 
-    /// Every output's name; `None` while one is missing.
+    /// The names of the result's outputs: of every unit, or of those of its part; `None` while one is missing.
     pub(super) fn all_outputs(&self) -> Option<Vec<B256>> {
         if self.inputs.is_empty() {
             return None;
         }
+        let units = self.result_units();
         // Units run in order: before the last one is there nothing is worth collecting.
-        self.outputs.last()?.as_ref()?;
-        self.outputs.iter().copied().collect()
+        self.outputs.get(units.checked_sub(1)?)?.as_ref()?;
+        self.outputs.iter().take(units).copied().collect()
     }
 
-    /// The states of every unit, once all are there; nothing for a job of one segment.
+    /// The states of the result's units, once all are there; nothing for a job of one segment.
     pub(super) fn traces(&self) -> Result<Vec<Trace>> {
-        self.states.iter().map(|states| Ok(Trace::new(states.clone())?)).collect()
+        self.states.iter().take(self.result_units()).map(|states| Ok(Trace::new(states.clone())?)).collect()
     }
 
     /// Segments finished, of all units.
@@ -129,6 +157,9 @@ impl Record {
 
     /// A segment of a unit is done.
     pub(super) fn keep(&mut self, unit: u32, state: B256, segment_count: u32) {
+        if self.part.is_some() {
+            return;
+        }
         let unit = unit as usize;
         let mut whole = true;
         if let Some(states) = self.states.get_mut(unit) {
@@ -276,5 +307,44 @@ pub(super) mod tests {
         assert_eq!((read.outputs, read.node), (record.outputs, record.node));
         records.forget(U256::from(7)).unwrap();
         assert!(records.all().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_part_is_the_first_units_and_stays_what_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let mut record = Record::new(U256::from(7), Address::ZERO, &spec(4)).unwrap();
+        record.receive(vec![B256::repeat_byte(4); 4], 2);
+        let state = |unit: u8, segment: u8| B256::repeat_byte(0x10 * (unit + 1) + segment);
+        for (unit, segment) in [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0)] {
+            record.keep(u32::from(unit), state(unit, segment), 2);
+        }
+        assert_eq!((record.prefix(), record.done(), record.all_outputs()), (2, 5, None));
+        assert!(record.result().is_none());
+        assert_eq!(record.close_part(), 2);
+        let (names, traces) = record.result().unwrap();
+        assert_eq!(record.all_outputs().unwrap(), [state(0, 1), state(1, 1)]);
+        // Two outputs and two lists of states; the unit that was begun is in neither.
+        assert_eq!((names.len(), traces.len()), (4, 2));
+        let root = record.work().unwrap().tree().unwrap().root();
+        // A segment that ends now changes nothing, and neither does a restart.
+        record.keep(2, state(2, 1), 2);
+        assert_eq!((record.prefix(), record.close_part()), (2, 2));
+        records.save(&record).unwrap();
+        let read = records.all().unwrap().pop().unwrap();
+        assert_eq!(read.work().unwrap().tree().unwrap().root(), root);
+        assert_eq!(read.part, Some(2));
+        let kept = read.blobs();
+        assert!(names.iter().chain([&state(2, 0)]).all(|name| kept.contains(&Hash::from(*name))));
+    }
+
+    #[test]
+    fn only_a_cancellation_is_taken_back() {
+        let mut record = Record::new(U256::from(7), Address::ZERO, &spec(1)).unwrap();
+        assert!(!record.revive());
+        for (cause, is_revived) in [(Cause::Cancelled, true), (Cause::Unit, false), (Cause::Machine, false)] {
+            record.failed = Some(Failed { cause, unit: None, reason: String::new() });
+            assert_eq!((record.revive(), record.failed.is_none()), (is_revived, is_revived), "{cause:?}");
+        }
     }
 }

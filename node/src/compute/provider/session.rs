@@ -240,7 +240,7 @@ impl Handler for Host {
     fn cancel(&self, order: U256) -> Result<(), Failure> {
         let Some(course) = self.book.course(order) else { return Ok(()) };
         course.cancel(&self.book).map_err(|late| {
-            tracing::info!(%order, "the customer cancelled what is done: it is delivered all the same");
+            tracing::info!(%order, %late, "a cancellation changes nothing");
             Failure::new(FailureCode::Deadline, &late.to_string())
         })
     }
@@ -315,7 +315,8 @@ impl Host {
             return Err(Failure::new(FailureCode::Internal, "outputs are missing"));
         };
         let total = segments(&course.spec);
-        job.progress(Progress { done: total, total }).await?;
+        // Of an order that was stopped it is less than all.
+        job.progress(Progress { done: record.done().min(total), total }).await?;
         job.commit(commitment).await?;
         let root = Hash::from(keystead_job::hash_list(&names));
         let states = traces.iter().flat_map(Trace::states).copied();

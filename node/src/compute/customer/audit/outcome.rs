@@ -158,28 +158,12 @@ const fn chance_ppm(rate_ppm: u32, segments: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::compute::{lifecycle::Stand, windows::tests::drawn};
-    use alloy_primitives::{Address, B256, U256};
+    use crate::compute::{market, windows::tests::drawn};
+    use alloy_primitives::{Address, U256};
     use keystead_contracts::storage::Status;
-    use keystead_market::Currency;
 
     fn order(mode: Mode) -> Order {
-        Order {
-            id: U256::from(7),
-            stand: Stand { status: Status::Audited, lease_by: 0, deliver_by: 0, check_by: 0, check_seconds: 1, mode },
-            customer: Address::ZERO,
-            provider: Address::ZERO,
-            job_hash: B256::ZERO,
-            commitment: B256::ZERO,
-            result_root: B256::ZERO,
-            units: 10,
-            deliver_seconds: 1,
-            escrow_wei: U256::from(100),
-            paid_units: 9,
-            is_stopped: false,
-            audited: mode != Mode::Own,
-            currency: Currency::KST,
-        }
+        Order { paid_units: 9, ..market::tests::order(Status::Audited, mode) }
     }
 
     fn terms(named: usize) -> AuditTerms {

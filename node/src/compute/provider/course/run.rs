@@ -1,0 +1,269 @@
+//! The work of one order: its units, one after the other, in this machine's worker.
+
+use super::{
+    super::{
+        book::Book,
+        canary::Candidates,
+        record::{Cause, Failed},
+        turns::InTurn,
+    },
+    Course,
+    stop::AtWork,
+};
+use crate::compute::{
+    canary::{Deal, choice::needs_reference},
+    market::Order,
+};
+use alloy_primitives::B256;
+use eyre::{Context as _, Result, eyre};
+use keystead_blobs::Hash;
+use keystead_job::{limits::INPUT_BYTES_MAX, trace::Trace};
+use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use std::time::{Duration, Instant};
+use tokio::task::block_in_place;
+
+/// What a second run of one segment may take beside its own time.
+const RERUN_EXTRA: Duration = Duration::from_secs(60);
+/// A worker that dies is replaced this often in one run; then the fault is taken to stay.
+const DEATHS_MAX: u32 = 3;
+
+impl Course {
+    /// Runs the units that have no output yet.
+    pub(super) async fn run(&self, book: &Book, order: &Order) -> Result<()> {
+        let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
+        let (_, now) = book.market.account.head().await?;
+        let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let candidates = self.candidates(book, order).await?;
+        let begin = Instant::now();
+        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
+        // While the owner has the machine nothing runs; the deadline still counts.
+        let working = async {
+            loop {
+                book.owner.until_allowed(&self.spec).await;
+                let _memory = book.owner.hold(&self.spec);
+                let ended = tokio::select! {
+                    ended = self.work(book, &candidates, stop.clone()) => Some(ended),
+                    // Dropping the work kills its worker.
+                    () = book.owner.until_forbidden(&self.spec) => None,
+                    never = book.owner.pace(self.spec.runtime, &stop) => match never {},
+                };
+                book.owner.worker(None);
+                match ended {
+                    Some(ended) => return ended,
+                    None => {
+                        let why = book.owner.why_not(&self.spec);
+                        tracing::info!(order = %order.id, why, "run paused for the owner; it goes on later");
+                    }
+                }
+            }
+        };
+        let Ok(worked) = tokio::time::timeout(until_due, working).await else {
+            return Err(eyre!("the run did not end before the deadline"));
+        };
+        book.save(&self.record())?;
+        if let Some(engine) = worked? {
+            if self.is_stopped() && !self.held().outputs {
+                let done = self.record().prefix();
+                tracing::info!(order = %order.id, done, units = order.units, "run ended: the customer stopped the order");
+                return Ok(());
+            }
+            tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
+        }
+        Ok(())
+    }
+
+    /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
+    async fn work(&self, book: &Book, candidates: &Candidates, stop: Stop) -> Result<Option<String>> {
+        let job = self.job(book)?;
+        let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
+            Ok(session) => session,
+            Err(failure) => return self.failed(book, failure, None).map(|()| None),
+        };
+        let mut worker = session.worker_pid();
+        book.owner.worker(worker);
+        tracing::info!(order = %self.order, "run begins");
+        let (mut saved, mut deaths) = (Instant::now(), 0_u32);
+        while let Some((unit, name)) = self.next_run() {
+            let _at_work = AtWork::begin(self);
+            let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
+            // Checks wait for the end of a unit, and the next unit for the end of a check.
+            let turn = book.turns.take().await;
+            let mut outcome = session.run(&turn, &input).await;
+            while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
+                deaths = deaths.saturating_add(1);
+                outcome = session.run(&turn, &input).await;
+            }
+            if session.worker_pid() != worker {
+                // One that died was replaced.
+                worker = session.worker_pid();
+                book.owner.worker(worker);
+            }
+            drop(turn);
+            match outcome {
+                Ok(done) if candidates.concern(unit) => {
+                    let made = (unit, &input[..], &done.output[..]);
+                    let wrong = Box::pin(self.canary(book, candidates, made, stop.clone())).await?;
+                    self.finished(book, unit, wrong.as_deref().unwrap_or(&done.output))?;
+                }
+                Ok(done) => self.finished(book, unit, &done.output)?,
+                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
+            }
+            // What a crash loses is computed again, equal.
+            if saved.elapsed() >= book.owner.checkpoint() {
+                book.save(&self.record())?;
+                saved = Instant::now();
+            }
+        }
+        Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
+    }
+
+    /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
+    async fn candidates(&self, book: &Book, order: &Order) -> Result<Candidates> {
+        let node = self.locked().node.filter(|_| book.canaries.knows(order.customer));
+        let Some(node) = node else { return Ok(Candidates::default()) };
+        let Some(terms) = book.market.audit_terms(order).await? else { return Ok(Candidates::default()) };
+        let account = &book.market.account;
+        let (chain_id, provider, job) = (account.chain_id(), account.address(), order.job_hash);
+        let deal = Deal { chain_id, customer: order.customer, provider, job, node };
+        Ok(book.canaries.candidates(&deal, &self.spec, &terms))
+    }
+
+    /// The altered output of a unit that may be the canary, if it is. Where machines may differ it is made of the reference's output, as the customer's is;
+    /// a machine that cannot run that delivers the unit as it should be.
+    async fn canary(
+        &self,
+        book: &Book,
+        candidates: &Candidates,
+        (unit, input, output): (u32, &[u8], &[u8]),
+        stop: Stop,
+    ) -> Result<Option<Vec<u8>>> {
+        let reference = if needs_reference(&self.spec) {
+            match self.on_reference(book, input, stop).await? {
+                Ok(output) => Some(output),
+                Err(failure) => {
+                    tracing::warn!(order = %self.order, unit, %failure, "this unit is no canary: the reference does not run it here");
+                    return Ok(None);
+                }
+            }
+        } else {
+            None
+        };
+        let wrong = candidates.alter(&self.spec, unit, reference.as_deref().unwrap_or(output));
+        if wrong.is_some() {
+            tracing::info!(order = %self.order, unit, "this unit is the canary of its customer: delivered wrong on purpose");
+        }
+        Ok(wrong)
+    }
+
+    /// One unit on the reference; the outer error is a stop, after which it is run again.
+    async fn on_reference(&self, book: &Book, input: &[u8], stop: Stop) -> Result<Result<Vec<u8>, Failure>> {
+        let turn = book.turns.take().await;
+        let ran = match InTurn::open_reference(book.command.clone(), self.job(book)?, stop).await {
+            Ok(mut session) => session.run(&turn, input).await,
+            Err(failure) => Err(failure),
+        };
+        match ran {
+            Err(Failure::Aborted { why }) => Err(eyre!("the run stopped: {why}")),
+            ran => Ok(ran.map(|done| done.output)),
+        }
+    }
+
+    /// The first unit that is not finished, and what its next segment reads: the unit input, or the state so far. `None` when all are, when
+    /// the order has failed, or when it was stopped and this unit is not one to be finished.
+    fn next_run(&self) -> Option<(u32, B256)> {
+        let record = self.locked();
+        let unit = record.outputs.iter().position(Option::is_none).filter(|_| record.failed.is_none())?;
+        let state = record.states.get(unit).and_then(|states| states.last());
+        // The very first unit is done all the same: of nothing at all there is nothing to be paid.
+        if self.is_stopped() && unit > 0 && state.is_none() {
+            return None;
+        }
+        let name = state.or_else(|| record.inputs.get(unit))?;
+        Some((u32::try_from(unit).ok()?, *name))
+    }
+
+    /// Runs one segment of a finished unit again, on what it read then: does this machine still say the same? The run is not begun yet.
+    pub(in crate::compute::provider) fn second_run(
+        &self,
+        book: &Book,
+        unit: u32,
+        segment: u32,
+    ) -> Result<impl Future<Output = Result<bool, Failure>> + Send + use<>> {
+        let (read, wrote) = {
+            let record = self.locked();
+            let states = record.states.get(unit as usize);
+            let state = |segment: u32| states.and_then(|states| states.get(segment as usize)).copied();
+            let begin = segment.checked_sub(1).and_then(state).or_else(|| record.inputs.get(unit as usize).copied());
+            let output = record.outputs.get(unit as usize).copied().flatten();
+            (begin, state(segment).or(output))
+        };
+        let (read, wrote) = read.zip(wrote).ok_or_else(|| eyre!("unit {unit} is not finished"))?;
+        let input = block_in_place(|| book.store.get(Hash::from(read), INPUT_BYTES_MAX))?;
+        let limit = Duration::from_millis(self.spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
+        let (command, job, stop) = (book.command.clone(), self.job(book)?, Stop::after(limit));
+        let (fault, spec) = (book.fault, self.spec.clone());
+        Ok(async move {
+            let outcome = Session::open(command, job, stop).await?.run(&input).await?;
+            let wrong = fault.and_then(|fault| fault.alter_again(&spec, unit, &outcome.output));
+            Ok(keystead_job::blob_hash(wrong.as_deref().unwrap_or(&outcome.output)) == wrote)
+        })
+    }
+
+    fn job(&self, book: &Book) -> Result<Job> {
+        let spec = self.spec.clone();
+        let get = |name: B256, max| block_in_place(|| book.store.get(Hash::from(name), max));
+        let program = get(spec.program_hash, spec.runtime.program_bytes_max())?;
+        let common = get(spec.common_hash, INPUT_BYTES_MAX)?;
+        Ok(Job { spec, program: program.into(), common: common.into() })
+    }
+
+    fn finished(&self, book: &Book, unit: u32, output: &[u8]) -> Result<()> {
+        let wrong = book.fault.and_then(|fault| fault.alter(&self.spec, unit, output));
+        let output = wrong.as_deref().unwrap_or(output);
+        let done = block_in_place(|| self.keep(book, unit, output))?;
+        self.stage.send_modify(|stage| stage.done = done);
+        Ok(())
+    }
+
+    /// Stores what a segment gave, and with the last one the lists that the result root names; how many segments are finished.
+    fn keep(&self, book: &Book, unit: u32, state: &[u8]) -> Result<u32> {
+        let _shelf = book.shelf();
+        let name = book.store.put(state)?;
+        let (done, result) = {
+            let mut record = self.locked();
+            record.keep(unit, name.into(), self.spec.segment_count);
+            (record.done(), record.result())
+        };
+        if let Some((names, traces)) = result {
+            put_lists(book, &names, &traces)?;
+        }
+        Ok(done)
+    }
+
+    /// What follows from a failure: the job's own fault ends the order, a stop does not.
+    fn failed(&self, book: &Book, failure: Failure, unit: Option<u32>) -> Result<()> {
+        if let Failure::Aborted { why } = failure {
+            return Err(eyre!("the run stopped: {why}"));
+        }
+        if self.is_stopped() && self.locked().prefix() > 0 {
+            tracing::warn!(order = %self.order, ?unit, %failure, "the unit under way failed when the order was stopped: those before it are delivered");
+            return Ok(());
+        }
+        let cause = match (failure.fault(), unit) {
+            (Fault::Job, Some(_)) | (Fault::Undecided, Some(_)) => Cause::Unit,
+            (Fault::Job, None) => Cause::Program,
+            _ => Cause::Machine,
+        };
+        self.fail(book, Failed { cause, unit, reason: failure.to_string() });
+        Ok(())
+    }
+}
+
+/// Stores the lists that a result root names; to be called while the shelf is held.
+pub(super) fn put_lists(book: &Book, names: &[B256], traces: &[Trace]) -> Result<()> {
+    for list in traces.iter().map(Trace::states).chain([names]) {
+        let list: Vec<Hash> = list.iter().copied().map(Hash::from).collect();
+        book.store.put(&keystead_blobs::hash::encode_list(&list))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Orders that their customer stops in the middle: what is done is handed over, checked, paid and proved, and nothing else.
+
+use crate::{
+    audited::{self, window_id, window_of},
+    audits::read,
+    crooks::{Crook, inputs, work},
+    customer::{Customer, ends, json_file, orders, run},
+    network::{KEYSTEAD, Network, wait_until},
+    parties::{MARKET, PRICE, Provider, account, balance, compared, fasta, fees, statement, text, verify},
+    raw::soon,
+};
+use alloy_primitives::U256;
+use keystead_blobs::{Event, FailureCode, SessionError};
+use keystead_contracts::{
+    bindings::market::{IMarket, Market},
+    storage::Status,
+};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// Some 5,700 small units, so that a good part is left when the chain says that the order is stopped.
+const MANY: (u64, u64) = (140, 450);
+
+/// Order 1 as the chain has it.
+fn order(network: &Network) -> IMarket::Order {
+    read(network, MARKET.parse().unwrap(), &Market::orderCall { orderId: U256::from(1) })
+}
+
+/// How the provider's leased orders ended, in public: paid ones, and the others.
+fn provider_record(network: &Network) -> (u64, [u64; 3]) {
+    let record = Market::providerRecordCall { account: account(1).parse().unwrap() };
+    let record = read(network, MARKET.parse().unwrap(), &record);
+    let failed = [record.rejected, record.expired, record.abandoned].map(|count| count.to::<u64>());
+    (record.accepted.to::<u64>() + record.settled.to::<u64>(), failed)
+}
+
+/// A network with a provider, and what its two parties had before the order.
+struct Scene {
+    network: Network,
+    since: u64,
+    /// Of customer and provider.
+    before: [u128; 2],
+    out: PathBuf,
+}
+
+impl Scene {
+    fn start() -> (Self, Provider) {
+        let network = Network::start(4);
+        let provider = Provider::start(&network, &network.directory.join("provider"));
+        let since = network.head(0).unwrap();
+        let before = [balance(&network, account(2)), balance(&network, account(1))];
+        let out = network.directory.join("result");
+        (Self { network, since, before, out }, provider)
+    }
+
+    /// An order of which a part is done.
+    fn begin(&self, more: &[&str]) -> Customer {
+        let mut customer = Customer::start(&self.network, run(&self.network, MANY, &self.out).args(more));
+        customer.wait_for("units finished");
+        customer
+    }
+
+    /// Both parties have what is theirs, to the wei; how many units were done.
+    fn assert_paid_pro_rata(&self) -> u32 {
+        let Self { network, since, before, .. } = self;
+        let order = order(network);
+        let done: u32 = order.doneUnits.to();
+        assert!(order.stopped && done > 0 && done < order.units, "{done} of {}", order.units);
+        assert_eq!(order.paidUnits, done);
+        let paid = PRICE * u128::from(done);
+        assert_eq!(before[0] - balance(network, account(2)), paid + fees(network, account(2), *since));
+        assert_eq!(balance(network, account(1)), before[1] + paid - fees(network, account(1), *since));
+        assert_eq!(balance(network, MARKET), 0, "every wei left the market");
+        assert_eq!(provider_record(network), (1, [0; 3]), "its public record");
+        assert_eq!(orders(network), 1, "nobody else was asked");
+        done
+    }
+
+    /// What a folder holds whose order was stopped, checked and accepted.
+    fn assert_part(&self, done: u32) {
+        let Self { network, out, .. } = self;
+        let job = json_file(&out.join("job.json"));
+        let units = job["spec"]["unitCount"].as_u64().unwrap();
+        assert_eq!(job["status"], "accepted");
+        assert_eq!(job["stopped"]["units"], units);
+        assert_eq!((&job["stopped"]["unitsDone"], &job["stopped"]["unitsPaid"]), (&done.into(), &done.into()));
+        assert_eq!(job["paidWei"], (PRICE * u128::from(done)).to_string());
+        assert_eq!(job["check"]["units"], done);
+        for gone in ["order.json", "unfinished", "unchecked", "alignments.tsv"] {
+            assert!(!out.join(gone).exists(), "{gone}");
+        }
+        let proved = verify(network, out);
+        let said = text(&proved);
+        assert!(proved.status.success(), "{said}");
+        for words in [
+            "order 1 of the market is accepted".to_owned(),
+            format!("stopped by the customer, {done} units paid"),
+            format!("{done} of {units} units are paid: final"),
+            format!("its result is the first {done} of {units} units"),
+            format!(" of {done} units again"),
+        ] {
+            assert!(said.contains(&words), "no {words:?} in: {said}");
+        }
+        // The outputs that were kept are the ones that it proves.
+        compared(network, out, 0, &[]);
+    }
+}
+
+#[test]
+fn ctrl_c_in_the_middle_pays_for_the_units_that_are_done_to_the_wei_slow() {
+    let (scene, mut provider) = Scene::start();
+    let _other = Provider::start_as(&scene.network, &scene.network.directory.join("other"), 3, &[]);
+    let customer = scene.begin(&[]);
+    customer.signal("INT");
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    for words in ["Stopping order 1:", "Order 1 is stopped:", "units done: order 1 is accepted", "refunded"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    scene.assert_part(done);
+    for number in [1, 2] {
+        let statement = statement(&scene.network, account(number));
+        let unexplained = (&statement["unexplainedInWei"], &statement["unexplainedOutWei"]);
+        assert_eq!(unexplained, (&json!("0"), &json!("0")), "{statement}");
+    }
+    assert_eq!(provider.interrupt(), Some(0));
+}
+
+/// The provider stands still when the customer stops the order, so the chain has the stop and no commitment.
+fn stopped_while_the_provider_stands_still(scene: &Scene, provider: &Provider) -> Customer {
+    let mut customer = scene.begin(&[]);
+    provider.signal("STOP");
+    customer.signal("INT");
+    customer.wait_for("Order 1 is stopped:");
+    assert!(order(&scene.network).stopped);
+    assert_eq!(order(&scene.network).status, Status::Leased as u8);
+    customer
+}
+
+#[test]
+fn a_second_ctrl_c_leaves_at_once_and_the_same_command_takes_the_part_slow() {
+    let (scene, mut provider) = Scene::start();
+    let customer = stopped_while_the_provider_stands_still(&scene, &provider);
+    customer.signal("INT");
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("interrupted twice") && said.contains("run the same command again"), "{said}");
+    assert!(scene.out.join("order.json").exists());
+    provider.signal("CONT");
+    let said = ends(&mut run(&scene.network, MANY, &scene.out), 1);
+    assert!(said.contains("Order 1 of this folder is still under way"), "{said}");
+    assert!(said.contains("It is to be stopped"), "{said}");
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    scene.assert_part(done);
+}
+
+/// What the provider had done since its last checkpoint is lost with it; the stop leaves time for one unit at least.
+#[test]
+fn a_provider_killed_between_the_stop_and_its_commitment_is_paid_for_what_it_still_has_slow() {
+    let (scene, mut provider) = Scene::start();
+    let customer = stopped_while_the_provider_stands_still(&scene, &provider);
+    provider.kill();
+    drop(provider);
+    let mut provider = Provider::start(&scene.network, &scene.network.directory.join("provider"));
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    scene.assert_part(done);
+}
+
+/// Whether a customer was killed before its transaction was sent or after it: what it wished is on its disk.
+#[test]
+fn a_customer_killed_while_it_stops_goes_on_with_the_stop_slow() {
+    let (scene, mut provider) = Scene::start();
+    let mut customer = scene.begin(&[]);
+    customer.signal("INT");
+    wait_until("the wish is on the disk", || is_stopping(&scene.out).then_some(()));
+    customer.kill();
+    let said = ends(&mut run(&scene.network, MANY, &scene.out), 1);
+    assert!(said.contains("It is to be stopped"), "{said}");
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    scene.assert_part(done);
+}
+
+fn is_stopping(out: &Path) -> bool {
+    let text = fs::read_to_string(out.join("order.json")).unwrap_or_default();
+    serde_json::from_str::<Value>(&text).is_ok_and(|state| state["attempt"]["stopping"] == true)
+}
+
+#[test]
+fn a_customer_that_stops_and_never_comes_back_pays_by_the_deadline_slow() {
+    let (scene, mut provider) = Scene::start();
+    let window = ["--check-seconds", "4"];
+    let mut customer = scene.begin(&window);
+    customer.signal("INT");
+    customer.wait_for("Order 1 is stopped:");
+    customer.kill();
+    provider.wait_for("order paid");
+    let network = &scene.network;
+    let settled = order(network);
+    assert_eq!(settled.status, Status::Settled as u8);
+    let paid = PRICE * u128::from(settled.paidUnits);
+    assert!(paid > 0);
+    assert_eq!(balance(network, account(1)), scene.before[1] + paid - fees(network, account(1), scene.since));
+    assert_eq!(balance(network, MARKET), PRICE * u128::from(settled.units) - paid, "the rest is the customer's");
+    // It comes back for it after all; there is nothing more to be had of the work.
+    let said = ends(run(network, MANY, &scene.out).args(window), 3);
+    assert!(said.contains("order 1 is settled") && said.contains("had not arrived"), "{said}");
+    let done = scene.assert_paid_pro_rata();
+    assert_eq!(done, settled.paidUnits);
+    let job = json_file(&scene.out.join("job.json"));
+    assert_eq!(job["stopped"]["unitsPaid"], done);
+    assert!(!scene.out.join("outputs.pack").exists() && !scene.out.join("order.json").exists());
+}
+
+/// Some hundred units of a quarter of a second: a window of which a provider could open all in the time of its terms. Nobody has a seat here, so it is
+/// closed without a check.
+#[test]
+fn an_audited_order_that_is_stopped_has_a_window_of_its_part_and_pays_that_slow() {
+    let (scene, mut provider) = Scene::start();
+    let Scene { network, out, .. } = &scene;
+    let file = |name: &str, count: u64| {
+        let path = network.directory.join(format!("{name}.faa"));
+        fasta(&path, count, 300);
+        format!("--input={name}={}", path.display())
+    };
+    let mut command = Command::new(KEYSTEAD);
+    command
+        .args(["run", "align", "--dev-account", "2", "--audit", "--checker-seconds", "10", "--reveal-seconds", "60"])
+        .args(["--rpc", &network.url(0), &file("queries", MANY.0), &file("targets", MANY.1), "--out"])
+        .arg(out)
+        .stdin(Stdio::null());
+    let mut customer = audited::Customer::spawn(network, out, command);
+    customer.wait_for("units finished");
+    customer.interrupt();
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("units done: order 1 is audited"), "{said}");
+    provider.wait_for("order paid");
+    let done = scene.assert_paid_pro_rata();
+    assert_eq!(balance(network, "0x4b53540000000000000000000000000000000005"), 0, "the deposit came back");
+    assert_eq!(window_of(network, window_id(1)).units, done);
+    let job = json_file(&out.join("job.json"));
+    let units = job["spec"]["unitCount"].as_u64().unwrap();
+    assert_eq!((&job["status"], &job["audit"]["drawn"]), (&"audited".into(), &done.into()), "{job}");
+    let proved = verify(network, out);
+    let proof = text(&proved);
+    assert!(proved.status.success(), "{proof}");
+    for words in [
+        format!("stopped by the customer, audited, {done} units paid"),
+        format!("its result is the first {done} of {units} units"),
+        format!("UNVERIFIED: {done} of {done} units were drawn"),
+        format!("{done} of {units} units are paid: final"),
+    ] {
+        assert!(proof.contains(&words), "no {words:?} in: {proof}");
+    }
+    compared(network, out, 0, &[]);
+}
+
+/// A customer that is not our program asks for the end in the middle, by the message alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_message_ends_no_leased_order_and_the_provider_is_paid_slow() {
+    const UNITS: u32 = 4_000;
+    let network = Network::start(4);
+    let mut provider = Provider::start(&network, &network.directory.join("provider"));
+    let (since, before) = (network.head(0).unwrap(), balance(&network, account(1)));
+    let mut crook = Crook::new(&network).await;
+    let job = work(UNITS);
+    let number = crook.place(&job.spec);
+    let mut session = crook.open(number, &job.spec, inputs(&job.blobs)).await.unwrap();
+    loop {
+        let event = soon(session.next()).await.unwrap();
+        assert!(!matches!(event, Event::Committed(_)), "every unit was done before one was seen");
+        if matches!(event, Event::Progress(progress) if progress.done > 0) {
+            break;
+        }
+    }
+    let Err(SessionError::Failed(failure)) = soon(session.cancel()).await else { panic!("it was cancelled") };
+    assert_eq!(failure.code, FailureCode::Deadline);
+    assert!(failure.reason.as_str().contains("Market.stop"), "{failure:?}");
+    provider.wait_for("order paid");
+    assert_eq!(crook.status(number), Status::Settled);
+    let paid = PRICE * u128::from(UNITS);
+    assert_eq!(balance(&network, account(1)), before + paid - fees(&network, account(1), since));
+    assert_eq!(provider_record(&network), (1, [0; 3]), "its public record");
+}

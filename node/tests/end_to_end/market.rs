@@ -241,4 +241,9 @@ fn a_provider_that_delivers_wrong_outputs_is_rejected_and_the_refund_is_exact() 
     assert!(!out.join("alignments.tsv").exists(), "a wrong result is not kept as if it were one");
     let proved = verify(&network, &out);
     assert!(proved.status.success() && text(&proved).contains("is rejected"), "{}", text(&proved));
+    // What others read about this customer from now on; this provider's owner read that there was nothing.
+    let logs = [provider.text(), again.text()].concat();
+    assert!(logs.contains("0 orders over, 0 rejected, 0 inputs withheld from checkers"), "{logs}");
+    let counts = json!({"orders": 1, "rejected": 1, "withheldInputs": 0});
+    assert_eq!(statement(&network, account(2))["asCustomer"], counts);
 }

@@ -58,6 +58,8 @@ mod raw;
 mod recipes;
 mod sender;
 mod snapshot;
+#[path = "../../../xtask/src/terminal.rs"]
+mod terminal;
 mod tokens;
 mod touchstone;
 mod traffic;

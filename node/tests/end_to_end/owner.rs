@@ -88,7 +88,9 @@ fn who_types_at_the_machine_has_it_within_a_second_and_the_work_goes_on_when_nob
     let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
     let before = status(&folder);
     if before["in_use"] != false {
-        return eprintln!("skipped: an owner who types: somebody is at this machine, or its input is not seen: {before}");
+        return eprintln!(
+            "skipped: an owner who types: somebody is at this machine, or its input is not seen: {before}"
+        );
     }
     let out = network.directory.join("result");
     let (mut customer, log) = in_the_middle(&network, &out, &[]);

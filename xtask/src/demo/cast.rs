@@ -96,6 +96,8 @@ pub(super) struct Cast {
     home: PathBuf,
     /// At which the owner types; none if this machine opens none.
     terminal: Option<Terminal>,
+    /// Whether a provider sees that, and nobody else who types: then the owner says nothing.
+    types: bool,
     providers: BTreeMap<usize, Provider>,
 }
 
@@ -107,7 +109,7 @@ impl Cast {
         // Before anybody looks for input: a terminal that opens later is somebody who comes.
         let terminal = Terminal::open(&home).and_then(|terminal| terminal.read("1 hour ago").map(|()| terminal));
         let terminal = terminal.inspect_err(|error| println!("  The owner has no terminal: {error}")).ok();
-        let mut cast = Self { keystead, url: network.url(0)?, home, terminal, providers: BTreeMap::new() };
+        let mut cast = Self { keystead, url: network.url(0)?, home, terminal, types: false, providers: BTreeMap::new() };
         for number in 1..=8 {
             let provider = cast.spawn(number)?;
             cast.providers.insert(number, provider);
@@ -188,7 +190,7 @@ impl Cast {
     pub(super) fn interrupt_work(&mut self, number: usize) -> Result<Return> {
         let provider = self.provider(number)?;
         wait_for("the owner's machine works", SOON, || Ok(provider.worker()))?;
-        let typed = self.heeds_input(number)?;
+        let typed = self.types;
         match self.terminal.as_ref().filter(|_| typed) {
             Some(terminal) => terminal.read("now")?,
             None => {
@@ -223,10 +225,10 @@ impl Cast {
         Ok(Return { typed, waited, why, away })
     }
 
-    /// Has the provider of a machine that works look for its owner's input from now on; whether it sees that nobody is there, and works.
-    fn heeds_input(&self, number: usize) -> Result<bool> {
+    /// Has a provider look for its owner's input from now on, if it sees that nobody is there and would work.
+    pub(super) fn await_owner(&mut self, number: usize) -> Result<()> {
         if self.terminal.is_none() {
-            return Ok(false);
+            return Ok(());
         }
         self.prefer(number, &anybody())?;
         self.tell(number, &["--compute", "auto", "--status"])?;
@@ -236,20 +238,17 @@ impl Cast {
             let mark = status.pointer("/bounds/checkpoint_s").and_then(Value::as_u64);
             Ok((mark == Some(MARK_SECONDS)).then_some(status))
         })?;
-        let provider = self.providers.get(&number).ok_or_else(|| eyre!("there is no provider {number}"))?;
         let runs = status.pointer("/cpu/run").and_then(Value::as_bool) == Some(true);
         let is_empty = status.get("in_use").and_then(Value::as_bool) == Some(false);
-        if runs && is_empty {
-            // What stopped for a moment meanwhile begins again.
-            wait_for("the owner's machine works", SOON, || Ok(provider.worker()))?;
-            return Ok(true);
+        self.types = runs && is_empty;
+        if self.types {
+            return Ok(());
         }
         let why = status.get("headline").and_then(Value::as_str).unwrap_or_default();
         println!("  Nobody can play an owner who types here ({why}): it says so instead.");
         self.prefer(number, &anybody())?;
         self.tell(number, &["--compute", "always", "--status"])?;
-        wait_for("the owner's machine works", SOON, || Ok(provider.worker()))?;
-        Ok(false)
+        Ok(())
     }
 
     /// What the owner says in its preferences; the provider reads them within a second.

@@ -192,6 +192,9 @@ impl Stage {
         ));
         let mut lines = Vec::new();
         for job in JOBS {
+            if job.twist == Twist::Owner {
+                self.cast.await_owner(OWNER)?;
+            }
             let running = self.desk.order(job)?;
             let seconds = self.twist(job, running)?;
             let order = Order::read(&self.desk.folder(job.recipe))?;

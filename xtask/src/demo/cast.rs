@@ -109,7 +109,8 @@ impl Cast {
         // Before anybody looks for input: a terminal that opens later is somebody who comes.
         let terminal = Terminal::open(&home).and_then(|terminal| terminal.read("1 hour ago").map(|()| terminal));
         let terminal = terminal.inspect_err(|error| println!("  The owner has no terminal: {error}")).ok();
-        let mut cast = Self { keystead, url: network.url(0)?, home, terminal, types: false, providers: BTreeMap::new() };
+        let mut cast =
+            Self { keystead, url: network.url(0)?, home, terminal, types: false, providers: BTreeMap::new() };
         for number in 1..=8 {
             let provider = cast.spawn(number)?;
             cast.providers.insert(number, provider);

@@ -93,8 +93,8 @@ contract Referee is AuditRounds, IReferee {
         Case storage c = _cases[windowId][unit];
         if (c.round >= PANEL_ROUND) revert WrongRound(windowId, unit, c.round);
         // Once: its finders are paid already.
-        bool told = w.canaryUnit != 0;
-        if (told || c.stage == Stage.None || c.stage == Stage.Wrong) revert WrongStage(windowId, unit, c.stage);
+        if (w.canaryUnit != 0) revert WrongStage(windowId, unit, c.stage);
+        if (c.stage == Stage.None || c.stage == Stage.Wrong) revert WrongStage(windowId, unit, c.stage);
         (,, uint256 revealBy) = _times(windowId, unit, 0);
         if (block.timestamp <= revealBy || revealBy == 0) revert TooEarly(revealBy, block.timestamp);
         bytes32 hash = keccak256(abi.encodePacked("keystead/canary/v1", unit, own, nonce));

@@ -32,7 +32,7 @@ interface IReferee is IAuditTypes {
     /// @param unit Index of the unit in the window.
     function withhold(bytes32 windowId, uint32 unit) external;
 
-    /// @notice The customer reveals that a unit is a canary (section 12), after round 0's reveals.
+    /// @notice The customer reveals that a unit is a canary (section 12), after round 0's reveals and once a window.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
     /// @param own The value that its hash commits to.

@@ -92,6 +92,8 @@ contract Referee is AuditRounds, IReferee {
         if (msg.sender != w.customer) revert NotCustomer(windowId, msg.sender);
         Case storage c = _cases[windowId][unit];
         if (c.round >= PANEL_ROUND) revert WrongRound(windowId, unit, c.round);
+        // Once: its finders are paid already.
+        if (w.canaryUnit != 0) revert WrongStage(windowId, unit, c.stage);
         if (c.stage == Stage.None || c.stage == Stage.Wrong) revert WrongStage(windowId, unit, c.stage);
         (,, uint256 revealBy) = _times(windowId, unit, 0);
         if (block.timestamp <= revealBy || revealBy == 0) revert TooEarly(revealBy, block.timestamp);

@@ -164,6 +164,30 @@ contract AttacksTest is AuditFixture {
         vm.assertEq(_bondOf(finder), SEAT_WEI);
     }
 
+    function test_a_canary_is_paid_for_once() public {
+        IAuditTypes.Terms memory terms = _bonded();
+        terms.canary = keccak256(abi.encodePacked("keystead/canary/v1", uint32(1), _junk(1, 0), bytes32("n")));
+        Job memory job = _drawnJob(terms, 2, 1, 0);
+        (,, address finder) = _duty(job, 1, 0, 0);
+        _round(job, 1, 0, _right(1, 0));
+        vm.prank(CUSTOMER);
+        referee.revealCanary{value: 10 * uint256(FEE_WEI)}(job.id, 1, _junk(1, 0), "n");
+        vm.assertEq(uint256(audit.windowOf(job.id).canaryUnit), 2);
+        uint256 customerWei = CUSTOMER.balance;
+        // The same words again, with the same amount and with none: nothing moves.
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 1, IAuditTypes.Stage.Unpaid));
+        vm.prank(CUSTOMER);
+        referee.revealCanary{value: 10 * uint256(FEE_WEI)}(job.id, 1, _junk(1, 0), "n");
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 1, IAuditTypes.Stage.Unpaid));
+        vm.prank(CUSTOMER);
+        referee.revealCanary(job.id, 1, _junk(1, 0), "n");
+        vm.assertEq(audit.credit(finder), 11 * uint256(FEE_WEI));
+        vm.assertEq(CUSTOMER.balance, customerWei);
+        _is(job, 1, IAuditTypes.Stage.Unpaid);
+        _closeAndSettle(job);
+        vm.assertEq(market.credit(PROVIDER), PRICE_WEI);
+    }
+
     function test_a_false_canary_harms_no_honest_checker() public {
         IAuditTypes.Terms memory terms = _bonded();
         bytes32 nonce = keccak256("canary nonce");

@@ -18,6 +18,7 @@ mod process;
 mod recipes;
 mod sim;
 mod tally;
+mod terminal;
 mod test;
 mod tidy;
 mod tools;

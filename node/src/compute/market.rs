@@ -6,6 +6,7 @@ use crate::{
         account::{Account, Cost, Failed, Log, Receipt, Signed},
         customer::audit::plan::Plan,
         lifecycle::Stand,
+        past::AsCustomer,
         windows::Windows,
     },
 };
@@ -14,8 +15,9 @@ use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::{SolCall, SolEvent as _};
 use eyre::{Context as _, Result, eyre};
 use keystead_contracts::{
-    BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
+    AUDIT_ADDRESS, BOND_ADDRESS, MARKET_ADDRESS, PROVIDERS_ADDRESS,
     bindings::{
+        audit::Audit,
         bond::Bond,
         market::{IAuditTypes, IMarket, Market as MarketCalls},
         providers::{IProviders, Providers},
@@ -392,6 +394,24 @@ impl Market {
             completed: sum(&[record.accepted.to(), record.settled.to()]),
             failed: sum(&[record.rejected.to(), record.expired.to(), record.abandoned.to()]),
         })
+    }
+
+    /// What is counted in public about a customer.
+    async fn as_customer(&self, account: Address) -> Result<AsCustomer> {
+        let record = self.account.read(MARKET_ADDRESS, &MarketCalls::customerRecordCall { account }).await?;
+        let withheld = self.account.read(AUDIT_ADDRESS, &Audit::withheldCountCall { customer: account }).await?;
+        Ok(AsCustomer::of(&record, withheld))
+    }
+
+    /// The same in words, for the owner of a provider.
+    pub(crate) async fn words_of_customer(&self, account: Address) -> String {
+        match self.as_customer(account).await {
+            Ok(known) => known.to_string(),
+            Err(error) => {
+                tracing::debug!(error = format!("{error:#}"), "cannot read a customer's record");
+                "the node does not say".to_owned()
+            }
+        }
     }
 
     /// The bundle that proves an order's state at a block, as JSON text; with its window if it has one.

@@ -53,6 +53,7 @@ pub(crate) mod matching;
 pub(crate) mod money;
 pub(crate) mod opening;
 pub(crate) mod panels;
+pub(crate) mod past;
 pub(crate) mod provider;
 pub(crate) mod recipe;
 pub(crate) mod results;

@@ -6,7 +6,7 @@ use crate::{
     audits::{Job, KST, address, bond, bonded, checker, credit, events, read, until_seated, wait_long},
     market::job,
     network::{KEYSTEAD, Network, wait_until},
-    parties::{MARKET, Provider, account, balance, fees, text, verify},
+    parties::{MARKET, Provider, account, balance, fees, statement, text, verify},
     sender::{Draft, Sender, receipt},
 };
 use alloy_primitives::{Address, B256, keccak256};
@@ -296,6 +296,8 @@ fn inputs_that_the_provider_keeps_are_served_by_the_customer_or_count_against_it
         assert_eq!(scene.case(id, unit).stage, UNCHECKED, "unit {unit}");
     }
     assert_eq!(withheld(), u64::from(units), "{}", scene.logs());
+    let public = statement(network, account(CUSTOMER));
+    assert_eq!(public["asCustomer"]["withheldInputs"], units, "{public}");
     let patience = Instant::now();
     while window_of(network, id).status < 2 {
         assert!(patience.elapsed() < Duration::from_secs(400), "the window closes\n{}", scene.logs());

@@ -59,6 +59,8 @@ mod recipes;
 mod sender;
 mod snapshot;
 mod stopped;
+#[path = "../../../xtask/src/terminal.rs"]
+mod terminal;
 mod tokens;
 mod touchstone;
 mod traffic;

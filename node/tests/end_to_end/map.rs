@@ -3,7 +3,7 @@
 
 use crate::{
     network::{KEYSTEAD, Network},
-    parties::{PRICE, Provider, account, all_fees, balance, fasta, text},
+    parties::{PRICE, Provider, Signals, account, all_fees, balance, fasta, text},
 };
 use keystead_recipes::{Inputs, ResultFile, find};
 use serde_json::Value;
@@ -161,6 +161,18 @@ impl Job {
             thread::sleep(Duration::from_millis(20));
         }
         panic!("the customer never signed");
+    }
+
+    /// Until a report is looked at: found right, it waits for its pay next.
+    fn wait_for_a_look_at_a_report(&self, customer: &mut Child, log: &Path) {
+        let begin = Instant::now();
+        while self.looked_at() <= self.windows() {
+            let ended = customer.try_wait().unwrap();
+            assert!(ended.is_none(), "the customer ended: {}", fs::read_to_string(log).unwrap());
+            assert!(begin.elapsed() < PATIENCE, "no report is looked at");
+            // Closer than `wait_until` looks: a check takes a fifth of a second.
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Until so many steps are paid, while the customer works.
@@ -572,7 +584,7 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
     assert_eq!(balance(&network, CHANNEL), 0);
 }
 
-/// The customer stands still for longer than its providers may be silent. Later its own program for the result fails.
+/// The customer stands still for longer than its providers may be silent, and again for longer than its connections live. Later its own program for the result fails.
 #[test]
 fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_costs_no_unit() {
     let network = Network::start(4);
@@ -585,19 +597,21 @@ fn a_customer_that_stood_still_blames_nobody_and_a_result_that_is_not_written_co
         ["--silence-seconds", "6", "--reduce", "cat > /dev/null; exit 7", "--events", events.to_str().unwrap()];
     let (mut customer, log) = job.spawn(&network, &options);
     job.wait_for_steps(8, &mut customer, &log);
-    let signal = |name: &str| {
-        assert!(Command::new("kill").args([name, &customer.id().to_string()]).status().unwrap().success());
-    };
-    signal("-STOP");
-    // Twice the silence that it forgives, and less than the 15 s after which its connections are gone.
-    thread::sleep(Duration::from_secs(12));
-    signal("-CONT");
+    let mut signals = Signals::of(customer.id());
+    // Twice the silence that it forgives, and less than the 15 s after which its connections are gone. Then longer than those live, and than what is
+    // known of a channel counts, while a report is looked at: its pay waits for a new look, and the lines connect again.
+    for seconds in [12, 35] {
+        job.wait_for_a_look_at_a_report(&mut customer, &log);
+        signals.send("STOP");
+        thread::sleep(Duration::from_secs(seconds));
+        signals.send("CONT");
+    }
     let ended = wait_until("the map ends", || customer.try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();
     assert_eq!(ended.code(), Some(3), "{said}");
     assert!(said.contains("What is done is kept") && said.contains('7'), "{said}");
     let happened = fs::read_to_string(&events).unwrap();
-    for blame in ["\"left-out\"", "silent", "late"] {
+    for blame in ["\"left-out\"", "\"not-paid\"", "silent", "late"] {
         assert!(!happened.contains(blame), "{blame} in: {happened}");
     }
 

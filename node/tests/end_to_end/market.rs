@@ -56,6 +56,8 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     let output = order(&network, SMALL, &out).arg("--keep-outputs").output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     provider.wait_for("order paid");
+    // What the chain counts about the customer stands beside its order.
+    provider.wait_for("0 rejected, 0 inputs withheld from checkers");
 
     let job = job(&out);
     assert_eq!(job["status"], "accepted");
@@ -241,4 +243,7 @@ fn a_provider_that_delivers_wrong_outputs_is_rejected_and_the_refund_is_exact() 
     assert!(!out.join("alignments.tsv").exists(), "a wrong result is not kept as if it were one");
     let proved = verify(&network, &out);
     assert!(proved.status.success() && text(&proved).contains("is rejected"), "{}", text(&proved));
+    // What others read about this customer from now on.
+    let counts = json!({"orders": 1, "rejected": 1, "withheldInputs": 0});
+    assert_eq!(statement(&network, account(2))["asCustomer"], counts);
 }

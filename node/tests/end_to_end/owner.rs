@@ -5,12 +5,14 @@ use crate::{
     market::{SMALL, in_the_middle, job, order},
     network::{KEYSTEAD, Network, wait_until},
     parties::{MARKET, Provider, balance, text},
+    terminal::{PREFERENCES, Terminal},
 };
 use serde_json::Value;
 use std::{
     fs,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
 /// What the owner types in another terminal.
@@ -69,6 +71,54 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     assert!(say(&folder, &["--finish"]).status.success());
     provider.wait_for("Stopped. No order is open.");
     assert_eq!(balance(&network, MARKET), 0);
+}
+
+/// The owner says nothing to this program, and types at a terminal. It needs a machine that shows a terminal's input to a provider, and at which nobody else is.
+#[test]
+fn who_types_at_the_machine_has_it_within_a_second_and_the_work_goes_on_when_nobody_does_slow() {
+    let network = Network::alone(4);
+    let folder = network.directory.join("provider");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("owner.toml"), PREFERENCES).unwrap();
+    // It is there before the provider looks: a terminal that opens is somebody who comes.
+    let terminal = match Terminal::open(&folder).and_then(|opened| opened.read("1 hour ago").map(|()| opened)) {
+        Ok(terminal) => terminal,
+        Err(error) => return eprintln!("skipped: an owner who types: {error}"),
+    };
+    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    let before = status(&folder);
+    if before["in_use"] != false {
+        return eprintln!(
+            "skipped: an owner who types: somebody is at this machine, or its input is not seen: {before}"
+        );
+    }
+    let out = network.directory.join("result");
+    let (mut customer, log) = in_the_middle(&network, &out, &[]);
+    assert_eq!(provider.workers().len(), 1);
+
+    let machine = DiskPulse::start(&network.directory);
+    let typed = Instant::now();
+    terminal.read("now").unwrap();
+    let since = now_ms();
+    wait_until("the worker is gone", || provider.workers().is_empty().then_some(()));
+    let (until, stood_still) = (now_ms(), machine.end());
+    let waited = stood_still.own(since, until);
+    assert!(waited < 1_000, "the owner waited {waited} ms, of {} ms in all", until - since);
+    provider.wait_for("run paused for the owner");
+    let said =
+        wait_until("the state that says so", || Some(status(&folder)).filter(|said| said["cpu"]["run"] == false));
+    let why = said["headline"].as_str().unwrap();
+    assert!(why.starts_with("paused: the machine is in use: last input ") && said["in_use"] == true, "{said}");
+    assert!(provider.text().contains("the machine is in use"), "{}", provider.text());
+    assert!(customer.try_wait().unwrap().is_none(), "the order waits");
+
+    // Nobody says anything: a minute without input, and up to 20 s that each machine adds.
+    wait_until("the work goes on", || (!provider.workers().is_empty()).then_some(()));
+    assert!(typed.elapsed() >= Duration::from_secs(60), "it went on after {:?}", typed.elapsed());
+    let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(log).unwrap());
+    assert_eq!(job(&out)["status"], "accepted");
+    provider.wait_for("order paid");
 }
 
 /// Whether a process stands still, as the kernel says; nothing if it has ended.

@@ -150,9 +150,7 @@ impl Provider {
 
     /// As [`Self::signal`], for who has milliseconds.
     pub(crate) fn signals(&self) -> Signals {
-        let mut shell = Command::new("sh");
-        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        Signals { shell, process: self.child.id() }
+        Signals::of(self.child.id())
     }
 
     /// As Ctrl-C does.
@@ -179,6 +177,12 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
+    pub(crate) fn of(process: u32) -> Self {
+        let mut shell = Command::new("sh");
+        let shell = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Self { shell, process }
+    }
+
     /// It is sent when this returns.
     pub(crate) fn send(&mut self, name: &str) {
         let words = format!("kill -{name} {} && echo\n", self.process);

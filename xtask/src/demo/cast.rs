@@ -4,11 +4,13 @@ use crate::{
     network::Network,
     parties::{Offer, Provider, wait_for},
     process::{ensure_uninterrupted, show},
+    terminal::{PREFERENCES, Terminal},
 };
 use eyre::{Context as _, Result, ensure, eyre};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -47,6 +49,10 @@ const CHEAT_BOND_KST: u64 = 40;
 pub(super) const WATCH_SECONDS: &str = "20";
 /// An owner's machine is free within this, as the product promises.
 const YIELD_MAX: Duration = Duration::from_secs(1);
+/// Work goes on within this once nobody types: the minute of [`PREFERENCES`], up to 20 s that each machine adds, and a busy machine.
+const IDLE_MAX: Duration = Duration::from_secs(120);
+/// By this time between two saves the status shows that the preferences were read, seconds; 60 are usual.
+const MARK_SECONDS: u64 = 59;
 /// How long anything may take that should be there soon.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -71,11 +77,27 @@ pub(super) fn number(account: &str) -> Option<usize> {
     ACCOUNTS.iter().position(|known| known.eq_ignore_ascii_case(account))
 }
 
+/// How an owner came back, and what came of it.
+pub(super) struct Return {
+    /// It typed at a terminal; else it had to say so, since this machine does not show its input to a provider, or shows somebody else's too.
+    pub(super) typed: bool,
+    /// How long it waited for its machine.
+    pub(super) waited: Duration,
+    /// Why nothing ran then, as the status says.
+    pub(super) why: String,
+    /// How long after that the work went on.
+    pub(super) away: Duration,
+}
+
 /// The eight providers.
 pub(super) struct Cast {
     keystead: PathBuf,
     url: String,
     home: PathBuf,
+    /// At which the owner types; none if this machine opens none.
+    terminal: Option<Terminal>,
+    /// Whether a provider sees that, and nobody else who types: then the owner says nothing.
+    types: bool,
     providers: BTreeMap<usize, Provider>,
 }
 
@@ -83,7 +105,12 @@ impl Cast {
     /// Starts all at once, and waits until the last one takes orders.
     pub(super) fn start(keystead: &Path, network: &Network, home: &Path) -> Result<Self> {
         let (keystead, home) = (keystead.to_owned(), home.join("providers"));
-        let mut cast = Self { keystead, url: network.url(0)?, home, providers: BTreeMap::new() };
+        fs::create_dir_all(&home)?;
+        // Before anybody looks for input: a terminal that opens later is somebody who comes.
+        let terminal = Terminal::open(&home).and_then(|terminal| terminal.read("1 hour ago").map(|()| terminal));
+        let terminal = terminal.inspect_err(|error| println!("  The owner has no terminal: {error}")).ok();
+        let mut cast =
+            Self { keystead, url: network.url(0)?, home, terminal, types: false, providers: BTreeMap::new() };
         for number in 1..=8 {
             let provider = cast.spawn(number)?;
             cast.providers.insert(number, provider);
@@ -145,22 +172,32 @@ impl Cast {
         Ok(())
     }
 
-    /// What an owner types in another terminal: `keystead provide --pause` and its like.
-    fn tell(&self, number: usize, word: &str) -> Result<String> {
+    /// What an owner says in another terminal: `keystead provide --pause` and its like.
+    fn tell(&self, number: usize, words: &[&str]) -> Result<String> {
         let mut command = Command::new(&self.keystead);
-        command.args(["provide", "--dir"]).arg(self.folder(number)).arg(word).stdin(Stdio::null());
+        command.args(["provide", "--dir"]).arg(self.folder(number)).args(words).stdin(Stdio::null());
         println!("  $ {}", show(&command));
-        let output = command.output().wrap_err("cannot start `keystead provide`")?;
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        ensure!(output.status.success(), "`{}` failed: {said}", show(&command));
-        Ok(said)
+        heard(command)
     }
 
-    /// The owner of a machine that works wants it, and leaves again: how long it had to wait, and why nothing ran meanwhile.
-    pub(super) fn interrupt_work(&mut self, number: usize) -> Result<(Duration, String)> {
+    /// What the status says, without a line for each look.
+    fn status(&self, number: usize) -> Result<Value> {
+        let mut command = Command::new(&self.keystead);
+        command.args(["provide", "--dir"]).arg(self.folder(number)).arg("--status").stdin(Stdio::null());
+        serde_json::from_str(&heard(command)?).wrap_err("odd status")
+    }
+
+    /// The owner of a machine that works wants it, and leaves again.
+    pub(super) fn interrupt_work(&mut self, number: usize) -> Result<Return> {
         let provider = self.provider(number)?;
         wait_for("the owner's machine works", SOON, || Ok(provider.worker()))?;
-        self.tell(number, "--pause")?;
+        let typed = self.types;
+        match self.terminal.as_ref().filter(|_| typed) {
+            Some(terminal) => terminal.read("now")?,
+            None => {
+                self.tell(number, &["--pause"])?;
+            }
+        }
         let said = Instant::now();
         let provider = self.provider(number)?;
         wait_for("the owner has the machine", SOON, || Ok(provider.worker().is_none().then_some(())))?;
@@ -169,12 +206,69 @@ impl Cast {
         wait_for("the provider says that it paused", SOON, || {
             Ok(provider.has_said("run paused for the owner")?.then_some(()))
         })?;
-        let status: Value = serde_json::from_str(&self.tell(number, "--status")?).wrap_err("odd status")?;
-        let why = status.get("headline").and_then(Value::as_str).unwrap_or_default().to_owned();
-        ensure!(why.starts_with("paused: "), "the status does not say that it is paused: {why}");
-        self.tell(number, "--resume")?;
-        Ok((waited, why))
+        let begins = if typed { "paused: the machine is in use" } else { "paused: you paused" };
+        let why = wait_for("the status says why", SOON, || {
+            let status = self.status(number)?;
+            let why = status.get("headline").and_then(Value::as_str).unwrap_or_default();
+            Ok(why.starts_with(begins).then(|| why.to_owned()))
+        })?;
+        if !typed {
+            self.tell(number, &["--resume"])?;
+        }
+        let provider = self.provider(number)?;
+        wait_for("the work goes on", IDLE_MAX, || Ok(provider.worker()))?;
+        let away = said.elapsed();
+        if typed {
+            // Who else comes to this machine later is no part of the story.
+            self.prefer(number, &anybody())?;
+            self.tell(number, &["--compute", "always", "--status"])?;
+        }
+        Ok(Return { typed, waited, why, away })
     }
+
+    /// Has a provider look for its owner's input from now on, if it sees that nobody is there and would work.
+    pub(super) fn await_owner(&mut self, number: usize) -> Result<()> {
+        if self.terminal.is_none() {
+            return Ok(());
+        }
+        self.prefer(number, &anybody())?;
+        self.tell(number, &["--compute", "auto", "--status"])?;
+        self.prefer(number, &format!("{PREFERENCES}[disk]\ncheckpoint_seconds = {MARK_SECONDS}\n"))?;
+        let status = wait_for("the owner's preferences hold", SOON, || {
+            let status = self.status(number)?;
+            let mark = status.pointer("/bounds/checkpoint_s").and_then(Value::as_u64);
+            Ok((mark == Some(MARK_SECONDS)).then_some(status))
+        })?;
+        let runs = status.pointer("/cpu/run").and_then(Value::as_bool) == Some(true);
+        let is_empty = status.get("in_use").and_then(Value::as_bool) == Some(false);
+        self.types = runs && is_empty;
+        if self.types {
+            return Ok(());
+        }
+        let why = status.get("headline").and_then(Value::as_str).unwrap_or_default();
+        println!("  Nobody can play an owner who types here ({why}): it says so instead.");
+        self.prefer(number, &anybody())?;
+        self.tell(number, &["--compute", "always", "--status"])?;
+        Ok(())
+    }
+
+    /// What the owner says in its preferences; the provider reads them within a second.
+    fn prefer(&self, number: usize, preferences: &str) -> Result<()> {
+        fs::write(self.folder(number).join("owner.toml"), preferences).wrap_err("cannot write an owner's preferences")
+    }
+}
+
+/// Runs a command that must succeed; what it says.
+fn heard(mut command: Command) -> Result<String> {
+    let output = command.output().wrap_err("cannot start `keystead provide`")?;
+    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "`{}` failed: {said}", show(&command));
+    Ok(said)
+}
+
+/// [`PREFERENCES`] of an owner who does not mind work beside its own.
+fn anybody() -> String {
+    PREFERENCES.replacen("cpu = false", "cpu = true", 1)
 }
 
 /// Runs commands at the same time; each must succeed.
@@ -208,5 +302,11 @@ mod tests {
         }
         assert_eq!((number("0x00"), CHECKERS.count()), (None, 5));
         const { assert!(CHEAT_PRICE_WEI < PRICE_WEI) }
+    }
+
+    #[test]
+    fn an_owner_minds_work_beside_its_own_or_not() {
+        assert!(PREFERENCES.contains("[in_use]\ncpu = false\n") && anybody().contains("[in_use]\ncpu = true\n"));
+        assert_eq!(anybody().matches("cpu = ").count(), 1);
     }
 }

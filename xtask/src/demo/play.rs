@@ -2,7 +2,7 @@
 
 use super::{
     books::{Books, Slash, kst},
-    cast::{CHEAT, CHECKERS, Cast, MORTAL, OWNER, account},
+    cast::{CHEAT, CHECKERS, Cast, MORTAL, OWNER, Return, account},
     chain::Node,
     jobs::{CHECKED_MAP, Desk, JOBS, Job, MAPPERS, Mapped, Order, Running, Twist},
 };
@@ -192,6 +192,9 @@ impl Stage {
         ));
         let mut lines = Vec::new();
         for job in JOBS {
+            if job.twist == Twist::Owner {
+                self.cast.await_owner(OWNER)?;
+            }
             let running = self.desk.order(job)?;
             let seconds = self.twist(job, running)?;
             let order = Order::read(&self.desk.folder(job.recipe))?;
@@ -209,9 +212,14 @@ impl Stage {
     fn twist(&mut self, job: &Job, mut running: Running) -> Result<f64> {
         let Twist::Validator(victim) = job.twist else {
             if job.twist == Twist::Owner {
-                let (waited, why) = self.cast.interrupt_work(OWNER)?;
-                let waited_ms = waited.as_millis();
-                self.say(&format!("Number {OWNER}'s owner came back in the middle: the machine was free after {waited_ms} ms (promised: a second), and its status said \"{why}\"."));
+                let Return { typed, waited, why, away } = self.cast.interrupt_work(OWNER)?;
+                let (waited_ms, away_s) = (waited.as_millis(), away.as_secs());
+                let (came, left) = if typed {
+                    ("typed at its terminal", "once nobody had typed for a minute")
+                } else {
+                    ("said --pause", "once it had said --resume")
+                };
+                self.say(&format!("Number {OWNER}'s owner came back in the middle and {came}: the machine was free after {waited_ms} ms (promised: a second), and its status said \"{why}\". The work went on after {away_s} s, {left}."));
             }
             return Ok(running.finish(JOB_MAX)?.seconds);
         };

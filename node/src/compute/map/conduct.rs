@@ -4,6 +4,7 @@
 //! One task owns the state. Settlements of one round go to the disk together: outputs first, then the journal, then the vouchers leave.
 
 mod audit;
+mod due;
 mod hear;
 mod money;
 mod price;
@@ -113,6 +114,8 @@ struct Pending {
     end: End,
     /// In an audited channel.
     listed: Option<Listed>,
+    /// How long it has waited for a new look at its channel.
+    waited: Duration,
 }
 
 /// Everything that the loop works with.
@@ -403,8 +406,10 @@ impl<'a> Conductor<'a> {
     }
 
     fn look_at_the_clock(&mut self) -> Result<()> {
-        let gap = self.ticked.elapsed().saturating_sub(GAP_MAX);
+        let since_look = self.ticked.elapsed();
+        let gap = since_look.saturating_sub(GAP_MAX);
         self.ticked = Instant::now();
+        self.count_waits(since_look);
         if !gap.is_zero() {
             tracing::warn!(ms = gap.as_millis(), "this process stood still");
             self.state.table.stood_still(gap);
@@ -453,12 +458,13 @@ impl<'a> Conductor<'a> {
 
     /// Pays the windows of this round: outputs, settlements and payers' records on the disk, then the vouchers.
     fn commit(&mut self) -> Result<()> {
-        if self.pending.is_empty() {
+        let due = self.take_due()?;
+        if due.is_empty() {
             return Ok(());
         }
         let (mut settlements, mut vouchers, mut ends) = (Vec::new(), Vec::new(), Vec::new());
-        for pending in std::mem::take(&mut self.pending) {
-            let Pending { provider, lease, received, states, checked, unchecked, end, listed } = pending;
+        for pending in due {
+            let Pending { provider, lease, received, states, checked, unchecked, end, listed, .. } = pending;
             if !self.holds(provider, lease) {
                 // It ended since it was checked, with a conviction for one: nothing is signed for it.
                 self.refuse(provider, lease, RefuseCode::Ended, "the lease has ended");

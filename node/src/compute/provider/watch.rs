@@ -2,9 +2,10 @@
 
 use super::book::Book;
 use crate::compute::files;
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Result};
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -70,12 +71,23 @@ async fn look(book: &Book, place: &mut Place) -> Result<()> {
         let last = head.min(place.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
         let orders = book.market.placed_with_me(place.next, last).await?;
         let found = !orders.is_empty();
+        // A flood of one customer's orders asks for its record once.
+        let mut known: BTreeMap<Address, String> = BTreeMap::new();
         for placed in orders {
             let currency = book.market.order(placed.orderId).await?.currency;
             let escrow = U256::from(placed.priceWeiPerUnit).saturating_mul(U256::from(placed.units));
+            let as_customer = match known.get(&placed.customer) {
+                Some(words) => words.clone(),
+                None => {
+                    let words = book.market.words_of_customer(placed.customer).await;
+                    known.insert(placed.customer, words.clone());
+                    words
+                }
+            };
             tracing::info!(
                 order = %placed.orderId,
                 customer = %placed.customer,
+                as_customer,
                 units = placed.units,
                 escrow = book.offering.money(currency).show(escrow),
                 "order placed here"

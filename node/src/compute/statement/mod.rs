@@ -13,7 +13,7 @@ mod lines;
 mod show;
 mod token;
 
-use crate::{cli::Statement, client::Client};
+use crate::{cli::Statement, client::Client, compute::past::AsCustomer};
 use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolCall;
 use eyre::{Context as _, Result, ensure, eyre};
@@ -58,6 +58,8 @@ struct Account {
     lines: Vec<Line>,
     /// What contracts hold for the account after the last block.
     held: Held,
+    /// What others read about it where it orders; counts up to the last block.
+    as_customer: AsCustomer,
     /// What the lines do not explain, without and with sign: zero unless another contract sent money.
     unexplained_in_wei: String,
     unexplained_out_wei: String,
@@ -149,6 +151,7 @@ impl Account {
             closing_wei: closing.to_string(),
             lines,
             held: Held::read(client, account, to_block).await?,
+            as_customer: as_customer(client, account, to_block).await?,
             unexplained_in_wei: came.to_string(),
             unexplained_out_wei: went.to_string(),
             tokens: TokenAccount::all(client, rpc, span, moved.own()).await?,
@@ -181,6 +184,12 @@ impl Held {
             bond_leaving_wei: bond.leavingWei.to_string(),
         })
     }
+}
+
+async fn as_customer(client: &Client, customer: Address, block: u64) -> Result<AsCustomer> {
+    let record = ask(client, block, MARKET_ADDRESS, &Market::customerRecordCall { account: customer }).await?;
+    let withheld = ask(client, block, AUDIT_ADDRESS, &Audit::withheldCountCall { customer }).await?;
+    Ok(AsCustomer::of(&record, withheld))
 }
 
 async fn balance(client: &Client, account: Address, block: u64) -> Result<U256> {

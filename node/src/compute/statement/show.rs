@@ -41,6 +41,9 @@ fn text(statement: &Account) -> String {
         (&held.bond_seated_wei, "of bond, behind seats of a checker"),
         (&held.bond_leaving_wei, "of bond, on its way out"),
     ]);
+    if statement.as_customer.is_known() {
+        page.say(format!("As a customer: {}", statement.as_customer));
+    }
     let mut out = page.out;
     for token in &statement.tokens {
         out.extend(in_token(token));
@@ -152,7 +155,11 @@ fn wei(text: &str) -> U256 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::token::TokenHeld, *};
+    use super::{
+        super::{Held, token::TokenHeld},
+        *,
+    };
+    use crate::compute::past::AsCustomer;
     use alloy_primitives::{Address, B256};
     use keystead_market::Currency;
 
@@ -163,6 +170,38 @@ mod tests {
 
     fn amount(number: u64) -> Option<String> {
         Some(number.to_string())
+    }
+
+    #[test]
+    fn what_others_read_about_a_customer_is_one_line_and_none_of_who_never_was_one() {
+        let none = || "0".to_owned();
+        let mut statement = Account {
+            account: Address::ZERO,
+            from_block: 0,
+            to_block: 9,
+            opening_wei: none(),
+            closing_wei: none(),
+            lines: Vec::new(),
+            held: Held {
+                market_credit_wei: none(),
+                audit_credit_wei: none(),
+                channel_credit_wei: none(),
+                bond_free_wei: none(),
+                bond_locked_wei: none(),
+                bond_seated_wei: none(),
+                bond_leaving_wei: none(),
+            },
+            as_customer: AsCustomer::default(),
+            unexplained_in_wei: none(),
+            unexplained_out_wei: none(),
+            tokens: Vec::new(),
+        };
+        assert!(!text(&statement).contains("customer"));
+        statement.as_customer = AsCustomer { orders: 3, rejected: 1, withheld_inputs: 2 };
+        let said = text(&statement);
+        let lines: Vec<&str> = said.lines().filter(|line| line.contains("customer")).collect();
+        assert_eq!(lines, ["As a customer: 3 orders over, 1 rejected, 2 inputs withheld from checkers"]);
+        assert!(serde_json::to_string(&statement).is_ok_and(|json| json.contains(r#""withheldInputs":2"#)));
     }
 
     #[test]

@@ -2,9 +2,8 @@
 //! cores is while workers compute at idle priority.
 //!
 //! # Design
-//! The owner's input is a terminal that is read: its access time changes, as the kernel does it (here `touch` does, since the kernel rounds these times to
-//! eight seconds). One provider for each core, since a worker of `wasm/1` has one thread. A provider that starts looks at how long terminals were not
-//! used, so each return needs a start, not minutes of waiting.
+//! The owner's input is a terminal that is read (`terminal.rs`). One provider for each core, since a worker of `wasm/1` has one thread. A provider that
+//! starts looks at how long terminals were not used, so each return needs a start, not minutes of waiting.
 
 use super::{
     Bench, Row, at,
@@ -13,66 +12,22 @@ use super::{
 use crate::{
     network::Network,
     parties::{Customer, Offer, Provider, gone, is_alive, is_idle_class, ms, now, proteins, signal, wait_for},
+    terminal::{PREFERENCES, Terminal},
 };
 use eyre::{Result, ensure, eyre};
 use std::{
     fs,
     hint::black_box,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-/// What the owner of the measured machine says: nothing while somebody is there, and no rule about other programs, or the benchmark would be one.
-const PREFERENCES: &str = "version = 1\n[in_use]\ncpu = false\nother_load_percent = 0\n[not_in_use]\ncores_percent = 100\ncpu_time_percent = 100\nother_load_percent = 0\n\
-    [presence]\nidle_minutes = 1\n";
 /// A worker begins within this after its provider is ready.
 const WORK_MAX: Duration = Duration::from_secs(60);
 /// Sequences of both files: work for some minutes.
 const SEQUENCES: usize = 700;
 /// One round of the benchmark, milliseconds.
 const ROUND_MS: f64 = 1_000.0;
-
-/// A terminal that nobody reads; its program ends when this is dropped.
-struct Terminal {
-    program: Child,
-    path: PathBuf,
-}
-
-impl Terminal {
-    fn open(folder: &Path) -> Result<Self> {
-        let name = folder.join("terminal.txt");
-        let mut command = Command::new("script");
-        command.args(["--quiet", "--flush", "--command"]);
-        command.arg(format!("tty > '{}'; exec sleep 3600", name.display())).arg("/dev/null");
-        let program = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        let program = program.map_err(|error| eyre!("cannot start `script` (Debian: bsdutils): {error}"))?;
-        let mut terminal = Self { program, path: PathBuf::new() };
-        terminal.path = wait_for("a terminal opens", WORK_MAX, || {
-            let text = fs::read_to_string(&name).unwrap_or_default();
-            Ok(text.ends_with('\n').then(|| PathBuf::from(text.trim())))
-        })?;
-        ensure!(terminal.path.starts_with("/dev/pts"), "no terminal: {}", terminal.path.display());
-        Ok(terminal)
-    }
-
-    /// Somebody reads it now, or did an hour ago.
-    fn read(&self, when: &str) -> Result<()> {
-        let touched =
-            Command::new("touch").args(["--time=access", "--no-create", "--date", when]).arg(&self.path).status()?;
-        ensure!(touched.success(), "cannot set the access time of {}", self.path.display());
-        Ok(())
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // Already ended is as good as killed.
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
 
 /// A network of one validator, providers with work for minutes, and the owner's terminal.
 struct Scene<'b> {

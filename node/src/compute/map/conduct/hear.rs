@@ -18,7 +18,10 @@ use keystead_blobs::stream::{End, EndCode, FromProvider, RefuseCode, Source, Win
 use keystead_lease::{End as LeaseEnd, Out, Provider, Refused};
 use keystead_payment::Report;
 use rand::{TryRngCore as _, rngs::OsRng};
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 impl Conductor<'_> {
     pub(super) fn happen(&mut self, event: Event) -> Result<()> {
@@ -171,7 +174,8 @@ impl Conductor<'_> {
         if self.state.settled.get(&provider) == Some(&lease) {
             return self.pay_again(provider, lease, &window);
         }
-        if self.live.get(&provider).is_some_and(|live| live.examining == Some(lease)) {
+        // Also one that was found right, came again with a new connection, and waits for its pay.
+        if self.is_pending(lease) || self.live.get(&provider).is_some_and(|live| live.examining == Some(lease)) {
             return Ok(());
         }
         let now = self.now();
@@ -234,7 +238,7 @@ impl Conductor<'_> {
             }
             return Ok(());
         }
-        if self.pending.iter().any(|pending| pending.lease == lease) {
+        if self.is_pending(lease) {
             return Ok(());
         }
         let name = Some(self.name(provider));
@@ -244,7 +248,9 @@ impl Conductor<'_> {
                     self.show.event("not-checked", name, reason);
                 }
                 let unchecked = unchecked.is_some();
-                self.pending.push(Pending { provider, lease, received, states, checked, unchecked, end, listed });
+                let waited = Duration::ZERO;
+                let found = Pending { provider, lease, received, states, checked, unchecked, end, listed, waited };
+                self.pending.push(found);
                 Ok(())
             }
             Examined::Wrong { reason } => {

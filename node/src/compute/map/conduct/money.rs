@@ -432,15 +432,12 @@ impl Conductor<'_> {
         Ok(())
     }
 
-    /// The next voucher of a channel, not signed yet.
+    /// The next voucher of a channel, not signed yet; whether its newest look is new enough was decided before (`take_due`).
     pub(super) fn pay(&mut self, provider: Provider, received: &Received) -> Result<Draft<Voucher>, String> {
         let live = self.live.entry(provider).or_default();
-        let (Some(payer), Some((_, standing, at))) = (&mut live.payer, &live.channel) else {
+        let (Some(payer), Some((_, standing, _))) = (&mut live.payer, &live.channel) else {
             return Err("the channel is not known".to_owned());
         };
-        if at.elapsed() > FRESH_MAX {
-            return Err("the node does not say where the channel stands".to_owned());
-        }
         payer.pay(received, standing).map_err(|refusal| refusal.to_string())
     }
 

@@ -324,6 +324,7 @@ impl Desk {
         };
         let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
         let (bond_wei, gas_wei) = if audit.is_some() { self.means().await.map_err(unknown)? } else { (U256::ZERO, 0) };
+        let as_customer = self.book.market.words_of_customer(opened.customer).await;
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seat) = self.seats().get(&channel).cloned() {
@@ -360,7 +361,7 @@ impl Desk {
         };
         block_in_place(|| self.records.save(&record)).map_err(fault)?;
         let deposit = self.book.offering.money(currency).show(U256::from(standing.deposit));
-        tracing::info!(%channel, customer = %opened.customer, deposit, "channel taken");
+        tracing::info!(%channel, customer = %opened.customer, as_customer, deposit, "channel taken");
         self.seat(Ready { record, spec, payee: joined.saved(), standing }, audit).map_err(fault)?;
         let seat = self.seats().get(&channel).cloned();
         seat.map(|seat| -> Arc<dyn BlobStore> { seat.served }).ok_or_else(internal)

@@ -178,7 +178,6 @@ mod tests {
 
     #[test]
     fn ballots_are_told_apart_from_checks() {
-        // Who is alone with its machine's fault accuses, is contradicted by both others, and no panel is needed.
         let mut random = Random::new(1);
         let none = Seats { count: 3_000, colluding: 0, checkers: 1, flip: 0.0, nothing: 0.0, power: 1.0 };
         let draw = Seats::draw(1, 1);

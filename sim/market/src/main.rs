@@ -1,12 +1,13 @@
 //! Simulates the compute market and prints what came out: `keystead-sim-market [--seed N] [--providers N] [--hours H] [--scale N] [--json FILE]`.
 //!
 //! # Design
-//! Two halves. [`world`] has many providers who come and go, in one of its runs with cheats among them; [`attacks`] plays the cheats of the attack table one by one, many times. Both take
-//! their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come from its `economics` and from the
-//! textbook. [`loopback`] is the market of one machine, for the comparison with real processes. A run is a function of its arguments.
+//! Two halves. [`world`] has many providers who come and go, in one of its runs with cheats among them; [`attacks`] plays the cheats of the attack
+//! table one by one, many times. Both take their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come
+//! from its `economics` and from the textbook. [`money`] adds up what a paid unit costs. [`loopback`] is the market of one machine, for the comparison
+//! with real processes. A run is a function of its arguments.
 //!
 //! # Not here
-//! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Bargaining: units cost 1; [`money`] says what comes on top.
+//! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Bargaining: units cost 1.
 
 // Figures for people: nothing here enters a price, a verdict or a hash of the product.
 #![allow(

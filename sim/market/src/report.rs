@@ -156,6 +156,8 @@ fn money() -> [Cost; 7] {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
     use crate::{
         money::Gas,

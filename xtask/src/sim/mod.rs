@@ -30,7 +30,7 @@ times its epochs with at least two accounts online (a proof is due for one of ei
 customers have no memory, which is in the cheats' favour, but they order from proved devices only.
 
 The third plays each cheat of specs/0008-audit.md section 15 by itself, without churn, among 3,000 seats: *measured* beside the *formula*, off by so many *sigmas* of the binomial; *gain* is what the cheat earns per window of 64 units
-(lazy checker: per check) in units' prices, *honest* what honesty earns in its place. In all tables a bond is 100 and work costs half of its price.
+(lazy checker: per check) in units' prices, *honest* what honesty earns in its place. In all tables a bond is 100, work costs half of its price, and gains are before gas.
 
 **What it is not.** Units cost 1 and nobody bargains; latencies of the network are constants; a checker is another account's machine of the same speed, and checks take nobody's time from orders. How far
 its model of orders on one machine is from real processes: last section.

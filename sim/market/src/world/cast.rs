@@ -493,6 +493,8 @@ fn framed(seats: &Seats) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     const SEATS: Seats = Seats { count: 3_000, colluding: 0, checkers: 1, flip: 0.0, nothing: 0.0, power: 1.0 };

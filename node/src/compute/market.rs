@@ -505,7 +505,7 @@ pub(crate) mod tests {
             assert_eq!((all.committed_units(), all.is_part(), all.paid_wei()), (10, false, U256::from(100)));
         }
         // Not closed: at most.
-        let open = Order { stand: Stand { status: Status::Delivered, ..part.stand }, paid_units: 0, ..part.clone() };
+        let open = Order { stand: Stand { status: Status::Delivered, ..part.stand }, paid_units: 0, ..part };
         assert_eq!(open.paid_wei(), U256::from(100));
     }
 

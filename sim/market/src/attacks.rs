@@ -286,7 +286,7 @@ fn escalated(colluding: f64, unruled: Unruled) -> f64 {
 }
 
 /// The chance of at least `least` of `n`, each with `p`.
-fn tail(n: usize, least: usize, p: f64) -> f64 {
+pub(crate) fn tail(n: usize, least: usize, p: f64) -> f64 {
     let mut chance = vec![0.0; n.saturating_add(1)];
     chance[0] = 1.0;
     for _ in 0..n {

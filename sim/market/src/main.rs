@@ -1,12 +1,13 @@
 //! Simulates the compute market and prints what came out: `keystead-sim-market [--seed N] [--providers N] [--hours H] [--scale N] [--json FILE]`.
 //!
 //! # Design
-//! Two halves. [`world`] has many honest providers who come and go; [`attacks`] plays every cheat of the attack table many times. Both take
-//! their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come from its `economics` and from the
-//! textbook. [`loopback`] is the market of one machine, for the comparison with real processes. A run is a function of its arguments.
+//! Two halves. [`world`] has many providers who come and go, in one of its runs with cheats among them; [`attacks`] plays the cheats of the attack
+//! table one by one, many times. Both take their verdicts from `keystead_audit`, draw by draw and finding by finding; the formulas beside them come
+//! from its `economics` and from the textbook. [`money`] adds up what a paid unit costs. [`loopback`] is the market of one machine, for the comparison
+//! with real processes. A run is a function of its arguments.
 //!
 //! # Not here
-//! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Prices: units cost 1.
+//! Real processes, sockets, chains: those are in the end-to-end tests of `node`. Bargaining: units cost 1.
 
 // Figures for people: nothing here enters a price, a verdict or a hash of the product.
 #![allow(
@@ -21,12 +22,16 @@
 
 mod attacks;
 mod loopback;
+mod money;
 mod random;
 mod report;
 mod seats;
 mod world;
 
 use std::process::ExitCode;
+
+/// The share of providers that cheat in the run that has cheats.
+const CHEATING: f64 = 0.2;
 
 /// What was asked for.
 struct Options {
@@ -93,21 +98,12 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let world = world::run(world::Scenario::new(options.seed, options.providers, options.hours));
-    let churned = world::Scenario {
-        session_hours: 0.4,
-        away_hours: 0.2,
-        ..world::Scenario::new(options.seed, options.providers, options.hours)
-    };
-    let churn = world::run(churned);
-    let attacks = attacks::all(options.seed, options.scale);
-    let report = report::Report {
-        seed: options.seed,
-        providers: options.providers,
-        hours: options.hours,
-        world,
-        churn,
-        attacks,
+    let report = match simulate(&options) {
+        Ok(report) => report,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
     };
     println!("{}", report.markdown());
     if let Some(path) = options.json
@@ -117,6 +113,23 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs everything.
+fn simulate(options: &Options) -> Result<report::Report, String> {
+    let gas = money::Gas::measured()?;
+    let usual = world::Scenario::new(options.seed, options.providers, options.hours);
+    let scenarios = [
+        usual,
+        world::Scenario { session_hours: 0.4, away_hours: 0.2, ..usual },
+        world::Scenario { cheating: CHEATING, ..usual },
+        world::Scenario { load: world::OVERLOAD, ..usual },
+    ];
+    let [world, churn, cheats, overload] = scenarios.map(world::run);
+    let bills = [&world, &churn, &cheats, &overload].map(|outcome| money::Bill::new(outcome, &gas));
+    let attacks = attacks::all(options.seed, options.scale);
+    let Options { seed, providers, hours, .. } = *options;
+    Ok(report::Report { seed, providers, hours, world, churn, cheats, overload, bills, attacks })
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {

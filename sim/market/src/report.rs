@@ -1,6 +1,10 @@
 //! The results as a page for people and as JSON for programs.
 
-use crate::{attacks::Row, world::Outcome};
+use crate::{
+    attacks::Row,
+    money::Bill,
+    world::{CheatRow, Outcome},
+};
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -13,6 +17,12 @@ pub(crate) struct Report {
     pub(crate) world: Outcome,
     /// The same with sessions so short that about a third of all leases is left.
     pub(crate) churn: Outcome,
+    /// With cheats among the providers, and a third of the seats in one ring.
+    pub(crate) cheats: Outcome,
+    /// With more orders than the machines can bear.
+    pub(crate) overload: Outcome,
+    /// What the four cost.
+    pub(crate) bills: [Bill; 4],
     pub(crate) attacks: Vec<Row>,
 }
 
@@ -25,7 +35,13 @@ impl Report {
     pub(crate) fn holds(&self) -> bool {
         let whole =
             |outcome: &Outcome| (outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes) == (0, 0, 0);
-        whole(&self.world) && whole(&self.churn) && self.attacks.iter().all(Row::holds)
+        self.worlds().into_iter().all(whole)
+            && self.cheats.cheats.iter().all(CheatRow::holds)
+            && self.attacks.iter().all(Row::holds)
+    }
+
+    const fn worlds(&self) -> [&Outcome; 4] {
+        [&self.world, &self.churn, &self.cheats, &self.overload]
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -33,10 +49,17 @@ impl Report {
         let Self { seed, providers, hours, .. } = self;
         // Writing to a string does not fail.
         let _ = writeln!(page, "Seed {seed}, {providers} providers, {hours} h.\n");
-        let _ = writeln!(page, "| | usual churn | heavy churn |\n|---|---|---|");
+        let _ = writeln!(page, "| | usual churn | heavy churn | cheats, a ring of a third | above capacity |");
+        let _ = writeln!(page, "|---|---|---|---|---|");
         for (name, value) in figures() {
-            let _ = writeln!(page, "| {name} | {} | {} |", value(&self.world), value(&self.churn));
+            let [a, b, c, d] = self.worlds().map(value);
+            let _ = writeln!(page, "| {name} | {a} | {b} | {c} | {d} |");
         }
+        for (name, value) in money() {
+            let [a, b, c, d] = self.bills.each_ref().map(value);
+            let _ = writeln!(page, "| {name} | {a} | {b} | {c} | {d} |");
+        }
+        self.cheats_table(&mut page);
         let _ = writeln!(page, "\n| attack | variant | tried | caught | measured | formula | sigmas | gain | honest |");
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|");
         for row in &self.attacks {
@@ -49,11 +72,39 @@ impl Report {
         }
         page
     }
+
+    /// What each kind of cheat did in the world that has them.
+    fn cheats_table(&self, page: &mut String) {
+        let _ = writeln!(
+            page,
+            "\n| among churn and latency | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
+        );
+        let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|");
+        for row in &self.cheats.cheats {
+            let CheatRow {
+                attack,
+                variant,
+                tried,
+                caught,
+                expected,
+                sigmas,
+                leases,
+                convicted,
+                wrong_paid,
+                gain,
+                honest,
+            } = row;
+            let _ = writeln!(
+                page,
+                "| {attack} | {variant} | {tried} | {caught} | {expected:.1} | {sigmas:+.2} | {leases} | {convicted} | {wrong_paid} | {gain:.2} | {honest:.2} |"
+            );
+        }
+    }
 }
 
 type Figure = (&'static str, fn(&Outcome) -> String);
 
-fn figures() -> [Figure; 15] {
+fn figures() -> [Figure; 19] {
     [
         ("units paid", |o| o.units_paid.to_string()),
         ("units lost, paid twice", |o| format!("{}, {}", o.units_lost, o.units_paid_twice)),
@@ -71,8 +122,92 @@ fn figures() -> [Figure; 15] {
         ("order to last unit over the first provider's time alone p50, p95", |o| {
             format!("{:.2}, {:.2}", o.stretch_p50, o.stretch_p95)
         }),
+        ("windows waiting for a provider, at most", |o| o.waiting_max.to_string()),
+        ("windows that a conviction forfeited, and that were done again", |o| {
+            format!("{} of {}", o.refunded, o.commitments)
+        }),
+        ("wrong units that were paid for", |o| {
+            format!("{}, {:.2} %", o.wrong_paid, o.wrong_paid as f64 * 100.0 / o.units_paid.max(1) as f64)
+        }),
+        ("panels, of so many disputes", |o| format!("{}, {}", o.panels, o.disputes)),
         ("leases that straggled", |o| o.leases_straggled.to_string()),
         ("checkers on duty who were away", |o| o.seats_offline.to_string()),
         ("events", |o| o.events.to_string()),
     ]
+}
+
+type Cost = (&'static str, fn(&Bill) -> String);
+
+fn money() -> [Cost; 7] {
+    [
+        ("**a paid unit costs its customer, all in, in units' prices**", |b| format!("{:.3}", b.all_in())),
+        ("of that, fees of checks", |b| format!("{:.3}", b.fees)),
+        ("of that, gas of the customer", |b| format!("{:.0}", b.customer_gas)),
+        ("gas of providers for a paid unit; what it leaves them of the price", |b| {
+            format!("{:.0}; {:.3}", b.provider_gas, b.left()[0])
+        }),
+        ("gas of checkers for a paid unit; what it leaves them of a check's fee", |b| {
+            format!("{:.0}; {:.3}", b.checker_gas, b.left()[1])
+        }),
+        ("gas of disputes for a paid unit", |b| format!("{:.0}", b.dispute_gas)),
+        ("fees of ballots for a paid unit, which losers pay, in units' prices", |b| format!("{:.4}", b.ballots)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        money::Gas,
+        world::{Scenario, run},
+    };
+
+    fn report() -> Report {
+        let world = run(Scenario { cheating: 0.5, ..Scenario::new(1, 300, 0.5) });
+        let bill = Bill::new(&world, &Gas::measured().unwrap());
+        let [churn, cheats, overload] = [world.clone(), world.clone(), world.clone()];
+        let (bills, attacks) = ([bill; 4], Vec::new());
+        Report { seed: 1, providers: 300, hours: 0.5, world, churn, cheats, overload, bills, attacks }
+    }
+
+    #[test]
+    fn the_page_has_every_world_cheat_and_cost_and_tables_are_whole() {
+        let report = report();
+        let page = report.markdown();
+        for row in &report.cheats.cheats {
+            assert!(page.contains(&format!("| {} | {} | {} |", row.attack, row.variant, row.tried)), "{page}");
+        }
+        let columns = |begin: &str| {
+            let lines = page.split("\n\n").find(|part| part.starts_with(begin)).unwrap();
+            let counts: Vec<usize> = lines.trim().lines().map(|line| line.matches('|').count()).collect();
+            assert!(counts.len() > 10 && counts.iter().all(|count| *count == counts[0]), "{lines}");
+            counts[0]
+        };
+        assert_eq!((columns("| | usual churn"), columns("| among churn")), (6, 12));
+        assert!(report.bills.iter().all(|bill| bill.all_in() > 1.0), "{page}");
+        assert!(page.contains(&format!("all in, in units' prices** | {:.3} |", report.bills[0].all_in())), "{page}");
+    }
+
+    #[test]
+    fn one_honest_provider_slashed_in_any_world_is_an_error() {
+        let whole = || {
+            let mut report = report();
+            report.cheats.cheats.clear();
+            report
+        };
+        assert!(whole().holds());
+        let spoil: [fn(&mut Report); 4] = [
+            |report| report.churn.false_slashes = 1,
+            |report| report.cheats.false_slashes = 1,
+            |report| report.overload.units_lost = 1,
+            |report| report.world.units_paid_twice = 1,
+        ];
+        for spoil in spoil {
+            let mut report = whole();
+            spoil(&mut report);
+            assert!(!report.holds());
+        }
+    }
 }

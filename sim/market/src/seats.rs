@@ -55,6 +55,19 @@ pub(crate) struct Audited {
     pub(crate) ended: Ended,
     /// Units that were run again for it.
     pub(crate) runs: u32,
+    /// Those of them that were ballots.
+    pub(crate) ballots: u32,
+}
+
+/// Panels that cast so many ballots about one unit.
+pub(crate) fn panels(ballots: u32) -> u32 {
+    let mut left = ballots as usize;
+    let begun = PANELS.iter().take_while(|&&panel| {
+        let begins = left > 0;
+        left = left.saturating_sub(panel);
+        begins
+    });
+    u32::try_from(begun.count()).unwrap_or_default()
 }
 
 impl Seats {
@@ -74,7 +87,7 @@ impl Seats {
         ring: Ring,
         random: &mut Random,
     ) -> Audited {
-        let mut runs = self.checkers;
+        let (mut runs, mut ballots) = (self.checkers, 0);
         let seats = self.different(draw, index, self.checkers as usize);
         let findings: Vec<Finding> = seats.iter().map(|&seat| self.finding(seat, unit, ring, random)).collect();
         let ended = match first_round(opens, &findings) {
@@ -82,15 +95,16 @@ impl Seats {
             Conclusion::Unpaid => Ended::Unpaid,
             Conclusion::Unchecked => Ended::Unchecked,
             Conclusion::SecondRound => {
-                runs = runs.saturating_add(2);
-                self.second(index, unit, ring, &mut runs, random)
+                let ended = self.second(index, unit, ring, &mut ballots, random);
+                runs = runs.saturating_add(2).saturating_add(ballots);
+                ended
             }
             _ => Ended::Convicted,
         };
-        Audited { ended, runs }
+        Audited { ended, runs, ballots }
     }
 
-    fn second(&self, index: u32, unit: Unit, ring: Ring, runs: &mut u32, random: &mut Random) -> Ended {
+    fn second(&self, index: u32, unit: Unit, ring: Ring, ballots: &mut u32, random: &mut Random) -> Ended {
         let again = Draw::new(B256::from(keccak256(random.word().to_be_bytes())), B256::ZERO, 1);
         let seats = self.different(again, index, 2);
         let findings = [0, 1]
@@ -99,14 +113,15 @@ impl Seats {
             // Whoever is wronged appeals; whoever is not does not risk the bond.
             Conclusion::Convicted if unit == Unit::Wrong => Ended::Convicted,
             Conclusion::AccuserLoses if unit == Unit::Right => Ended::AccuserLost,
-            _ => self.referee(unit, ring, runs, random),
+            _ => self.referee(unit, ring, ballots, random),
         }
     }
 
-    pub(crate) fn referee(&self, unit: Unit, ring: Ring, runs: &mut u32, random: &mut Random) -> Ended {
+    /// The panels on one unit; adds the ballots that they cast.
+    pub(crate) fn referee(&self, unit: Unit, ring: Ring, ballots: &mut u32, random: &mut Random) -> Ended {
         let (right, wrong) = (B256::repeat_byte(1), B256::repeat_byte(2));
         for panel in PANELS {
-            *runs = runs.saturating_add(u32::try_from(panel).unwrap_or(u32::MAX));
+            *ballots = ballots.saturating_add(u32::try_from(panel).unwrap_or(u32::MAX));
             let found: Vec<Option<B256>> = (0..panel)
                 .map(|_| match self.finding(random.below(self.count), unit, ring, random) {
                     Finding::Right => Some(right),
@@ -140,11 +155,37 @@ impl Seats {
     fn different(&self, draw: Draw, unit: u32, count: usize) -> Vec<u32> {
         let mut seats = Vec::with_capacity(count);
         for slot in 0..SLOTS {
+            if seats.len() == count {
+                break;
+            }
             match draw.seat(unit, slot, self.count) {
-                Some(seat) if seats.len() < count && !seats.contains(&seat) => seats.push(seat),
+                Some(seat) if !seats.contains(&seat) => seats.push(seat),
                 _ => {}
             }
         }
         seats
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ballots_belong_to_panels_that_follow_each_other() {
+        assert_eq!([0, 31, 94, 221].map(panels), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn ballots_are_told_apart_from_checks() {
+        let mut random = Random::new(1);
+        let none = Seats { count: 3_000, colluding: 0, checkers: 1, flip: 0.0, nothing: 0.0, power: 1.0 };
+        let draw = Seats::draw(1, 1);
+        let honest = none.audit(draw, 0, Unit::Right, true, Ring::Covers, &mut random);
+        assert_eq!((honest.ended, honest.runs, honest.ballots), (Ended::Verified, 1, 0));
+        // Every seat accuses a right unit: the ring wins both rounds, and the first panel that its provider appeals to.
+        let all = Seats { colluding: 3_000, ..none };
+        let framed = all.audit(draw, 0, Unit::Right, true, Ring::Frames, &mut random);
+        assert_eq!((framed.ended, framed.runs, framed.ballots), (Ended::Convicted, 34, 31));
     }
 }

@@ -8,13 +8,22 @@
 //! commits first is paid. Every committed window is audited by the rules of `keystead_audit`, with checkers that may be offline, find nothing,
 //! or be broken themselves.
 //!
+//! A scenario may have cheats among the providers and a ring among the seats ([`cast`], [`mixed`]); in one without them every conviction is
+//! a false one.
+//!
 //! # Not here
-//! Cheats (`attacks`): here every wrong verdict would be a false one.
+//! What cheats do on a stage without churn and latency (`attacks`); money ([`crate::money`]).
+
+mod cast;
+mod mixed;
+
+pub(crate) use cast::CheatRow;
 
 use crate::{
     random::Random,
-    seats::{Ended, Ring, Seats, Unit},
+    seats::{Ended, Ring, Seats, Unit, panels},
 };
+use cast::Cast;
 use keystead_audit::draw::effective_rate_ppm;
 use serde::Serialize;
 use std::{
@@ -22,6 +31,9 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
+/// A load that machines cannot bear. A load of 1 is all machines' time if each were as fast as the mean; as fast ones do more in theirs, they bear
+/// 1.28.
+pub(crate) const OVERLOAD: f64 = 1.6;
 const UNITS: u32 = 64;
 const RATE_PPM: u32 = 30_000;
 /// Commitment to draw: two blocks and the beacon; draw to close: commitments, reveals and the closing call, of a few blocks each.
@@ -49,6 +61,8 @@ pub(crate) struct Scenario {
     /// A checker's machine finds nothing, or shows a right unit as wrong.
     pub(crate) nothing: f64,
     pub(crate) flip: f64,
+    /// The share of providers that cheat; with any a third of the seats colludes.
+    pub(crate) cheating: f64,
 }
 
 impl Scenario {
@@ -64,6 +78,7 @@ impl Scenario {
             straggle: 0.01,
             nothing: 0.003,
             flip: 0.000_1,
+            cheating: 0.0,
         }
     }
 }
@@ -107,6 +122,31 @@ pub(crate) struct Outcome {
     /// From a window's order to its last unit, over what the chosen provider needs alone.
     pub(crate) stretch_p50: f64,
     pub(crate) stretch_p95: f64,
+    /// Windows that waited for a provider at the worst time.
+    pub(crate) waiting_max: u64,
+    /// Windows that were opened for an audit: a window of which several providers did a part is opened for each.
+    pub(crate) commitments: u64,
+    /// Of these, those that a conviction forfeited: their units are ordered again.
+    pub(crate) refunded: u64,
+    /// Of the checks, those that were votes on panels; the panels; and the units that came before one.
+    pub(crate) ballots: u64,
+    pub(crate) panels: u64,
+    pub(crate) disputes: u64,
+    /// Checks of units that their customer knew to be wrong, beside all others.
+    pub(crate) canaries: u64,
+    /// Wrong units that were paid for.
+    pub(crate) wrong_paid: u64,
+    /// Each kind of cheat.
+    pub(crate) cheats: Vec<CheatRow>,
+}
+
+impl Outcome {
+    /// What was voted about one unit.
+    fn voted(&mut self, ballots: u32) {
+        self.ballots = self.ballots.saturating_add(u64::from(ballots));
+        self.panels = self.panels.saturating_add(u64::from(panels(ballots)));
+        self.disputes = self.disputes.saturating_add(u64::from(ballots > 0));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -118,6 +158,10 @@ enum Kind {
     Heartbeat(u32),
     Leave(u32),
     Return(u32),
+    /// Of a convicted window, by its number.
+    Refund(u32),
+    /// Of the touchstone.
+    Epoch,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +219,7 @@ struct World {
     holds: Vec<u64>,
     stretches: Vec<f64>,
     settled: (u64, u64),
+    cast: Option<Box<Cast>>,
 }
 
 /// Runs a scenario. A function of its argument.
@@ -242,7 +287,9 @@ impl World {
             holds: Vec::new(),
             stretches: Vec::new(),
             settled: (0, 0),
+            cast: None,
         };
+        world.invite();
         let online = scenario.session_hours / (scenario.session_hours + scenario.away_hours);
         for provider in 0..scenario.providers {
             if world.random.chance(online) {
@@ -269,6 +316,8 @@ impl World {
             Kind::Heartbeat(lease) => self.heartbeat(lease),
             Kind::Leave(provider) => self.leave(provider),
             Kind::Return(provider) => self.come(provider),
+            Kind::Refund(number) => self.refund(number),
+            Kind::Epoch => self.epoch(),
         }
     }
 
@@ -285,6 +334,8 @@ impl World {
         self.outcome.windows_ordered = self.outcome.windows_ordered.saturating_add(1);
         self.waiting.push_back(window);
         self.assign();
+        let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
+        self.outcome.waiting_max = self.outcome.waiting_max.max(waiting);
     }
 
     /// Gives waiting windows to idle providers.
@@ -311,6 +362,7 @@ impl World {
         self.unlist(provider);
         let straggles = self.random.chance(self.scenario.straggle);
         let slow_ms = if straggles { unit_ms.saturating_mul(8) } else { unit_ms };
+        let slow_ms = slow_ms.saturating_mul(self.begin(provider));
         let number = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
         self.leases.push(Lease { window, provider, units, begun_ms: self.now_ms, unit_ms: slow_ms, over: false });
         self.providers[provider as usize].lease = Some(number);
@@ -330,6 +382,9 @@ impl World {
     }
 
     fn list(&mut self, provider: u32) {
+        if self.cast.as_ref().is_some_and(|cast| cast.is_gone(provider)) {
+            return;
+        }
         self.providers[provider as usize].idle_at = u32::try_from(self.idle.len()).ok();
         self.idle.push(provider);
     }
@@ -367,6 +422,9 @@ impl World {
         self.outcome.units_run = self.outcome.units_run.saturating_add(u64::from(done.count_ones()));
         if self.random.chance(self.scenario.vanish) {
             self.outcome.leases_vanished = self.outcome.leases_vanished.saturating_add(1);
+            if let Some(cast) = &mut self.cast {
+                cast.worked(provider, done);
+            }
             self.at(HEARTBEAT_MS, Kind::Heartbeat(number));
         } else {
             self.outcome.leases_drained = self.outcome.leases_drained.saturating_add(1);
@@ -435,19 +493,28 @@ impl World {
         if units == 0 {
             return;
         }
-        let entry = &mut self.windows[lease.window as usize];
+        if self.cast.is_some() {
+            self.settle_among_cheats(lease, units);
+            return;
+        }
+        let fresh = self.take(lease.window, units);
+        self.audit(lease, fresh);
+    }
+
+    /// Pays for those of these units that nobody was paid for; which they are.
+    fn take(&mut self, window: u32, units: u64) -> u64 {
+        let entry = &mut self.windows[window as usize];
         let fresh = units & !entry.paid;
         // What was paid before is the straggler's loss.
         entry.paid |= fresh;
         let complete = entry.paid == u64::MAX && fresh != 0;
         let (ordered_ms, alone_ms) = (entry.ordered_ms, entry.alone_ms);
-        self.pay(lease.window, fresh);
-        let outcome = &mut self.outcome;
+        self.pay(window, fresh);
         if complete {
-            outcome.windows_complete = outcome.windows_complete.saturating_add(1);
+            self.outcome.windows_complete = self.outcome.windows_complete.saturating_add(1);
             self.stretches.push(self.now_ms.saturating_sub(ordered_ms) as f64 / alone_ms.max(1) as f64);
         }
-        self.audit(lease, fresh);
+        fresh
     }
 
     /// Pays for units, and counts it beside the marks by which it was decided.
@@ -467,6 +534,7 @@ impl World {
         let provider = self.providers[lease.provider as usize];
         let (settled, bonded) = (provider.verified >= 1_000, provider.verified >= 1_000 || provider.windows >= 3);
         let rate = effective_rate_ppm(RATE_PPM, provider.verified, bonded);
+        self.outcome.commitments = self.outcome.commitments.saturating_add(1);
         // A commitment is audited under its own number.
         let window = self.scheduled;
         let draw = Seats::draw(self.scenario.seed, window);
@@ -485,6 +553,7 @@ impl World {
             checks = checks.saturating_add(u64::from(audited.runs));
             slowest = slowest.max(checker_ms);
             let outcome = &mut self.outcome;
+            outcome.voted(audited.ballots);
             match audited.ended {
                 Ended::Verified => {}
                 Ended::Unchecked => outcome.inconclusive = outcome.inconclusive.saturating_add(1),
@@ -515,6 +584,7 @@ impl World {
         outcome.overhead_settled = ratio(self.settled.0, self.settled.1);
         [outcome.wait_ms_p50, outcome.wait_ms_p95] = quantiles(&mut self.waits);
         [outcome.hold_ms_p50, outcome.hold_ms_p95] = quantiles(&mut self.holds);
+        outcome.cheats = self.cast.as_ref().map(|cast| cast.rows()).unwrap_or_default();
         self.stretches.sort_by(f64::total_cmp);
         let at = |part: usize| self.stretches.get(self.stretches.len().saturating_mul(part) / 100).copied();
         [outcome.stretch_p50, outcome.stretch_p95] = [50, 95].map(|part| at(part).unwrap_or_default());
@@ -565,6 +635,16 @@ mod tests {
         // 15 % of duties fall on machines that are away.
         let away = outcome.seats_offline as f64 / outcome.units_drawn as f64;
         assert!((0.13..0.17).contains(&away));
+    }
+
+    #[test]
+    fn above_the_capacity_windows_wait_and_all_are_done_in_the_end() {
+        let usual = run(Scenario::new(5, 1_000, 1.0));
+        let outcome = run(Scenario { load: OVERLOAD, ..Scenario::new(5, 1_000, 1.0) });
+        assert!(outcome.wait_ms_p50 > 60_000 && outcome.wait_ms_p95 > outcome.wait_ms_p50, "{outcome:?}");
+        assert!(outcome.waiting_max > 10 * usual.waiting_max.max(1), "{usual:?} {outcome:?}");
+        assert_eq!((outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes), (0, 0, 0), "{outcome:?}");
+        assert_eq!(outcome.windows_complete, outcome.windows_ordered);
     }
 
     #[test]

@@ -319,11 +319,11 @@ mod tests {
         use crate::compute::{lifecycle::Stand, market};
         let whole = market::tests::order(Status::Accepted, Mode::Own);
         let stand = Stand { stopped: true, ..whole.stand };
-        let part = Order { stand, done_units: 4, paid_units: 4, ..whole.clone() };
+        let part = Order { stand, done_units: 4, paid_units: 4, ..whole };
         let said = |order: &Order| beginning(order, "2 s", "accepted");
         assert_eq!(said(&whole), "Done in 2 s: order 7 is accepted.");
         assert_eq!(said(&part), "Stopped after 2 s with 4 of 10 units done: order 7 is accepted.");
-        assert_eq!(said(&Order { done_units: 0, ..part.clone() }), said(&whole), "all of it was done");
+        assert_eq!(said(&Order { done_units: 0, ..part }), said(&whole), "all of it was done");
         assert!(part_words(&part).contains("output of units 0 to 3 "));
         assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
     }

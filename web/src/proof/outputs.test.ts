@@ -84,15 +84,18 @@ describe('of a map', () => {
   });
 });
 
-test('every proved order with a result binds its root', () => {
+test('every proved order with a result binds its root, a stopped one for the units that are done', () => {
   const key = fromHex(file.networkKey) ?? new Uint8Array();
-  for (const { file: text, nowMs } of file.cases) {
+  const parts: [string, number][] = [];
+  for (const { name, file: text, nowMs } of file.cases) {
     const report = verify(ascii(text), { networkKey: key, nowMs });
     const { claim } = report;
     if (claim?.kind !== 'job-result' && claim?.kind !== 'job-audit') throw new Error('not about an order');
-    const { resultRoot: root, units } = claim.order;
+    const { resultRoot: root, units, doneUnits } = claim.order;
+    if (doneUnits !== 0n) parts.push([name, Number(doneUnits)]);
     const isDelivered = !/^0x0+$/.test(root);
-    expect(report.results).toEqual(isDelivered ? { kind: 'root', root, units: Number(units) } : undefined);
+    expect(report.results).toEqual(isDelivered ? { kind: 'root', root, units: Number(doneUnits || units) } : undefined);
   }
+  expect(parts).toEqual([['certificate-stopped', 40]]);
   expect(file.cases.length).toBeGreaterThan(3);
 });

@@ -77,8 +77,11 @@ impl Authorise for Door {
             return no(RefusalCode::Unsupported, &reason);
         }
         if order.status() == Status::Ordered
-            && let Some(reason) =
-                self.book.offering.refusal(&spec, &order).or_else(|| deadline::refusal(&spec, order.deliver_seconds))
+            && let Some(reason) = self
+                .book
+                .offering
+                .refusal(&spec, &order)
+                .or_else(|| deadline::refusal(&spec, order.stand.deliver_seconds))
         {
             return no(RefusalCode::Unsupported, &reason);
         }

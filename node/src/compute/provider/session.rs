@@ -243,7 +243,8 @@ impl Handler for Host {
     fn cancel(&self, order: U256) -> Result<(), Failure> {
         let Some(course) = self.book.course(order) else { return Ok(()) };
         course.cancel(&self.book).map_err(|late| {
-            tracing::info!(%order, %late, "a cancellation changes nothing");
+            // A leased order can be cancelled in vain as often as its customer likes.
+            self.said.note(Some(order), || tracing::info!(%order, %late, "a cancellation changes nothing"));
             Failure::new(FailureCode::Deadline, &late.to_string())
         })
     }

@@ -16,6 +16,8 @@ pub(crate) struct Stand {
     pub(crate) lease_by: u64,
     pub(crate) deliver_by: u64,
     pub(crate) check_by: u64,
+    /// Length of the time between the lease and the delivery, at most; a stop shortens it.
+    pub(crate) deliver_seconds: u64,
     /// Length of the check window.
     pub(crate) check_seconds: u64,
     /// Who finds out whether the result is right.
@@ -84,11 +86,17 @@ pub(crate) enum ProviderStep {
 
 /// How long before the end of the time to commit a provider no longer waits for the unit under way, seconds: a transaction takes about one, and a busy network some
 /// more.
-pub(crate) const PART_MARGIN_SECONDS: u64 = 30;
+const PART_MARGIN_SECONDS: u64 = 30;
 
 /// Whether a provider of an order that was stopped must commit to what it has now, or give it up.
 pub(crate) const fn is_cut(stand: &Stand, now: u64) -> bool {
-    now.saturating_add(PART_MARGIN_SECONDS) > stand.deliver_by
+    now.saturating_add(part_margin(stand)) > stand.deliver_by
+}
+
+/// The margin, or a quarter of a time to deliver that is too short for it: a stop of an order of half a minute does not end the unit under way at once.
+const fn part_margin(stand: &Stand) -> u64 {
+    let quarter = stand.deliver_seconds / 4;
+    if quarter < PART_MARGIN_SECONDS { quarter } else { PART_MARGIN_SECONDS }
 }
 
 /// The provider's rule.
@@ -349,6 +357,7 @@ mod tests {
             lease_by: due,
             deliver_by: due,
             check_by: due,
+            deliver_seconds: 150,
             check_seconds: 100,
             mode: Mode::Own,
             stopped: false,
@@ -414,6 +423,12 @@ mod tests {
         for (left, held, step) in table {
             assert_eq!(at(Status::Leased, left, held), step, "{left} {held:?}");
         }
+        // Of a short order a quarter is left for the call.
+        let short = |left: u64| {
+            let stand = Stand { stopped: true, deliver_seconds: 40, ..stand(Status::Leased, NOW + left) };
+            provider_step(&stand, INPUTS, NOW)
+        };
+        assert_eq!([short(10), short(9)], [ProviderStep::Run, ProviderStep::Abandon]);
         assert_eq!(at(Status::Committed, 0, part), ProviderStep::Deliver);
         assert_eq!(at(Status::Committed, 0, Held { failed: true, ..part }), ProviderStep::Deliver);
         assert_eq!(at(Status::Delivered, 0, part), ProviderStep::AwaitDecision);

@@ -57,8 +57,6 @@ pub(crate) struct Order {
     pub(crate) commitment: B256,
     pub(crate) result_root: B256,
     pub(crate) units: u32,
-    /// Between the lease and the delivery, at most.
-    pub(crate) deliver_seconds: u64,
     /// The price of all units, in wei, or in the smallest units of the token; the deposit for checks of an audited order is not in it.
     pub(crate) escrow_wei: U256,
     /// What it is paid in.
@@ -142,6 +140,7 @@ impl Market {
             lease_by: after(order.orderedAt.to(), order.leaseSeconds),
             deliver_by: after(order.leasedAt.to(), order.deliverSeconds),
             check_by: after(order.deliveredAt.to(), order.checkSeconds),
+            deliver_seconds: u64::from(order.deliverSeconds),
             check_seconds: u64::from(order.checkSeconds),
             mode: Mode::try_from(order.mode).wrap_err("the market answers with an unknown mode")?,
             stopped: order.stopped,
@@ -155,7 +154,6 @@ impl Market {
             commitment: order.commitment,
             result_root: order.resultRoot,
             units: order.units,
-            deliver_seconds: u64::from(order.deliverSeconds),
             escrow_wei: U256::from(order.priceWeiPerUnit).saturating_mul(U256::from(order.units)),
             currency: currency_of(&order),
             paid_units: order.paidUnits,
@@ -471,7 +469,16 @@ pub(crate) mod tests {
 
     /// An order of ten units at ten wei each.
     pub(crate) fn order(status: Status, mode: Mode) -> Order {
-        let stand = Stand { status, lease_by: 0, deliver_by: 0, check_by: 0, check_seconds: 1, mode, stopped: false };
+        let stand = Stand {
+            status,
+            lease_by: 0,
+            deliver_by: 0,
+            check_by: 0,
+            deliver_seconds: 1,
+            check_seconds: 1,
+            mode,
+            stopped: false,
+        };
         Order {
             id: U256::from(7),
             stand,
@@ -481,7 +488,6 @@ pub(crate) mod tests {
             commitment: B256::ZERO,
             result_root: B256::ZERO,
             units: 10,
-            deliver_seconds: 1,
             escrow_wei: U256::from(100),
             paid_units: 0,
             done_units: 0,

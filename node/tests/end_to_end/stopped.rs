@@ -152,6 +152,13 @@ fn a_second_ctrl_c_leaves_at_once_and_the_same_command_takes_the_part_slow() {
     assert_eq!(code, Some(3), "{said}");
     assert!(said.contains("interrupted twice") && said.contains("run the same command again"), "{said}");
     assert!(scene.out.join("order.json").exists());
+    // Who goes on with it is told again by one Ctrl-C, as the first sentence says.
+    let mut again = Customer::start(&scene.network, &mut run(&scene.network, MANY, &scene.out));
+    again.wait_for("Order 1 is stopped:");
+    again.signal("INT");
+    let (code, said) = again.end();
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("interrupted while the order is being stopped"), "{said}");
     provider.signal("CONT");
     let said = ends(&mut run(&scene.network, MANY, &scene.out), 1);
     assert!(said.contains("Order 1 of this folder is still under way"), "{said}");

@@ -206,6 +206,7 @@ impl<'a> Attempts<'a> {
         if let Ok(endpoint) = market.endpoint_of(state.attempt.provider).await {
             line.redirect(&endpoint);
         }
+        let was_stopping = state.attempt.stopping;
         let mut following = Following::new(job, order, state, line);
         let show = &mut self.show;
         let undisturbed = tokio::select! {
@@ -214,6 +215,8 @@ impl<'a> Attempts<'a> {
         };
         let end = match undisturbed {
             Some(end) => end,
+            // An earlier process was told to stop it: there is nothing more to ask for.
+            None if was_stopping => Err(eyre!("interrupted while the order is being stopped")),
             None => {
                 show.say("Stopping. Ctrl-C again leaves at once; the same command goes on with it.");
                 let giving_up = async {

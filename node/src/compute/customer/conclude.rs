@@ -3,7 +3,10 @@
 //! Every step can be done twice, and the state goes last: a process that was killed on the way is followed by one that does the rest.
 
 use super::{
-    audit::outcome::{Assurance, Outcome, assurance},
+    audit::{
+        canary::Canary,
+        outcome::{Assurance, Outcome, assurance},
+    },
     folder::{Folder, Standing},
     follow::End,
     result,
@@ -114,7 +117,8 @@ impl Conclusion<'_> {
         }
         if let Some(canary) = self.state.attempt.canary {
             let told = window.and_then(|drawn| drawn.window.canary_unit);
-            say(&format!("  canary   {}", canary.sentence(told, !published.is_empty() && !order.is_part())));
+            let is_kept = !published.is_empty() && !order.is_part();
+            say(&format!("  canary   {}", canary_words(&canary, order, told, is_kept)));
         }
         say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
@@ -183,7 +187,7 @@ impl Conclusion<'_> {
             say(&format!("  audit    {}", outcome.sentence(assurance)));
         }
         if let (Some(canary), Some(drawn)) = (self.state.attempt.canary, window) {
-            say(&format!("  canary   {}", canary.sentence(drawn.window.canary_unit, false)));
+            say(&format!("  canary   {}", canary_words(&canary, order, drawn.window.canary_unit, false)));
         }
         self.tell_refund(order.escrow_wei, owed);
         if assurance == Assurance::Pending && window.is_some() {
@@ -267,6 +271,18 @@ fn part_words(order: &Order) -> String {
     )
 }
 
+/// What became of an order's canary; of a part it may not be one.
+fn canary_words(canary: &Canary, order: &Order, told: Option<u32>, is_kept: bool) -> String {
+    let (unit, done) = (canary.unit, order.committed_units());
+    if unit >= done {
+        return format!(
+            "none: unit {unit} was to be wrong on purpose, and is not among the {} that were done",
+            counted(done.into(), "unit")
+        );
+    }
+    canary.sentence(told, is_kept)
+}
+
 /// What went wrong with the newest order.
 pub(super) fn why(state: &State, status: Status) -> &str {
     let known = match status {
@@ -326,6 +342,19 @@ mod tests {
         assert_eq!(said(&Order { done_units: 0, ..part }), said(&whole), "all of it was done");
         assert!(part_words(&part).contains("output of units 0 to 3 "));
         assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
+    }
+
+    #[test]
+    fn a_canary_behind_the_part_is_none_and_nobody_is_blamed_for_it() {
+        use crate::compute::{customer::audit::canary::tests::CANARY, market};
+        let whole = market::tests::order(Status::Audited, Mode::Audited);
+        let canary = Canary { delivered: Some(false), ..CANARY };
+        let said = |done_units| canary_words(&canary, &Order { done_units, ..whole.clone() }, None, false);
+        let behind = "none: unit 3 was to be wrong on purpose, and is not among the 3 units that were done";
+        assert_eq!(said(3), behind);
+        for done_units in [4, 0] {
+            assert_eq!(said(done_units), canary.sentence(None, false), "{done_units}");
+        }
     }
 
     #[test]

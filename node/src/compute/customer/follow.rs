@@ -46,7 +46,7 @@ pub(super) struct End {
     pub(super) order: Order,
     /// A block at which the order stands as in `order`.
     pub(super) block: u64,
-    /// The person stopped it.
+    /// The person stopped it, in this folder or by another program that has the account.
     pub(super) stopped: bool,
 }
 
@@ -174,7 +174,8 @@ impl<'a> Following<'a> {
         loop {
             match self.advance(show).await {
                 Ok(Some((order, block))) => {
-                    return Ok(End { order, block, stopped: self.state.attempt.stopping });
+                    let stopped = self.state.attempt.stopping || order.stand.stopped;
+                    return Ok(End { order, block, stopped });
                 }
                 Ok(None) => {}
                 Err(Trouble::Here(fault)) => return Err(fault),
@@ -371,7 +372,7 @@ impl<'a> Following<'a> {
                 self.malformed = self.malformed.saturating_add(u32::from(order.status() == Status::Delivered));
                 self.state.attempt.why = Some(why);
                 if self.malformed >= MALFORMED_MAX {
-                    self.refuse_unread(show)?;
+                    self.refuse_unread(order, show)?;
                 }
                 sleep(RETRY).await;
             }
@@ -383,11 +384,11 @@ impl<'a> Following<'a> {
     }
 
     /// The provider sends what cannot be the result, again and again: there is nothing to check.
-    fn refuse_unread(&mut self, show: &Show) -> Result<(), Trouble> {
+    fn refuse_unread(&mut self, order: &Order, show: &Show) -> Result<(), Trouble> {
         let why = self.state.attempt.why.clone().unwrap_or_default();
         show.say(&format!("The provider sends what cannot be the result: {why}"));
         let objection = Objection::new(Reason::Malformed, keccak256(&why));
-        self.state.attempt.checked = Some(Checked::unread(self.job.prepared.spec.unit_count, objection));
+        self.state.attempt.checked = Some(Checked::unread(order.committed_units(), objection));
         self.save()
     }
 

@@ -402,6 +402,21 @@ impl Attempt {
         })
     }
 
+    /// The person wants no more of it than is done. What a check found is said at the end all the same.
+    pub(super) fn give_up(&mut self) {
+        self.stopping = true;
+        if self.checked.is_none() {
+            self.why = Some("you stopped it".to_owned());
+        }
+    }
+
+    /// It ends as if nobody had stopped it: only what a check found is still a reason.
+    pub(super) fn forget_stop(&mut self) {
+        if self.checked.is_none() {
+            self.why = None;
+        }
+    }
+
     pub(super) fn escrow_wei(&self) -> U256 {
         self.price_wei_per_unit.saturating_mul(U256::from(self.units))
     }
@@ -492,6 +507,21 @@ pub(super) mod tests {
         assert!(!state.attempt.is_signed());
         check(&state);
         assert_eq!(objection.reason(), Reason::Malformed);
+    }
+
+    #[test]
+    fn who_stops_too_late_still_reads_what_the_check_found() {
+        let mut attempt = state().attempt;
+        attempt.why = Some("the provider is busy".to_owned());
+        attempt.give_up();
+        assert_eq!((attempt.stopping, attempt.why.as_deref()), (true, Some("you stopped it")));
+        attempt.forget_stop();
+        assert_eq!((attempt.stopping, attempt.why.as_deref()), (true, None));
+        attempt.checked = Some(Checked::unread(3, Objection::new(Reason::WrongResult, B256::repeat_byte(9))));
+        attempt.why = Some("unit 2 is wrong".to_owned());
+        attempt.give_up();
+        attempt.forget_stop();
+        assert_eq!(attempt.why.as_deref(), Some("unit 2 is wrong"));
     }
 
     #[test]

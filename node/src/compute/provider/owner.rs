@@ -170,10 +170,11 @@ impl Owner {
         until_both(self.decisions.clone(), self.held.subscribe(), holds).await;
     }
 
-    /// Says that an order or a lease has its memory, until what this gives is dropped. One at a time has the machine.
+    /// Says that an order or a lease has the machine and its memory, until what this gives is dropped; then it has no worker any more either. One at a time
+    /// has the machine.
     pub(super) fn hold(&self, ask: impl Into<Ask>) -> Held<'_> {
         self.held.send_replace(ask.into().needed_bytes);
-        Held(&self.held)
+        Held { bytes: &self.held, workers: &self.workers }
     }
 
     /// What one job may declare now, bytes; none without a bound.
@@ -276,7 +277,7 @@ impl Owner {
         report::headline(&self.decisions.borrow())
     }
 
-    /// Tells apart our own load from other programs', and keeps an order's worker out of the owner's way. `None` when there is none any more.
+    /// Tells apart our own load from other programs', and keeps an order's worker out of the owner's way: of whoever [holds](Self::hold) the machine alone.
     pub(super) fn worker(&self, process: Option<u32>) {
         self.put(|workers| &mut workers.order, process);
     }
@@ -309,13 +310,18 @@ impl Owner {
     }
 }
 
-/// Memory of whoever has the machine.
+/// Memory and worker of whoever has the machine. However its work ends, also by being dropped in its middle, neither is left behind; and who only waits for
+/// the machine has nothing to take back, or it would be somebody else's.
 #[derive(Debug)]
-pub(super) struct Held<'a>(&'a channel::Sender<u64>);
+pub(super) struct Held<'a> {
+    bytes: &'a channel::Sender<u64>,
+    workers: &'a Mutex<Workers>,
+}
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(0);
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).order = None;
+        self.bytes.send_replace(0);
     }
 }
 
@@ -523,6 +529,15 @@ mod tests {
         pin::pin,
         task::{Context, Waker},
     };
+
+    #[test]
+    fn whoever_had_the_machine_leaves_neither_memory_nor_a_worker_behind() {
+        let (bytes, check) = (channel::Sender::new(7_u64), Some(2));
+        let workers = Mutex::new(Workers { order: Some(1), check, ..Workers::default() });
+        drop(Held { bytes: &bytes, workers: &workers });
+        assert_eq!(*bytes.borrow(), 0);
+        assert!(workers.into_inner().is_ok_and(|left| left.order.is_none() && left.check == check));
+    }
 
     #[test]
     fn who_waits_for_room_is_told_of_both_the_bound_and_what_is_held() {

@@ -77,8 +77,11 @@ impl Authorise for Door {
             return no(RefusalCode::Unsupported, &reason);
         }
         if order.status() == Status::Ordered
-            && let Some(reason) =
-                self.book.offering.refusal(&spec, &order).or_else(|| deadline::refusal(&spec, order.deliver_seconds))
+            && let Some(reason) = self
+                .book
+                .offering
+                .refusal(&spec, &order)
+                .or_else(|| deadline::refusal(&spec, order.stand.deliver_seconds))
         {
             return no(RefusalCode::Unsupported, &reason);
         }
@@ -240,7 +243,8 @@ impl Handler for Host {
     fn cancel(&self, order: U256) -> Result<(), Failure> {
         let Some(course) = self.book.course(order) else { return Ok(()) };
         course.cancel(&self.book).map_err(|late| {
-            tracing::info!(%order, %late, "a cancellation changes nothing");
+            // A leased order can be cancelled in vain as often as its customer likes.
+            self.said.note(Some(order), || tracing::info!(%order, %late, "a cancellation changes nothing"));
             Failure::new(FailureCode::Deadline, &late.to_string())
         })
     }

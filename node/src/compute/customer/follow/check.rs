@@ -149,7 +149,7 @@ impl Following<'_> {
         if now.saturating_add(margin(&order.stand)) > order.stand.check_by {
             let why = format!("the provider does not give the states that it committed to: {why}");
             let objection = Objection::new(Reason::NotReceived, keccak256(&why));
-            self.state.attempt.checked = Some(Checked::unread(self.job.prepared.spec.unit_count, objection));
+            self.state.attempt.checked = Some(Checked::unread(order.committed_units(), objection));
             return self.because(why);
         }
         self.state.attempt.why = Some(why);

@@ -10,6 +10,11 @@ use crate::compute::{amount::counted, market::Order};
 use alloy_primitives::U256;
 use eyre::Result;
 use keystead_contracts::{limits::STOP_SECONDS, storage::Status};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// How long a provider may take to hear that an order need not be leased; then the contract's call is made without it.
+const HINT_MAX: Duration = Duration::from_secs(5);
 
 /// What a person was told about the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,16 +35,18 @@ impl Following<'_> {
     /// # Errors
     /// It could not be written down; then nothing is done about it.
     pub(in crate::compute::customer) fn give_up(&mut self) -> Result<()> {
-        self.state.attempt.stopping = true;
-        self.state.attempt.why = Some("you stopped it".to_owned());
+        self.state.attempt.give_up();
         self.job.folder.save(self.state)
     }
 
-    /// Tells the provider of an order that nobody leased yet not to do so. The contract's calls decide, and this saves the provider a lease at most.
+    /// Tells the provider of an order that nobody leased yet not to do so. The contract's calls decide, and this saves the provider a lease at most: so nobody
+    /// waits for one that is slow to answer, and may be leasing meanwhile.
     pub(in crate::compute::customer) async fn hint(&self) {
         let order = self.job.market.order(self.order).await;
-        if order.is_ok_and(|order| order.status() == Status::Ordered) {
-            self.line.cancel().await;
+        if order.is_ok_and(|order| order.status() == Status::Ordered)
+            && timeout(HINT_MAX, self.line.cancel()).await.is_err()
+        {
+            tracing::debug!(order = %self.order, "the provider does not answer a cancellation");
         }
     }
 
@@ -59,8 +66,7 @@ impl Following<'_> {
         self.told = Some(news);
         show.say(&self.words(news, order));
         if news == Told::TooLate || news == Told::Done && !order.is_part() {
-            // It ends as if nobody had stopped it.
-            self.state.attempt.why = None;
+            self.state.attempt.forget_stop();
             return self.save();
         }
         Ok(())

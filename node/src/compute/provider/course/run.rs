@@ -40,14 +40,13 @@ impl Course {
         let working = async {
             loop {
                 book.owner.until_allowed(&self.spec).await;
-                let _memory = book.owner.hold(&self.spec);
+                let _held = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
                     ended = self.work(book, &candidates, stop.clone()) => Some(ended),
                     // Dropping the work kills its worker.
                     () = book.owner.until_forbidden(&self.spec) => None,
                     never = book.owner.pace(self.spec.runtime, &stop) => match never {},
                 };
-                book.owner.worker(None);
                 match ended {
                     Some(ended) => return ended,
                     None => {

@@ -24,10 +24,15 @@ use crate::compute::{
 use eyre::Result;
 use keystead_contracts::storage::Status;
 use std::{sync::atomic::Ordering, time::Duration};
-use tokio::{task::block_in_place, time::sleep};
+use tokio::{
+    task::block_in_place,
+    time::{Instant, sleep},
+};
 
 /// How often the chain is asked while units run: a customer that stops its order pays for what is done until then.
 const STOP_POLL: Duration = Duration::from_secs(2);
+/// The same for an order of which no unit is under way, as one that waits for the machine: many of them must not keep the node busy.
+const STOP_POLL_IDLE: Duration = Duration::from_secs(10);
 
 /// A unit is under way until this is dropped.
 pub(super) struct AtWork<'a>(&'a Course);
@@ -114,19 +119,22 @@ impl Course {
     pub(super) async fn run_until_stopped(&self, book: &Book, order: &Order) -> Result<()> {
         tokio::select! {
             ran = self.run(book, order) => ran,
-            () = self.until_cut(book) => {
-                // Dropping the run killed its worker.
-                book.owner.worker(None);
-                book.save(&self.record())
-            }
+            // Dropping the run kills its worker, if it had the machine.
+            () = self.until_cut(book) => book.save(&self.record()),
         }
     }
 
     /// Looks at the chain while units run. Returns once the order is stopped and nothing is to be waited for: no unit of it is under way and one is done, or
     /// the time to commit is nearly over.
     async fn until_cut(&self, book: &Book) {
+        let mut looked = Instant::now();
         loop {
             sleep(STOP_POLL).await;
+            let is_awaited = self.at_work.load(Ordering::Relaxed) || self.is_stopped();
+            if !is_awaited && looked.elapsed() < STOP_POLL_IDLE {
+                continue;
+            }
+            looked = Instant::now();
             match self.stand(book).await {
                 Ok((stand, now)) if stand.stopped => {
                     self.heed_stop(&stand);

@@ -108,13 +108,11 @@ impl Work {
             machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
             end = self.halted() => return Err(end),
         };
-        let _memory = book.owner.hold(&self.spec);
-        let ended = tokio::select! {
+        let _held = book.owner.hold(&self.spec);
+        tokio::select! {
             ended = self.steps(engine, inputs, worked) => ended,
             never = book.owner.pace(self.spec.runtime, &self.stop) => match never {},
-        };
-        book.owner.worker(None);
-        ended
+        }
     }
 
     /// Returns once this provider's bond covers the window, and it can be opened beside the others, if it is to be audited.

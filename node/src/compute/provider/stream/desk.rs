@@ -325,9 +325,10 @@ impl Desk {
         let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
         let (bond_wei, gas_wei) = if audit.is_some() { self.means().await.map_err(unknown)? } else { (U256::ZERO, 0) };
         // Who comes with a channel that is over gets no seat, and its record is not asked for.
-        let as_customer = match standing.status {
-            Status::Open => self.book.market.words_of_customer(opened.customer).await,
-            _ => String::new(),
+        let as_customer = if standing.status == Status::Open {
+            self.book.market.words_of_customer(opened.customer).await
+        } else {
+            String::new()
         };
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);

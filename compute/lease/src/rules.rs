@@ -8,6 +8,8 @@ pub const STEPS_MAX: u32 = 64;
 pub const PROBE_STEPS: u32 = 4;
 /// How fast leases grow, so that one good measurement does not make a long one.
 const GROWTH: u32 = 4;
+/// How often the report of one lease may be lost with its connection and come again: who never lets one be looked at must not keep its steps for ever.
+pub(crate) const RETURNS_MAX: u32 = 3;
 /// How much longer than usual a step may take before it is somebody else's.
 const SLACK: u32 = 4;
 

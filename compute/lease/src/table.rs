@@ -3,7 +3,7 @@
 use crate::{
     lease::{End, Item, Lease, Refused},
     party::{Out, Party, Provider, Readiness},
-    rules::Rules,
+    rules::{RETURNS_MAX, Rules},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +41,9 @@ struct Live {
     granted: Duration,
     /// When its report came in: it is in time from then on.
     arrived: Option<Duration>,
+    /// How often a report of it was lost with its connection, and until when the last of these may come again.
+    returns: u32,
+    return_by: Option<Duration>,
 }
 
 /// What a conviction takes back.
@@ -117,6 +120,7 @@ impl Table {
         }
         for live in self.leases.values_mut() {
             live.granted = live.granted.saturating_add(gap);
+            live.return_by = live.return_by.map(|by| by.saturating_add(gap));
         }
     }
 
@@ -242,7 +246,7 @@ impl Table {
             party.lease = Some(lease.number);
             party.heard = party.heard.max(now);
         });
-        self.leases.insert(lease.number, Live { lease, granted: now, arrived: None });
+        self.leases.insert(lease.number, Live { lease, granted: now, arrived: None, returns: 0, return_by: None });
     }
 
     /// A report of a lease came in; from now on it is in time.
@@ -258,13 +262,19 @@ impl Table {
         Ok(&live.lease)
     }
 
-    /// A report that came in was lost before it could be looked at; it may come again. Until then the clock counts as before, the silence from now.
-    pub fn departed(&mut self, number: u64, now: Duration) {
-        if let Some(live) = self.leases.get_mut(&number) {
-            live.arrived = None;
-            let provider = live.lease.provider;
-            self.heard(provider, now);
+    /// A report that came in was lost with its connection before it could be looked at. It may come again until the deadline, and as long as a
+    /// provider may be silent in any case. False if that happened too often: the caller ends the lease.
+    #[must_use]
+    pub fn departed(&mut self, number: u64, now: Duration) -> bool {
+        let silence = self.rules.silence;
+        let Some(live) = self.leases.get_mut(&number) else { return true };
+        if live.arrived.take().is_some() {
+            live.returns = live.returns.saturating_add(1);
+            live.return_by = Some(now.saturating_add(silence));
         }
+        let (provider, may_return) = (live.lease.provider, live.returns <= RETURNS_MAX);
+        self.heard(provider, now);
+        may_return
     }
 
     /// The first `done` steps of a lease are right and will be paid: the lease has ended, the rest of it waits again.
@@ -340,6 +350,7 @@ impl Table {
             let party = self.parties.get(&live.lease.provider);
             let heard = party.map_or(live.granted, |party| party.heard.max(live.granted));
             let last = live.granted.saturating_add(live.lease.limit).saturating_add(self.rules.grace);
+            let last = live.return_by.map_or(last, |by| last.max(by));
             if now > last {
                 Some((*number, End::Late))
             } else if now > heard.saturating_add(self.rules.silence) {

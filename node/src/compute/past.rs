@@ -15,7 +15,7 @@ use std::fmt;
 pub(crate) struct AsCustomer {
     /// Orders that a provider had leased and that are over, however they ended.
     pub(crate) orders: u64,
-    /// Of these, the ones whose result the customer, or the audit, called wrong: the provider was not paid.
+    /// Of these, the ones that the customer rejected (as wrong, or as not received), or whose provider the audit convicted: it was not paid.
     pub(crate) rejected: u64,
     /// Inputs that drawn checkers asked for and did not get, of orders and of channels.
     pub(crate) withheld_inputs: u64,

@@ -13,6 +13,8 @@ use std::collections::BTreeMap;
 const UNIT_GAS: f64 = 1_000_000.0;
 /// What a check earns, in units' prices.
 const FEE: f64 = 1.0;
+/// What who finds a canary gets from its customer besides (specs/0008-audit.md §12).
+const CANARY_FEES: f64 = 10.0;
 const AUDIT: &str = include_str!("../../../contracts/snapshots/Audit.json");
 const MARKET: &str = include_str!("../../../contracts/snapshots/Market.json");
 
@@ -71,6 +73,8 @@ fn sum(of: &BTreeMap<String, String>, names: &[&str]) -> Result<f64, String> {
 pub(crate) struct Bill {
     /// In units' prices: what checks earned.
     pub(crate) fees: f64,
+    /// Likewise: what those got besides who found a canary.
+    pub(crate) bounties: f64,
     /// Gas of each side.
     pub(crate) customer_gas: f64,
     pub(crate) provider_gas: f64,
@@ -93,6 +97,7 @@ impl Bill {
         let customer = leases * gas.order + expired * gas.expired + windows * gas.window + drawn * gas.check_end;
         Self {
             fees: each(checks * FEE),
+            bounties: each(outcome.canaries_found as f64 * CANARY_FEES * FEE),
             customer_gas: each(customer),
             provider_gas: each(leases * gas.lease + windows * gas.delivery + drawn * gas.opening),
             checker_gas: each(checks * gas.check),
@@ -105,7 +110,7 @@ impl Bill {
 
     /// All that a customer spends for a unit that it pays for, in units' prices.
     pub(crate) fn all_in(&self) -> f64 {
-        1.0 + self.fees + self.customer_gas / UNIT_GAS
+        1.0 + self.fees + self.bounties + self.customer_gas / UNIT_GAS
     }
 
     /// What gas leaves of a unit's price to its provider, and of a check's fee to its checker, before their work.
@@ -149,6 +154,11 @@ mod tests {
         near(bill.dispute_gas * 64.0, 31.0 * gas.ballot + gas.panel + gas.dispute);
         near(bill.all_in(), 1.0 + 4.0 / 64.0 + customer / 64e6);
         near(bill.left()[1], 1.0 - gas.check / 1e6);
+        // A canary beside them is a check like others, and ten fees for who finds it.
+        let told = Bill::new(&Outcome { canaries: 1, canaries_found: 1, ..outcome }, &gas);
+        near(told.bounties, 10.0 / 64.0);
+        near(told.all_in(), bill.all_in() + 11.0 / 64.0 + gas.check_end / 64e6);
+        near(told.left()[1], bill.left()[1]);
     }
 
     #[test]

@@ -138,10 +138,11 @@ fn figures() -> [Figure; 19] {
 
 type Cost = (&'static str, fn(&Bill) -> String);
 
-fn money() -> [Cost; 7] {
+fn money() -> [Cost; 8] {
     [
         ("**a paid unit costs its customer, all in, in units' prices**", |b| format!("{:.3}", b.all_in())),
         ("of that, fees of checks", |b| format!("{:.3}", b.fees)),
+        ("of that, ten fees to each who found a canary", |b| format!("{:.3}", b.bounties)),
         ("of that, gas of the customer", |b| format!("{:.0}", b.customer_gas)),
         ("gas of providers for a paid unit; what it leaves them of the price", |b| {
             format!("{:.0}; {:.3}", b.provider_gas, b.left()[0])

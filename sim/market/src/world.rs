@@ -134,6 +134,8 @@ pub(crate) struct Outcome {
     pub(crate) disputes: u64,
     /// Checks of units that their customer knew to be wrong, beside all others.
     pub(crate) canaries: u64,
+    /// Of these, the ones that came to a seat that looks.
+    pub(crate) canaries_found: u64,
     /// Wrong units that were paid for.
     pub(crate) wrong_paid: u64,
     /// Each kind of cheat.

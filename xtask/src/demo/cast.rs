@@ -87,6 +87,8 @@ pub(super) struct Return {
     pub(super) why: String,
     /// How long after that the work went on.
     pub(super) away: Duration,
+    /// Whether it went on by itself, or only once it was told to, since somebody else types at this machine.
+    pub(super) alone: bool,
 }
 
 /// The eight providers.
@@ -190,6 +192,13 @@ impl Cast {
     /// The owner of a machine that works wants it, and leaves again.
     pub(super) fn interrupt_work(&mut self, number: usize) -> Result<Return> {
         let provider = self.provider(number)?;
+        let works = wait_for("the owner's machine works", SOON, || Ok(provider.worker()));
+        if works.is_err() && self.types {
+            println!("  Somebody else is at this machine after all: its owner says so instead of typing.");
+            self.types = false;
+            self.ignore_input(number)?;
+        }
+        let provider = self.provider(number)?;
         wait_for("the owner's machine works", SOON, || Ok(provider.worker()))?;
         let typed = self.types;
         match self.terminal.as_ref().filter(|_| typed) {
@@ -216,14 +225,25 @@ impl Cast {
             self.tell(number, &["--resume"])?;
         }
         let provider = self.provider(number)?;
-        wait_for("the work goes on", IDLE_MAX, || Ok(provider.worker()))?;
-        let away = said.elapsed();
+        let alone = wait_for("the work goes on", IDLE_MAX, || Ok(provider.worker())).is_ok();
+        let mut away = said.elapsed();
         if typed {
             // Who else comes to this machine later is no part of the story.
-            self.prefer(number, &anybody())?;
-            self.tell(number, &["--compute", "always", "--status"])?;
+            self.ignore_input(number)?;
         }
-        Ok(Return { typed, waited, why, away })
+        if !alone {
+            ensure!(typed, "the work did not go on within {IDLE_MAX:?}");
+            let provider = self.provider(number)?;
+            wait_for("the work goes on beside whoever types", SOON, || Ok(provider.worker()))?;
+            away = said.elapsed();
+        }
+        Ok(Return { typed, waited, why, away, alone })
+    }
+
+    /// From now on a provider works whoever types.
+    fn ignore_input(&self, number: usize) -> Result<()> {
+        self.prefer(number, &anybody())?;
+        self.tell(number, &["--compute", "always", "--status"]).map(drop)
     }
 
     /// Has a provider look for its owner's input from now on, if it sees that nobody is there and would work.
@@ -247,9 +267,7 @@ impl Cast {
         }
         let why = status.get("headline").and_then(Value::as_str).unwrap_or_default();
         println!("  Nobody can play an owner who types here ({why}): it says so instead.");
-        self.prefer(number, &anybody())?;
-        self.tell(number, &["--compute", "always", "--status"])?;
-        Ok(())
+        self.ignore_input(number)
     }
 
     /// What the owner says in its preferences; the provider reads them within a second.

@@ -212,12 +212,12 @@ impl Stage {
     fn twist(&mut self, job: &Job, mut running: Running) -> Result<f64> {
         let Twist::Validator(victim) = job.twist else {
             if job.twist == Twist::Owner {
-                let Return { typed, waited, why, away } = self.cast.interrupt_work(OWNER)?;
+                let Return { typed, waited, why, away, alone } = self.cast.interrupt_work(OWNER)?;
                 let (waited_ms, away_s) = (waited.as_millis(), away.as_secs());
-                let (came, left) = if typed {
-                    ("typed at its terminal", "once nobody had typed for a minute")
-                } else {
-                    ("said --pause", "once it had said --resume")
+                let (came, left) = match (typed, alone) {
+                    (true, true) => ("typed at its terminal", "once nobody had typed for a minute"),
+                    (true, false) => ("typed at its terminal", "once it was told to, as somebody else types here"),
+                    (false, _) => ("said --pause", "once it had said --resume"),
                 };
                 self.say(&format!("Number {OWNER}'s owner came back in the middle and {came}: the machine was free after {waited_ms} ms (promised: a second), and its status said \"{why}\". The work went on after {away_s} s, {left}."));
             }

@@ -22,7 +22,7 @@ figures on every machine. Its verdicts are those of `keystead-audit` (specs/0008
 **How to read it.** The first table has providers who come and go. In two of its worlds all are honest: whatever is slashed or lost there is an error of the protocol. In the third every
 fifth provider cheats and a third of the seats is one ring's: it covers for its own, accuses 3 of 10,000 honest units that it checks, and three in ten of its seats say *right* to whatever they see. In the fourth
 1.6 times as much is ordered as all machines would bear if each were as fast as the mean (as fast ones do more in theirs, they bear 1.28), so windows wait. *All in* is what a customer spends for a unit that it pays
-for: its price of 1, fees of checks of 1 each, and the gas of its transactions by contracts/snapshots (also of steps that anybody may send), with a unit at the price of a million gas: 0.001 KST at 1 gwei. Half of the providers are new, so
+for: its price of 1, fees of checks of 1 each, ten more to each who finds a canary (in the third world 1 % of the checks of honest units), and the gas of its transactions by contracts/snapshots (also of steps that anybody may send), with a unit at the price of a million gas: 0.001 KST at 1 gwei. Half of the providers are new, so
 they are checked far more than later; what the audit costs once they are known says *providers from 1,000 verified units*.
 
 The second table has the cheats of the third world: *formula* is the sum of each trial's own probability, at the rate that its provider had, and *sigmas* how far it is off. Trials are wrong units; of a fake GPU its rounds, of a card that is sold many

@@ -163,8 +163,30 @@ fn a_customer_that_stood_still_blames_nobody() {
     assert_eq!(table.overdue(at(620)), [(lease.number, End::Late)]);
     // A report that was lost with its connection: the silence begins then.
     table.arrived(lease.number, A, at(612)).unwrap();
-    table.departed(lease.number, at(617));
-    assert!(table.overdue(at(619)).is_empty());
+    assert!(table.departed(lease.number, at(617)));
+    table.stood_still(at(3));
+    assert!(table.overdue(at(630)).is_empty());
+    assert_eq!(table.overdue(at(631)).len(), 1, "the silence, and what the customer stood still");
+}
+
+#[test]
+fn a_report_that_is_lost_with_its_connection_comes_again_in_time_and_not_for_ever() {
+    let mut table = table(64, 1, &[A]);
+    let lease = table.grant(A, at(0)).unwrap();
+    assert!(table.departed(lease.number, at(1)) && table.departed(9, at(1)), "what never came is not lost");
+    // Its checks took longer than the lease: it came in time, and may come again.
+    table.arrived(lease.number, A, at(19)).unwrap();
+    assert!(table.overdue(at(500)).is_empty());
+    assert!(table.departed(lease.number, at(500)) && table.departed(lease.number, at(500)), "lost once");
+    assert!(table.overdue(at(510)).is_empty());
+    table.heard(A, at(511));
+    assert_eq!(table.overdue(at(511)), [(lease.number, End::Late)], "a sign of life is no report");
+    for now in [510, 520] {
+        table.arrived(lease.number, A, at(now)).unwrap();
+        assert!(table.departed(lease.number, at(now)));
+    }
+    table.arrived(lease.number, A, at(530)).unwrap();
+    assert!(!table.departed(lease.number, at(530)), "who comes again and again is not waited for");
 }
 
 #[test]

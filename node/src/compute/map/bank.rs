@@ -188,9 +188,10 @@ impl Bank {
     }
 
     async fn see(&mut self, provider: Provider, channel: B256) -> Result<Event> {
+        let at = Instant::now().into_std();
         let (terms, standing) = self.channels.look(channel).await?;
         let checks = if terms.audited { Some(self.checks(&terms).await?) } else { None };
-        Ok(Event::Looked { provider, terms, standing, checks })
+        Ok(Event::Looked { provider, terms, standing, checks, at })
     }
 
     /// What was agreed at the opening stays; the rate follows the provider's record, and is asked for now and then.

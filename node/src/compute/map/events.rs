@@ -6,6 +6,7 @@ use alloy_primitives::B256;
 use keystead_blobs::stream::{FromProvider, Source};
 use keystead_lease::Provider;
 use keystead_payment::{Budget, Standing, Terms};
+use std::time::Instant;
 
 /// Events that wait for the loop before their senders do.
 pub(super) const EVENTS_MAX: usize = 256;
@@ -38,8 +39,9 @@ pub(super) enum Event {
     Opened { provider: Provider, channel: B256 },
     /// A channel was not opened.
     NotOpened { provider: Provider, reason: String },
-    /// Where a channel stands now, and if its windows are audited what checks take.
-    Looked { provider: Provider, terms: Terms, standing: Standing, checks: Option<Checks> },
+    /// Where a channel stood, and if its windows are audited what checks take. `at`: when that was asked for; a process that stands still may have the
+    /// answer long before it reads it.
+    Looked { provider: Provider, terms: Terms, standing: Standing, checks: Option<Checks>, at: Instant },
     /// A window was announced to the audit, or went on there.
     Window(Box<Drawn>),
     /// A channel was filled, or not.

@@ -200,6 +200,8 @@ impl World {
             cast.told(ended == Ended::Convicted);
             self.outcome.voted(ballots);
             self.outcome.checks_run = self.outcome.checks_run.saturating_add(u64::from(ballots));
+        } else {
+            self.outcome.canaries_found = self.outcome.canaries_found.saturating_add(1);
         }
     }
 
@@ -274,6 +276,9 @@ mod tests {
         }
         let none = outcome.cheats.iter().filter(|row| row.caught == 0).count();
         assert_eq!(none, 0, "{:?}", outcome.cheats);
+        // A tenth of the seats looks at nothing.
+        let found = outcome.canaries_found as f64 / outcome.canaries as f64;
+        assert!((0.8..0.97).contains(&found), "{outcome:?}");
     }
 
     #[test]

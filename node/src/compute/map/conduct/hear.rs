@@ -49,7 +49,9 @@ impl Conductor<'_> {
             Event::Planned { provider, plan } => self.planned(provider, plan),
             Event::Opened { provider, channel } => self.opened(provider, channel),
             Event::NotOpened { provider, reason } => self.not_opened(provider, &reason),
-            Event::Looked { provider, terms, standing, checks } => self.looked(provider, (terms, checks), standing),
+            Event::Looked { provider, terms, standing, checks, at } => {
+                self.looked(provider, (terms, checks), (standing, at))
+            }
             Event::Window(drawn) => self.window(&drawn),
             Event::Filled { provider, problem } => {
                 let name = self.name(provider);
@@ -75,7 +77,7 @@ impl Conductor<'_> {
         live.is_draining = false;
         live.given.clear();
         // Its report comes again, with a way to fetch from it.
-        live.examining = None;
+        let examined = live.examining.take();
         if let Some(exam) = live.exam.take() {
             exam.abort();
         }
@@ -84,6 +86,9 @@ impl Conductor<'_> {
         let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
         if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
             self.end(provider, lease, LeaseEnd::GivenBack)?;
+        }
+        if let Some(lease) = examined.filter(|lease| holding == Some(*lease) && !self.is_pending(*lease)) {
+            self.report_lost(provider, lease)?;
         }
         if let Some(held) = holding
             && leased != Some(held)
@@ -248,6 +253,9 @@ impl Conductor<'_> {
                     self.show.event("not-checked", name, reason);
                 }
                 let unchecked = unchecked.is_some();
+                // In time also if its connection was lost just before. It is live, as was looked above.
+                let now = self.now();
+                let _ = self.state.table.arrived(lease, provider, now);
                 let waited = Duration::ZERO;
                 let found = Pending { provider, lease, received, states, checked, unchecked, end, listed, waited };
                 self.pending.push(found);
@@ -280,11 +288,19 @@ impl Conductor<'_> {
                 // The report comes again with the next connection, or the lease falls silent.
                 self.show.event("missing", name, &reason);
                 self.live.entry(provider).or_default().examining = None;
-                let now = self.now();
-                self.state.table.departed(lease, now);
-                Ok(())
+                self.report_lost(provider, lease)
             }
         }
+    }
+
+    /// A report was lost with its connection while it was looked at: until it comes again the clock counts. Who lets none be looked at loses the lease.
+    fn report_lost(&mut self, provider: Provider, lease: u64) -> Result<()> {
+        let now = self.now();
+        if self.state.table.departed(lease, now) {
+            return Ok(());
+        }
+        self.refuse(provider, lease, RefuseCode::Ended, "its report was lost too often");
+        self.end(provider, lease, LeaseEnd::Late)
     }
 
     /// Caught: nothing of this provider counts any more, and nobody builds on it.

@@ -228,14 +228,14 @@ impl Conductor<'_> {
         &mut self,
         provider: Provider,
         (terms, checks): (Terms, Option<Checks>),
-        standing: Standing,
+        (standing, at): (Standing, Instant),
     ) -> Result<()> {
         if self.channel(provider) != Some(terms.channel_id) {
             // A look at a channel that is over.
             return Ok(());
         }
         let live = self.live.entry(provider).or_default();
-        live.channel = Some((terms, standing, Instant::now()));
+        live.channel = Some((terms, standing, at));
         live.checks = checks;
         self.await_announcements(terms.channel_id, &standing);
         if is_final(&standing) {

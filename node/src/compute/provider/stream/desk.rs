@@ -324,7 +324,12 @@ impl Desk {
         };
         let audit = if opened.audited { Some(self.audit(channel).await.map_err(unknown)?) } else { None };
         let (bond_wei, gas_wei) = if audit.is_some() { self.means().await.map_err(unknown)? } else { (U256::ZERO, 0) };
-        let as_customer = self.book.market.words_of_customer(opened.customer).await;
+        // Who comes with a channel that is over gets no seat, and its record is not asked for.
+        let as_customer = if standing.status == Status::Open {
+            self.book.market.words_of_customer(opened.customer).await
+        } else {
+            String::new()
+        };
         // From here on nothing waits.
         let _turn = self.admission.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seat) = self.seats().get(&channel).cloned() {

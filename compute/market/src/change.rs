@@ -164,7 +164,7 @@ impl Change {
             Self::ProbeAge(Some(ms)) => format!("take probes of {}", time(ms.saturating_mul(1_000))),
             Self::CompletedMin(ppm) => {
                 format!(
-                    "take providers that completed {} of their orders, instead of {}",
+                    "take providers whose share of completed orders counts as {}, instead of {}",
                     share(*ppm),
                     share(need.completed_ppm_min)
                 )

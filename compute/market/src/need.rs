@@ -162,7 +162,8 @@ pub struct Need {
     pub price_per_unit_max: Option<U256>,
     /// Until when the result must be there, microseconds from now, at most [`TIME_US_MAX`], which means no deadline.
     pub deadline_us: u64,
-    /// Where data may go; none means anywhere.
+    /// Where data may go; none means anywhere. With the provider's word as evidence it asks what [`Need::countries`] asks. For programs: no command of
+    /// Keystead has a credential of a place. Spec: specs/0010-capability.md §9.
     pub residency: Option<Residency>,
     /// What must be proved at least.
     pub proved: Bands,
@@ -170,7 +171,8 @@ pub struct Need {
     pub stake: StakeRule,
     /// Oldest probe that counts, milliseconds; none accepts offers that were never probed.
     pub probe_age_ms_max: Option<u64>,
-    /// Least share of completed orders, millionths, with the prior of one success and one failure.
+    /// Least share of completed orders, millionths, with the prior of one success and one failure. By counts that are only believed as far as
+    /// [`crate::offer::History::believed`] does, nobody has more than 500,000.
     pub completed_ppm_min: u32,
     /// Blobs that all units read.
     pub blobs: Vec<Blob>,

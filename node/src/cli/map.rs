@@ -39,7 +39,7 @@ pub(crate) struct Map {
     /// Pay in this ERC-20 instead of KST, named by its contract, through channels in it. Gas stays in KST. Not with --audit, whose fees are in KST.
     #[arg(long, value_name = "ADDRESS", value_parser = market::parse_token)]
     pub(crate) token: Option<keystead_types::Address>,
-    /// What the plan goes by, if nobody is named.
+    /// What the plan goes by, if nobody is named; where a provider stands, and how its orders ended, is asked of those that are named, too.
     #[command(flatten)]
     pub(crate) demands: Demands,
     /// Most to promise for the whole job, in wei, or in the smallest units of --token. With --audit what is taken for checks counts too, of which most comes back.

@@ -77,17 +77,23 @@ fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
 /// What a customer asks of a provider, and what waiting is worth.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Demands {
-    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter (which `keystead provide`
-    /// never offers); or gpu, for the three real ones. May be repeated [default: all but the interpreter].
+    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor); or gpu, for discrete, integrated
+    /// and virtual. May be repeated [default: all of them].
     #[arg(long, value_name = "SORT", value_parser = parse_hardware)]
     pub(crate) hardware: Vec<Hardware>,
     /// Take only providers whose workers have this layer: process, user-namespace, seccomp, landlock, rlimits, cgroup, no-network,
     /// virtual-machine. May be repeated [default: process].
     #[arg(long, value_name = "LAYER", value_parser = parse_layer)]
     pub(crate) isolation: Vec<Layer>,
-    /// Take only providers that say that they stand in this country, two capital letters. May be repeated [default: any, also unknown].
-    #[arg(long, value_name = "CODE", value_parser = values::country)]
+    /// Take only providers that say that they stand in one of these countries, two capital letters each, such as DE,FR. It is their word, which nobody
+    /// checks, and machines that --audit draws to check may stand anywhere. May be repeated [default: any, also unknown].
+    #[arg(long, value_name = "CODE,..", value_delimiter = ',', value_parser = values::country)]
     pub(crate) country: Vec<[u8; 2]>,
+    /// Leave out providers that completed a smaller share of the orders which they leased, in percent, 1 to 50; one completed and one failed order are
+    /// counted beside them. 50 leaves out who failed more than it completed. More cannot be asked for: an owner can complete orders with itself, so who
+    /// completed as many as it failed, or more, counts like a newcomer (specs/0010 section 9) [default: nobody is left out].
+    #[arg(long, value_name = "PERCENT", allow_negative_numbers = true, value_parser = parse_completed)]
+    pub(crate) min_completed: Option<u8>,
     /// Do not take machines of this operator. May be repeated.
     #[arg(long, value_name = "NAME")]
     pub(crate) not_operator: Vec<String>,
@@ -123,6 +129,17 @@ pub(crate) struct Demands {
     pub(crate) records: Option<PathBuf>,
 }
 
+impl Demands {
+    /// Whether something is asked for that a provider must meet even if it was named, and even if nothing is known of it: where data goes, and how orders
+    /// ended.
+    pub(crate) const fn bind_whoever_is_named(&self) -> bool {
+        !self.country.is_empty() || self.min_completed.is_some()
+    }
+}
+
+/// Highest share of completed orders that can be asked for, percent: what a newcomer counts as. Spec: specs/0010-capability.md §9.
+const COMPLETED_PERCENT_MAX: u8 = 50;
+
 /// Hardware as a person names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Hardware {
@@ -136,10 +153,23 @@ fn parse_hardware(text: &str) -> Result<Hardware, String> {
     if text == "gpu" {
         return Ok(Hardware::Gpu);
     }
-    let found = Kind::ALL.iter().find(|kind| kind.as_str() == text);
-    found
-        .map(|kind| Hardware::Of(*kind))
-        .ok_or_else(|| format!("write gpu, {}", names(Kind::ALL, |kind| kind.as_str())))
+    if text == Kind::Interpreter.as_str() {
+        return Err("no provider runs jobs in the interpreter, which only checks what others made: leave --hardware out, or write cpu for a driver \
+                    on the processor"
+            .to_owned());
+    }
+    let kinds: Vec<Kind> = Kind::ALL.iter().copied().filter(|kind| *kind != Kind::Interpreter).collect();
+    let found = kinds.iter().find(|kind| kind.as_str() == text);
+    found.map(|kind| Hardware::Of(*kind)).ok_or_else(|| format!("write gpu, {}", names(&kinds, |kind| kind.as_str())))
+}
+
+fn parse_completed(text: &str) -> Result<u8, String> {
+    let percent: Option<u8> = text.parse().ok();
+    percent.filter(|percent| (1..=COMPLETED_PERCENT_MAX).contains(percent)).ok_or_else(|| {
+        format!(
+            "write whole percent, 1 to {COMPLETED_PERCENT_MAX}: public counts show no more, since an owner can complete orders with itself"
+        )
+    })
 }
 
 fn parse_layer(text: &str) -> Result<Layer, String> {
@@ -206,6 +236,9 @@ pub(crate) struct Offers {
     /// Show only who takes this ERC-20, named by its contract.
     #[arg(long, value_name = "ADDRESS", value_parser = parse_token)]
     pub(crate) token: Option<Address>,
+    /// Show only who says that it stands in one of these countries, two capital letters each, such as DE,FR; nobody checks it. May be repeated.
+    #[arg(long, value_name = "CODE,..", value_delimiter = ',', value_parser = values::country)]
+    pub(crate) country: Vec<[u8; 2]>,
     /// Print the list as JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -235,5 +268,24 @@ mod tests {
         }
         assert_eq!(parse_token(&token.to_string()).unwrap(), token);
         assert!(parse_token(&Address::ZERO.to_string()).unwrap_err().contains("KST") && parse_token("BENCH").is_err());
+    }
+
+    #[test]
+    fn an_interpreter_is_no_hardware_to_ask_for_and_the_refusal_says_what_is() {
+        for kind in Kind::ALL.iter().filter(|kind| **kind != Kind::Interpreter) {
+            assert_eq!(parse_hardware(kind.as_str()).unwrap(), Hardware::Of(*kind));
+        }
+        assert_eq!(parse_hardware("gpu").unwrap(), Hardware::Gpu);
+        assert!(parse_hardware("interpreter").unwrap_err().contains("write cpu"));
+        let unknown = parse_hardware("fast").unwrap_err();
+        assert!(unknown.contains("write gpu, processor") && !unknown.contains("interpreter"), "{unknown}");
+    }
+
+    #[test]
+    fn a_share_of_completed_orders_is_asked_for_up_to_what_a_newcomer_counts_as() {
+        assert_eq!([parse_completed("1").unwrap(), parse_completed("50").unwrap()], [1, 50]);
+        for wrong in ["", "0", "51", "100", "256", "-1", "2.5", "x"] {
+            assert!(parse_completed(wrong).unwrap_err().contains("1 to 50"), "{wrong:?}");
+        }
     }
 }

@@ -538,6 +538,12 @@ fn a_map_takes_whom_the_plan_says_and_not_whoever_is_cheapest() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let said = text(&output);
     assert!(said.contains("no provider takes orders for this job") && said.contains("--country"), "{said}");
+    // A name is no word about where data goes.
+    let named = Job { out: network.directory.join("named"), ..nobody };
+    let output = named.map(&network, &["--provider", account(5), "--country", "NL"]).output().unwrap();
+    let said = text(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("no provider takes orders for this job") && said.contains("(--country DE)"), "{said}");
 }
 
 /// One unit and four channels, which are opened one after the other: most of them are not there yet when the job is done.

@@ -112,6 +112,61 @@ fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_sa
     assert_eq!((code, answer["units"].as_u64()), (Some(0), Some(units as u64)));
 }
 
+/// The cheaper one says that it stands elsewhere, and delivered a wrong result: each of both alone leaves it out, if it is asked for.
+#[test]
+fn who_stands_elsewhere_or_failed_more_than_it_completed_is_left_out_with_the_option_that_brings_it_in() {
+    let network = Network::start(4);
+    let folder = |name: &str| network.directory.join(name);
+    let wrong = ["--country", "DE", "--fault-seed", "7"];
+    let cheap = Provider::start_at(&network, &folder("cheap"), 1, PRICE, &wrong);
+    let _dear = Provider::start_at(&network, &folder("dear"), 3, PRICE * 2, &["--country", "FR"]);
+    assert!(cheap.text().contains("country   DE, as you claim"), "{}", cheap.text());
+    // On a busy machine nobody is left out who answers a moment later.
+    let patient = ["--value-of-time", "0", "--patience-ms", "20000"];
+    let asked = |words: &[&str]| why_not(&network, &[&["align"], &patient[..], words].concat());
+    let run = |name: &str, words: &[&str]| {
+        let out = folder(name);
+        let output = order(&network, SMALL, &out).args(patient).args(words).output().unwrap();
+        (output.status.code(), text(&output), out)
+    };
+    wait_until("both are known", || (asked(&[]).1["matched"] == 2).then_some(()));
+    let (code, said, out) = run("spoilt", &["--attempts", "1", "--sample-rate", "100"]);
+    assert_eq!((code, &job(&out)["status"]), (Some(1), &json!("rejected")), "{said}");
+    assert!(said.contains("It claims to stand in DE; nobody checked that."), "{said}");
+
+    // It failed one order of one: with one of each sort beside it a third is completed.
+    let (code, answer) = asked(&["--min-completed", "50"]);
+    assert_eq!(
+        (code, answer["matched"].as_u64(), fallen(&answer, "reputation") > 0),
+        (Some(0), Some(1), true),
+        "{answer}"
+    );
+    assert_eq!(answer["best"][0]["claimedCountry"], "FR", "{answer}");
+    assert_eq!(answer["singles"][0]["options"][0], "--min-completed 33", "{answer}");
+    let strict = ["--min-completed", "50", "--country", "DE"];
+    let (code, answer) = asked(&strict);
+    let options: Vec<&Value> =
+        answer["singles"].as_array().unwrap().iter().map(|single| &single["options"][0]).collect();
+    assert_eq!((code, options), (Some(1), vec![&json!("--min-completed 33"), &json!("--country FR")]), "{answer}");
+    let (_, said) = ask(&network, &[&["why-not", "align"], &patient[..], &strict].concat());
+    assert!(said.contains("; it completed 0 of 1 orders"), "{said}");
+    let (code, answer) = asked(&["--min-completed", "33", "--country", "DE"]);
+    assert_eq!(code, Some(0), "what is advised works: {answer}");
+
+    // A name is no word about where data goes.
+    let (code, said, out) = run("named", &["--provider", account(1), "--country", "FR"]);
+    assert!(code == Some(1) && said.contains("(--country DE)"), "{said}");
+    assert!(!out.join("order.json").exists());
+    let (code, said, out) = run("result", &["--country", "FR,NL"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(job(&out)["provider"].as_str().unwrap().eq_ignore_ascii_case(account(3)), "{said}");
+    assert!(said.contains("It claims to stand in FR; nobody checked that."), "{said}");
+
+    let (code, said) = ask(&network, &["offers", "--country", "DE"]);
+    assert!(code == Some(0) && said.contains(account(1)) && !said.contains(account(3)), "{said}");
+    assert!(said.contains("claimed: country DE") && said.contains("orders:  0 completed, 1 failed"), "{said}");
+}
+
 fn asked_about(network: &Network, job: &Path) -> (Option<i32>, Value) {
     wait_until("providers answer", || {
         let (code, answer) = why_not(network, &[job.to_str().unwrap()]);
@@ -294,5 +349,14 @@ async fn who_withholds_forges_or_borrows_a_record_or_is_nobody_gets_no_order_and
     let output = order(&network, SMALL, &named).args(["--provider", account(4)]).output().unwrap();
     assert!(output.status.code() == Some(1) && text(&output).contains("another record"), "{}", text(&output));
     assert!(!named.join("order.json").exists());
+    // Who gives no record is tried if it is named, but not where its country matters.
+    let unknown = network.directory.join("unknown");
+    let output = order(&network, SMALL, &unknown).args(["--provider", account(3), "--country", "DE"]).output().unwrap();
+    let said = text(&output);
+    assert!(
+        output.status.code() == Some(1) && said.contains("meets --country and --min-completed is not known"),
+        "{said}"
+    );
+    assert!(!unknown.join("order.json").exists());
     drop((withheld, lying, borrowing));
 }

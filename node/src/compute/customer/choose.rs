@@ -133,6 +133,16 @@ pub(super) enum Nobody {
         /// What the customer would pay.
         limit: String,
     },
+    /// Where it stands, and how its orders ended, is looked at of providers with a record alone.
+    #[error(
+        "provider {account} {absent}, so whether it meets --country and --min-completed is not known: leave them out, or choose another"
+    )]
+    NotJudged {
+        /// Who.
+        account: Address,
+        /// Why its record is not there.
+        absent: Absent,
+    },
     /// Only its record says what a token is worth to it.
     #[error("provider {account} {absent}, so its price in a token is not known: pay it in KST, or choose another")]
     NoPrice {
@@ -201,7 +211,7 @@ async fn best(market: &Market, gathered: &mut Gathered, wish: Wish<'_>) -> Resul
     }
 }
 
-/// The named provider: what it says of itself counts, what it does not say does not keep it out.
+/// The named provider: what it says of itself counts, what it does not say does not keep it out, but for where it stands and how its orders ended.
 async fn named(
     market: &Market,
     gathered: &mut Gathered,
@@ -229,6 +239,9 @@ async fn named(
         Err(Absent::WrongRecord(_)) => return Ok(Err(refusal(gathered, account).unwrap_or(Nobody::None))),
         Err(absent) => absent,
     };
+    if wish.demands.bind_whoever_is_named() {
+        return Ok(Err(Nobody::NotJudged { account, absent }));
+    }
     // The register has a price in KST alone.
     if wish.money.currency() != Currency::KST {
         return Ok(Err(Nobody::NoPrice { account, absent }));
@@ -253,7 +266,9 @@ fn refusal(gathered: &Gathered, account: Address) -> Option<Nobody> {
 /// The offer as a choice, with its firm price.
 async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Money), fit: &Match) -> Result<Choice> {
     let account = fit.key.provider;
-    let endpoint = gathered.known.providers.get(&account).and_then(|provider| provider.endpoint.clone());
+    let provider = gathered.known.providers.get(&account);
+    let country = provider.and_then(|provider| provider.country());
+    let endpoint = provider.and_then(|provider| provider.endpoint.clone());
     // An offer is in the table only if its provider has an endpoint.
     let endpoint = endpoint.ok_or_else(|| eyre::eyre!("provider {account} has no endpoint"))?;
     let terms = Terms {
@@ -265,6 +280,7 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
     };
     let firm = FirmPrice::new(need, fit, &terms);
     let mut lines: Vec<String> = firm.words(money.unit()).lines().map(str::to_owned).collect();
+    lines.extend(country.map(|code| format!("  It claims to stand in {code}; nobody checked that.")));
     // Who was not heard is known by its price in KST alone.
     if need.currency == Currency::KST {
         lines.extend(unheard(&gathered.known, need, fit.price_per_unit));

@@ -21,6 +21,7 @@ use crate::{
         amount::{counted, kst},
         canary::{CanaryFile, Deal},
         market::{Market, Taken},
+        matching::need::CHECKERS_ANYWHERE,
         money::Money,
         results::FILE as OUTPUTS_FILE,
         token::Token,
@@ -384,7 +385,11 @@ pub(super) fn price(buyer: Buyer<'_>, offer: &Offer) -> Vec<String> {
     lines.extend(money.fine_print(choice.total_wei));
     lines.extend(choice.lines.iter().cloned());
     match audit {
-        Some(audit) => lines.extend(audit.lines(money, choice.total_wei)),
+        Some(audit) => {
+            lines.extend(audit.lines(money, choice.total_wei));
+            let is_drawn = !options.audit.private;
+            lines.extend((is_drawn && !options.demands.country.is_empty()).then(|| CHECKERS_ANYWHERE.to_owned()));
+        }
         None if options.audit.private => lines.push(
             "Private: the input goes to the provider alone, and nobody but you checks: for everybody else the result is unverified"
                 .to_owned(),

@@ -33,7 +33,7 @@ pub(super) struct Chooser {
     pub(super) market: Market,
     pub(super) prepared: Arc<Prepared>,
     pub(super) demands: Demands,
-    /// Only these, if there are any: a name is trust enough to try it.
+    /// Only these, if there are any: a name is trust enough to try it, unless it is asked where they stand, or how their orders ended.
     pub(super) named: Vec<Address>,
     /// What is paid in.
     pub(super) money: Money,
@@ -80,7 +80,8 @@ impl Chooser {
     /// # Errors
     /// The node's; those of providers only leave them out.
     pub(super) async fn find(&self, count: usize, tried: &[Address]) -> Result<Found> {
-        if self.named.is_empty() || !self.is_in_kst() {
+        // A name is no word about where data goes, or how orders ended: these are looked at all the same.
+        if self.named.is_empty() || !self.is_in_kst() || self.demands.bind_whoever_is_named() {
             self.planned(count, tried).await
         } else {
             self.by_name(count, tried).await

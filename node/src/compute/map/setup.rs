@@ -33,6 +33,7 @@ use crate::{
         },
         files,
         market::Market,
+        matching::need::CHECKERS_ANYWHERE,
         money::Money,
         token::Token,
         wallet,
@@ -148,6 +149,9 @@ async fn work(
     }
     if let Some(missing) = certificate::impossible(spec).filter(|_| options.audit.is_wanted()) {
         show.say(&format!("This map is audited, but gets no certificate: {missing}."));
+    }
+    if options.audit.is_wanted() && !options.demands.country.is_empty() {
+        show.say(CHECKERS_ANYWHERE);
     }
     let parts = Parts {
         options,

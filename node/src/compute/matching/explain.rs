@@ -1,11 +1,13 @@
 //! Who would take a job and who would not, in words and as JSON: a code for every reason, and the cheapest change that brings an offer in.
 
-use super::{absent::Absent, known::Known};
+use super::{absent::Absent, known::Known, need::PPM_PER_PERCENT};
 use crate::compute::money::{Money, unit_of};
 use alloy_primitives::{Address, B256};
 use keystead_market::{
     Change, Currency, Filter, Match, Need, Plan, Relaxation, Unit, WhyNot,
     need::{Error, TIME_US_MAX},
+    offer::History,
+    record::sets::Kind,
     why_not::Fallen,
 };
 use serde_json::{Value, json};
@@ -26,6 +28,16 @@ pub(crate) struct LeftOut {
     named: Vec<(Address, String)>,
 }
 
+/// An offer that fits.
+#[derive(Clone, Debug)]
+struct Best {
+    fit: Match,
+    /// Hash of its provider's record.
+    record: B256,
+    /// Where its provider says that it stands, if it says so.
+    country: Option<String>,
+}
+
 /// The explanation of one plan.
 #[derive(Clone, Debug)]
 pub(crate) struct Explanation {
@@ -35,7 +47,9 @@ pub(crate) struct Explanation {
     providers: usize,
     left_out: BTreeMap<&'static str, LeftOut>,
     why: WhyNot,
-    best: Vec<(Match, B256)>,
+    best: Vec<Best>,
+    /// How orders ended, of the providers of which that was read.
+    orders: BTreeMap<Address, History>,
 }
 
 impl Explanation {
@@ -53,11 +67,17 @@ impl Explanation {
                 entry.named.push((provider.entry.account, absent.detail().to_owned()));
             }
         }
-        let hash = |fit: &Match| known.providers.get(&fit.key.provider).map(|one| one.entry.capability_hash);
-        let best = plan.best.iter().take(BEST_MAX).map(|fit| (fit.clone(), hash(fit).unwrap_or_default())).collect();
+        let best = plan.best.iter().take(BEST_MAX).map(|fit| {
+            let provider = known.providers.get(&fit.key.provider);
+            let record = provider.map(|one| one.entry.capability_hash).unwrap_or_default();
+            let country = provider.and_then(|one| one.country()).map(str::to_owned);
+            Best { fit: fit.clone(), record, country }
+        });
+        let best = best.collect();
+        let orders = known.providers.iter().filter_map(|(account, one)| Some((*account, one.history?))).collect();
         let why = known.why_not(need)?;
         let unit = unit_of(need.currency);
-        Ok(Self { need: need.clone(), unit, providers: known.providers.len(), left_out, why, best })
+        Ok(Self { need: need.clone(), unit, providers: known.providers.len(), left_out, why, best, orders })
     }
 
     /// The same, with amounts written as this money is.
@@ -109,8 +129,8 @@ impl Explanation {
         for relaxation in self.why.singles.iter().chain(&self.why.pair) {
             let _ = writeln!(text, "  {}", self.advice(relaxation));
         }
-        for (fit, _) in &self.best {
-            let _ = writeln!(text, "  {}", self.fit(fit));
+        for best in &self.best {
+            let _ = writeln!(text, "  {}", self.fit(best));
         }
         let unhelped = self.why.matched == 0 && self.why.singles.is_empty() && self.why.pair.is_none();
         if unhelped && self.why.offers > 0 {
@@ -130,15 +150,27 @@ impl Explanation {
         let options: Vec<String> = relaxation.changes.iter().filter_map(|change| option(change, relaxation)).collect();
         let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
         let price = self.unit(relaxation.key.currency).show(relaxation.price);
-        format!("{}{options}: then {} takes it for {price}", changes.join(" and "), relaxation.key.provider)
+        let orders = self.counts(relaxation);
+        format!("{}{options}: then {} takes it for {price}{orders}", changes.join(" and "), relaxation.key.provider)
     }
 
-    fn fit(&self, fit: &Match) -> String {
+    /// What was counted of a provider that comes in although it completed few of its orders.
+    fn counts(&self, relaxation: &Relaxation) -> String {
+        let is_about_orders = relaxation.changes.iter().any(|change| matches!(change, Change::CompletedMin(_)));
+        let counts = self.orders.get(&relaxation.key.provider).filter(|_| is_about_orders);
+        counts.map_or_else(String::new, |counts| {
+            let all = counts.completed.saturating_add(counts.failed);
+            format!("; it completed {} of {all} orders", counts.completed)
+        })
+    }
+
+    fn fit(&self, Best { fit, country, .. }: &Best) -> String {
+        let place = country.as_ref().map_or_else(String::new, |code| format!("; it claims to stand in {code}"));
         let price = self.unit(fit.key.currency).show(fit.price);
         let seconds = fit.finish_us.div_ceil(US);
         let done = if fit.finish_us >= TIME_US_MAX { "at some time".to_owned() } else { format!("within {seconds} s") };
         format!(
-            "{} device {}: {price}, done {done} if every unit takes all that it may",
+            "{} device {}: {price}, done {done} if every unit takes all that it may{place}",
             fit.key.provider, fit.key.device
         )
     }
@@ -150,8 +182,15 @@ impl Explanation {
                 named.iter().map(|(account, detail)| json!({"provider": account, "detail": detail})).collect();
             json!({"code": code, "words": words, "providers": count, "named": named})
         });
-        let best: Vec<Value> =
-            self.best.iter().map(|(fit, record)| json!({"offer": fit, "capabilityHash": record})).collect();
+        let best: Vec<Value> = self
+            .best
+            .iter()
+            .map(|Best { fit, record, country }| {
+                let orders = self.orders.get(&fit.key.provider);
+                let orders = orders.map(|counts| json!({"completed": counts.completed, "failed": counts.failed}));
+                json!({"offer": fit, "capabilityHash": record, "claimedCountry": country, "orders": orders})
+            })
+            .collect();
         json!({
             "providers": self.providers,
             "leftOut": left_out.collect::<Vec<_>>(),
@@ -191,6 +230,7 @@ fn counted(count: usize, thing: &str) -> String {
 /// The option of the command line that makes a change.
 fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
     Some(match change {
+        Change::Hardware(Kind::Interpreter) => "no option does that: an interpreter only checks".to_owned(),
         Change::Hardware(kind) => format!("--hardware {kind}"),
         Change::Memory(_) | Change::Binding(_) | Change::Loops(_) => {
             "smaller units: see the recipe's parameters".to_owned()
@@ -207,7 +247,18 @@ fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
         Change::Deadline(us) if *us < TIME_US_MAX => format!("--deadline {}", us.div_ceil(US)),
         Change::Deadline(_) => "no --deadline".to_owned(),
         Change::Proved(_) => "lower --proved-speed, --proved-memory".to_owned(),
-        _ => return None,
+        Change::CompletedMin(ppm) => match ppm / PPM_PER_PERCENT {
+            0 => "no --min-completed".to_owned(),
+            percent => format!("--min-completed {percent}"),
+        },
+        // No command asks for what these change: specs/0010-capability.md §9.
+        Change::AnyEngine
+        | Change::Isa(_)
+        | Change::Residency { .. }
+        | Change::Probation
+        | Change::StakeMin(_)
+        | Change::ProbeAge(_)
+        | Change::SendBlobs(_) => return None,
     })
 }
 
@@ -221,7 +272,7 @@ mod tests {
     };
     use alloy_primitives::U256;
     use keystead_blobs::Availability;
-    use keystead_market::record::sets::{Kind, Set};
+    use keystead_market::record::sets::Set;
     use std::time::Duration;
 
     fn explained(known: &Known, need: &Need) -> Explanation {
@@ -268,6 +319,50 @@ mod tests {
         gpu.kinds = Set::of(&[Kind::Discrete]);
         let words = explained(&known, &gpu).words();
         assert!(words.contains("hardware: 4 offers are refused") && words.contains("(--hardware cpu)"), "{words}");
+    }
+
+    #[test]
+    fn a_country_is_advised_by_its_option_and_shown_as_what_the_provider_claims() {
+        let stands = |code: &'static str| {
+            move |draft: &mut keystead_market::record::Draft| draft.claimed.place.country = code.to_owned()
+        };
+        let all = vec![sighted(1, 9, stands("FR")), sighted(2, 5, stands("DE")), sighted(3, 1, |_| ())];
+        let known = Known::new(all, &Believed::default());
+        let wanted = |code: &[u8; 2]| Need { countries: [*code].into_iter().collect(), ..need() };
+        let answer = explained(&known, &wanted(b"FR"));
+        let words = answer.words();
+        assert!(words.contains("0x0101010101010101010101010101010101010101 device 0: "), "{words}");
+        assert!(words.contains("; it claims to stand in FR") && !words.contains("stand in DE"), "{words}");
+        assert_eq!((answer.matched(), &answer.json()["best"][0]["claimedCountry"]), (1, &json!("FR")));
+        // The cheapest that does not say where it stands comes in by no country at all.
+        let answer = explained(&known, &wanted(b"NL"));
+        assert_eq!(answer.json()["singles"][0]["options"], json!(["no --country"]));
+        let known = Known::new(vec![sighted(2, 5, stands("DE"))], &Believed::default());
+        let words = explained(&known, &wanted(b"NL")).words();
+        assert!(words.contains("take the country DE, too (--country DE): then 0x0202"), "{words}");
+    }
+
+    #[test]
+    fn who_completed_few_orders_comes_in_by_the_option_that_is_advised_and_not_by_more() {
+        let mut known = Known::new(vec![sighted(1, 9, |_| ())], &Believed::default());
+        let account = Address::repeat_byte(1);
+        let least = |percent: u32| Need { completed_ppm_min: percent.saturating_mul(PPM_PER_PERCENT), ..need() };
+        for (completed, failed, advised) in [(0, 2, 25), (1, 2, 40), (0, 1, 33)] {
+            known.set_history(account, History { completed, failed });
+            let answer = explained(&known, &least(50));
+            let (words, json) = (answer.words(), answer.json());
+            let here_alone = |fallen: &Fallen| fallen.filter == Filter::Reputation && fallen.only == 1;
+            assert!(answer.matched() == 0 && answer.why.fallen.iter().any(here_alone), "{json}");
+            assert_eq!(json["singles"][0]["options"], json!([format!("--min-completed {advised}")]));
+            let all = completed.saturating_add(failed);
+            assert!(words.contains(&format!("KST; it completed {completed} of {all} orders")), "{words}");
+            assert_eq!(explained(&known, &least(advised)).matched(), 1, "what is advised works");
+            assert_eq!(explained(&known, &least(advised.saturating_add(1))).matched(), 0, "and no more does");
+        }
+        known.set_history(account, History { completed: 0, failed: 1_000 });
+        assert_eq!(explained(&known, &least(50)).json()["singles"][0]["options"], json!(["no --min-completed"]));
+        let json = explained(&known, &need()).json();
+        assert_eq!(json["best"][0]["orders"], json!({"completed": 0, "failed": 1_000}));
     }
 
     #[test]

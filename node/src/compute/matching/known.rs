@@ -34,6 +34,8 @@ pub(crate) struct Sighted {
     pub(crate) proved: Vec<Proved>,
     /// What it answered when it was asked, and the round trip.
     pub(crate) answer: Option<(State, Duration)>,
+    /// How its orders ended, as the market counts them; none if that was not read.
+    pub(crate) history: Option<History>,
 }
 
 impl Sighted {
@@ -50,7 +52,13 @@ impl Sighted {
         } else {
             Absent::NotAsked
         };
-        Self { entry, endpoint, record: Err(absent), proved: Vec::new(), answer: None }
+        Self { entry, endpoint, record: Err(absent), proved: Vec::new(), answer: None, history: None }
+    }
+
+    /// Where it says that it stands, if it says so. Nobody checks it.
+    pub(crate) fn country(&self) -> Option<&str> {
+        let claimed = self.record.as_ref().ok().map(|record| record.claimed.place.country.as_str());
+        claimed.filter(|country| !country.is_empty())
     }
 
     const fn listed(&self) -> Listed {
@@ -180,9 +188,12 @@ impl Known {
         provider.answer = Some((state, took));
     }
 
-    /// Public counts of a provider, believed as far as they can be.
+    /// Public counts of a provider; planned over as far as they can be believed.
     pub(crate) fn set_history(&mut self, account: Address, history: History) {
         self.table.set_history(account, history.believed());
+        if let Some(provider) = self.providers.get_mut(&account) {
+            provider.history = Some(history);
+        }
     }
 }
 
@@ -389,5 +400,26 @@ pub(crate) mod tests {
         assert_eq!(best(&known), Address::repeat_byte(1), "self-dealing gains nothing");
         known.set_history(Address::repeat_byte(1), History { completed: 1, failed: 20 });
         assert_eq!(best(&known), Address::repeat_byte(2));
+    }
+
+    #[test]
+    fn who_failed_more_orders_than_it_completed_is_below_half_and_nobody_is_ever_above() {
+        let counts = [(1, 0, 0), (2, 9, 9), (3, 8, 9), (4, 0, 1), (5, 10_000, 0)];
+        let mut known = known(counts.iter().map(|(number, ..)| sighted(*number, 1, |_| ())).collect());
+        for (number, completed, failed) in counts {
+            known.set_history(Address::repeat_byte(number), History { completed, failed });
+        }
+        let fit = |ppm: u32| {
+            let plan = known.plan(&Need { completed_ppm_min: ppm, ..need() }, 8).unwrap();
+            let mut fit: Vec<u8> = plan.best.iter().map(|fit| fit.key.provider.as_slice()[0]).collect();
+            fit.sort_unstable();
+            fit
+        };
+        assert_eq!(fit(500_000), [1, 2, 5]);
+        // Nine of nineteen, with one of each sort beside them.
+        assert_eq!(fit(470_000), [1, 2, 3, 5]);
+        assert_eq!(fit(330_000), [1, 2, 3, 4, 5]);
+        assert!(fit(500_001).is_empty(), "orders with oneself buy nothing");
+        assert_eq!(known.providers[&Address::repeat_byte(5)].history, Some(History { completed: 10_000, failed: 0 }));
     }
 }

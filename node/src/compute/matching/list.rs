@@ -34,10 +34,14 @@ pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
     if options.token.is_some() {
         known.providers.retain(|_, provider| takes(provider, &money));
     }
+    if !options.country.is_empty() {
+        known.providers.retain(|_, provider| stands_in(provider, &options.country));
+    }
     let with_record = known.providers.values().filter(|one| one.record.is_ok() && one.entry.offering);
     let asked: Vec<_> = with_record.map(|one| one.entry.account).take(ASKED_MAX).collect();
     // Whoever is silent stays in the list, without an answer.
     live::ask(&mut known, &socket, &asked, Patience::QUESTION, Silence::IsTaken).await;
+    live::read_histories(&mut known, &market, &asked).await?;
     if options.json {
         let all: Vec<Value> = known.providers.values().map(to_json).collect();
         say(&serde_json::to_string_pretty(&all).wrap_err("cannot write the list")?);
@@ -47,6 +51,9 @@ pub(crate) async fn run(options: &Offers) -> Result<ExitCode> {
             "{} providers. Claimed: what the provider says of itself. Proved: what checkers with a seat measured.",
             known.providers.len()
         ));
+        say(
+            "Orders: as the market counts those that were leased. Its owner can be their customer: good counts prove nothing.",
+        );
     }
     part(&socket).await;
     Ok(ExitCode::SUCCESS)
@@ -58,8 +65,13 @@ fn takes(provider: &Sighted, money: &Money) -> bool {
     prices.into_iter().any(|price| price.currency == money.currency())
 }
 
+/// Whether it says that it stands in one of these countries.
+fn stands_in(provider: &Sighted, countries: &[[u8; 2]]) -> bool {
+    provider.country().is_some_and(|claimed| countries.iter().any(|country| claimed.as_bytes() == country))
+}
+
 fn to_json(provider: &Sighted) -> Value {
-    let Sighted { entry, record, proved, answer, .. } = provider;
+    let Sighted { entry, record, proved, answer, history, .. } = provider;
     let left_out = record
         .as_ref()
         .err()
@@ -86,6 +98,7 @@ fn to_json(provider: &Sighted) -> Value {
         "claimed": record.as_ref().ok().map(|record| &record.claimed),
         "proved": proved.iter().map(|one| one.statement()).collect::<Vec<_>>(),
         "answer": answer,
+        "orders": history.map(|counts| json!({"completed": counts.completed, "failed": counts.failed})),
     })
 }
 
@@ -112,6 +125,9 @@ fn words(provider: &Sighted, money: &Money) -> String {
     let layers: Vec<&str> = record.claimed.isolation.iter().map(|layer| layer.as_str()).collect();
     let _ =
         writeln!(text, "    claimed: {}", [named, vec![format!("isolation {}", layers.join(" "))]].concat().join(", "));
+    if let Some(counts) = provider.history {
+        let _ = writeln!(text, "    orders:  {} completed, {} failed", counts.completed, counts.failed);
+    }
     for (device, claimed) in devices(record) {
         let proved = provider.proved.iter().map(|one| one.statement()).find(|one| usize::from(one.device) == device);
         let _ = writeln!(
@@ -188,7 +204,7 @@ mod tests {
         known::{Believed, Known, tests::sighted},
     };
     use alloy_primitives::{Address, B256, FixedBytes};
-    use keystead_market::{band::Bands, record::Attested};
+    use keystead_market::{band::Bands, offer::History, record::Attested};
 
     /// A statement in a record that nobody signed must not show as proved, whoever it names as its checker.
     #[test]
@@ -222,6 +238,23 @@ mod tests {
             "{text}"
         );
         assert_eq!(to_json(provider)["proved"], json!([]));
+    }
+
+    #[test]
+    fn a_country_shows_as_claimed_and_counts_of_orders_apart_from_it() {
+        let german = |draft: &mut keystead_market::record::Draft| draft.claimed.place.country = "DE".to_owned();
+        let mut known = Known::new(vec![sighted(1, 5, german), sighted(2, 5, |_| ())], &Believed::default());
+        known.set_history(Address::repeat_byte(1), History { completed: 7, failed: 2 });
+        let provider = &known.providers[&Address::repeat_byte(1)];
+        let text = words(provider, &Money::kst());
+        assert!(text.contains("claimed: country DE, isolation process"), "{text}");
+        assert!(text.contains("orders:  7 completed, 2 failed"), "{text}");
+        assert_eq!(to_json(provider)["claimed"]["place"]["country"], "DE");
+        assert_eq!(to_json(provider)["orders"], json!({"completed": 7, "failed": 2}));
+        assert!(stands_in(provider, &[*b"FR", *b"DE"]) && !stands_in(provider, &[*b"FR"]));
+        let unsaid = &known.providers[&Address::repeat_byte(2)];
+        assert!(!stands_in(unsaid, &[*b"DE"]) && to_json(unsaid)["orders"].is_null());
+        assert!(!words(unsaid, &Money::kst()).contains("orders:"), "not read is not zero");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::compute::market::Market;
 use alloy_primitives::Address as Account;
-use eyre::Result;
+use eyre::{Context as _, Result};
 use keystead_blobs::{Address, Endpoint, Inquiry, SessionError, State};
 use keystead_market::{Need, Plan};
 use std::{collections::BTreeSet, time::Duration};
@@ -20,6 +20,8 @@ use tokio::{
 const ASKED_AT_ONCE: usize = 8;
 /// Rounds of questions: if the best are all silent, the next ones are asked.
 const ROUNDS_MAX: usize = 4;
+/// Public counts that are read at once, each by one question to the node.
+const READ_AT_ONCE: usize = 16;
 /// Offers of a plan from which those to be asked are taken: a provider may have several.
 const LOOKED_AT: usize = 64;
 
@@ -62,6 +64,12 @@ pub(crate) async fn plan_for(
     let rounds = ROUNDS_MAX.saturating_add(wanted.div_ceil(ASKED_AT_ONCE));
     let mut asked: BTreeSet<Account> =
         known.providers.values().filter(|one| one.answer.is_some()).map(|one| one.entry.account).collect();
+    if need.completed_ppm_min > 0 {
+        // Every offer is judged by them, also those that are never asked.
+        let with_record = known.providers.values().filter(|one| one.record.is_ok());
+        let all: Vec<Account> = with_record.map(|one| one.entry.account).collect();
+        read_histories(known, market, &all).await?;
+    }
     for _ in 0..rounds {
         let plan = known.plan(need, looked_at)?;
         let mut best: Vec<Account> = Vec::new();
@@ -81,11 +89,30 @@ pub(crate) async fn plan_for(
         best.truncate(ASKED_AT_ONCE);
         asked.extend(&best);
         ask(known, socket, &best, patience, silence).await;
-        for provider in best {
-            known.set_history(provider, market.history_of(provider).await?);
-        }
+        read_histories(known, market, &best).await?;
     }
     Ok(known.plan(need, looked_at)?)
+}
+
+/// Reads how orders of these providers ended, as far as that was not read before.
+///
+/// # Errors
+/// The node's.
+pub(super) async fn read_histories(known: &mut Known, market: &Market, providers: &[Account]) -> Result<()> {
+    let is_unread = |provider: &Account| known.providers.get(provider).is_some_and(|one| one.history.is_none());
+    let unread: Vec<Account> = providers.iter().copied().filter(is_unread).collect();
+    for some in unread.chunks(READ_AT_ONCE) {
+        let mut reads = JoinSet::new();
+        for provider in some {
+            let (market, provider) = (market.clone(), *provider);
+            reads.spawn(async move { (provider, market.history_of(provider).await) });
+        }
+        while let Some(read) = reads.join_next().await {
+            let (provider, history) = read.wrap_err("a question to the node ended abnormally")?;
+            known.set_history(provider, history?);
+        }
+    }
+    Ok(())
 }
 
 /// Puts what they answer into what is known.

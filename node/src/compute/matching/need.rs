@@ -14,6 +14,11 @@ use keystead_market::{
 const US: u64 = 1_000_000;
 /// No unit is checked at the customer's cost but by the customer itself.
 pub(crate) const OWN_CHECK: Checks = Checks { rate_ppm: 0, units_min: 0, fee_per_1024: 0 };
+/// Parts per million in a percent.
+pub(super) const PPM_PER_PERCENT: u32 = 10_000;
+/// What a country says nothing about: said wherever strangers are asked to check.
+pub(crate) const CHECKERS_ANYWHERE: &str =
+    "Warning: machines that are drawn to check get inputs, too, and may stand in any country, whatever --country says";
 /// Three that are hardware, whatever they are called.
 const GPUS: [Kind; 3] = [Kind::Discrete, Kind::Integrated, Kind::Virtual];
 
@@ -53,6 +58,7 @@ impl Asked<'_> {
                 bandwidth: None,
             },
             stake: StakeRule { min_wei: 0, probation: Probation::Allowed },
+            completed_ppm_min: u32::from(demands.min_completed.unwrap_or_default()).saturating_mul(PPM_PER_PERCENT),
             input_bytes: self.input_bytes.min(MOVED_BYTES_MAX),
             weights: Weights { time_per_s: self.value_of_time(), carbon_per_g: demands.value_of_carbon },
             checks,
@@ -69,7 +75,7 @@ impl Asked<'_> {
 
 fn kinds(runtime: Runtime, hardware: &[Hardware]) -> Set<Kind> {
     if hardware.is_empty() {
-        // The interpreter is right and hundreds of times slower: only for who asks for it.
+        // The interpreter is right and hundreds of times slower: it checks, and nobody can ask for it.
         let usual = |kind: &Kind| *kind != Kind::Interpreter && (runtime != Runtime::Wasm1 || *kind == Kind::Processor);
         return Kind::ALL.iter().copied().filter(usual).fold(Set::EMPTY, Set::with);
     }
@@ -157,8 +163,8 @@ pub(crate) mod tests {
         let usual = need(Runtime::Wgsl1).kinds;
         assert!(usual.has(Kind::Cpu) && !usual.has(Kind::Interpreter));
         assert_eq!(need(Runtime::Wasm1).kinds, Set::of(&[Kind::Processor]));
-        let both = needed(Runtime::Wgsl1, &["--hardware", "discrete", "--hardware", "interpreter"], None).kinds;
-        assert_eq!(both, Set::of(&[Kind::Discrete, Kind::Interpreter]));
+        let both = needed(Runtime::Wgsl1, &["--hardware", "discrete", "--hardware", "cpu"], None).kinds;
+        assert_eq!(both, Set::of(&[Kind::Discrete, Kind::Cpu]));
     }
 
     #[test]
@@ -185,7 +191,12 @@ pub(crate) mod tests {
         assert!(need.countries.contains(b"DE") && need.operators_excluded.contains("x"));
         for wrong in [
             ["--country", "de"],
+            ["--country", "DE,fr"],
+            ["--country", "DE,"],
+            ["--min-completed", "0"],
+            ["--min-completed", "51"],
             ["--hardware", "fast"],
+            ["--hardware", "interpreter"],
             ["--isolation", "walls"],
             ["--deadline", "0"],
             ["--value-of-time", "-1"],
@@ -193,6 +204,25 @@ pub(crate) mod tests {
         ] {
             assert!(Cli::try_parse_from(["keystead", "why-not", "align"].iter().chain(&wrong)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn countries_are_given_one_by_one_or_with_commas_and_bind_whoever_is_named() {
+        for words in [&["--country", "DE,FR"][..], &["--country", "FR", "--country", "DE"]] {
+            let countries = needed(Runtime::Wasm1, words, None).countries;
+            assert_eq!(countries.into_iter().collect::<Vec<_>>(), [*b"DE", *b"FR"]);
+            assert!(demands(words).bind_whoever_is_named(), "{words:?}");
+        }
+        assert!(need(Runtime::Wasm1).countries.is_empty());
+        assert!(!demands(&["--hardware", "cpu", "--not-operator", "x"]).bind_whoever_is_named());
+    }
+
+    #[test]
+    fn a_share_of_completed_orders_is_asked_for_in_percent_and_of_nobody_by_default() {
+        let least = |more: &[&str]| needed(Runtime::Wasm1, more, None).completed_ppm_min;
+        let (one, half) = (["--min-completed", "1"], ["--min-completed", "50"]);
+        assert_eq!([least(&[]), least(&one), least(&half)], [0, 10_000, 500_000]);
+        assert!(demands(&half).bind_whoever_is_named());
     }
 
     #[test]

@@ -154,7 +154,12 @@ impl Offering {
                 least(&self.shown().record, money.currency()).map(|least| money.show(least)).unwrap_or_default();
             say(&format!("  token     {price} a unit, paid in {}", money.currency().address()));
         }
-        say(&format!("  record    {} ({RECORD_FILE})", self.record().hash()));
+        let record = self.record();
+        let country = &record.claimed.place.country;
+        if !country.is_empty() {
+            say(&format!("  country   {country}, as you claim: customers are told that nobody checks it"));
+        }
+        say(&format!("  record    {} ({RECORD_FILE})", record.hash()));
         say(&format!("  endpoint  {}", self.reached.address));
         Ok(())
     }

@@ -29,6 +29,7 @@ const CONTRACTS = [
   { name: "Touchstone", source: "src/Touchstone.sol", genesis: true },
   { name: "Counter", source: "test/fixtures/Counter.sol", genesis: false },
   { name: "BenchToken", source: "test/fixtures/BenchToken.sol", genesis: false },
+  { name: "FeeToken", source: "test/fixtures/FeeToken.sol", genesis: false },
   { name: "Token", source: "test/fixtures/Token.sol", genesis: false },
   { name: "Collection", source: "test/fixtures/Collection.sol", genesis: false },
   { name: "Batch", source: "test/fixtures/Batch.sol", genesis: false },

@@ -107,6 +107,15 @@ pub mod bench_token {
     }
 }
 
+/// An ERC-20 that keeps a fee once it is told to, for end-to-end tests. See `contracts/test/fixtures/FeeToken.sol`.
+pub mod fee_token {
+    alloy_sol_types::sol! {
+        #[sol(all_derives)]
+        FeeToken,
+        "artifacts/FeeToken.json"
+    }
+}
+
 /// What is asked of an ERC-20 that somebody else wrote: the part of EIP-20 and EIP-6093 that orders and channels in a token, and statements, use. `approve`
 /// has no result here, since tokens differ in what they answer: `allowance` says what it did.
 pub mod erc20 {

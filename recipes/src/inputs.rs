@@ -1,8 +1,11 @@
 //! The files that a customer brings to a recipe.
 
-use crate::Error;
+use crate::{
+    Error,
+    plain::{self, Links},
+};
 use keystead_job::Recipe;
-use std::{collections::BTreeMap, fs, io::Read, path::Path, path::PathBuf};
+use std::{collections::BTreeMap, io::Read, path::Path, path::PathBuf};
 
 /// Largest input file, bytes: half of the largest blob, as a plan may hold a file's content in the common input with tables beside it.
 pub const FILE_BYTES_MAX: u64 = 67_108_864;
@@ -71,11 +74,11 @@ impl Inputs {
     }
 }
 
-/// Reads at most [`FILE_BYTES_MAX`] bytes, whatever the system says about the file's size.
+/// Reads at most [`FILE_BYTES_MAX`] bytes, whatever the system says about the file's size. It is no pipe: who goes on with an order reads its inputs again.
 fn read_file(name: &str, path: &Path) -> Result<InputFile, Error> {
     let shown = path.display().to_string();
     let unreadable = |why: String| Error::InputUnreadable { name: name.to_owned(), path: shown.clone(), why };
-    let file = fs::File::open(path).map_err(|error| unreadable(error.to_string()))?;
+    let file = plain::open(path, Links::Followed).map_err(|error| unreadable(error.to_string()))?;
     let size_bytes = file.metadata().map_err(|error| unreadable(error.to_string()))?.len();
     let mut bytes = Vec::new();
     file.take(FILE_BYTES_MAX.saturating_add(1))
@@ -93,6 +96,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use crate::find;
+    use std::fs;
 
     fn read(given: &[(&str, PathBuf)]) -> Result<Inputs, Error> {
         let given: Vec<_> = given.iter().map(|(name, path)| ((*name).to_owned(), path.clone())).collect();
@@ -124,6 +128,19 @@ mod tests {
         let directory = folder.path().join("c.faa");
         fs::create_dir(&directory).unwrap();
         assert!(matches!(read(&[("queries", directory)]), Err(Error::InputUnreadable { .. })));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.faa");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        // Not joined: if it waits, it does so until this process ends.
+        std::thread::spawn(move || sender.send(read(&[("queries", path)])));
+        let error = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits").unwrap_err();
+        assert!(matches!(&error, Error::InputUnreadable { why, .. } if why.contains("no plain file")), "{error}");
     }
 
     #[test]

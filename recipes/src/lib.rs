@@ -21,6 +21,7 @@ mod inputs;
 pub mod matmul;
 pub mod nbody;
 mod npy;
+pub mod plain;
 mod png;
 pub mod render;
 mod settings;

@@ -311,3 +311,34 @@ fn a_link_that_leads_out_of_the_folder_is_refused() {
     std::os::unix::fs::symlink("real.wat", folder.join("copy.wat")).unwrap();
     assert!(Folder::open(&folder).is_ok());
 }
+
+/// A pipe has its reader wait until somebody writes into it, and a stranger's folder may hold some.
+#[cfg(unix)]
+#[test]
+fn pipes_in_a_folder_are_faults_and_are_not_waited_for() {
+    use std::{process::Command, sync::mpsc, thread, time::Duration};
+    let home = tempfile::tempdir().unwrap();
+    let pipe = |name: &str| {
+        let path = home.path().join(name);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        path
+    };
+    let open = || {
+        let (sender, receiver) = mpsc::channel();
+        let path = home.path().to_owned();
+        // Not joined: if it waits, it does so until this process ends.
+        thread::spawn(move || sender.send(Folder::open(&path)));
+        receiver.recv_timeout(Duration::from_secs(10)).expect("it waits").unwrap_err()
+    };
+    let manifest = pipe("recipe.toml");
+    let faults = open();
+    assert!(matches!(&faults[..], [Fault::NoManifest { why, .. }] if why.contains("no plain file")), "{faults:?}");
+    fs::remove_file(manifest).unwrap();
+    write(home.path(), "recipe.toml", LINES.as_bytes());
+    pipe("copy.wat");
+    let faults = open();
+    assert!(
+        matches!(&faults[..], [Fault::File { key: "program", why, .. }] if why.contains("no plain file")),
+        "{faults:?}"
+    );
+}

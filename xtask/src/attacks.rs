@@ -23,7 +23,7 @@ const ROWS: [&str; 29] = [
     "wrong input hash",
     "dust orders",
     "order floods",
-    "a customer that cancels what is done",
+    "a customer that ends an order to have its work for nothing",
     "cancelling another customer's order",
     "garbage and floods of connections",
     "customer gains from slashing",

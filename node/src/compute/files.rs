@@ -5,6 +5,7 @@
 //! readable by its owner only. A [`Lock`] is held by one process at most.
 
 use eyre::{Context as _, Result, bail, ensure, eyre};
+use keystead_recipes::plain::{self, Links};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Write as _},
@@ -51,12 +52,24 @@ fn name_anew(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Reads a secret; `None` if there is no such file.
+/// Reads a secret; `None` if there is no such file. It may be a pipe, into which a keeper of secrets writes one.
 ///
 /// # Errors
 /// The file is readable by others, or not readable at all.
 pub(crate) fn read_secret(path: &Path) -> Result<Option<String>> {
-    let file = match File::open(path) {
+    secret(File::open(path), path)
+}
+
+/// As [`read_secret`], of a file that somebody else made: it is no pipe, which could have this program wait for ever.
+///
+/// # Errors
+/// The same, and it is no regular file.
+pub(crate) fn read_shared_secret(path: &Path) -> Result<Option<String>> {
+    secret(plain::open(path, Links::Followed), path)
+}
+
+fn secret(opened: io::Result<File>, path: &Path) -> Result<Option<String>> {
+    let file = match opened {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).wrap_err_with(|| format!("cannot open {}", path.display())),
@@ -72,9 +85,9 @@ pub(crate) fn read_secret(path: &Path) -> Result<Option<String>> {
     text(file, path).map(Some)
 }
 
-/// Reads a text file; `None` if there is no such file.
+/// Reads a text file, which is a regular one; `None` if there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<String>> {
-    match File::open(path) {
+    match plain::open(path, Links::Followed) {
         Ok(file) => text(file, path).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).wrap_err_with(|| format!("cannot open {}", path.display())),

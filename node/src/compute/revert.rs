@@ -21,6 +21,12 @@ pub(crate) fn explain(report: Report) -> Report {
     }
 }
 
+/// Whether a contract refused because a token moves another amount than it is told: it would refuse every payment in it.
+pub(crate) fn moves_another_amount(report: &Report) -> bool {
+    let data = report.downcast_ref::<RpcFailure>().and_then(|failure| failure.data.as_ref());
+    data.is_some_and(|data| matches!(Erc20Errors::abi_decode(data), Ok(Erc20Errors::TransferInexact(_))))
+}
+
 /// The sentence for a revert's data; `None` if it is none of the contracts' errors.
 pub(crate) fn sentence(data: &[u8]) -> Option<String> {
     // First: the market's own list has the last two of them, too.
@@ -167,6 +173,14 @@ mod tests {
         let (before, amount) = (U256::from(1), U256::from(10));
         let inexact = Erc20::TransferInexact { token, balanceBefore: before, balanceAfter: before, amount };
         assert!(sentence(&inexact.abi_encode()).unwrap().contains("no contract takes it: before=1 after=1 told=10"));
+        let refusal = |data: Vec<u8>| {
+            let message = "execution reverted".to_owned();
+            explain(Report::new(RpcFailure { code: 3, message, data: Some(data.into()) }).wrap_err("eth_estimateGas"))
+        };
+        assert!(moves_another_amount(&refusal(inexact.abi_encode())));
+        let failed = Erc20::SafeERC20FailedOperation { token };
+        assert!(!moves_another_amount(&refusal(failed.abi_encode())), "which may be for a while");
+        assert!(!moves_another_amount(&refusal(late.abi_encode())) && !moves_another_amount(&Report::msg("plain")));
         assert_eq!(sentence(&Revert::from("no").abi_encode()).unwrap(), "no");
         assert_eq!(sentence(&[1, 2, 3, 4]), None);
         assert_eq!(explain(Report::msg("plain")).to_string(), "plain");

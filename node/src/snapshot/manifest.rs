@@ -10,10 +10,11 @@ use alloy_eips::eip2718::Decodable2718 as _;
 use alloy_primitives::{B256, Bytes, U64};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_proof::{NetworkKey, verify_finalization};
+use keystead_recipes::plain::{self, Links};
 use keystead_state::{CHUNK_BYTES_MAX, LoadEnd, Section};
 use keystead_types::{Address, Block, Certificate, Header, Receipt, Recovered, recover_all};
 use serde::{Deserialize, Serialize};
-use std::{fs::File, io::Read as _, path::Path, sync::Arc};
+use std::{io::Read as _, path::Path, sync::Arc};
 
 /// What a manifest says it is.
 pub(super) const FORMAT: &str = "keystead-snapshot/1";
@@ -95,10 +96,10 @@ pub(super) fn chunk_name(index: u64) -> String {
     format!("chunk-{index:06}.zst")
 }
 
-/// Reads a file of a snapshot, up to a length.
+/// Reads a file of a snapshot, up to a length. What is no regular file is refused: a pipe could have this program wait for ever.
 pub(super) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
     let context = || format!("cannot read {}", path.display());
-    let file = File::open(path).wrap_err_with(context)?;
+    let file = plain::open(path, Links::Followed).wrap_err_with(context)?;
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).wrap_err_with(context)?;
     ensure!(bytes.len() as u64 <= bytes_max, "{} is longer than {bytes_max} bytes", path.display());

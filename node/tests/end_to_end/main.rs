@@ -32,6 +32,7 @@ mod drawn;
 mod endurance;
 mod ethereum_libraries;
 mod ethereum_tools;
+mod fee_tokens;
 mod floods;
 mod follow;
 mod follower;

@@ -1,5 +1,5 @@
 //! Maps in an ERC-20: two providers are paid to the token's last unit while both sides die, one approval serves all channels whenever the customer is killed,
-//! and other maps of its account, and a customer of its own making gets nothing for less than the list says.
+//! and other maps of its account, a channel is filled again while its map runs, and a customer of its own making gets nothing for less than the list says.
 
 use crate::{
     crooks::{CROOK, Crook, OPENS, Work, work},
@@ -203,6 +203,66 @@ fn a_customer_killed_around_its_approval_approves_once_and_opens_one_channel() {
         wait_until("the provider has its pay", || (coin.of(owner(1)) == spent).then_some(()));
         assert_eq!(coin.of(CHANNEL.parse().unwrap()), 0, "{name}: a second channel");
     }
+}
+
+/// Amounts that channels were filled with again, in their order.
+fn fillings(network: &Network) -> Vec<u64> {
+    let filter = json!({"address": CHANNEL, "fromBlock": "0x0", "topics": [Channel::ToppedUp::SIGNATURE_HASH]});
+    let logs = network.call(0, "eth_getLogs", json!([filter]));
+    let amount = |log: &Value| {
+        let data: Bytes = serde_json::from_value(log["data"].clone()).unwrap();
+        U256::from_be_slice(&data[..32]).to::<u64>()
+    };
+    logs.as_array().unwrap().iter().map(amount).collect()
+}
+
+/// More steps than the first deposit pays. The customer is killed around the filling: before any node has it, and when it has arrived unheard.
+#[test]
+fn a_channel_in_a_token_is_filled_again_once_while_a_map_runs_and_pays_to_the_last_unit() {
+    const FIRST_STEPS: u64 = 256;
+    const GIVEN: u64 = 3 * HELD;
+    let network = Network::start(4);
+    let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, GIVEN)]);
+    let _provider = start(&network, 1, &[coin.listed_at(PRICE)]);
+    let token = coin.text();
+    let in_it = ["--token", &token, "--providers", "1"];
+    let reference = Job::align(&network, 40, 110).reference();
+    let (mut spent, mut approvals, mut filled) = (0, Vec::new(), 0);
+    for (name, loses) in [("whole", None), ("lost", Some(Loses::Transactions)), ("sent", Some(Loses::Answers))] {
+        let job = Job { out: network.directory.join(name), ..Job::align(&network, 40, 110) };
+        if let Some(loses) = loses {
+            // Its approval and its opening pass.
+            let lossy = Lossy::start_after(network.rpc[0], loses, 2);
+            let mut customer = job.map_through(&network, &lossy.url(), &in_it).spawn().unwrap();
+            lossy.wait_for(3);
+            customer.kill().unwrap();
+            customer.wait().unwrap();
+            assert!(job.settled() > FIRST_STEPS / 2, "{name}: filled after {} steps", job.settled());
+            let arrived = filled + usize::from(loses == Loses::Answers);
+            wait_until("what was sent is in a block", || (fillings(&network).len() >= arrived).then_some(()));
+            assert_eq!(fillings(&network).len(), arrived, "{name}");
+        }
+        let output = job.map(&network, &in_it).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output));
+        same_files(&job.out, &reference);
+        let summary = job.summary();
+        let units = summary["spec"]["unitCount"].as_u64().unwrap();
+        let paid = PRICE * units;
+        assert!((FIRST_STEPS + 1..=2 * FIRST_STEPS).contains(&units), "one filling is enough, and needed: {units}");
+        assert_eq!((job.settled(), u64::try_from(claimed(&summary, 1)).unwrap()), (units, paid), "{name}: {summary}");
+        // What the first deposit does not pay, and not more.
+        assert_eq!(fillings(&network)[filled..], [paid - FIRST_STEPS * PRICE], "{name}");
+        filled += 1;
+        spent += paid;
+        // One for both, which they use up.
+        approvals.push(paid);
+        assert_eq!((coin.approvals(CUSTOMER), coin.approved_to(CUSTOMER, CHANNEL)), (approvals.clone(), 0), "{name}");
+        wait_until("the provider has its pay", || (coin.of(owner(1)) == spent).then_some(()));
+        assert_eq!((coin.of(owner(CUSTOMER)), coin.of(CHANNEL.parse().unwrap())), (GIVEN - spent, 0), "{name}");
+    }
+    let (customer, provider) = (in_token(&network, CUSTOMER, &coin), in_token(&network, 1, &coin));
+    assert_eq!((moved(&customer, "channel-deposit"), moved(&customer, "channel-withdrawal")), ((0, spent), (0, 0)));
+    assert_eq!((moved(&provider, "channel-withdrawal"), amount(&provider["closingWei"])), ((spent, 0), spent));
 }
 
 /// The first map is killed while most of its approval is left: the second one uses that and takes the rest back at its end, and the first one goes on without.

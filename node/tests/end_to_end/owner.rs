@@ -193,6 +193,28 @@ fn allow_memory(folder: &Path, in_use: bool, percent: u32) {
     fs::write(folder.join("owner.toml"), format!("version = 1\n{}", rules.concat())).unwrap();
 }
 
+/// What a job may declare where the owner gives most, and not where the owner gives one percent; in whole pages of wasm.
+fn declared(most: u64, now: u64) -> u64 {
+    let declared = (most / 4).min(2 << 30) / 65_536 * 65_536;
+    assert!(now < declared, "one percent is little: {now} of {most}");
+    declared
+}
+
+/// The folder `big`: a recipe, as a new one is, whose jobs declare so much memory.
+fn recipe_of(home: &Path, declared: u64) {
+    let words = ["recipe", "new", "big", "--runtime", "wasm", "--class", "exact"];
+    let made = Command::new(KEYSTEAD).args(words).current_dir(home).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+    change(&home.join("big/recipe.toml"), "memory_bytes_max = 16777216", &format!("memory_bytes_max = {declared}"));
+}
+
+fn change(path: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(path).unwrap();
+    let changed = text.replacen(from, to, 1);
+    assert_ne!(text, changed);
+    fs::write(path, changed).unwrap();
+}
+
 #[test]
 fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owner_gives_more() {
     let network = Network::beside(4);
@@ -207,18 +229,10 @@ fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owne
     allow_memory(&folder, in_use, 1);
     wait_until("the owner gives less", || (bound("memory_bytes") < most / 50).then_some(()));
     let now = bound("memory_bytes");
-    // In whole pages of wasm.
-    let declared = (most / 4).min(2 << 30) / 65_536 * 65_536;
-    assert!(now < declared, "one percent is little: {now} of {most}");
-
+    let declared = declared(most, now);
     let keystead =
         |words: &[&str]| Command::new(KEYSTEAD).args(words).current_dir(home).stdin(Stdio::null()).output().unwrap();
-    let made = keystead(&["recipe", "new", "big", "--runtime", "wasm", "--class", "exact"]);
-    assert!(made.status.success(), "{}", text(&made));
-    let manifest = fs::read_to_string(home.join("big/recipe.toml")).unwrap();
-    let big = manifest.replacen("memory_bytes_max = 16777216", &format!("memory_bytes_max = {declared}"), 1);
-    assert_ne!(manifest, big);
-    fs::write(home.join("big/recipe.toml"), big).unwrap();
+    recipe_of(home, declared);
     let (url, set) = (network.url(0), ["--set", "first=1000000", "--set", "count=100", "--set", "numbers-per-unit=50"]);
     let run = |out: &str, more: &[&str]| {
         let words = ["run", "./big", "--dev-account", "2", "--rpc", &url, "--out", out];
@@ -234,6 +248,70 @@ fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owne
     let done = run("done", &[]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
     provider.wait_for("order paid");
+}
+
+/// Between one unit and the next the owner takes the memory back that the running job declares.
+#[test]
+fn a_running_order_that_takes_more_memory_than_the_owner_gives_waits_until_the_owner_gives_more_and_is_paid() {
+    let network = Network::beside(4);
+    let (home, folder) = (&network.directory, network.directory.join("provider"));
+    fs::create_dir_all(&folder).unwrap();
+    allow_memory(&folder, true, 90);
+    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    // Whether somebody is at the machine that runs this test is not this test's to say.
+    let in_use = status(&folder)["in_use"].as_bool().unwrap();
+    let most = status(&folder)["bounds"]["memory_most_bytes"].as_u64().unwrap();
+    // One percent of the machine, of which nine tenths are the most.
+    let declared = declared(most, most / 90);
+    recipe_of(home, declared);
+    // Each number takes a million turns of a loop, and so each unit long enough to look in between.
+    let idle = "(local.set $next (i64.const 1000000))
+    (loop $idle
+      (local.set $next (i64.sub (local.get $next) (i64.const 1)))
+      (br_if $idle (i64.ne (local.get $next) (i64.const 0))))
+    (loop $bits";
+    change(&home.join("big/kernel/program.wat"), "(loop $bits", idle);
+
+    let log = home.join("customer.txt");
+    let file = fs::File::create(&log).unwrap();
+    let mut customer = Command::new(KEYSTEAD)
+        .args(["run", "./big", "--dev-account", "2", "--rpc", &network.url(0), "--out", "done"])
+        .args(["--set", "first=1000000", "--set", "count=10000", "--set", "numbers-per-unit=50"])
+        .current_dir(home)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().unwrap())
+        .stderr(file)
+        .spawn()
+        .unwrap();
+    let said = || fs::read_to_string(&log).unwrap();
+    wait_until("some units are finished", || said().contains("units finished").then_some(()));
+    assert_eq!(provider.workers().len(), 1, "{}", said());
+
+    allow_memory(&folder, in_use, 1);
+    wait_until("the worker is gone", || provider.workers().is_empty().then_some(()));
+    provider.wait_for("run paused for the owner");
+    // A worker takes 128 MiB beside what its job declares.
+    let takes = format!("the job takes {} MiB of memory, and memory_percent allows ", declared.div_ceil(1 << 20) + 128);
+    for words in [takes.as_str(), " MiB now, ", &format!("{} MiB at other times", most >> 20)] {
+        assert!(provider.text().contains(words), "no {words:?} in: {}", provider.text());
+    }
+    // The rule is about this job: a smaller one may run.
+    wait_until("the state that says so", || {
+        let now = status(&folder);
+        let is_little = now["bounds"]["memory_bytes"].as_u64().unwrap() < declared;
+        (is_little && now["cpu"]["run"] == true && now["new_units"] == true).then_some(())
+    });
+    assert!(customer.try_wait().unwrap().is_none(), "the order waits: {}", said());
+    assert!(provider.workers().is_empty() && balance(&network, MARKET) > 0, "{}", provider.text());
+
+    allow_memory(&folder, in_use, 90);
+    wait_until("the work goes on", || (!provider.workers().is_empty()).then_some(()));
+    let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "{}", said());
+    let done = job(&home.join("done"));
+    assert_eq!((&done["status"], &done["spec"]["unitCount"]), (&"accepted".into(), &200.into()), "{done}");
+    provider.wait_for("order paid");
+    assert_eq!(balance(&network, MARKET), 0);
 }
 
 #[test]

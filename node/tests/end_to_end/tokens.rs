@@ -16,6 +16,7 @@ use keystead_blobs::RefusalCode;
 use keystead_contracts::{
     bindings::{
         bench_token::BenchToken,
+        fee_token::FeeToken,
         market::{IMarket, Market},
     },
     storage::Status,
@@ -32,11 +33,13 @@ use std::{
 pub(crate) const PRICE: u64 = 1_003;
 /// What the customer is given.
 pub(crate) const HELD: u64 = 1_000_000;
+/// What there is of a token.
+const SUPPLY: U256 = U256::from_limbs([1_000_000_000, 0, 0, 0]);
 /// The test account that mints; nobody else uses it.
 pub(crate) const MINT: u32 = 9;
 pub(crate) const CUSTOMER: usize = 2;
 
-/// OpenZeppelin's ERC-20 on a network.
+/// OpenZeppelin's ERC-20 on a network, or one that can keep a fee.
 pub(crate) struct Coin<'a> {
     network: &'a Network,
     pub(crate) address: Address,
@@ -45,9 +48,18 @@ pub(crate) struct Coin<'a> {
 impl<'a> Coin<'a> {
     /// Deploys it, and gives these accounts their share.
     pub(crate) fn deploy(network: &'a Network, mint: &mut Sender, shares: &[(usize, u64)]) -> Self {
+        let supply = BenchToken::constructorCall { supply: SUPPLY }.abi_encode();
+        Self::create(network, mint, [&BenchToken::BYTECODE[..], supply.as_slice()].concat().into(), shares)
+    }
+
+    /// The same of one that keeps a fee once it is told to.
+    pub(crate) fn deploy_with_fee(network: &'a Network, mint: &mut Sender, shares: &[(usize, u64)]) -> Self {
+        let supply = FeeToken::constructorCall { supply: SUPPLY }.abi_encode();
+        Self::create(network, mint, [&FeeToken::BYTECODE[..], supply.as_slice()].concat().into(), shares)
+    }
+
+    fn create(network: &'a Network, mint: &mut Sender, input: Bytes, shares: &[(usize, u64)]) -> Self {
         let address = mint.next_contract();
-        let supply = BenchToken::constructorCall { supply: U256::from(1_000_000_000_u64) }.abi_encode();
-        let input = [&BenchToken::BYTECODE[..], supply.as_slice()].concat().into();
         mint.settle(network, 0, Draft { to: None, input, value: 0, gas: 2_000_000 });
         let coin = Self { network, address };
         for (number, amount) in shares {
@@ -55,6 +67,19 @@ impl<'a> Coin<'a> {
             mint.settle(network, 0, coin.draft(&transfer));
         }
         coin
+    }
+
+    /// From now on who receives some of it loses so many millionths.
+    pub(crate) fn keeps(&self, mint: &mut Sender, ppm: u64) {
+        mint.settle(self.network, 0, self.draft(&FeeToken::keepCall { ppm: U256::from(ppm) }));
+    }
+
+    /// What an account lost by that.
+    pub(crate) fn kept_from(&self, number: usize) -> u64 {
+        let topics = [BenchToken::Transfer::SIGNATURE_HASH, owner(number).into_word(), Address::ZERO.into_word()];
+        let filter = json!({"address": self.address, "fromBlock": "0x0", "topics": topics});
+        let logs = self.network.call(0, "eth_getLogs", json!([filter]));
+        logs.as_array().unwrap().iter().map(|log| number_of(&log["data"])).sum()
     }
 
     pub(crate) fn draft<C: SolCall>(&self, call: &C) -> Draft {
@@ -115,7 +140,7 @@ pub(crate) fn shown(amount: u64) -> String {
     Unit { symbol: "BENCH".to_owned(), decimals: 18 }.show(U256::from(amount))
 }
 
-fn escrow(out: &Path) -> u64 {
+pub(crate) fn escrow(out: &Path) -> u64 {
     json_file(&out.join("job.json"))["escrowWei"].as_str().unwrap().parse().unwrap()
 }
 

@@ -1,10 +1,14 @@
 //! A recipe in a folder: the manifest, the programs that it names, and what a person sees if something is missing.
 //!
 //! # Invariants
-//! Only files inside the folder are read, also where a link or a name leads elsewhere: what is read goes to strange machines.
+//! - Only files inside the folder are read, also where a link or a name leads elsewhere: what is read goes to strange machines.
+//! - Nothing but regular files is read: a pipe in a stranger's folder would have its reader wait for ever.
 
 use super::{assembly, cut, settings, step, step::Step};
-use crate::{CustomerSide, Error, InputFile, Inputs, Plan, ResultFile};
+use crate::{
+    CustomerSide, Error, InputFile, Inputs, Plan, ResultFile,
+    plain::{self, Links},
+};
 use keystead_job::{
     Recipe, Runtime,
     layout::{Assembly, Cut},
@@ -13,7 +17,6 @@ use keystead_job::{
     recipe::{self, MANIFEST_BYTES_MAX},
 };
 use std::{
-    fs,
     io::Read as _,
     path::{Path, PathBuf},
 };
@@ -254,7 +257,7 @@ impl CustomerSide for Folder {
 
 fn read_manifest(folder: &Path) -> Result<String, Fault> {
     let absent = |why: String| Fault::NoManifest { folder: folder.display().to_string(), why };
-    let file = fs::File::open(folder.join(MANIFEST_FILE)).map_err(|error| absent(error.to_string()))?;
+    let file = plain::open(&folder.join(MANIFEST_FILE), Links::Followed).map_err(|error| absent(error.to_string()))?;
     let mut text = String::new();
     // One byte more than allowed, so that a longer one is seen to be longer.
     let max = u64::try_from(MANIFEST_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
@@ -281,7 +284,8 @@ fn read_file(folder: &Path, key: &'static str, name: &str, bytes_max: u64) -> Re
     if !path.starts_with(real(folder)?) {
         return Err(Fault::Outside { key, path: name.to_owned() });
     }
-    let file = fs::File::open(&path).map_err(|error| unreadable(error.to_string()))?;
+    // A link that came in its place meanwhile may lead anywhere.
+    let file = plain::open(&path, Links::Refused).map_err(|error| unreadable(error.to_string()))?;
     let mut bytes = Vec::new();
     file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| unreadable(error.to_string()))?;
     if bytes.len() as u64 > bytes_max {

@@ -51,10 +51,10 @@ impl CanaryFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// It is not there, others may read it, it is too large, of another version, or malformed.
+    /// It is not there, no regular file, others may read it, it is too large, of another version, or malformed.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let named = || format!("{} is no canary file", path.display());
-        let text = files::read_secret(path)?
+        let text = files::read_shared_secret(path)?
             .ok_or_else(|| eyre!("there is no {}: its customer makes it with `keystead canary new`", path.display()))?;
         Self::parse(&text).wrap_err_with(named)
     }
@@ -108,6 +108,13 @@ pub(crate) mod tests {
         assert!(!format!("{one:?}").contains(&one.secret.to_string()));
         fs::set_permissions(path("one"), fs::Permissions::from_mode(0o644)).unwrap();
         assert!(CanaryFile::read(&path("one")).unwrap_err().to_string().contains("chmod 600"));
+        assert!(std::process::Command::new("mkfifo").args(["-m", "600"]).arg(path("pipe")).status().unwrap().success());
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let pipe = path("pipe");
+        // Not joined: if it waits, it does so until this process ends.
+        std::thread::spawn(move || sender.send(CanaryFile::read(&pipe)));
+        let refused = receiver.recv_timeout(std::time::Duration::from_secs(10)).expect("it waits").unwrap_err();
+        assert!(format!("{refused:#}").contains("no plain file"), "{refused:#}");
         assert!(CanaryFile::read(&path("none")).unwrap_err().to_string().contains("keystead canary new"));
     }
 

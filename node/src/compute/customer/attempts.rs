@@ -20,11 +20,12 @@ use crate::{
         account::Poor,
         amount::{counted, kst},
         lifecycle::{Refunded, is_tried_elsewhere},
+        revert::moves_another_amount,
         token::NotKept,
     },
 };
 use alloy_primitives::U256;
-use eyre::{Context as _, Result, bail, eyre};
+use eyre::{Context as _, Result, bail, ensure, eyre};
 use keystead_blobs::{BlobStore, Capacity, DiskStore, Durability};
 use keystead_contracts::storage::Status;
 use std::{
@@ -135,7 +136,7 @@ impl<'a> Attempts<'a> {
                 placed = self.send(state, sent) => placed?,
                 () = stops.wait(2) => bail!("interrupted twice"),
             };
-            let reason = match placed {
+            let (reason, is_futile) = match placed {
                 Placed::Order { order, block } => {
                     state.attempt.order = Some(order);
                     state.attempt.since_block = block;
@@ -144,9 +145,11 @@ impl<'a> Attempts<'a> {
                     self.show.say(&format!("Order {order} placed; {held} are in escrow."));
                     return Ok(order);
                 }
-                Placed::Never(reason) => reason,
+                Placed::Never(reason) => (reason, false),
+                Placed::Futile(reason) => (reason, true),
             };
             self.never(state, &reason).await?;
+            ensure!(!is_futile, "no order can be paid in this token: name another one with --token, or pay in KST");
             self.show.say("Placing a new one.");
             let tried: Vec<_> = state.failed.iter().map(|failed| failed.provider).collect();
             let offer = self.buyer.offer(&tried).await??;
@@ -166,6 +169,7 @@ impl<'a> Attempts<'a> {
         }
         match self.buyer.fund(&state.attempt).await {
             Ok(attempt) => state.attempt = attempt,
+            Err(error) if moves_another_amount(&error) => return Ok(Placed::Futile(format!("{error:#}"))),
             Err(error) if is_answer(&error) => return Ok(Placed::Never(format!("{error:#}"))),
             Err(error) => return Err(error),
         }

@@ -35,6 +35,8 @@ pub(super) enum Placed {
     },
     /// It places no order and never will.
     Never(String),
+    /// Nor will another one that pays in the same token.
+    Futile(String),
 }
 
 /// Whether the transaction was ever sent.

@@ -12,6 +12,7 @@ use keystead_job::{
     limits::INPUT_BYTES_MAX,
     spec::{Draft, RecipeName},
 };
+use keystead_recipes::plain::{self, Links};
 use keystead_runner::{Job, Session, Stop, WorkerCommand};
 use std::{
     fs::{self, File},
@@ -150,7 +151,7 @@ fn program(path: &Path) -> Result<Vec<u8>> {
     let named = || format!("cannot read the program {}", path.display());
     let max = Runtime::Wasm1.program_bytes_max();
     let mut bytes = Vec::new();
-    let file = File::open(path).wrap_err_with(named)?;
+    let file = plain::open(path, Links::Followed).wrap_err_with(named)?;
     file.take(max.saturating_add(1)).read_to_end(&mut bytes).wrap_err_with(named)?;
     let got = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     ensure!(got <= max, "{} is too large: max_bytes={max}", path.display());

@@ -3,8 +3,9 @@
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, ensure};
 use keystead_proof::OutputHasher;
+use keystead_recipes::plain::{self, Links};
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, BufRead, BufReader, ErrorKind, Read as _},
     os::unix::fs::MetadataExt as _,
     path::Path,
@@ -25,22 +26,30 @@ pub(super) struct Plain {
 /// # Errors
 /// It is a link, a pipe, a device or a folder, which are not opened, or it cannot be read.
 pub(super) fn open(path: &Path) -> Result<Option<Plain>> {
-    let named = || format!("cannot read {}", path.display());
+    look(path)?.map(|looked| open_looked(path, &looked)).transpose()
+}
+
+/// What a plain file's folder says of it; `None` if there is none. Devices are not opened at all: some do something then.
+fn look(path: &Path) -> Result<Option<Metadata>> {
     let looked = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        looked => looked.wrap_err_with(named)?,
+        looked => looked.wrap_err_with(|| format!("cannot read {}", path.display()))?,
     };
     ensure!(looked.is_file(), "{} is no plain file: links, pipes and devices are not opened", path.display());
-    let file = File::open(path).wrap_err_with(named)?;
+    Ok(Some(looked))
+}
+
+/// Opens what was looked at. Something else may have taken its place meanwhile, for which nobody waits here, and of which nothing is said.
+fn open_looked(path: &Path, looked: &Metadata) -> Result<Plain> {
+    let named = || format!("cannot read {}", path.display());
+    let file = plain::open(path, Links::Refused).wrap_err_with(named)?;
     let opened = file.metadata().wrap_err_with(named)?;
-    // Something else may have taken its place meanwhile. A pipe holds the opening up until it is ended: only who works in the folder at this very moment can
-    // bring that about, and nothing is said of any file then.
     ensure!(
         (opened.dev(), opened.ino()) == (looked.dev(), looked.ino()),
         "{} was replaced while it was opened: try again when nobody works in its folder",
         path.display()
     );
-    Ok(Some(Plain { file: BufReader::with_capacity(PIECE_BYTES, file), bytes: opened.len() }))
+    Ok(Plain { file: BufReader::with_capacity(PIECE_BYTES, file), bytes: opened.len() })
 }
 
 /// Names the next so many bytes; `None` if the file ends before. `joined` takes them, too.
@@ -66,7 +75,17 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use keystead_proof::output_hash;
-    use std::os::unix::{fs::symlink, net::UnixListener};
+    use std::{
+        os::unix::{fs::symlink, net::UnixListener},
+        process::Command,
+        sync::mpsc,
+        thread,
+        time::Duration,
+    };
+
+    fn pipe(path: &Path) {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    }
 
     #[test]
     fn links_pipes_and_folders_are_not_opened_and_what_is_missing_is_no_error() {
@@ -80,9 +99,38 @@ mod tests {
         symlink(path("nowhere"), path("dangling")).unwrap();
         let _socket = UnixListener::bind(path("socket")).unwrap();
         fs::create_dir(path("folder")).unwrap();
-        for name in ["link", "device", "dangling", "socket", "folder"] {
+        pipe(&path("pipe"));
+        for name in ["link", "device", "dangling", "socket", "folder", "pipe"] {
             let refused = open(&path(name)).unwrap_err().to_string();
             assert!(refused.contains("is no plain file"), "{name}: {refused}");
+        }
+    }
+
+    /// A pipe would be waited for until somebody writes into it, a device would never end.
+    #[test]
+    fn what_takes_a_files_place_between_its_look_and_its_open_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = folder.path().join("other");
+        fs::write(&other, "other").unwrap();
+        let takers: [(&str, &dyn Fn(&Path), &str); 4] = [
+            ("pipe", &pipe, "no plain file"),
+            ("link", &|path| symlink(&other, path).unwrap(), "cannot read"),
+            ("device", &|path| symlink("/dev/zero", path).unwrap(), "cannot read"),
+            ("file", &|path| fs::rename(&other, path).unwrap(), "was replaced while it was opened"),
+        ];
+        for (name, take, words) in takers {
+            let path = folder.path().join(name);
+            fs::write(&path, "four").unwrap();
+            let looked = look(&path).unwrap().unwrap();
+            assert_eq!(open_looked(&path, &looked).unwrap().bytes, 4);
+            // The old file keeps its number as long as it has another name.
+            fs::rename(&path, folder.path().join(format!("{name}-away"))).unwrap();
+            take(&path);
+            let (sender, receiver) = mpsc::channel();
+            // Not joined: if it waits, it does so until this process ends.
+            thread::spawn(move || sender.send(open_looked(&path, &looked).map(|plain| plain.bytes)));
+            let refused = receiver.recv_timeout(Duration::from_secs(10)).expect("the opening waits").unwrap_err();
+            assert!(format!("{refused:#}").contains(words), "{name}: {refused:#}");
         }
     }
 

@@ -327,7 +327,7 @@ fn pipes_in_a_folder_are_faults_and_are_not_waited_for() {
         let (sender, receiver) = mpsc::channel();
         let path = home.path().to_owned();
         // Not joined: if it waits, it does so until this process ends.
-        thread::spawn(move || sender.send(Folder::open(&path)));
+        thread::spawn(move || drop(sender.send(Folder::open(&path))));
         receiver.recv_timeout(Duration::from_secs(10)).expect("it waits").unwrap_err()
     };
     let manifest = pipe("recipe.toml");

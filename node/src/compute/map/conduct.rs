@@ -53,6 +53,8 @@ const TICK: Duration = Duration::from_millis(200);
 const ROUND_MAX: usize = 64;
 /// A clock that was looked at longer ago than this shows that the process stood still.
 const GAP_MAX: Duration = Duration::from_secs(1);
+/// Whoever stood still for so long may have lost its connections: peers give up after 15 s, and the last heartbeat is up to 5 s older than the stop.
+const LINES_LIVE: Duration = Duration::from_secs(10);
 /// After Ctrl-C, how long providers may take to report what they have.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
 /// How long the lines may take to say goodbye.
@@ -413,6 +415,10 @@ impl<'a> Conductor<'a> {
         if !gap.is_zero() {
             tracing::warn!(ms = gap.as_millis(), "this process stood still");
             self.state.table.stood_still(gap);
+        }
+        if since_look >= LINES_LIVE {
+            // Who waited in vain has closed its end; what it sent before would count as a sign of life here for as long again.
+            self.live.values().filter(|live| live.is_connected).for_each(|live| live.say(Command::Redial));
         }
         for (lease, why) in self.state.table.overdue(self.now()) {
             let provider = self.state.table.live().find(|live| live.number == lease).map(|live| live.provider);

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Cancel {
         lease: u64,
     },
+    /// The connection may be gone on the other side without a word: connect anew.
+    Redial,
     /// There is no more work; the line ends.
     Bye,
 }
@@ -162,6 +164,9 @@ impl Line {
         loop {
             tokio::select! {
                 command = self.commands.recv() => {
+                    if matches!(command, Some(Command::Redial)) {
+                        return Talk::Lost("this process stood still for longer than connections live".to_owned());
+                    }
                     let bye = matches!(command, None | Some(Command::Bye));
                     if let Err(error) = self.say(&mut link, command.unwrap_or(Command::Bye)).await {
                         return if bye { Talk::Over { heard: false } } else { Talk::Lost(error.to_string()) };
@@ -197,6 +202,8 @@ impl Line {
                 FromCustomer::Refuse { lease, code, reason: Reason::new(&reason) }
             }
             Command::Cancel { lease } => FromCustomer::Cancel { lease },
+            // It ended the conversation before.
+            Command::Redial => return Ok(()),
             Command::Bye => FromCustomer::Bye,
         };
         link.say(&message).await

@@ -112,7 +112,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let other = folder.path().join("other");
         fs::write(&other, "other").unwrap();
-        let takers: [(&str, &dyn Fn(&Path), &str); 4] = [
+        type Taker<'a> = (&'a str, &'a dyn Fn(&Path), &'a str);
+        let takers: [Taker<'_>; 4] = [
             ("pipe", &pipe, "no plain file"),
             ("link", &|path| symlink(&other, path).unwrap(), "cannot read"),
             ("device", &|path| symlink("/dev/zero", path).unwrap(), "cannot read"),

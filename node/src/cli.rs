@@ -17,7 +17,7 @@ pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use bond::{Bond, BondCall};
 pub(crate) use canary::{Canary, CanaryNew};
 pub(crate) use market::{Claims, Demands, Hardware, Offers, TOKENS_MAX, TokenPrice, WhyNot};
-pub(crate) use proof::{Prove, ProveWhen, Proving};
+pub(crate) use proof::{PROVE_SECONDS_MAX, Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};
 pub(crate) use service::{Service, ServiceSystem};
 pub(crate) use statement::Statement;

@@ -3,6 +3,9 @@
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
 
+/// Longest work of a proof of hardware, seconds.
+pub(crate) const PROVE_SECONDS_MAX: u64 = 600;
+
 /// When `keystead provide` proves its hardware.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProveWhen {
@@ -17,16 +20,18 @@ pub(crate) enum ProveWhen {
 /// What a proof may take of the machine.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Proving {
-    /// Memory to fill in a proof of hardware, in MiB, of every device or as DEVICE=MIB of one (0 is the processor, 1 the graphics card). A proof shows as
-    /// much as it fills: name a card's memory to show all of it. May be repeated.
+    /// Memory to show in a proof of hardware, in MiB, of every device or as DEVICE=MIB of one (0 is the processor, 1 the graphics card): four fifths of it are
+    /// filled, and customers see no more as proved. Name a card's memory to show all of it, if no other program needs it meanwhile. May be repeated
+    /// [default: 256].
     #[arg(long, value_name = "[DEVICE=]MIB", value_parser = parse_memory)]
     pub(crate) prove_memory: Vec<(Option<u8>, u64)>,
     /// How long a proof of hardware shall work, about, in seconds, 1 to 600. Below 8 s or so the memory does not count.
-    #[arg(long, value_name = "SECONDS", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 12, value_parser = clap::value_parser!(u64).range(1..=PROVE_SECONDS_MAX))]
     pub(crate) prove_seconds: u64,
 }
 
-/// Memory of a device unless it is named, MiB: a first proof that costs a small machine little.
+/// Memory of a device unless it is named, MiB: a first proof that costs a small machine little, and takes from no owner what other programs hold. Not a share of a
+/// card: how much of one is free, or there at all, not every driver says (docs/hardware-proof.md).
 const MEMORY_MIB: u64 = 256;
 
 impl Proving {

@@ -45,6 +45,7 @@ pub(crate) mod canary;
 pub(crate) mod channels;
 pub(crate) mod checker;
 pub(crate) mod customer;
+pub(crate) mod event_log;
 pub(crate) mod files;
 pub(crate) mod lifecycle;
 pub(crate) mod map;

@@ -161,6 +161,52 @@ fn assert_equal_to_an_undisturbed_run(network: &Network, size: (u64, u64), out: 
     assert!(fs::read(out.join(file)).unwrap() == fs::read(other.join(file)).unwrap(), "{file} differs");
 }
 
+/// What `--events` must hold of an order that three processes brought to its end: each thing once, in its order, with its numbers.
+fn assert_told(record: &Path, job: &Value, escrow: u128) {
+    let whole = fs::read_to_string(record).unwrap();
+    let lines: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let names: Vec<&str> = lines.iter().map(|line| line["event"].as_str().unwrap()).collect();
+    for line in &lines {
+        assert!(line["unixMs"].as_u64().is_some() && line["detail"].as_str().is_some(), "{line}");
+        assert!(line["provider"].is_null() || line["provider"].as_str().unwrap().eq_ignore_ascii_case(account(1)));
+    }
+    let place = |event: &str| {
+        let places: Vec<usize> = (0..names.len()).filter(|place| names[*place] == event).collect();
+        assert_eq!(places.len(), 1, "{event} in: {whole}");
+        places[0]
+    };
+    let facts = |event: &str| &lines[place(event)]["facts"];
+    // What the chain says, and what is heard in the conversation: neither waits for the other.
+    let on_chain = ["planned", "priced", "ordered", "leased", "committed", "delivered"];
+    let heard = ["ordered", "input-sent", "output-arrived"];
+    let at_the_end = ["checked", "accepted", "paid", "certificate", "done"];
+    for way in [&on_chain[..], &heard] {
+        let places: Vec<usize> = way.iter().chain(&at_the_end).map(|event| place(event)).collect();
+        assert!(places.is_sorted(), "{way:?} in: {whole}");
+    }
+    assert_eq!(names.first(), Some(&"planned"));
+    assert_eq!(names.last(), Some(&"done"));
+    assert_eq!(names.iter().filter(|name| **name == "resumed").count(), 2, "{whole}");
+    assert!(names.contains(&"connected") && !names.contains(&"refunded") && !names.contains(&"failed"), "{whole}");
+
+    let units = job["spec"]["unitCount"].as_u64().unwrap();
+    let wei = Value::from(escrow.to_string());
+    assert_eq!(facts("planned")["units"], units);
+    assert_eq!((&facts("ordered")["order"], &facts("ordered")["escrowWei"]), (&"1".into(), &wei), "{whole}");
+    assert_eq!(facts("paid"), &json!({"order": "1", "wei": wei}));
+    assert_eq!(facts("committed")["units"], units);
+    assert_eq!(facts("delivered")["resultRoot"], job["resultRoot"]);
+    let checked = facts("checked");
+    assert_eq!((&checked["finding"], &checked["right"]), (&"right".into(), &job["check"]["right"]), "{whole}");
+    assert_eq!(facts("done"), &json!({"exitCode": 0}));
+    let progress: Vec<&Value> =
+        lines.iter().filter(|line| line["event"] == "progress").map(|line| &line["facts"]).collect();
+    let done: Vec<u64> = progress.iter().map(|facts| facts["done"].as_u64().unwrap()).collect();
+    assert!(done.is_sorted_by(|one, next| one < next), "told twice, or backwards: {whole}");
+    assert_eq!(done.last(), Some(&units), "{whole}");
+    assert!(progress.iter().all(|facts| facts["of"] == units), "{whole}");
+}
+
 #[test]
 fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_order() {
     let network = Network::start(4);
@@ -168,10 +214,20 @@ fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_ord
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
     let out = network.directory.join("result");
-    let mut first = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+    let record = network.directory.join("events.jsonl");
+    let told = || {
+        let mut command = run(&network, MEDIUM, &out);
+        command.arg("--events").arg(&record);
+        command
+    };
+    let mut first = Customer::start(&network, &mut told());
     first.wait_for("Order 1 placed");
-    let beside = ends(&mut run(&network, MEDIUM, &out), 1);
-    assert!(beside.contains("another `keystead run`"), "{beside}");
+    let beside = run(&network, MEDIUM, &out).args(["--events", "-"]).output().unwrap();
+    assert_eq!(beside.status.code(), Some(1), "{}", text(&beside));
+    // What a program reads from there is events alone.
+    let failed: Value = serde_json::from_slice(&beside.stdout).unwrap();
+    assert_eq!((&failed["event"], &failed["facts"]), (&"failed".into(), &json!({"exitCode": 1})), "{failed}");
+    assert!(failed["detail"].as_str().unwrap().contains("another `keystead run`"), "{failed}");
     first.kill();
 
     // Other inputs, another wallet: the order is not theirs.
@@ -183,13 +239,14 @@ fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_ord
     let stranger = ends(Command::new(KEYSTEAD).args(stranger), 1);
     assert!(stranger.contains(account(2)) && stranger.contains(account(5)), "{stranger}");
 
-    let mut second = Customer::start(&network, &mut run(&network, MEDIUM, &out));
+    let mut second = Customer::start(&network, &mut told());
     second.wait_for("units finished");
     second.kill();
-    let said = ends(&mut run(&network, MEDIUM, &out), 0);
+    let said = ends(&mut told(), 0);
     assert!(said.contains("Order 1 of this folder is still under way: going on with it."), "{said}");
     assert_eq!(orders(&network), 1);
     let escrow = assert_finished(&network, &out);
+    assert_told(&record, &json_file(&out.join("job.json")), escrow);
     assert!(!out.join("order.lock").exists());
     assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
     let again = ends(&mut run(&network, MEDIUM, &out), 1);

@@ -5,6 +5,7 @@ use super::{
     conclude::{Conclusion, why},
     folder::Folder,
     follow::{End, Following, Job},
+    happened::{self, Ended},
     place::{Placed, Sent, place},
     plan::Prepared,
     result::{self, status_name},
@@ -29,7 +30,6 @@ use eyre::{Context as _, Result, bail, ensure, eyre};
 use keystead_blobs::{BlobStore, Capacity, DiskStore, Durability};
 use keystead_contracts::storage::Status;
 use std::{
-    process::ExitCode,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,11 +58,13 @@ impl<'a> Attempts<'a> {
         let Prepared { spec, recipe, .. } = self.buyer.prepared;
         let units = counted(spec.unit_count.into(), "unit");
         self.show.say(&format!("{}: {units} ({})", recipe.title, spec.runtime));
+        happened::plan(self.show.log(), self.buyer);
         self.say_price(offer);
     }
 
     fn say_price(&self, offer: &Offer) {
         price(self.buyer, offer).iter().for_each(|line| self.show.say(line));
+        happened::price(self.show.log(), offer);
     }
 
     /// The order that was introduced, as far as it can be made before the market is approved; says what its placing costs at most.
@@ -77,12 +79,13 @@ impl<'a> Attempts<'a> {
     }
 
     /// Orders for the first time.
-    pub(super) async fn begin(self, state: State) -> Result<ExitCode> {
+    pub(super) async fn begin(self, state: State) -> Result<Ended> {
         Box::pin(self.pursue(state, Sent::No)).await
     }
 
     /// Goes on with the order of an earlier process.
-    pub(super) async fn go_on(self, state: State) -> Result<ExitCode> {
+    pub(super) async fn go_on(self, state: State) -> Result<Ended> {
+        happened::resumed(self.show.log(), &state.attempt);
         match state.attempt.order {
             Some(order) => {
                 self.show.say(&format!("Order {order} of this folder is still under way: going on with it."));
@@ -105,12 +108,12 @@ impl<'a> Attempts<'a> {
         Box::pin(self.pursue(state, Sent::Perhaps)).await
     }
 
-    async fn pursue(mut self, mut state: State, sent: Sent) -> Result<ExitCode> {
+    async fn pursue(mut self, mut state: State, sent: Sent) -> Result<Ended> {
         let last = self.last(&mut state, sent).await;
         self.show.end();
         let (end, note) = last?;
-        let Self { buyer, folder, begin, .. } = self;
-        Conclusion { buyer, folder, state: &state, end: &end, begin, note }.conclude().await
+        let Self { buyer, folder, show, begin, .. } = self;
+        Conclusion { buyer, folder, log: show.log(), state: &state, end: &end, begin, note }.conclude().await
     }
 
     /// The end of the order that is the last one, and why no further provider is asked.
@@ -121,6 +124,7 @@ impl<'a> Attempts<'a> {
                 Some(order) => order,
                 None => self.place(state, sent, &stops).await?,
             };
+            happened::ordered(self.show.log(), order, &state.attempt);
             let end = self.follow(state, order, &stops).await?;
             match self.next(state, &end, &stops).await? {
                 Next::Ordered => sent = Sent::No,
@@ -186,6 +190,7 @@ impl<'a> Attempts<'a> {
         } else {
             self.show.say(&format!("The order cannot be placed: {reason}."));
         }
+        happened::not_ordered(self.show.log(), &state.attempt, reason);
         match self.buyer.revoke(&state.attempt).await {
             // A token that does not let an approval be taken back has its reason; the market takes it for an order of this account alone.
             Err(error) if is_answer(&error) => self.show.say(&format!("The approval of the market stays: {error:#}")),
@@ -202,7 +207,9 @@ impl<'a> Attempts<'a> {
     async fn follow(&mut self, state: &mut State, order: U256, stops: &Stops) -> Result<End> {
         let Buyer { options, market, prepared, money, .. } = self.buyer;
         let reach = Duration::from_secs(u64::from(options.reach_seconds));
-        let job = Job { market, prepared, folder: self.folder, money, keep_outputs: options.keep_outputs, reach };
+        let log = Arc::clone(self.show.log());
+        let (folder, keep_outputs) = (self.folder, options.keep_outputs);
+        let job = Job { market, prepared, folder, money, keep_outputs, reach, log: &log };
         let store = Arc::clone(&self.store);
         let (to, kept) = (state.attempt.choice()?, (store, self.folder));
         let mut line = Line::open(&market.account, order, prepared, to, kept).await?;
@@ -293,6 +300,7 @@ impl<'a> Attempts<'a> {
             Err(error) => return Err(error),
         };
         let (status, why) = (status_name(status), why(state, status).to_owned());
+        happened::over(&end.order, &why).iter().for_each(|happened| self.show.log().tell_once(happened));
         let (count, max) = (refunded.attempts.saturating_add(1), refunded.attempts_max);
         self.show.say(&format!(
             "Order {} is {status}: {why}. {} are back; ordering from another provider ({count} of at most {max}).",

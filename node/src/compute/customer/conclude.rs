@@ -9,12 +9,14 @@ use super::{
     },
     folder::{Folder, Standing},
     follow::End,
+    happened::{self, Ended},
     result,
-    setup::{Buyer, EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, say, take_from_audit, take_from_market, take_refund},
+    setup::{Buyer, EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, take_from_audit, take_from_market, take_refund},
     state::{Checked, State},
 };
 use crate::compute::{
     amount::{counted, duration, kst},
+    event_log::{EventLog, Happened},
     lifecycle::Finding,
     market::Order,
     windows::{Drawn, window_of},
@@ -24,8 +26,8 @@ use eyre::{Context as _, Report, Result};
 use keystead_audit::detection;
 use keystead_contracts::storage::{Mode, Status};
 use keystead_job::{Class, JobSpec};
-use serde_json::Value;
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use serde_json::{Value, json};
+use std::{path::PathBuf, time::Instant};
 
 const RECORD_FILE: &str = "job.json";
 const CERTIFICATE_FILE: &str = "certificate.json";
@@ -34,6 +36,7 @@ const CERTIFICATE_FILE: &str = "certificate.json";
 pub(super) struct Conclusion<'a> {
     pub(super) buyer: Buyer<'a>,
     pub(super) folder: &'a Folder,
+    pub(super) log: &'a EventLog,
     pub(super) state: &'a State,
     pub(super) end: &'a End,
     pub(super) begin: Instant,
@@ -43,7 +46,7 @@ pub(super) struct Conclusion<'a> {
 
 impl Conclusion<'_> {
     /// Writes the folder, takes a refund home, tells the person, and says the exit code.
-    pub(super) async fn conclude(&self) -> Result<ExitCode> {
+    pub(super) async fn conclude(&self) -> Result<Ended> {
         let order = &self.end.order;
         let status = order.status();
         // An order that was never committed to has no window.
@@ -53,6 +56,7 @@ impl Conclusion<'_> {
         let assurance = assurance(order, window.as_ref());
         let audit = self.outcome(window.as_ref()).map_or(Value::Null, |outcome| outcome.json(assurance));
         result::record(&self.folder.path(RECORD_FILE), self.buyer, order, self.state, &audit)?;
+        happened::over(order, self.why()).iter().for_each(|happened| self.log.tell_once(happened));
         if status.is_paid() {
             self.paid(assurance, window.as_ref()).await?;
         } else if status.is_refunded() {
@@ -66,15 +70,35 @@ impl Conclusion<'_> {
             result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
             self.tell_certificate().await;
         } else {
-            say(&format!("No certificate: {}.", result::UNSIGNED));
+            self.say(&format!("No certificate: {}.", result::UNSIGNED));
+            self.tell("no-certificate", result::UNSIGNED, json!({"order": order.id.to_string()}));
         }
         // Last, so that whoever is killed before it can still read all of the above.
         self.folder.finish()?;
-        Ok(ExitCode::from(match exit_code(status, self.finding(), assurance) {
+        Ok(self.ended(match exit_code(status, self.finding(), assurance) {
             // Not what was ordered, by the person's own wish.
             EXIT_ACCEPTED if order.is_part() => EXIT_REFUSED,
             code => code,
         }))
+    }
+
+    /// For a person.
+    fn say(&self, line: &str) {
+        self.log.answer(line);
+    }
+
+    /// For a program.
+    fn tell(&self, event: &str, detail: &str, facts: Value) {
+        self.log.tell_once(&Happened { event, provider: Some(self.end.order.provider), detail, facts });
+    }
+
+    fn ended(&self, code: u8) -> Ended {
+        let why = match (code, &self.note) {
+            (EXIT_ACCEPTED, _) => String::new(),
+            (_, Some(note)) => format!("{}; no further provider: {note}", self.why()),
+            (_, None) => self.why().to_owned(),
+        };
+        Ended { code, why }
     }
 
     fn outcome<'a>(&'a self, window: Option<&'a Drawn>) -> Option<Outcome<'a>> {
@@ -107,20 +131,22 @@ impl Conclusion<'_> {
         let End { order, .. } = self.end;
         let published = self.publish(assurance)?;
         let status = result::status_name(order.status());
-        say(&beginning(order, &duration(self.begin.elapsed()), &status));
+        self.say(&beginning(order, &duration(self.begin.elapsed()), &status));
         if let Some(checked) = self.checked() {
-            say(&format!("  check    {}", sentence(&self.buyer.prepared.spec, checked)));
+            self.say(&format!("  check    {}", sentence(&self.buyer.prepared.spec, checked)));
         }
         match self.outcome(window) {
-            Some(outcome) => say(&format!("  audit    {}", outcome.sentence(assurance))),
-            None => say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified"),
+            Some(outcome) => self.say(&format!("  audit    {}", outcome.sentence(assurance))),
+            None => {
+                self.say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified")
+            }
         }
         if let Some(canary) = self.state.attempt.canary {
             let told = window.and_then(|drawn| drawn.window.canary_unit);
             let is_kept = !published.is_empty() && !order.is_part();
-            say(&format!("  canary   {}", canary_words(&canary, order, told, is_kept)));
+            self.say(&format!("  canary   {}", canary_words(&canary, order, told, is_kept)));
         }
-        say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
+        self.say(&format!("  paid     {} to {}", self.buyer.money.show(order.paid_wei()), order.provider));
         let rest_wei = order.escrow_wei.saturating_sub(order.paid_wei());
         if !rest_wei.is_zero() {
             let owed = take_from_market(self.buyer.market, order.currency).await?;
@@ -129,26 +155,26 @@ impl Conclusion<'_> {
         self.tell_deposit().await?;
         let what = if order.is_part() { "outputs " } else { "result  " };
         for path in &published {
-            say(&format!("  {what} {}", path.display()));
+            self.say(&format!("  {what} {}", path.display()));
         }
         if order.is_part() && !published.is_empty() {
-            say(&part_words(order));
+            self.say(&part_words(order));
         }
         match self.finding() {
             Some(Finding::Right) => {}
             Some(Finding::Unknown) if assurance == Assurance::Verified => {
-                say("  This machine could not check the result itself; the drawn machines did.")
+                self.say("  This machine could not check the result itself; the drawn machines did.")
             }
             Some(Finding::Unknown) => {
-                say("  The result could not be checked on this machine: that is why it stands apart.")
+                self.say("  The result could not be checked on this machine: that is why it stands apart.")
             }
             Some(Finding::Wrong) => {
-                say(
+                self.say(
                     "  The result is wrong, as far as this machine can tell, and it is paid all the same: it is not kept.",
                 );
-                say(&format!("  {}.", self.why()));
+                self.say(&format!("  {}.", self.why()));
             }
-            None => say("  The outputs had not arrived when the check window ended: the market pays for silence."),
+            None => self.say("  The outputs had not arrived when the check window ended: the market pays for silence."),
         }
         Ok(())
     }
@@ -157,8 +183,8 @@ impl Conclusion<'_> {
     fn tell_refund(&self, amount: U256, owed: Option<Report>) {
         let (amount, account) = (self.buyer.money.show(amount), self.buyer.market.account.address());
         match owed {
-            None => say(&format!("  refunded {amount} to {account}")),
-            Some(reason) => say(&format!(
+            None => self.say(&format!("  refunded {amount} to {account}")),
+            Some(reason) => self.say(&format!(
                 "  refunded nothing yet: the token does not let {amount} out now ({reason:#}). The market owes it to {account}: it comes with the \
                  next refund in this token"
             )),
@@ -170,72 +196,75 @@ impl Conclusion<'_> {
         let Some(terms) = &self.state.attempt.audit else { return Ok(()) };
         let taken_wei = take_from_audit(self.buyer.market).await?;
         let (taken, deposit) = (kst(taken_wei), kst(terms.deposit_wei));
-        say(&format!("  deposit  {taken} came back from the audit; {deposit} had been paid for checks"));
+        self.say(&format!("  deposit  {taken} came back from the audit; {deposit} had been paid for checks"));
         Ok(())
     }
 
     async fn refunded(&self, assurance: Assurance, window: Option<&Drawn>) -> Result<()> {
         let End { order, .. } = self.end;
         let owed = take_refund(self.buyer.market, order.currency).await?;
-        say(&format!(
+        self.say(&format!(
             "Order {} is {}: {}.",
             order.id,
             result::status_name(order.status()),
             why(self.state, order.status())
         ));
         if let Some(outcome) = self.outcome(window).filter(|_| assurance == Assurance::Convicted) {
-            say(&format!("  audit    {}", outcome.sentence(assurance)));
+            self.say(&format!("  audit    {}", outcome.sentence(assurance)));
         }
         if let (Some(canary), Some(drawn)) = (self.state.attempt.canary, window) {
-            say(&format!("  canary   {}", canary_words(&canary, order, drawn.window.canary_unit, false)));
+            self.say(&format!("  canary   {}", canary_words(&canary, order, drawn.window.canary_unit, false)));
         }
         self.tell_refund(order.escrow_wei, owed);
         if assurance == Assurance::Pending && window.is_some() {
-            say(
+            self.say(
                 "  The window of its audit goes on; what its checks do not cost comes back with the next order of this account.",
             );
         }
         if !self.state.failed.is_empty() {
-            say("Providers that were tried:");
+            self.say("Providers that were tried:");
             for failed in &self.state.failed {
-                say(&format!("  {}: order {} is {}: {}", failed.provider, failed.order, failed.status, failed.why));
+                self.say(&format!(
+                    "  {}: order {} is {}: {}",
+                    failed.provider, failed.order, failed.status, failed.why
+                ));
             }
             let (status, why) = (result::status_name(order.status()), why(self.state, order.status()));
-            say(&format!("  {}: order {} is {status}: {why}", order.provider, order.id));
+            self.say(&format!("  {}: order {} is {status}: {why}", order.provider, order.id));
         }
         if let Some(note) = &self.note {
-            say(&format!("No further provider: {note}."));
+            self.say(&format!("No further provider: {note}."));
         }
         Ok(())
     }
 
     /// The order stays as it is: delivered, and not decided by us.
-    fn open(&self) -> Result<ExitCode> {
+    fn open(&self) -> Result<Ended> {
         let id = self.end.order.id;
         if self.finding() == Some(Finding::Wrong) {
-            say(&format!("Order {id} is delivered and wrong, but the check window has ended: {}.", self.why()));
-            say("  The market pays the provider for silence. The result is not kept.");
+            self.say(&format!("Order {id} is delivered and wrong, but the check window has ended: {}.", self.why()));
+            self.say("  The market pays the provider for silence. The result is not kept.");
             self.folder.finish()?;
-            return Ok(ExitCode::from(EXIT_REFUSED));
+            return Ok(self.ended(EXIT_REFUSED));
         }
         if self.finding().is_none() {
-            say(&format!(
+            self.say(&format!(
                 "Order {id} is delivered, but the outputs did not arrive before the check window ended: {}.",
                 self.why()
             ));
             self.folder.finish()?;
-            return Ok(ExitCode::from(EXIT_UNDECIDED));
+            return Ok(self.ended(EXIT_UNDECIDED));
         }
         let published = self.publish(Assurance::Customer).wrap_err("cannot hand over the unchecked files")?;
-        say(&format!("Order {id} is delivered, but this machine could not check it: {}.", self.why()));
+        self.say(&format!("Order {id} is delivered, but this machine could not check it: {}.", self.why()));
         for path in published {
-            say(&format!("  unchecked {}", path.display()));
+            self.say(&format!("  unchecked {}", path.display()));
         }
-        say(
+        self.say(
             "  It was neither accepted nor rejected; unless you reject it, the provider is paid at the end of the check window.",
         );
-        say("  Run the same command again to check once more.");
-        Ok(ExitCode::from(EXIT_UNDECIDED))
+        self.say("  Run the same command again to check once more.");
+        Ok(self.ended(EXIT_UNDECIDED))
     }
 
     fn why(&self) -> &str {
@@ -245,9 +274,11 @@ impl Conclusion<'_> {
     /// The next step: how anybody can check the certificate.
     async fn tell_certificate(&self) {
         let path = self.folder.path(CERTIFICATE_FILE);
-        say(&format!("  proof    {}", path.display()));
+        self.say(&format!("  proof    {}", path.display()));
         let lines = result::how_to_check(self.buyer.market.account.client(), &path).await;
-        lines.iter().for_each(|line| say(line));
+        lines.iter().for_each(|line| self.say(line));
+        let facts = json!({"order": self.end.order.id.to_string(), "path": path.display().to_string()});
+        self.tell("certificate", "", facts);
     }
 }
 

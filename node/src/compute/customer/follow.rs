@@ -10,6 +10,7 @@ use super::{
         serve::{Arrivals, Served, Serving},
     },
     folder::Folder,
+    happened,
     plan::Prepared,
     show::Show,
     state::{Checked, Objection, State},
@@ -18,12 +19,13 @@ use super::{
 use crate::compute::{
     amount::{duration, kst},
     audited::tending::Attendant,
+    event_log::EventLog,
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step},
     market::{Market, Order},
     money::Money,
     windows::{Drawn, WindowStatus, window_of},
 };
-use alloy_primitives::{U256, keccak256};
+use alloy_primitives::{Address, U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
 use keystead_contracts::storage::{Mode, Reason, Status};
 use std::{
@@ -76,6 +78,8 @@ pub(super) struct Job<'a> {
     pub(super) keep_outputs: bool,
     /// How long a provider that cannot be reached keeps an order that it has not leased.
     pub(super) reach: Duration,
+    /// What programs are told.
+    pub(super) log: &'a EventLog,
 }
 
 /// One order under way.
@@ -187,6 +191,18 @@ impl<'a> Following<'a> {
         }
     }
 
+    /// Whom an event is about.
+    const fn whom(&self) -> (U256, Address) {
+        (self.order, self.line.provider())
+    }
+
+    /// Tells what may go wrong again and again, unless it is what went wrong last.
+    fn tell_again(&self, event: &str, why: &str) {
+        if self.state.attempt.why.as_deref() != Some(why) {
+            self.job.log.tell(&happened::about(event, self.whom(), why));
+        }
+    }
+
     fn known(&self) -> Known {
         Known {
             received: self.arrived.is_some(),
@@ -205,6 +221,7 @@ impl<'a> Following<'a> {
         let is_audited = order.stand.mode != Mode::Own && order.status() == Status::Delivered;
         let window = if is_audited { Some(market.windows().drawn(window_of(order.id)).await?) } else { None };
         let (block, now) = market.account.head().await?;
+        happened::reached(&order, &self.state.attempt).iter().for_each(|happened| self.job.log.tell_once(happened));
         let mut known = self.known();
         if let Some(drawn) = &window {
             known.window = match drawn.window.status {
@@ -302,6 +319,7 @@ impl<'a> Following<'a> {
         let look = self.attendant.look(&windows, window).await?;
         if let Some(news) = &look.news {
             show.say(news);
+            self.job.log.tell(&happened::about("audit", self.whom(), news));
         }
         if let Some(drawn) = look.drawn {
             let (done, total) = (u64::from(look.done), u64::from(drawn.max(look.done)));
@@ -351,6 +369,7 @@ impl<'a> Following<'a> {
             }
             Err(Broken::ForNow(why)) => {
                 tracing::debug!(order = %order.id, why, "trying again");
+                self.tell_again("lost", &why);
                 self.state.attempt.why = Some(why);
                 sleep(RETRY).await;
                 if let Ok(endpoint) = self.job.market.endpoint_of(self.line.provider()).await {
@@ -360,6 +379,7 @@ impl<'a> Following<'a> {
             Err(Broken::ForGood(why)) => {
                 if !self.hopeless {
                     show.say(&format!("The provider will not deliver: {why}"));
+                    self.job.log.tell(&happened::about("unwilling", self.whom(), &why));
                 }
                 self.hopeless = true;
                 self.because(why)?;
@@ -370,6 +390,7 @@ impl<'a> Following<'a> {
                 tracing::warn!(order = %order.id, why, "the provider broke the rules");
                 // What comes before the delivery is on the chain may still be made good.
                 self.malformed = self.malformed.saturating_add(u32::from(order.status() == Status::Delivered));
+                self.tell_again("malformed", &why);
                 self.state.attempt.why = Some(why);
                 if self.malformed >= MALFORMED_MAX {
                     self.refuse_unread(order, show)?;
@@ -420,6 +441,7 @@ impl<'a> Following<'a> {
             wrong.unit
         ));
         windows.accuse(window, wrong.unit, wrong.segment).await?;
+        self.job.log.tell_once(&happened::accused(self.whom(), wrong.unit, window.accusation_wei()));
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! [`follow`] asks the chain again and again what to do next ([`crate::compute::lifecycle`]), [`talk`] moves bytes, [`check`] re-runs a
 //! sample in this machine's own worker, [`result`] turns outputs into files; [`conclude`] hands them over. [`attempts`] goes from one
 //! provider to the next. The price is in KST or in one token: [`setup::Buyer`] has the money, and lets the market take exactly a token's escrow before the
-//! order is signed. An order that other people's machines check goes through [`audit`] besides. What must outlive the process is in [`state`], in the
+//! order is signed. What a program is told on the way is in [`happened`]. An order that other people's machines check goes through [`audit`] besides. What must outlive the process is in [`state`], in the
 //! [`folder`] of the result.
 //!
 //! # Invariants
@@ -19,6 +19,7 @@ mod choose;
 mod conclude;
 mod folder;
 mod follow;
+mod happened;
 mod place;
 pub(in crate::compute) mod plan;
 pub(in crate::compute) mod result;

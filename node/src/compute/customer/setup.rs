@@ -8,6 +8,7 @@ use super::{
     },
     choose::{Choice, GAS_IN_TOKEN_MAX, Nobody, Wish, choose},
     folder::Folder,
+    happened::Ended,
     plan::{Prepared, prepare},
     show::Show,
     state::{Attempt, AuditTerms, Identity, Mismatch, State},
@@ -20,6 +21,7 @@ use crate::{
         account::{Account, Cost, Signed},
         amount::{counted, kst},
         canary::{CanaryFile, Deal},
+        event_log::{EventLog, Happened},
         market::{Market, Taken},
         matching::need::CHECKERS_ANYWHERE,
         money::Money,
@@ -34,6 +36,7 @@ use keystead_audit::SampleRule;
 use keystead_contracts::{MARKET_ADDRESS, bindings::market::IMarket};
 use keystead_job::Class;
 use keystead_market::Currency;
+use serde_json::json;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
@@ -75,6 +78,28 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
         options.audit.canary.is_none() || options.audit.is_wanted(),
         "--canary is for drawn checkers, but nobody is asked to check: give --audit, too"
     );
+    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let ended = Box::pin(see_through(options, &log)).await;
+    tell_end(&log, &ended);
+    Ok(ExitCode::from(ended?.code))
+}
+
+/// The last line that a program gets, unless the process is killed.
+fn tell_end(log: &EventLog, ended: &Result<Ended>) {
+    let (code, why) = match ended {
+        Ok(Ended { code, why }) => (*code, why.clone()),
+        Err(error) => (EXIT_REFUSED, format!("{error:#}")),
+    };
+    let event = match code {
+        EXIT_ACCEPTED => "done",
+        EXIT_UNDECIDED => "undecided",
+        _ => "failed",
+    };
+    log.tell(&Happened { event, provider: None, detail: &why, facts: json!({"exitCode": code}) });
+}
+
+/// From the files of the job to its end, or to the end of this process.
+async fn see_through(options: &Run, log: &Arc<EventLog>) -> Result<Ended> {
     let prepared = prepare(options.into()).await?;
     ensure!(
         !options.keep_outputs || prepared.recipe.outputs.iter().all(|output| output.file != OUTPUTS_FILE),
@@ -82,24 +107,29 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
     );
     let folder = Folder::open(&options.out)?;
     let stored = folder.load()?;
-    let worked = Box::pin(work(options, &prepared, &folder, stored)).await;
+    let worked = Box::pin(work(options, &prepared, (&folder, log), stored)).await;
     prepared.offers.close().await;
     match worked {
         // The command was wrong, not the order.
         Err(error) if error.downcast_ref::<Mismatch>().is_some() => Err(error),
         Err(error) if folder.is_open() => {
             cli::print_error(&error);
-            say(
+            log.answer(
                 "The order is not over: run the same command again to go on with it. Its escrow follows the contract's rules.",
             );
-            Ok(ExitCode::from(EXIT_UNDECIDED))
+            Ok(Ended { code: EXIT_UNDECIDED, why: format!("{error:#}") })
         }
         other => other,
     }
 }
 
-async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Option<State>) -> Result<ExitCode> {
-    let account = Arc::new(connect(options).await?);
+async fn work(
+    options: &Run,
+    prepared: &Prepared,
+    (folder, log): (&Folder, &Arc<EventLog>),
+    stored: Option<State>,
+) -> Result<Ended> {
+    let account = Arc::new(connect(options, log).await?);
     let identity = Identity {
         chain_id: account.chain_id(),
         genesis: account.genesis().await?,
@@ -115,7 +145,7 @@ async fn work(options: &Run, prepared: &Prepared, folder: &Folder, stored: Optio
         None => canary(options, &market, prepared, folder).await?,
     };
     let buyer = Buyer { options, market: &market, prepared, money: &money, canary };
-    let attempts = Attempts::new(buyer, folder, Show::new())?;
+    let attempts = Attempts::new(buyer, folder, Show::new(Arc::clone(log)))?;
     match stored {
         Some(state) => {
             state.belongs_to(&identity).wrap_err_with(|| format!("cannot go on in {}", options.out.display()))?;
@@ -150,12 +180,15 @@ async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Fo
     Ok(Some(Meant::new(provider, canary)))
 }
 
-async fn connect(options: &Run) -> Result<Account> {
+async fn connect(options: &Run, log: &EventLog) -> Result<Account> {
     let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
     let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
     wallet::check_chain(&options.wallet, account.chain_id())?;
     if wallet.is_new {
-        say(&format!("A new wallet: {}. It has no KST yet: send it some, then run this again.", account.address()));
+        log.answer(&format!(
+            "A new wallet: {}. It has no KST yet: send it some, then run this again.",
+            account.address()
+        ));
     }
     Ok(account)
 }
@@ -445,11 +478,6 @@ pub(super) async fn take_from_audit(market: &Market) -> Result<U256> {
         other => other,
     })
     .await
-}
-
-#[allow(clippy::print_stdout, reason = "the answer to the command")]
-pub(super) fn say(line: &str) {
-    println!("{line}");
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! What a person sees while a job runs: bars on a terminal, plain lines elsewhere.
 
+use crate::compute::event_log::EventLog;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::{
     io::{IsTerminal as _, stderr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,9 +13,10 @@ const PERCENT_STEP: u64 = 20;
 /// How often a bar moves although nothing happened: so that one sees that it lives.
 const TICK: Duration = Duration::from_millis(200);
 
-/// The display of one job, on standard error.
+/// The display of one job, on standard error, beside what programs are told.
 #[derive(Debug)]
 pub(super) struct Show {
+    log: Arc<EventLog>,
     bar: Option<ProgressBar>,
     label: &'static str,
     /// The last step told in a plain line.
@@ -21,7 +24,7 @@ pub(super) struct Show {
 }
 
 impl Show {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(log: Arc<EventLog>) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg:<24} {bar:32} {pos}/{len}  {elapsed}") {
@@ -30,7 +33,12 @@ impl Show {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { bar, label: "", told: 0 }
+        Self { log, bar, label: "", told: 0 }
+    }
+
+    /// What programs are told.
+    pub(super) const fn log(&self) -> &Arc<EventLog> {
+        &self.log
     }
 
     /// A sentence that stays.

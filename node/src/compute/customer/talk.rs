@@ -3,6 +3,7 @@
 use super::{
     choose::Choice,
     folder::{Folder, Node},
+    happened::{self, Pace},
     plan::Prepared,
     show::Show,
     state::Received,
@@ -171,15 +172,26 @@ impl Line {
         let mut session =
             Session::open(&self.endpoint, &self.to.endpoint, self.hello.clone(), inputs).await.map_err(broken)?;
         self.silent_since.set(None);
+        let (log, about) = (Arc::clone(show.log()), (self.hello.order, self.provider()));
+        log.tell(&happened::about("connected", about, ""));
         let total_bytes = self.input_bytes();
-        let mut sent = session.sent();
-        let finished = if part.spec.segment_count == 1 { "units finished" } else { "segments finished" };
+        let (mut sent, mut pace) = (session.sent(), Pace::default());
+        let (finished, what) = match part.spec.segment_count {
+            1 => ("units finished", "units"),
+            _ => ("segments finished", "segments"),
+        };
         let delivery = loop {
             tokio::select! {
                 event = session.next() => match event.map_err(broken)? {
                     Event::Wants { blobs } => tracing::debug!(blobs, "the provider fetches inputs"),
                     Event::Progress(progress) => {
-                        show.progress(finished, u64::from(progress.done), u64::from(progress.total));
+                        let (done, of) = (u64::from(progress.done), u64::from(progress.total));
+                        show.progress(finished, done, of);
+                        // Before that it fetches what it lacks.
+                        log.tell_once(&happened::input_sent(about, total_bytes));
+                        if pace.is_news(done, of) {
+                            log.tell_once(&happened::progress(about, (done, of), what));
+                        }
                     }
                     Event::Committed(commitment) => tracing::debug!(%commitment, "the provider committed"),
                     Event::Delivered(delivery) => break delivery,

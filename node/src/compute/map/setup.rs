@@ -31,6 +31,7 @@ use crate::{
             result::how_to_check,
             stop::Stops,
         },
+        event_log::EventLog,
         files,
         market::Market,
         matching::need::CHECKERS_ANYWHERE,
@@ -91,9 +92,10 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         "a checker program looks at whole units, and a map pays {} segments of each, to different providers: order it with `keystead run`",
         spec.segment_count
     );
-    let show = Show::new(options.events.as_deref())?;
+    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let show = Show::new(Arc::clone(&log));
     let folder = Folder::open(&options.out)?;
-    let market = Market { account: Arc::new(connect(options).await?) };
+    let market = Market { account: Arc::new(connect(options, &log).await?) };
     let identity = Identity {
         chain_id: market.account.chain_id(),
         genesis: market.account.genesis().await?,
@@ -109,18 +111,21 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         Ok(code) => Ok(code),
         Err(error) => {
             cli::print_error(&error);
-            say("What is done is kept: run the same command again to go on.");
+            log.answer("What is done is kept: run the same command again to go on.");
             Ok(ExitCode::from(EXIT_UNDECIDED))
         }
     }
 }
 
-async fn connect(options: &Map) -> Result<Account> {
+async fn connect(options: &Map, log: &EventLog) -> Result<Account> {
     let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
     let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
     wallet::check_chain(&options.wallet, account.chain_id())?;
     if wallet.is_new {
-        say(&format!("A new wallet: {}. It has no KST yet: send it some, then run this again.", account.address()));
+        log.answer(&format!(
+            "A new wallet: {}. It has no KST yet: send it some, then run this again.",
+            account.address()
+        ));
     }
     Ok(account)
 }
@@ -555,9 +560,4 @@ fn audit(state: &State) -> serde_json::Value {
     }
     let (kept, all) = (window::kept(state), Tally::of(state.windows.values()));
     json!({"sentence": kept.sentence(state.steps_done()), "kept": kept.json(), "all": all.json()})
-}
-
-#[allow(clippy::print_stdout, reason = "the answer to the command")]
-fn say(line: &str) {
-    println!("{line}");
 }

@@ -1,14 +1,13 @@
-//! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in a file, if one is named.
+//! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in the log of `--events`.
 
+use crate::compute::event_log::{EventLog, Happened};
 use alloy_primitives::Address;
-use eyre::{Context as _, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde_json::json;
+use serde_json::Value;
 use std::{
-    fs::{File, OpenOptions},
-    io::{IsTerminal as _, Write as _, stderr},
-    path::Path,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    io::{IsTerminal as _, stderr},
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 /// Plain lines tell progress at every so many percent.
@@ -33,7 +32,7 @@ pub(super) struct Row {
 #[derive(Debug)]
 pub(super) struct Show {
     bars: Option<Bars>,
-    events: Option<File>,
+    log: Arc<EventLog>,
     told: u64,
     begin: Instant,
 }
@@ -47,12 +46,7 @@ struct Bars {
 }
 
 impl Show {
-    pub(super) fn new(events: Option<&Path>) -> Result<Self> {
-        let open = |path: &Path| {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            file.wrap_err_with(|| format!("cannot write events to {}", path.display()))
-        };
-        let events = events.map(open).transpose()?;
+    pub(super) fn new(log: Arc<EventLog>) -> Self {
         let bars = stderr().is_terminal().then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
             let units = all.add(ProgressBar::new(1));
@@ -61,7 +55,7 @@ impl Show {
             }
             Bars { all, units, rows: Vec::new(), drawn: None }
         });
-        Ok(Self { bars, events, told: 0, begin: Instant::now() })
+        Self { bars, log, told: 0, begin: Instant::now() }
     }
 
     /// A sentence that stays.
@@ -75,14 +69,7 @@ impl Show {
 
     /// Something that happened, with its reason.
     pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str) {
-        if let Some(mut file) = self.events.as_ref() {
-            let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-            let ms = u64::try_from(ms).unwrap_or(u64::MAX);
-            let line = json!({"unixMs": ms, "event": kind, "provider": provider, "detail": detail});
-            if let Err(error) = writeln!(file, "{line}") {
-                tracing::warn!(%error, "an event was not written");
-            }
-        }
+        self.log.tell(&Happened { event: kind, provider, detail, facts: Value::Null });
         let who = provider.map_or_else(String::new, |provider| format!("{provider} "));
         match &self.bars {
             Some(bars) => drop(bars.all.println(format!("{who}{kind}: {detail}"))),

@@ -128,12 +128,12 @@ fn words(provider: &Sighted, money: &Money) -> String {
     if let Some(counts) = provider.history {
         let _ = writeln!(text, "    orders:  {} completed, {} failed", counts.completed, counts.failed);
     }
-    for (device, claimed) in devices(record) {
+    for (device, (claimed, claimed_mib)) in devices(record).into_iter().enumerate() {
         let proved = provider.proved.iter().map(|one| one.statement()).find(|one| usize::from(one.device) == device);
         let _ = writeln!(
             text,
             "    device {device}  claimed: {claimed}  proved: {}",
-            proved.map_or_else(nothing, measured)
+            proved.map_or_else(nothing, |statement| measured(statement, claimed_mib))
         );
     }
     for price in &record.claimed.prices {
@@ -145,7 +145,8 @@ fn words(provider: &Sighted, money: &Money) -> String {
     text
 }
 
-fn devices(record: &Record) -> Vec<(usize, String)> {
+/// Each device in words, and the memory that is claimed of it, MiB.
+fn devices(record: &Record) -> Vec<(String, u64)> {
     let processor = &record.claimed.processor;
     let own = format!(
         "{}, {} cores, {}, {}",
@@ -156,9 +157,11 @@ fn devices(record: &Record) -> Vec<(usize, String)> {
     );
     let adapters = record.claimed.adapters.iter().map(|adapter| {
         let device = adapter.device();
-        format!("{} ({}), {}, {}", device.name, adapter.kind(), memory(device.memory_mib), speeds(&device.speeds))
+        let words =
+            format!("{} ({}), {}, {}", device.name, adapter.kind(), memory(device.memory_mib), speeds(&device.speeds));
+        (words, device.memory_mib)
     });
-    std::iter::once(own).chain(adapters).enumerate().collect()
+    std::iter::once((own, processor.memory_mib)).chain(adapters).collect()
 }
 
 /// Of so many MiB, in the unit that a person reads most easily.
@@ -175,15 +178,20 @@ fn nothing() -> String {
     "nothing".to_owned()
 }
 
-fn measured(statement: &Statement) -> String {
+/// What was proved. Memory stands beside what is claimed, since a proof fills what its owner lets it fill, which may be little of it.
+fn measured(statement: &Statement, claimed_mib: u64) -> String {
     let least = |name: &str, unit: &str, band: Option<Band>| {
         band.map(|band| format!("{name} {} {unit} at least", band.at_least()))
     };
-    let filled = |band: Band| format!("memory {} at least", memory(band.at_least()));
+    let claimed = memory(claimed_mib);
+    let filled = |band: Option<Band>| match band {
+        Some(band) => format!("memory {} at least of {claimed} claimed", memory(band.at_least())),
+        None => format!("memory nothing of {claimed} claimed"),
+    };
     let bands = &statement.bands;
     let all = [
         least("integer", "Mop/s", bands.throughput),
-        bands.memory.map(filled),
+        Some(filled(bands.memory)),
         least("bandwidth", "KiB/s", bands.bandwidth),
     ];
     let words: Vec<String> = all.into_iter().flatten().collect();
@@ -255,6 +263,23 @@ mod tests {
         let unsaid = &known.providers[&Address::repeat_byte(2)];
         assert!(!stands_in(unsaid, &[*b"DE"]) && to_json(unsaid)["orders"].is_null());
         assert!(!words(unsaid, &Money::kst()).contains("orders:"), "not read is not zero");
+    }
+
+    #[test]
+    fn proved_memory_stands_beside_what_is_claimed_also_if_it_is_none() {
+        let statement = |memory| Statement {
+            provider: Address::ZERO,
+            device: 1,
+            challenge: B256::ZERO,
+            height: 7,
+            time_s: 1_000,
+            bands: Bands { throughput: Band::of(1_000_000), memory, bandwidth: None },
+            checker: Address::ZERO,
+        };
+        let some = measured(&statement(Band::of(256)), 24_576);
+        assert!(some.contains(", memory 256 MiB at least of 24 GiB claimed (height 7, "), "{some}");
+        let none = measured(&statement(None), 24_576);
+        assert!(none.contains(", memory nothing of 24 GiB claimed (height 7, "), "{none}");
     }
 
     #[test]

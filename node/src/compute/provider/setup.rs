@@ -244,6 +244,7 @@ async fn serve_until_stopped(
     let beside: Vec<Arc<dyn Acceptor>> = vec![Arc::new(desk), Arc::new(questions), leases];
     let server = serve_with(endpoint, store, door, Host { book: Arc::clone(book), said: Quiet::default() }, beside);
     // Orders that are under way have the machine; the proof comes after them.
+    keeper.compare_with(&book.offering.record().claimed);
     if book.open_orders().is_empty() {
         proving::first(&book.owner, &mut keeper).await;
     }

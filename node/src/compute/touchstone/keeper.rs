@@ -10,12 +10,12 @@ use super::{
     measure::{Device, Found, Workshop, measure},
     round,
     shelf::Shelf,
-    words,
+    words::{self, Share},
 };
 use crate::cli::{ProveWhen, Proving};
 use eyre::{Context as _, Result};
 use keystead_market::{
-    record::Attested,
+    record::{Attested, Claimed},
     touchstone::due::{epoch_height, is_due, quorum},
 };
 use std::{sync::Arc, time::Duration};
@@ -77,6 +77,8 @@ pub(crate) struct Keeper {
     pub(crate) proving: Proving,
     pub(crate) shelf: Arc<Shelf>,
     devices: Vec<Device>,
+    /// Memory that the record claims, MiB, by device number.
+    claimed_mib: Vec<u64>,
     dealt_with: Option<u64>,
 }
 
@@ -89,7 +91,23 @@ impl Keeper {
         proving: Proving,
         shelf: Arc<Shelf>,
     ) -> Self {
-        Self { chain, workshop, found, when, proving, shelf, devices: Vec::new(), dealt_with: None }
+        Self {
+            chain,
+            workshop,
+            found,
+            when,
+            proving,
+            shelf,
+            devices: Vec::new(),
+            claimed_mib: Vec::new(),
+            dealt_with: None,
+        }
+    }
+
+    /// What the record claims, so that the owner hears how much of it a proof shows.
+    pub(crate) fn compare_with(&mut self, claimed: &Claimed) {
+        let adapters = claimed.adapters.iter().map(|adapter| adapter.device().memory_mib);
+        self.claimed_mib = std::iter::once(claimed.processor.memory_mib).chain(adapters).collect();
     }
 
     /// Whether a proof is needed now, and for which height.
@@ -141,7 +159,26 @@ impl Keeper {
             devices.push(measure(&self.workshop, found, &self.proving).await?);
         }
         self.devices = devices;
+        self.tell_shares();
         Ok(())
+    }
+
+    /// Says how much of what is claimed a proof shows.
+    fn tell_shares(&self) {
+        for (found, device) in self.found.iter().zip(&self.devices) {
+            let Some(claimed_mib) = self.claimed_mib.get(usize::from(device.number)).copied() else { continue };
+            let share = Share {
+                device: device.number,
+                filled_mib: device.filled_mib(),
+                filled_s: device.seconds(),
+                claimed_mib,
+                is_own: found.has_own_memory,
+                whole_s: device.seconds_for(claimed_mib, found, &self.proving),
+            };
+            if let Some(sentence) = share.sentence() {
+                tracing::info!("{sentence}");
+            }
+        }
     }
 
     /// Proves for a height, and publishes.
@@ -157,12 +194,13 @@ impl Keeper {
         let newest = self.chain.newest_random().await?;
         let height = if epoch_height(height) == Some(height) { height } else { newest };
         for device in &self.devices {
-            let Device { number, name, memory_mib, mop_per_s, .. } = device;
+            let Device { number, name, mop_per_s, .. } = device;
+            let (filled_mib, seconds) = (device.filled_mib(), device.seconds());
             tracing::info!(
                 device = number,
                 name,
                 height,
-                "proving hardware: {memory_mib} MiB at {}",
+                "proving hardware: fills {filled_mib} MiB in about {seconds} s at {}",
                 words::speed(*mop_per_s)
             );
         }

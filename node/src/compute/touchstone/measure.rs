@@ -2,15 +2,16 @@
 //!
 //! # Design
 //! What is claimed must be reached again in the proof, on a device that is warm then: so the measured speed is claimed less a fifth. The side of the
-//! matrices is the one at which the memory is filled in about the time that was asked for: the work grows with side and memory.
+//! matrices is the one at which the memory is filled in about the time that was asked for: the work grows with side and memory. How much memory is asked for
+//! is the owner's word alone ([`crate::cli::Proving`]): how much of a card is free, no file of every system says, and what does not fit is taken from others.
 
-use crate::cli::Proving;
+use crate::cli::{PROVE_SECONDS_MAX, Proving};
 use eyre::{Context as _, Result, eyre};
 use keystead_market::touchstone::{
     Shape,
     challenge::{LINKS_MAX, SIDE_MAX, SIDE_MIN},
 };
-use keystead_runner::{Failure, SelfTest, Stop, Task, Touchstone, WorkerCommand};
+use keystead_runner::{DeviceKind, Failure, SelfTest, Stop, Task, Touchstone, WorkerCommand};
 use serde::{Deserialize, Serialize};
 use std::{
     sync::Arc,
@@ -23,6 +24,8 @@ const TRY: Duration = Duration::from_millis(400);
 const FIRST_SIDE: u32 = 256;
 /// What is claimed of the measured speed, of five.
 const CLAIMED_FIFTHS: u64 = 4;
+const MILLION: u64 = 1_000_000;
+const MIB: u64 = 1 << 20;
 
 /// What starts workers for proofs, and tells whom it concerns.
 #[derive(Clone)]
@@ -70,6 +73,25 @@ impl Device {
         Shape::new(self.side, self.links).wrap_err_with(|| format!("device {}", self.number))
     }
 
+    /// What a proof fills of it, MiB, rounded down: at least four fifths of the memory that was asked for.
+    pub(crate) fn filled_mib(&self) -> u64 {
+        self.shape().map_or(0, Shape::memory_bytes) / MIB
+    }
+
+    /// How long the work takes at the claimed speed, seconds, rounded up.
+    pub(crate) fn seconds(&self) -> u64 {
+        self.shape().map_or(0, |shape| seconds(shape, self.mop_per_s))
+    }
+
+    /// How long a proof would work that shows so much of it, if one can: four fifths are filled, with the side that [`measure`] would choose. `None` if that is
+    /// longer than a proof may take, or more than a challenge holds.
+    pub(crate) fn seconds_for(&self, memory_mib: u64, found: &Found, proving: &Proving) -> Option<u64> {
+        let memory_bytes = memory_mib.saturating_mul(MIB);
+        let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
+        let shape = bounds.nearest(wanted_side(self.mop_per_s, memory_bytes, proving.prove_seconds)).ok()?;
+        Some(seconds(shape, self.mop_per_s)).filter(|seconds| *seconds <= PROVE_SECONDS_MAX)
+    }
+
     /// What a restart compares: another name is another device or driver, and who lets a proof fill more wants to show more.
     pub(crate) fn identity(&self) -> (u8, &str, u64) {
         (self.number, &self.name, self.memory_mib)
@@ -84,16 +106,24 @@ pub(crate) struct Found {
     pub(crate) name: String,
     /// Largest matrix that can be bound, bytes.
     pub(crate) binding_bytes_max: u64,
+    /// Its memory is its own, by its driver's word: nothing but what draws and computes there uses it.
+    pub(crate) has_own_memory: bool,
 }
 
 /// What the self-tests found.
 pub(crate) fn found(tests: &[SelfTest]) -> Vec<Found> {
-    let processor = Found { number: 0, name: format!("processor, {} threads", threads()), binding_bytes_max: u64::MAX };
+    let processor = Found {
+        number: 0,
+        name: format!("processor, {} threads", threads()),
+        binding_bytes_max: u64::MAX,
+        has_own_memory: false,
+    };
     let adapter = tests.iter().find_map(|test| test.device.as_ref().zip(test.adapters.first()));
     let adapter = adapter.map(|(device, summary)| Found {
         number: 1,
         name: summary.clone(),
         binding_bytes_max: device.binding_bytes_max.min(device.buffer_bytes_max),
+        has_own_memory: matches!(device.kind, DeviceKind::Discrete | DeviceKind::Virtual),
     });
     [Some(processor), adapter].into_iter().flatten().collect()
 }
@@ -105,18 +135,27 @@ pub(crate) fn found(tests: &[SelfTest]) -> Vec<Found> {
 pub(crate) async fn measure(workshop: &Workshop, found: &Found, proving: &Proving) -> Result<Device> {
     let memory_mib = proving.memory_mib(found.number);
     let threads = threads();
-    let memory_bytes = memory_mib.saturating_mul(1 << 20);
+    let memory_bytes = memory_mib.saturating_mul(MIB);
     let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
     let first = bounds.nearest(u64::from(FIRST_SIDE))?;
     let speed = try_out(workshop, found.number, first, threads).await?;
-    let words = (memory_bytes / 4).max(1);
-    let wanted = speed.saturating_mul(1_000_000).saturating_mul(proving.prove_seconds).checked_div(words);
-    let shape = bounds.nearest(wanted.unwrap_or_default())?;
+    let shape = bounds.nearest(wanted_side(speed, memory_bytes, proving.prove_seconds))?;
     let speed = try_out(workshop, found.number, shape, threads).await?;
     let mop_per_s = (speed / 5).saturating_mul(CLAIMED_FIFTHS).max(1);
     let (side, links) = (shape.side(), shape.links());
     let name = found.name.clone();
     Ok(Device { number: found.number, name, memory_mib, mop_per_s, side, links, threads })
+}
+
+/// The side with which so much memory is filled in this time, by a speed in millions of multiplications with addition a second.
+fn wanted_side(speed: u64, memory_bytes: u64, seconds: u64) -> u64 {
+    let words = (memory_bytes / 4).max(1);
+    speed.saturating_mul(MILLION).saturating_mul(seconds).checked_div(words).unwrap_or_default()
+}
+
+/// How long a chain takes at such a speed, rounded up.
+fn seconds(shape: Shape, speed: u64) -> u64 {
+    shape.work().div_ceil(speed.saturating_mul(MILLION).max(1))
 }
 
 /// All threads of the processor.
@@ -198,5 +237,39 @@ mod tests {
         assert_eq!(nearest(256 * mib, mib, u64::MAX), (512, 205));
         assert_eq!(nearest(24 << 30, u64::MAX, 3_000).0, 2_048);
         assert!(Bounds { memory_bytes: mib, binding_bytes_max: 1_023 }.nearest(16).is_err());
+    }
+
+    /// A device of this speed, in Gop/s, fitted for the default memory and time.
+    fn fitted(gop_per_s: u64) -> (Device, Found, Proving) {
+        let proving = Proving { prove_memory: Vec::new(), prove_seconds: 12 };
+        let found = Found { number: 1, name: "card".to_owned(), binding_bytes_max: 2 << 30, has_own_memory: true };
+        let (memory_mib, mop_per_s) = (proving.memory_mib(1), gop_per_s.saturating_mul(1_000));
+        let memory_bytes = memory_mib.saturating_mul(MIB);
+        let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
+        let shape = bounds.nearest(wanted_side(mop_per_s, bounds.memory_bytes, proving.prove_seconds)).unwrap();
+        let (side, links, name) = (shape.side(), shape.links(), found.name.clone());
+        (Device { number: 1, name, memory_mib, mop_per_s, side, links, threads: 1 }, found, proving)
+    }
+
+    #[test]
+    fn what_is_filled_is_four_fifths_of_what_was_asked_for_and_how_long_it_takes_is_known() {
+        let (device, ..) = fitted(10);
+        // 52 products of 4 MiB are the first that are four fifths of 256 MiB.
+        assert_eq!((device.memory_mib, device.side, device.links), (256, 1_024, 52));
+        assert_eq!((device.filled_mib(), device.seconds()), (208, 6));
+        // The largest matrix is all of it, and a fast card is done with it at once.
+        let (fast, ..) = fitted(2_000);
+        assert_eq!((fast.side, fast.links, fast.filled_mib(), fast.seconds()), (8_192, 1, 256, 1));
+    }
+
+    #[test]
+    fn a_whole_card_takes_a_time_that_can_be_said_unless_it_is_too_long() {
+        // A fast card fills 24 GiB in the time that was asked for; the products of a small matrix would be too many.
+        let (device, found, proving) = fitted(2_000);
+        assert_eq!(device.seconds_for(24 << 10, &found, &proving), Some(6));
+        assert_eq!(fitted(10).0.seconds_for(24 << 10, &found, &proving), Some(528));
+        // A slow one would work for too long, and no chain holds a pebibyte.
+        assert_eq!(fitted(1).0.seconds_for(24 << 10, &found, &proving), None);
+        assert_eq!(device.seconds_for(1 << 30, &found, &proving), None);
     }
 }

@@ -70,10 +70,11 @@ async fn show(options: &Prove) -> Result<ExitCode> {
         let shown = async {
             let device = measure(&workshop, &device, &options.proving).await?;
             say(&format!(
-                "  {}  {}: fills {} MiB, claims {}",
+                "  {}  {}: fills {} MiB in about {} s, claims {}",
                 device.number,
                 device.name,
-                device.memory_mib,
+                device.filled_mib(),
+                device.seconds(),
                 words::speed(device.mop_per_s)
             ));
             let bands = prove_here(&workshop, device).await?;

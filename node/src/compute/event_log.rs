@@ -1,0 +1,301 @@
+//! What `--events` writes: a line of JSON for each thing that happens to a job, for `tail -f` or for a program.
+//!
+//! # Design
+//! One envelope for all commands: when, what, at which provider, why, and the numbers that a program would otherwise read out of sentences. A line is
+//! written in one piece and appended, so that processes that go on with one job tell one story. Who tells what an earlier process may have told already
+//! ([`EventLog::tell_once`]) looks at what stands in the file since the job was planned ([`EventLog::recall`]).
+//!
+//! # Invariants
+//! A log that cannot be written to, since its disk is full or its reader left, never stops a job.
+//!
+//! Spec: specs/0011-stream.md §10.
+
+use alloy_primitives::Address;
+use eyre::{Context as _, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeSet,
+    fs::{self, File, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom, Write as _, stdout},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// The event with which a job begins; what stands before it is of another one.
+pub(in crate::compute) const PLANNED: &str = "planned";
+/// The name of standard output.
+const STDOUT: &str = "-";
+/// So much of a file's end is read again, bytes: some thousand lines, more than one job tells.
+const RECALLED_BYTES_MAX: u64 = 2 << 20;
+/// Things that are remembered as told, at most. Beyond, all are forgotten: a thing that is told twice is better than memory without a bound.
+const TOLD_MAX: usize = 16_384;
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::compute) struct Happened<'a> {
+    /// Its name, which does not change from version to version.
+    pub(in crate::compute) event: &'a str,
+    /// Whom it is about, if it is about one.
+    pub(in crate::compute) provider: Option<Address>,
+    /// The reason, or another word for a person; may be empty.
+    pub(in crate::compute) detail: &'a str,
+    /// Its numbers by name, as a JSON object; null if it has none. Amounts are decimal text.
+    pub(in crate::compute) facts: Value,
+}
+
+impl Happened<'_> {
+    fn line(&self, unix_ms: u64) -> String {
+        let mut line =
+            json!({"unixMs": unix_ms, "event": self.event, "provider": self.provider, "detail": self.detail});
+        if let (false, Some(members)) = (self.facts.is_null(), line.as_object_mut()) {
+            members.insert("facts".to_owned(), self.facts.clone());
+        }
+        line.to_string()
+    }
+}
+
+/// Where events go.
+#[derive(Debug)]
+enum Sink {
+    Nowhere,
+    File { file: File, path: PathBuf },
+    Output,
+}
+
+/// The log of one command.
+#[derive(Debug)]
+pub(in crate::compute) struct EventLog {
+    sink: Sink,
+    /// The last line may lack its end: a crash, or a full disk, cut it short.
+    is_torn: AtomicBool,
+    told: Mutex<BTreeSet<String>>,
+}
+
+impl EventLog {
+    /// To this file, which is appended to; `-` is standard output, and without a name nothing is written.
+    ///
+    /// # Errors
+    /// The file cannot be written to.
+    pub(in crate::compute) fn open(path: Option<&Path>) -> Result<Self> {
+        let (sink, is_torn) = match path {
+            None => (Sink::Nowhere, false),
+            Some(path) if path == Path::new(STDOUT) => (Sink::Output, false),
+            Some(path) => {
+                let file = OpenOptions::new().create(true).append(true).open(path);
+                let file = file.wrap_err_with(|| format!("cannot write events to {}", path.display()))?;
+                let is_torn = tail(path, 1).is_ok_and(|last| last.last().is_some_and(|byte| *byte != b'\n'));
+                (Sink::File { file, path: path.to_owned() }, is_torn)
+            }
+        };
+        Ok(Self { sink, is_torn: AtomicBool::new(is_torn), told: Mutex::default() })
+    }
+
+    /// From now on knows what was told of the job that this process goes on with. Standard output has no memory: a process that writes there tells again how
+    /// far the job is.
+    pub(in crate::compute) fn recall(&self) {
+        let Sink::File { path, .. } = &self.sink else { return };
+        match tail(path, RECALLED_BYTES_MAX) {
+            Ok(text) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told_in(&text),
+            Err(error) => {
+                tracing::warn!(%error, "the events that were told before cannot be read: some are told again")
+            }
+        }
+    }
+
+    /// Writes it down.
+    pub(in crate::compute) fn tell(&self, happened: &Happened<'_>) {
+        if matches!(self.sink, Sink::Nowhere) {
+            return;
+        }
+        let ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let line = happened.line(u64::try_from(ms).unwrap_or(u64::MAX));
+        // A blank line at most, which readers pass over.
+        let lead = if self.is_torn.load(Ordering::Relaxed) { "\n" } else { "" };
+        let written = self.write(&format!("{lead}{line}\n"));
+        let was_torn = self.is_torn.swap(written.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (written, was_torn) {
+            tracing::warn!(%error, "an event was not written");
+        }
+    }
+
+    /// Writes it down, unless the same, with the same numbers, was told already.
+    pub(in crate::compute) fn tell_once(&self, happened: &Happened<'_>) {
+        if matches!(self.sink, Sink::Nowhere) {
+            return;
+        }
+        let is_new = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() >= TOLD_MAX {
+                told.clear();
+            }
+            told.insert(key(happened.event, &happened.facts))
+        };
+        if is_new {
+            self.tell(happened);
+        }
+    }
+
+    /// A line of the command's answer: on standard output, unless events go there; then on standard error.
+    #[allow(clippy::print_stdout, clippy::print_stderr, reason = "the answer to the command")]
+    pub(in crate::compute) fn answer(&self, line: &str) {
+        match self.sink {
+            Sink::Output => eprintln!("{line}"),
+            Sink::Nowhere | Sink::File { .. } => println!("{line}"),
+        }
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
+        match &self.sink {
+            Sink::Nowhere => Ok(()),
+            Sink::File { file, .. } => {
+                let mut file = file;
+                file.write_all(text.as_bytes())
+            }
+            Sink::Output => {
+                let mut output = stdout().lock();
+                output.write_all(text.as_bytes())?;
+                output.flush()
+            }
+        }
+    }
+}
+
+/// What makes it the same thing.
+fn key(event: &str, facts: &Value) -> String {
+    format!("{event} {facts}")
+}
+
+/// What was told of the last job in a log, whose first line may be half of one.
+fn told_in(text: &[u8]) -> BTreeSet<String> {
+    #[derive(Deserialize)]
+    struct Line {
+        event: String,
+        #[serde(default)]
+        facts: Value,
+    }
+    let mut told = BTreeSet::new();
+    for line in text.split(|byte| *byte == b'\n') {
+        let Ok(Line { event, facts }) = serde_json::from_slice(line) else { continue };
+        if event == PLANNED {
+            told.clear();
+        } else if told.len() < TOLD_MAX {
+            told.insert(key(&event, &facts));
+        }
+    }
+    told
+}
+
+/// The end of a file; nothing of what is none, such as a pipe.
+fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(Vec::new());
+    }
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn happened(event: &str, facts: Value) -> Happened<'_> {
+        Happened { event, provider: None, detail: "", facts }
+    }
+
+    /// Each line as it can be read; what cannot be is left out.
+    fn lines(path: &Path) -> Vec<Value> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn names(path: &Path) -> Vec<String> {
+        lines(path).iter().map(|line| line["event"].as_str().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_line_has_the_same_four_members_always_and_facts_where_there_are_some() {
+        let provider = Some(Address::repeat_byte(0xab));
+        let plain = Happened { event: "lost", provider, detail: "no \"word\"\nof it", facts: Value::Null };
+        let line = plain.line(7);
+        assert!(!line.contains('\n'), "{line}");
+        let expected = json!({
+            "unixMs": 7,
+            "event": "lost",
+            "provider": "0xabababababababababababababababababababab",
+            "detail": "no \"word\"\nof it",
+        });
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), expected);
+        let paid = happened("paid", json!({"order": "1", "wei": "20000000000000000"}));
+        let line: Value = serde_json::from_str(&paid.line(8)).unwrap();
+        let expected = json!({
+            "unixMs": 8,
+            "event": "paid",
+            "provider": null,
+            "detail": "",
+            "facts": {"order": "1", "wei": "20000000000000000"},
+        });
+        assert_eq!(line, expected);
+    }
+
+    #[test]
+    fn a_process_that_goes_on_appends_and_tells_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let of = |number: u32| json!({"order": number.to_string()});
+        let log = EventLog::open(Some(&path)).unwrap();
+        // Of a job before, on another chain perhaps: its first order has the same number.
+        log.tell_once(&happened("paid", of(1)));
+        log.tell(&happened(PLANNED, json!({"units": 3})));
+        log.tell_once(&happened("ordered", of(1)));
+        log.tell_once(&happened("ordered", of(1)));
+        log.tell_once(&happened("ordered", of(2)));
+        drop(log);
+        // The process dies in the middle of a line.
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"unixMs\":1,\"eve").unwrap();
+
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.recall();
+        log.tell(&happened("resumed", of(1)));
+        log.tell_once(&happened("ordered", of(1)));
+        log.tell_once(&happened("paid", of(1)));
+        log.tell_once(&happened("paid", json!({"order": "1", "wei": "2"})));
+        assert_eq!(names(&path), ["paid", PLANNED, "ordered", "ordered", "resumed", "paid", "paid"]);
+        let text = fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 8, "half a line stays, and takes no other with it: {text}");
+    }
+
+    #[test]
+    fn no_log_tells_nothing_and_one_that_cannot_be_written_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EventLog::open(None).unwrap();
+        log.recall();
+        log.tell(&happened(PLANNED, Value::Null));
+        log.tell_once(&happened("paid", Value::Null));
+        assert!(log.told.lock().unwrap().is_empty());
+        let error = EventLog::open(Some(&folder.path().join("none").join("events"))).unwrap_err().to_string();
+        assert!(error.contains("cannot write events to") && error.contains("none"), "{error}");
+    }
+
+    #[test]
+    fn only_the_end_of_a_long_log_is_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        fs::write(&path, b"0123456789").unwrap();
+        assert_eq!(tail(&path, 4).unwrap(), b"6789");
+        assert_eq!(tail(&path, 40).unwrap(), b"0123456789");
+        assert!(tail(folder.path(), 4).unwrap().is_empty(), "no file");
+        let told = told_in(b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n");
+        assert_eq!(told, BTreeSet::from([key("leased", &json!({"order": "1"}))]));
+    }
+}

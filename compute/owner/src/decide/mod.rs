@@ -124,7 +124,7 @@ pub struct Bounds {
     pub checkpoint: Duration,
     /// Work that may wait.
     pub buffer: Option<Buffer>,
-    /// How long one order computes before another has its turn.
+    /// How long one order computes before whoever waits has the machine.
     pub switch: Duration,
 }
 

@@ -848,7 +848,7 @@ fn workers_that_swapped_too_much_rest_for_five_minutes() {
 }
 
 #[test]
-fn the_owners_buffer_and_turns_are_bounds_and_always_knows_no_buffer() {
+fn the_owners_buffer_and_stints_are_bounds_and_always_knows_no_buffer() {
     let mut world = world();
     let (low, full) = (Duration::from_secs(8_640), Duration::from_secs(51_840));
     assert_eq!(world.once().bounds.buffer, Some(Buffer { low, full }), "a tenth of a day, and half of one more");

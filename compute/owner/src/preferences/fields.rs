@@ -319,7 +319,7 @@ pub const FIELDS: &[Field] = &[
         "work.switch_minutes",
         "cpu_scheduling_period_minutes",
         Kind::Span("minutes", 60, 1, 1_440, |p| &mut p.work.switch),
-        "How long one order computes before whoever else waits has its turn, if its deadline leaves time for that.",
+        "How long one order computes before whoever else waits has the machine, if its deadline leaves time for that.",
     ),
     field(
         "work.finish_lead_minutes",

@@ -156,7 +156,7 @@ pub struct Work {
     pub buffer_millidays_min: u64,
     /// How much more than that waits before none is taken, thousandths of a day.
     pub buffer_millidays_additional: u64,
-    /// How long one order computes before another has its turn.
+    /// How long one order computes before whoever waits has the machine.
     pub switch: Duration,
     /// No unit is begun in this time before the hours end or `finish_by`.
     pub finish_lead: Duration,

@@ -1,8 +1,8 @@
 //! The course of one order: a task that asks the chain where the order stands and does the next step, until it is over.
 
 mod run;
+mod stint;
 mod stop;
-mod turn;
 
 use super::{
     book::Book,

@@ -58,7 +58,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     #[test]
-    fn who_waits_is_counted_as_long_as_it_waits_and_has_the_machine_in_its_turn() {
+    fn who_waits_is_counted_as_long_as_it_waits_and_has_the_machine_after_those_before_it() {
         let machine = Machine::new();
         let mut context = Context::from_waker(Waker::noop());
         let mut first = Box::pin(machine.take());

@@ -187,7 +187,7 @@ impl Owner {
         self.decisions.borrow().bounds.buffer
     }
 
-    /// How long one order computes before another has its turn.
+    /// How long one order computes before whoever waits has the machine.
     pub(super) fn switch(&self) -> Duration {
         self.decisions.borrow().bounds.switch
     }

@@ -8,8 +8,8 @@ use super::{
         turns::InTurn,
     },
     Course,
+    stint::Stint,
     stop::Until,
-    turn::Turn,
 };
 use crate::compute::{
     canary::{Deal, choice::needs_reference},
@@ -30,7 +30,7 @@ const DEATHS_MAX: u32 = 3;
 /// What segments took is taken in at once when they took so long together: many are too short to be measured alone.
 const LEARNED: Duration = Duration::from_secs(1);
 
-/// How the work of one turn ended.
+/// How the work of one stint ended.
 enum Ended {
     /// All is done; the engine's name.
     Done(String),
@@ -57,14 +57,14 @@ impl Course {
         let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
         let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
-        let turn = Turn::begin(until_due);
+        let stint = Stint::begin(until_due);
         // While the owner has the machine nothing runs; the deadline still counts.
         let working = async {
             loop {
                 book.owner.until_allowed(&self.spec).await;
                 let _memory = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
-                    ended = self.work(book, &candidates, turn, stop.clone()) => Some(ended),
+                    ended = self.work(book, &candidates, stint, stop.clone()) => Some(ended),
                     // Dropping the work kills its worker. If that may stay in memory, it is the pace that holds it.
                     () = book.owner.until_ends(&self.spec) => None,
                     never = book.owner.pace_order(&self.spec, &stop) => match never {},
@@ -94,15 +94,15 @@ impl Course {
             }
             Ended::GivesWay => {
                 let (done, waiting) = (self.record().done(), book.machine.waiting());
-                tracing::info!(order = %order.id, done, waiting, "the turn of an order is over: it goes on after whoever waits");
+                tracing::info!(order = %order.id, done, waiting, "the stint of an order is over: it goes on after whoever waits");
             }
             Ended::Failed => {}
         }
         Ok(())
     }
 
-    /// Runs what is missing, or as much of it as there is in its turn.
-    async fn work(&self, book: &Book, candidates: &Candidates, turn: Turn, stop: Stop) -> Result<Ended> {
+    /// Runs what is missing, or as much of it as its stint has time for.
+    async fn work(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
         let job = self.job(book)?;
         let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
             Ok(session) => session,
@@ -114,27 +114,27 @@ impl Course {
         let (mut saved, mut deaths, mut ran) = (Instant::now(), 0_u32, Ran::default());
         let before = self.locked().done();
         while let Some((unit, name)) = self.next_run() {
-            if self.gives_way(book, turn, before) {
+            if self.gives_way(book, stint, before) {
                 return Ok(Ended::GivesWay);
             }
             let _at_work = Until::at_work(self);
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             // Checks wait for the end of a unit, and the next unit for the end of a check.
-            let its_turn = book.turns.take().await;
+            let turn = book.turns.take().await;
             let begun = Instant::now();
-            let mut outcome = session.run(&its_turn, &input).await;
+            let mut outcome = session.run(&turn, &input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
                 // Its successor is not known before the end of the run, and must not outlast a pause.
                 book.owner.worker(None);
-                outcome = session.run(&its_turn, &input).await;
+                outcome = session.run(&turn, &input).await;
             }
             if session.worker_pid() != worker {
                 // One that died was replaced.
                 worker = session.worker_pid();
                 book.owner.worker(worker);
             }
-            drop(its_turn);
+            drop(turn);
             ran.add(begun.elapsed(), self, book);
             match outcome {
                 Ok(done) if candidates.concern(unit) => {
@@ -158,15 +158,15 @@ impl Course {
         Ok(if has_failed { Ended::Failed } else { Ended::Done(session.engine().to_owned()) })
     }
 
-    /// Whether somebody else has the machine now. An order that its customer stopped has no time for that.
-    fn gives_way(&self, book: &Book, turn: Turn, before: u32) -> bool {
+    /// Whether whoever waits has the machine now. An order that its customer stopped has no time for that.
+    fn gives_way(&self, book: &Book, stint: Stint, before: u32) -> bool {
         let (waiting, switch) = (book.machine.waiting(), book.owner.switch());
-        if waiting == 0 || !turn.has_lasted(switch) || self.is_stopped() {
+        if waiting == 0 || !stint.has_lasted(switch) || self.is_stopped() {
             return false;
         }
         let done = self.locked().done();
         let all = self.spec.unit_count.saturating_mul(self.spec.segment_count);
-        turn.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), waiting)
+        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), waiting)
     }
 
     /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.

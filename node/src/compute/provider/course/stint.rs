@@ -1,37 +1,37 @@
 //! When an order gives the machine to whoever waits for it, and goes on after them.
 //!
 //! # Design
-//! An order has the machine until its work is done, or its turn is over (`work.switch_minutes`), somebody waits and its own deadline leaves time for that: nobody
-//! knows how long the others take, so each is counted with one turn, and what is left of this order twice. Only between two units: none is lost. Leases of maps
+//! An order has the machine until its work is done, or its stint is over (`work.switch_minutes`), somebody waits and its own deadline leaves time for that: nobody
+//! knows how long the others take, so each is counted with one stint, and what is left of this order twice. Only between two units: none is lost. Leases of maps
 //! give the machine back at their ends, within minutes.
 //!
 //! Spec: BOINC's `cpu_scheduling_period_minutes`; there, too, a job that could miss its deadline goes on.
 
 use std::time::{Duration, Instant};
 
-/// The turn of one order, from the moment at which it has the machine.
+/// How long one order has had the machine.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Turn {
+pub(super) struct Stint {
     begin: Instant,
     /// When it must be delivered.
     due: Option<Instant>,
 }
 
-/// What there is to say about a turn at a moment between two units.
+/// What there is to say about a stint at a moment between two units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Moment {
     /// How long it has lasted.
     lasted: Duration,
     /// Until the order must be delivered.
     until_due: Duration,
-    /// Segments that were done in this turn, and those that are left.
+    /// Segments that were done in it, and those that are left.
     done: u32,
     left: u32,
     /// How many wait for the machine.
     waiting: usize,
 }
 
-impl Turn {
+impl Stint {
     /// Begins now.
     pub(super) fn begin(until_due: Duration) -> Self {
         let begin = Instant::now();
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_ends_when_its_time_is_over_somebody_waits_and_the_deadline_leaves_time() {
+    fn a_stint_ends_when_its_time_is_over_somebody_waits_and_the_deadline_leaves_time() {
         assert!(is_over(SWITCH, moment()));
         let less = |time: Duration| time.saturating_sub(Duration::from_millis(1));
         let others = [
@@ -94,11 +94,11 @@ mod tests {
     }
 
     #[test]
-    fn an_order_without_a_deadline_that_clocks_can_hold_gives_way_in_its_turn() {
-        let turn = Turn::begin(Duration::MAX);
-        assert!(turn.is_over(Duration::ZERO, (1, 1), 1));
-        assert!(!turn.is_over(SWITCH, (1, 1), 1) && !turn.is_over(Duration::ZERO, (1, 1), 0));
-        assert!(turn.has_lasted(Duration::ZERO) && !turn.has_lasted(SWITCH));
-        assert!(!Turn::begin(Duration::ZERO).is_over(Duration::from_nanos(1), (1, 1), 1), "it is due now");
+    fn an_order_without_a_deadline_that_clocks_can_hold_gives_way_when_its_stint_is_over() {
+        let stint = Stint::begin(Duration::MAX);
+        assert!(stint.is_over(Duration::ZERO, (1, 1), 1));
+        assert!(!stint.is_over(SWITCH, (1, 1), 1) && !stint.is_over(Duration::ZERO, (1, 1), 0));
+        assert!(stint.has_lasted(Duration::ZERO) && !stint.has_lasted(SWITCH));
+        assert!(!Stint::begin(Duration::ZERO).is_over(Duration::from_nanos(1), (1, 1), 1), "it is due now");
     }
 }

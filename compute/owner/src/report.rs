@@ -2,7 +2,6 @@
 
 use crate::{
     decide::{Cpu, Decision, Gpu, Reason, Scope, Signals, Transfers, Words},
-    preferences::FIELDS,
     reading::Reading,
 };
 use serde_json::{Value, json};
@@ -71,6 +70,8 @@ pub fn signals_to_json(signals: &Signals) -> Value {
         "memory_bytes": shown(&signals.memory_bytes),
         "memory_available_bytes": shown(&signals.memory_available_bytes),
         "memory_pressure_hundredths_of_percent": shown(&signals.memory_pressure),
+        "swap_bytes": shown(&signals.swap_bytes),
+        "swap_ours_bytes": shown(&signals.swap_ours_bytes),
         "disk_bytes": shown(&signals.disk_bytes),
         "disk_free_bytes": shown(&signals.disk_free_bytes),
         "disk_ours_bytes": shown(&signals.disk_ours_bytes),
@@ -128,7 +129,8 @@ pub fn to_json(decision: &Decision) -> Value {
         }),
         Transfers::Pause => json!({"run": false, "says": says}),
     };
-    let unused: Vec<&str> = FIELDS.iter().filter(|field| !field.obeyed).map(|field| field.key).collect();
+    let bounds = &decision.bounds;
+    let buffer = bounds.buffer.map(|buffer| json!({"low_s": buffer.low.as_secs(), "full_s": buffer.full.as_secs()}));
     json!({
         "headline": headline(decision),
         "cpu": cpu,
@@ -139,12 +141,14 @@ pub fn to_json(decision: &Decision) -> Value {
         "in_use": decision.in_use,
         "evict": decision.evict,
         "bounds": {
-            "memory_bytes": decision.bounds.memory_bytes,
-            "memory_most_bytes": decision.bounds.memory_most_bytes,
-            "disk_bytes": decision.bounds.disk_bytes,
-            "checkpoint_s": decision.bounds.checkpoint.as_secs(),
+            "memory_bytes": bounds.memory_bytes,
+            "memory_most_bytes": bounds.memory_most_bytes,
+            "swap_bytes": bounds.swap_bytes,
+            "disk_bytes": bounds.disk_bytes,
+            "checkpoint_s": bounds.checkpoint.as_secs(),
+            "buffer": buffer,
+            "switch_s": bounds.switch.as_secs(),
         },
-        "not_used_by_this_version": unused,
         "reason_bits": decision.reasons.bits(),
         "reasons": reasons.collect::<Vec<_>>(),
     })

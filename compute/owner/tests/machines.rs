@@ -9,7 +9,7 @@ use keystead_owner::{
         FILE_BYTES_MAX, Machine, Root,
         activity::{self, Sign},
         energy::{self, Meter},
-        power,
+        memory, power,
         processor::{self, LoadMeter, Resource},
         storage,
         surroundings::Form,
@@ -389,4 +389,19 @@ fn a_notebook_sees_its_keyboard_and_touchpad_through_their_interrupts() {
     assert_eq!(mark(), 12_044 + 40_219);
     tree.write("proc/interrupts", table.replace("12044", "12045"));
     assert_eq!(mark(), 12_045 + 40_219);
+}
+
+#[test]
+fn what_workers_swap_adds_up_and_one_that_ended_swaps_nothing() {
+    let tree = Tree::empty();
+    assert_eq!(value(&memory::swapped(&tree.root, &[])), Some(0), "no worker");
+    let absent = memory::swapped(&tree.root, &[1]);
+    assert!(matches!(absent, Reading::Unknown(Unknown::Absent(_))), "{absent:?}");
+    tree.write("proc/1/status", "Name:\tkeystead\nVmRSS:\t  9000 kB\nVmSwap:\t    12 kB\nThreads:\t4\n");
+    // Not reaped yet: it has no memory.
+    tree.write("proc/2/status", "Name:\tkeystead\nState:\tZ (zombie)\nThreads:\t1\n");
+    tree.write("proc/3/status", "VmSwap:\t18446744073709551615 kB\n");
+    tree.write("proc/4/status", "VmSwap:\tmany kB\nName:\t\0\n");
+    assert_eq!(value(&memory::swapped(&tree.root, &[1, 2, 4, 5])), Some(12 * 1_024));
+    assert_eq!(value(&memory::swapped(&tree.root, &[1, 3])), Some(u64::MAX));
 }

@@ -48,7 +48,7 @@ fn preferences() -> impl Strategy<Value = Preferences> {
 fn signals() -> impl Strategy<Value = Signals> {
     let power = (reading(any::<bool>()), reading(0u8..=100), reading(any::<i64>()), reading(any::<bool>()));
     let heat = (reading(any::<i64>()), reading(any::<i64>()), reading(any::<u64>()));
-    let bytes = vec(reading(any::<u64>()), 5);
+    let bytes = vec(reading(any::<u64>()), 7);
     let load = reading((0u32..=1_000, any::<u64>()).prop_map(|(permille, taken_ms)| Load { permille, taken_ms }));
     let rest = (
         reading(any::<bool>()),
@@ -77,6 +77,8 @@ fn signals() -> impl Strategy<Value = Signals> {
                 memory_bytes: next(),
                 memory_available_bytes: next(),
                 memory_pressure: Reading::default(),
+                swap_bytes: next(),
+                swap_ours_bytes: next(),
                 disk_bytes: next(),
                 disk_free_bytes: next(),
                 disk_ours_bytes: next(),

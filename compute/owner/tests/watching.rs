@@ -352,8 +352,40 @@ fn nothing_new_is_taken_once_so_much_is_stored_as_the_owner_gives() {
     assert!(cpu_runs(&decision), "what was begun goes on");
     let line = report::headline(&decision);
     assert!(line.ends_with("; nothing new is taken: this program stores 2 MB; your limit: 2 MB"), "{line}");
-    let unused = &report::to_json(&decision)["not_used_by_this_version"];
-    assert_eq!(unused[0], "memory.swap_percent", "{unused}");
+}
+
+#[test]
+fn workers_that_swap_more_than_the_owner_gives_end_within_one_round_of_probes() {
+    let mut scene = scene("virtual", |preferences| {
+        preferences.presence.headless_is_idle = true;
+        (preferences.memory.keep_paused, preferences.memory.swap_percent) = (true, 50);
+    });
+    let folder = scene.tree.folder.path().join("data");
+    let facts = || Facts { workers: vec![31_001, 31_002], ..Facts::default() };
+    let probe = MachineProbe::new(scene.tree.root.clone(), &folder);
+    scene.watcher = Watcher::new(probe, scene.clock.clone(), &folder, &folder.join("owner.toml"), 0, facts);
+    // Half of 2,097,148 KiB, in whole hundredths: 1,073,739,750 bytes, which the first worker is just below.
+    let swaps = |scene: &Scene, worker: u32, kib: u64| {
+        scene.tree.write(&format!("proc/{worker}/status"), format!("Name:\tkeystead\nVmSwap:\t {kib} kB\n"));
+    };
+    swaps(&scene, 31_001, 1_048_573);
+    let decision = scene.watcher.step();
+    assert!(cpu_runs(&decision), "{:?}", decision.words);
+    assert_eq!(decision.bounds.swap_bytes, Some(1_073_739_750));
+    // Two that are each below it are above it together.
+    swaps(&scene, 31_002, 1);
+    let decision = scene.until(Duration::from_secs(11), |decision| !cpu_runs(decision));
+    assert!(decision.reasons.holds(Reason::Swap) && decision.evict, "what swaps too much is not kept");
+    let headline = report::headline(&decision);
+    assert!(headline.starts_with("paused: workers use 1073 MB of the swap space") && headline.ends_with("1073 MB"));
+    let signals = report::signals_to_json(scene.watcher.signals());
+    assert_eq!(signals["swap_ours_bytes"]["value"], 1_048_574_u64 * 1_024);
+    // Both ended: after a rest others begin.
+    scene.tree.remove("proc/31001");
+    scene.tree.remove("proc/31002");
+    let ended = scene.clock.steady_ms();
+    scene.until(Duration::from_secs(330), cpu_runs);
+    assert!(scene.clock.steady_ms() - ended >= 280_000);
 }
 
 #[test]

@@ -20,7 +20,11 @@ use std::{
     ffi::OsString,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError, mpsc},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 use tokio::{
@@ -42,7 +46,7 @@ const STDERR_BYTES_MAX: usize = 16 << 20;
 const STARTS_WAITING_MAX: usize = 64;
 
 /// How to start a worker, and how it must be confined: a binary whose `main` calls [`crate::worker_main`] under the subcommand `worker`.
-/// Clones share the memory for workers and what is known of the confinement.
+/// Clones share the memory for workers, the bound of their swap space and what is known of the confinement.
 #[derive(Clone, Debug)]
 pub struct WorkerCommand {
     program: PathBuf,
@@ -51,6 +55,8 @@ pub struct WorkerCommand {
     without: Vec<Layer>,
     required: Vec<Layer>,
     memory: Budget,
+    /// Swap space that one worker may use, bytes; the largest number for no bound.
+    swap_bytes: Arc<AtomicU64>,
     /// What the first worker of each runtime had.
     seen: Arc<Mutex<Vec<(Runtime, Isolation)>>>,
 }
@@ -77,6 +83,7 @@ impl WorkerCommand {
             without: Vec::new(),
             required: Vec::new(),
             memory: Budget::of_machine(),
+            swap_bytes: Arc::new(AtomicU64::new(u64::MAX)),
             seen: Arc::default(),
         }
     }
@@ -115,6 +122,17 @@ impl WorkerCommand {
     pub fn with_memory(mut self, total_bytes: u64) -> Self {
         self.memory = Budget::new(total_bytes);
         self
+    }
+
+    /// Bounds the swap space of each worker that begins a job from now on, bytes, for all clones; `None` for no bound. It holds where a worker has a control
+    /// group of version 2 and the system counts swap space there; elsewhere nothing does, and whoever wants a bound has to look.
+    pub fn limit_swap(&self, bytes: Option<u64>) {
+        self.swap_bytes.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Swap space that one worker may use, bytes, if that is bounded.
+    pub(crate) fn swap_bytes(&self) -> Option<u64> {
+        Some(self.swap_bytes.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX)
     }
 
     /// Memory that one job may declare if no other runs, bytes.
@@ -220,6 +238,15 @@ impl Worker {
     pub(crate) fn limit_memory(&self, bytes: u64) -> Result<(), Failure> {
         let limited = self.child.as_ref().map_or(Ok(()), |child| child.limit_memory(bytes));
         limited.map_err(|error| Failure::provider(format_args!("cannot bound a worker's memory: {error}")))
+    }
+
+    /// Bounds the swap space of its control group, bytes, where that can be done.
+    pub(crate) fn limit_swap(&self, bytes: Option<u64>) {
+        if let Some((child, bytes)) = self.child.as_ref().zip(bytes)
+            && let Err(error) = child.limit_swap(bytes)
+        {
+            tracing::debug!(%error, bytes, "a worker's swap space is not bounded by its control group");
+        }
     }
 
     /// The process id, while the process is known to exist.
@@ -362,6 +389,17 @@ mod tests {
         assert!(text.is_err_and(|text| text.contains("a demanded layer is missing: seccomp: not on ")));
         let after = WorkerCommand::new("worker").without(Layer::Landlock);
         assert_eq!(after.judge(Runtime::Wasm1, &lost), Ok(()), "left out from the start");
+    }
+
+    #[test]
+    fn the_bound_of_swap_space_is_that_of_all_clones() {
+        let command = WorkerCommand::new("worker");
+        let clone = command.clone();
+        assert_eq!(clone.swap_bytes(), None);
+        for bytes in [Some(0), Some(1 << 30), None] {
+            command.limit_swap(bytes);
+            assert_eq!(clone.swap_bytes(), bytes);
+        }
     }
 
     #[test]

@@ -252,6 +252,7 @@ async fn begin(command: &WorkerCommand, job: &Job, engine: Engine) -> Result<(Wo
     let mut worker = Worker::start(command, job.spec.runtime).await?;
     let declared = job.spec.limits.memory_bytes_max;
     worker.limit_memory(declared.saturating_mul(COPIES).saturating_add(BESIDE_BYTES))?;
+    worker.limit_swap(command.swap_bytes());
     // LOSSY: a program has at most 16 MiB, checked before.
     #[allow(clippy::cast_possible_truncation)]
     let request = Request::Begin { spec: job.spec.encode(), program_bytes: job.program.len() as u32, engine };
@@ -270,19 +271,25 @@ async fn run_unit(
     answer_bytes_max: u64,
     stop: &Stop,
 ) -> Result<Done, Failure> {
-    sent(worker.send(request, &[unit])).await?;
+    // Whoever stands still does not read, and that is no fault of its.
+    awake(TRANSFER_MS_MAX, unread(), stop, worker.send(request, &[unit])).await?;
     // LOSSY: an output has at most 64 MiB by the job spec's bounds, its words with their indices twice as much.
     #[allow(clippy::cast_possible_truncation)]
     let output_max = answer_bytes_max as u32;
-    match awake(spec.limits.wall_ms_max, stop, worker.receive(output_max)).await? {
+    let wall_ms = spec.limits.wall_ms_max;
+    let late = Failure::LimitHit { which: Limit::WallMs, limit: wall_ms, got: None };
+    match awake(wall_ms, late, stop, worker.receive(output_max)).await? {
         (Reply::Done(usage), output) => Ok(Done { output, usage }),
         (other, _) => Err(unexpected(&other)),
     }
 }
 
 pub(crate) async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let late = || Failure::provider(format_args!("the worker does not read: waited_ms={TRANSFER_MS_MAX}"));
-    tokio::time::timeout(Duration::from_millis(TRANSFER_MS_MAX), sending).await.unwrap_or_else(|_| Err(late()))
+    tokio::time::timeout(Duration::from_millis(TRANSFER_MS_MAX), sending).await.unwrap_or_else(|_| Err(unread()))
+}
+
+fn unread() -> Failure {
+    Failure::provider(format_args!("the worker does not read: waited_ms={TRANSFER_MS_MAX}"))
 }
 
 pub(crate) async fn timed<T>(
@@ -294,8 +301,13 @@ pub(crate) async fn timed<T>(
     tokio::time::timeout(Duration::from_millis(ms), answer).await.unwrap_or(Err(late))
 }
 
-/// As [`timed`], for a unit's wall time, in which the time that its worker stands still does not count.
-async fn awake<T>(ms: u64, stop: &Stop, answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// As [`timed`], for a unit's time, in which the time that its worker stands still does not count, be it for hours.
+async fn awake<T>(
+    ms: u64,
+    late: Failure,
+    stop: &Stop,
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let mut frozen = stop.frozen.subscribe();
     let mut left = Duration::from_millis(ms);
     tokio::pin!(answer);
@@ -304,9 +316,7 @@ async fn awake<T>(ms: u64, stop: &Stop, answer: impl Future<Output = Result<T, F
         tokio::select! {
             biased;
             answer = &mut answer => return answer,
-            () = tokio::time::sleep(left), if !stands => {
-                return Err(Failure::LimitHit { which: Limit::WallMs, limit: ms, got: None });
-            }
+            () = tokio::time::sleep(left), if !stands => return Err(late),
             // The sender lives in `stop`.
             _ = frozen.changed() => {}
         }
@@ -349,11 +359,11 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(ms)).await;
             Ok(())
         };
-        let late = Err(Failure::LimitHit { which: Limit::WallMs, limit: 100, got: None });
-        assert_eq!(awake(100, &stop, sleeps(90)).await, Ok(()));
-        assert_eq!(awake(100, &stop, sleeps(110)).await, late);
+        let late = || Failure::LimitHit { which: Limit::WallMs, limit: 100, got: None };
+        assert_eq!(awake(100, late(), &stop, sleeps(90)).await, Ok(()));
+        assert_eq!(awake(100, late(), &stop, sleeps(110)).await, Err(late()));
         // Frozen from 60 to 560 and from 580 to 680: 100 ms of work have passed at 700.
-        for (answer, expected) in [(690, Ok(())), (710, late)] {
+        for (answer, expected) in [(690, Ok(())), (710, Err(late()))] {
             let begin = Instant::now();
             let owner = async {
                 for (at, frozen) in [(60, true), (560, false), (580, true), (680, false)] {
@@ -361,7 +371,7 @@ mod tests {
                     stop.set_frozen(frozen);
                 }
             };
-            let (outcome, ()) = tokio::join!(awake(100, &stop, sleeps(answer)), owner);
+            let (outcome, ()) = tokio::join!(awake(100, late(), &stop, sleeps(answer)), owner);
             assert_eq!(outcome, expected, "{answer}");
         }
     }

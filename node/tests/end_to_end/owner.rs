@@ -142,6 +142,54 @@ fn stands_still(process: u32) -> Option<bool> {
     Some(stat.rsplit_once(')')?.1.trim_start().starts_with('T'))
 }
 
+/// The owner keeps paused work in memory: it stands still as soon as it would end otherwise, and goes on where it was, or ends with its provider.
+#[test]
+fn paused_work_that_is_kept_stands_still_within_a_second_and_goes_on_or_ends_with_its_provider() {
+    let network = Network::alone(4);
+    let folder = network.directory.join("provider");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("owner.toml"), "version = 1\n\n[memory]\nkeep_paused = true\n").unwrap();
+    let mut provider = Provider::start(&network, &folder);
+    let out = network.directory.join("result");
+    let (mut customer, log) = in_the_middle(&network, &out, &[]);
+    let workers = provider.workers();
+    let [worker] = workers[..] else { panic!("one job, one worker: {workers:?}") };
+
+    let machine = DiskPulse::start(&network.directory);
+    assert!(say(&folder, &["--pause"]).status.success());
+    let since = now_ms();
+    wait_until("the worker stands still", || (stands_still(worker) == Some(true)).then_some(()));
+    let (until, stood_still) = (now_ms(), machine.end());
+    let waited = stood_still.own(since, until);
+    assert!(waited < 1_000, "the owner waited {waited} ms, of {} ms in all", until - since);
+    provider.wait_for("work paused for the owner; it stays in memory");
+    let said =
+        wait_until("the state that says so", || Some(status(&folder)).filter(|said| said["cpu"]["run"] == false));
+    assert_eq!(said["evict"], false, "{said}");
+    assert_eq!((provider.workers(), stands_still(worker)), (vec![worker], Some(true)), "it is there, and does nothing");
+    assert!(customer.try_wait().unwrap().is_none(), "the order waits");
+
+    assert!(say(&folder, &["--resume"]).status.success());
+    provider.wait_for("work goes on where it was paused");
+    let ended = wait_until("the customer ends", || customer.try_wait().unwrap());
+    assert_eq!(ended.code(), Some(0), "{}", fs::read_to_string(log).unwrap());
+    assert_eq!(job(&out)["status"], "accepted");
+    provider.wait_for("order paid");
+    let text = provider.text();
+    assert_eq!(text.matches("run begins").count(), 1, "nothing was begun again: {text}");
+
+    // What stands still ends with the provider all the same.
+    let (mut customer, _) = in_the_middle(&network, &network.directory.join("second"), &[]);
+    let workers = provider.workers();
+    let [worker] = workers[..] else { panic!("one job, one worker: {workers:?}") };
+    assert!(say(&folder, &["--pause"]).status.success());
+    wait_until("the worker stands still", || (stands_still(worker) == Some(true)).then_some(()));
+    assert_eq!(provider.interrupt(), Some(0), "{}", provider.text());
+    wait_until("the worker is gone", || (!Path::new(&format!("/proc/{worker}")).exists()).then_some(()));
+    customer.kill().unwrap();
+    customer.wait().unwrap();
+}
+
 /// Whether all threads of a process are in the class `SCHED_IDLE`, number 5; nothing if it has ended.
 fn is_in_idle_class(process: u32) -> Option<bool> {
     // Field 41 of the file, number 38 after the name.
@@ -319,17 +367,14 @@ fn a_provider_that_stores_what_its_owner_gives_takes_no_order_and_says_why() {
     let network = Network::beside(4);
     let folder = network.directory.join("provider");
     let limit = |gb: &str| {
-        let rules = format!("[disk]\nused_gb_max = {gb}\n\n[work]\nswitch_minutes = 5\n");
-        fs::write(folder.join("owner.toml"), format!("version = 1\n\n{rules}")).unwrap();
+        fs::write(folder.join("owner.toml"), format!("version = 1\n\n[disk]\nused_gb_max = {gb}\n")).unwrap();
     };
     // What an earlier order left: whatever its name says, its bytes count.
     let left = folder.join("blobs/blobs/ab");
     fs::create_dir_all(&left).unwrap();
     fs::write(left.join("ab".repeat(32)), vec![0; 1_000_000]).unwrap();
     limit("0.001");
-    let provider = Provider::start(&network, &folder);
-    // What is set and has no effect is said once.
-    assert_eq!(provider.text().matches("work.switch_minutes").count(), 1, "{}", provider.text());
+    let _provider = Provider::start(&network, &folder);
     let said = status(&folder);
     assert_eq!((&said["new_units"], &said["cpu"]["run"]), (&false.into(), &true.into()), "{said}");
     let refused = order(&network, SMALL, &network.directory.join("result"))

@@ -7,19 +7,18 @@
 use super::{
     Cpu,
     signals::{Now, Pause, Signals, Wishes},
+    swap_bytes_max,
 };
 use crate::preferences::Preferences;
 
 /// A step that comes this late, on either clock, means that the machine slept (or was stopped): the loop steps every ten seconds at least.
 const SLEPT_MS: u64 = 60_000;
-/// Rest after a battery was too hot or too empty, or a card drew too much. Spec: BOINC's back-off on Android, five minutes.
+/// Rest after a battery was too hot or too empty, a card drew too much, or workers used too much swap space. Spec: BOINC's back-off on Android, five minutes.
 const REST_MS: u64 = 300_000;
 /// How much fuller than the limit a battery must be before work goes on, percent.
 const CHARGE_BAND: u64 = 2;
 /// Measurements of load that must agree before the rule changes its mind. Spec: BOINC, two of ten seconds.
 const LOAD_AGREES: u8 = 2;
-/// How long paused work stays in memory if the owner does not say otherwise.
-const EVICT_MS: u64 = 600_000;
 /// Memory pressure above which paused work leaves at once, hundredths of a percent: somebody waits for memory in a tenth of the time.
 const PRESSURE_MAX: u32 = 1_000;
 /// Largest extra wait before work resumes, so that machines that fall idle together do not all ask for work in one second.
@@ -44,9 +43,10 @@ pub struct Memory {
     gpu_heat: Heat,
     battery_rest_ms: u64,
     power_rest_ms: u64,
+    pub(super) swapped: bool,
+    swap_rest_ms: u64,
     pause: Option<(Pause, Option<u64>)>,
     pub(super) paused: bool,
-    stopped_ms: Option<u64>,
 }
 
 impl Memory {
@@ -70,21 +70,17 @@ impl Memory {
             gpu_heat: Heat::default(),
             battery_rest_ms: 0,
             power_rest_ms: 0,
+            swapped: false,
+            swap_rest_ms: 0,
             pause: None,
             paused: false,
-            stopped_ms: None,
         }
     }
 
-    /// Takes in whether computing is stopped now; whether paused work should leave the memory.
-    pub(super) fn evict(&mut self, cpu: Cpu, preferences: &Preferences, signals: &Signals, now: Now) -> bool {
-        if cpu != Cpu::Pause || preferences.memory.keep_paused {
-            self.stopped_ms = None;
-            return false;
-        }
-        let since = *self.stopped_ms.get_or_insert(now.steady_ms);
-        let long = now.steady_ms.saturating_sub(since) >= EVICT_MS;
-        long || signals.memory_pressure.value().is_some_and(|pressure| *pressure > PRESSURE_MAX)
+    /// Whether work that is paused now must leave the memory.
+    pub(super) fn evict(&self, cpu: Cpu, preferences: &Preferences, signals: &Signals) -> bool {
+        let is_short = signals.memory_pressure.value().is_some_and(|pressure| *pressure > PRESSURE_MAX);
+        cpu == Cpu::Pause && (!preferences.memory.keep_paused || is_short || self.swapped)
     }
 
     /// Takes in what is known now.
@@ -98,6 +94,7 @@ impl Memory {
         self.learn_presence(preferences, signals, now, first);
         self.learn_battery(preferences, signals, now);
         self.learn_heat(preferences, signals, now);
+        self.learn_swap(preferences, signals, now);
         self.learn_load(preferences, signals);
         self.learn_pause(wishes, now);
     }
@@ -156,6 +153,16 @@ impl Memory {
         }
         // A card that pauses draws little at once: without a rest it would start again in the next second.
         self.gpu_power = draws || (limit_mw > 0 && self.gpu_power && now.steady_ms < self.power_rest_ms);
+    }
+
+    fn learn_swap(&mut self, preferences: &Preferences, signals: &Signals, now: Now) {
+        let used = signals.swap_ours_bytes.value().copied();
+        let exceeds = used.zip(swap_bytes_max(preferences, signals)).is_some_and(|(used, most)| used > most);
+        if exceeds {
+            self.swap_rest_ms = now.steady_ms.saturating_add(REST_MS);
+        }
+        // Workers that have ended use none: without a rest they would begin again at once.
+        self.swapped = exceeds || (self.swapped && now.steady_ms < self.swap_rest_ms);
     }
 
     fn learn_load(&mut self, preferences: &Preferences, signals: &Signals) {

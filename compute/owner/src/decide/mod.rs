@@ -29,6 +29,8 @@ pub const CHECK_MAX: Duration = Duration::from_secs(10);
 /// Bytes of a KiB and of an MB.
 const KIB: u64 = 1_024;
 const MB: u64 = 1_000_000;
+/// A thousandth of a day.
+const MILLIDAY_MS: u64 = 86_400;
 
 /// What may run now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +47,8 @@ pub struct Decision {
     pub finish: bool,
     /// Whether the machine counts as in use.
     pub in_use: bool,
-    /// Whether paused work should leave the memory: it has been paused for ten minutes, or memory is short, and the owner did not say that it may
-    /// stay. What was computed since its last checkpoint is lost then.
+    /// Whether paused work must leave the memory: the owner did not say that it may stay, memory is short, or too much is swapped. What was computed
+    /// since its last segment is lost then. False while processors work.
     pub evict: bool,
     /// Bounds of memory and disk.
     pub bounds: Bounds,
@@ -114,10 +116,25 @@ pub struct Bounds {
     pub memory_bytes: Option<u64>,
     /// The largest that `memory_bytes` becomes when somebody comes or goes.
     pub memory_most_bytes: Option<u64>,
+    /// Swap space of all workers together, bytes.
+    pub swap_bytes: Option<u64>,
     /// Disk, bytes that this program may hold in all.
     pub disk_bytes: Option<u64>,
     /// Shortest time between two saves of an order's progress.
     pub checkpoint: Duration,
+    /// Work that may wait.
+    pub buffer: Option<Buffer>,
+    /// How long one order computes before whoever waits has the machine.
+    pub switch: Duration,
+}
+
+/// How much work may wait behind what runs: from `full` on nothing is taken, until it is no more than `low`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// More is taken again.
+    pub low: Duration,
+    /// Nothing is taken any more; at least `low`.
+    pub full: Duration,
 }
 
 /// One reason for people.
@@ -154,7 +171,7 @@ pub fn decide(
     }
     let next_check = next_check(&case);
     let mut decision = compose(&case, words, next_check);
-    decision.evict = memory.evict(decision.cpu, preferences, signals, now);
+    decision.evict = memory.evict(decision.cpu, preferences, signals);
     decision
 }
 
@@ -165,6 +182,7 @@ pub fn refuse(error: &str) -> Decision {
     let stops = Scope::COMPUTE.with(Scope::NETWORK);
     let mut reasons = Reasons::default();
     reasons.add(Reason::Preferences);
+    let defaults = Preferences::default();
     Decision {
         cpu: Cpu::Pause,
         gpu: Gpu::Pause,
@@ -172,12 +190,16 @@ pub fn refuse(error: &str) -> Decision {
         new_units: false,
         finish: false,
         in_use: true,
-        evict: false,
+        // Whether it may stay nobody knows either.
+        evict: true,
         bounds: Bounds {
             memory_bytes: None,
             memory_most_bytes: None,
+            swap_bytes: None,
             disk_bytes: None,
-            checkpoint: Preferences::default().disk.checkpoint,
+            checkpoint: defaults.disk.checkpoint,
+            buffer: None,
+            switch: defaults.work.switch,
         },
         reasons,
         words: vec![Words { reason: Reason::Preferences, stops, sentence }],
@@ -242,11 +264,9 @@ fn compose(case: &Case<'_>, words: Vec<Words>, next_check: Duration) -> Decision
 
 fn bounds(case: &Case<'_>) -> Bounds {
     let (preferences, signals) = (case.preferences, case.signals);
-    // Division first: a share of a number of bytes may round down, and must not overflow.
-    let share = |total: &u64, percent: u64| total.checked_div(100).unwrap_or(0).saturating_mul(percent);
-    let disk = &preferences.disk;
+    let (disk, work) = (&preferences.disk, &preferences.work);
     let by_size = (disk.used_mb_max > 0).then(|| disk.used_mb_max.saturating_mul(MB));
-    let by_share = signals.disk_bytes.value().map(|total| share(total, disk.used_percent_max));
+    let by_share = signals.disk_bytes.value().map(|total| share(*total, disk.used_percent_max));
     let by_free = signals
         .disk_free_bytes
         .value()
@@ -254,14 +274,30 @@ fn bounds(case: &Case<'_>) -> Bounds {
         .map(|(free, ours)| ours.saturating_add(free.saturating_sub(disk.free_mb_min.saturating_mul(MB))));
     let most = preferences.in_use.memory_percent.max(preferences.not_in_use.memory_percent);
     // Whoever says *always* does not want work to wait until nobody is there.
-    let percent = if case.wishes.compute == Mode::Always { most } else { case.profile.memory_percent };
-    let memory = |percent| signals.memory_bytes.value().map(|total| share(total, percent));
+    let is_always = case.wishes.compute == Mode::Always;
+    let percent = if is_always { most } else { case.profile.memory_percent };
+    let memory = |percent| signals.memory_bytes.value().map(|total| share(*total, percent));
+    let days = |thousandths: u64| Duration::from_millis(thousandths.saturating_mul(MILLIDAY_MS));
+    let (low, additional) = (days(work.buffer_millidays_min), days(work.buffer_millidays_additional));
     Bounds {
         memory_bytes: memory(percent),
         memory_most_bytes: memory(most),
+        swap_bytes: swap_bytes_max(preferences, signals),
         disk_bytes: by_size.into_iter().chain(by_share).chain(by_free).min(),
         checkpoint: disk.checkpoint,
+        buffer: (!is_always).then(|| Buffer { low, full: low.saturating_add(additional) }),
+        switch: work.switch,
     }
+}
+
+/// Swap space that workers may use together, bytes; none where the machine does not say what it has.
+fn swap_bytes_max(preferences: &Preferences, signals: &Signals) -> Option<u64> {
+    signals.swap_bytes.value().map(|total| share(*total, preferences.memory.swap_percent))
+}
+
+/// A part of a number of bytes. Division first: it may round down, and must not overflow.
+fn share(total: u64, percent: u64) -> u64 {
+    total.checked_div(100).unwrap_or(0).saturating_mul(percent)
 }
 
 /// The next moment at which time alone can change the decision: a full minute (hours, schedules, dates), the end of a pause or of the delay.

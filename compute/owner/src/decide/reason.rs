@@ -112,6 +112,8 @@ reasons! {
     EndsSoon = 25, "ends-soon", "Nothing, or lower work.finish_lead_minutes.";
     /// The preferences cannot be read or understood.
     Preferences = 26, "preferences", "Correct owner.toml; until then nothing is computed.";
+    /// Workers use too much swap space, or did so a moment ago.
+    Swap = 27, "swap", "Wait, lower memory_percent, or raise memory.swap_percent.";
 }
 
 impl Reason {

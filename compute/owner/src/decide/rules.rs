@@ -9,6 +9,7 @@ use super::{
     memory::Memory,
     reason::{Reason, Scope},
     signals::{Mode, Now, Signals, Wishes},
+    swap_bytes_max,
 };
 use crate::{
     preferences::{Door, Preferences, Profile, Series, decimal_text},
@@ -62,6 +63,7 @@ pub(super) const RULES: &[Rule] = &[
     row(Reason::BatteryHot, Scope::COMPUTE, false, battery_hot),
     row(Reason::BatteryLow, Scope::COMPUTE, true, battery_low),
     row(Reason::CpuHot, Scope::COMPUTE, false, cpu_hot),
+    row(Reason::Swap, Scope::COMPUTE, false, swap),
     row(Reason::Price, Scope::COMPUTE, true, price),
     row(Reason::Carbon, Scope::COMPUTE, true, carbon),
     row(Reason::FinishBy, Scope::COMPUTE, true, finish_by),
@@ -232,6 +234,17 @@ fn hot(holds: bool, what: &str, reading: &Reading<i64>, limit: u64, case: &Case<
     let resume = limit.saturating_sub(case.preferences.heat.band_celsius);
     let now = reading.value().map_or_else(|| "was".to_owned(), |value| format!("is at {} C,", value / 1_000));
     Some(format!("the {what} {now} too hot; your limit: {limit} C, work goes on at {resume} C"))
+}
+
+fn swap(case: &Case<'_>) -> Option<String> {
+    let most = swap_bytes_max(case.preferences, case.signals).filter(|_| case.memory.swapped)? / MB;
+    Some(case.signals.swap_ours_bytes.value().map_or_else(
+        || format!("workers used too much of the swap space a moment ago; your limit: {most} MB"),
+        |used| {
+            let used = used / MB;
+            format!("workers use {used} MB of the swap space or used too much a moment ago; your limit: {most} MB")
+        },
+    ))
 }
 
 /// What power costs or emits now: the feed, or else the schedule.

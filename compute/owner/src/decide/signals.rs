@@ -77,6 +77,10 @@ pub struct Signals {
     pub memory_available_bytes: Reading<u64>,
     /// Share of the time in which somebody waited for memory, hundredths of a percent.
     pub memory_pressure: Reading<u32>,
+    /// Swap space of the machine, bytes.
+    pub swap_bytes: Reading<u64>,
+    /// What our workers use of it, bytes.
+    pub swap_ours_bytes: Reading<u64>,
     /// Size of the disk with our data, bytes.
     pub disk_bytes: Reading<u64>,
     /// What is free on it for us, bytes.
@@ -102,7 +106,7 @@ pub struct Signals {
 /// What the owner wants apart from the preferences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {
-    /// Without regard to the preferences; heat, a pause and full disks still count.
+    /// Without regard to the preferences; heat, a pause, swap space and full disks still count.
     Always,
     /// As the preferences say.
     #[default]

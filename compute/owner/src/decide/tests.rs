@@ -45,6 +45,8 @@ fn world() -> World {
         memory_bytes: known(16 * gb),
         memory_available_bytes: known(8 * gb),
         memory_pressure: known(0),
+        swap_bytes: known(4 * gb),
+        swap_ours_bytes: known(0),
         disk_bytes: known(500 * gb),
         disk_free_bytes: known(200 * gb),
         disk_ours_bytes: known(gb),
@@ -243,6 +245,13 @@ const EDGES: &[Edge] = &[
         says: "the processor is at 80 C",
         before: |w| (w.preferences.heat.cpu_celsius_max, w.signals.cpu_millicelsius) = (80, known(80_000)),
         after: |w| (w.preferences.heat.cpu_celsius_max, w.signals.cpu_millicelsius) = (80, known(80_001)),
+    },
+    Edge {
+        reason: Reason::Swap,
+        runs: COMPUTE,
+        says: "workers use 3000 MB of the swap space or used too much a moment ago; your limit: 3000 MB",
+        before: |w| w.signals.swap_ours_bytes = known(3_000_000_000),
+        after: |w| w.signals.swap_ours_bytes = known(3_000_000_001),
     },
     Edge {
         reason: Reason::Price,
@@ -792,26 +801,63 @@ fn the_next_look_is_no_later_than_the_next_change_by_time() {
 }
 
 #[test]
-fn paused_work_leaves_the_memory_after_ten_minutes_or_when_memory_is_short() {
+fn paused_work_stays_in_memory_if_the_owner_says_so_and_memory_is_not_short() {
     for keep in [false, true] {
         let mut world = world();
         let mut memory = Memory::new(0);
         world.preferences.memory.keep_paused = keep;
         world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
-        for _ in 0..60 {
-            assert!(!world.decide(&mut memory).evict);
-            world.pass(10_000);
-        }
-        assert_eq!(world.decide(&mut memory).evict, !keep, "600 s");
+        assert_eq!(world.decide(&mut memory).evict, !keep);
+        world.pass(86_400_000);
+        assert_eq!(world.decide(&mut memory).evict, !keep, "time alone changes nothing");
         world.wishes.pause = None;
         assert!(!world.decide(&mut memory).evict);
         world.signals.memory_pressure = known(1_001);
         assert!(!world.decide(&mut memory).evict, "work that runs has its own bound");
         world.wishes.pause = Some(Pause { made_unix_ms: NOON_MS, until_unix_ms: None });
-        assert_eq!(world.decide(&mut memory).evict, !keep);
+        assert!(world.decide(&mut memory).evict);
         world.signals.memory_pressure = known(1_000);
-        assert!(!world.decide(&mut memory).evict);
+        assert_eq!(world.decide(&mut memory).evict, !keep);
+        world.signals.swap_ours_bytes = known(3_000_000_001);
+        assert!(world.decide(&mut memory).evict, "what is paused swaps, too");
     }
+    assert!(refuse("").evict, "nobody knows what the owner said");
+}
+
+#[test]
+fn workers_that_swapped_too_much_rest_for_five_minutes() {
+    let mut world = world();
+    let mut memory = Memory::new(0);
+    world.signals.swap_ours_bytes = known(3_000_000_001);
+    assert!(world.decide(&mut memory).evict);
+    // The workers ended, and use none any more.
+    world.signals.swap_ours_bytes = known(0);
+    world.pass(299_999);
+    assert!(world.decide(&mut memory).reasons.holds(Reason::Swap));
+    world.pass(1);
+    assert_eq!(world.decide(&mut memory).cpu, world.once().cpu, "it works again");
+    assert!(!world.decide(&mut memory).reasons.holds(Reason::Swap));
+    // A machine that does not say what it has has no such rule; one without swap space can use none.
+    world.signals.swap_ours_bytes = known(1);
+    world.signals.swap_bytes = unknown();
+    assert!(!world.once().reasons.holds(Reason::Swap));
+    world.signals.swap_bytes = known(0);
+    assert!(world.once().reasons.holds(Reason::Swap));
+    world.signals.swap_ours_bytes = known(0);
+    assert!(!world.once().reasons.holds(Reason::Swap));
+}
+
+#[test]
+fn the_owners_buffer_and_stints_are_bounds_and_always_knows_no_buffer() {
+    let mut world = world();
+    let (low, full) = (Duration::from_secs(8_640), Duration::from_secs(51_840));
+    assert_eq!(world.once().bounds.buffer, Some(Buffer { low, full }), "a tenth of a day, and half of one more");
+    assert_eq!(world.once().bounds.switch, Duration::from_secs(3_600));
+    assert_eq!(world.once().bounds.swap_bytes, Some(3_000_000_000));
+    world.preferences.work.buffer_millidays_min = u64::MAX;
+    assert!(world.once().bounds.buffer.is_some_and(|buffer| buffer.full >= buffer.low));
+    world.wishes.compute = Mode::Always;
+    assert_eq!(world.once().bounds.buffer, None);
 }
 
 #[test]

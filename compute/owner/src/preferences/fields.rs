@@ -14,8 +14,6 @@ pub struct Field {
     pub kind: Kind,
     /// One sentence for the owner.
     pub meaning: &'static str,
-    /// Whether anything obeys it. Some keys of BOINC's are only read, so that its users find what they know and are told.
-    pub obeyed: bool,
 }
 
 /// What may stand at a key, and where it is kept. Ranges include both ends.
@@ -44,12 +42,7 @@ pub enum Kind {
 }
 
 const fn field(key: &'static str, boinc: &'static str, kind: Kind, meaning: &'static str) -> Field {
-    Field { key, boinc, kind, meaning, obeyed: true }
-}
-
-/// A key that is read and checked, and that nothing obeys.
-const fn unused(key: &'static str, boinc: &'static str, kind: Kind, meaning: &'static str) -> Field {
-    Field { key, boinc, kind, meaning, obeyed: false }
+    Field { key, boinc, kind, meaning }
 }
 
 const PERCENT: &str = "percent";
@@ -243,17 +236,17 @@ pub const FIELDS: &[Field] = &[
     field("network_hours.friday", "day_prefs", Kind::Hours(Some(4), |p| &mut p.network_hours), ""),
     field("network_hours.saturday", "day_prefs", Kind::Hours(Some(5), |p| &mut p.network_hours), ""),
     field("network_hours.sunday", "day_prefs", Kind::Hours(Some(6), |p| &mut p.network_hours), ""),
-    unused(
+    field(
         "memory.swap_percent",
         "vm_max_used_frac",
         Kind::Whole(PERCENT, 1, 100, |p| &mut p.memory.swap_percent),
-        "Most of the swap space that may be used.",
+        "Most of the swap space that workers may use together; beyond it they end, and none begins for five minutes.",
     ),
-    unused(
+    field(
         "memory.keep_paused",
         "leave_apps_in_memory",
         Kind::Flag(|p| &mut p.memory.keep_paused),
-        "Paused work stays in memory.",
+        "Paused orders and checks stay in memory and go on where they were, as far as `memory_percent` has room for them; without it they end and go on from their last segment. What computes on a graphics card and leases of maps never stay.",
     ),
     field(
         "disk.used_gb_max",
@@ -310,23 +303,23 @@ pub const FIELDS: &[Field] = &[
         Kind::Whole("days", 1, 365, |p| &mut p.network.transfer_days),
         "Days over which `transfer_mb_max` counts, today included.",
     ),
-    unused(
+    field(
         "work.buffer_days_min",
         "work_buf_min_days",
         Kind::Decimal("days", 3, 10_000, |p| &mut p.work.buffer_millidays_min),
-        "Least work kept waiting.",
+        "Where too much work waited, more is taken again once the orders that wait are no more than this.",
     ),
-    unused(
+    field(
         "work.buffer_days_additional",
         "work_buf_additional_days",
         Kind::Decimal("days", 3, 10_000, |p| &mut p.work.buffer_millidays_additional),
-        "Work kept waiting above that.",
+        "Nothing more is taken while orders wait that take longer than `buffer_days_min` and this together.",
     ),
-    unused(
+    field(
         "work.switch_minutes",
         "cpu_scheduling_period_minutes",
         Kind::Span("minutes", 60, 1, 1_440, |p| &mut p.work.switch),
-        "How long one job computes before another has its turn.",
+        "How long one order computes before whoever else waits has the machine, if its deadline leaves time for that.",
     ),
     field(
         "work.finish_lead_minutes",

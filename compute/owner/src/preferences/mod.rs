@@ -17,7 +17,7 @@ pub use fields::{FIELDS, Field, Kind};
 pub use parse::{Error, FILE_BYTES_MAX, VERSION, parse, read};
 pub use series::{FEED_BYTES_MAX, Feed, FeedError, Series, Step};
 pub(crate) use series::{decimal, decimal_text};
-pub use template::{template, unheeded};
+pub use template::template;
 pub(crate) use week::Door;
 pub use week::{DAYS, WINDOWS_MAX, Week, Window, WindowError};
 
@@ -113,9 +113,9 @@ pub struct Heat {
 /// Memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Memory {
-    /// Most of the swap space that may be used, percent, 1 to 100.
+    /// Most of the swap space that workers may use together, percent, 1 to 100.
     pub swap_percent: u64,
-    /// Whether paused work stays in memory.
+    /// Whether paused work stays in memory, where it can.
     pub keep_paused: bool,
 }
 
@@ -152,11 +152,11 @@ pub struct Network {
 /// How work is taken and ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Work {
-    /// Least work kept waiting, thousandths of a day.
+    /// Orders that wait, thousandths of a day, down to which none is taken once too many waited.
     pub buffer_millidays_min: u64,
-    /// Work kept waiting above that, thousandths of a day.
+    /// How much more than that waits before none is taken, thousandths of a day.
     pub buffer_millidays_additional: u64,
-    /// How long one job computes before another has its turn.
+    /// How long one order computes before whoever waits has the machine.
     pub switch: Duration,
     /// No unit is begun in this time before the hours end or `finish_by`.
     pub finish_lead: Duration,

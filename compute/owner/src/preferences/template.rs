@@ -47,19 +47,7 @@ fn comment(out: &mut String, field: &Field) {
         return;
     }
     let boinc = if field.boinc.is_empty() { String::new() } else { format!(" BOINC: {}.", field.boinc) };
-    let unused = if field.obeyed { "" } else { " Not used by this version." };
-    let _ = writeln!(out, "# {}{unused} Allowed: {}.{boinc}", field.meaning, allowed(field.kind));
-}
-
-/// The keys that say something else than the default, and that nothing obeys.
-#[must_use]
-pub fn unheeded(preferences: &Preferences) -> Vec<&'static str> {
-    let (mut chosen, mut default) = (preferences.clone(), Preferences::default());
-    let unused = FIELDS.iter().filter(|field| !field.obeyed);
-    unused
-        .filter(|field| value(&mut chosen, field.kind) != value(&mut default, field.kind))
-        .map(|field| field.key)
-        .collect()
+    let _ = writeln!(out, "# {} Allowed: {}.{boinc}", field.meaning, allowed(field.kind));
 }
 
 fn value(of: &mut Preferences, kind: Kind) -> Option<String> {
@@ -131,23 +119,6 @@ mod tests {
             let name = field.key.split_once('.').unwrap().1;
             assert!(text.contains(&format!("# {name} = ")), "{}", field.key);
         }
-    }
-
-    #[test]
-    fn what_nothing_obeys_is_said_in_the_template_and_told_once_it_is_chosen() {
-        let text = template(&Preferences::default());
-        let unused: Vec<&str> = text
-            .lines()
-            .zip(text.lines().skip(1))
-            .filter(|(comment, _)| comment.contains("Not used by this version."))
-            .filter_map(|(_, key)| key.trim_start_matches("# ").split_once(" = ").map(|(name, _)| name))
-            .collect();
-        let expected = ["swap_percent", "keep_paused", "buffer_days_min", "buffer_days_additional", "switch_minutes"];
-        assert_eq!(unused, expected);
-        assert!(unheeded(&Preferences::default()).is_empty());
-        let body =
-            "version = 1\n[memory]\nkeep_paused = true\n[disk]\ncheckpoint_seconds = 5\n[work]\nswitch_minutes = 5\n";
-        assert_eq!(unheeded(&parse(body).unwrap()), ["memory.keep_paused", "work.switch_minutes"]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use super::root::{Root, entry};
 use crate::reading::Reading;
 
+/// Workers that are looked at for their swap space.
+const PROCESSES_MAX: usize = 4_096;
 /// Levels of control groups that are climbed.
 const LEVELS_MAX: usize = 32;
 /// At and above this, version 1 of control groups means "no limit" (the largest multiple of a page).
@@ -36,6 +38,28 @@ pub fn memory(root: &Root) -> Memory {
         available: part("MemAvailable"),
         swap: part("SwapTotal"),
         swap_free: part("SwapFree"),
+    }
+}
+
+/// Swap space that processes use together, bytes. One that has ended uses none; neither does one whose status does not speak of memory, as those that
+/// were not reaped yet. Unknown if no status can be read at all.
+#[must_use]
+pub fn swapped(root: &Root, processes: &[u32]) -> Reading<u64> {
+    let mut unknown = None;
+    let mut known: Option<u64> = None;
+    for process in processes.iter().take(PROCESSES_MAX) {
+        match root.text(&format!("proc/{process}/status")) {
+            Reading::Known(text, _) => {
+                let kib = entry(&text, "VmSwap", ':').and_then(|value| value.strip_suffix("kB")?.trim().parse().ok());
+                let bytes = kib.unwrap_or(0_u64).saturating_mul(1_024);
+                known = Some(known.unwrap_or(0).saturating_add(bytes));
+            }
+            Reading::Unknown(why) => unknown = Some(why),
+        }
+    }
+    match (known, unknown) {
+        (None, Some(why)) => Reading::Unknown(why),
+        (known, _) => Reading::known(known.unwrap_or(0), "proc/PID/status"),
     }
 }
 

@@ -133,6 +133,7 @@ impl Probe for MachineProbe {
             (_, total) => total,
         };
         signals.memory_available_bytes = memory.available;
+        (signals.swap_bytes, signals.swap_ours_bytes) = (memory.swap, memory::swapped(&self.root, &facts.workers));
         signals.memory_pressure = processor::pressure(&self.root, Resource::Memory);
         let disk = storage::disk(&self.root, &self.folder);
         (signals.disk_bytes, signals.disk_free_bytes) = (disk.total, disk.free);

@@ -58,6 +58,8 @@ pub trait Clock {
 pub struct Facts {
     /// Our process and its workers: their load is not somebody else's.
     pub own_processes: Vec<u32>,
+    /// Our workers: what they swap is bounded.
+    pub workers: Vec<u32>,
     /// What we moved over the network since this program began, bytes.
     pub moved_bytes: u64,
     /// What we store of others' work, bytes; none if nobody counted yet.
@@ -301,7 +303,8 @@ fn differs(a: &Decision, b: &Decision) -> bool {
     let acted = |decision: &Decision| {
         let flags = (decision.new_units, decision.finish, decision.in_use, decision.evict);
         let bounds = &decision.bounds;
-        let bounds = (bounds.memory_bytes, bounds.memory_most_bytes, bounds.checkpoint);
+        let memory = (bounds.memory_bytes, bounds.memory_most_bytes, bounds.swap_bytes);
+        let bounds = (memory, bounds.checkpoint, bounds.buffer, bounds.switch);
         (decision.cpu, decision.gpu, decision.network, flags, bounds, decision.reasons)
     };
     acted(a) != acted(b)
@@ -310,7 +313,7 @@ fn differs(a: &Decision, b: &Decision) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decide::Bounds;
+    use crate::decide::{Bounds, Buffer};
 
     #[test]
     fn a_bound_that_jobs_keep_to_is_told_and_what_moves_all_the_time_is_not() {
@@ -320,6 +323,9 @@ mod tests {
             Bounds { memory_bytes: Some(1), ..before.bounds },
             Bounds { memory_most_bytes: Some(1), ..before.bounds },
             Bounds { checkpoint: Duration::from_secs(1), ..before.bounds },
+            Bounds { swap_bytes: Some(1), ..before.bounds },
+            Bounds { buffer: Some(Buffer { low: Duration::ZERO, full: Duration::ZERO }), ..before.bounds },
+            Bounds { switch: Duration::from_secs(1), ..before.bounds },
         ];
         assert!(told.into_iter().all(|bounds| differs(&before, &with(bounds))));
         assert!(!differs(&before, &with(Bounds { disk_bytes: Some(1), ..before.bounds })));

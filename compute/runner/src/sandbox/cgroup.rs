@@ -35,11 +35,15 @@ struct Place {
     /// Name of the file for each bound that this folder's controllers know.
     memory: Option<&'static str>,
     tasks: Option<&'static str>,
+    /// The file that bounds swap space; version 1 has one for both together only.
+    swap: Option<&'static str>,
     /// The file that counts how often memory ran out, and the word before the number.
     out_of_memory: (&'static str, &'static str),
 }
 
 const V2: (&str, &str, (&str, &str)) = ("memory.max", "pids.max", ("memory.events", "oom_kill "));
+/// The file of version 2 that bounds swap space.
+const SWAP: &str = "memory.swap.max";
 const V1: (&str, &str, (&str, &str)) = ("memory.limit_in_bytes", "pids.max", ("memory.oom_control", "oom_kill "));
 
 /// The groups of one worker: one, or one for each controller.
@@ -88,6 +92,14 @@ impl Group {
         self.parts.iter().try_for_each(|part| match part.place.memory {
             Some(file) => set(&part.folder.join(file), bytes),
             None => Ok(()),
+        })
+    }
+
+    /// Bounds the swap space, bytes, where the system counts it: not every kernel does.
+    pub(super) fn limit_swap(&self, bytes: u64) -> io::Result<()> {
+        self.parts.iter().try_for_each(|part| match part.place.swap.map(|file| set(&part.folder.join(file), bytes)) {
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         })
     }
 
@@ -179,7 +191,13 @@ fn candidates(own: &str, mount: &Path) -> Vec<Place> {
             let folder = mount.join(below);
             let beside = folder.parent().filter(|parent| parent.starts_with(mount)).map(Path::to_path_buf);
             for folder in beside.into_iter().chain([folder]) {
-                places.push(Place { folder, memory: Some(V2.0), tasks: Some(V2.1), out_of_memory: V2.2 });
+                places.push(Place {
+                    folder,
+                    memory: Some(V2.0),
+                    tasks: Some(V2.1),
+                    swap: Some(SWAP),
+                    out_of_memory: V2.2,
+                });
             }
             continue;
         }
@@ -189,7 +207,8 @@ fn candidates(own: &str, mount: &Path) -> Vec<Place> {
                 "pids" => (None, Some(V1.1)),
                 _ => continue,
             };
-            places.push(Place { folder: mount.join(controllers).join(below), memory, tasks, out_of_memory: V1.2 });
+            let folder = mount.join(controllers).join(below);
+            places.push(Place { folder, memory, tasks, swap: None, out_of_memory: V1.2 });
         }
     }
     places
@@ -233,8 +252,32 @@ fn clear(folder: &Path) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
 mod tests {
     use super::*;
+
+    #[test]
+    fn swap_space_is_bounded_where_the_system_counts_it_and_nothing_fails_where_it_does_not() {
+        let tree = tempfile::tempdir().unwrap();
+        let group = |own: &str| {
+            let parts = candidates(own, tree.path()).into_iter().map(|place| {
+                fs::create_dir_all(&place.folder).unwrap();
+                let door = File::create(place.folder.join("cgroup.procs")).unwrap();
+                Part { folder: place.folder.clone(), place: Box::leak(Box::new(place)), door }
+            });
+            Group { parts: parts.collect() }
+        };
+        let second = group("0::/\n");
+        second.limit_swap(5 << 30).unwrap();
+        let file = tree.path().join(SWAP);
+        assert!(!file.exists(), "a kernel that does not count it has no such file, and none is made");
+        fs::write(&file, "max").unwrap();
+        second.limit_swap(5 << 30).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), (5_u64 << 30).to_string());
+        let first = group("4:memory:/a\n8:pids:/a\n");
+        first.limit_swap(1).unwrap();
+        assert_eq!(first.parts.len(), 2);
+    }
 
     #[test]
     fn version_1_gives_a_place_for_each_controller_and_version_2_one_beside_and_one_below() {

@@ -48,6 +48,11 @@ impl Child {
     }
 
     /// No control groups here.
+    pub(crate) const fn limit_swap(&self, _bytes: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// No control groups here.
     pub(crate) const fn ran_out_of_memory(&self) -> bool {
         false
     }

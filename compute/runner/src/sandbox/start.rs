@@ -87,6 +87,11 @@ impl Child {
         self.group.as_ref().map_or(Ok(()), |group| group.limit_memory(bytes))
     }
 
+    /// Bounds the swap space of its control group, if it has one that can.
+    pub(crate) fn limit_swap(&self, bytes: u64) -> io::Result<()> {
+        self.group.as_ref().map_or(Ok(()), |group| group.limit_swap(bytes))
+    }
+
     /// Whether the system killed it because its control group had no memory left.
     pub(crate) fn ran_out_of_memory(&self) -> bool {
         self.group.as_ref().is_some_and(Group::ran_out_of_memory)

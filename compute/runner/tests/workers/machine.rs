@@ -70,6 +70,24 @@ pub(crate) fn ticks(pid: u32) -> u64 {
     fields.get(11..13).map_or(0, |times| times.iter().filter_map(|time| time.parse::<u64>().ok()).sum())
 }
 
+/// Whether the process stands still since it was told to.
+pub(crate) fn stands_still(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
+
+/// Stops a worker's process group where it is.
+pub(crate) fn stop_group(pid: u32) {
+    signal_group(pid, "STOP");
+    until("the worker stands still", || stands_still(pid));
+}
+
+/// Sends a signal to a worker's process group.
+pub(crate) fn signal_group(pid: u32, name: &str) {
+    let status = std::process::Command::new("sh").args(["-c", &format!("kill -s {name} -- -{pid}")]).status();
+    assert!(status.unwrap().success());
+}
+
 pub(crate) fn kill(pid: u32) {
     let status = std::process::Command::new("sh").args(["-c", &format!("kill -9 {pid}")]).status();
     assert!(status.unwrap().success());

@@ -1,7 +1,7 @@
 //! The life of worker processes: confinement, death from outside, stops, and that nothing outlives its parent.
 
 use crate::{
-    machine::{block_on, command, is_gone, kill, open, ticks, until},
+    machine::{block_on, command, is_gone, kill, open, signal_group, stands_still, stop_group, ticks, until},
     wasm::{ECHO, SPIN, SPIN_IF_INPUT, module, wasm},
 };
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use keystead_runner::{Failure, Fault, Job, Layer, Session, Stop, WorkerCommand, 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 crate::tests![
@@ -26,6 +26,9 @@ crate::tests![
     the_jobs_deadline_kills_the_running_unit,
     dropping_a_running_unit_kills_its_worker,
     dropping_a_session_kills_its_worker,
+    a_worker_that_was_stopped_goes_on_where_it_was_and_the_stop_is_not_its_wall_time,
+    an_input_waits_for_a_worker_that_stands_still,
+    a_worker_that_stands_still_is_killed_by_a_stop_and_with_its_session,
     a_killed_parent_takes_its_busy_worker_along,
     bytes_of_another_program_are_never_run,
     a_missing_worker_binary_is_a_providers_fault,
@@ -287,7 +290,112 @@ fn dropping_a_session_kills_its_worker() {
     });
 }
 
+/// Some hundred million turns, then the echo: long enough to be stopped in the middle, and far from its wall time.
+fn counting() -> Job {
+    let run = format!(
+        "(local $i i32) (loop $l (br_if $l (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 800000000)))) {ECHO}"
+    );
+    wasm(&module("", &run), b"c", |limits| {
+        (limits.fuel_max, limits.wall_ms_max) = (10_000_000_000_000, COUNTING_MS_MAX)
+    })
+}
+
+/// Its wall time.
+const COUNTING_MS_MAX: u64 = 5_000;
+
+fn a_worker_that_was_stopped_goes_on_where_it_was_and_the_stop_is_not_its_wall_time() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: /proc");
+        return;
+    }
+    block_on(async {
+        let stop = Stop::new();
+        let mut session = Session::open(command(), counting(), stop.clone()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let owner = std::thread::spawn(move || {
+            until_busy(pid);
+            stop.set_frozen(true);
+            stop_group(pid);
+            let since = Instant::now();
+            until("its wall time would be over", || {
+                assert!(stands_still(pid), "nobody said that it may go on");
+                since.elapsed() > Duration::from_millis(COUNTING_MS_MAX + 500)
+            });
+            signal_group(pid, "CONT");
+            stop.set_frozen(false);
+        });
+        let done = session.run(b"u").await.unwrap();
+        owner.join().unwrap();
+        assert_eq!(done.output, b"cu");
+        assert!(
+            done.usage.wall_us > COUNTING_MS_MAX * 1_000,
+            "it was stopped in the middle of the unit: {:?}",
+            done.usage
+        );
+        assert_eq!(session.worker_pid(), Some(pid), "the same worker");
+        assert_eq!(session.run(b"v").await.unwrap().output, b"cv", "a further unit has its whole time");
+    });
+}
+
+/// More than a pipe holds: who stands still between two units does not read it before it goes on.
+fn an_input_waits_for_a_worker_that_stands_still() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: /proc");
+        return;
+    }
+    block_on(async {
+        let stop = Stop::new();
+        let job = wasm(&module("", ECHO), b"", |limits| {
+            (limits.memory_bytes_max, limits.output_bytes_max) = (16 << 20, 4 << 20);
+        });
+        let mut session = Session::open(command(), job, stop.clone()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        stop.set_frozen(true);
+        stop_group(pid);
+        let unit = vec![7; 100_000];
+        let mut run = Box::pin(session.run(&unit));
+        assert!(tokio::time::timeout(Duration::from_millis(300), &mut run).await.is_err(), "nobody reads it");
+        signal_group(pid, "CONT");
+        stop.set_frozen(false);
+        assert_eq!(run.await.unwrap().output, unit);
+    });
+}
+
+fn a_worker_that_stands_still_is_killed_by_a_stop_and_with_its_session() {
+    if !cfg!(target_os = "linux") {
+        eprintln!("skipped: /proc");
+        return;
+    }
+    block_on(async {
+        let stop = Stop::new();
+        let mut session = Session::open(command(), spinning(), stop.clone()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        let customer = std::thread::spawn(move || {
+            until_busy(pid);
+            stop.set_frozen(true);
+            stop_group(pid);
+            stop.stop("cancelled");
+        });
+        assert_eq!(session.run(b"spin").await.unwrap_err(), Failure::Aborted { why: "cancelled".to_owned() });
+        customer.join().unwrap();
+        until("the stopped worker is gone", || is_gone(pid));
+
+        let session = open(spinning()).await.unwrap();
+        let pid = session.worker_pid().unwrap();
+        stop_group(pid);
+        drop(session);
+        until("the stopped worker is gone with its session", || is_gone(pid));
+        until("it is reaped", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
+    });
+}
+
 fn a_killed_parent_takes_its_busy_worker_along() {
+    for stands in [false, true] {
+        a_killed_parent_takes_its_worker_along(stands);
+    }
+}
+
+fn a_killed_parent_takes_its_worker_along(stands: bool) {
     let mut middle = Command::new(std::env::current_exe().unwrap())
         .arg("middle")
         .stdout(Stdio::piped())
@@ -298,6 +406,9 @@ fn a_killed_parent_takes_its_busy_worker_along() {
     BufReader::new(middle.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let worker: u32 = line.trim().parse().unwrap();
     until_busy(worker);
+    if stands && cfg!(target_os = "linux") {
+        stop_group(worker);
+    }
     middle.kill().unwrap();
     middle.wait().unwrap();
     until("the orphaned worker is gone", || is_gone(worker));

@@ -321,7 +321,6 @@ impl Errand<'_> {
     /// Runs one input on this machine, in its turn and while the owner allows it.
     async fn run(&self, job: Result<Job, Unready>, input: &[u8]) -> Result<Outcome, Unready> {
         let (job, book) = (job?, &self.agent.book);
-        let runtime = job.spec.runtime;
         let stop = Stop::after(self.left);
         let working = async {
             loop {
@@ -330,8 +329,8 @@ impl Errand<'_> {
                 let ended = tokio::select! {
                     ended = self.attempt((&job, input), &stop, &turn) => Some(ended),
                     // Dropping the attempt kills its worker.
-                    () = book.owner.until_check_forbidden(&job.spec) => None,
-                    never = book.owner.pace_check(runtime, &stop) => match never {},
+                    () = book.owner.until_check_ends(&job.spec) => None,
+                    never = book.owner.pace_check(&job.spec, &stop) => match never {},
                 };
                 book.owner.checker(None);
                 if let Some(ended) = ended {
@@ -361,6 +360,8 @@ impl Errand<'_> {
             if !matches!(outcome, Err(Failure::WorkerDied { .. })) {
                 break;
             }
+            // Its successor is not known before the end of the run, and must not outlast a pause.
+            book.owner.checker(None);
             outcome = session.run(turn, input).await;
         }
         match outcome {

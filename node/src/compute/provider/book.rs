@@ -1,9 +1,11 @@
 //! All open orders of this provider, and what their courses share.
 
 use super::{
+    backlog::Backlog,
     canary::Canaries,
     course::Course,
     fault::Fault,
+    machine::Machine,
     offering::Offering,
     owner::Owner,
     portion::Portion,
@@ -28,10 +30,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{sync::watch, task::JoinSet};
 
 /// Orders that are open at once: each is a small file, and a task that asks the chain.
 pub(super) const COURSES_MAX: usize = 256;
@@ -67,6 +66,16 @@ pub(super) struct Conduct {
     pub(super) canaries: Canaries,
 }
 
+/// An order whose work is not done.
+#[derive(Clone, Debug)]
+pub(super) struct Unfinished {
+    pub(super) spec: JobSpec,
+    /// Segments that are done.
+    pub(super) done: u32,
+    /// It has the machine.
+    pub(super) runs: bool,
+}
+
 /// The shared state of all courses.
 #[derive(Debug)]
 pub(crate) struct Book {
@@ -90,7 +99,9 @@ pub(crate) struct Book {
     /// Wrong where its customers want it.
     pub(super) canaries: Canaries,
     /// One job at a time has the machine.
-    pub(super) machine: Semaphore,
+    pub(super) machine: Machine,
+    /// What is known about the orders that wait for it.
+    pub(super) backlog: Backlog,
     /// Units, steps and checks take turns.
     pub(crate) turns: Turns,
     /// True once the process is asked to stop.
@@ -128,7 +139,8 @@ impl Book {
             believes: conduct.believes,
             canaries: conduct.canaries,
             fault: conduct.fault,
-            machine: Semaphore::new(1),
+            machine: Machine::new(),
+            backlog: Backlog::default(),
             turns: Turns::new(),
             stopping: watch::Sender::new(false),
             courses: Mutex::default(),
@@ -235,12 +247,13 @@ impl Book {
 
     /// Open orders whose inputs are here and whose work is not done, each with the segments that are. What waits for its customer is no work: who orders
     /// much and brings nothing must not make this machine look busy.
-    pub(super) fn unfinished(&self) -> Vec<(JobSpec, u32)> {
+    pub(super) fn unfinished(&self) -> Vec<Unfinished> {
         let courses = self.courses();
         let at_work = courses.values().filter(|course| !course.is_waiting());
         let stages = at_work.map(|course| (course, course.stage.borrow().clone()));
         let open = stages.filter(|(_, stage)| stage.committed.is_none() && stage.failed.is_none());
-        open.map(|(course, stage)| (course.spec.clone(), stage.done)).collect()
+        let unfinished = |course: &Course, done| Unfinished { spec: course.spec.clone(), done, runs: course.runs() };
+        open.map(|(course, stage)| unfinished(course, stage.done)).collect()
     }
 
     /// Every open order.

@@ -1,6 +1,7 @@
 //! The course of one order: a task that asks the chain where the order stands and does the next step, until it is over.
 
 mod run;
+mod stint;
 mod stop;
 
 use super::{
@@ -73,6 +74,8 @@ pub(super) struct Course {
     stopped: AtomicBool,
     /// A unit is under way.
     at_work: AtomicBool,
+    /// It has the machine.
+    runs: AtomicBool,
     /// Unit inputs that are being fetched.
     coming: Mutex<Vec<B256>>,
     pub(super) stage: watch::Sender<Stage>,
@@ -91,8 +94,8 @@ impl Course {
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
         let (attendance, bell, gone) = Default::default();
-        let (leased, stopped, at_work) = Default::default();
-        Ok(Self { order, spec, record, gone, leased, stopped, at_work, coming, stage, attendance, portion, bell })
+        let (leased, stopped, at_work, runs) = Default::default();
+        Ok(Self { order, spec, record, gone, leased, stopped, at_work, runs, coming, stage, attendance, portion, bell })
     }
 
     pub(super) fn record(&self) -> Record {
@@ -151,6 +154,11 @@ impl Course {
             record.node = Some(node);
         }
         book.save(&self.record())
+    }
+
+    /// Whether it has the machine now.
+    pub(super) fn runs(&self) -> bool {
+        self.runs.load(Ordering::Relaxed)
     }
 
     /// Whether the customer's inputs are still missing, and nothing was decided.

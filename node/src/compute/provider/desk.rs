@@ -28,8 +28,9 @@ impl Inform for Desk {
         let (availability, reason) = book.availability();
         let claimed = book.offering.record().claimed.clone();
         let open = book.unfinished();
-        let queue_ms = open.iter().map(|(spec, done)| left_ms(&claimed, spec, *done)).fold(0, u64::saturating_add);
-        let busy = book.machine.available_permits() == 0;
+        let left = open.iter().map(|order| left_ms(&claimed, &order.spec, order.done));
+        let queue_ms = left.fold(0, u64::saturating_add);
+        let busy = book.machine.is_taken();
         let memory = [book.capability.memory_bytes(), book.owner.declared_bytes_now()].into_iter().flatten().min();
         State {
             availability,
@@ -44,7 +45,7 @@ impl Inform for Desk {
 }
 
 /// How long the rest of a job takes at the claimed speed, ms: at most, since limits count, not what is really used.
-fn left_ms(claimed: &Claimed, spec: &JobSpec, segments_done: u32) -> u64 {
+pub(super) fn left_ms(claimed: &Claimed, spec: &JobSpec, segments_done: u32) -> u64 {
     let segments = u64::from(spec.unit_count).saturating_mul(u64::from(spec.segment_count));
     let left = segments.saturating_sub(u64::from(segments_done));
     let work = work_mop(spec).saturating_mul(u64::from(spec.unit_count)).saturating_mul(left);
@@ -70,6 +71,9 @@ impl Book {
         }
         if self.is_full() {
             return (Availability::Busy, super::book::NotTaken::Busy.to_string());
+        }
+        if let Some(reason) = self.backlog_refusal() {
+            return (Availability::Busy, reason);
         }
         (Availability::Taking, String::new())
     }

@@ -14,6 +14,7 @@
 //! - One job runs at a time, in one worker process, which ends with this process.
 
 mod ask;
+mod backlog;
 mod book;
 mod canary;
 mod claims;
@@ -21,6 +22,7 @@ mod course;
 mod deadline;
 mod desk;
 mod fault;
+mod machine;
 mod offering;
 mod owner;
 mod payout;

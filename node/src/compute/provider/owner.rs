@@ -2,10 +2,13 @@
 //!
 //! # Design
 //! A thread watches (`keystead_owner::watch`) and publishes each decision that differs: into a channel that courses wait on, into
-//! `owner-status.json` for `--status`, and as a line of the log. Yielding kills the worker: a unit that was running begins again at its last
-//! segment, which costs less than a minute and needs no memory while the owner plays. The rates of the network go to the [`Meter`] of this provider's
+//! `owner-status.json` for `--status`, and as a line of the log. Yielding kills the worker, unless the owner wants paused work to stay in memory ([`pace`]): a unit
+//! that was running begins again at its last segment, which costs less than a minute and needs no memory while the owner plays. The rates of the network go to the [`Meter`] of this provider's
 //! one endpoint, which all its transfers share, and its count of bytes back to the watcher.
 
+mod pace;
+
+use self::pace::{Place, Running};
 use super::{
     ask::{Ask, declared_bytes},
     self_test::say,
@@ -19,25 +22,24 @@ use keystead_blobs::{Meter, Rate, Rates};
 use keystead_job::{JobSpec, Runtime};
 use keystead_owner::{
     control::{Command, Control},
-    decide::{Cpu, Decision, Gpu, Mode, Transfers, Wishes, throttle},
-    preferences::{self, Preferences, template, unheeded},
-    priority::{self, Freezer},
+    decide::{Buffer, Cpu, Decision, Gpu, Mode, Transfers, Wishes},
+    preferences::{Preferences, template},
+    priority,
     probe::Root,
     report,
     watch::{self, Bell, Facts, MachineClock, MachineProbe, Watcher},
 };
-use keystead_runner::Stop;
+use keystead_runner::WorkerCommand;
 use std::{
-    convert::Infallible,
     num::NonZeroU64,
     path::{Path, PathBuf},
     process::{self, ExitCode},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch as channel;
 
@@ -46,8 +48,6 @@ pub(super) const PREFERENCES_FILE: &str = "owner.toml";
 const STATUS_FILE: &str = "owner-status.json";
 /// Files of which one at least is in the folder of a provider that was ever started.
 const STARTED_FILES: [&str; 3] = [STATUS_FILE, PREFERENCES_FILE, wallet::KEY_FILE];
-/// Processes of proofs that are remembered at once.
-const PROOFS_MAX: usize = 64;
 /// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
 const JITTER_MS_MAX: u64 = 20_000;
 
@@ -57,9 +57,7 @@ pub(crate) struct Owner {
     decisions: channel::Receiver<Decision>,
     /// What the transfers of this provider keep to.
     meter: Meter,
-    workers: Arc<Mutex<Workers>>,
-    /// Memory of the order or lease that has the machine, bytes.
-    held: channel::Sender<u64>,
+    running: Arc<channel::Sender<Running>>,
     /// Stores that count as this program's.
     stores: Stores,
     /// The machine is dedicated to this work: nothing is lowered.
@@ -71,8 +69,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Starts watching. The first decision is there when this returns.
-    pub(super) fn watch(folder: &Path, graphics: bool, stores: Stores) -> Result<Self> {
+    /// Starts watching. The first decision is there when this returns. Workers of `command` keep to the owner's bound of swap space.
+    pub(super) fn watch(folder: &Path, graphics: bool, stores: Stores, command: WorkerCommand) -> Result<Self> {
         let preferences = folder.join(PREFERENCES_FILE);
         if !preferences.exists()
             && let Err(error) = files::replace(&preferences, template(&Preferences::default()).as_bytes())
@@ -80,23 +78,22 @@ impl Owner {
             // A full disk, for one: the defaults hold without the file.
             tracing::warn!(error = format!("{error:#}"), "cannot write the owner's preferences, the defaults hold");
         }
-        warn_of_unused(&preferences);
-        let workers: Arc<Mutex<Workers>> = Arc::default();
+        let running = Arc::new(channel::Sender::new(Running::default()));
         let dedicated = Arc::new(AtomicBool::new(false));
         let meter = Meter::default();
-        let (own, moved, stored) = (Arc::clone(&workers), meter.clone(), stores.clone());
+        let (own, moved, stored) = (Arc::clone(&running), meter.clone(), stores.clone());
         let facts = move || {
-            let workers = own.lock().unwrap_or_else(PoisonError::into_inner);
-            let own_processes = workers.all().chain([process::id()]).collect();
-            drop(workers);
+            let workers = own.borrow().processes();
+            let own_processes = workers.iter().copied().chain([process::id()]).collect();
             let disk_ours_bytes = Some(stored.held_bytes());
-            Facts { own_processes, moved_bytes: moved.moved().total_bytes(), disk_ours_bytes }
+            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), disk_ours_bytes }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
         let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
         let mut watcher = Watcher::new(probe, MachineClock::default(), folder, &preferences, jitter_ms, facts);
         let first = watcher.step();
         meter.set(rates(&first));
+        command.limit_swap(first.bounds.swap_bytes);
         let control = Control::new(folder);
         let (sender, decisions) = channel::channel(first);
         let bell = Bell::default();
@@ -106,6 +103,7 @@ impl Owner {
             let always = control.read().is_ok_and(|wishes| wishes.compute == Mode::Always);
             whole.store(always, Ordering::Relaxed);
             limited.set(rates(decision));
+            command.limit_swap(decision.bounds.swap_bytes);
             // The work ends at once: the owner does not wait until it is on the disk that it does.
             sender.send_replace(decision.clone());
             tell(&status, decision);
@@ -113,8 +111,7 @@ impl Owner {
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
         let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
-        let held = channel::Sender::new(0);
-        Ok(Self { decisions, meter, workers, held, stores, dedicated, graphics, bell, thread })
+        Ok(Self { decisions, meter, running, stores, dedicated, graphics, bell, thread })
     }
 
     /// What the endpoint of this provider must be opened with, so that the owner's rates hold.
@@ -134,12 +131,13 @@ impl Owner {
 
     /// Whether this may run beside what is held.
     fn allows(&self, decision: &Decision, ask: Ask, held_bytes: u64) -> bool {
-        let runs = if self.graphics && ask.runtime == Runtime::Wgsl1 {
-            decision.gpu != Gpu::Pause
-        } else {
-            decision.cpu != Cpu::Pause
-        };
+        let runs = if self.is_on_card(ask.runtime) { decision.gpu != Gpu::Pause } else { decision.cpu != Cpu::Pause };
         runs && ask.fits(&decision.bounds, held_bytes)
+    }
+
+    /// Whether jobs of this runtime run on a graphics card.
+    fn is_on_card(&self, runtime: Runtime) -> bool {
+        self.graphics && runtime == Runtime::Wgsl1
     }
 
     /// Waits until an order, a lease or a proof may run.
@@ -149,7 +147,7 @@ impl Owner {
         let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, ask, 0)).await;
     }
 
-    /// Waits until it may not.
+    /// Waits until it may not: for a lease or a proof, which never stay in memory.
     pub(crate) async fn until_forbidden(&self, ask: impl Into<Ask>) {
         let ask = ask.into();
         let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, ask, 0)).await;
@@ -157,24 +155,17 @@ impl Owner {
 
     /// As [`Self::until_allowed`], for a check: whoever has the machine keeps the memory that it has.
     pub(crate) async fn until_check_allowed(&self, ask: impl Into<Ask>) {
-        self.until_check(ask.into(), true).await;
-    }
-
-    /// Waits until it may not.
-    pub(crate) async fn until_check_forbidden(&self, ask: impl Into<Ask>) {
-        self.until_check(ask.into(), false).await;
-    }
-
-    async fn until_check(&self, ask: Ask, wanted: bool) {
-        let holds = |decision: &Decision, held_bytes: &u64| self.allows(decision, ask, *held_bytes) == wanted;
-        until_both(self.decisions.clone(), self.held.subscribe(), holds).await;
+        let ask = ask.into();
+        let may = |decision: &Decision, running: &Running| self.allows(decision, ask, running.held_bytes);
+        until_both(self.decisions.clone(), self.running.subscribe(), may).await;
     }
 
     /// Says that an order or a lease has the machine and its memory, until what this gives is dropped; then it has no worker any more either. One at a time
     /// has the machine.
     pub(super) fn hold(&self, ask: impl Into<Ask>) -> Held<'_> {
-        self.held.send_replace(ask.into().needed_bytes);
-        Held { bytes: &self.held, workers: &self.workers }
+        let bytes = ask.into().needed_bytes;
+        self.running.send_modify(|running| running.held_bytes = bytes);
+        Held(&self.running)
     }
 
     /// What one job may declare now, bytes; none without a bound.
@@ -192,6 +183,16 @@ impl Owner {
         self.decisions.borrow().bounds.checkpoint
     }
 
+    /// How much work may wait, if the owner bounds that now.
+    pub(super) fn buffer(&self) -> Option<Buffer> {
+        self.decisions.borrow().bounds.buffer
+    }
+
+    /// How long one order computes before whoever waits has the machine.
+    pub(super) fn switch(&self) -> Duration {
+        self.decisions.borrow().bounds.switch
+    }
+
     /// Stores that count as this program's.
     pub(crate) const fn stores(&self) -> &Stores {
         &self.stores
@@ -204,47 +205,11 @@ impl Owner {
 
     /// Share of the time in which a job of this runtime may work, percent.
     fn time_percent(&self, runtime: Runtime) -> u8 {
-        match (&*self.decisions.borrow(), self.graphics && runtime == Runtime::Wgsl1) {
+        match (&*self.decisions.borrow(), self.is_on_card(runtime)) {
             (Decision { gpu: Gpu::Run { time_percent, .. }, .. }, true) => *time_percent,
             (Decision { cpu: Cpu::Run { time_percent, .. }, .. }, false) => *time_percent,
             // Then the work ends anyway.
             _ => 100,
-        }
-    }
-
-    /// Keeps the worker to its share of processors and of time, as long as it is awaited: it stands still for a part of each second.
-    pub(super) async fn pace(&self, runtime: Runtime, stop: &Stop) -> Infallible {
-        self.pace_of(|workers| workers.order, runtime, stop).await
-    }
-
-    /// As [`Self::pace`], for the worker of a check.
-    pub(crate) async fn pace_check(&self, runtime: Runtime, stop: &Stop) -> Infallible {
-        self.pace_of(|workers| workers.check, runtime, stop).await
-    }
-
-    async fn pace_of(&self, which: fn(&Workers) -> Option<u32>, runtime: Runtime, stop: &Stop) -> Infallible {
-        let mut decisions = self.decisions.clone();
-        let mut pace = Pace { stop, frozen: None };
-        let begin = Instant::now();
-        let mut confined = None;
-        loop {
-            let worker = which(&self.workers.lock().unwrap_or_else(PoisonError::into_inner));
-            let threads = match decisions.borrow_and_update().cpu {
-                Cpu::Run { threads, .. } => Some(threads),
-                Cpu::Pause => None,
-            };
-            if let (Some(process), Some(threads)) = (worker, threads)
-                && confined != Some((process, threads))
-                && !self.dedicated.load(Ordering::Relaxed)
-            {
-                confined = Some((process, threads));
-                let report = priority::confine(&Root::new("/"), process, threads);
-                tracing::debug!(process, threads, %report, "worker confined to its processors");
-            }
-            let steady_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let (works, change) = throttle(self.time_percent(runtime), steady_ms);
-            pace.keep(worker, works).await;
-            let _ = tokio::time::timeout(change, decisions.changed()).await;
         }
     }
 
@@ -278,17 +243,18 @@ impl Owner {
     }
 
     /// Tells apart our own load from other programs', and keeps an order's worker out of the owner's way: of whoever [holds](Self::hold) the machine alone.
+    /// `None` when there is none any more, or none that may stay in memory when the owner comes.
     pub(super) fn worker(&self, process: Option<u32>) {
-        self.put(|workers| &mut workers.order, process);
+        self.put(Place::Order, process);
     }
 
     /// As [`Self::worker`], for the worker of a check.
     pub(crate) fn checker(&self, process: Option<u32>) {
-        self.put(|workers| &mut workers.check, process);
+        self.put(Place::Check, process);
     }
 
-    fn put(&self, place: fn(&mut Workers) -> &mut Option<u32>, process: Option<u32>) {
-        *place(&mut self.workers.lock().unwrap_or_else(PoisonError::into_inner)) = process;
+    fn put(&self, place: Place, process: Option<u32>) {
+        self.running.send_if_modified(|running| running.put(place, process));
         if let Some(process) = process {
             lower(&self.dedicated, process);
         }
@@ -296,15 +262,9 @@ impl Owner {
 
     /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
     pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
-        let (workers, dedicated) = (Arc::clone(&self.workers), Arc::clone(&self.dedicated));
+        let (running, dedicated) = (Arc::clone(&self.running), Arc::clone(&self.dedicated));
         Arc::new(move |process| {
-            let mut workers = workers.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those of earlier proofs are gone; a few numbers too many do no harm.
-            if workers.proofs.len() >= PROOFS_MAX {
-                workers.proofs.clear();
-            }
-            workers.proofs.push(process);
-            drop(workers);
+            running.send_modify(|running| running.proves(process));
             lower(&dedicated, process);
         })
     }
@@ -313,15 +273,14 @@ impl Owner {
 /// Memory and worker of whoever has the machine. However its work ends, also by being dropped in its middle, neither is left behind; and who only waits for
 /// the machine has nothing to take back, or it would be somebody else's.
 #[derive(Debug)]
-pub(super) struct Held<'a> {
-    bytes: &'a channel::Sender<u64>,
-    workers: &'a Mutex<Workers>,
-}
+pub(super) struct Held<'a>(&'a channel::Sender<Running>);
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).order = None;
-        self.bytes.send_replace(0);
+        self.0.send_modify(|running| {
+            running.put(Place::Order, None);
+            running.held_bytes = 0;
+        });
     }
 }
 
@@ -347,74 +306,12 @@ async fn until_both<A, B>(
     }
 }
 
-/// Keys that are set and that nothing obeys. A file that cannot be read is the watcher's matter.
-fn warn_of_unused(path: &Path) {
-    for key in preferences::read(path).map(|preferences| unheeded(&preferences)).unwrap_or_default() {
-        tracing::warn!(key, "{PREFERENCES_FILE}: this key is not used by this version");
-    }
-}
-
-/// Processes of ours, so that they do not count as another program's load.
-#[derive(Debug, Default)]
-struct Workers {
-    order: Option<u32>,
-    check: Option<u32>,
-    proofs: Vec<u32>,
-}
-
-impl Workers {
-    fn all(&self) -> impl Iterator<Item = u32> {
-        self.order.into_iter().chain(self.check).chain(self.proofs.iter().copied())
-    }
-}
-
 /// Keeps a worker out of the owner's way, unless the machine is dedicated to it.
 fn lower(dedicated: &AtomicBool, process: u32) {
     if !dedicated.load(Ordering::Relaxed) {
         // Not inside of the macro: that reads its fields only if somebody wants the line.
         let report = priority::lower(&Root::new("/"), process);
         tracing::debug!(process, %report, "worker lowered");
-    }
-}
-
-/// A worker that works for a part of the time. What stands still goes on when this is dropped.
-struct Pace<'a> {
-    stop: &'a Stop,
-    frozen: Option<u32>,
-}
-
-impl Pace<'_> {
-    async fn keep(&mut self, worker: Option<u32>, works: bool) {
-        if self.frozen.is_some() && (works || self.frozen != worker) {
-            self.go_on();
-        }
-        if works || self.frozen.is_some() {
-            return;
-        }
-        let Some(process) = worker else { return };
-        // From here on it goes on when this is dropped, also in the middle of the next line.
-        self.frozen = Some(process);
-        self.stop.set_frozen(true);
-        let freezing = tokio::task::spawn_blocking(move || Freezer::new(Root::new("/"), process, None).freeze());
-        match freezing.await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::debug!(process, %error, "a worker cannot be kept to its share of the time"),
-            Err(error) => tracing::debug!(process, %error, "freezing a worker was given up"),
-        }
-    }
-
-    fn go_on(&mut self) {
-        if let Some(process) = self.frozen.take() {
-            // The worker may have ended.
-            let _ = Freezer::new(Root::new("/"), process, None).thaw();
-        }
-        self.stop.set_frozen(false);
-    }
-}
-
-impl Drop for Pace<'_> {
-    fn drop(&mut self) {
-        self.go_on();
     }
 }
 
@@ -532,11 +429,14 @@ mod tests {
 
     #[test]
     fn whoever_had_the_machine_leaves_neither_memory_nor_a_worker_behind() {
-        let (bytes, check) = (channel::Sender::new(7_u64), Some(2));
-        let workers = Mutex::new(Workers { order: Some(1), check, ..Workers::default() });
-        drop(Held { bytes: &bytes, workers: &workers });
-        assert_eq!(*bytes.borrow(), 0);
-        assert!(workers.into_inner().is_ok_and(|left| left.order.is_none() && left.check == check));
+        let running = channel::Sender::new(Running::default());
+        running.send_modify(|running| {
+            running.put(Place::Order, Some(1));
+            running.put(Place::Check, Some(2));
+            running.held_bytes = 7;
+        });
+        drop(Held(&running));
+        assert_eq!((running.borrow().held_bytes, running.borrow().processes()), (0, vec![2]));
     }
 
     #[test]

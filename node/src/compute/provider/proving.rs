@@ -70,7 +70,7 @@ pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
 
 async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
     let Some(height) = keeper.needed().await? else { return Ok(()) };
-    let Ok(_machine) = book.machine.acquire().await else { return Ok(()) };
+    let _machine = book.machine.take().await;
     for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
         book.owner.until_allowed(runtime).await;
     }

@@ -89,7 +89,7 @@ impl Authorise for Door {
             return no(RefusalCode::NotAssigned, "the order is no longer open here");
         }
         if order.status() == Status::Ordered
-            && let Some(reason) = self.book.owner.refusal().or_else(|| self.book.owner.refusal_of(&spec))
+            && let Some(reason) = self.unwanted(hello.order, &spec)
         {
             return no(RefusalCode::Busy, &reason);
         }
@@ -133,6 +133,13 @@ impl Authorise for Door {
 }
 
 impl Door {
+    /// Why the owner does not want an order now, if so. One that is here already is among those that wait, and not one more.
+    fn unwanted(&self, order: U256, spec: &JobSpec) -> Option<String> {
+        let (book, owner) = (&self.book, &self.book.owner);
+        let refusal = owner.refusal().or_else(|| owner.refusal_of(spec));
+        refusal.or_else(|| if book.course(order).is_none() { book.backlog_refusal() } else { None })
+    }
+
     /// Why the terms of an order's audit cannot be kept, if they cannot.
     async fn unkept(&self, order: &Order, spec: &JobSpec) -> Option<String> {
         let terms = self.book.market.audit_terms(order).await;

@@ -92,7 +92,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     say("Self-test:");
     let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
-    let owner = Owner::watch(&options.dir, capability.graphics(), stores)?;
+    let owner = Owner::watch(&options.dir, capability.graphics(), stores, command.clone())?;
     say(&format!(
         "  owner     {} (preferences: {})",
         owner.headline(),

@@ -8,14 +8,15 @@ use super::{
         turns::InTurn,
     },
     Course,
-    stop::AtWork,
+    stint::Stint,
+    stop::Until,
 };
 use crate::compute::{
     canary::{Deal, choice::needs_reference},
     market::Order,
 };
 use alloy_primitives::B256;
-use eyre::{Context as _, Result, eyre};
+use eyre::{Result, eyre};
 use keystead_blobs::Hash;
 use keystead_job::{limits::INPUT_BYTES_MAX, trace::Trace};
 use keystead_runner::{Failure, Fault, Job, Session, Stop};
@@ -26,26 +27,47 @@ use tokio::task::block_in_place;
 const RERUN_EXTRA: Duration = Duration::from_secs(60);
 /// A worker that dies is replaced this often in one run; then the fault is taken to stay.
 const DEATHS_MAX: u32 = 3;
+/// What segments took is taken in at once when they took so long together: many are too short to be measured alone.
+const LEARNED: Duration = Duration::from_secs(1);
+
+/// How the work of one stint ended.
+enum Ended {
+    /// All is done; the engine's name.
+    Done(String),
+    /// The order has failed.
+    Failed,
+    /// Whoever waits has the machine now, and the rest is done after that.
+    GivesWay,
+}
+
+/// Segments that ran, and what they took.
+#[derive(Default)]
+struct Ran {
+    segments: u32,
+    took: Duration,
+}
 
 impl Course {
     /// Runs the units that have no output yet.
     pub(super) async fn run(&self, book: &Book, order: &Order) -> Result<()> {
-        let _machine = book.machine.acquire().await.wrap_err("the machine is no longer shared")?;
+        let _machine = book.machine.take().await;
+        let _runs = Until::runs(self);
         let (_, now) = book.market.account.head().await?;
         let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
         let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
         let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
+        let stint = Stint::begin(until_due);
         // While the owner has the machine nothing runs; the deadline still counts.
         let working = async {
             loop {
                 book.owner.until_allowed(&self.spec).await;
                 let _held = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
-                    ended = self.work(book, &candidates, stop.clone()) => Some(ended),
-                    // Dropping the work kills its worker.
-                    () = book.owner.until_forbidden(&self.spec) => None,
-                    never = book.owner.pace(self.spec.runtime, &stop) => match never {},
+                    ended = self.work(book, &candidates, stint, stop.clone()) => Some(ended),
+                    // Dropping the work kills its worker. If that may stay in memory, it is the pace that holds it.
+                    () = book.owner.until_ends(&self.spec) => None,
+                    never = book.owner.pace_order(&self.spec, &stop) => match never {},
                 };
                 match ended {
                     Some(ended) => return ended,
@@ -60,36 +82,50 @@ impl Course {
             return Err(eyre!("the run did not end before the deadline"));
         };
         book.save(&self.record())?;
-        if let Some(engine) = worked? {
-            if self.is_stopped() && !self.held().outputs {
+        match worked? {
+            Ended::Done(_) if self.is_stopped() && !self.held().outputs => {
                 let done = self.record().prefix();
                 tracing::info!(order = %order.id, done, units = order.units, "run ended: the customer stopped the order");
-                return Ok(());
             }
-            tracing::info!(order = %order.id, units = order.units, ms = begin.elapsed().as_millis(), engine, "run finished");
+            Ended::Done(engine) => {
+                let ms = begin.elapsed().as_millis();
+                tracing::info!(order = %order.id, units = order.units, ms, engine, "run finished");
+            }
+            Ended::GivesWay => {
+                let (done, waiting) = (self.record().done(), book.machine.waiting());
+                tracing::info!(order = %order.id, done, waiting, "the stint of an order is over: it goes on after whoever waits");
+            }
+            Ended::Failed => {}
         }
         Ok(())
     }
 
-    /// Runs what is missing; the engine's name when all is done, nothing when the order has failed.
-    async fn work(&self, book: &Book, candidates: &Candidates, stop: Stop) -> Result<Option<String>> {
+    /// Runs what is missing, or as much of it as its stint has time for.
+    async fn work(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
         let job = self.job(book)?;
         let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
             Ok(session) => session,
-            Err(failure) => return self.failed(book, failure, None).map(|()| None),
+            Err(failure) => return self.failed(book, failure, None).map(|()| Ended::Failed),
         };
         let mut worker = session.worker_pid();
         book.owner.worker(worker);
         tracing::info!(order = %self.order, "run begins");
-        let (mut saved, mut deaths) = (Instant::now(), 0_u32);
+        let (mut saved, mut deaths, mut ran) = (Instant::now(), 0_u32, Ran::default());
+        let before = self.locked().done();
         while let Some((unit, name)) = self.next_run() {
-            let _at_work = AtWork::begin(self);
+            if self.gives_way(book, stint, before) {
+                return Ok(Ended::GivesWay);
+            }
+            let _at_work = Until::at_work(self);
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             // Checks wait for the end of a unit, and the next unit for the end of a check.
             let turn = book.turns.take().await;
+            let begun = Instant::now();
             let mut outcome = session.run(&turn, &input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
+                // Its successor is not known before the end of the run, and must not outlast a pause.
+                book.owner.worker(None);
                 outcome = session.run(&turn, &input).await;
             }
             if session.worker_pid() != worker {
@@ -98,14 +134,18 @@ impl Course {
                 book.owner.worker(worker);
             }
             drop(turn);
+            ran.add(begun.elapsed(), self, book);
             match outcome {
                 Ok(done) if candidates.concern(unit) => {
                     let made = (unit, &input[..], &done.output[..]);
+                    // The reference has a worker of its own, which nobody could hold: while it runs, nothing stays.
+                    book.owner.worker(None);
                     let wrong = Box::pin(self.canary(book, candidates, made, stop.clone())).await?;
+                    book.owner.worker(worker);
                     self.finished(book, unit, wrong.as_deref().unwrap_or(&done.output))?;
                 }
                 Ok(done) => self.finished(book, unit, &done.output)?,
-                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| None),
+                Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| Ended::Failed),
             }
             // What a crash loses is computed again, equal.
             if saved.elapsed() >= book.owner.checkpoint() {
@@ -113,7 +153,19 @@ impl Course {
                 saved = Instant::now();
             }
         }
-        Ok(self.locked().failed.is_none().then(|| session.engine().to_owned()))
+        let has_failed = self.locked().failed.is_some();
+        Ok(if has_failed { Ended::Failed } else { Ended::Done(session.engine().to_owned()) })
+    }
+
+    /// Whether whoever waits has the machine now. An order that its customer stopped has no time for that.
+    fn gives_way(&self, book: &Book, stint: Stint, before: u32) -> bool {
+        let (waiting, switch) = (book.machine.waiting(), book.owner.switch());
+        if waiting == 0 || !stint.has_lasted(switch) || self.is_stopped() {
+            return false;
+        }
+        let done = self.locked().done();
+        let all = self.spec.unit_count.saturating_mul(self.spec.segment_count);
+        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), waiting)
     }
 
     /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
@@ -255,6 +307,19 @@ impl Course {
         };
         self.fail(book, Failed { cause, unit, reason: failure.to_string() });
         Ok(())
+    }
+}
+
+impl Ran {
+    fn add(&mut self, took: Duration, course: &Course, book: &Book) {
+        // A pause that a worker spent in memory is no work.
+        let most = Duration::from_millis(course.spec.limits.wall_ms_max);
+        self.took = self.took.saturating_add(took.min(most));
+        self.segments = self.segments.saturating_add(1);
+        if self.took >= LEARNED {
+            book.learn(&course.spec, self.segments, self.took);
+            *self = Self::default();
+        }
     }
 }
 

@@ -23,7 +23,10 @@ use crate::compute::{
 };
 use eyre::Result;
 use keystead_contracts::storage::Status;
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 use tokio::{
     task::block_in_place,
     time::{Instant, sleep},
@@ -34,19 +37,29 @@ const STOP_POLL: Duration = Duration::from_secs(2);
 /// The same for an order of which no unit is under way, as one that waits for the machine: many of them must not keep the node busy.
 const STOP_POLL_IDLE: Duration = Duration::from_secs(10);
 
-/// A unit is under way until this is dropped.
-pub(super) struct AtWork<'a>(&'a Course);
+/// Something of a course is so until this is dropped.
+pub(super) struct Until<'a>(&'a AtomicBool);
 
-impl<'a> AtWork<'a> {
-    pub(super) fn begin(course: &'a Course) -> Self {
-        course.at_work.store(true, Ordering::Relaxed);
-        Self(course)
+impl<'a> Until<'a> {
+    /// A unit is under way.
+    pub(super) fn at_work(course: &'a Course) -> Self {
+        Self::dropped(&course.at_work)
+    }
+
+    /// The order has the machine.
+    pub(super) fn runs(course: &'a Course) -> Self {
+        Self::dropped(&course.runs)
+    }
+
+    fn dropped(is: &'a AtomicBool) -> Self {
+        is.store(true, Ordering::Relaxed);
+        Self(is)
     }
 }
 
-impl Drop for AtWork<'_> {
+impl Drop for Until<'_> {
     fn drop(&mut self) {
-        self.0.at_work.store(false, Ordering::Relaxed);
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

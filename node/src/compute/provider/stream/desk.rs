@@ -454,7 +454,7 @@ impl Streams for Door {
         if *desk.book.stopping.borrow() {
             return Err(Refusal::new(RefusalCode::Busy, "the provider is stopping"));
         }
-        if let Some(reason) = desk.book.owner.refusal() {
+        if let Some(reason) = desk.book.owner.refusal().or_else(|| desk.book.backlog_refusal()) {
             return Err(Refusal::new(RefusalCode::Busy, &reason));
         }
         desk.welcome(channel, hello, customer).await

@@ -105,13 +105,13 @@ impl Work {
             () = book.owner.until_no_network() => return Err(End::new(EndCode::Owner, &book.owner.headline())),
         };
         let _machine = tokio::select! {
-            machine = book.machine.acquire() => machine.map_err(|_| End::new(EndCode::Stopping, ""))?,
+            machine = book.machine.take() => machine,
             end = self.halted() => return Err(end),
         };
         let _held = book.owner.hold(&self.spec);
         tokio::select! {
             ended = self.steps(engine, inputs, worked) => ended,
-            never = book.owner.pace(self.spec.runtime, &self.stop) => match never {},
+            never = book.owner.pace_lease(self.spec.runtime, &self.stop) => match never {},
         }
     }
 

@@ -58,6 +58,8 @@ pub(crate) mod provider;
 pub(crate) mod recipe;
 pub(crate) mod results;
 pub(crate) mod revert;
+#[cfg(test)]
+pub(crate) mod samples;
 pub(crate) mod statement;
 pub(crate) mod stores;
 pub(crate) mod token;

@@ -471,49 +471,10 @@ mod tests {
         super::{canary::tests::CANARY, options::CheckOptions},
         *,
     };
-    use keystead_job::{
-        Tolerance,
-        check::{Bound, Element},
-        spec::Draft,
-    };
+    use crate::compute::samples::spec;
+    use keystead_job::spec::Draft;
 
     pub(super) const PRICE: u128 = 1_000_000;
-
-    pub(super) fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
-        let wgsl = class == Class::Tolerance;
-        let limits = keystead_job::Limits {
-            wall_ms_max: 1_000,
-            fuel_max: if wgsl { 0 } else { 1_000 },
-            memory_bytes_max: 65_536,
-            output_bytes_max: 64,
-            loop_iterations_max: u32::from(wgsl),
-            workgroups: if wgsl { [1; 3] } else { [0; 3] },
-        };
-        let checker = (class == Class::SelfChecking)
-            .then(|| keystead_recipes::find("matmul").unwrap().checker().unwrap())
-            .map(|program| keystead_job::Checker { program_hash: keystead_job::blob_hash(program), fuel_max: 1_000 });
-        let tolerance = (class == Class::Tolerance).then_some(Tolerance {
-            element: Element::F32,
-            absolute: Bound::ZERO,
-            relative: Bound::ZERO,
-            outliers_ppm: 0,
-            sound_factor: 1,
-        });
-        JobSpec::new(Draft {
-            recipe: keystead_job::spec::RecipeName::new("any").unwrap(),
-            runtime: if wgsl { Runtime::Wgsl1 } else { Runtime::Wasm1 },
-            class,
-            program_hash: B256::repeat_byte(1),
-            common_hash: B256::repeat_byte(2),
-            units_hash: B256::repeat_byte(3),
-            unit_count: units,
-            segment_count: segments,
-            limits,
-            checker,
-            tolerance,
-        })
-        .unwrap()
-    }
 
     pub(super) fn options() -> AuditOptions {
         AuditOptions {

@@ -5,7 +5,6 @@ use crate::{
     market::{SMALL, in_the_middle, job, order},
     network::{KEYSTEAD, Network, wait_until},
     parties::{MARKET, Provider, balance, text},
-    terminal::{PREFERENCES, Terminal},
 };
 use serde_json::Value;
 use std::{
@@ -14,6 +13,7 @@ use std::{
     process::{Command, Output, Stdio},
     time::{Duration, Instant},
 };
+use terminal::{PREFERENCES, Terminal};
 
 /// What the owner types in another terminal.
 fn say(folder: &Path, words: &[&str]) -> Output {

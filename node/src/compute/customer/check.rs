@@ -6,7 +6,7 @@ use alloy_primitives::B256;
 use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Check, Delivery, Report, SampleRule, Seed, Task, judge};
 use keystead_blobs::{BlobStore, Hash};
-use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
+use keystead_runner::{Failure, Session, WorkerCommand};
 use rand::{TryRngCore as _, rngs::OsRng};
 use std::collections::BTreeSet;
 use tokio::task::block_in_place;
@@ -95,7 +95,7 @@ impl Machine<'_> {
         let delivered = delivered.filter(|_| spec.tolerance.is_some());
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => match self.start(task).await {
+            None => match self.prepared.start(&self.command, task).await {
                 Ok(session) => session,
                 Err(failure) => return Answer::NotRun(failure.to_string()),
             },
@@ -123,18 +123,5 @@ impl Machine<'_> {
     fn blob(&self, name: B256) -> Result<Vec<u8>, String> {
         let max = self.prepared.spec.limits.output_bytes_max;
         block_in_place(|| self.store.get(Hash::from(name), max)).map_err(|error| error.to_string())
-    }
-
-    async fn start(&self, task: Task) -> Result<Session, Failure> {
-        let Prepared { side, spec, common, .. } = self.prepared;
-        let (spec, program) = match task {
-            Task::Rerun { .. } => (Some(spec.clone()), Some(side.program())),
-            Task::Checker { .. } => (spec.checker_job(), side.checker()),
-        };
-        let (Some(spec), Some(program)) = (spec, program) else {
-            return Err(Failure::Aborted { why: "the recipe has no checker program".to_owned() });
-        };
-        let job = Job { spec, program: program.into(), common: common.clone().into() };
-        Session::open(self.command.clone(), job, Stop::new()).await
     }
 }

@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     cli::{self, Map},
-    client::Client,
     compute::{
         account::Account,
         amount::{self, counted, kst},
@@ -92,7 +91,8 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     );
     let show = Show::new(options.events.as_deref())?;
     let folder = Folder::open(&options.out)?;
-    let market = Market { account: Arc::new(connect(options).await?) };
+    let account = wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, say).await?;
+    let market = Market { account: Arc::new(account) };
     let identity = Identity {
         chain_id: market.account.chain_id(),
         genesis: market.account.genesis().await?,
@@ -112,16 +112,6 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
             Ok(ExitCode::from(EXIT_UNDECIDED))
         }
     }
-}
-
-async fn connect(options: &Map) -> Result<Account> {
-    let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
-    let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
-    wallet::check_chain(&options.wallet, account.chain_id())?;
-    if wallet.is_new {
-        say(&format!("A new wallet: {}. It has no KST yet: send it some, then run this again.", account.address()));
-    }
-    Ok(account)
 }
 
 async fn work(

@@ -18,9 +18,7 @@ use super::{
 };
 use crate::{
     cli::{Provide, TOKENS_MAX, TokenPrice},
-    client::Client,
     compute::{
-        account::Account,
         amount::kst,
         checker::{Agent, Means},
         files,
@@ -73,9 +71,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let (store, stores) = (Arc::new(store), Stores::default());
     stores.add(&store);
     let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
-    let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
-    wallet::check_chain(&options.wallet, account.chain_id())?;
-    if wallet.is_new {
+    let is_new = wallet.is_new;
+    let account = Arc::new(wallet.connect(&options.wallet, &options.rpc).await?);
+    if is_new {
         say(&format!(
             "A new wallet for this provider: {} (its key is in {})",
             account.address(),

@@ -24,17 +24,17 @@ use crate::{
         files,
         market::Market,
         money::Money,
+        own_node,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
     },
-    digits::hex_array,
 };
-use alloy_primitives::{U256, hex};
+use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, Meter,
-    Questions, SecretKey, StoreError, serve_with, stream::acceptor,
+    Questions, StoreError, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -182,7 +182,7 @@ fn worker_command(options: &Provide) -> Result<WorkerCommand> {
 
 async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
     let config = Config {
-        secret: node_key(&options.dir.join("node.key"))?,
+        secret: own_node::key(&options.dir)?,
         bind: options.listen,
         advertise: options.advertise.clone(),
         limits: Limits::default(),
@@ -190,15 +190,6 @@ async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
     };
     let endpoint = Endpoint::bind(config).await;
     endpoint.wrap_err_with(|| format!("cannot listen on {}: choose another --listen address", options.listen))
-}
-
-fn node_key(path: &Path) -> Result<SecretKey> {
-    if let Some(text) = files::read_secret(path)? {
-        return Ok(SecretKey::from_bytes(&hex_array(&text, &format!("the key in {}", path.display()))?));
-    }
-    let key = SecretKey::generate();
-    files::create_secret(path, &format!("{}\n", hex::encode(key.to_bytes())))?;
-    Ok(key)
 }
 
 /// What this machine offers, not yet registered.

@@ -1,4 +1,7 @@
-//! This machine's node towards the others of the data network: its key and its port, in two files of a folder.
+//! This machine's node towards the others of the data network: its key, and the socket at which it is reached.
+//!
+//! # Design
+//! A node that others come back to has its key and its port in two files of a folder. Who only asks has one that nobody knows again.
 //!
 //! # Invariants
 //! The chain may name a customer's node to checkers. So every process that works in a folder has the same key, and the port of the one before unless
@@ -7,9 +10,9 @@
 use crate::{compute::files, digits::hex_array};
 use alloy_primitives::hex;
 use eyre::{Context as _, Result};
-use keystead_blobs::{Config, Endpoint, Limits, Meter, SecretKey};
+use keystead_blobs::{Config, Endpoint, Limits, Meter, SecretKey, SessionError};
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -31,13 +34,7 @@ impl Node {
 
     /// Opens its socket, and notes the port that was really taken.
     pub(crate) async fn bind(&self, ip: IpAddr) -> Result<Endpoint> {
-        let config = |port| Config {
-            secret: self.secret.clone(),
-            bind: SocketAddr::new(ip, port),
-            advertise: Vec::new(),
-            limits: Limits::default(),
-            meter: Meter::default(),
-        };
+        let config = |port| config(self.secret.clone(), SocketAddr::new(ip, port));
         let before = self.port()?;
         let bound = match Endpoint::bind(config(before)).await {
             Err(_) if before != 0 => Endpoint::bind(config(0)).await,
@@ -56,6 +53,30 @@ impl Node {
     }
 }
 
+/// The socket of a node that nobody knows again, where it reaches these.
+///
+/// # Errors
+/// As [`Endpoint::bind`].
+pub(crate) async fn passing(others: &[SocketAddr]) -> Result<Endpoint, SessionError> {
+    Endpoint::bind(config(SecretKey::generate(), SocketAddr::new(towards(others), 0))).await
+}
+
+/// Where a socket reaches these: on loopback if they are there, so that no other interface is opened.
+pub(crate) fn towards(others: &[SocketAddr]) -> IpAddr {
+    let loopback = others.iter().all(|other| other.ip().is_loopback());
+    let v6 = !others.is_empty() && others.iter().all(SocketAddr::is_ipv6);
+    match (loopback, v6) {
+        (true, true) => Ipv6Addr::LOCALHOST.into(),
+        (true, false) => Ipv4Addr::LOCALHOST.into(),
+        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
+        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn config(secret: SecretKey, bind: SocketAddr) -> Config {
+    Config { secret, bind, advertise: Vec::new(), limits: Limits::default(), meter: Meter::default() }
+}
+
 /// The key in a folder; it is made at the first call.
 pub(crate) fn key(folder: &Path) -> Result<SecretKey> {
     let path = folder.join(KEY_FILE);
@@ -71,7 +92,6 @@ pub(crate) fn key(folder: &Path) -> Result<SecretKey> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use std::net::Ipv4Addr;
 
     #[tokio::test]
     async fn a_node_keeps_its_key_and_notes_its_port_and_takes_another_if_somebody_has_it() {
@@ -87,5 +107,19 @@ mod tests {
         let other = second.sockets()[0].port();
         assert_ne!(other, port, "the first process has it still");
         assert_eq!(node.port().unwrap(), other);
+    }
+
+    #[test]
+    fn a_socket_stays_on_loopback_if_all_others_are_there_and_speaks_what_they_speak() {
+        let at = |others: &[&str]| {
+            let others: Vec<SocketAddr> = others.iter().map(|other| other.parse().unwrap()).collect();
+            towards(&others).to_string()
+        };
+        assert_eq!(at(&[]), "127.0.0.1");
+        assert_eq!(at(&["127.0.0.1:9", "[::1]:9"]), "127.0.0.1");
+        assert_eq!(at(&["[::1]:9"]), "::1");
+        assert_eq!(at(&["127.0.0.1:9", "192.0.2.1:9"]), "0.0.0.0");
+        assert_eq!(at(&["[2001:db8::1]:9", "192.0.2.1:9"]), "0.0.0.0");
+        assert_eq!(at(&["[2001:db8::1]:9", "[::1]:9"]), "::");
     }
 }

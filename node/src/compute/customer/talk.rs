@@ -1,7 +1,7 @@
 //! One conversation with the provider: say who we are, give the inputs, take the outputs.
 
 use super::{choose::Choice, folder::Folder, plan::Prepared, show::Show, state::Received};
-use crate::compute::{account::Account, opening::Work};
+use crate::compute::{account::Account, opening::Work, own_node::towards};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
@@ -12,7 +12,7 @@ use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
     cell::Cell,
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -138,7 +138,7 @@ impl Line {
         let node = folder.node()?;
         let parties = Parties { customer: node.secret.id(), provider: to.endpoint.id() };
         let credential = account.sign(hello_digest(order, parties))?;
-        let endpoint = node.bind(local_ip(&to)).await?;
+        let endpoint = node.bind(towards(to.endpoint.sockets())).await?;
         let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
         let silent_since = Cell::new(Some(Instant::now()));
         Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since })
@@ -318,19 +318,6 @@ fn offered(prepared: &Prepared) -> Result<Inputs> {
         hashes.insert(store.put(bytes).wrap_err("the inputs are too large")?);
     }
     Ok(Inputs { store: Arc::new(store), hashes: hashes.into_iter().collect() })
-}
-
-/// Where a socket reaches the provider: on loopback if the provider is there, so that no other interface is opened.
-fn local_ip(to: &Choice) -> IpAddr {
-    let sockets = to.endpoint.sockets();
-    let loopback = sockets.iter().all(|socket| socket.ip().is_loopback());
-    let v6 = sockets.iter().all(SocketAddr::is_ipv6);
-    match (loopback, v6) {
-        (true, true) => Ipv6Addr::LOCALHOST.into(),
-        (true, false) => Ipv4Addr::LOCALHOST.into(),
-        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
-        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
-    }
 }
 
 fn broken(error: SessionError) -> Broken {

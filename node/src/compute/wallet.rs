@@ -46,7 +46,7 @@ pub(crate) async fn of_customer(
     options: &WalletOptions,
     folder: Option<&Path>,
     rpc: &str,
-    say: fn(&str),
+    say: impl FnOnce(&str),
 ) -> Result<Account> {
     let wallet = open(options, folder)?;
     let is_new = wallet.is_new;

@@ -309,14 +309,9 @@ impl Market {
 
     /// Orders placed with this account as provider, in blocks `first..=last`.
     pub(crate) async fn placed_with_me(&self, first: u64, last: u64) -> Result<Vec<MarketCalls::OrderPlaced>> {
-        let filter = json!({
-            "address": MARKET_ADDRESS,
-            "fromBlock": format!("{first:#x}"),
-            "toBlock": format!("{last:#x}"),
-            "topics": [MarketCalls::OrderPlaced::SIGNATURE_HASH, null, null, self.account.address().into_word()],
-        });
-        let logs = self.account.client().call("eth_getLogs", json!([filter])).await?;
-        let logs: Vec<Log> = serde_json::from_value(logs).wrap_err("the node answers with something else than logs")?;
+        let me = self.account.address().into_word();
+        let topics = json!([MarketCalls::OrderPlaced::SIGNATURE_HASH, null, null, me]);
+        let logs = self.account.logs(MARKET_ADDRESS, first, last, topics).await?;
         Ok(logs.iter().filter_map(placed).collect())
     }
 

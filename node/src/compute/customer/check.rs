@@ -1,13 +1,12 @@
 //! Judges a delivery on this machine: runs a random sample of the units again, or the job's checker program on all of them.
 
 use super::{plan::Prepared, show::Show, talk::Arrived};
-use crate::compute::market::Order;
+use crate::compute::{market::Order, random};
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Check, Delivery, Report, SampleRule, Seed, Task, judge};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_runner::{Failure, Session, WorkerCommand};
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::collections::BTreeSet;
 use tokio::task::block_in_place;
 
@@ -22,9 +21,7 @@ pub(super) struct Sample {
 
 /// A seed that nobody knew before; to be drawn once for an order, after the commitment was recorded.
 pub(super) fn draw_seed() -> Result<B256> {
-    let mut seed = [0; 32];
-    OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
-    Ok(B256::new(seed))
+    random::word()
 }
 
 /// The customer's check of specs/0003-job.md §10, before anything is run.

@@ -14,6 +14,7 @@
 
 use crate::compute::{
     files::{self, Lock},
+    money::paid_in,
     own_node::Node,
 };
 use alloy_primitives::{Address, B256, hex};
@@ -126,10 +127,6 @@ impl Folder {
     pub(super) fn node(&self) -> Result<Node> {
         Node::of(&self.out)
     }
-}
-
-fn paid_in(token: Option<Address>) -> String {
-    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
 }
 
 /// A folder that is somebody else's is not touched.

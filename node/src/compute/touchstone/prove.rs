@@ -10,7 +10,7 @@ use super::{
 use crate::{
     cli::Prove,
     client::Client,
-    compute::{account::Account, own_node},
+    compute::{account::Account, own_node, random},
 };
 use alloy_primitives::{Address, B256};
 use alloy_signer_local::PrivateKeySigner;
@@ -31,7 +31,6 @@ use keystead_market::{
     },
 };
 use keystead_runner::{Failure, WorkerCommand, probe};
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 /// `keystead prove`.
@@ -90,20 +89,14 @@ async fn show(options: &Prove) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn random() -> Result<B256> {
-    let mut bytes = [0; 32];
-    OsRng.try_fill_bytes(&mut bytes).wrap_err("the system gives no randomness")?;
-    Ok(B256::from(bytes))
-}
-
 /// The whole challenge and its check on this machine.
 async fn prove_here(workshop: &Workshop, device: Device) -> Result<Bands> {
-    let round = Round { chain_id: 0, height: 1, time_s: 0, beacon: random()? };
+    let round = Round { chain_id: 0, height: 1, time_s: 0, beacon: random::word()? };
     let challenge = challenge(&device, Address::ZERO, round)?;
     let start = Instant::now();
     let mut holding = Holding::compute(workshop, device, challenge).await?;
     let root_ms = milliseconds(start);
-    let (vector_beacon, rows_beacon) = (random()?, random()?);
+    let (vector_beacon, rows_beacon) = (random::word()?, random::word()?);
     let start = Instant::now();
     let key = holding.commitment().vector_key(vector_beacon);
     let vectors = holding.touchstone().vectors(key).await?;

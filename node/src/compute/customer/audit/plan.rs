@@ -16,10 +16,10 @@ use super::{
 };
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
-    windows::accusation_wei,
+    random, windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use eyre::{Context as _, Result};
+use eyre::Result;
 use keystead_audit::{
     draw::PPM,
     economics::{Checking, Pieces},
@@ -34,7 +34,6 @@ use keystead_contracts::{
     limits::{AUDIT_BOND_UNITS_MIN, AUDIT_FEE_PPM_MIN, AUDIT_NAMED_MAX, AUDIT_RATE_PPM_MIN},
 };
 use keystead_job::{Class, JobSpec, Runtime};
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::sync::Arc;
 
 /// Share of the seats that is taken to say *right* to anything: a third.
@@ -177,7 +176,8 @@ impl Plan {
         };
         terms.canary = match canary {
             Some(canary) => canary.hash(),
-            None => random_word()?,
+            // Nobody can tell it from a canary's hash.
+            None => random::word()?,
         };
         let units = prepared.spec.unit_count;
         let deposit = AuditCalls::depositWeiCall {
@@ -397,13 +397,6 @@ impl Ask<'_> {
             checkers: u32::from(checkers),
         }
     }
-}
-
-/// Stands where a canary's hash could stand: nobody can tell.
-fn random_word() -> Result<B256> {
-    let mut word = [0; 32];
-    OsRng.try_fill_bytes(&mut word).wrap_err("the system gives no randomness")?;
-    Ok(B256::new(word))
 }
 
 /// What a checker's machine must be able to run (specs/0008-audit.md §4).

@@ -12,7 +12,7 @@ use crate::{
     client::Client,
     compute::{account::Account, own_node, random},
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::Runtime;

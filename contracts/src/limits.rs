@@ -57,26 +57,11 @@ pub const CHANNEL_LIFE_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// Most windows between the last claimed one and a voucher's that one claim may skip.
 pub const WINDOWS_PER_CLAIM_MAX: usize = 256;
 
-/// Most units of a window, so of an audited order. This and what follows: specs/0008-audit.md section 3.
-pub const AUDITED_UNITS_MAX: u32 = 65_536;
-
-/// Lowest chance that a unit is drawn, parts per million; the highest is 1,000,000.
+/// Lowest chance that a unit is drawn, parts per million; the highest is 1,000,000. This and what follows: specs/0008-audit.md section 3.
 pub const AUDIT_RATE_PPM_MIN: u32 = 30_000;
-
-/// Most checkers of a drawn unit; at least one.
-pub const AUDIT_CHECKERS_MAX: u8 = 5;
 
 /// Lowest fee of a check, parts per million of a unit's price.
 pub const AUDIT_FEE_PPM_MIN: u32 = 250_000;
-
-/// Highest fee of a check, parts per million of a unit's price.
-pub const AUDIT_FEE_PPM_MAX: u32 = 2_000_000;
-
-/// Shortest time to check, and to reveal, seconds.
-pub const AUDIT_PHASE_SECONDS_MIN: u32 = 10;
-
-/// Longest time to check, and to reveal, seconds.
-pub const AUDIT_PHASE_SECONDS_MAX: u32 = 86_400;
 
 /// The least bond behind a window, if there is one, in prices of a unit.
 pub const AUDIT_BOND_UNITS_MIN: u32 = 100;

@@ -41,15 +41,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
-        ensure!(
-            url.starts_with("http://"),
-            "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
-        );
-        // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http =
-            reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().wrap_err("cannot make an HTTP client")?;
-        Ok(Self { http, url: url.to_owned() })
+        Ok(Self { http: http(url, |client| client.timeout(REQUEST_TIMEOUT))?, url: url.to_owned() })
     }
 
     /// Calls one method; a JSON-RPC error becomes an error with its message.
@@ -88,28 +80,40 @@ impl Client {
 
     /// Sends a request that is JSON already; the answer as it came.
     pub(crate) async fn post_text(&self, body: String) -> Result<Vec<u8>> {
-        let unreachable = || {
-            format!(
-                "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
-                self.url
-            )
-        };
         let request = self.http.post(&self.url).header("content-type", "application/json").body(body);
-        let response = request.send().await.wrap_err_with(unreachable)?;
+        let response = request.send().await.wrap_err_with(|| self.unreachable())?;
         let bytes = response.bytes().await.wrap_err_with(|| format!("{} did not answer", self.url))?;
         Ok(bytes.into())
     }
 
     async fn post(&self, body: &Value) -> Result<Value> {
-        let unreachable = || {
-            format!(
-                "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
-                self.url
-            )
-        };
-        let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(unreachable)?;
+        let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(|| self.unreachable())?;
         response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.url))
     }
+
+    fn unreachable(&self) -> String {
+        format!(
+            "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
+            self.url
+        )
+    }
+}
+
+/// What speaks with the node at `url`, made as `shape` says.
+///
+/// # Errors
+/// It is no address of a node.
+pub(crate) fn http(
+    url: &str,
+    shape: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+) -> Result<reqwest::Client> {
+    ensure!(
+        url.starts_with("http://"),
+        "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
+    );
+    // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    shape(reqwest::Client::builder()).build().wrap_err("cannot make an HTTP client")
 }
 
 /// Reads `0x…` as a number.

@@ -18,7 +18,6 @@ mod process;
 mod recipes;
 mod sim;
 mod tally;
-mod terminal;
 mod test;
 mod tidy;
 mod tools;

@@ -1,4 +1,4 @@
-//! An owner's input as `keystead provide` sees it, for whatever plays an owner: the bench, the demo, and (by this file's path) the end-to-end tests.
+//! An owner's input as `keystead provide` sees it, for whatever plays an owner: the bench, the demo and the end-to-end tests.
 //!
 //! # Design
 //! The input is a terminal that is read: its access time changes, as the kernel does it (here `touch` does, since the kernel rounds these times to eight
@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What such an owner says: nothing while somebody is there, which is until nobody typed for a minute, and no rule about other programs or about power.
-pub(crate) const PREFERENCES: &str = "version = 1\n[in_use]\ncpu = false\nother_load_percent = 0\n[not_in_use]\ncores_percent = 100\ncpu_time_percent = 100\nother_load_percent = 0\n\
+pub const PREFERENCES: &str = "version = 1\n[in_use]\ncpu = false\nother_load_percent = 0\n[not_in_use]\ncores_percent = 100\ncpu_time_percent = 100\nother_load_percent = 0\n\
     [presence]\nidle_minutes = 1\n[power]\non_battery = true\nbattery_percent_min = 0\n";
 /// A terminal is there within this, or there is none.
 const OPEN_MAX: Duration = Duration::from_secs(20);
@@ -22,14 +22,17 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// A terminal that nobody reads; its program ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Terminal {
+pub struct Terminal {
     program: Child,
     path: PathBuf,
 }
 
 impl Terminal {
     /// Opens one; its name goes to a file in this folder.
-    pub(crate) fn open(folder: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    /// This machine has no `script`, or it opens no terminal in time.
+    pub fn open(folder: &Path) -> Result<Self> {
         let name = folder.join("terminal.txt");
         let mut command = Command::new("script");
         command.args(["--quiet", "--flush", "--command"]);
@@ -52,7 +55,10 @@ impl Terminal {
     }
 
     /// Somebody reads it `now`, or did so `1 hour ago`: any time that `touch` knows.
-    pub(crate) fn read(&self, when: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// The time cannot be set.
+    pub fn read(&self, when: &str) -> Result<()> {
         let touched =
             Command::new("touch").args(["--time=access", "--no-create", "--date", when]).arg(&self.path).status()?;
         ensure!(touched.success(), "cannot set the access time of {}", self.path.display());

@@ -72,17 +72,6 @@ impl Draw {
         u32::try_from(number.checked_rem(U256::from(places))?).ok()
     }
 
-    /// Who has a slot of a unit's panel: what `holder` says of the first of its places for which it says something.
-    pub fn panel_holder<T>(
-        &self,
-        unit: u32,
-        slot: u8,
-        places: u32,
-        mut holder: impl FnMut(u32) -> Option<T>,
-    ) -> Option<T> {
-        (0..PLACES_TRIED).find_map(|attempt| holder(self.panel_place(unit, slot, attempt, places)?))
-    }
-
     /// The seat behind a slot of round 0 or 1; `None` if there are no seats. Whether it is eligible is for the caller to say.
     #[must_use]
     pub fn seat(&self, unit: u32, slot: u8, seat_count: u32) -> Option<u32> {
@@ -169,18 +158,6 @@ mod tests {
         assert_eq!(draw(3).segment(9, 1), 0);
         assert_eq!(draw(3).segment(9, 0), 0);
         assert_eq!(draw(3).seat(9, 0, 0), None);
-    }
-
-    #[test]
-    fn a_panels_slot_passes_over_places_without_a_vote_and_stays_empty_if_there_is_none() {
-        // A third of the places may vote: (2/3)^8 = 3.9 % of the slots find nobody; five sigma are 3 %.
-        let may = |place: u32| place.is_multiple_of(3).then_some(place);
-        let held: Vec<u32> = (0..1_000).filter_map(|unit| draw(4).panel_holder(unit, 7, 300, may)).collect();
-        assert!((929..=991).contains(&held.len()), "{}", held.len());
-        assert!(held.iter().all(|place| place.is_multiple_of(3)));
-        assert_eq!(draw(4).panel_holder(1, 7, 300, |_| None::<u32>), None);
-        assert_eq!(draw(4).panel_holder(1, 7, 0, Some), None);
-        assert_eq!(draw(4).panel_holder(1, 7, 300, Some), draw(4).panel_place(1, 7, 0, 300));
     }
 
     #[test]

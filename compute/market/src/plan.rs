@@ -14,9 +14,7 @@ use crate::{
 use alloy_primitives::{B256, U256};
 use std::collections::BinaryHeap;
 
-/// Best offers that a plan keeps, unless asked for others.
-pub const BEST_COUNT: usize = 32;
-/// Most that can be asked for: the providers of one large `map`.
+/// Most offers that can be asked for: the providers of one large `map`.
 pub const BEST_COUNT_MAX: usize = 4_096;
 /// Rows looked at together: their short list stays in the first cache.
 const BLOCK: usize = 1_024;

@@ -10,7 +10,7 @@
 //! that nobody else can write.
 
 use crate::{
-    decide::{Mode, Now, Pause, Wishes},
+    decide::{Mode, Pause, Wishes},
     probe::Root,
 };
 use std::{
@@ -29,8 +29,6 @@ const BYTES_MAX: u64 = 4_096;
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Time between two tries of the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
-/// A day, ms.
-const DAY_MS: i64 = 86_400_000;
 /// The longest pause with an end: a year. A longer one is one without an end.
 pub const PAUSE_MAX: Duration = Duration::from_secs(365 * 86_400);
 
@@ -52,26 +50,6 @@ pub enum Command {
     Gpu(Mode),
     /// Changes the mode of the network.
     Network(Mode),
-}
-
-/// How long `--pause TEXT` means: `45m`, `2h`, `3d`, or `tomorrow` (until the next local midnight). None for everything else, for nothing, and for more
-/// than [`PAUSE_MAX`].
-#[must_use]
-pub fn pause_duration(text: &str, now: Now) -> Option<Duration> {
-    if text == "tomorrow" {
-        let of_day_ms = u64::try_from(now.local_ms().rem_euclid(DAY_MS)).ok()?;
-        return Some(Duration::from_millis(DAY_MS.unsigned_abs().saturating_sub(of_day_ms)));
-    }
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let unit_s = match unit {
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => return None,
-    };
-    let plain = number.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = number.parse::<u64>().ok().filter(|_| plain)?.checked_mul(unit_s)?;
-    Some(Duration::from_secs(seconds)).filter(|duration| !duration.is_zero() && *duration <= PAUSE_MAX)
 }
 
 /// Why a control file cannot be used.
@@ -333,20 +311,6 @@ mod tests {
         let endless = Pause { made_unix_ms: 5_000, until_unix_ms: None };
         let too_long = Command::Pause { duration: Some(PAUSE_MAX.saturating_add(Duration::from_millis(1))) };
         assert_eq!(control.send(too_long, 5_000).unwrap().pause, Some(endless));
-    }
-
-    #[test]
-    fn a_pause_is_read_as_people_write_it() {
-        // 12:00 UTC, 13:30 where the owner is.
-        let now = Now { unix_ms: 20_785 * 86_400_000 + 43_200_000, offset_s: 5_400, steady_ms: 0 };
-        for (text, seconds) in [("45m", 2_700), ("1h", 3_600), ("365d", 31_536_000), ("tomorrow", 37_800)] {
-            assert_eq!(pause_duration(text, now), Some(Duration::from_secs(seconds)), "{text}");
-        }
-        for text in
-            ["", "h", "0h", "-1h", "+1h", "1", "1s", "1.5h", "366d", "99999999999999999999d", "\u{e9}", "1\u{e9}"]
-        {
-            assert_eq!(pause_duration(text, now), None, "{text}");
-        }
     }
 
     #[test]

@@ -15,6 +15,3 @@ pub const RECORD_BYTES_MAX: usize = 128 * 1024;
 
 /// Start value of [`crate::Policy::watch`]: how long the provider's watcher may be away.
 pub const WATCH: Duration = Duration::from_secs(3_600);
-
-/// Start value of [`crate::Price::units_max`]: units in one window.
-pub const WINDOW_UNITS: u32 = 64;

@@ -32,6 +32,7 @@ mod worker;
 use crate::cli::{Bench, Cli, Command, LogFormat};
 use eyre::{Context as _, Result};
 use std::{io::IsTerminal as _, process::ExitCode};
+use tokio::runtime::Builder;
 use tracing_subscriber::EnvFilter;
 
 /// What a shell reports of a program that the signal of a closed pipe ended (128 + 13).
@@ -82,6 +83,12 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Bench(Bench::Peak(options)) => bench::run_peak(&options),
         Command::Completions(options) => completions::run(options.shell),
     }
+}
+
+/// Sees a command's work through, on threads of this name.
+fn wait_for(name: &str, work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let runtime = Builder::new_multi_thread().enable_all().thread_name(name).build();
+    runtime.wrap_err("cannot start the runtime")?.block_on(work)
 }
 
 /// Whether a command asks something and ends: nothing is lost if nobody reads on, as in `keystead recipe list | head -3`.

@@ -4,18 +4,13 @@ use crate::{
     cli::{Offers, WhyNot},
     compute::{customer, matching},
 };
-use eyre::{Context as _, Result};
+use eyre::Result;
 use std::process::ExitCode;
-use tokio::runtime::{Builder, Runtime};
 
 pub(crate) fn run(options: &WhyNot) -> Result<ExitCode> {
-    runtime()?.block_on(Box::pin(customer::why_not(options)))
+    super::wait_for("ask", Box::pin(customer::why_not(options)))
 }
 
 pub(crate) fn run_offers(options: &Offers) -> Result<ExitCode> {
-    runtime()?.block_on(Box::pin(matching::list(options)))
-}
-
-fn runtime() -> Result<Runtime> {
-    Builder::new_multi_thread().enable_all().thread_name("ask").build().wrap_err("cannot start the runtime")
+    super::wait_for("ask", Box::pin(matching::list(options)))
 }

@@ -205,12 +205,7 @@ impl Account {
     /// The contract's own reason if it refuses; nothing was sent then, or it cost its gas only.
     pub(crate) async fn send<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Receipt> {
         let turn = self.turn.lock().await;
-        let sent = async {
-            let signed = self.sign_call(to, call, value).await?;
-            self.broadcast(&signed.raw).await?;
-            Ok::<B256, eyre::Report>(signed.hash)
-        };
-        let hash = sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
+        let hash = self.offer(to, call, value).await?;
         let receipt = self.included(hash).await?;
         drop(turn);
         self.succeeded(to, call, receipt).await
@@ -219,16 +214,21 @@ impl Account {
     /// As [`Self::send`], but the account's next call need not wait until this one is in a block: for calls that do not build on each other.
     pub(crate) async fn send_beside<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Receipt> {
         let turn = self.turn.lock().await;
+        let hash = self.offer(to, call, value).await?;
+        // The node counts it among the pending ones, so the next call takes the next nonce.
+        drop(turn);
+        let receipt = self.included(hash).await?;
+        self.succeeded(to, call, receipt).await
+    }
+
+    /// Signs a call and offers it to the network, for who has the turn.
+    async fn offer<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<B256> {
         let sent = async {
             let signed = self.sign_call(to, call, value).await?;
             self.broadcast(&signed.raw).await?;
             Ok::<B256, eyre::Report>(signed.hash)
         };
-        let hash = sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))?;
-        // The node counts it among the pending ones, so the next call takes the next nonce.
-        drop(turn);
-        let receipt = self.included(hash).await?;
-        self.succeeded(to, call, receipt).await
+        sent.await.wrap_err_with(|| format!("cannot send {}", C::SIGNATURE))
     }
 
     async fn succeeded<C: SolCall>(&self, to: Address, call: &C, receipt: Receipt) -> Result<Receipt> {

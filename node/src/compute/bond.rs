@@ -8,7 +8,6 @@
 
 use crate::{
     cli::{Bond as Options, BondCall},
-    client::Client,
     compute::{
         account::{Account, Log},
         amount::kst,
@@ -110,8 +109,7 @@ pub(crate) struct Standing {
 /// `keystead bond`.
 pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
     let wallet = wallet::existing(&options.wallet, options.dir.as_deref())?;
-    let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
-    wallet::check_chain(&options.wallet, account.chain_id())?;
+    let account = Arc::new(wallet.connect(&options.wallet, &options.rpc).await?);
     let bonds = Bonds { account };
     match &options.call {
         BondCall::Show => {}

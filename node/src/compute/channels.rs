@@ -4,7 +4,7 @@
 
 use crate::compute::{
     account::{Account, Receipt, Signed},
-    market::{Taken, breaks_off, is_refusal},
+    market::{Taken, held_back},
 };
 use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_sol_types::SolEvent as _;
@@ -170,15 +170,9 @@ impl Channels {
         match self.withdraw(currency).await {
             Ok(amount) => Ok(Taken::Out(amount)),
             Err(_) if self.credit(currency).await?.is_zero() => Ok(Taken::Out(U256::ZERO)),
-            Err(error) if currency != Currency::KST && is_refusal(&error) => Ok(Taken::Owed(error)),
             Err(error) => {
-                let Some(token) = currency.contract() else { return Err(error) };
-                let call = Calls::withdrawCall { token };
-                if breaks_off(&self.account, CHANNEL_ADDRESS, &call).await {
-                    Ok(Taken::Owed(error))
-                } else {
-                    Err(error)
-                }
+                let call = currency.contract().map(|token| Calls::withdrawCall { token });
+                held_back(error, &self.account, CHANNEL_ADDRESS, call).await
             }
         }
     }

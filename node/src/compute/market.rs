@@ -298,25 +298,18 @@ impl Market {
         match self.withdraw(currency).await {
             Ok(amount) => Ok(Taken::Out(amount)),
             Err(_) if self.credit(currency).await?.is_zero() => Ok(Taken::Out(U256::ZERO)),
-            Err(error) if currency != Currency::KST && is_refusal(&error) => Ok(Taken::Owed(error)),
             Err(error) => {
-                let Some(token) = currency.contract() else { return Err(error) };
-                let call = MarketCalls::withdrawTokenCall { token };
-                if breaks_off(&self.account, MARKET_ADDRESS, &call).await { Ok(Taken::Owed(error)) } else { Err(error) }
+                let call = currency.contract().map(|token| MarketCalls::withdrawTokenCall { token });
+                held_back(error, &self.account, MARKET_ADDRESS, call).await
             }
         }
     }
 
     /// Orders placed with this account as provider, in blocks `first..=last`.
     pub(crate) async fn placed_with_me(&self, first: u64, last: u64) -> Result<Vec<MarketCalls::OrderPlaced>> {
-        let filter = json!({
-            "address": MARKET_ADDRESS,
-            "fromBlock": format!("{first:#x}"),
-            "toBlock": format!("{last:#x}"),
-            "topics": [MarketCalls::OrderPlaced::SIGNATURE_HASH, null, null, self.account.address().into_word()],
-        });
-        let logs = self.account.client().call("eth_getLogs", json!([filter])).await?;
-        let logs: Vec<Log> = serde_json::from_value(logs).wrap_err("the node answers with something else than logs")?;
+        let me = self.account.address().into_word();
+        let topics = json!([MarketCalls::OrderPlaced::SIGNATURE_HASH, null, null, me]);
+        let logs = self.account.logs(MARKET_ADDRESS, first, last, topics).await?;
         Ok(logs.iter().filter_map(placed).collect())
     }
 
@@ -441,16 +434,28 @@ fn withdrawn(log: &Log, currency: Currency) -> Option<U256> {
     }
 }
 
-/// The token's own word about its payout, before or in a block, and not a fault on the way to it.
-pub(crate) fn is_refusal(error: &eyre::Report) -> bool {
-    let reverts = |failure: &RpcFailure| failure.code == REVERTED || failure.data.is_some();
-    error.downcast_ref::<RpcFailure>().is_some_and(reverts) || error.downcast_ref::<Failed>().is_some()
+/// What a withdrawal comes to that failed while something is owed: it goes on being owed if the token does not let it go. `call` is the withdrawal of a
+/// token; none of KST, which always comes.
+///
+/// # Errors
+/// The failure itself, if it is the node's: worth another try.
+pub(crate) async fn held_back<C: SolCall>(
+    error: eyre::Report,
+    account: &Account,
+    contract: Address,
+    call: Option<C>,
+) -> Result<Taken> {
+    let Some(call) = call else { return Err(error) };
+    // A token can break off whenever it is called, instead of refusing. Trying the call without a transaction tells that from a transaction that the node
+    // does not take.
+    let stays = is_refusal(&error) || account.read(contract, &call).await.is_err_and(|again| is_end(&again));
+    if stays { Ok(Taken::Owed(error)) } else { Err(error) }
 }
 
-/// Whether a call breaks off whenever it is tried, which a token can do instead of refusing its payout. Trying it without a transaction tells that from a
-/// transaction that the node does not take.
-pub(crate) async fn breaks_off<C: SolCall>(account: &Account, to: Address, call: &C) -> bool {
-    account.read(to, call).await.is_err_and(|error| is_end(&error))
+/// The token's own word about its payout, before or in a block, and not a fault on the way to it.
+fn is_refusal(error: &eyre::Report) -> bool {
+    let reverts = |failure: &RpcFailure| failure.code == REVERTED || failure.data.is_some();
+    error.downcast_ref::<RpcFailure>().is_some_and(reverts) || error.downcast_ref::<Failed>().is_some()
 }
 
 /// The machine's word about a call that did not come to its end, or the contract's.

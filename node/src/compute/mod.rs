@@ -53,12 +53,16 @@ pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod money;
 pub(crate) mod opening;
+pub(crate) mod own_node;
 pub(crate) mod panels;
 pub(crate) mod past;
 pub(crate) mod provider;
+pub(crate) mod random;
 pub(crate) mod recipe;
 pub(crate) mod results;
 pub(crate) mod revert;
+#[cfg(test)]
+pub(crate) mod samples;
 pub(crate) mod statement;
 pub(crate) mod stores;
 pub(crate) mod token;

@@ -23,6 +23,11 @@ pub(crate) struct Money {
     unit: Unit,
 }
 
+/// What somebody pays in, in words.
+pub(crate) fn paid_in(token: Option<Address>) -> String {
+    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
+}
+
 impl Money {
     /// The native currency.
     pub(crate) fn kst() -> Self {

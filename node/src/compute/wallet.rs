@@ -1,6 +1,11 @@
 //! The key that pays and is paid.
 
-use crate::{cli::WalletOptions, compute::files, digits::hex_array};
+use crate::{
+    cli::WalletOptions,
+    client::Client,
+    compute::{account::Account, files},
+    digits::hex_array,
+};
 use alloy_primitives::hex;
 use alloy_signer_local::{MnemonicBuilder, PrivateKeySigner, coins_bip39::English};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -19,6 +24,37 @@ pub(crate) struct Wallet {
     pub(crate) signer: PrivateKeySigner,
     /// Made just now: it has no money yet.
     pub(crate) is_new: bool,
+}
+
+impl Wallet {
+    /// Its account on the chain of a node.
+    ///
+    /// # Errors
+    /// The node does not answer, has no market, or is on a chain that the options are not for.
+    pub(crate) async fn connect(self, options: &WalletOptions, rpc: &str) -> Result<Account> {
+        let account = Account::open(Client::new(rpc)?, self.signer).await?;
+        check_chain(options, account.chain_id())?;
+        Ok(account)
+    }
+}
+
+/// Opens a customer's wallet and its account; `say` hears of one that was made just now.
+///
+/// # Errors
+/// As [`open`] and [`Wallet::connect`].
+pub(crate) async fn of_customer(
+    options: &WalletOptions,
+    folder: Option<&Path>,
+    rpc: &str,
+    say: impl FnOnce(&str),
+) -> Result<Account> {
+    let wallet = open(options, folder)?;
+    let is_new = wallet.is_new;
+    let account = wallet.connect(options, rpc).await?;
+    if is_new {
+        say(&format!("A new wallet: {}. It has no KST yet: send it some, then run this again.", account.address()));
+    }
+    Ok(account)
 }
 
 /// Opens what the options name: a key file, a test account, or the key of `folder`, which is made on the first start.
@@ -80,7 +116,7 @@ pub(crate) fn own_folder(folder: &Path) -> Result<()> {
 }
 
 /// Everybody knows the test accounts' keys, so they are used on a development network only.
-pub(crate) fn check_chain(options: &WalletOptions, chain_id: u64) -> Result<()> {
+fn check_chain(options: &WalletOptions, chain_id: u64) -> Result<()> {
     ensure!(
         options.dev_account.is_none() || chain_id == ChainSpec::DEVELOPMENT_CHAIN_ID,
         "--dev-account is for development networks (chain {}), this is chain {chain_id}: anybody could take the money",

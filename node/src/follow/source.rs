@@ -5,9 +5,9 @@
 //! blocks when they are decoded, and its certificates before anybody sees the blocks.
 
 use super::standing::{Blame, Standings};
-use crate::certificate::CertificateForm;
+use crate::{certificate::CertificateForm, client::http};
 use alloy_primitives::{B256, Bytes, U64};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Result, ensure};
 use keystead_proof::{BlockWithCertificate, StretchError};
 use keystead_state::{Chunk, Section};
 use keystead_types::{Block, BlockError, Certificate};
@@ -185,15 +185,9 @@ impl Source {
     /// # Errors
     /// The address is not usable.
     pub(crate) fn new(url: &str) -> Result<Self> {
-        ensure!(
-            url.starts_with("http://"),
-            "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
-        );
-        // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         // A source must not send us elsewhere.
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build();
-        Ok(Self { http: http.wrap_err("cannot make an HTTP client")?, url: url.into() })
+        let http = http(url, |client| client.redirect(reqwest::redirect::Policy::none()))?;
+        Ok(Self { http, url: url.into() })
     }
 
     /// Asks for blocks, and waits up to `wait` for the first if the source has none of them yet. Checks everything that needs

@@ -612,7 +612,7 @@ fn a_stored_order_is_placed_once_whether_its_transaction_was_sent_lost_or_overta
     assert_eq!(before - balance(&network, account(2)), escrow + fees(&network, account(2), since));
 }
 
-/// Sends a call from a test account and waits until it is in a block.
+/// Sends a call from a test account and waits until it is in a block, where it succeeds.
 pub(crate) fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
     let phrase = "test test test test test test test test test test test junk";
     let account = MnemonicBuilder::<English>::default().phrase(phrase).index(u32::try_from(from).unwrap()).unwrap();
@@ -620,7 +620,7 @@ pub(crate) fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
     let transaction = TxEip1559 {
         chain_id: number(&network.call(0, "eth_chainId", json!([]))),
         nonce: nonce(network, from),
-        gas_limit: 500_000,
+        gas_limit: 2_000_000,
         max_fee_per_gas: 2 * wei(&network.call(0, "eth_gasPrice", json!([]))),
         to: TxKind::Call(to.parse().unwrap()),
         input: Bytes::copy_from_slice(input),

@@ -60,8 +60,6 @@ mod recipes;
 mod sender;
 mod snapshot;
 mod stopped;
-#[path = "../../../xtask/src/terminal.rs"]
-mod terminal;
 mod tokens;
 mod touchstone;
 mod traffic;

@@ -5,7 +5,6 @@ use crate::{
     market::{SMALL, in_the_middle, job, order},
     network::{KEYSTEAD, Network, wait_until},
     parties::{MARKET, Provider, balance, text},
-    terminal::{PREFERENCES, Terminal},
 };
 use serde_json::Value;
 use std::{
@@ -15,6 +14,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use terminal::{PREFERENCES, Terminal};
 
 /// What the owner types in another terminal.
 fn say(folder: &Path, words: &[&str]) -> Output {

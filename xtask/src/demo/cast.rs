@@ -4,7 +4,6 @@ use crate::{
     network::Network,
     parties::{Offer, Provider, wait_for},
     process::{ensure_uninterrupted, show},
-    terminal::{PREFERENCES, Terminal},
 };
 use eyre::{Context as _, Result, ensure, eyre};
 use serde_json::Value;
@@ -15,6 +14,7 @@ use std::{
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
+use terminal::{PREFERENCES, Terminal};
 
 /// The accounts that `keystead init` funds, by their number.
 pub(super) const ACCOUNTS: [&str; 10] = [

@@ -239,7 +239,8 @@ impl Kernel {
         whole_words("common input", common)?;
         declared_memory(limits, common.len() as u64, 0)?;
         let gpu = Gpu::open(found, limits)?;
-        let layout = gpu.guarded(Failure::provider, || bind_group_layout(&gpu.device))?;
+        let buffers = [(0, true), (1, true), (2, false), (STATUS_BINDING, false)];
+        let layout = gpu.guarded(Failure::provider, || storage_layout(&gpu.device, buffers))?;
         let pipeline = gpu.guarded(Failure::kernel, || pipeline(&gpu.device, &layout, module))?;
         let common_buffer = gpu.filled(common)?;
         let usage = BufferUsages::STORAGE | BufferUsages::COPY_DST | BufferUsages::COPY_SRC;
@@ -316,8 +317,12 @@ pub(super) fn declared_memory(limits: Limits, common_bytes: u64, unit_bytes: u64
     if got <= limit { Ok(()) } else { Err(Failure::LimitHit { which: Limit::MemoryBytes, limit, got: Some(got) }) }
 }
 
-fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
-    let entry = |binding: u32, read_only| wgpu::BindGroupLayoutEntry {
+/// The layout of a group of storage buffers: the binding of each, and whether it is only read.
+pub(super) fn storage_layout<const N: usize>(
+    device: &wgpu::Device,
+    buffers: [(u32, bool); N],
+) -> wgpu::BindGroupLayout {
+    let entries = buffers.map(|(binding, read_only)| wgpu::BindGroupLayoutEntry {
         binding,
         visibility: wgpu::ShaderStages::COMPUTE,
         ty: wgpu::BindingType::Buffer {
@@ -326,8 +331,7 @@ fn bind_group_layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
             min_binding_size: None,
         },
         count: None,
-    };
-    let entries = [entry(0, true), entry(1, true), entry(2, false), entry(STATUS_BINDING, false)];
+    });
     device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 

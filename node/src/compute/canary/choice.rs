@@ -85,7 +85,7 @@ pub(crate) fn needs_reference(spec: &JobSpec) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use crate::compute::canary::wrong::tests::spec;
+    use crate::compute::samples::spec;
     use serde_json::Value;
 
     const DEAL: Deal = Deal {

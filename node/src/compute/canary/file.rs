@@ -6,11 +6,10 @@
 //! Spec: specs/0008-audit.md §12.1.
 
 use super::{Chosen, Deal};
-use crate::compute::files;
+use crate::compute::{files, random};
 use alloy_primitives::{Address, B256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::JobSpec;
-use rand::{TryRngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 use std::{fmt, path::Path};
 
@@ -41,9 +40,7 @@ impl CanaryFile {
     /// # Errors
     /// There is such a file already, or it cannot be written.
     pub(crate) fn create(path: &Path, customer: Address) -> Result<()> {
-        let mut secret = [0; 32];
-        OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
-        let file = Self { version: VERSION, customer, secret: B256::new(secret) };
+        let file = Self { version: VERSION, customer, secret: random::word()? };
         ensure!(!path.exists(), "{} is there already and is never overwritten: choose another --out", path.display());
         files::create_secret(path, &format!("{}\n", serde_json::to_string_pretty(&file)?))
     }

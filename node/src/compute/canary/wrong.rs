@@ -84,51 +84,12 @@ fn alter_numbers(output: &mut [u8], bytes: usize, place: u64, off: Off) {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
-    use keystead_job::{
-        B256, Checker, Limits, Runtime, Tolerance,
-        check::{Bound, Element},
-        spec::{Draft, RecipeName},
-    };
+    use crate::compute::samples::spec;
+    use keystead_job::{check::Element, spec::Draft};
     use serde_json::Value;
-
-    /// A job of `wasm/1`, or with a tolerance of `wgsl/1`.
-    pub(crate) fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
-        let wgsl = class == Class::Tolerance;
-        let limits = Limits {
-            wall_ms_max: 1_000,
-            fuel_max: if wgsl { 0 } else { 1_000 },
-            memory_bytes_max: 65_536,
-            output_bytes_max: 64,
-            loop_iterations_max: u32::from(wgsl),
-            workgroups: if wgsl { [1; 3] } else { [0; 3] },
-        };
-        let checker =
-            (class == Class::SelfChecking).then_some(Checker { program_hash: B256::repeat_byte(4), fuel_max: 1_000 });
-        let tolerance = wgsl.then_some(Tolerance {
-            element: Element::F32,
-            absolute: Bound::ZERO,
-            relative: Bound::ZERO,
-            outliers_ppm: 0,
-            sound_factor: 1,
-        });
-        JobSpec::new(Draft {
-            recipe: RecipeName::new("any").unwrap(),
-            runtime: if wgsl { Runtime::Wgsl1 } else { Runtime::Wasm1 },
-            class,
-            program_hash: B256::repeat_byte(1),
-            common_hash: B256::repeat_byte(2),
-            units_hash: B256::repeat_byte(3),
-            unit_count: units,
-            segment_count: segments,
-            limits,
-            checker,
-            tolerance,
-        })
-        .unwrap()
-    }
 
     /// `specs/vectors/canary.json`, made by another program.
     #[test]

@@ -4,12 +4,11 @@
 //! What is committed is written first and never changed: whoever comes back after a crash reveals exactly what it committed, or nothing.
 
 use crate::compute::{
-    files,
+    files, random,
     windows::{Finding, Sealed, Which},
 };
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, ensure};
-use rand::{TryRngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -55,9 +54,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// `own` is `None` if nothing could be found out.
     pub(super) fn new(own: Option<B256>) -> Result<Self> {
-        let mut nonce = [0; 32];
-        OsRng.try_fill_bytes(&mut nonce).wrap_err("the system gives no randomness")?;
-        Ok(Self { own: own.unwrap_or_default(), nonce: B256::from(nonce), nothing: own.is_none() })
+        Ok(Self { own: own.unwrap_or_default(), nonce: random::word()?, nothing: own.is_none() })
     }
 
     /// What is hashed.

@@ -1,13 +1,12 @@
 //! Judges a delivery on this machine: runs a random sample of the units again, or the job's checker program on all of them.
 
 use super::{plan::Prepared, show::Show, talk::Arrived};
-use crate::compute::market::Order;
+use crate::compute::{market::Order, random};
 use alloy_primitives::B256;
 use eyre::{Context as _, Result, eyre};
 use keystead_audit::{Answer, Check, Delivery, Report, SampleRule, Seed, Task, judge};
 use keystead_blobs::{BlobStore, Hash};
-use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
-use rand::{TryRngCore as _, rngs::OsRng};
+use keystead_runner::{Failure, Session, WorkerCommand};
 use std::collections::BTreeSet;
 use tokio::task::block_in_place;
 
@@ -22,9 +21,7 @@ pub(super) struct Sample {
 
 /// A seed that nobody knew before; to be drawn once for an order, after the commitment was recorded.
 pub(super) fn draw_seed() -> Result<B256> {
-    let mut seed = [0; 32];
-    OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
-    Ok(B256::new(seed))
+    random::word()
 }
 
 /// The customer's check of specs/0003-job.md §10, before anything is run.
@@ -95,7 +92,7 @@ impl Machine<'_> {
         let delivered = delivered.filter(|_| spec.tolerance.is_some());
         let mut session = match self.session.take() {
             Some(session) => session,
-            None => match self.start(task).await {
+            None => match self.prepared.start(&self.command, task).await {
                 Ok(session) => session,
                 Err(failure) => return Answer::NotRun(failure.to_string()),
             },
@@ -123,18 +120,5 @@ impl Machine<'_> {
     fn blob(&self, name: B256) -> Result<Vec<u8>, String> {
         let max = self.prepared.spec.limits.output_bytes_max;
         block_in_place(|| self.store.get(Hash::from(name), max)).map_err(|error| error.to_string())
-    }
-
-    async fn start(&self, task: Task) -> Result<Session, Failure> {
-        let Prepared { side, spec, common, .. } = self.prepared;
-        let (spec, program) = match task {
-            Task::Rerun { .. } => (Some(spec.clone()), Some(side.program())),
-            Task::Checker { .. } => (spec.checker_job(), side.checker()),
-        };
-        let (Some(spec), Some(program)) = (spec, program) else {
-            return Err(Failure::Aborted { why: "the recipe has no checker program".to_owned() });
-        };
-        let job = Job { spec, program: program.into(), common: common.clone().into() };
-        Session::open(self.command.clone(), job, Stop::new()).await
     }
 }

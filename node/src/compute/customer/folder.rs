@@ -14,13 +14,12 @@
 //! The result's files come from `unfinished` by rename, so they are whole or not there.
 
 use super::state::State;
-use crate::{
-    compute::files::{self, Lock},
-    digits::hex_array,
+use crate::compute::{
+    files::{self, Lock},
+    own_node::Node,
 };
-use alloy_primitives::{U256, hex};
+use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_blobs::SecretKey;
 use keystead_recipes::ResultFile;
 use std::{
     fs,
@@ -42,14 +41,6 @@ pub(super) enum Standing {
     Right,
     /// Nobody knows: apart from it.
     Unchecked,
-}
-
-/// A node that lives as long as its order.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) secret: SecretKey,
-    /// Zero: any.
-    pub(super) port: u16,
 }
 
 /// The folder, held by this process.
@@ -131,22 +122,7 @@ impl Folder {
     pub(super) fn node(&self) -> Result<Node> {
         let home = self.path(UNFINISHED);
         files::private_folder(&home)?;
-        let path = home.join("node.key");
-        let secret = match files::read_secret(&path)? {
-            Some(text) => SecretKey::from_bytes(&hex_array(&text, &format!("the key in {}", path.display()))?),
-            None => {
-                let key = SecretKey::generate();
-                files::create_secret(&path, &format!("{}\n", hex::encode(key.to_bytes())))?;
-                key
-            }
-        };
-        let port = files::read(&home.join("node.port"))?.and_then(|text| text.trim().parse().ok());
-        Ok(Node { secret, port: port.unwrap_or(0) })
-    }
-
-    /// Notes the port that was really taken.
-    pub(super) fn keep_node(&self, node: &Node) -> Result<()> {
-        files::replace(&self.path(UNFINISHED).join("node.port"), node.port.to_string().as_bytes())
+        Node::of(&home)
     }
 
     /// Writes the result's files where a crash cannot lose them and nobody takes them for a paid result; their names.
@@ -290,14 +266,10 @@ mod tests {
         let out = home.path().join("result");
         let folder = Folder::open(&out).unwrap();
         folder.save(&state()).unwrap();
-        let node = folder.node().unwrap();
-        assert_eq!(node.port, 0);
-        folder.keep_node(&Node { port: 4711, ..node }).unwrap();
         let first = folder.node().unwrap().secret.id();
         drop(folder);
         let again = Folder::open(&out).unwrap();
-        let node = again.node().unwrap();
-        assert_eq!((node.secret.id(), node.port), (first, 4711));
+        assert_eq!(again.node().unwrap().secret.id(), first);
         again.finish().unwrap();
         assert!(!out.join("unfinished").exists());
     }

@@ -6,10 +6,12 @@ use crate::{
     compute::recipe::{open, run_step},
 };
 use eyre::{Context as _, Result, bail, eyre};
+use keystead_audit::Task;
 use keystead_job::{
     B256, Checker, Class, JobSpec, Recipe, blob_hash, hash_list, parameter::Parameters, recipe::Agreement, spec::Draft,
 };
 use keystead_recipes::{CustomerSide, Inputs, Plan};
+use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
 use std::path::PathBuf;
 
 /// A job ready to be ordered.
@@ -33,6 +35,23 @@ impl Prepared {
     pub(in crate::compute) fn input_bytes(&self) -> u64 {
         let sizes = self.units.iter().map(Vec::len).chain([self.common.len(), self.side.program().len()]);
         sizes.fold(0, |sum: u64, size| sum.saturating_add(size as u64))
+    }
+
+    /// Starts a worker of this machine for what a check wants to be run.
+    ///
+    /// # Errors
+    /// The worker's; the recipe has no checker program, and that is asked for.
+    pub(in crate::compute) async fn start(&self, command: &WorkerCommand, task: Task) -> Result<Session, Failure> {
+        let Self { side, spec, common, .. } = self;
+        let (spec, program) = match task {
+            Task::Rerun { .. } => (Some(spec.clone()), Some(side.program())),
+            Task::Checker { .. } => (spec.checker_job(), side.checker()),
+        };
+        let (Some(spec), Some(program)) = (spec, program) else {
+            return Err(Failure::Aborted { why: "the recipe has no checker program".to_owned() });
+        };
+        let job = Job { spec, program: program.into(), common: common.clone().into() };
+        Session::open(command.clone(), job, Stop::new()).await
     }
 }
 

@@ -16,9 +16,8 @@ use super::{
 };
 use crate::{
     cli::{self, Run},
-    client::Client,
     compute::{
-        account::{Account, Cost, Signed},
+        account::{Cost, Signed},
         amount::{counted, kst},
         canary::{CanaryFile, Deal},
         event_log::{EventLog, Happened},
@@ -129,7 +128,9 @@ async fn work(
     (folder, log): (&Folder, &Arc<EventLog>),
     stored: Option<State>,
 ) -> Result<Ended> {
-    let account = Arc::new(connect(options, log).await?);
+    let account =
+        wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, |line| log.answer(line)).await?;
+    let account = Arc::new(account);
     let identity = Identity {
         chain_id: account.chain_id(),
         genesis: account.genesis().await?,
@@ -178,19 +179,6 @@ async fn canary(options: &Run, market: &Market, prepared: &Prepared, folder: &Fo
     let deal = Deal { chain_id, customer, provider, job, node };
     let canary = Box::pin(Canary::plan(&file, &deal, prepared)).await?;
     Ok(Some(Meant::new(provider, canary)))
-}
-
-async fn connect(options: &Run, log: &EventLog) -> Result<Account> {
-    let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
-    let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
-    wallet::check_chain(&options.wallet, account.chain_id())?;
-    if wallet.is_new {
-        log.answer(&format!(
-            "A new wallet: {}. It has no KST yet: send it some, then run this again.",
-            account.address()
-        ));
-    }
-    Ok(account)
 }
 
 /// Providers that cannot take an order as it is asked for, at most, before nobody is said to.

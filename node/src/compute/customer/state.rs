@@ -11,7 +11,7 @@ use super::{
     },
     choose::Choice,
 };
-use crate::compute::{account::Signed, amount::kst, lifecycle::Finding};
+use crate::compute::{account::Signed, amount::kst, lifecycle::Finding, money::paid_in};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::{Rejection, Report, SampleRule, Verdict};
@@ -295,10 +295,6 @@ pub(super) enum Mismatch {
         /// Of the node.
         asked: (u64, B256),
     },
-}
-
-fn paid_in(token: Option<Address>) -> String {
-    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
 }
 
 impl State {

@@ -2,24 +2,24 @@
 
 use super::{
     choose::Choice,
-    folder::{Folder, Node},
+    folder::Folder,
     happened::{self, Pace},
     plan::Prepared,
     show::Show,
     state::Received,
 };
-use crate::compute::{account::Account, opening::Work};
+use crate::compute::{account::Account, opening::Work, own_node::towards};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
-    Address, BlobStore, Capacity, Config, Delivery, Endpoint, Event, Hash, Hello, Inputs, Limits, MemoryStore, Meter,
-    Parties, RefusalCode, Session, SessionError, StoreError, Want, hash, hello_digest,
+    Address, BlobStore, Capacity, Delivery, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, Parties, RefusalCode,
+    Session, SessionError, StoreError, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
 use std::{
     cell::Cell,
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -145,9 +145,7 @@ impl Line {
         let node = folder.node()?;
         let parties = Parties { customer: node.secret.id(), provider: to.endpoint.id() };
         let credential = account.sign(hello_digest(order, parties))?;
-        let endpoint = bind(&node, local_socket(&to)).await?;
-        let port = endpoint.sockets().first().map_or(0, SocketAddr::port);
-        folder.keep_node(&Node { port, ..node })?;
+        let endpoint = node.bind(towards(to.endpoint.sockets())).await?;
         let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
         let silent_since = Cell::new(Some(Instant::now()));
         Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since })
@@ -327,22 +325,6 @@ impl Line {
     }
 }
 
-/// At the port of the process before, if it is free: the chain may name it to checkers.
-async fn bind(node: &Node, socket: SocketAddr) -> Result<Endpoint> {
-    let config = |port| Config {
-        secret: node.secret.clone(),
-        bind: SocketAddr::new(socket.ip(), port),
-        advertise: Vec::new(),
-        limits: Limits::default(),
-        meter: Meter::default(),
-    };
-    match Endpoint::bind(config(node.port)).await {
-        Ok(endpoint) => Ok(endpoint),
-        Err(_) if node.port != 0 => Ok(Endpoint::bind(config(0)).await?),
-        Err(error) => Err(error.into()),
-    }
-}
-
 /// The provider may fetch exactly these: program, checker program if there is one, common input, list of units, units.
 fn offered(prepared: &Prepared) -> Result<Inputs> {
     let store = MemoryStore::new(Capacity::default());
@@ -354,20 +336,6 @@ fn offered(prepared: &Prepared) -> Result<Inputs> {
         hashes.insert(store.put(bytes).wrap_err("the inputs are too large")?);
     }
     Ok(Inputs { store: Arc::new(store), hashes: hashes.into_iter().collect() })
-}
-
-/// A socket that reaches the provider: on loopback if the provider is there, so that no other interface is opened.
-fn local_socket(to: &Choice) -> SocketAddr {
-    let sockets = to.endpoint.sockets();
-    let loopback = sockets.iter().all(|socket| socket.ip().is_loopback());
-    let v6 = sockets.iter().all(SocketAddr::is_ipv6);
-    let ip: IpAddr = match (loopback, v6) {
-        (true, true) => Ipv6Addr::LOCALHOST.into(),
-        (true, false) => Ipv4Addr::LOCALHOST.into(),
-        (false, true) => Ipv6Addr::UNSPECIFIED.into(),
-        (false, false) => Ipv4Addr::UNSPECIFIED.into(),
-    };
-    SocketAddr::new(ip, 0)
 }
 
 fn broken(error: SessionError) -> Broken {

@@ -463,26 +463,12 @@ fn is_poor(error: &Report) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keystead_contracts::bindings::market::IAuditTypes;
+    use crate::compute::samples::TERMS;
 
     #[test]
     fn the_rate_of_checks_is_asked_for_now_and_then() {
-        let terms = IAuditTypes::Terms {
-            class: 0,
-            checkers: 1,
-            abilities: 0,
-            ratePpm: 30_000,
-            feePpm: 250_000,
-            checkSeconds: 60,
-            revealSeconds: 60,
-            appealSeconds: 60,
-            segments: 1,
-            bondWei: 0,
-            named: B256::ZERO,
-            canary: B256::ZERO,
-        };
-        let checks = Checks { budget: budget(100, &terms, 30_000), block: 7 };
-        let agreed = Agreed { job_hash: B256::ZERO, price_wei_per_step: 100, terms };
+        let checks = Checks { budget: budget(100, &TERMS, 30_000), block: 7 };
+        let agreed = Agreed { job_hash: B256::ZERO, price_wei_per_step: 100, terms: TERMS };
         let at = Instant::now();
         let known = Known { agreed, checks, at };
         let after = |seconds: u64| at.checked_add(Duration::from_secs(seconds)).and_then(|now| known.fresh(now));

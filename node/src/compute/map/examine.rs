@@ -18,7 +18,7 @@ use keystead_blobs::{
 use keystead_job::{Class, Step, blob_hash, commitment::Secret, step::encode_list};
 use keystead_lease::{Item, Lease};
 use keystead_payment::{Received, Report};
-use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
+use keystead_runner::{Failure, Session, WorkerCommand};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
@@ -304,7 +304,7 @@ impl Examiner {
         };
         let mut session = match place.take() {
             Some(session) => session,
-            None => match self.start(task).await {
+            None => match self.prepared.start(&self.command, task).await {
                 Ok(session) => session,
                 Err(failure) => return Answer::NotRun(failure.to_string()),
             },
@@ -316,19 +316,6 @@ impl Examiner {
             Err(Failure::JobError { code }) => Answer::JobError(code),
             Err(failure) => Answer::NotRun(failure.to_string()),
         }
-    }
-
-    async fn start(&self, task: Task) -> Result<Session, Failure> {
-        let Prepared { side, spec, common, .. } = &*self.prepared;
-        let (spec, program) = match task {
-            Task::Rerun { .. } => (Some(spec.clone()), Some(side.program())),
-            Task::Checker { .. } => (spec.checker_job(), side.checker()),
-        };
-        let (Some(spec), Some(program)) = (spec, program) else {
-            return Err(Failure::Aborted { why: "the recipe has no checker program".to_owned() });
-        };
-        let job = Job { spec, program: program.into(), common: common.clone().into() };
-        Session::open(self.command.clone(), job, Stop::new()).await
     }
 }
 

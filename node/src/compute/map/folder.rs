@@ -12,11 +12,14 @@
 //! DIR/<the result's files>
 //! ```
 
-use crate::compute::files::{self, Lock};
+use crate::compute::{
+    files::{self, Lock},
+    money::paid_in,
+    own_node::Node,
+};
 use alloy_primitives::{Address, B256, hex};
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_blobs::SecretKey;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -26,8 +29,6 @@ use std::{
 const LOCK_FILE: &str = "map.lock";
 const IDENTITY_FILE: &str = "job.json";
 const KEY_FILE: &str = "signer.key";
-const NODE_FILE: &str = "node.key";
-const PORT_FILE: &str = "node.port";
 /// What a process that was killed at once may leave.
 const LEFTOVERS: [&str; 2] = [LOCK_FILE, "job.json.new"];
 
@@ -43,14 +44,6 @@ pub(super) struct Identity {
     /// The token that it is paid in; KST, if there is none: older programs knew no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) token: Option<Address>,
-}
-
-/// This node, the same for every process that works on the map: the chain may have named it to checkers.
-#[derive(Debug)]
-pub(super) struct Node {
-    pub(super) secret: SecretKey,
-    /// Zero: any.
-    pub(super) port: u16,
 }
 
 /// The folder, held by this process.
@@ -132,30 +125,8 @@ impl Folder {
 
     /// This node towards providers and checkers.
     pub(super) fn node(&self) -> Result<Node> {
-        let path = self.path(NODE_FILE);
-        let secret = match files::read_secret(&path)? {
-            Some(text) => {
-                let bytes = crate::digits::hex_array::<32>(&text, &format!("the key in {}", path.display()))?;
-                SecretKey::from_bytes(&bytes)
-            }
-            None => {
-                let secret = SecretKey::generate();
-                files::create_secret(&path, &format!("{}\n", hex::encode(secret.to_bytes())))?;
-                secret
-            }
-        };
-        let port = files::read(&self.path(PORT_FILE))?.and_then(|text| text.trim().parse().ok());
-        Ok(Node { secret, port: port.unwrap_or(0) })
+        Node::of(&self.out)
     }
-
-    /// Notes the port that was really taken.
-    pub(super) fn keep_port(&self, port: u16) -> Result<()> {
-        files::replace(&self.path(PORT_FILE), port.to_string().as_bytes())
-    }
-}
-
-fn paid_in(token: Option<Address>) -> String {
-    token.map_or_else(|| "KST".to_owned(), |token| format!("the token {token}"))
 }
 
 /// A folder that is somebody else's is not touched.
@@ -194,8 +165,6 @@ mod tests {
         let key = held.signer().unwrap();
         assert_eq!(held.signer().unwrap().address(), key.address());
         let node = held.node().unwrap();
-        assert_eq!(node.port, 0);
-        held.keep_port(4711).unwrap();
         assert!(Folder::open(&out).unwrap_err().to_string().contains("another `keystead map`"));
         let others = [
             Identity { job: B256::ZERO, ..identity() },
@@ -207,7 +176,7 @@ mod tests {
         assert!(others.iter().all(|other| held.belongs_to(other).is_err()));
         drop(held);
         let again = Folder::open(&out).unwrap().node().unwrap();
-        assert_eq!((again.secret.id(), again.port), (node.secret.id(), 4711));
+        assert_eq!(again.secret.id(), node.secret.id());
         let precious = folder.path().join("precious");
         fs::create_dir(&precious).unwrap();
         fs::write(precious.join("letter.txt"), "x").unwrap();

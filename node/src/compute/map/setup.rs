@@ -9,7 +9,7 @@ use super::{
     events::{EVENTS_MAX, Event},
     examine::Examiner,
     farewell::{Farewells, Means},
-    folder::{Folder, Identity, Node},
+    folder::{Folder, Identity},
     journal::{Entry, Journal},
     kept,
     outputs::Outputs,
@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     cli::{self, Map},
-    client::Client,
     compute::{
         account::Account,
         amount::{self, counted, kst},
@@ -44,14 +43,14 @@ use crate::{
 use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
-use keystead_blobs::{BlobStore as _, Config, Endpoint, Hash, Limits, Meter};
+use keystead_blobs::{BlobStore as _, Hash};
 use keystead_contracts::CHANNEL_ADDRESS;
 use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
 use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::Ipv4Addr,
     path::Path,
     process::ExitCode,
     sync::{
@@ -95,7 +94,9 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     let log = Arc::new(EventLog::open(options.events.as_deref())?);
     let show = Show::new(Arc::clone(&log));
     let folder = Folder::open(&options.out)?;
-    let market = Market { account: Arc::new(connect(options, &log).await?) };
+    let account =
+        wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, |line| log.answer(line)).await?;
+    let market = Market { account: Arc::new(account) };
     let identity = Identity {
         chain_id: market.account.chain_id(),
         genesis: market.account.genesis().await?,
@@ -115,19 +116,6 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
             Ok(ExitCode::from(EXIT_UNDECIDED))
         }
     }
-}
-
-async fn connect(options: &Map, log: &EventLog) -> Result<Account> {
-    let wallet = wallet::open(&options.wallet, options.dir.as_deref())?;
-    let account = Account::open(Client::new(&options.rpc)?, wallet.signer).await?;
-    wallet::check_chain(&options.wallet, account.chain_id())?;
-    if wallet.is_new {
-        log.answer(&format!(
-            "A new wallet: {}. It has no KST yet: send it some, then run this again.",
-            account.address()
-        ));
-    }
-    Ok(account)
 }
 
 async fn work(
@@ -168,7 +156,8 @@ async fn work(
         market: market.clone(),
         money: money.clone(),
         signer: folder.signer()?,
-        endpoint: endpoint(folder).await?,
+        // One socket for all providers, which are anywhere.
+        endpoint: folder.node()?.bind(Ipv4Addr::UNSPECIFIED.into()).await?,
         shared: Arc::default(),
         served: Vec::new(),
         rule: rule(options),
@@ -419,25 +408,6 @@ fn rule(options: &Map) -> SampleRule {
             .map_or(SampleRule::START.rate_ppm, |percent| percent.saturating_mul(PPM_PER_PERCENT)),
         units_min: options.sample.unwrap_or(SampleRule::START.units_min),
     }
-}
-
-/// One socket for all providers, which are anywhere; at the port of the process before, if it is free: the chain may name it to checkers.
-async fn endpoint(folder: &Folder) -> Result<Endpoint> {
-    let Node { secret, port } = folder.node()?;
-    let config = |port| Config {
-        secret: secret.clone(),
-        bind: SocketAddr::from(([0, 0, 0, 0], port)),
-        advertise: Vec::new(),
-        limits: Limits::default(),
-        meter: Meter::default(),
-    };
-    let bound = match Endpoint::bind(config(port)).await {
-        Err(_) if port != 0 => Endpoint::bind(config(0)).await,
-        bound => bound,
-    };
-    let endpoint = bound.wrap_err("cannot open a socket")?;
-    folder.keep_port(endpoint.sockets().first().map_or(0, SocketAddr::port))?;
-    Ok(endpoint)
 }
 
 fn conclude(

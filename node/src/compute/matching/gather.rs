@@ -5,14 +5,17 @@ use super::{
     known::{Believed, Known, Sighted},
     shelf::Shelf,
 };
-use crate::compute::market::{Market, Offer as Entry};
+use crate::compute::{
+    market::{Market, Offer as Entry},
+    own_node,
+};
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
-use keystead_blobs::{Address, Config, Endpoint, Inquiry, Limits, Meter, SecretKey};
+use keystead_blobs::{Address, Endpoint, Inquiry};
 use keystead_market::{Currency, Record};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::SocketAddr,
     path::Path,
     sync::Arc,
     time::Duration,
@@ -59,17 +62,7 @@ impl Patience {
 pub(crate) async fn socket(entries: &[Sighted]) -> Result<Endpoint> {
     let sockets: Vec<SocketAddr> =
         entries.iter().filter_map(|entry| entry.endpoint.as_ref()).flat_map(Address::sockets).copied().collect();
-    let loopback = sockets.iter().all(|socket| socket.ip().is_loopback());
-    let v6 = !sockets.is_empty() && sockets.iter().all(SocketAddr::is_ipv6);
-    let bind: SocketAddr = match (loopback, v6) {
-        (true, true) => (Ipv6Addr::LOCALHOST, 0).into(),
-        (true, false) => (Ipv4Addr::LOCALHOST, 0).into(),
-        (false, true) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        (false, false) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-    };
-    let (limits, meter) = (Limits::default(), Meter::default());
-    let config = Config { secret: SecretKey::generate(), bind, advertise: Vec::new(), limits, meter };
-    Endpoint::bind(config).await.wrap_err("cannot open a socket to ask providers")
+    own_node::passing(&sockets).await.wrap_err("cannot open a socket to ask providers")
 }
 
 /// Says goodbye to everybody who was asked. Who does not hear it notices by itself.

@@ -82,7 +82,10 @@ impl Candidates {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
-    use crate::compute::canary::{file::tests::file, wrong::tests::spec};
+    use crate::compute::{
+        canary::file::tests::file,
+        samples::{TERMS, spec},
+    };
     use keystead_job::Class;
 
     const CUSTOMER: Address = Address::repeat_byte(2);
@@ -96,20 +99,7 @@ mod tests {
     const RIGHT: &[u8] = b"what an honest machine gives";
 
     fn terms(canary: B256) -> IAuditTypes::Terms {
-        IAuditTypes::Terms {
-            class: 1,
-            checkers: 1,
-            abilities: 1,
-            ratePpm: 30_000,
-            feePpm: 500_000,
-            checkSeconds: 60,
-            revealSeconds: 60,
-            appealSeconds: 60,
-            segments: 1,
-            bondWei: 0,
-            named: B256::ZERO,
-            canary,
-        }
+        IAuditTypes::Terms { canary, ..TERMS }
     }
 
     /// The unit, and the terms of an order of which it is the canary.

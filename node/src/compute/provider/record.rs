@@ -1,6 +1,6 @@
 //! What a provider must not forget about an order: one file, replaced atomically.
 
-use crate::compute::{files, opening::Work};
+use crate::compute::{files, opening::Work, random};
 use alloy_primitives::{Address, B256, Bytes, U256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{FailureCode, Hash};
@@ -9,7 +9,6 @@ use keystead_job::{
     commitment::Secret,
     trace::{Trace, result_names},
 };
-use rand::{TryRngCore as _, rngs::OsRng};
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -79,9 +78,7 @@ impl Cause {
 
 impl Record {
     pub(super) fn new(order: U256, customer: Address, spec: &JobSpec) -> Result<Self> {
-        let mut secret = [0; 32];
-        OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
-        let (job, secret) = (Bytes::from(spec.encode()), B256::from(secret));
+        let (job, secret) = (Bytes::from(spec.encode()), random::word()?);
         let (inputs, outputs, states) = (Vec::new(), Vec::new(), Vec::new());
         let (failed, part, node) = (None, None, None);
         Ok(Self { version: VERSION, order, customer, job, inputs, secret, outputs, states, failed, part, node })

@@ -18,25 +18,23 @@ use super::{
 };
 use crate::{
     cli::{Provide, TOKENS_MAX, TokenPrice},
-    client::Client,
     compute::{
-        account::Account,
         amount::kst,
         checker::{Agent, Means},
         files,
         market::Market,
         money::Money,
+        own_node,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
     },
-    digits::hex_array,
 };
-use alloy_primitives::{U256, hex};
+use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, Meter,
-    Questions, SecretKey, StoreError, serve_with, stream::acceptor,
+    Questions, StoreError, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
 use keystead_owner::probe::{Machine, Root};
@@ -73,9 +71,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let (store, stores) = (Arc::new(store), Stores::default());
     stores.add(&store);
     let wallet = wallet::open(&options.wallet, Some(&options.dir))?;
-    let account = Arc::new(Account::open(Client::new(&options.rpc)?, wallet.signer).await?);
-    wallet::check_chain(&options.wallet, account.chain_id())?;
-    if wallet.is_new {
+    let is_new = wallet.is_new;
+    let account = Arc::new(wallet.connect(&options.wallet, &options.rpc).await?);
+    if is_new {
         say(&format!(
             "A new wallet for this provider: {} (its key is in {})",
             account.address(),
@@ -184,7 +182,7 @@ fn worker_command(options: &Provide) -> Result<WorkerCommand> {
 
 async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
     let config = Config {
-        secret: node_key(&options.dir.join("node.key"))?,
+        secret: own_node::key(&options.dir)?,
         bind: options.listen,
         advertise: options.advertise.clone(),
         limits: Limits::default(),
@@ -192,15 +190,6 @@ async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
     };
     let endpoint = Endpoint::bind(config).await;
     endpoint.wrap_err_with(|| format!("cannot listen on {}: choose another --listen address", options.listen))
-}
-
-fn node_key(path: &Path) -> Result<SecretKey> {
-    if let Some(text) = files::read_secret(path)? {
-        return Ok(SecretKey::from_bytes(&hex_array(&text, &format!("the key in {}", path.display()))?));
-    }
-    let key = SecretKey::generate();
-    files::create_secret(path, &format!("{}\n", hex::encode(key.to_bytes())))?;
-    Ok(key)
 }
 
 /// What this machine offers, not yet registered.

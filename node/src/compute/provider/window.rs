@@ -477,6 +477,7 @@ fn said(again: &Mutex<BTreeMap<u32, Again>>, unit: u32) -> Again {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
+    use crate::compute::samples::TERMS;
 
     const NOW: u64 = 10_000;
     const TIMES: Times = Times { check_by: NOW + 100, open_by: NOW + 130, reveal_by: NOW + 160 };
@@ -595,20 +596,7 @@ mod tests {
 
     #[test]
     fn terms_that_cannot_be_kept_are_refused_with_their_numbers() {
-        let terms = |bond_wei, seconds| IAuditTypes::Terms {
-            class: 1,
-            checkers: 1,
-            abilities: 1,
-            ratePpm: 30_000,
-            feePpm: 500_000,
-            checkSeconds: 60,
-            revealSeconds: seconds,
-            appealSeconds: 60,
-            segments: 1,
-            bondWei: bond_wei,
-            named: B256::ZERO,
-            canary: B256::ZERO,
-        };
+        let terms = |bond_wei, seconds| IAuditTypes::Terms { revealSeconds: seconds, bondWei: bond_wei, ..TERMS };
         let free = U256::from(1_000);
         assert_eq!(refusal(&terms(1_000, 20), 48, free), None);
         assert!(refusal(&terms(1_001, 20), 48, free).unwrap().contains("bond"));
@@ -619,20 +607,7 @@ mod tests {
 
     #[test]
     fn no_foreign_checker_program_decides_over_a_bond() {
-        let terms = |bond_wei| IAuditTypes::Terms {
-            class: 2,
-            checkers: 1,
-            abilities: 1,
-            ratePpm: 30_000,
-            feePpm: 500_000,
-            checkSeconds: 60,
-            revealSeconds: 60,
-            appealSeconds: 60,
-            segments: 1,
-            bondWei: bond_wei,
-            named: B256::ZERO,
-            canary: B256::ZERO,
-        };
+        let terms = |bond_wei| IAuditTypes::Terms { class: 2, bondWei: bond_wei, ..TERMS };
         let judged_by = |program: &[u8]| {
             let checker = keystead_job::Checker { program_hash: keystead_job::blob_hash(program), fuel_max: 1_000 };
             let exact = crate::compute::provider::record::tests::spec(4);
@@ -653,18 +628,10 @@ mod tests {
     #[test]
     fn an_audit_of_more_than_two_days_is_refused_with_its_numbers() {
         let terms = |appeal_seconds| IAuditTypes::Terms {
-            class: 1,
-            checkers: 1,
-            abilities: 1,
-            ratePpm: 30_000,
-            feePpm: 500_000,
             checkSeconds: 3_600,
             revealSeconds: 3_600,
             appealSeconds: appeal_seconds,
-            segments: 1,
-            bondWei: 0,
-            named: B256::ZERO,
-            canary: B256::ZERO,
+            ..TERMS
         };
         // Ten hours of rounds, half an hour for an input, five hours and forty minutes of a search, five minutes.
         let rest = 172_800 - 36_000 - 1_800 - 20_400 - 300;

@@ -7,11 +7,14 @@ use super::{
     round::{Holding, challenge},
     words,
 };
-use crate::{cli::Prove, client::Client, compute::account::Account};
-use alloy_primitives::{Address, B256};
+use crate::{
+    cli::Prove,
+    client::Client,
+    compute::{account::Account, own_node, random},
+};
+use alloy_primitives::Address;
 use alloy_signer_local::PrivateKeySigner;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_blobs::{Config, Endpoint, Limits, Meter, SecretKey};
 use keystead_job::Runtime;
 use keystead_market::{
     band::Bands,
@@ -28,13 +31,7 @@ use keystead_market::{
     },
 };
 use keystead_runner::{Failure, WorkerCommand, probe};
-use rand::{TryRngCore as _, rngs::OsRng};
-use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    process::ExitCode,
-    sync::Arc,
-    time::Instant,
-};
+use std::{process::ExitCode, sync::Arc, time::Instant};
 
 /// `keystead prove`.
 pub(crate) async fn run(options: &Prove) -> Result<ExitCode> {
@@ -93,20 +90,14 @@ async fn show(options: &Prove) -> Result<ExitCode> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn random() -> Result<B256> {
-    let mut bytes = [0; 32];
-    OsRng.try_fill_bytes(&mut bytes).wrap_err("the system gives no randomness")?;
-    Ok(B256::from(bytes))
-}
-
 /// The whole challenge and its check on this machine.
 async fn prove_here(workshop: &Workshop, device: Device) -> Result<Bands> {
-    let round = Round { chain_id: 0, height: 1, time_s: 0, beacon: random()? };
+    let round = Round { chain_id: 0, height: 1, time_s: 0, beacon: random::word()? };
     let challenge = challenge(&device, Address::ZERO, round)?;
     let start = Instant::now();
     let mut holding = Holding::compute(workshop, device, challenge).await?;
     let root_ms = milliseconds(start);
-    let (vector_beacon, rows_beacon) = (random()?, random()?);
+    let (vector_beacon, rows_beacon) = (random::word()?, random::word()?);
     let start = Instant::now();
     let key = holding.commitment().vector_key(vector_beacon);
     let vectors = holding.touchstone().vectors(key).await?;
@@ -137,14 +128,7 @@ async fn look(options: &Prove, account: Address) -> Result<ExitCode> {
     let listed = chain.listing(account).await?;
     let address: keystead_blobs::Address =
         listed.parse().map_err(|error| eyre!("the endpoint of {account} is none: {error}"))?;
-    let config = Config {
-        secret: SecretKey::generate(),
-        bind: towards(&address),
-        advertise: Vec::new(),
-        limits: Limits::default(),
-        meter: Meter::default(),
-    };
-    let endpoint = Endpoint::bind(config).await?;
+    let endpoint = own_node::passing(address.sockets()).await?;
     let fetched = fetch(&endpoint, &address).await;
     endpoint.close().await;
     let (published, answer_ms) = fetched.wrap_err_with(|| format!("cannot check {account}"))?;
@@ -172,18 +156,6 @@ async fn look(options: &Prove, account: Address) -> Result<ExitCode> {
     }
     statements(&chain, &published, &proved, vectors_block).await?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The socket that reaches an address: loopback does not reach beyond itself.
-fn towards(address: &keystead_blobs::Address) -> SocketAddr {
-    let first = address.sockets().first();
-    let ip = match first.map(SocketAddr::ip) {
-        Some(IpAddr::V4(ip)) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        Some(IpAddr::V6(ip)) if ip.is_loopback() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    SocketAddr::new(ip, 0)
 }
 
 async fn statements(chain: &Chain, published: &Published, proved: &[Proved], vectors_block: u64) -> Result<()> {

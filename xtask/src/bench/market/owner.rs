@@ -12,7 +12,6 @@ use super::{
 use crate::{
     network::Network,
     parties::{Customer, Offer, Provider, gone, is_alive, is_idle_class, ms, now, proteins, signal, wait_for},
-    terminal::{PREFERENCES, Terminal},
 };
 use eyre::{Result, ensure, eyre};
 use std::{
@@ -21,6 +20,7 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
+use terminal::{PREFERENCES, Terminal};
 
 /// A worker begins within this after its provider is ready.
 const WORK_MAX: Duration = Duration::from_secs(60);

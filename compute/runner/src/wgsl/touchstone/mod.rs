@@ -8,7 +8,7 @@ pub(crate) mod kernels;
 
 use super::{
     Failure,
-    device::{Found, Gpu, adapters, pipeline},
+    device::{Found, Gpu, adapters, pipeline, storage_layout},
 };
 use crate::touchstone::{CONTENT_BYTES, Chain, Range, Task, processor::band_bytes};
 use kernels::{FILL, LINE, MIX, PRODUCT, SMALL_PRODUCT, TILE, VECTOR};
@@ -55,7 +55,8 @@ impl Adapter {
         })?;
         let matrix = (task.matrix_words() as u64).saturating_mul(WORD);
         let gpu = Gpu::open_one(on, matrix.max(Self::vector_words(&task).saturating_mul(WORD)))?;
-        let layout = gpu.guarded(Failure::provider, || layout(&gpu.device))?;
+        let buffers = [(0, true), (1, true), (2, false)];
+        let layout = gpu.guarded(Failure::provider, || storage_layout(&gpu.device, buffers))?;
         let build = |source: &str| -> Result<wgpu::ComputePipeline, Failure> {
             let module = naga::front::wgsl::parse_str(source).map_err(Failure::provider)?;
             gpu.guarded(Failure::driver, || pipeline(&gpu.device, &layout, module))
@@ -305,21 +306,6 @@ impl Adapter {
         })?;
         Ok(())
     }
-}
-
-fn layout(device: &wgpu::Device) -> wgpu::BindGroupLayout {
-    let entry = |binding: u32, read_only| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer {
-            ty: wgpu::BufferBindingType::Storage { read_only },
-            has_dynamic_offset: false,
-            min_binding_size: None,
-        },
-        count: None,
-    };
-    let entries = [entry(0, true), entry(1, true), entry(2, false)];
-    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries })
 }
 
 // A test: a panic is a failure, and numbers are small.

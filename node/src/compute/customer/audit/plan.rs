@@ -16,10 +16,10 @@ use super::{
 };
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
-    windows::accusation_wei,
+    random, windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256, keccak256};
-use eyre::{Context as _, Result};
+use eyre::Result;
 use keystead_audit::{
     draw::PPM,
     economics::{Checking, Pieces},
@@ -34,7 +34,6 @@ use keystead_contracts::{
     limits::{AUDIT_BOND_UNITS_MIN, AUDIT_FEE_PPM_MIN, AUDIT_NAMED_MAX, AUDIT_RATE_PPM_MIN},
 };
 use keystead_job::{Class, JobSpec, Runtime};
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::sync::Arc;
 
 /// Share of the seats that is taken to say *right* to anything: a third.
@@ -177,7 +176,8 @@ impl Plan {
         };
         terms.canary = match canary {
             Some(canary) => canary.hash(),
-            None => random_word()?,
+            // Nobody can tell it from a canary's hash.
+            None => random::word()?,
         };
         let units = prepared.spec.unit_count;
         let deposit = AuditCalls::depositWeiCall {
@@ -399,13 +399,6 @@ impl Ask<'_> {
     }
 }
 
-/// Stands where a canary's hash could stand: nobody can tell.
-fn random_word() -> Result<B256> {
-    let mut word = [0; 32];
-    OsRng.try_fill_bytes(&mut word).wrap_err("the system gives no randomness")?;
-    Ok(B256::new(word))
-}
-
 /// What a checker's machine must be able to run (specs/0008-audit.md §4).
 fn abilities(spec: &JobSpec) -> u8 {
     const WASM: u8 = 1;
@@ -471,49 +464,10 @@ mod tests {
         super::{canary::tests::CANARY, options::CheckOptions},
         *,
     };
-    use keystead_job::{
-        Tolerance,
-        check::{Bound, Element},
-        spec::Draft,
-    };
+    use crate::compute::samples::spec;
+    use keystead_job::spec::Draft;
 
     pub(super) const PRICE: u128 = 1_000_000;
-
-    pub(super) fn spec(class: Class, units: u32, segments: u32) -> JobSpec {
-        let wgsl = class == Class::Tolerance;
-        let limits = keystead_job::Limits {
-            wall_ms_max: 1_000,
-            fuel_max: if wgsl { 0 } else { 1_000 },
-            memory_bytes_max: 65_536,
-            output_bytes_max: 64,
-            loop_iterations_max: u32::from(wgsl),
-            workgroups: if wgsl { [1; 3] } else { [0; 3] },
-        };
-        let checker = (class == Class::SelfChecking)
-            .then(|| keystead_recipes::find("matmul").unwrap().checker().unwrap())
-            .map(|program| keystead_job::Checker { program_hash: keystead_job::blob_hash(program), fuel_max: 1_000 });
-        let tolerance = (class == Class::Tolerance).then_some(Tolerance {
-            element: Element::F32,
-            absolute: Bound::ZERO,
-            relative: Bound::ZERO,
-            outliers_ppm: 0,
-            sound_factor: 1,
-        });
-        JobSpec::new(Draft {
-            recipe: keystead_job::spec::RecipeName::new("any").unwrap(),
-            runtime: if wgsl { Runtime::Wgsl1 } else { Runtime::Wasm1 },
-            class,
-            program_hash: B256::repeat_byte(1),
-            common_hash: B256::repeat_byte(2),
-            units_hash: B256::repeat_byte(3),
-            unit_count: units,
-            segment_count: segments,
-            limits,
-            checker,
-            tolerance,
-        })
-        .unwrap()
-    }
 
     pub(super) fn options() -> AuditOptions {
         AuditOptions {

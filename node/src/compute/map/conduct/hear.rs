@@ -10,14 +10,14 @@ use crate::compute::{
         line::Command,
         state::Effect,
     },
+    random,
 };
 use alloy_primitives::B256;
-use eyre::{Context as _, Result, bail};
+use eyre::{Result, bail};
 use keystead_audit::SampleRule;
 use keystead_blobs::stream::{End, EndCode, FromProvider, RefuseCode, Source, WindowReport};
 use keystead_lease::{End as LeaseEnd, Out, Provider, Refused};
 use keystead_payment::Report;
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -228,9 +228,7 @@ impl Conductor<'_> {
         {
             return Ok(*seed);
         }
-        let mut seed = [0; 32];
-        OsRng.try_fill_bytes(&mut seed).wrap_err("the system gives no randomness")?;
-        let seed = B256::from(seed);
+        let seed = random::word()?;
         self.record(&Entry::Drawn { lease, root, seed })?;
         Ok(seed)
     }

@@ -82,7 +82,7 @@ impl Running {
     }
 
     /// A worker does not stop; whether that is news, and still of interest.
-    fn does_not_stop(&mut self, place: Place, process: u32) -> bool {
+    const fn does_not_stop(&mut self, place: Place, process: u32) -> bool {
         match self.place(place) {
             Some(worker) if worker.process == process => !std::mem::replace(&mut worker.is_unstoppable, true),
             _ => false,

@@ -13,9 +13,9 @@ use super::{
     shelf::Shelf,
     work::{Work, Worked},
 };
-use crate::compute::provider::turns::InTurn;
+use crate::compute::{provider::turns::InTurn, random};
 use alloy_primitives::{B256, Bytes};
-use eyre::{Context as _, Result};
+use eyre::Result;
 use keystead_blobs::{
     BlobStore as _, DiskStore, Hash, SessionError,
     stream::{End, EndCode, FromCustomer, FromProvider, LeaseOffer, Link, WindowReport, pack},
@@ -28,7 +28,6 @@ use keystead_job::{
 use keystead_market::Currency;
 use keystead_payment::{Payee, Release, Standing, payee::Refusal, watch};
 use keystead_runner::Stop;
-use rand::{TryRngCore as _, rngs::OsRng};
 use std::{
     collections::BTreeMap,
     future::pending,
@@ -396,9 +395,8 @@ impl Actor {
     /// Puts a report on the disk.
     fn report(&mut self, working: &Working, worked: Worked) -> Result<()> {
         let Worked { names, steps, last, end, .. } = worked;
-        let mut secret = [0; 32];
-        OsRng.try_fill_bytes(&mut secret).wrap_err("the system gives no randomness")?;
-        let root = self.root(Tree::new(&Secret::new(secret), &names)?.root(), &steps)?;
+        let secret = random::word()?;
+        let root = self.root(Tree::new(&Secret::new(secret.0), &names)?.root(), &steps)?;
         let bytes = pack::encode(&last.iter().map(|(_, _, state)| state.as_slice()).collect::<Vec<_>>());
         let pack_bytes = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         let pack = block_in_place(|| self.store.put(&bytes))?;
@@ -413,8 +411,7 @@ impl Actor {
         let draft = self.payee.report(root)?;
         let lease = working.offer.number;
         self.record.payee = draft.record().to_vec().into();
-        let reported =
-            Reported::new(lease, secret.into(), names, (pack.into(), pack_bytes), &end, working.is_in_time());
+        let reported = Reported::new(lease, secret, names, (pack.into(), pack_bytes), &end, working.is_in_time());
         self.record.reported = Some(reported.with_steps(&steps));
         self.save_or(before)?;
         draft.saved();

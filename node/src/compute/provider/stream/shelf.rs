@@ -179,24 +179,12 @@ fn read(path: &Path) -> Result<Record> {
 pub(super) mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::{super::window::tests::origin, *};
+    use crate::compute::samples::TERMS;
     use keystead_blobs::stream::{End, EndCode};
     use keystead_contracts::bindings::market::IAuditTypes::Terms;
 
     pub(crate) const fn agreed() -> Agreed {
-        let terms = Terms {
-            class: 1,
-            checkers: 1,
-            abilities: 1,
-            ratePpm: 30_000,
-            feePpm: 500_000,
-            checkSeconds: 60,
-            revealSeconds: 30,
-            appealSeconds: 60,
-            segments: 1,
-            bondWei: 100,
-            named: B256::ZERO,
-            canary: B256::ZERO,
-        };
+        let terms = Terms { revealSeconds: 30, bondWei: 100, ..TERMS };
         Agreed { job_hash: B256::repeat_byte(1), price_wei_per_step: 10, terms }
     }
 

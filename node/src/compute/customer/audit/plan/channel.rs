@@ -160,7 +160,10 @@ impl ChannelPlan {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
-    use crate::compute::customer::audit::plan::tests::{PRICE, options, spec};
+    use crate::compute::{
+        customer::audit::plan::tests::{PRICE, options},
+        samples::spec,
+    };
     use keystead_job::Class;
 
     fn terms(spec: &JobSpec, options: &AuditOptions, free_bond: u128) -> Result<IAuditTypes::Terms, Unfit> {

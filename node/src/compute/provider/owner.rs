@@ -36,7 +36,7 @@ use std::{
     process::{self, ExitCode},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -58,6 +58,8 @@ pub(crate) struct Owner {
     /// What the transfers of this provider keep to.
     meter: Meter,
     running: Arc<channel::Sender<Running>>,
+    /// How often an order's worker began or ceased to stand still for a pause.
+    stands: AtomicU32,
     /// Stores that count as this program's.
     stores: Stores,
     /// The machine is dedicated to this work: nothing is lowered.
@@ -111,7 +113,8 @@ impl Owner {
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
         let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
-        Ok(Self { decisions, meter, running, stores, dedicated, graphics, bell, thread })
+        let stands = AtomicU32::default();
+        Ok(Self { decisions, meter, running, stands, stores, dedicated, graphics, bell, thread })
     }
 
     /// What the endpoint of this provider must be opened with, so that the owner's rates hold.

@@ -36,6 +36,7 @@ pub(super) fn open(
 
 /// The proof before the first order. What stops it is said; orders are taken without it then, in probation lanes.
 pub(super) async fn first(owner: &Owner, keeper: &mut Keeper) {
+    let _proof = owner.proof();
     let proof = async {
         keeper.first().await.unwrap_or_else(|error| tracing::warn!("no proof of hardware: {error:#}"));
     };
@@ -74,6 +75,7 @@ async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
     for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
         book.owner.until_allowed(runtime).await;
     }
+    let _proof = book.owner.proof();
     tokio::select! {
         // Dropping the proof kills its workers.
         proved = keeper.prove(height) => proved,

@@ -41,7 +41,7 @@ enum Ended {
 }
 
 /// Segments that ran, and what they took.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Ran {
     segments: u32,
     took: Duration,
@@ -120,7 +120,7 @@ impl Course {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             // Checks wait for the end of a unit, and the next unit for the end of a check.
             let turn = book.turns.take().await;
-            let begun = Instant::now();
+            let (begun, stands) = (Instant::now(), book.owner.stands());
             let mut outcome = session.run(&turn, &input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
@@ -134,7 +134,9 @@ impl Course {
                 book.owner.worker(worker);
             }
             drop(turn);
-            ran.add(begun.elapsed(), self, book);
+            if let Some(Ran { segments, took }) = ran.add(begun.elapsed(), book.owner.stands() != stands) {
+                book.learn(&self.spec, segments, took);
+            }
             match outcome {
                 Ok(done) if candidates.concern(unit) => {
                     let made = (unit, &input[..], &done.output[..]);
@@ -165,7 +167,7 @@ impl Course {
         }
         let done = self.locked().done();
         let all = self.spec.unit_count.saturating_mul(self.spec.segment_count);
-        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), waiting)
+        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), (waiting, book.waits()))
     }
 
     /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
@@ -311,15 +313,13 @@ impl Course {
 }
 
 impl Ran {
-    fn add(&mut self, took: Duration, course: &Course, book: &Book) {
-        // A pause that a worker spent in memory is no work.
-        let most = Duration::from_millis(course.spec.limits.wall_ms_max);
-        self.took = self.took.saturating_add(took.min(most));
-        self.segments = self.segments.saturating_add(1);
-        if self.took >= LEARNED {
-            book.learn(&course.spec, self.segments, self.took);
-            *self = Self::default();
+    /// One more ran; gives what is to be taken in now, if so. A segment in whose middle its worker was paused says nothing: a pause is no work.
+    fn add(&mut self, took: Duration, was_paused: bool) -> Option<Self> {
+        if !was_paused {
+            self.took = self.took.saturating_add(took);
+            self.segments = self.segments.saturating_add(1);
         }
+        (self.took >= LEARNED).then(|| std::mem::take(self))
     }
 }
 
@@ -330,4 +330,19 @@ pub(super) fn put_lists(book: &Book, names: &[B256], traces: &[Trace]) -> Result
         book.store.put(&keystead_blobs::hash::encode_list(&list))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_taken_in_together_and_one_that_was_paused_is_not() {
+        let mut ran = Ran::default();
+        let half = Duration::from_millis(500);
+        assert_eq!(ran.add(half, false), None);
+        assert_eq!(ran.add(Duration::from_secs(3_600), true), None, "the owner had the machine for an hour");
+        assert_eq!(ran.add(half, false), Some(Ran { segments: 2, took: LEARNED }));
+        assert_eq!(ran, Ran::default());
+    }
 }

@@ -71,10 +71,16 @@ pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
 
 async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
     let Some(height) = keeper.needed().await? else { return Ok(()) };
-    let _machine = book.machine.take().await;
-    for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
-        book.owner.until_allowed(runtime).await;
-    }
+    // Only then: who waits for the owner with the machine in its hands would keep it from orders that may run.
+    let _machine = loop {
+        for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
+            book.owner.until_allowed(runtime).await;
+        }
+        let machine = book.machine.take().await;
+        if book.owner.is_allowed(Runtime::Wasm1) && book.owner.is_allowed(Runtime::Wgsl1) {
+            break machine;
+        }
+    };
     let _proof = book.owner.proof();
     tokio::select! {
         // Dropping the proof kills its workers.

@@ -4,6 +4,7 @@ use super::{
     super::{
         book::Book,
         canary::Candidates,
+        machine::Tenure,
         record::{Cause, Failed},
         turns::InTurn,
     },
@@ -38,6 +39,8 @@ enum Ended {
     Failed,
     /// Whoever waits has the machine now, and the rest is done after that.
     GivesWay,
+    /// The owner has no room for this order now, and has some for others.
+    HeldBack,
 }
 
 /// Segments that ran, and what they took.
@@ -50,18 +53,24 @@ struct Ran {
 impl Course {
     /// Runs the units that have no output yet.
     pub(super) async fn run(&self, book: &Book, order: &Order) -> Result<()> {
-        let _machine = book.machine.take().await;
+        let waited = tokio::time::timeout(until_due(book, order).await?, self.tenure(book)).await;
+        let Ok(_machine) = waited else {
+            return Err(eyre!("the machine was not free before the deadline"));
+        };
         let _runs = Until::runs(self);
-        let (_, now) = book.market.account.head().await?;
-        let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let until_due = until_due(book, order).await?;
+        let stop = Stop::after(until_due);
         let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
-        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
         let stint = Stint::begin(until_due);
         // While the owner has the machine nothing runs; the deadline still counts.
         let working = async {
             loop {
-                book.owner.until_allowed(&self.spec).await;
+                tokio::select! {
+                    biased;
+                    () = book.owner.until_allowed(&self.spec) => {}
+                    () = book.owner.until_held_back(&self.spec) => return Ok(Ended::HeldBack),
+                }
                 let _held = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
                     ended = self.work(book, &candidates, stint, stop.clone()) => Some(ended),
@@ -95,9 +104,23 @@ impl Course {
                 let (done, waiting) = (self.record().done(), book.machine.waiting());
                 tracing::info!(order = %order.id, done, waiting, "the stint of an order is over: it goes on after whoever waits");
             }
+            Ended::HeldBack => {
+                tracing::info!(order = %order.id, "the order waits for the owner; others may have the machine")
+            }
             Ended::Failed => {}
         }
         Ok(())
+    }
+
+    /// Waits for the machine. An order that may not run although others may, as for its memory or the graphics card, keeps none of them from it.
+    async fn tenure<'a>(&self, book: &'a Book) -> Tenure<'a> {
+        loop {
+            book.owner.until_not_held_back(&self.spec).await;
+            let machine = book.machine.take().await;
+            if !book.owner.is_held_back(&self.spec) {
+                return machine;
+            }
+        }
     }
 
     /// Runs what is missing, or as much of it as its stint has time for.
@@ -310,6 +333,12 @@ impl Course {
         self.fail(book, Failed { cause, unit, reason: failure.to_string() });
         Ok(())
     }
+}
+
+/// How much time is left to deliver an order.
+async fn until_due(book: &Book, order: &Order) -> Result<Duration> {
+    let (_, now) = book.market.account.head().await?;
+    Ok(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)))
 }
 
 impl Ran {

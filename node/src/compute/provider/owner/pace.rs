@@ -28,6 +28,8 @@ use std::{
 };
 use tokio::sync::watch as channel;
 
+/// Whether workers may stand still for long. Elsewhere one ends with a provider that is killed by reading the end of its input, and who stands still reads nothing.
+const CAN_STAY: bool = cfg!(target_os = "linux");
 /// Processes of proofs that are remembered at once.
 const PROOFS_MAX: usize = 64;
 /// How often a worker that stays is looked at although nothing is said to change: somebody else may have let it go on.
@@ -168,7 +170,7 @@ impl Owner {
     fn course(&self, place: Place, ask: Ask, decision: &Decision, running: &Running) -> Course {
         if self.allows(decision, ask, running.held_beside(place)) {
             Course::Runs
-        } else if !self.is_on_card(ask.runtime) && running.stays(place, ask, decision) {
+        } else if CAN_STAY && !self.is_on_card(ask.runtime) && running.stays(place, ask, decision) {
             Course::Stays
         } else {
             Course::Ends

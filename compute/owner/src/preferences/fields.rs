@@ -246,7 +246,7 @@ pub const FIELDS: &[Field] = &[
         "memory.keep_paused",
         "leave_apps_in_memory",
         Kind::Flag(|p| &mut p.memory.keep_paused),
-        "Paused orders and checks stay in memory and go on where they were, as far as `memory_percent` has room for them; without it they end and go on from their last segment. What computes on a graphics card and leases of maps never stay.",
+        "Paused orders and checks stay in memory (on Linux) and go on where they were, as far as `memory_percent` has room for them; without it they end and go on from their last segment. What computes on a graphics card and leases of maps never stay.",
     ),
     field(
         "disk.used_gb_max",

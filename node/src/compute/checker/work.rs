@@ -326,13 +326,13 @@ impl Errand<'_> {
             loop {
                 book.owner.until_check_allowed(&job.spec).await;
                 let turn = book.turns.take().await;
+                let _checking = book.owner.checking();
                 let ended = tokio::select! {
                     ended = self.attempt((&job, input), &stop, &turn) => Some(ended),
                     // Dropping the attempt kills its worker.
                     () = book.owner.until_check_ends(&job.spec) => None,
                     never = book.owner.pace_check(&job.spec, &stop) => match never {},
                 };
-                book.owner.checker(None);
                 if let Some(ended) = ended {
                     return ended;
                 }

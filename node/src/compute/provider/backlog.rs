@@ -2,15 +2,20 @@
 //!
 //! # Design
 //! The limits of a job bound its time from above only, and honest ones are wide. So what is expected of an order that waits is what its limits say at the claimed
-//! speed, corrected by how the segments that ran here before compare with theirs; before any ran, nothing is known, and the limits count. Spec: BOINC's
-//! `work_buf_min_days` and `work_buf_additional_days`, and its correction of durations.
+//! speed, corrected by how the segments of its kind of work that ran here before compare with theirs; before any ran, nothing is known, and the limits count. Spec:
+//! BOINC's `work_buf_min_days` and `work_buf_additional_days`, and its correction of durations.
 //!
 //! An order that comes to an idle machine is always taken, however long it may be: it waits for nobody.
 
-use super::{book::Book, desk::left_ms};
+use super::{
+    book::{Book, Unfinished},
+    desk::left_ms,
+};
 use keystead_job::JobSpec;
+use keystead_market::{need::kernel_of, record::sets::Kernel};
 use keystead_owner::decide::Buffer;
 use std::{
+    collections::BTreeMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,7 +33,22 @@ const MINUTE_S: u64 = 60;
 pub(super) struct Backlog {
     /// Since the owner's bound was reached, as long as it is not worked off.
     is_full: AtomicBool,
-    experience: Mutex<Experience>,
+    experience: Mutex<Experiences>,
+}
+
+/// By kind of work: how wide limits are differs between loops of kernels and fuel by orders of magnitude.
+#[derive(Debug, Default)]
+struct Experiences(BTreeMap<Kernel, Experience>);
+
+impl Experiences {
+    fn learn(&mut self, kernel: Kernel, expected_ms: u64, took_ms: u64) {
+        self.0.entry(kernel).or_default().learn(expected_ms, took_ms);
+    }
+
+    /// What work of this kind takes that takes so long by its limits, ms.
+    fn correct(&self, kernel: Kernel, expected_ms: u64) -> u64 {
+        self.0.get(&kernel).copied().unwrap_or_default().correct(expected_ms)
+    }
 }
 
 /// Segments that ran here.
@@ -69,7 +89,21 @@ impl Book {
         let expected_ms = left_ms(&self.offering.record().claimed, spec, all.saturating_sub(segments));
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let mut experience = self.backlog.experience.lock().unwrap_or_else(PoisonError::into_inner);
-        experience.learn(expected_ms, took_ms);
+        experience.learn(kernel_of(spec), expected_ms, took_ms);
+    }
+
+    /// What the orders that wait are expected to take together.
+    pub(super) fn waits(&self) -> Duration {
+        self.expected(&self.unfinished())
+    }
+
+    fn expected(&self, open: &[Unfinished]) -> Duration {
+        let claimed = self.offering.record().claimed.clone();
+        let experience = self.backlog.experience.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = open.iter().filter(|order| !order.runs);
+        let each = waiting
+            .map(|Unfinished { spec, done, .. }| experience.correct(kernel_of(spec), left_ms(&claimed, spec, *done)));
+        Duration::from_millis(each.fold(0, u64::saturating_add))
     }
 
     /// Why nothing more is taken, if as much work waits as the owner wants.
@@ -80,11 +114,7 @@ impl Book {
             self.backlog.is_full.store(false, Ordering::Relaxed);
             return None;
         }
-        let claimed = self.offering.record().claimed.clone();
-        let waiting = open.iter().filter(|order| !order.runs);
-        let by_limits = waiting.map(|order| left_ms(&claimed, &order.spec, order.done)).fold(0, u64::saturating_add);
-        let experience = *self.backlog.experience.lock().unwrap_or_else(PoisonError::into_inner);
-        let waits = Duration::from_millis(experience.correct(by_limits));
+        let waits = self.expected(&open);
         let full = is_full(buffer, waits, self.backlog.is_full.load(Ordering::Relaxed));
         self.backlog.is_full.store(full, Ordering::Relaxed);
         let minutes = |time: Duration| time.as_secs() / MINUTE_S;
@@ -119,6 +149,17 @@ mod tests {
         assert!(is_full(none, Duration::ZERO, false));
         let at_once = Buffer { low: SECOND, full: SECOND };
         assert!(is_full(at_once, SECOND, true) && !is_full(at_once, Duration::from_millis(999), true));
+    }
+
+    #[test]
+    fn what_is_known_of_one_kind_of_work_says_nothing_about_another() {
+        let mut experience = Experiences::default();
+        experience.learn(Kernel::Wasm, 10_000, 9_000);
+        assert_eq!(experience.correct(Kernel::Float, 5_000), 5_000, "none of it ran yet");
+        for _ in 0..100 {
+            experience.learn(Kernel::Float, 1_000_000, 1_000);
+        }
+        assert_eq!((experience.correct(Kernel::Wasm, 5_000), experience.correct(Kernel::Float, 5_000)), (4_500, 5));
     }
 
     #[test]

@@ -49,9 +49,13 @@ pub(super) fn left_ms(claimed: &Claimed, spec: &JobSpec, segments_done: u32) -> 
     let segments = u64::from(spec.unit_count).saturating_mul(u64::from(spec.segment_count));
     let left = segments.saturating_sub(u64::from(segments_done));
     let work = work_mop(spec).saturating_mul(u64::from(spec.unit_count)).saturating_mul(left);
-    let speed = speed(claimed, kernel_of(spec)).max(1);
-    let milliseconds = work.checked_div(segments.max(1)).unwrap_or(0).saturating_mul(1_000);
-    milliseconds.checked_div(speed).unwrap_or(0)
+    let work = work.checked_div(segments.max(1)).unwrap_or(0);
+    at_most_ms(work, speed(claimed, kernel_of(spec)), spec.limits.wall_ms_max.saturating_mul(left))
+}
+
+/// How long work takes at a speed in millions of operations a second, ms: no longer than until it is ended for its time.
+fn at_most_ms(work_mop: u64, speed: u64, wall_ms: u64) -> u64 {
+    work_mop.saturating_mul(1_000).checked_div(speed.max(1)).unwrap_or(0).min(wall_ms)
 }
 
 fn speed(claimed: &Claimed, kernel: Kernel) -> u64 {
@@ -76,5 +80,19 @@ impl Book {
             return (Availability::Busy, reason);
         }
         (Availability::Taking, String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_takes_what_it_may_do_at_a_speed_and_never_longer_than_its_time() {
+        assert_eq!(at_most_ms(3_000, 1_000, 5_000), 3_000);
+        // A kernel that may loop far more often than it does, and one whose speed nobody claimed.
+        assert_eq!(at_most_ms(8_600_000, 10_000, 120_000), 120_000);
+        assert_eq!(at_most_ms(8_600_000, 1, 120_000), 120_000);
+        assert_eq!(at_most_ms(u64::MAX, 0, 7), 7);
     }
 }

@@ -36,7 +36,7 @@ use std::{
     process::{self, ExitCode},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -58,6 +58,8 @@ pub(crate) struct Owner {
     /// What the transfers of this provider keep to.
     meter: Meter,
     running: Arc<channel::Sender<Running>>,
+    /// How often an order's worker began or ceased to stand still for a pause.
+    stands: AtomicU32,
     /// Stores that count as this program's.
     stores: Stores,
     /// The machine is dedicated to this work: nothing is lowered.
@@ -111,7 +113,8 @@ impl Owner {
         let body = move || watch::run(&mut watcher, &rung, publish);
         let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
         let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
-        Ok(Self { decisions, meter, running, stores, dedicated, graphics, bell, thread })
+        let stands = AtomicU32::default();
+        Ok(Self { decisions, meter, running, stands, stores, dedicated, graphics, bell, thread })
     }
 
     /// What the endpoint of this provider must be opened with, so that the owner's rates hold.
@@ -140,11 +143,38 @@ impl Owner {
         self.graphics && runtime == Runtime::Wgsl1
     }
 
+    /// Whether an order, a lease or a proof may run now.
+    pub(super) fn is_allowed(&self, ask: impl Into<Ask>) -> bool {
+        self.allows(&self.decisions.borrow(), ask.into(), 0)
+    }
+
     /// Waits until an order, a lease or a proof may run.
     pub(crate) async fn until_allowed(&self, ask: impl Into<Ask>) {
         let ask = ask.into();
         // The watcher lives as long as this.
         let _ = self.decisions.clone().wait_for(|decision| self.allows(decision, ask, 0)).await;
+    }
+
+    /// Whether this may not run although others may: it takes too much memory now, or the graphics card, which is the owner's.
+    fn holds_back(&self, decision: &Decision, ask: Ask) -> bool {
+        decision.cpu != Cpu::Pause && !self.allows(decision, ask, 0)
+    }
+
+    /// Whether an order may not run now although others may.
+    pub(super) fn is_held_back(&self, ask: impl Into<Ask>) -> bool {
+        self.holds_back(&self.decisions.borrow(), ask.into())
+    }
+
+    /// Waits until it may not run although others may.
+    pub(super) async fn until_held_back(&self, ask: impl Into<Ask>) {
+        let ask = ask.into();
+        let _ = self.decisions.clone().wait_for(|decision| self.holds_back(decision, ask)).await;
+    }
+
+    /// Waits until it may run, or nothing may: then it has its place among all who wait.
+    pub(super) async fn until_not_held_back(&self, ask: impl Into<Ask>) {
+        let ask = ask.into();
+        let _ = self.decisions.clone().wait_for(|decision| !self.holds_back(decision, ask)).await;
     }
 
     /// Waits until it may not: for a lease or a proof, which never stay in memory.
@@ -226,9 +256,11 @@ impl Owner {
         (!takes).then(|| format!("the owner of this machine: {}", report::headline(&decision)))
     }
 
-    /// Why this job does not begin now although others would, if so: it is too large.
+    /// Why this job does not begin now although others would, if so: it is too large, or the graphics card is the owner's now.
     pub(super) fn refusal_of(&self, spec: &JobSpec) -> Option<String> {
-        let refusal = Ask::from(spec).refusal(&self.decisions.borrow())?;
+        let (decision, ask) = (self.decisions.borrow(), Ask::from(spec));
+        let is_memory = ask.refusal(&decision);
+        let refusal = is_memory.or_else(|| self.holds_back(&decision, ask).then(|| report::headline(&decision)))?;
         Some(format!("the owner of this machine: {refusal}"))
     }
 
@@ -437,6 +469,52 @@ mod tests {
         });
         drop(Held(&running));
         assert_eq!((running.borrow().held_bytes, running.borrow().processes()), (0, vec![2]));
+    }
+
+    /// The owner of a machine with a graphics card. Nobody watches.
+    fn owner(first: Decision) -> (channel::Sender<Decision>, Owner) {
+        let (sender, decisions) = channel::channel(first);
+        let owner = Owner {
+            decisions,
+            meter: Meter::default(),
+            running: Arc::new(channel::Sender::new(Running::default())),
+            stands: AtomicU32::default(),
+            stores: Stores::default(),
+            dedicated: Arc::default(),
+            graphics: true,
+            bell: Bell::default(),
+            thread: None,
+        };
+        (sender, owner)
+    }
+
+    /// Looks once.
+    fn is_ready(future: impl Future<Output = ()>) -> bool {
+        let mut future = pin!(future);
+        future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn what_the_owner_keeps_from_one_job_keeps_no_other_from_the_machine() {
+        let paused = keystead_owner::decide::refuse("");
+        let works = Decision { cpu: Cpu::Run { threads: 1, time_percent: 100 }, ..paused.clone() };
+        let (decide, owner) = owner(works.clone());
+        // Somebody is there: the processors work, the card is left alone.
+        let (on_card, on_processor) = (Runtime::Wgsl1, Runtime::Wasm1);
+        assert!(owner.is_held_back(on_card) && !owner.is_held_back(on_processor));
+        assert!(!owner.is_allowed(on_card) && owner.is_allowed(on_processor));
+        assert!(is_ready(owner.until_held_back(on_card)) && !is_ready(owner.until_not_held_back(on_card)));
+        let spec = |class| crate::compute::samples::spec(class, 1, 1);
+        let (card, processor) = (spec(keystead_job::Class::Tolerance), spec(keystead_job::Class::Exact));
+        assert!(owner.refusal_of(&card).is_some() && owner.refusal_of(&processor).is_none());
+        // So much memory is not there now.
+        let bounds = keystead_owner::decide::Bounds { memory_bytes: Some(1), ..works.bounds };
+        decide.send_replace(Decision { bounds, ..works });
+        assert!(owner.is_held_back(&processor) && owner.refusal_of(&processor).is_some());
+        // While nothing runs, each has the place in which it came.
+        decide.send_replace(paused);
+        assert!(is_ready(owner.until_not_held_back(on_card)) && !owner.is_held_back(&processor));
+        assert!(!is_ready(owner.until_held_back(on_card)) && !is_ready(owner.until_allowed(on_card)));
     }
 
     #[test]

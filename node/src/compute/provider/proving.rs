@@ -36,6 +36,7 @@ pub(super) fn open(
 
 /// The proof before the first order. What stops it is said; orders are taken without it then, in probation lanes.
 pub(super) async fn first(owner: &Owner, keeper: &mut Keeper) {
+    let _proof = owner.proof();
     let proof = async {
         keeper.first().await.unwrap_or_else(|error| tracing::warn!("no proof of hardware: {error:#}"));
     };
@@ -70,10 +71,17 @@ pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
 
 async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
     let Some(height) = keeper.needed().await? else { return Ok(()) };
-    let _machine = book.machine.take().await;
-    for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
-        book.owner.until_allowed(runtime).await;
-    }
+    // Only then: who waits for the owner with the machine in its hands would keep it from orders that may run.
+    let _machine = loop {
+        for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
+            book.owner.until_allowed(runtime).await;
+        }
+        let machine = book.machine.take().await;
+        if book.owner.is_allowed(Runtime::Wasm1) && book.owner.is_allowed(Runtime::Wgsl1) {
+            break machine;
+        }
+    };
+    let _proof = book.owner.proof();
     tokio::select! {
         // Dropping the proof kills its workers.
         proved = keeper.prove(height) => proved,

@@ -4,6 +4,7 @@ use super::{
     super::{
         book::Book,
         canary::Candidates,
+        machine::Tenure,
         record::{Cause, Failed},
         turns::InTurn,
     },
@@ -38,10 +39,12 @@ enum Ended {
     Failed,
     /// Whoever waits has the machine now, and the rest is done after that.
     GivesWay,
+    /// The owner has no room for this order now, and has some for others.
+    HeldBack,
 }
 
 /// Segments that ran, and what they took.
-#[derive(Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 struct Ran {
     segments: u32,
     took: Duration,
@@ -50,18 +53,24 @@ struct Ran {
 impl Course {
     /// Runs the units that have no output yet.
     pub(super) async fn run(&self, book: &Book, order: &Order) -> Result<()> {
-        let _machine = book.machine.take().await;
+        let waited = tokio::time::timeout(until_due(book, order).await?, self.tenure(book)).await;
+        let Ok(_machine) = waited else {
+            return Err(eyre!("the machine was not free before the deadline"));
+        };
         let _runs = Until::runs(self);
-        let (_, now) = book.market.account.head().await?;
-        let stop = Stop::after(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)));
+        let until_due = until_due(book, order).await?;
+        let stop = Stop::after(until_due);
         let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
-        let until_due = Duration::from_secs(order.stand.deliver_by.saturating_sub(now));
         let stint = Stint::begin(until_due);
         // While the owner has the machine nothing runs; the deadline still counts.
         let working = async {
             loop {
-                book.owner.until_allowed(&self.spec).await;
+                tokio::select! {
+                    biased;
+                    () = book.owner.until_allowed(&self.spec) => {}
+                    () = book.owner.until_held_back(&self.spec) => return Ok(Ended::HeldBack),
+                }
                 let _held = book.owner.hold(&self.spec);
                 let ended = tokio::select! {
                     ended = self.work(book, &candidates, stint, stop.clone()) => Some(ended),
@@ -95,9 +104,23 @@ impl Course {
                 let (done, waiting) = (self.record().done(), book.machine.waiting());
                 tracing::info!(order = %order.id, done, waiting, "the stint of an order is over: it goes on after whoever waits");
             }
+            Ended::HeldBack => {
+                tracing::info!(order = %order.id, "the order waits for the owner; others may have the machine")
+            }
             Ended::Failed => {}
         }
         Ok(())
+    }
+
+    /// Waits for the machine. An order that may not run although others may, as for its memory or the graphics card, keeps none of them from it.
+    async fn tenure<'a>(&self, book: &'a Book) -> Tenure<'a> {
+        loop {
+            book.owner.until_not_held_back(&self.spec).await;
+            let machine = book.machine.take().await;
+            if !book.owner.is_held_back(&self.spec) {
+                return machine;
+            }
+        }
     }
 
     /// Runs what is missing, or as much of it as its stint has time for.
@@ -120,7 +143,7 @@ impl Course {
             let input = block_in_place(|| book.store.get(Hash::from(name), INPUT_BYTES_MAX))?;
             // Checks wait for the end of a unit, and the next unit for the end of a check.
             let turn = book.turns.take().await;
-            let begun = Instant::now();
+            let (begun, stands) = (Instant::now(), book.owner.stands());
             let mut outcome = session.run(&turn, &input).await;
             while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
                 deaths = deaths.saturating_add(1);
@@ -134,7 +157,9 @@ impl Course {
                 book.owner.worker(worker);
             }
             drop(turn);
-            ran.add(begun.elapsed(), self, book);
+            if let Some(Ran { segments, took }) = ran.add(begun.elapsed(), book.owner.stands() != stands) {
+                book.learn(&self.spec, segments, took);
+            }
             match outcome {
                 Ok(done) if candidates.concern(unit) => {
                     let made = (unit, &input[..], &done.output[..]);
@@ -165,7 +190,7 @@ impl Course {
         }
         let done = self.locked().done();
         let all = self.spec.unit_count.saturating_mul(self.spec.segment_count);
-        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), waiting)
+        stint.is_over(switch, (done.saturating_sub(before), all.saturating_sub(done)), (waiting, book.waits()))
     }
 
     /// What may be the order's canary; nothing in orders of customers of whom this provider has no file.
@@ -310,16 +335,20 @@ impl Course {
     }
 }
 
+/// How much time is left to deliver an order.
+async fn until_due(book: &Book, order: &Order) -> Result<Duration> {
+    let (_, now) = book.market.account.head().await?;
+    Ok(Duration::from_secs(order.stand.deliver_by.saturating_sub(now)))
+}
+
 impl Ran {
-    fn add(&mut self, took: Duration, course: &Course, book: &Book) {
-        // A pause that a worker spent in memory is no work.
-        let most = Duration::from_millis(course.spec.limits.wall_ms_max);
-        self.took = self.took.saturating_add(took.min(most));
-        self.segments = self.segments.saturating_add(1);
-        if self.took >= LEARNED {
-            book.learn(&course.spec, self.segments, self.took);
-            *self = Self::default();
+    /// One more ran; gives what is to be taken in now, if so. A segment in whose middle its worker was paused says nothing: a pause is no work.
+    fn add(&mut self, took: Duration, was_paused: bool) -> Option<Self> {
+        if !was_paused {
+            self.took = self.took.saturating_add(took);
+            self.segments = self.segments.saturating_add(1);
         }
+        (self.took >= LEARNED).then(|| std::mem::take(self))
     }
 }
 
@@ -330,4 +359,19 @@ pub(super) fn put_lists(book: &Book, names: &[B256], traces: &[Trace]) -> Result
         book.store.put(&keystead_blobs::hash::encode_list(&list))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_taken_in_together_and_one_that_was_paused_is_not() {
+        let mut ran = Ran::default();
+        let half = Duration::from_millis(500);
+        assert_eq!(ran.add(half, false), None);
+        assert_eq!(ran.add(Duration::from_secs(3_600), true), None, "the owner had the machine for an hour");
+        assert_eq!(ran.add(half, false), Some(Ran { segments: 2, took: LEARNED }));
+        assert_eq!(ran, Ran::default());
+    }
 }

@@ -19,14 +19,20 @@ use keystead_owner::{
 use keystead_runner::Stop;
 use std::{
     convert::Infallible,
-    sync::atomic::Ordering,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 use tokio::sync::watch as channel;
 
+/// Whether workers may stand still for long. Elsewhere one ends with a provider that is killed by reading the end of its input, and who stands still reads nothing.
+const CAN_STAY: bool = cfg!(target_os = "linux");
 /// Processes of proofs that are remembered at once.
 const PROOFS_MAX: usize = 64;
-/// How often a worker that stays is looked at although nothing is said to change.
+/// How often a worker that stays is looked at although nothing is said to change: somebody else may have let it go on.
 const STANDS: Duration = Duration::from_secs(1);
 
 /// What of this program is at work. Its processes do not count as another program's load.
@@ -91,7 +97,7 @@ impl Running {
 
     /// Remembers a process of a proof.
     pub(super) fn proves(&mut self, process: u32) {
-        // Those of earlier proofs are gone; a few numbers too many do no harm.
+        // So many are never at work together: the first ones are gone.
         if self.proofs.len() >= PROOFS_MAX {
             self.proofs.clear();
         }
@@ -119,6 +125,26 @@ impl Running {
     }
 }
 
+/// A proof of hardware is made. However that ends, its processes are not remembered: the system gives their numbers to others.
+#[derive(Debug)]
+pub(in crate::compute::provider) struct Proof<'a>(&'a channel::Sender<Running>);
+
+impl Drop for Proof<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|running| running.proofs.clear());
+    }
+}
+
+/// A check may have a worker. However it ends, also by being dropped in its middle, none is left behind.
+#[derive(Debug)]
+pub(crate) struct Checking<'a>(&'a channel::Sender<Running>);
+
+impl Drop for Checking<'_> {
+    fn drop(&mut self) {
+        self.0.send_if_modified(|running| running.put(Place::Check, None));
+    }
+}
+
 /// What becomes of a job at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -131,10 +157,20 @@ enum Course {
 }
 
 impl Owner {
+    /// Says that a proof of hardware is made, until what this gives is dropped.
+    pub(in crate::compute::provider) fn proof(&self) -> Proof<'_> {
+        Proof(&self.running)
+    }
+
+    /// Says that a check runs, until what this gives is dropped.
+    pub(crate) fn checking(&self) -> Checking<'_> {
+        Checking(&self.running)
+    }
+
     fn course(&self, place: Place, ask: Ask, decision: &Decision, running: &Running) -> Course {
         if self.allows(decision, ask, running.held_beside(place)) {
             Course::Runs
-        } else if !self.is_on_card(ask.runtime) && running.stays(place, ask, decision) {
+        } else if CAN_STAY && !self.is_on_card(ask.runtime) && running.stays(place, ask, decision) {
             Course::Stays
         } else {
             Course::Ends
@@ -175,7 +211,7 @@ impl Owner {
 
     async fn pace(&self, place: Place, runtime: Runtime, kept: Option<Ask>, stop: &Stop) -> Infallible {
         let (mut decisions, mut running) = (self.decisions.clone(), self.running.subscribe());
-        let mut pace = Pace { stop, frozen: None };
+        let mut pace = Pace::new(stop);
         let begin = Instant::now();
         let (mut confined, mut stood) = (None, false);
         loop {
@@ -209,10 +245,18 @@ impl Owner {
                 continue;
             }
             if std::mem::replace(&mut stood, stands) != stands {
+                if place == Place::Order {
+                    self.stands.fetch_add(1, Ordering::Relaxed);
+                }
                 self.tell(course);
             }
             let _ = tokio::time::timeout(change, changed(&mut decisions, &mut running)).await;
         }
+    }
+
+    /// How often an order's worker began or ceased to stand still for a pause: what ran between two equal answers ran without one.
+    pub(in crate::compute::provider) fn stands(&self) -> u32 {
+        self.stands.load(Ordering::Relaxed)
     }
 
     fn tell(&self, course: Option<Course>) {
@@ -238,25 +282,37 @@ async fn changed<A, B>(first: &mut channel::Receiver<A>, second: &mut channel::R
 /// A worker that works for a part of the time. What stands still goes on when this is dropped.
 struct Pace<'a> {
     stop: &'a Stop,
-    frozen: Option<u32>,
+    frozen: Option<Frozen>,
 }
 
-impl Pace<'_> {
-    /// Lets the worker work, or stand still; false if it works although it should not.
+/// A worker that was told to stand still.
+struct Frozen {
+    process: u32,
+    /// Whether it still is to: the thread that tells it may come late.
+    holds: Arc<AtomicBool>,
+}
+
+impl<'a> Pace<'a> {
+    const fn new(stop: &'a Stop) -> Self {
+        Self { stop, frozen: None }
+    }
+
+    /// Lets the worker work, or stand still; false if it works although it should not. One that was let go on by somebody else is stopped again.
     async fn keep(&mut self, worker: Option<u32>, works: bool) -> bool {
-        if self.frozen.is_some() && (works || self.frozen != worker) {
+        if self.frozen.as_ref().is_some_and(|frozen| works || Some(frozen.process) != worker) {
             self.go_on();
         }
-        if works || self.frozen.is_some() {
+        let Some(process) = worker.filter(|_| !works) else { return true };
+        if self.frozen.is_some() && Freezer::new(Root::new("/"), process, None).stopped().value() != Some(&false) {
             return true;
         }
-        let Some(process) = worker else { return true };
+        let before = self.frozen.take().map(|frozen| frozen.holds);
+        let holds = before.unwrap_or_else(|| Arc::new(AtomicBool::new(true)));
+        self.frozen = Some(Frozen { process, holds: Arc::clone(&holds) });
         // From here on it goes on when this is dropped, also in the middle of the next line.
-        self.frozen = Some(process);
         self.stop.set_frozen(true);
-        let freezing = tokio::task::spawn_blocking(move || Freezer::new(Root::new("/"), process, None).freeze());
-        match freezing.await {
-            Ok(Ok(_)) => return true,
+        match tokio::task::spawn_blocking(move || freeze(process, &holds)).await {
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::debug!(process, %error, "a worker cannot be stopped"),
             Err(error) => tracing::debug!(process, %error, "stopping a worker was given up"),
         }
@@ -266,12 +322,28 @@ impl Pace<'_> {
     }
 
     fn go_on(&mut self) {
-        if let Some(process) = self.frozen.take() {
+        if let Some(Frozen { process, holds }) = self.frozen.take() {
+            // First: a stop that comes after the next line takes itself back.
+            holds.store(false, Ordering::SeqCst);
             // The worker may have ended.
             let _ = Freezer::new(Root::new("/"), process, None).thaw();
         }
         self.stop.set_frozen(false);
     }
+}
+
+/// Stops a worker as long as that holds. Blocks.
+fn freeze(process: u32, holds: &AtomicBool) -> io::Result<()> {
+    if !holds.load(Ordering::SeqCst) {
+        return Ok(());
+    }
+    let freezer = Freezer::new(Root::new("/"), process, None);
+    freezer.freeze()?;
+    if !holds.load(Ordering::SeqCst) {
+        // The worker may have ended.
+        let _ = freezer.thaw();
+    }
+    Ok(())
 }
 
 impl Drop for Pace<'_> {
@@ -281,10 +353,18 @@ impl Drop for Pace<'_> {
 }
 
 #[cfg(test)]
-#[allow(clippy::arithmetic_side_effects)] // A test: a panic is a failure.
+#[allow(clippy::arithmetic_side_effects, clippy::unwrap_used)] // A test: a panic is a failure.
 mod tests {
     use super::*;
     use keystead_owner::decide::{Bounds, refuse};
+    #[cfg(target_os = "linux")]
+    use std::{
+        os::unix::process::CommandExt as _,
+        process::{Child, Command},
+        sync::mpsc,
+        task::{Context, Waker},
+        thread,
+    };
 
     const MIB: u64 = 1 << 20;
 
@@ -322,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_of_jobs_and_of_the_last_proofs_are_ours() {
+    fn processes_of_jobs_and_of_a_proof_are_ours() {
         let mut running = Running::default();
         running.put(Place::Order, Some(1));
         running.put(Place::Check, Some(2));
@@ -333,5 +413,102 @@ mod tests {
         running.proves(3);
         running.put(Place::Check, None);
         assert_eq!(running.processes(), [1, 3]);
+    }
+
+    #[test]
+    fn proofs_that_are_over_are_no_processes_of_ours() {
+        let running = channel::Sender::new(Running::default());
+        {
+            let _proof = Proof(&running);
+            running.send_modify(|running| running.proves(3));
+            assert_eq!(running.borrow().processes(), [3]);
+        }
+        assert!(running.borrow().processes().is_empty());
+    }
+
+    #[test]
+    fn a_check_that_is_dropped_in_its_middle_leaves_no_worker_behind() {
+        let running = channel::Sender::new(Running::default());
+        running.send_modify(|running| {
+            running.put(Place::Order, Some(1));
+            running.put(Place::Check, Some(2));
+        });
+        drop(Checking(&running));
+        assert_eq!(running.borrow().processes(), [1]);
+    }
+
+    /// A process that leads its group, as a worker does; it ends with this.
+    #[cfg(target_os = "linux")]
+    struct Sleeper(Child);
+
+    #[cfg(target_os = "linux")]
+    impl Sleeper {
+        fn start() -> Self {
+            Self(Command::new("sleep").arg("600").process_group(0).spawn().unwrap())
+        }
+
+        fn freezer(&self) -> Freezer {
+            Freezer::new(Root::new("/"), self.0.id(), None)
+        }
+
+        fn wait_until(&self, stands_still: bool) {
+            let begin = Instant::now();
+            while self.freezer().stopped().value() != Some(&stands_still) {
+                assert!(begin.elapsed() < Duration::from_secs(30), "the system does not do what it was told");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn who_is_to_stand_still_is_stopped_again_if_somebody_lets_it_go_on_and_goes_on_with_its_pace() {
+        let worker = Sleeper::start();
+        let (stop, process) = (Stop::new(), Some(worker.0.id()));
+        let mut pace = Pace::new(&stop);
+        assert!(pace.keep(process, false).await);
+        worker.wait_until(true);
+        worker.freezer().thaw().unwrap();
+        worker.wait_until(false);
+        assert!(pace.keep(process, false).await);
+        worker.wait_until(true);
+        assert!(pace.keep(process, true).await);
+        worker.wait_until(false);
+        assert!(pace.keep(process, false).await);
+        worker.wait_until(true);
+        drop(pace);
+        worker.wait_until(false);
+    }
+
+    /// The next lease of a map has the same worker, and nobody would let it go on.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stop_that_comes_after_the_end_of_its_pace_does_not_last() {
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let worker = Sleeper::start();
+        let stop = Stop::new();
+        runtime.block_on(async {
+            let (release, held) = mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || held.recv());
+            let mut pace = Pace::new(&stop);
+            {
+                let mut keeping = Box::pin(pace.keep(Some(worker.0.id()), false));
+                assert!(keeping.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            }
+            drop(pace);
+            release.send(()).unwrap();
+            busy.await.unwrap().unwrap();
+            // There is one thread, and the stop came first.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+        });
+        assert_eq!(worker.freezer().stopped().value(), Some(&false));
     }
 }

@@ -260,7 +260,11 @@ impl Work {
             let begins = |session: &InTurn| book.owner.worker(session.worker_pid());
             match book.turns.step(session, input, begins, self.halted()).await? {
                 Ok(done) => return Ok(done.output),
-                Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => *deaths = deaths.saturating_add(1),
+                Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => {
+                    *deaths = deaths.saturating_add(1);
+                    // The system gives its number to others, and the next turn may be far.
+                    book.owner.worker(None);
+                }
                 Err(failure) => return Err(why(&failure).at_unit(unit)),
             }
         }

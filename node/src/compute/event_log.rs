@@ -3,20 +3,26 @@
 //! # Design
 //! One envelope for all commands: when, what, at which provider, why, and the numbers that a program would otherwise read out of sentences. A line is
 //! written in one piece and appended, so that processes that go on with one job tell one story. Who tells what an earlier process may have told already
-//! ([`EventLog::tell_once`]) looks at what stands in the file since the job was planned ([`EventLog::recall`]).
+//! ([`EventLog::tell_once`]) looks at what stands in the file since the job was planned ([`EventLog::recall`]). A file is held while it is written to: two
+//! jobs that tell their stories through each other could not tell what of it was theirs, and a command that another one is in the way of would end its story.
 //!
 //! # Invariants
-//! A log that cannot be written to, since its disk is full or its reader left, never stops a job.
+//! A log that cannot be written to, since its disk is full or its reader left, never stops a job. A line is printable ASCII, whatever a peer said: nothing in
+//! it ends a line for any reader, or moves a terminal.
+//!
+//! # Not here
+//! A reader that stays and does not read: it holds the job up, as any pipe does.
 //!
 //! Spec: specs/0011-stream.md §10.
 
 use alloy_primitives::Address;
-use eyre::{Context as _, Result};
+use eyre::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fmt::Write as _,
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _, stdout},
     path::{Path, PathBuf},
     sync::{
@@ -55,8 +61,25 @@ impl Happened<'_> {
         if let (false, Some(members)) = (self.facts.is_null(), line.as_object_mut()) {
             members.insert("facts".to_owned(), self.facts.clone());
         }
-        line.to_string()
+        ascii(&line.to_string())
     }
+}
+
+/// The same JSON without other characters than printable ASCII. Serde escapes what is below it; what is above can only stand in a string, and there a reader
+/// that ends lines at U+0085 or U+2028 would take what a peer said for a line of its own.
+fn ascii(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for symbol in json.chars() {
+        if matches!(symbol, ' '..='~') {
+            plain.push(symbol);
+            continue;
+        }
+        for unit in symbol.encode_utf16(&mut [0; 2]).iter() {
+            // A string takes whatever is written to it.
+            let _ = write!(plain, "\\u{unit:04x}");
+        }
+    }
+    plain
 }
 
 /// Where events go.
@@ -80,7 +103,7 @@ impl EventLog {
     /// To this file, which is appended to; `-` is standard output, and without a name nothing is written.
     ///
     /// # Errors
-    /// The file cannot be written to.
+    /// The file cannot be written to, or another process writes to it.
     pub(in crate::compute) fn open(path: Option<&Path>) -> Result<Self> {
         let (sink, is_torn) = match path {
             None => (Sink::Nowhere, false),
@@ -88,6 +111,7 @@ impl EventLog {
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path);
                 let file = file.wrap_err_with(|| format!("cannot write events to {}", path.display()))?;
+                hold(&file, path)?;
                 let is_torn = tail(path, 1).is_ok_and(|last| last.last().is_some_and(|byte| *byte != b'\n'));
                 (Sink::File { file, path: path.to_owned() }, is_torn)
             }
@@ -162,6 +186,20 @@ impl EventLog {
                 output.flush()
             }
         }
+    }
+}
+
+/// Holds a file until this process ends, however it ends. What is none, such as a pipe, may have several writers.
+fn hold(file: &File, path: &Path) -> Result<()> {
+    if !file.metadata().is_ok_and(|known| known.is_file()) {
+        return Ok(());
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process writes events to {}: wait for it, or name another file", path.display())
+        }
+        // A file system without locks is no reason to do without events.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
     }
 }
 
@@ -273,6 +311,29 @@ mod tests {
         assert_eq!(names(&path), ["paid", PLANNED, "ordered", "ordered", "resumed", "paid", "paid"]);
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 8, "half a line stays, and takes no other with it: {text}");
+    }
+
+    #[test]
+    fn what_a_peer_says_ends_no_line_and_moves_no_terminal() {
+        let said = "a\u{2028}{\"event\":\"done\"}\u{85}\u{7f}\u{9b}2J\u{202e}\u{1b}[2J\r\n\u{1f600} \u{e9}";
+        let line = Happened { event: "lost", provider: None, detail: said, facts: json!({"path": said}) }.line(1);
+        assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["detail"], &read["facts"]["path"]), (&said.into(), &said.into()));
+    }
+
+    #[test]
+    fn a_file_has_one_writer_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.tell(&happened(PLANNED, Value::Null));
+        let error = EventLog::open(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("another process writes events to") && error.contains("events.jsonl"), "{error}");
+        assert_eq!(names(&path), [PLANNED], "the story of the first goes on");
+        drop(log);
+        EventLog::open(Some(&path)).unwrap().tell(&happened("resumed", Value::Null));
+        assert_eq!(names(&path), [PLANNED, "resumed"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! # Design
 //! One envelope for all commands: when, what, at which provider, why, and the numbers that a program would otherwise read out of sentences. A line is
 //! written in one piece and appended, so that processes that go on with one job tell one story. Who tells what an earlier process may have told already
-//! ([`EventLog::tell_once`]) looks at what stands in the file since the job was planned ([`EventLog::recall`]). A file is held while it is written to: two
+//! ([`EventLog::tell_once`]) looks at what stands in the file of its job since that was planned ([`EventLog::recall`]): other jobs may have been told of in
+//! between. A file is held while it is written to: two
 //! jobs that tell their stories through each other could not tell what of it was theirs, and a command that another one is in the way of would end its story.
 //!
 //! # Invariants
@@ -15,7 +16,7 @@
 //!
 //! Spec: specs/0011-stream.md §10.
 
-use alloy_primitives::Address;
+use alloy_primitives::{Address, B256};
 use eyre::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -32,8 +33,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The event with which a job begins; what stands before it is of another one.
+/// The event with which a job begins. It names the job, and what follows is of that one.
 pub(in crate::compute) const PLANNED: &str = "planned";
+/// The event with which another process goes on with a job, which it names likewise.
+pub(in crate::compute) const RESUMED: &str = "resumed";
 /// The name of standard output.
 const STDOUT: &str = "-";
 /// So much of a file's end is read again, bytes: some thousand lines, more than one job tells.
@@ -119,12 +122,12 @@ impl EventLog {
         Ok(Self { sink, is_torn: AtomicBool::new(is_torn), told: Mutex::default() })
     }
 
-    /// From now on knows what was told of the job that this process goes on with. Standard output has no memory: a process that writes there tells again how
+    /// From now on knows what was told of this job, with which this process goes on. Standard output has no memory: a process that writes there tells again how
     /// far the job is.
-    pub(in crate::compute) fn recall(&self) {
+    pub(in crate::compute) fn recall(&self, job: B256) {
         let Sink::File { path, .. } = &self.sink else { return };
         match tail(path, RECALLED_BYTES_MAX) {
-            Ok(text) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told_in(&text),
+            Ok(text) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told_in(&text, job),
             Err(error) => {
                 tracing::warn!(%error, "the events that were told before cannot be read: some are told again")
             }
@@ -208,17 +211,26 @@ fn key(event: &str, facts: &Value) -> String {
     format!("{event} {facts}")
 }
 
-/// What was told of the last job in a log, whose first line may be half of one.
-fn told_in(text: &[u8]) -> BTreeSet<String> {
+/// What was told of a job, since it was planned last, in a log whose first line may be half of one.
+fn told_in(text: &[u8], job: B256) -> BTreeSet<String> {
     #[derive(Deserialize)]
     struct Line {
         event: String,
         #[serde(default)]
         facts: Value,
     }
-    let mut told = BTreeSet::new();
+    let job = json!(job);
+    // Where the log is cut in the middle of a story, it is most likely this one.
+    let (mut told, mut is_ours) = (BTreeSet::new(), true);
     for line in text.split(|byte| *byte == b'\n') {
         let Ok(Line { event, facts }) = serde_json::from_slice(line) else { continue };
+        let begins = event == PLANNED || event == RESUMED;
+        if let (true, Some(named)) = (begins, facts.get("job")) {
+            is_ours = *named == job;
+        }
+        if !is_ours {
+            continue;
+        }
         if event == PLANNED {
             told.clear();
         } else if told.len() < TOLD_MAX {
@@ -245,6 +257,8 @@ fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    const JOB: B256 = B256::repeat_byte(7);
 
     fn happened(event: &str, facts: Value) -> Happened<'_> {
         Happened { event, provider: None, detail: "", facts }
@@ -293,7 +307,7 @@ mod tests {
         let log = EventLog::open(Some(&path)).unwrap();
         // Of a job before, on another chain perhaps: its first order has the same number.
         log.tell_once(&happened("paid", of(1)));
-        log.tell(&happened(PLANNED, json!({"units": 3})));
+        log.tell(&happened(PLANNED, json!({"job": JOB, "units": 3})));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("ordered", of(2)));
@@ -303,14 +317,41 @@ mod tests {
         file.write_all(b"{\"unixMs\":1,\"eve").unwrap();
 
         let log = EventLog::open(Some(&path)).unwrap();
-        log.recall();
-        log.tell(&happened("resumed", of(1)));
+        log.recall(JOB);
+        log.tell(&happened(RESUMED, of(1)));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("paid", of(1)));
         log.tell_once(&happened("paid", json!({"order": "1", "wei": "2"})));
         assert_eq!(names(&path), ["paid", PLANNED, "ordered", "ordered", "resumed", "paid", "paid"]);
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 8, "half a line stays, and takes no other with it: {text}");
+    }
+
+    #[test]
+    fn a_job_that_goes_on_after_another_one_in_the_same_file_tells_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let other = B256::repeat_byte(9);
+        let begins = |event: &'static str, job: B256| happened(event, json!({"job": job}));
+        let of = |number: u32| json!({"order": number.to_string()});
+        let process = |job: B256, first: &'static str, order: u32| {
+            let log = EventLog::open(Some(&path)).unwrap();
+            if first == RESUMED {
+                log.recall(job);
+            }
+            log.tell(&begins(first, job));
+            log.tell_once(&happened("ordered", of(order)));
+        };
+        process(JOB, PLANNED, 1);
+        process(other, PLANNED, 2);
+        process(JOB, RESUMED, 1);
+        process(other, RESUMED, 2);
+        process(JOB, RESUMED, 1);
+        let all = [PLANNED, "ordered", PLANNED, "ordered", RESUMED, RESUMED, RESUMED];
+        assert_eq!(names(&path), all);
+        // The same once more is another order, of another chain perhaps.
+        process(JOB, PLANNED, 1);
+        assert_eq!(names(&path), [&all[..], &[PLANNED, "ordered"]].concat());
     }
 
     #[test]
@@ -340,7 +381,7 @@ mod tests {
     fn no_log_tells_nothing_and_one_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let log = EventLog::open(None).unwrap();
-        log.recall();
+        log.recall(JOB);
         log.tell(&happened(PLANNED, Value::Null));
         log.tell_once(&happened("paid", Value::Null));
         assert!(log.told.lock().unwrap().is_empty());
@@ -356,7 +397,8 @@ mod tests {
         assert_eq!(tail(&path, 4).unwrap(), b"6789");
         assert_eq!(tail(&path, 40).unwrap(), b"0123456789");
         assert!(tail(folder.path(), 4).unwrap().is_empty(), "no file");
-        let told = told_in(b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n");
+        let cut = b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n";
+        let told = told_in(cut, JOB);
         assert_eq!(told, BTreeSet::from([key("leased", &json!({"order": "1"}))]));
     }
 }

@@ -11,7 +11,7 @@ use super::{
     state::{Attempt, Checked},
 };
 use crate::compute::{
-    event_log::{EventLog, Happened, PLANNED},
+    event_log::{EventLog, Happened, PLANNED, RESUMED},
     lifecycle::Finding,
     market::Order,
 };
@@ -99,10 +99,11 @@ pub(super) fn not_ordered(log: &EventLog, attempt: &Attempt, why: &str) {
 }
 
 /// A process goes on with the job of another one.
-pub(super) fn resumed(log: &EventLog, attempt: &Attempt) {
-    log.recall();
-    let facts = json!({"order": attempt.order.map(|order| order.to_string())});
-    log.tell(&Happened { event: "resumed", provider: Some(attempt.provider), detail: "", facts });
+pub(super) fn resumed(log: &EventLog, buyer: Buyer<'_>, attempt: &Attempt) {
+    let job = buyer.prepared.spec.hash();
+    log.recall(job);
+    let facts = json!({"job": job, "order": attempt.order.map(|order| order.to_string())});
+    log.tell(&Happened { event: RESUMED, provider: Some(attempt.provider), detail: "", facts });
 }
 
 /// Something about an order that has no numbers.

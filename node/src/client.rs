@@ -105,8 +105,8 @@ impl Client {
 /// An address without the name and password that may stand in it: errors go to logs and terminals.
 fn without_secret(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let (authority, path) =
-        rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len())).unwrap_or((rest, ""));
+    let end = rest.find(['/', '?', '#']);
+    let (authority, path) = end.and_then(|end| rest.split_at_checked(end)).unwrap_or((rest, ""));
     match authority.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://{host}{path}"),
         None => url.to_owned(),

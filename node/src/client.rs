@@ -37,18 +37,21 @@ impl std::error::Error for RpcFailure {}
 pub(crate) struct Client {
     http: reqwest::Client,
     url: String,
+    /// As it may be shown.
+    shown: String,
 }
 
 impl Client {
     pub(crate) fn new(url: &str) -> Result<Self> {
-        Ok(Self { http: http(url, |client| client.timeout(REQUEST_TIMEOUT))?, url: url.to_owned() })
+        let http = http(url, |client| client.timeout(REQUEST_TIMEOUT))?;
+        Ok(Self { http, url: url.to_owned(), shown: without_secret(url) })
     }
 
     /// Calls one method; a JSON-RPC error becomes an error with its message.
     pub(crate) async fn call(&self, method: &str, params: Value) -> Result<Value> {
         let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let mut answer = self.post(&request).await?;
-        result_of(&mut answer).wrap_err_with(|| format!("{method} on {}", self.url))
+        result_of(&mut answer).wrap_err_with(|| format!("{method} on {}", self.shown))
     }
 
     /// Sends raw transactions in one batch; one result per transaction, in order.
@@ -60,7 +63,7 @@ impl Client {
             .collect();
         let answer = self.post(&Value::Array(batch)).await?;
         let Value::Array(mut answers) = answer else {
-            bail!("{} answered a batch with something else: {answer}", self.url)
+            bail!("{} answered a batch with something else: {answer}", self.shown)
         };
         ensure!(answers.len() == transactions.len(), "{} answers for {} calls", answers.len(), transactions.len());
         answers.sort_by_key(|answer| answer.get("id").and_then(Value::as_u64));
@@ -82,20 +85,31 @@ impl Client {
     pub(crate) async fn post_text(&self, body: String) -> Result<Vec<u8>> {
         let request = self.http.post(&self.url).header("content-type", "application/json").body(body);
         let response = request.send().await.wrap_err_with(|| self.unreachable())?;
-        let bytes = response.bytes().await.wrap_err_with(|| format!("{} did not answer", self.url))?;
+        let bytes = response.bytes().await.wrap_err_with(|| format!("{} did not answer", self.shown))?;
         Ok(bytes.into())
     }
 
     async fn post(&self, body: &Value) -> Result<Value> {
         let response = self.http.post(&self.url).json(body).send().await.wrap_err_with(|| self.unreachable())?;
-        response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.url))
+        response.json().await.wrap_err_with(|| format!("{} did not answer with JSON", self.shown))
     }
 
     fn unreachable(&self) -> String {
         format!(
             "cannot reach {}: is a node running there? Start one, or give the address of another: --rpc URL",
-            self.url
+            self.shown
         )
+    }
+}
+
+/// An address without the name and password that may stand in it: errors go to logs and terminals.
+fn without_secret(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find(['/', '?', '#']);
+    let (authority, path) = end.and_then(|end| rest.split_at_checked(end)).unwrap_or((rest, ""));
+    match authority.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}://{host}{path}"),
+        None => url.to_owned(),
     }
 }
 
@@ -109,7 +123,8 @@ pub(crate) fn http(
 ) -> Result<reqwest::Client> {
     ensure!(
         url.starts_with("http://"),
-        "{url} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken"
+        "{} is not an address of a node's JSON-RPC: write it as http://HOST:8545; https is not spoken",
+        without_secret(url)
     );
     // The HTTP library wants a TLS provider to be named, plain HTTP or not. Only the first call can install one.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -131,4 +146,26 @@ fn result_of(answer: &mut Value) -> Result<Value> {
         bail!(RpcFailure { code, message, data });
     }
     answer.get_mut("result").map(Value::take).ok_or_else(|| eyre!("the answer has neither result nor error"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_password_in_an_address_is_in_no_error() {
+        for (url, shown) in [
+            ("http://10.0.0.1:8545", "http://10.0.0.1:8545"),
+            ("http://me:p@ss@10.0.0.1:8545/rpc?a@b", "http://10.0.0.1:8545/rpc?a@b"),
+            ("https://me:secret@host", "https://host"),
+            ("host/x@y", "host/x@y"),
+        ] {
+            assert_eq!(without_secret(url), shown);
+        }
+        let client = Client::new("http://me:secret@10.0.0.1:8545").unwrap();
+        assert!(client.unreachable().contains("10.0.0.1:8545") && !client.unreachable().contains("secret"));
+        let error = Client::new("https://me:secret@host").unwrap_err().to_string();
+        assert!(error.contains("https://host is not an address") && !error.contains("secret"), "{error}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Messages over a stream with a length and a time limit each, and what the transport's errors mean for a session.
 
 use std::{
+    fmt::Display,
     future::Future,
     mem::take,
     time::{Duration, Instant},
@@ -17,7 +18,7 @@ use crate::{
     outline::GROUP_BYTES,
     rate::Lane,
     store::StoreError,
-    wire::size_max,
+    wire::{Reason, size_max},
 };
 
 /// Bytes of a message's length on a stream.
@@ -84,9 +85,14 @@ pub(crate) fn close(connection: &Connection, why: Close) {
     }
 }
 
+/// What the transport says, as it can go to a log or a terminal: whoever closes a connection may have written the reason.
+fn detail(error: &impl Display) -> String {
+    Reason::new(&error.to_string()).to_string()
+}
+
 /// What the end of a connection means.
 pub(crate) fn lost(error: &ConnectionError) -> SessionError {
-    let disconnected = || Unavailable::Disconnected { detail: error.to_string() };
+    let disconnected = || Unavailable::Disconnected { detail: detail(error) };
     let unavailable = match error {
         ConnectionError::ApplicationClosed(closed) => match Close::from_code(closed.error_code) {
             Some(Close::Cancelled) => return SessionError::Cancelled,
@@ -113,11 +119,10 @@ pub(crate) fn lost(error: &ConnectionError) -> SessionError {
 
 /// What a failed dial means.
 pub(crate) fn unreachable(error: &ConnectError) -> SessionError {
-    let detail = || Unavailable::Unreachable { detail: error.to_string() };
     match error {
         ConnectError::Connecting { source, .. } => not_accepted(source),
         ConnectError::Connection { source, .. } => not_connected(source),
-        _ => detail().into(),
+        _ => Unavailable::Unreachable { detail: detail(error) }.into(),
     }
 }
 
@@ -125,7 +130,7 @@ pub(crate) fn unreachable(error: &ConnectError) -> SessionError {
 pub(crate) fn not_accepted(error: &ConnectingError) -> SessionError {
     match error {
         ConnectingError::ConnectionError { source, .. } => not_connected(source),
-        _ => Unavailable::Unreachable { detail: error.to_string() }.into(),
+        _ => Unavailable::Unreachable { detail: detail(error) }.into(),
     }
 }
 
@@ -141,7 +146,7 @@ pub(crate) fn read_failed(error: &ReadError) -> SessionError {
     match error {
         ReadError::Reset(code) => Unavailable::Stopped { code: code.into_inner() }.into(),
         ReadError::ConnectionLost(error) => lost(error),
-        other => Unavailable::Disconnected { detail: other.to_string() }.into(),
+        other => Unavailable::Disconnected { detail: detail(other) }.into(),
     }
 }
 
@@ -150,7 +155,7 @@ pub(crate) fn write_failed(error: &WriteError) -> SessionError {
     match error {
         WriteError::Stopped(code) => Unavailable::Stopped { code: code.into_inner() }.into(),
         WriteError::ConnectionLost(error) => lost(error),
-        other => Unavailable::Disconnected { detail: other.to_string() }.into(),
+        other => Unavailable::Disconnected { detail: detail(other) }.into(),
     }
 }
 
@@ -330,4 +335,25 @@ pub(crate) async fn write_all(
 pub(crate) async fn write_message(send: &mut SendStream, message: &[u8], limit: Duration) -> Result<(), SessionError> {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();
     write_all(send, &[length.as_slice(), message].concat(), "message", limit).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iroh::endpoint::ApplicationClose;
+
+    /// It comes to the terminal of a customer, to the provider's log, and into what programs read.
+    #[test]
+    fn what_a_peer_says_when_it_closes_is_short_and_printable() {
+        for error_code in [Close::Done.code(), VarInt::from_u32(77)] {
+            let mut reason = "\u{1b}[2J\r\nOrder 1 is paid.\u{9b}\u{2028}".as_bytes().to_vec();
+            reason.extend([b'x'; 4_096]);
+            let closed = ApplicationClose { error_code, reason: reason.into() };
+            let error = lost(&ConnectionError::ApplicationClosed(closed));
+            let said = error.to_string();
+            assert!(matches!(error, SessionError::Unavailable(Unavailable::Disconnected { .. })), "{said}");
+            assert!(said.len() < 400 && said.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{said}");
+            assert!(said.contains("closed by peer: ?[2J??Order 1 is paid.??xxx"), "{said}");
+        }
+    }
 }

@@ -3,20 +3,27 @@
 //! # Design
 //! One envelope for all commands: when, what, at which provider, why, and the numbers that a program would otherwise read out of sentences. A line is
 //! written in one piece and appended, so that processes that go on with one job tell one story. Who tells what an earlier process may have told already
-//! ([`EventLog::tell_once`]) looks at what stands in the file since the job was planned ([`EventLog::recall`]).
+//! ([`EventLog::tell_once`]) looks at what stands in the file of its job since that was planned ([`EventLog::recall`]): other jobs may have been told of in
+//! between. A file is held while it is written to: two
+//! jobs that tell their stories through each other could not tell what of it was theirs, and a command that another one is in the way of would end its story.
 //!
 //! # Invariants
-//! A log that cannot be written to, since its disk is full or its reader left, never stops a job.
+//! A log that cannot be written to, since its disk is full or its reader left, never stops a job. A line is printable ASCII, whatever a peer said: nothing in
+//! it ends a line for any reader, or moves a terminal.
+//!
+//! # Not here
+//! A reader that stays and does not read: it holds the job up, as any pipe does.
 //!
 //! Spec: specs/0011-stream.md §10.
 
-use alloy_primitives::Address;
-use eyre::{Context as _, Result};
+use alloy_primitives::{Address, B256};
+use eyre::{Context as _, Result, bail};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
-    fs::{self, File, OpenOptions},
+    fmt::Write as _,
+    fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _, stdout},
     path::{Path, PathBuf},
     sync::{
@@ -26,8 +33,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-/// The event with which a job begins; what stands before it is of another one.
+/// The event with which a job begins. It names the job, and what follows is of that one.
 pub(in crate::compute) const PLANNED: &str = "planned";
+/// The event with which another process goes on with a job, which it names likewise.
+pub(in crate::compute) const RESUMED: &str = "resumed";
 /// The name of standard output.
 const STDOUT: &str = "-";
 /// So much of a file's end is read again, bytes: some thousand lines, more than one job tells.
@@ -55,8 +64,25 @@ impl Happened<'_> {
         if let (false, Some(members)) = (self.facts.is_null(), line.as_object_mut()) {
             members.insert("facts".to_owned(), self.facts.clone());
         }
-        line.to_string()
+        ascii(&line.to_string())
     }
+}
+
+/// The same JSON without other characters than printable ASCII. Serde escapes what is below it; what is above can only stand in a string, and there a reader
+/// that ends lines at U+0085 or U+2028 would take what a peer said for a line of its own.
+fn ascii(json: &str) -> String {
+    let mut plain = String::with_capacity(json.len());
+    for symbol in json.chars() {
+        if matches!(symbol, ' '..='~') {
+            plain.push(symbol);
+            continue;
+        }
+        for unit in symbol.encode_utf16(&mut [0; 2]).iter() {
+            // A string takes whatever is written to it.
+            let _ = write!(plain, "\\u{unit:04x}");
+        }
+    }
+    plain
 }
 
 /// Where events go.
@@ -80,7 +106,7 @@ impl EventLog {
     /// To this file, which is appended to; `-` is standard output, and without a name nothing is written.
     ///
     /// # Errors
-    /// The file cannot be written to.
+    /// The file cannot be written to, or another process writes to it.
     pub(in crate::compute) fn open(path: Option<&Path>) -> Result<Self> {
         let (sink, is_torn) = match path {
             None => (Sink::Nowhere, false),
@@ -88,6 +114,7 @@ impl EventLog {
             Some(path) => {
                 let file = OpenOptions::new().create(true).append(true).open(path);
                 let file = file.wrap_err_with(|| format!("cannot write events to {}", path.display()))?;
+                hold(&file, path)?;
                 let is_torn = tail(path, 1).is_ok_and(|last| last.last().is_some_and(|byte| *byte != b'\n'));
                 (Sink::File { file, path: path.to_owned() }, is_torn)
             }
@@ -95,12 +122,12 @@ impl EventLog {
         Ok(Self { sink, is_torn: AtomicBool::new(is_torn), told: Mutex::default() })
     }
 
-    /// From now on knows what was told of the job that this process goes on with. Standard output has no memory: a process that writes there tells again how
+    /// From now on knows what was told of this job, with which this process goes on. Standard output has no memory: a process that writes there tells again how
     /// far the job is.
-    pub(in crate::compute) fn recall(&self) {
+    pub(in crate::compute) fn recall(&self, job: B256) {
         let Sink::File { path, .. } = &self.sink else { return };
         match tail(path, RECALLED_BYTES_MAX) {
-            Ok(text) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told_in(&text),
+            Ok(text) => *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told_in(&text, job),
             Err(error) => {
                 tracing::warn!(%error, "the events that were told before cannot be read: some are told again")
             }
@@ -165,22 +192,45 @@ impl EventLog {
     }
 }
 
+/// Holds a file until this process ends, however it ends. What is none, such as a pipe, may have several writers.
+fn hold(file: &File, path: &Path) -> Result<()> {
+    if !file.metadata().is_ok_and(|known| known.is_file()) {
+        return Ok(());
+    }
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            bail!("another process writes events to {}: wait for it, or name another file", path.display())
+        }
+        // A file system without locks is no reason to do without events.
+        Ok(()) | Err(TryLockError::Error(_)) => Ok(()),
+    }
+}
+
 /// What makes it the same thing.
 fn key(event: &str, facts: &Value) -> String {
     format!("{event} {facts}")
 }
 
-/// What was told of the last job in a log, whose first line may be half of one.
-fn told_in(text: &[u8]) -> BTreeSet<String> {
+/// What was told of a job, since it was planned last, in a log whose first line may be half of one.
+fn told_in(text: &[u8], job: B256) -> BTreeSet<String> {
     #[derive(Deserialize)]
     struct Line {
         event: String,
         #[serde(default)]
         facts: Value,
     }
-    let mut told = BTreeSet::new();
+    let job = json!(job);
+    // Where the log is cut in the middle of a story, it is most likely this one.
+    let (mut told, mut is_ours) = (BTreeSet::new(), true);
     for line in text.split(|byte| *byte == b'\n') {
         let Ok(Line { event, facts }) = serde_json::from_slice(line) else { continue };
+        let begins = event == PLANNED || event == RESUMED;
+        if let (true, Some(named)) = (begins, facts.get("job")) {
+            is_ours = *named == job;
+        }
+        if !is_ours {
+            continue;
+        }
         if event == PLANNED {
             told.clear();
         } else if told.len() < TOLD_MAX {
@@ -207,6 +257,8 @@ fn tail(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+
+    const JOB: B256 = B256::repeat_byte(7);
 
     fn happened(event: &str, facts: Value) -> Happened<'_> {
         Happened { event, provider: None, detail: "", facts }
@@ -255,7 +307,7 @@ mod tests {
         let log = EventLog::open(Some(&path)).unwrap();
         // Of a job before, on another chain perhaps: its first order has the same number.
         log.tell_once(&happened("paid", of(1)));
-        log.tell(&happened(PLANNED, json!({"units": 3})));
+        log.tell(&happened(PLANNED, json!({"job": JOB, "units": 3})));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("ordered", of(2)));
@@ -265,8 +317,8 @@ mod tests {
         file.write_all(b"{\"unixMs\":1,\"eve").unwrap();
 
         let log = EventLog::open(Some(&path)).unwrap();
-        log.recall();
-        log.tell(&happened("resumed", of(1)));
+        log.recall(JOB);
+        log.tell(&happened(RESUMED, of(1)));
         log.tell_once(&happened("ordered", of(1)));
         log.tell_once(&happened("paid", of(1)));
         log.tell_once(&happened("paid", json!({"order": "1", "wei": "2"})));
@@ -276,10 +328,60 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_goes_on_after_another_one_in_the_same_file_tells_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let other = B256::repeat_byte(9);
+        let begins = |event: &'static str, job: B256| happened(event, json!({"job": job}));
+        let of = |number: u32| json!({"order": number.to_string()});
+        let process = |job: B256, first: &'static str, order: u32| {
+            let log = EventLog::open(Some(&path)).unwrap();
+            if first == RESUMED {
+                log.recall(job);
+            }
+            log.tell(&begins(first, job));
+            log.tell_once(&happened("ordered", of(order)));
+        };
+        process(JOB, PLANNED, 1);
+        process(other, PLANNED, 2);
+        process(JOB, RESUMED, 1);
+        process(other, RESUMED, 2);
+        process(JOB, RESUMED, 1);
+        let all = [PLANNED, "ordered", PLANNED, "ordered", RESUMED, RESUMED, RESUMED];
+        assert_eq!(names(&path), all);
+        // The same once more is another order, of another chain perhaps.
+        process(JOB, PLANNED, 1);
+        assert_eq!(names(&path), [&all[..], &[PLANNED, "ordered"]].concat());
+    }
+
+    #[test]
+    fn what_a_peer_says_ends_no_line_and_moves_no_terminal() {
+        let said = "a\u{2028}{\"event\":\"done\"}\u{85}\u{7f}\u{9b}2J\u{202e}\u{1b}[2J\r\n\u{1f600} \u{e9}";
+        let line = Happened { event: "lost", provider: None, detail: said, facts: json!({"path": said}) }.line(1);
+        assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{line}");
+        let read: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&read["detail"], &read["facts"]["path"]), (&said.into(), &said.into()));
+    }
+
+    #[test]
+    fn a_file_has_one_writer_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.tell(&happened(PLANNED, Value::Null));
+        let error = EventLog::open(Some(&path)).unwrap_err().to_string();
+        assert!(error.contains("another process writes events to") && error.contains("events.jsonl"), "{error}");
+        assert_eq!(names(&path), [PLANNED], "the story of the first goes on");
+        drop(log);
+        EventLog::open(Some(&path)).unwrap().tell(&happened("resumed", Value::Null));
+        assert_eq!(names(&path), [PLANNED, "resumed"]);
+    }
+
+    #[test]
     fn no_log_tells_nothing_and_one_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let log = EventLog::open(None).unwrap();
-        log.recall();
+        log.recall(JOB);
         log.tell(&happened(PLANNED, Value::Null));
         log.tell_once(&happened("paid", Value::Null));
         assert!(log.told.lock().unwrap().is_empty());
@@ -295,7 +397,8 @@ mod tests {
         assert_eq!(tail(&path, 4).unwrap(), b"6789");
         assert_eq!(tail(&path, 40).unwrap(), b"0123456789");
         assert!(tail(folder.path(), 4).unwrap().is_empty(), "no file");
-        let told = told_in(b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n");
+        let cut = b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n";
+        let told = told_in(cut, JOB);
         assert_eq!(told, BTreeSet::from([key("leased", &json!({"order": "1"}))]));
     }
 }

@@ -208,6 +208,15 @@ fn assert_told(record: &Path, job: &Value, escrow: u128) {
 }
 
 #[test]
+fn a_command_that_contradicts_itself_tells_so_to_the_program_that_reads_events() {
+    let output = Command::new(KEYSTEAD).args(["run", "align", "--checkers", "3", "--events", "-"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let failed: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&failed["event"], &failed["facts"]), (&"failed".into(), &json!({"exitCode": 1})), "{failed}");
+    assert!(failed["detail"].as_str().unwrap().contains("give --audit"), "{failed}");
+}
+
+#[test]
 fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_order() {
     let network = Network::start(4);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
@@ -228,6 +237,9 @@ fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_ord
     let failed: Value = serde_json::from_slice(&beside.stdout).unwrap();
     assert_eq!((&failed["event"], &failed["facts"]), (&"failed".into(), &json!({"exitCode": 1})), "{failed}");
     assert!(failed["detail"].as_str().unwrap().contains("another `keystead run`"), "{failed}");
+    // And what the first one tells is not ended by the second.
+    let in_its_way = ends(&mut told(), 1);
+    assert!(in_its_way.contains("another process writes events to"), "{in_its_way}");
     first.kill();
 
     // Other inputs, another wallet: the order is not theirs.

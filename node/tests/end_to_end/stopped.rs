@@ -114,7 +114,8 @@ impl Scene {
 fn ctrl_c_in_the_middle_pays_for_the_units_that_are_done_to_the_wei_slow() {
     let (scene, mut provider) = Scene::start();
     let _other = Provider::start_as(&scene.network, &scene.network.directory.join("other"), 3, &[]);
-    let customer = scene.begin(&[]);
+    let record = scene.network.directory.join("events.jsonl");
+    let customer = scene.begin(&["--events", record.to_str().unwrap()]);
     customer.signal("INT");
     let (code, said) = customer.end();
     assert_eq!(code, Some(1), "{said}");
@@ -124,12 +125,35 @@ fn ctrl_c_in_the_middle_pays_for_the_units_that_are_done_to_the_wei_slow() {
     provider.wait_for("order paid");
     let done = scene.assert_paid_pro_rata();
     scene.assert_part(done);
+    assert_told_of_a_part(&record, done);
     for number in [1, 2] {
         let statement = statement(&scene.network, account(number));
         let unexplained = (&statement["unexplainedInWei"], &statement["unexplainedOutWei"]);
         assert_eq!(unexplained, (&json!("0"), &json!("0")), "{statement}");
     }
     assert_eq!(provider.interrupt(), Some(0));
+}
+
+/// What `--events` must hold of it: each thing once, though a stop changes the deadline of the lease, and why the command fails although nothing went wrong.
+fn assert_told_of_a_part(record: &Path, done: u32) {
+    let whole = fs::read_to_string(record).unwrap();
+    let lines: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let only = |event: &str| {
+        let all: Vec<&Value> = lines.iter().filter(|line| line["event"] == event).collect();
+        assert_eq!(all.len(), 1, "{event} in: {whole}");
+        all[0]
+    };
+    for event in ["planned", "ordered", "leased", "stopping", "stopped", "delivered", "accepted"] {
+        only(event);
+    }
+    assert_eq!(only("committed")["facts"]["units"], done, "{whole}");
+    assert_eq!(only("paid")["facts"]["wei"], (PRICE * u128::from(done)).to_string(), "{whole}");
+    let units = only("planned")["facts"]["units"].as_u64().unwrap();
+    let rest = u128::from(units) - u128::from(done);
+    assert_eq!(only("refunded")["facts"]["wei"], (PRICE * rest).to_string(), "{whole}");
+    let last = lines.last().unwrap();
+    assert_eq!((&last["event"], &last["facts"]), (&"failed".into(), &json!({"exitCode": 1})), "{whole}");
+    assert_eq!(last["detail"], format!("it was stopped with {done} of {units} units done"), "{whole}");
 }
 
 /// The provider stands still when the customer stops the order, so the chain has the stop and no commitment.

@@ -85,7 +85,7 @@ impl<'a> Attempts<'a> {
 
     /// Goes on with the order of an earlier process.
     pub(super) async fn go_on(self, state: State) -> Result<Ended> {
-        happened::resumed(self.show.log(), &state.attempt);
+        happened::resumed(self.show.log(), self.buyer, &state.attempt);
         match state.attempt.order {
             Some(order) => {
                 self.show.say(&format!("Order {order} of this folder is still under way: going on with it."));

@@ -1,8 +1,9 @@
 //! Which provider gets the order: the one that costs least, all in all, of those that fit and answer; or the one that was named.
 //!
 //! # Design
-//! What is known of the offers is read once and kept ([`Offers`]): after an order that failed, the next provider comes from the same plan. It is read anew if
-//! nobody was tried since: then the market refused the order because somebody changed its offer.
+//! What is known of the offers is read once and kept ([`Offers`]): after an order that failed at once, the next provider comes from the same plan. It is read
+//! anew if nobody was tried since: then the market refused the order because somebody changed its offer. And it is read anew once it is old: the market
+//! holds a provider to its price, and nobody to where it stood an hour ago, or to how its orders had ended by then.
 
 use super::plan::Prepared;
 use crate::{
@@ -25,7 +26,8 @@ use alloy_primitives::{Address, U256};
 use eyre::Result;
 use keystead_blobs::Address as Endpoint;
 use keystead_market::{Currency, FirmPrice, Match, Need, quote::Terms};
-use tokio::sync::Mutex;
+use std::time::Duration;
+use tokio::{sync::Mutex, time::Instant};
 
 /// Gas of an order, of its acceptance or rejection, and of taking a refund, with what estimates are rounded up by.
 const GAS_MAX: u64 = 450_000;
@@ -33,6 +35,8 @@ const GAS_MAX: u64 = 450_000;
 pub(super) const GAS_IN_TOKEN_MAX: u64 = 750_000;
 /// Blocks for which the price is held: the order is sent at once, and a node that is behind still takes it.
 const VALID_BLOCKS: u64 = 100;
+/// How long what is known of the offers counts: providers that decline or cannot be reached are passed over in it, one that works for longer is not.
+const READ_MAX: Duration = Duration::from_secs(60);
 /// Providers that are named as not heard.
 const UNHEARD_NAMED_MAX: usize = 3;
 
@@ -69,8 +73,15 @@ pub(super) struct Offers(Mutex<Option<Read>>);
 #[derive(Debug)]
 struct Read {
     gathered: Gathered,
+    /// When it was read.
+    at: Instant,
     /// Who was tried when this was last asked.
     tried: usize,
+}
+
+/// Whether what was read so long ago, when so many had been tried, counts for the next provider.
+fn is_fresh(age: Duration, tried_then: usize, tried: usize) -> bool {
+    tried_then < tried && age < READ_MAX
 }
 
 impl Offers {
@@ -156,15 +167,16 @@ pub(super) enum Nobody {
 /// Plans over what is known. The outer error is the node's.
 pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Choice, Nobody>> {
     let mut kept = wish.prepared.offers.0.lock().await;
-    let fresh = kept.take().filter(|read| read.tried < wish.tried.len());
-    let gathered = match fresh {
-        Some(read) => read.gathered,
+    let fresh = kept.take().filter(|read| is_fresh(read.at.elapsed(), read.tried, wish.tried.len()));
+    let (gathered, at) = match fresh {
+        Some(read) => (read.gathered, read.at),
         None => {
             let sight = Sight { only: wish.provider.as_slice(), currency: wish.money.currency() };
-            gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?
+            let at = Instant::now();
+            (gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?, at)
         }
     };
-    let read = kept.insert(Read { gathered, tried: wish.tried.len() });
+    let read = kept.insert(Read { gathered, at, tried: wish.tried.len() });
     match wish.provider {
         Some(account) => named(market, &mut read.gathered, wish, account).await,
         None => best(market, &mut read.gathered, wish).await,
@@ -312,4 +324,17 @@ fn unheard(known: &Known, need: &Need, price_wei_per_unit: U256) -> Vec<String> 
         lines.push("  --patience-ms waits longer for those who do not answer at once".to_owned());
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_the_offers_counts_for_the_next_provider_and_for_a_minute() {
+        let second = Duration::from_secs(1);
+        assert!(is_fresh(Duration::ZERO, 0, 1) && is_fresh(READ_MAX.saturating_sub(second), 1, 3));
+        assert!(!is_fresh(Duration::ZERO, 1, 1), "the market refused it: somebody changed its offer");
+        assert!(!is_fresh(READ_MAX, 0, 1), "a provider may stand in another country by now");
+    }
 }

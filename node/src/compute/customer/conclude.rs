@@ -93,10 +93,11 @@ impl Conclusion<'_> {
     }
 
     fn ended(&self, code: u8) -> Ended {
+        let reason = reason(code, self.state, &self.end.order);
         let why = match (code, &self.note) {
             (EXIT_ACCEPTED, _) => String::new(),
-            (_, Some(note)) => format!("{}; no further provider: {note}", self.why()),
-            (_, None) => self.why().to_owned(),
+            (_, Some(note)) => format!("{reason}; no further provider: {note}"),
+            (_, None) => reason,
         };
         Ended { code, why }
     }
@@ -327,6 +328,20 @@ pub(super) fn why(state: &State, status: Status) -> &str {
     state.attempt.why.as_deref().unwrap_or(known)
 }
 
+/// Why a command does not end well, also where nothing went wrong: the person stopped it, or nothing was heard.
+fn reason(code: u8, state: &State, order: &Order) -> String {
+    let finding = state.attempt.checked.as_ref().map(|checked| checked.finding);
+    match (code, finding) {
+        (EXIT_REFUSED, Some(Finding::Right | Finding::Unknown)) if order.status().is_paid() && order.is_part() => {
+            format!("it was stopped with {} of {} done", order.committed_units(), counted(order.units.into(), "unit"))
+        }
+        (EXIT_UNDECIDED, None) if state.attempt.why.is_none() => {
+            "the outputs had not arrived when the check window ended".to_owned()
+        }
+        _ => why(state, order.status()).to_owned(),
+    }
+}
+
 /// An order that is over: the check decides, also where the provider was paid before we answered.
 const fn exit_code(status: Status, finding: Option<Finding>, assurance: Assurance) -> u8 {
     match (status.is_paid(), finding) {
@@ -359,6 +374,7 @@ fn sentence(spec: &JobSpec, checked: &Checked) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
 
     #[test]
@@ -373,6 +389,27 @@ mod tests {
         assert_eq!(said(&Order { done_units: 0, ..part }), said(&whole), "all of it was done");
         assert!(part_words(&part).contains("output of units 0 to 3 "));
         assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
+    }
+
+    #[test]
+    fn a_program_is_told_why_also_where_nothing_went_wrong() {
+        use crate::compute::{customer::state::tests::state, lifecycle::Stand, market};
+        use keystead_audit::{Report, Verdict};
+        let whole = market::tests::order(Status::Accepted, Mode::Own);
+        let stand = Stand { stopped: true, ..whole.stand };
+        let part = Order { stand, done_units: 4, paid_units: 4, ..whole.clone() };
+        let mut state = state();
+        assert_eq!(reason(EXIT_UNDECIDED, &state, &whole), "the outputs had not arrived when the check window ended");
+        state.attempt.why = Some("not reached".to_owned());
+        assert_eq!(reason(EXIT_UNDECIDED, &state, &whole), "not reached");
+        // The check passed, and has no reason of its own.
+        let report = Report { verdict: Verdict::Accepted, unit_count: 4, sampled: 4, right: 4, rate_ppm: 30_000 };
+        state.attempt.checked = Some(Checked::new(Finding::Right, &report, None, Vec::new()));
+        state.attempt.why = None;
+        assert_eq!(reason(EXIT_REFUSED, &state, &part), "it was stopped with 4 of 10 units done");
+        state.attempt.checked = Some(Checked { finding: Finding::Wrong, ..state.attempt.checked.unwrap() });
+        state.attempt.why = Some("unit 3 is wrong".to_owned());
+        assert_eq!(reason(EXIT_REFUSED, &state, &part), "unit 3 is wrong");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::{
     state::{Attempt, Checked},
 };
 use crate::compute::{
-    event_log::{EventLog, Happened, PLANNED},
+    event_log::{EventLog, Happened, PLANNED, RESUMED},
     lifecycle::Finding,
     market::Order,
 };
@@ -28,17 +28,28 @@ pub(super) struct Ended {
     pub(super) why: String,
 }
 
-/// How far a provider is, told at its first word and at each further percent: a job of any size takes as many lines.
-#[derive(Debug, Default)]
-pub(super) struct Pace(Option<u64>);
+/// How far a provider is, told at its first word and at each further percent, over all its conversations: a job of any size takes as many lines, and so does
+/// one whose provider says something else each time.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// All that there is to do.
+    of: u64,
+    /// The last percent that was told.
+    told: Option<u64>,
+}
 
 impl Pace {
-    /// Whether this is worth a line.
+    /// Before the first word about so much work.
+    pub(super) const fn new(of: u64) -> Self {
+        Self { of, told: None }
+    }
+
+    /// Whether this is worth a line: never if it is about another amount of work.
     pub(super) fn is_news(&mut self, done: u64, of: u64) -> bool {
         let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-        let is_news = self.0.is_none_or(|told| percent > told);
+        let is_news = of == self.of && self.told.is_none_or(|told| percent > told);
         if is_news {
-            self.0 = Some(percent);
+            self.told = Some(percent);
         }
         is_news
     }
@@ -88,10 +99,11 @@ pub(super) fn not_ordered(log: &EventLog, attempt: &Attempt, why: &str) {
 }
 
 /// A process goes on with the job of another one.
-pub(super) fn resumed(log: &EventLog, attempt: &Attempt) {
-    log.recall();
-    let facts = json!({"order": attempt.order.map(|order| order.to_string())});
-    log.tell(&Happened { event: "resumed", provider: Some(attempt.provider), detail: "", facts });
+pub(super) fn resumed(log: &EventLog, buyer: Buyer<'_>, attempt: &Attempt) {
+    let job = buyer.prepared.spec.hash();
+    log.recall(job);
+    let facts = json!({"job": job, "order": attempt.order.map(|order| order.to_string())});
+    log.tell(&Happened { event: RESUMED, provider: Some(attempt.provider), detail: "", facts });
 }
 
 /// Something about an order that has no numbers.
@@ -127,7 +139,10 @@ pub(super) fn reached<'a>(order: &Order, attempt: &'a Attempt) -> Vec<Happened<'
     let of = |event, detail, facts| Happened { event, provider: Some(order.provider), detail, facts };
     let mut all = Vec::new();
     if stand.deliver_by != 0 {
-        let facts = json!({"order": id, "units": order.units, "deliverByUnixS": stand.deliver_by});
+        // As it was leased: a stop shortens the time, twice.
+        let leased_at = stand.deliver_by.saturating_sub(stand.deliver_seconds);
+        let deliver_by = leased_at.saturating_add(u64::from(attempt.deliver_seconds));
+        let facts = json!({"order": id, "units": order.units, "deliverByUnixS": deliver_by});
         all.push(of("leased", "", facts));
     }
     if attempt.stopping {
@@ -232,10 +247,15 @@ mod tests {
         let placed = market::tests::order(Status::Ordered, Mode::Own);
         let mut attempt = state().attempt;
         assert!(reached(&placed, &attempt).is_empty());
-        let leased = Order { stand: Stand { status: Status::Leased, deliver_by: 99, ..placed.stand }, ..placed };
+        attempt.deliver_seconds = 30;
+        let stand = Stand { status: Status::Leased, deliver_by: 99, deliver_seconds: 30, ..placed.stand };
+        let leased = Order { stand, ..placed };
         assert_eq!(names(&reached(&leased, &attempt)), ["leased"]);
+        assert_eq!(facts(&reached(&leased, &attempt), "leased")["deliverByUnixS"], 99);
         attempt.stopping = true;
-        let stand = Stand { status: Status::Delivered, check_by: 120, stopped: true, ..leased.stand };
+        // A stop gives it less time, and so does what it commits to: it is leased once all the same.
+        let short = Stand { deliver_by: 89, deliver_seconds: 20, ..leased.stand };
+        let stand = Stand { status: Status::Delivered, check_by: 120, stopped: true, ..short };
         let (commitment, result_root) = (B256::repeat_byte(1), B256::repeat_byte(2));
         let part = Order { stand, commitment, result_root, done_units: 4, ..leased };
         attempt.received = Some(Received { secret: B256::ZERO, result_root, units: Some(4) });
@@ -292,12 +312,24 @@ mod tests {
 
     #[test]
     fn progress_is_told_at_its_beginning_and_at_each_percent() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(10_000);
         let told: Vec<u64> = (0..=10_000).filter(|done| pace.is_news(*done, 10_000)).collect();
         assert_eq!((told.len(), told.first(), told.get(1), told.last()), (101, Some(&0), Some(&100), Some(&10_000)));
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(3);
         assert_eq!((0..=3).filter(|done| pace.is_news(*done, 3)).count(), 4);
         assert!(!pace.is_news(1, 3), "it does not go back");
-        assert!(Pace::default().is_news(0, 0));
+        assert!(Pace::new(0).is_news(0, 0));
+    }
+
+    #[test]
+    fn a_provider_that_speaks_of_other_work_or_begins_anew_makes_no_more_lines() {
+        let mut pace = Pace::new(10_000);
+        let words = (1..=20_000_u64).flat_map(|of| [(0, of), (of.div_ceil(2), of), (of, of)]);
+        assert_eq!(
+            words.filter(|(done, of)| pace.is_news(*done, *of)).count(),
+            3,
+            "three of this job, none of another"
+        );
+        assert!((0..=10_000).all(|done| !pace.is_news(done, 10_000)), "in a conversation after the end");
     }
 }

@@ -65,6 +65,14 @@ pub(super) struct Buyer<'a> {
 
 /// `keystead run`.
 pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
+    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let ended = Box::pin(see_through(options, &log)).await;
+    tell_end(&log, &ended);
+    Ok(ExitCode::from(ended?.code))
+}
+
+/// Fails if what is asked for contradicts itself.
+fn consistent(options: &Run) -> Result<()> {
     ensure!(
         options.token.is_none() || options.audit.unit_value.is_some() || !options.audit.is_wanted(),
         "the audit of an order in a token has its fees and bond in KST: say with --unit-value WEI what a unit is worth in KST, or order without --audit"
@@ -77,10 +85,7 @@ pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
         options.audit.canary.is_none() || options.audit.is_wanted(),
         "--canary is for drawn checkers, but nobody is asked to check: give --audit, too"
     );
-    let log = Arc::new(EventLog::open(options.events.as_deref())?);
-    let ended = Box::pin(see_through(options, &log)).await;
-    tell_end(&log, &ended);
-    Ok(ExitCode::from(ended?.code))
+    Ok(())
 }
 
 /// The last line that a program gets, unless the process is killed.
@@ -99,6 +104,7 @@ fn tell_end(log: &EventLog, ended: &Result<Ended>) {
 
 /// From the files of the job to its end, or to the end of this process.
 async fn see_through(options: &Run, log: &Arc<EventLog>) -> Result<Ended> {
+    consistent(options)?;
     let prepared = prepare(options.into()).await?;
     ensure!(
         !options.keep_outputs || prepared.recipe.outputs.iter().all(|output| output.file != OUTPUTS_FILE),

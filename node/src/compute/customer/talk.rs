@@ -131,6 +131,8 @@ pub(super) struct Line {
     to: Choice,
     /// Since when the provider has not been heard; `None` during a conversation.
     silent_since: Cell<Option<Instant>>,
+    /// How far programs were told that the provider is.
+    pace: Cell<Pace>,
 }
 
 impl Line {
@@ -148,7 +150,9 @@ impl Line {
         let endpoint = node.bind(towards(to.endpoint.sockets())).await?;
         let hello = Hello { order, job: prepared.spec.encode().into(), credential: credential.to_vec().into() };
         let silent_since = Cell::new(Some(Instant::now()));
-        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since })
+        let segments = u64::from(prepared.spec.unit_count).saturating_mul(u64::from(prepared.spec.segment_count));
+        let pace = Cell::new(Pace::new(segments));
+        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since, pace })
     }
 
     /// For how long the provider has not been heard.
@@ -173,7 +177,7 @@ impl Line {
         let (log, about) = (Arc::clone(show.log()), (self.hello.order, self.provider()));
         log.tell(&happened::about("connected", about, ""));
         let total_bytes = self.input_bytes();
-        let (mut sent, mut pace) = (session.sent(), Pace::default());
+        let (mut sent, mut pace) = (session.sent(), self.pace.get());
         let (finished, what) = match part.spec.segment_count {
             1 => ("units finished", "units"),
             _ => ("segments finished", "segments"),
@@ -188,6 +192,7 @@ impl Line {
                         // Before that it fetches what it lacks.
                         log.tell_once(&happened::input_sent(about, total_bytes));
                         if pace.is_news(done, of) {
+                            self.pace.set(pace);
                             log.tell_once(&happened::progress(about, (done, of), what));
                         }
                     }

@@ -322,6 +322,28 @@ mod tests {
     }
 
     #[test]
+    fn an_interpreter_that_costs_nothing_hides_no_change_that_can_be_made() {
+        use keystead_market::record::{Adapter, Draft, claimed::SoftwareKind};
+        let interpreter = |draft: &mut Draft| {
+            for adapter in &mut draft.claimed.adapters {
+                let Adapter::Software { kind, .. } = adapter else { continue };
+                *kind = SoftwareKind::Interpreter;
+            }
+        };
+        let known = Known::new(vec![sighted(1, 1, interpreter), sighted(2, 5, |_| ())], &Believed::default());
+        let mut gpu = crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1);
+        gpu.kinds = Set::of(&[Kind::Discrete]);
+        let answer = explained(&known, &gpu);
+        assert_eq!(answer.json()["offers"], 3, "two processors and one adapter");
+        assert_eq!(answer.json()["singles"][0]["options"], json!(["--hardware cpu"]));
+        assert!(
+            answer.words().contains("then 0x0202020202020202020202020202020202020202 takes it"),
+            "{}",
+            answer.words()
+        );
+    }
+
+    #[test]
     fn a_country_is_advised_by_its_option_and_shown_as_what_the_provider_claims() {
         let stands = |code: &'static str| {
             move |draft: &mut keystead_market::record::Draft| draft.claimed.place.country = code.to_owned()

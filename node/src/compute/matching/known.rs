@@ -9,7 +9,7 @@ use keystead_market::{
     need::Error,
     offer::History,
     plan::plan,
-    record::{Proved, Trust},
+    record::{Proved, Trust, sets::Kind},
     table::CURRENCIES_MAX,
     why_not::{WhyNot, why_not},
 };
@@ -110,7 +110,9 @@ impl Known {
             let checkers = |checker: Address| believed.checkers.contains(&checker);
             let oldest_s = believed.now_s.saturating_sub(PROOF_AGE_S_MAX);
             provider.proved = record.proved(Trust { chain_id: believed.chain_id, checkers: &checkers, oldest_s });
-            let offers = Offer::all(&provider.listed(), record, &provider.proved, History::default());
+            let mut offers = Offer::all(&provider.listed(), record, &provider.proved, History::default());
+            // Nobody can ask for it, so a cheap one must not stand in the place of a change that somebody can make.
+            offers.retain(|offer| offer.kind != Kind::Interpreter);
             if offers.is_empty() {
                 let why = "it states no runtime with a speed and a price that this program knows";
                 provider.record = Err(Absent::WrongRecord(why.to_owned()));
@@ -206,7 +208,7 @@ pub(crate) mod tests {
     use keystead_market::record::{
         Adapter, Claimed, Draft,
         claimed::{Device, Energy, Place, Price, Processor, RuntimeClaim, SoftwareKind, Speed},
-        sets::{EnergyMethod, Isa, Kernel, Kind, Layer, Set, Tier},
+        sets::{EnergyMethod, Isa, Kernel, Layer, Set, Tier},
     };
 
     fn price(kernel: Kernel) -> Price {

@@ -44,6 +44,8 @@ struct Live {
     /// How often a report of it was lost with its connection, and until when the last of these may come again.
     returns: u32,
     return_by: Option<Duration>,
+    /// How long the caller saw nothing of it before its report came in. What the provider did in that time nobody knows.
+    unseen: Duration,
 }
 
 /// What a conviction takes back.
@@ -113,14 +115,33 @@ impl Table {
         self.units.iter_mut().for_each(|unit| unit.failed_at.clear());
     }
 
-    /// The caller looked at nothing for so long: that counts against nobody.
+    /// The caller looked at nothing for so long: that counts against nobody. To be called before anything that came meanwhile.
     pub fn stood_still(&mut self, gap: Duration) {
+        self.postpone(gap);
+        self.see_nothing(gap);
+    }
+
+    /// The caller's machine slept for so long, and the clock with which it counts did not go on meanwhile. Whoever gave the connection up has the time to come
+    /// back that a provider may be silent, and no more than the sleep took.
+    pub fn slept(&mut self, slept: Duration) {
+        self.postpone(slept.min(self.rules.silence));
+        self.see_nothing(slept);
+    }
+
+    fn postpone(&mut self, by: Duration) {
         for party in self.parties.values_mut() {
-            party.heard = party.heard.saturating_add(gap);
+            party.heard = party.heard.saturating_add(by);
         }
         for live in self.leases.values_mut() {
-            live.granted = live.granted.saturating_add(gap);
-            live.return_by = live.return_by.map(|by| by.saturating_add(gap));
+            live.granted = live.granted.saturating_add(by);
+            live.arrived = live.arrived.map(|at| at.saturating_add(by));
+            live.return_by = live.return_by.map(|until| until.saturating_add(by));
+        }
+    }
+
+    fn see_nothing(&mut self, time: Duration) {
+        for live in self.leases.values_mut().filter(|live| live.arrived.is_none()) {
+            live.unseen = live.unseen.saturating_add(time);
         }
     }
 
@@ -246,7 +267,8 @@ impl Table {
             party.lease = Some(lease.number);
             party.heard = party.heard.max(now);
         });
-        self.leases.insert(lease.number, Live { lease, granted: now, arrived: None, returns: 0, return_by: None });
+        let (arrived, returns, return_by, unseen) = (None, 0, None, Duration::ZERO);
+        self.leases.insert(lease.number, Live { lease, granted: now, arrived, returns, return_by, unseen });
     }
 
     /// A report of a lease came in; from now on it is in time.
@@ -277,6 +299,17 @@ impl Table {
         may_return
     }
 
+    /// The same where the caller itself gave the connection up, which counts against nobody, however often.
+    pub fn recalled(&mut self, number: u64, now: Duration) {
+        let silence = self.rules.silence;
+        let Some(live) = self.leases.get_mut(&number) else { return };
+        if live.arrived.take().is_some() {
+            live.return_by = Some(now.saturating_add(silence));
+        }
+        let provider = live.lease.provider;
+        self.heard(provider, now);
+    }
+
     /// The first `done` steps of a lease are right and will be paid: the lease has ended, the rest of it waits again.
     ///
     /// # Errors
@@ -291,6 +324,8 @@ impl Table {
             return Err(Refused::Steps { number, got: done, max });
         }
         let took = live.arrived.unwrap_or(now).saturating_sub(live.granted);
+        // Of a window that the caller mostly did not see nobody knows how long it took.
+        let is_measured = took >= live.unseen;
         let lease = self.remove(number).ok_or(Refused::Ended { number })?;
         for item in lease.part(done) {
             if let Some(unit) = self.units.get_mut(item.unit as usize) {
@@ -300,7 +335,9 @@ impl Table {
         }
         self.wait_again(&lease);
         self.with(provider, |party| {
-            party.pace.record(took, done);
+            if is_measured {
+                party.pace.record(took, done);
+            }
             // One that was cut says how much the provider did, not how much it could.
             party.last_steps = Some(party.last_steps.unwrap_or_default().max(done));
             party.forgive();

@@ -169,6 +169,89 @@ fn a_customer_that_stood_still_blames_nobody() {
     assert_eq!(table.overdue(at(631)).len(), 1, "the silence, and what the customer stood still");
 }
 
+/// Steps and time of a provider's second lease, after the first one of four steps. What happens to that one says when it is settled.
+fn second_lease(happens: impl FnOnce(&mut Table, u64) -> Duration) -> (u32, Duration) {
+    let mut table = Table::new(64, 1, Rules::new(at(60)), 1);
+    table.join(A);
+    table.ready(A, at(0));
+    let first = table.grant(A, at(0)).unwrap();
+    assert_eq!(first.steps(), 4);
+    let end = happens(&mut table, first.number);
+    table.settle(first.number, A, 4, end).unwrap();
+    let second = table.grant(A, end).unwrap();
+    (second.steps(), second.limit)
+}
+
+/// Steps of ten seconds: in none of these cases is the next lease too short for them.
+#[test]
+fn what_the_caller_did_not_see_makes_nobody_faster() {
+    let (measured, unmeasured) = ((6, at(10 + 6 * 40)), (4, at(10 + 4 * 60)));
+    let seen = second_lease(|table, lease| {
+        table.arrived(lease, A, at(40)).unwrap();
+        at(40)
+    });
+    assert_eq!(seen, measured);
+    let while_the_report_is_looked_at = second_lease(|table, lease| {
+        table.arrived(lease, A, at(40)).unwrap();
+        table.stood_still(at(35));
+        at(80)
+    });
+    assert_eq!(while_the_report_is_looked_at, measured);
+    let most_of_the_time = second_lease(|table, lease| {
+        table.stood_still(at(35));
+        table.arrived(lease, A, at(40)).unwrap();
+        at(40)
+    });
+    assert_eq!(most_of_the_time, unmeasured);
+    let for_a_moment = second_lease(|table, lease| {
+        table.stood_still(at(8));
+        table.arrived(lease, A, at(48)).unwrap();
+        at(48)
+    });
+    assert_eq!(for_a_moment, measured);
+    // The provider does nearly all of it meanwhile.
+    let asleep = second_lease(|table, lease| {
+        table.slept(at(36));
+        table.arrived(lease, A, at(14)).unwrap();
+        at(14)
+    });
+    assert_eq!(asleep, unmeasured);
+}
+
+#[test]
+fn a_customer_whose_machine_slept_gives_everybody_the_time_to_come_back() {
+    let mut table = table(64, 1, &[A]);
+    let lease = table.grant(A, at(0)).unwrap();
+    // No longer than the sleep took.
+    table.slept(at(2));
+    assert!(table.overdue(at(12)).is_empty());
+    assert_eq!(table.overdue(at(13)), [(lease.number, End::Silent)]);
+    // And no longer than a provider may be silent, however long that was.
+    table.slept(at(3_600));
+    assert!(table.overdue(at(22)).is_empty());
+    assert_eq!(table.overdue(at(23)), [(lease.number, End::Silent)]);
+    table.heard(A, at(23));
+    assert!(table.overdue(at(31)).is_empty(), "fourteen seconds, five of grace, twelve for the sleep");
+    assert_eq!(table.overdue(at(32)), [(lease.number, End::Late)]);
+}
+
+#[test]
+fn a_report_that_the_caller_cut_off_itself_may_come_again_as_often_as_that_happens() {
+    let mut table = table(64, 1, &[A]);
+    let lease = table.grant(A, at(0)).unwrap();
+    for now in [100, 200, 300, 400, 500, 600] {
+        table.arrived(lease.number, A, at(now)).unwrap();
+        table.recalled(lease.number, at(now));
+        assert!(table.overdue(at(now + 10)).is_empty(), "{now}");
+        table.heard(A, at(now + 11));
+        assert_eq!(table.overdue(at(now + 11)), [(lease.number, End::Late)], "it has to come again: {now}");
+    }
+    table.recalled(lease.number, at(700));
+    assert_eq!(table.overdue(at(700)).len(), 1, "what never came again is not cut off");
+    table.arrived(lease.number, A, at(610)).unwrap();
+    assert!(table.departed(lease.number, at(610)), "none of these counted");
+}
+
 #[test]
 fn a_report_that_is_lost_with_its_connection_comes_again_in_time_and_not_for_ever() {
     let mut table = table(64, 1, &[A]);

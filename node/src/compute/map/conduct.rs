@@ -4,12 +4,14 @@
 //! One task owns the state. Settlements of one round go to the disk together: outputs first, then the journal, then the vouchers leave.
 
 mod audit;
+mod clock;
 mod due;
 mod hear;
 mod money;
 mod price;
 mod purse;
 
+use self::clock::Clock;
 use super::{
     bank::Ask,
     events::{Checks, Event},
@@ -51,10 +53,6 @@ use tokio::{
 const TICK: Duration = Duration::from_millis(200);
 /// Events of one round: what they settle is synced together.
 const ROUND_MAX: usize = 64;
-/// A clock that was looked at longer ago than this shows that the process stood still.
-const GAP_MAX: Duration = Duration::from_secs(1);
-/// Whoever stood still for so long may have lost its connections: peers give up after 15 s, and the last heartbeat is up to 5 s older than the stop.
-const LINES_LIVE: Duration = Duration::from_secs(10);
 /// After Ctrl-C, how long providers may take to report what they have.
 const CANCEL_MAX: Duration = Duration::from_secs(20);
 /// How long the lines may take to say goodbye.
@@ -91,6 +89,8 @@ pub(super) struct Live {
     finished: Option<Instant>,
     /// Since when it is away, or has not been reached yet.
     away_since: Option<Instant>,
+    /// This process gave the connection up itself, and has no new one yet.
+    is_recalled: bool,
     /// The lease whose report is being looked at, and who looks.
     examining: Option<u64>,
     exam: Option<AbortHandle>,
@@ -153,8 +153,7 @@ pub(super) struct Conductor<'a> {
     /// Set once nothing more is handed out.
     stopping: Option<Instant>,
     looked: Option<Instant>,
-    /// When the clock was looked at last.
-    ticked: Instant,
+    clock: Clock,
     /// Providers whose channel could not be opened.
     unopened: BTreeSet<Provider>,
     /// Why a provider was left out last.
@@ -228,7 +227,7 @@ impl<'a> Conductor<'a> {
             failed: None,
             stopping: None,
             looked: None,
-            ticked: Instant::now(),
+            clock: Clock::new(),
             unopened: BTreeSet::new(),
             lost: None,
             watched,
@@ -251,6 +250,7 @@ impl<'a> Conductor<'a> {
         self.take_up().await?;
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.clock = Clock::new();
         let ending = loop {
             if let Some(ending) = self.ending() {
                 break ending;
@@ -258,18 +258,25 @@ impl<'a> Conductor<'a> {
             tokio::select! {
                 event = inbox.recv() => {
                     let Some(event) = event else { bail!("the loop lost its events") };
+                    self.look_for_a_standstill();
                     self.happen(event)?;
                     self.happen_all(inbox)?;
                 }
                 _ = tick.tick() => {
+                    self.look_for_a_standstill();
                     // What came while this process stood still came in time.
                     self.happen_all(inbox)?;
                     self.look_at_the_clock()?;
                 }
-                () = stops.wait(1), if self.stopping.is_none() => self.cancel(),
+                () = stops.wait(1), if self.stopping.is_none() => {
+                    self.look_for_a_standstill();
+                    self.cancel();
+                }
                 () = stops.wait(2) => bail!("interrupted twice"),
             }
             self.commit()?;
+            // It waits for the disk.
+            self.look_for_a_standstill();
             self.hand_out()?;
             self.display();
             while self.exams.try_join_next().is_some() {}
@@ -408,18 +415,8 @@ impl<'a> Conductor<'a> {
     }
 
     fn look_at_the_clock(&mut self) -> Result<()> {
-        let since_look = self.ticked.elapsed();
-        let gap = since_look.saturating_sub(GAP_MAX);
-        self.ticked = Instant::now();
-        self.count_waits(since_look);
-        if !gap.is_zero() {
-            tracing::warn!(ms = gap.as_millis(), "this process stood still");
-            self.state.table.stood_still(gap);
-        }
-        if since_look >= LINES_LIVE {
-            // Who waited in vain has closed its end; what it sent before would count as a sign of life here for as long again.
-            self.live.values().filter(|live| live.is_connected).for_each(|live| live.say(Command::Redial));
-        }
+        // What happened in this round may have waited for the disk.
+        self.look_for_a_standstill();
         for (lease, why) in self.state.table.overdue(self.now()) {
             let provider = self.state.table.live().find(|live| live.number == lease).map(|live| live.provider);
             if let Some(provider) = provider {

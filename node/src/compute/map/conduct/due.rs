@@ -5,7 +5,7 @@
 //! is not to blame: its window waits until the node says again where the channel stands, and its lease, whose report came in, is neither late nor
 //! silent. The wait is counted in time in which this process looked at the clock, so that a second standstill does not use it up.
 
-use super::{Conductor, GAP_MAX, Pending, money::FRESH_MAX};
+use super::{Conductor, Pending, clock::GAP_MAX, money::FRESH_MAX};
 use eyre::Result;
 use std::time::Duration;
 

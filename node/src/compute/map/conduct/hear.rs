@@ -90,6 +90,11 @@ impl Conductor<'_> {
         if let Some(lease) = examined.filter(|lease| holding == Some(*lease) && !self.is_pending(*lease)) {
             self.report_lost(provider, lease)?;
         }
+        self.live.entry(provider).or_default().is_recalled = false;
+        if let Some(lease) = leased.filter(|lease| self.stopping.is_some() && holding == Some(*lease)) {
+            // What was said while it was away it did not hear.
+            self.say(provider, Command::Cancel { lease });
+        }
         if let Some(held) = holding
             && leased != Some(held)
             && self.state.settled.get(&provider) != Some(&held)
@@ -294,6 +299,10 @@ impl Conductor<'_> {
     /// A report was lost with its connection while it was looked at: until it comes again the clock counts. Who lets none be looked at loses the lease.
     fn report_lost(&mut self, provider: Provider, lease: u64) -> Result<()> {
         let now = self.now();
+        if self.live.get(&provider).is_some_and(|live| live.is_recalled) {
+            self.state.table.recalled(lease, now);
+            return Ok(());
+        }
         if self.state.table.departed(lease, now) {
             return Ok(());
         }

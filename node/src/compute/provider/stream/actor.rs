@@ -2,6 +2,7 @@
 
 mod audit;
 mod pay;
+mod still;
 
 use self::audit::Audit;
 use super::{
@@ -108,6 +109,8 @@ pub(super) struct Actor {
     /// Since when there is no visitor, and no lease.
     absent_since: Instant,
     idle_since: Instant,
+    /// When it looked around last.
+    looked: Instant,
     /// When a transaction was sent last.
     acted: Option<Instant>,
     /// The channel is final, and what it gave is taken home.
@@ -167,6 +170,7 @@ impl Actor {
             untaken: None,
             absent_since,
             idle_since,
+            looked: now,
             acted,
             is_taken: false,
             trouble: String::new(),
@@ -348,7 +352,11 @@ impl Actor {
         if let Err(error) = self.follow_rate().await {
             tracing::debug!(channel = %self.record.channel, error = format!("{error:#}"), "the rate of checks is not known");
         }
-        let standing = self.outlook.standing().ok_or(unknown)?;
+        let standing = match self.outlook.standing() {
+            Some(standing) => standing,
+            // This process stood still: a customer that comes back has work before the chain was asked again.
+            None => self.desk.channels.look(self.record.channel).await.map_err(|_| unknown)?.1,
+        };
         match self.payee.begin(steps, &standing) {
             Err(Refusal::DepositTooSmall { .. }) => {
                 let looked = self.desk.channels.look(self.record.channel).await;
@@ -464,6 +472,7 @@ impl Actor {
 
     /// What time brings; true when the channel is over.
     async fn look_around(&mut self) -> bool {
+        self.look_for_a_standstill();
         self.tell_stand();
         self.tell_owner().await;
         let mut beat = None;

@@ -80,11 +80,33 @@ impl Held {
             _ => pending().await,
         }
     }
+
+    /// This process stood still for so long: a report did not wait for its pay meanwhile.
+    pub(super) fn stood_still(&mut self, gap: Duration) {
+        if let Self::Reported(waiting) = self {
+            waiting.since = waiting.since.checked_add(gap).unwrap_or(waiting.since);
+        }
+    }
 }
 
 impl Drop for Working {
     fn drop(&mut self) {
         // With it goes the worker.
         self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_report_does_not_wait_for_its_pay_while_its_maker_stands_still() {
+        let (since, gap) = (Instant::now(), Duration::from_secs(600));
+        let mut held = Held::Reported(Waiting { lease: 1, last: Vec::new(), since });
+        held.stood_still(gap);
+        let Held::Reported(waiting) = &held else { panic!("{held:?}") };
+        assert_eq!((waiting.lease, waiting.since), (1, since.checked_add(gap).unwrap()));
     }
 }

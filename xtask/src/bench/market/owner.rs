@@ -26,6 +26,8 @@ use terminal::{PREFERENCES, Terminal};
 const WORK_MAX: Duration = Duration::from_secs(60);
 /// Sequences of both files: work for some minutes.
 const SEQUENCES: usize = 700;
+/// Turns of the benchmark: so many that the median of turns which differ by some percent is known to a few tenths.
+const TURNS: usize = 60;
 /// One round of the benchmark, milliseconds.
 const ROUND_MS: f64 = 1_000.0;
 
@@ -130,7 +132,7 @@ impl<'b> Scene<'b> {
             Ok(round(steps))
         };
         let mut slower = Vec::new();
-        for turn in 0..self.bench.many(12, 2) {
+        for turn in 0..self.bench.many(TURNS, 2) {
             // What the machine does beside falls on both alike.
             let (alone, beside) = if turn % 2 == 0 {
                 let alone = timed("STOP")?;
@@ -144,8 +146,11 @@ impl<'b> Scene<'b> {
         workers.iter().try_for_each(|worker| signal(*worker, "CONT"))?;
         ensure!(workers.iter().all(|worker| is_alive(*worker)), "a worker ended meanwhile");
         let idle = workers.iter().filter(|worker| is_idle_class(**worker)).count();
+        let (low, high) = shares_of_the_median(slower.len());
         let spread = format!(
-            "{:.2} .. {:.2}, n={}; {} workers, {idle} of them in the kernel's idle class",
+            "95 % sure between {:.2} and {:.2}; turns {:.2} .. {:.2}, n={}; {} workers, {idle} of them in the kernel's idle class",
+            at(&slower, low),
+            at(&slower, high),
             at(&slower, 0.0),
             at(&slower, 1.0),
             slower.len(),
@@ -157,6 +162,15 @@ impl<'b> Scene<'b> {
             .less_is_better(true)
             .may_be_zero())
     }
+}
+
+/// Between which shares of the sorted values their median lies 19 times of 20: how many of them are below it is binomial, here by its normal
+/// approximation (Conover, Practical Nonparametric Statistics, section 3.2).
+fn shares_of_the_median(count: usize) -> (f64, f64) {
+    // LOSSY: far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    let half = 1.96 * 0.5 / (count.max(1) as f64).sqrt();
+    ((0.5 - half).max(0.0), (0.5 + half).min(1.0))
 }
 
 /// Steps of one core in about [`ROUND_MS`].
@@ -185,4 +199,18 @@ fn round(steps: u64) -> f64 {
         }
     });
     start.elapsed().as_secs_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_known_the_better_the_more_turns_there_are() {
+        let (low, high) = shares_of_the_median(60);
+        // Of 60 values the 22nd to the 39th hold it: a table of the binomial distribution.
+        assert!((low - 0.373).abs() < 0.001 && (high - 0.627).abs() < 0.001, "{low} {high}");
+        assert_eq!(shares_of_the_median(1), (0.0, 1.0));
+        assert_eq!(shares_of_the_median(0), (0.0, 1.0));
+    }
 }

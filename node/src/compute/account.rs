@@ -177,6 +177,11 @@ impl Account {
         Ok((field("number")?, field("timestamp")?))
     }
 
+    /// Height of the newest block alone. The node looks up nothing for it, and does not send the names of a full block's transactions.
+    pub(crate) async fn height(&self) -> Result<u64> {
+        self.client.quantity("eth_blockNumber", json!([])).await
+    }
+
     /// Reads a contract at the newest block.
     pub(crate) async fn read<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return> {
         self.read_of(to, call, json!("latest")).await

@@ -14,7 +14,7 @@ use super::{
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
-    watch::{self, Place},
+    watch,
 };
 use crate::{
     cli::{Provide, TOKENS_MAX, TokenPrice},
@@ -25,6 +25,7 @@ use crate::{
         market::Market,
         money::Money,
         own_node,
+        place::Place,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
@@ -215,8 +216,7 @@ async fn serve_until_stopped(
     store: Arc<dyn BlobStore>,
     mut keeper: Keeper,
 ) -> Result<()> {
-    let (head, _) = book.market.account.head().await?;
-    let place = Place::open(&options.dir, head)?;
+    let place = Place::open(options.dir.join(watch::PLACE_FILE), book.market.account.height().await?)?;
     book.resume()?;
     // A token may take its time, or never come: nothing waits for it.
     tokio::spawn(payout::take_what_is_left(Arc::clone(book)));

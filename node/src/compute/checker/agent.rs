@@ -99,7 +99,7 @@ impl Agent {
         let account = Arc::clone(&means.book.market.account);
         let windows = Windows { account: Arc::clone(&account) };
         let folder = Folder::open(means.folder)?;
-        let (head, _) = account.head().await?;
+        let head = account.height().await?;
         let journal = match folder.journal()? {
             // A height above the head's belongs to another network, whose folder was reused.
             Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
@@ -165,7 +165,7 @@ impl Agent {
 
     /// One look at the chain; how long to wait for the next.
     async fn tick(self: &Arc<Self>) -> Result<Duration> {
-        let (head, _) = self.windows.account.head().await?;
+        let head = self.windows.account.height().await?;
         let seats = self.bonds.account_of(self.me()).await?.seats;
         self.tell(seats);
         // A private job may name an account that has no seat, so the events are followed by everybody; without a seat more seldom.
@@ -198,6 +198,7 @@ impl Agent {
         // A new folder looks for its account's seats from the beginning.
         let seated = if self.journal().version == 0 { 0 } else { first };
         let places = self.bonds.seated(self.me(), seated, last).await?;
+        let is_news = !logs.is_empty() || !places.is_empty();
         let mut journal = self.journal();
         journal.places.extend(places);
         logs.iter().for_each(|log| note(&mut journal, log));
@@ -207,7 +208,7 @@ impl Agent {
             journal.windows.remove(&oldest);
         }
         journal.next_block = last.saturating_add(1);
-        self.folder.save_journal(&mut journal)
+        if is_news { self.folder.save_journal(&mut journal) } else { self.folder.pass_journal(&mut journal) }
     }
 
     /// Finds this account's checks in a draw; false if the randomness is not there yet.

@@ -83,10 +83,13 @@ impl Owner {
         let meter = Meter::default();
         let (own, moved, stored) = (Arc::clone(&running), meter.clone(), stores.clone());
         let facts = move || {
-            let workers = own.borrow().processes();
+            let (workers, works) = {
+                let running = own.borrow();
+                (running.processes(), running.works())
+            };
             let own_processes = workers.iter().copied().chain([process::id()]).collect();
             let disk_ours_bytes = Some(stored.held_bytes());
-            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), disk_ours_bytes }
+            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), works, disk_ours_bytes }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
         let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
@@ -254,8 +257,12 @@ impl Owner {
     }
 
     fn put(&self, place: Place, process: Option<u32>) {
-        self.running.send_if_modified(|running| running.put(place, process));
+        let is_new = self.running.send_if_modified(|running| running.put(place, process));
         if let Some(process) = process {
+            if is_new {
+                // A look at the begin, and more often from now on: the owner may have come since the last one.
+                self.bell.look();
+            }
             lower(&self.dedicated, process);
         }
     }
@@ -263,10 +270,17 @@ impl Owner {
     /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
     pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let (running, dedicated) = (Arc::clone(&self.running), Arc::clone(&self.dedicated));
+        let bell = self.bell.clone();
         Arc::new(move |process| {
             running.send_modify(|running| running.proves(process));
+            bell.look();
             lower(&dedicated, process);
         })
+    }
+
+    /// The proof whose processes [`Self::at_work`] named is over, however it ended.
+    pub(super) fn proof_ended(&self) {
+        self.running.send_modify(Running::proof_ended);
     }
 }
 
@@ -437,6 +451,22 @@ mod tests {
         });
         drop(Held(&running));
         assert_eq!((running.borrow().held_bytes, running.borrow().processes()), (0, vec![2]));
+    }
+
+    #[test]
+    fn something_works_while_there_is_a_worker_or_a_proof_under_way() {
+        let mut running = Running::default();
+        assert!(!running.works());
+        for place in [Place::Order, Place::Check] {
+            running.put(place, Some(1));
+            assert!(running.works());
+            running.put(place, None);
+            assert!(!running.works());
+        }
+        running.proves(7);
+        assert!(running.works());
+        running.proof_ended();
+        assert_eq!((running.works(), running.processes()), (false, vec![7]), "its load was ours all the same");
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(super) async fn first(owner: &Owner, keeper: &mut Keeper) {
         () = owner.until_forbidden(Runtime::Wasm1) => tracing::info!("the owner comes first: the proof of hardware is made later"),
         () = owner.until_forbidden(Runtime::Wgsl1) => tracing::info!("the owner comes first: the proof of hardware is made later"),
     }
+    owner.proof_ended();
 }
 
 /// Proves whenever that is needed, until the process stops. The owner comes first, and a job that runs is not disturbed.
@@ -74,12 +75,14 @@ async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
     for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
         book.owner.until_allowed(runtime).await;
     }
-    tokio::select! {
+    let ended = tokio::select! {
         // Dropping the proof kills its workers.
         proved = keeper.prove(height) => proved,
         () = book.owner.until_forbidden(Runtime::Wasm1) => Err(eyre::eyre!("the owner came back; it is tried again later")),
         () = book.owner.until_forbidden(Runtime::Wgsl1) => Err(eyre::eyre!("the owner came back; it is tried again later")),
-    }
+    };
+    book.owner.proof_ended();
+    ended
 }
 
 /// Says what is proved as soon as enough checkers have stated it, for each round anew, and puts it into the record.

@@ -35,6 +35,8 @@ pub(super) struct Running {
     order: Option<Worker>,
     check: Option<Worker>,
     proofs: Vec<u32>,
+    /// A proof is under way.
+    proving: bool,
     /// Memory of the order or lease that has the machine, bytes.
     pub(super) held_bytes: u64,
 }
@@ -96,6 +98,17 @@ impl Running {
             self.proofs.clear();
         }
         self.proofs.push(process);
+        self.proving = true;
+    }
+
+    /// The proof is over, and its workers have ended.
+    pub(super) const fn proof_ended(&mut self) {
+        self.proving = false;
+    }
+
+    /// Whether some worker has something to do.
+    pub(super) const fn works(&self) -> bool {
+        self.order.is_some() || self.check.is_some() || self.proving
     }
 
     /// All processes but this one.

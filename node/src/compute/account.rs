@@ -192,6 +192,12 @@ impl Account {
         self.read_of(to, call, json!(format!("{height:#x}"))).await
     }
 
+    /// A word of a contract's storage at the newest block.
+    pub(crate) async fn word(&self, of: Address, slot: B256) -> Result<B256> {
+        let word = self.client.call("eth_getStorageAt", json!([of, slot, "latest"])).await?;
+        serde_json::from_value(word).wrap_err("the answer is not a word of storage")
+    }
+
     async fn read_of<C: SolCall>(&self, to: Address, call: &C, block: Value) -> Result<C::Return> {
         let request = json!({"from": self.address(), "to": to, "data": hex::encode_prefixed(call.abi_encode())});
         let answer = self.client.call("eth_call", json!([request, block])).await.map_err(explain)?;

@@ -8,7 +8,7 @@ use super::{
 use crate::compute::{
     account::Log,
     amount::kst,
-    bond::Bonds,
+    bond::{Bonds, EPOCH_BLOCKS},
     files,
     panels::Sitting,
     provider::Book,
@@ -29,7 +29,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -80,6 +80,8 @@ pub(crate) struct Agent {
     counts: Mutex<Counts>,
     /// There may be fees to take.
     fees_wait: AtomicBool,
+    /// The epoch in which the list of seats was looked at.
+    tidied: AtomicU64,
 }
 
 /// What this process has done, for `--status`.
@@ -118,6 +120,7 @@ impl Agent {
             tasks: Mutex::default(),
             counts: Mutex::default(),
             fees_wait: AtomicBool::new(true),
+            tidied: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -181,6 +184,9 @@ impl Agent {
             }
         }
         self.take_fees().await?;
+        if seats > 0 {
+            self.tidy(head).await;
+        }
         Ok(if seats == 0 { SEATLESS_POLL } else { POLL })
     }
 
@@ -325,6 +331,21 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Once an epoch: makes the list of seats shorter, if that pays off and it is this account's turn.
+    async fn tidy(&self, head: u64) {
+        let epoch = head.checked_div(EPOCH_BLOCKS).unwrap_or_default();
+        if !self.courses().is_empty() || self.tidied.swap(epoch, Ordering::Relaxed) == epoch {
+            return;
+        }
+        match self.bonds.tidy(epoch).await {
+            Ok(0) => {}
+            Ok(steps) => {
+                tracing::info!(steps, "most of the list of seats were holes: made it shorter, in this account's turn")
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the list of seats was not made shorter"),
+        }
     }
 
     /// Writes the status file, if something changed.

@@ -181,6 +181,7 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
     }
 
     /// How long to sleep after the last step, which decided so: as [`wait_after`] says, or up to [`LOOK_RESTING`] while nothing of ours runs or moves.
+    #[must_use]
     pub fn wait_after(&self, decision: &Decision) -> Duration {
         let wait = wait_after(decision);
         if self.rests && wait == LOOK_RUNNING { decision.next_check.min(LOOK_RESTING).max(wait) } else { wait }
@@ -309,7 +310,8 @@ pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut pub
     }
 }
 
-/// How long to sleep after a decision while something of ours runs, as far as it may: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes something earlier.
+/// How long to sleep after a decision, as if something of ours ran as far as it may: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes
+/// something earlier.
 #[must_use]
 pub fn wait_after(decision: &Decision) -> Duration {
     let runs = decision.cpu != Cpu::Pause || decision.gpu != Gpu::Pause || decision.network != Transfers::Pause;

@@ -190,7 +190,8 @@ interface IBond {
     /// @param positions Their places in the list, 1 to `SEATS_PER_CALL_MAX`.
     function unseat(uint32[] calldata positions) external;
 
-    /// @notice Make the list one place shorter, or prepare it: moves the last seat into an old hole. Anybody.
+    /// @notice Make the list one place shorter, or prepare it: moves the last seat into an old hole, or takes up to eight
+    /// holes of places that are gone off the queue. Anybody.
     /// @dev Reverts with `NothingToCompact`.
     function compact() external;
 

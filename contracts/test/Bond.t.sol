@@ -115,6 +115,28 @@ contract BondTest is MarketFixture {
         vm.assertEq(bond.seatAt(0).account, BERT);
     }
 
+    function test_holes_that_were_cut_off_do_not_keep_the_list_from_getting_shorter() public {
+        _seat(ANNA, 11);
+        vm.roll(block.number + 256);
+        for (uint32 position = 2; position < 11; ++position) {
+            _unseat(ANNA, position);
+        }
+        vm.warp(block.timestamp + 14 days);
+        for (uint256 i = 0; i < 9; ++i) {
+            bond.compact();
+        }
+        _unseat(ANNA, 0);
+        vm.warp(block.timestamp + 14 days);
+        // Nine entries of places that are gone stand in front of the hole: one call drops eight of them, and the next one finds it.
+        bond.compact();
+        bond.compact();
+        vm.roll(block.number + 256);
+        (uint32 epoch, uint32 places) = bond.placesNow();
+        vm.assertEq(places, 2);
+        vm.assertEq(bond.seatIn(epoch, 0).account, ANNA);
+        vm.assertEq(bond.seatIn(epoch, 1).account, address(0));
+    }
+
     function test_the_list_gets_shorter_again() public {
         _seat(ANNA, 3);
         _seat(BERT, 1);

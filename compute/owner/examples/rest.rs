@@ -18,11 +18,11 @@ fn main() {
     let seconds = std::env::args().nth(1).map_or(60, |text| text.parse().unwrap());
     let folder = tempfile::tempdir().unwrap();
     let preferences = folder.path().join("owner.toml");
-    // The dearest case: everything may run, so that the owner is looked for four times a second; and programs are listed.
+    // The dearest case: everything runs, so that the owner is looked for four times a second; and programs are listed.
     let text = "version = 1\n[in_use]\nother_load_percent = 0\n[exclusive]\napplications = [\"no-such-program\"]\n";
     fs::write(&preferences, text).unwrap();
     let own = vec![std::process::id()];
-    let facts = move || Facts { own_processes: own.clone(), ..Facts::default() };
+    let facts = move || Facts { own_processes: own.clone(), works: true, ..Facts::default() };
     let probe = MachineProbe::new(Root::new("/"), folder.path());
     let mut watcher = Watcher::new(probe, MachineClock::new(), folder.path(), &preferences, 0, facts);
     let first = watcher.step();

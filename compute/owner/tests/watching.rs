@@ -8,7 +8,10 @@ use keystead_owner::{
     decide::{Cpu, Decision, Gpu, Mode, Now, Reason, Transfers},
     preferences::{Preferences, template},
     report,
-    watch::{Bell, Clock, Facts, LOOK_PAUSED, LOOK_RUNNING, MachineClock, MachineProbe, Watcher, run, wait_after},
+    watch::{
+        Bell, Clock, Facts, LOOK_PAUSED, LOOK_RESTING, LOOK_RUNNING, MachineClock, MachineProbe, Watcher, run,
+        wait_after,
+    },
 };
 use std::{
     cell::Cell,
@@ -16,7 +19,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc,
     },
     thread,
@@ -331,6 +334,40 @@ fn what_was_moved_counts_over_restarts_and_pauses_the_network_until_its_days_are
     assert!(!cpu_runs(&decision) && decision.words[0].sentence.contains("remove "), "{:?}", decision.words);
     scene.tree.remove("data/owner-traffic.toml");
     scene.until(Duration::from_secs(11), cpu_runs);
+}
+
+#[test]
+fn who_only_waits_for_work_is_looked_for_half_as_often_and_work_or_a_transfer_changes_that() {
+    let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
+    let folder = scene.tree.folder.path().join("data");
+    let (works, moved) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(7)));
+    let (working, moving) = (Arc::clone(&works), Arc::clone(&moved));
+    let facts = move || Facts {
+        works: working.load(Ordering::Relaxed),
+        moved_bytes: moving.load(Ordering::Relaxed),
+        ..Facts::default()
+    };
+    let probe = MachineProbe::new(scene.tree.root.clone(), &folder);
+    scene.watcher = Watcher::new(probe, scene.clock.clone(), &folder, &folder.join("owner.toml"), 0, facts);
+    let mut wait = || {
+        let decision = scene.watcher.step();
+        let wait = scene.watcher.wait_after(&decision);
+        scene.clock.pass(wait);
+        (cpu_runs(&decision), wait)
+    };
+    assert_eq!(wait(), (true, LOOK_RUNNING), "seven bytes came");
+    assert_eq!(wait(), (true, LOOK_RESTING));
+    works.store(true, Ordering::Relaxed);
+    assert_eq!(wait(), (true, LOOK_RUNNING));
+    works.store(false, Ordering::Relaxed);
+    assert_eq!(wait(), (true, LOOK_RESTING));
+    moved.store(8, Ordering::Relaxed);
+    assert_eq!(wait(), (true, LOOK_RUNNING));
+    assert_eq!(wait(), (true, LOOK_RESTING));
+    scene.control().send(Command::Pause { duration: None }, 0).unwrap();
+    let decision = scene.watcher.step();
+    assert!(!cpu_runs(&decision));
+    assert_eq!(scene.watcher.wait_after(&decision), LOOK_PAUSED);
 }
 
 #[test]

@@ -52,6 +52,13 @@ pub(crate) enum BondCall {
         #[arg(value_name = "KST", allow_negative_numbers = true, value_parser = parse_kst)]
         amount: keystead_types::U256,
     },
+    /// Make the list from which checkers are drawn shorter, by holes that seats left behind 14 days ago or more. Anybody may; a step moves the last seat into
+    /// a hole, or cuts a hole off the end, and is a transaction of yours. Where most of the list are holes, `keystead provide` with seats does it by turns.
+    Compact {
+        /// Most steps to take, 1 to 64.
+        #[arg(default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=64))]
+        steps: u32,
+    },
     /// Take what has waited 14 days into the wallet.
     Withdraw,
 }

@@ -177,6 +177,11 @@ impl Account {
         Ok((field("number")?, field("timestamp")?))
     }
 
+    /// Height of the newest block alone. The node looks up nothing for it, and does not send the names of a full block's transactions.
+    pub(crate) async fn height(&self) -> Result<u64> {
+        self.client.quantity("eth_blockNumber", json!([])).await
+    }
+
     /// Reads a contract at the newest block.
     pub(crate) async fn read<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return> {
         self.read_of(to, call, json!("latest")).await
@@ -185,6 +190,12 @@ impl Account {
     /// Reads a contract as it was after a block.
     pub(crate) async fn read_at<C: SolCall>(&self, to: Address, call: &C, height: u64) -> Result<C::Return> {
         self.read_of(to, call, json!(format!("{height:#x}"))).await
+    }
+
+    /// A word of a contract's storage at the newest block.
+    pub(crate) async fn word(&self, of: Address, slot: B256) -> Result<B256> {
+        let word = self.client.call("eth_getStorageAt", json!([of, slot, "latest"])).await?;
+        serde_json::from_value(word).wrap_err("the answer is not a word of storage")
     }
 
     async fn read_of<C: SolCall>(&self, to: Address, call: &C, block: Value) -> Result<C::Return> {

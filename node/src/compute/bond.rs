@@ -2,7 +2,9 @@
 //!
 //! # Design
 //! A command of its own, not options of `provide`: bonding moves the account's money at one moment that a person chooses, with a provider running or not.
-//! `provide` only saves a share of what it earns, if it was told to (`--bond-from-earnings`), so that somebody without money begins all the same.
+//! `provide` only saves a share of what it earns, if it was told to (`--bond-from-earnings`), so that somebody without money begins all the same; and it
+//! makes the list of seats shorter where most of it are holes, each account in proportion to its seats ([`turn`]), since a seat earns nothing more by a
+//! list without holes and so nobody would.
 //!
 //! Spec: specs/0008-audit.md §4.
 
@@ -10,17 +12,19 @@ use crate::{
     cli::{Bond as Options, BondCall},
     compute::{
         account::{Account, Log},
-        amount::kst,
+        amount::{counted, kst},
         provider::Capability,
+        revert::cannot_be_shorter,
         wallet,
     },
 };
 use alloy_primitives::{Address, U256, uint};
 use alloy_sol_types::SolEvent as _;
-use eyre::{Result, bail, ensure};
+use eyre::{Context as _, Result, bail, ensure};
 use keystead_contracts::{
     BOND_ADDRESS,
     bindings::bond::{Bond, IBond},
+    storage::seats::{SEAT_LIST_SLOT, SeatList},
 };
 use serde_json::json;
 use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
@@ -28,11 +32,13 @@ use std::{collections::BTreeSet, process::ExitCode, sync::Arc};
 /// Bond of one seat, wei.
 pub(crate) const SEAT_WEI: U256 = uint!(100_000_000_000_000_000_000_U256);
 /// Blocks between the borders at which seats come and go.
-const EPOCH_BLOCKS: u64 = 256;
+pub(crate) const EPOCH_BLOCKS: u64 = 256;
 /// Blocks asked for at once.
 const BLOCKS_MAX: u64 = 10_000;
 /// Most places that one call gives up.
 const UNSEAT_MAX: usize = 64;
+/// Steps by which an account makes the list of seats shorter in an epoch that is its turn. Each is a transaction of about 100,000 gas.
+const TIDY_STEPS: u32 = 4;
 
 /// The contract, as calls of one account.
 #[derive(Clone, Debug)]
@@ -83,13 +89,60 @@ impl Bonds {
         let (head, _) = self.account.head().await?;
         let mut held = Vec::new();
         for position in self.seated(self.account.address(), 0, head).await? {
-            let seat = self.account.read(BOND_ADDRESS, &Bond::seatAtCall { position }).await?;
-            if seat.account == self.account.address() && seat.untilEpoch == u32::MAX {
+            if self.holds(position).await? {
                 held.push(position);
             }
         }
         Ok(held)
     }
+
+    /// Whether this account holds a place and did not give it up.
+    async fn holds(&self, position: u32) -> Result<bool> {
+        let seat = self.account.read(BOND_ADDRESS, &Bond::seatAtCall { position }).await?;
+        Ok(seat.account == self.account.address() && seat.untilEpoch == u32::MAX)
+    }
+
+    async fn list(&self) -> Result<SeatList> {
+        let word = self.account.word(BOND_ADDRESS, SEAT_LIST_SLOT).await?;
+        SeatList::decode(word).wrap_err("the node's list of seats is none")
+    }
+
+    /// Whether the list of seats could be made shorter now.
+    async fn can_be_shorter(&self) -> Result<bool> {
+        match self.account.read(BOND_ADDRESS, &Bond::compactCall {}).await {
+            Ok(_) => Ok(true),
+            Err(error) if cannot_be_shorter(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the list of seats shorter, by so many steps at most; how many it took. Each moves the list's last seat into an old hole, or cuts an old hole off
+    /// its end, and is a transaction.
+    pub(crate) async fn compact(&self, most: u32) -> Result<u32> {
+        for done in 0..most {
+            match self.account.send(BOND_ADDRESS, &Bond::compactCall {}, U256::ZERO).await {
+                Ok(_) => {}
+                Err(error) if cannot_be_shorter(&error) => return Ok(done),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(most)
+    }
+
+    /// Makes the list of seats shorter by some steps, if most of it are holes and this epoch is this account's turn; how many it took.
+    pub(crate) async fn tidy(&self, epoch: u64) -> Result<u32> {
+        match turn(self.list().await?, epoch) {
+            Some(position) if self.holds(position).await? => self.compact(TIDY_STEPS).await,
+            _ => Ok(0),
+        }
+    }
+}
+
+/// The place whose account makes a list shorter in an epoch; none while that does not pay off. Places take turns, so that one account at a time pays for
+/// a step, and who has more seats pays for more; nobody does in the turn of a hole.
+fn turn(list: SeatList, epoch: u64) -> Option<u32> {
+    let position = epoch.checked_rem(u64::from(list.places))?;
+    u32::try_from(position).ok().filter(|_| list.is_sparse())
 }
 
 fn place(log: &Log) -> Option<u32> {
@@ -130,6 +183,7 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
             let amount_wei = *amount;
             bonds.account.send(BOND_ADDRESS, &Bond::requestLeaveCall { amountWei: amount_wei }, U256::ZERO).await?;
         }
+        BondCall::Compact { steps } => show(&shortened(bonds.compact(*steps).await?, *steps)),
         BondCall::Withdraw => drop(bonds.account.send(BOND_ADDRESS, &Bond::withdrawCall {}, U256::ZERO).await?),
     }
     table(&bonds).await?;
@@ -145,6 +199,16 @@ async fn unseat(bonds: &Bonds, count: usize) -> Result<()> {
         bonds.account.send(BOND_ADDRESS, &call, U256::ZERO).await?;
     }
     Ok(())
+}
+
+/// What became of the list of seats.
+fn shortened(steps: u32, most: u32) -> String {
+    let taken = counted(steps.into(), "step");
+    match steps {
+        0 => "Nothing to do: no hole of the list of seats is 14 days old.".to_owned(),
+        _ if steps < most => format!("The list of seats is {taken} shorter. Nothing more can be done now."),
+        _ => format!("The list of seats is {taken} shorter. There may be more to do: run it again."),
+    }
 }
 
 async fn table(bonds: &Bonds) -> Result<()> {
@@ -175,6 +239,11 @@ async fn table(bonds: &Bonds) -> Result<()> {
             found.suspendedUntil
         ));
     }
+    if bonds.can_be_shorter().await? {
+        show(
+            "  The list of seats has a hole that is 14 days old: keystead bond compact makes it shorter, at the cost of gas.",
+        );
+    }
     Ok(())
 }
 
@@ -198,5 +267,22 @@ mod tests {
         assert_eq!(kst(SEAT_WEI), "100 KST");
         assert_eq!(abilities(9), "wasm/1, CPU reference");
         assert_eq!(abilities(6), "wgsl/1 exact, wgsl/1 float");
+    }
+
+    #[test]
+    fn places_take_turns_to_make_a_list_shorter_that_is_mostly_holes() {
+        let sparse = SeatList { places: 5, holes_max: 3 };
+        assert_eq!([0, 1, 4, 5, 13].map(|epoch| turn(sparse, epoch)), [0, 1, 4, 0, 3].map(Some));
+        // Half of it may be holes: every unit still finds its checkers.
+        assert_eq!(turn(SeatList { places: 6, holes_max: 3 }, 1), None);
+        assert_eq!(turn(SeatList { places: 0, holes_max: 0 }, 1), None);
+        assert_eq!(turn(SeatList { places: 0, holes_max: 3 }, 1), None, "all of them were cut off");
+    }
+
+    #[test]
+    fn what_became_of_the_list_is_said_with_what_to_do() {
+        assert_eq!(shortened(0, 16), "Nothing to do: no hole of the list of seats is 14 days old.");
+        assert_eq!(shortened(1, 16), "The list of seats is 1 step shorter. Nothing more can be done now.");
+        assert_eq!(shortened(16, 16), "The list of seats is 16 steps shorter. There may be more to do: run it again.");
     }
 }

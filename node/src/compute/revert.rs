@@ -27,6 +27,12 @@ pub(crate) fn moves_another_amount(report: &Report) -> bool {
     data.is_some_and(|data| matches!(Erc20Errors::abi_decode(data), Ok(Erc20Errors::TransferInexact(_))))
 }
 
+/// Whether the bond refused because the list of seats cannot be made shorter now.
+pub(crate) fn cannot_be_shorter(report: &Report) -> bool {
+    let data = report.downcast_ref::<RpcFailure>().and_then(|failure| failure.data.as_ref());
+    data.is_some_and(|data| matches!(BondErrors::abi_decode(data), Ok(BondErrors::NothingToCompact(_))))
+}
+
 /// The sentence for a revert's data; `None` if it is none of the contracts' errors.
 pub(crate) fn sentence(data: &[u8]) -> Option<String> {
     // First: the market's own list has the last two of them, too.
@@ -108,6 +114,9 @@ fn bond(error: &BondErrors) -> String {
             let (days, hours) = (seconds / 86_400, (seconds % 86_400).div_ceil(3_600));
             format!("bond can be taken 14 days after it was asked back: in {days} days and {hours} h")
         }
+        BondErrors::NothingToCompact(e) => {
+            format!("no hole of the list of seats is 14 days old, so none of its {} places goes now", e.places)
+        }
         other => format!("the bond refused: {other:?}"),
     }
 }
@@ -154,7 +163,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use alloy_primitives::Address;
-    use keystead_contracts::bindings::{erc20::Erc20, market::Market};
+    use keystead_contracts::bindings::{bond::Bond, erc20::Erc20, market::Market};
 
     #[test]
     fn a_contracts_error_is_found_under_the_context_and_becomes_a_sentence() {
@@ -181,6 +190,10 @@ mod tests {
         let failed = Erc20::SafeERC20FailedOperation { token };
         assert!(!moves_another_amount(&refusal(failed.abi_encode())), "which may be for a while");
         assert!(!moves_another_amount(&refusal(late.abi_encode())) && !moves_another_amount(&Report::msg("plain")));
+        let places = Bond::NothingToCompact { places: 4 };
+        assert!(sentence(&places.abi_encode()).unwrap().ends_with("none of its 4 places goes now"));
+        assert!(cannot_be_shorter(&refusal(places.abi_encode()).wrap_err("cannot send compact()")));
+        assert!(!cannot_be_shorter(&refusal(late.abi_encode())) && !cannot_be_shorter(&Report::msg("plain")));
         assert_eq!(sentence(&Revert::from("no").abi_encode()).unwrap(), "no");
         assert_eq!(sentence(&[1, 2, 3, 4]), None);
         assert_eq!(explain(Report::msg("plain")).to_string(), "plain");

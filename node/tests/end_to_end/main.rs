@@ -57,6 +57,7 @@ mod parties;
 mod proofs;
 mod raw;
 mod recipes;
+mod seats;
 mod sender;
 mod snapshot;
 mod stopped;

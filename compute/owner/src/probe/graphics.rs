@@ -1,7 +1,8 @@
 //! Graphics cards: what is built in, and how hot and hungry each is.
 //!
 //! # Design
-//! The kernel's list (`/sys/class/drm`) and NVIDIA's (`/proc/driver/nvidia`) are joined by the address on the bus. NVIDIA's own driver tells memory,
+//! The kernel's list (`/sys/class/drm`) and NVIDIA's (`/proc/driver/nvidia`) are joined by the address on the bus; a card without a part for screens is in
+//! the second one alone. NVIDIA's own driver tells memory,
 //! temperature and power through its library only; these stay unknown here, and say so, until [`super::nvidia`] has asked its tool.
 
 use super::{
@@ -16,6 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 const CARDS_MAX: usize = 64;
 const DRM: &str = "sys/class/drm";
 const NVIDIA: &str = "proc/driver/nvidia/gpus";
+const BUS: &str = "sys/bus/pci/devices";
 
 /// One card.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,7 +58,7 @@ pub fn cards(root: &Root) -> Vec<Card> {
         let model = text.clone().and_then(|text| entry(&text, "Model", ':').and_then(word));
         let card = cards.entry(address.to_lowercase()).or_insert_with(|| Card {
             address: address.to_lowercase(),
-            ids: text.clone().and_then(|_| None),
+            ids: ids(root, &format!("{BUS}/{}", address.to_lowercase())),
             driver: text.map(|_| "nvidia".to_owned()),
             ..library_only()
         });
@@ -78,6 +80,14 @@ fn library_only() -> Card {
     }
 }
 
+/// Vendor and device of what is in this folder.
+fn ids(root: &Root, folder: &str) -> Reading<String> {
+    root.word(&format!("{folder}/vendor")).and_then(|vendor| {
+        let device = root.word(&format!("{folder}/device")).value().cloned()?;
+        Some(format!("{vendor}:{device}"))
+    })
+}
+
 /// `card0` is a card, `card0-DP-1` one of its connectors.
 fn is_card(name: &str) -> bool {
     name.strip_prefix("card")
@@ -88,11 +98,7 @@ fn kernel_card(root: &Root, name: &str, names: &[String]) -> Card {
     let device = format!("{DRM}/{name}/device");
     let event = root.text(&format!("{device}/uevent"));
     let field = |key: &'static str| event.clone().and_then(|text| entry(&text, key, '=').and_then(word));
-    let vendor = root.word(&format!("{device}/vendor"));
-    let ids = vendor.and_then(|vendor| {
-        let device = root.word(&format!("{device}/device")).value().cloned()?;
-        Some(format!("{vendor}:{device}"))
-    });
+    let ids = ids(root, &device);
     let driver = field("DRIVER");
     let connectors = names.iter().filter(|other| other.strip_prefix(name).is_some_and(|rest| rest.starts_with('-')));
     let mut screens = connectors.map(|connector| root.word(&format!("{DRM}/{connector}/status")));

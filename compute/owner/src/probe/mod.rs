@@ -66,6 +66,14 @@ impl Machine {
         }
     }
 
+    /// Puts in what no file tells of NVIDIA's cards, by the driver's own tool; waits for it, 20 s at most. Where there is no such card it is not started.
+    pub fn ask(&mut self, tool: &nvidia::Tool) {
+        if self.cards.iter().any(|card| card.driver.value().is_some_and(|driver| driver == "nvidia")) {
+            tool.ask_now(0);
+            tool.complete(&mut self.cards, 0);
+        }
+    }
+
     /// Everything as JSON: each value beside its source, or null beside the reason. For people and reports; no format that others parse.
     #[must_use]
     pub fn to_json(&self) -> Value {

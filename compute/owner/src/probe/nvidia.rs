@@ -84,6 +84,13 @@ impl Tool {
         }
     }
 
+    /// Runs the tool and waits for its answer, 20 s at most: for a start, where something depends on it. `steady_ms` as for [`Self::ask`].
+    pub fn ask_now(&self, steady_ms: u64) {
+        if let Some(text) = self.run() {
+            self.lock().answer = Some((steady_ms, parse(&text)));
+        }
+    }
+
     /// Whether the tool runs now.
     #[must_use]
     pub fn runs(&self) -> bool {
@@ -201,6 +208,7 @@ mod tests {
     #[cfg(unix)]
     mod fake {
         use super::*;
+        use crate::probe::{Machine, Root};
         use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
         fn tool(folder: &Path, script: &str) -> Tool {
@@ -232,6 +240,36 @@ mod tests {
             assert_eq!(card.milliwatts.value(), Some(&4_500));
             assert!(answered(&good, 121_000).millicelsius.value().is_some());
             assert!(answered(&good, 121_001).millicelsius.value().is_none());
+        }
+
+        #[test]
+        fn a_machine_hears_of_its_cards_memory_at_a_start_and_asks_for_no_other_makers_card() {
+            let folder = tempfile::tempdir().unwrap();
+            let called = folder.path().join("called");
+            let script = format!("touch '{}'; echo '00000000:01:00.0, 81559, 2, 83, 4.5, 700.00'", called.display());
+            let tool = tool(folder.path(), &script);
+            let root = Root::new(folder.path().join("machine"));
+            let write = |path: &str, text: &str| {
+                let path = root.path(path);
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            };
+            write("sys/class/drm/card0/device/uevent", "DRIVER=amdgpu\nPCI_SLOT_NAME=0000:0d:00.0\n");
+            let mut machine = Machine::read(&root);
+            machine.ask(&tool);
+            assert!(machine.cards.len() == 1 && !called.exists(), "{:?}", machine.cards);
+            // A card without a part for screens.
+            write("proc/driver/nvidia/gpus/0000:01:00.0/information", "Model: \t\t NVIDIA H200\n");
+            write("sys/bus/pci/devices/0000:01:00.0/vendor", "0x10de\n");
+            write("sys/bus/pci/devices/0000:01:00.0/device", "0x2335\n");
+            let mut machine = Machine::read(&root);
+            machine.ask(&tool);
+            let [card, _] = &machine.cards[..] else { panic!("{:?}", machine.cards) };
+            assert_eq!(card.ids.value().map(String::as_str), Some("0x10de:0x2335"));
+            assert_eq!(card.memory_bytes.value(), Some(&(81_559 << 20)));
+            let mut machine = Machine::read(&root);
+            machine.ask(&Tool::new("/no/such/tool"));
+            assert!(machine.cards.iter().all(|card| card.memory_bytes.value().is_none()));
         }
 
         #[test]

@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person, the control file and the
-//! preferences are looked at four times a second while something runs, and once a second otherwise; everything else every ten seconds. A step that changes
+//! preferences are looked at four times a second while something runs, twice while something may run and nothing does, and once a second otherwise;
+//! everything else every ten seconds. Work that begins rings the [`Bell`], so that there is a look at its begin. A step that changes
 //! nothing costs some system calls, so watching does not need a core's attention. Preferences that have changed are read once they have stood still for one
 //! look: an editor writes a file in pieces, and half of one is not the owner's word.
 
@@ -29,7 +30,9 @@ use std::{
 
 /// Time between two looks for a person while something runs: a quarter of the second that the owner may wait.
 pub const LOOK_RUNNING: Duration = Duration::from_millis(250);
-/// The same while nothing runs: the owner waits for nothing.
+/// The same while something may run and nothing runs or moves: half of that second, for what begins without a word.
+pub const LOOK_RESTING: Duration = Duration::from_millis(500);
+/// The same while nothing may run: the owner waits for nothing.
 pub const LOOK_PAUSED: Duration = Duration::from_secs(1);
 
 /// A day, ms.
@@ -62,6 +65,8 @@ pub struct Facts {
     pub workers: Vec<u32>,
     /// What we moved over the network since this program began, bytes.
     pub moved_bytes: u64,
+    /// Whether a worker of ours has something to do.
+    pub works: bool,
     /// What we store of others' work, bytes; none if nobody counted yet.
     pub disk_ours_bytes: Option<u64>,
 }
@@ -89,6 +94,10 @@ pub struct Watcher<P, C> {
     signals: Signals,
     started_ms: u64,
     refreshed_ms: Option<u64>,
+    /// What was moved up to the last look.
+    moved_bytes: u64,
+    /// At the last look nothing of ours ran or moved.
+    rests: bool,
 }
 
 impl<P: Probe, C: Clock> Watcher<P, C> {
@@ -121,6 +130,8 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             signals: Signals::default(),
             started_ms,
             refreshed_ms: None,
+            moved_bytes: 0,
+            rests: false,
         }
     }
 
@@ -142,6 +153,8 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             passed.is_none_or(|passed| u128::from(passed) >= CHECK_MAX.as_millis())
         });
         let facts = (self.facts)();
+        self.rests = !facts.works && facts.moved_bytes == self.moved_bytes;
+        self.moved_bytes = facts.moved_bytes;
         let moved = self.learn_traffic(&facts, now, due);
         if due {
             self.refreshed_ms = Some(now.steady_ms);
@@ -165,6 +178,13 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             .map_or_else(Reading::default, |bytes| Reading::known(bytes, "blobs of the data folder"));
         self.signals.since_start = Duration::from_millis(now.steady_ms.saturating_sub(self.started_ms));
         decide(&mut self.memory, preferences, &self.signals, wishes, now)
+    }
+
+    /// How long to sleep after the last step, which decided so: as [`wait_after`] says, or up to [`LOOK_RESTING`] while nothing of ours runs or moves.
+    #[must_use]
+    pub fn wait_after(&self, decision: &Decision) -> Duration {
+        let wait = wait_after(decision);
+        if self.rests && wait == LOOK_RUNNING { decision.next_check.min(LOOK_RESTING).max(wait) } else { wait }
     }
 
     /// What the last step knew of the machine.
@@ -279,7 +299,7 @@ pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut pub
     let mut last: Option<Decision> = None;
     loop {
         let decision = watcher.step();
-        let wait = wait_after(&decision);
+        let wait = watcher.wait_after(&decision);
         if last.as_ref().is_none_or(|last| differs(last, &decision)) {
             publish(&decision);
             last = Some(decision);
@@ -290,7 +310,8 @@ pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut pub
     }
 }
 
-/// How long to sleep after a decision: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes something earlier.
+/// How long to sleep after a decision, as if something of ours ran as far as it may: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes
+/// something earlier.
 #[must_use]
 pub fn wait_after(decision: &Decision) -> Duration {
     let runs = decision.cpu != Cpu::Pause || decision.gpu != Gpu::Pause || decision.network != Transfers::Pause;

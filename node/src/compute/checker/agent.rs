@@ -8,7 +8,7 @@ use super::{
 use crate::compute::{
     account::Log,
     amount::kst,
-    bond::Bonds,
+    bond::{Bonds, EPOCH_BLOCKS},
     files,
     panels::Sitting,
     provider::Book,
@@ -29,7 +29,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -80,6 +80,8 @@ pub(crate) struct Agent {
     counts: Mutex<Counts>,
     /// There may be fees to take.
     fees_wait: AtomicBool,
+    /// The epoch in which the list of seats was looked at.
+    tidied: AtomicU64,
 }
 
 /// What this process has done, for `--status`.
@@ -99,7 +101,7 @@ impl Agent {
         let account = Arc::clone(&means.book.market.account);
         let windows = Windows { account: Arc::clone(&account) };
         let folder = Folder::open(means.folder)?;
-        let (head, _) = account.head().await?;
+        let head = account.height().await?;
         let journal = match folder.journal()? {
             // A height above the head's belongs to another network, whose folder was reused.
             Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
@@ -118,6 +120,7 @@ impl Agent {
             tasks: Mutex::default(),
             counts: Mutex::default(),
             fees_wait: AtomicBool::new(true),
+            tidied: AtomicU64::new(u64::MAX),
         }))
     }
 
@@ -165,7 +168,7 @@ impl Agent {
 
     /// One look at the chain; how long to wait for the next.
     async fn tick(self: &Arc<Self>) -> Result<Duration> {
-        let (head, _) = self.windows.account.head().await?;
+        let head = self.windows.account.height().await?;
         let seats = self.bonds.account_of(self.me()).await?.seats;
         self.tell(seats);
         // A private job may name an account that has no seat, so the events are followed by everybody; without a seat more seldom.
@@ -181,6 +184,9 @@ impl Agent {
             }
         }
         self.take_fees().await?;
+        if seats > 0 {
+            self.tidy(head).await;
+        }
         Ok(if seats == 0 { SEATLESS_POLL } else { POLL })
     }
 
@@ -198,6 +204,7 @@ impl Agent {
         // A new folder looks for its account's seats from the beginning.
         let seated = if self.journal().version == 0 { 0 } else { first };
         let places = self.bonds.seated(self.me(), seated, last).await?;
+        let is_news = !logs.is_empty() || !places.is_empty();
         let mut journal = self.journal();
         journal.places.extend(places);
         logs.iter().for_each(|log| note(&mut journal, log));
@@ -207,7 +214,7 @@ impl Agent {
             journal.windows.remove(&oldest);
         }
         journal.next_block = last.saturating_add(1);
-        self.folder.save_journal(&mut journal)
+        if is_news { self.folder.save_journal(&mut journal) } else { self.folder.pass_journal(&mut journal) }
     }
 
     /// Finds this account's checks in a draw; false if the randomness is not there yet.
@@ -324,6 +331,21 @@ impl Agent {
             }
         }
         Ok(())
+    }
+
+    /// Once an epoch: makes the list of seats shorter, if that pays off and it is this account's turn.
+    async fn tidy(&self, head: u64) {
+        let epoch = head.checked_div(EPOCH_BLOCKS).unwrap_or_default();
+        if !self.courses().is_empty() || self.tidied.swap(epoch, Ordering::Relaxed) == epoch {
+            return;
+        }
+        match self.bonds.tidy(epoch).await {
+            Ok(0) => {}
+            Ok(steps) => {
+                tracing::info!(steps, "most of the list of seats were holes: made it shorter, in this account's turn")
+            }
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the list of seats was not made shorter"),
+        }
     }
 
     /// Writes the status file, if something changed.

@@ -4,7 +4,7 @@
 //! What is committed is written first and never changed: whoever comes back after a crash reveals exactly what it committed, or nothing.
 
 use crate::compute::{
-    files, random,
+    files, place, random,
     windows::{Finding, Sealed, Which},
 };
 use alloy_primitives::B256;
@@ -15,6 +15,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+use tokio::time::Instant;
 
 /// Version of both file formats.
 const VERSION: u32 = 1;
@@ -94,6 +95,9 @@ pub(super) struct Journal {
     pub(super) windows: BTreeMap<B256, Seen>,
     /// Draws whose height was not reached.
     pub(super) draws: Vec<Awaited>,
+    /// When this process wrote it last.
+    #[serde(skip)]
+    pub(super) saved: Option<Instant>,
 }
 
 /// What only a window's first event says.
@@ -151,7 +155,15 @@ impl Folder {
 
     pub(super) fn save_journal(&self, journal: &mut Journal) -> Result<()> {
         journal.version = VERSION;
-        files::replace(&self.journal_path(), &serde_json::to_vec(journal)?)
+        files::replace(&self.journal_path(), &serde_json::to_vec(journal)?)?;
+        journal.saved = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Saves a journal of which nothing but the height has changed: once a minute, so that a disk that rests stays at rest. What is read again after a
+    /// restart says nothing again.
+    pub(super) fn pass_journal(&self, journal: &mut Journal) -> Result<()> {
+        if place::is_old(journal.saved) { self.save_journal(journal) } else { Ok(()) }
     }
 
     pub(super) fn save(&self, record: &Record) -> Result<()> {
@@ -214,6 +226,25 @@ mod tests {
         let mut journal = Journal { next_block: 7, places: [3].into(), ..Journal::default() };
         kept.save_journal(&mut journal).unwrap();
         assert_eq!(kept.journal().unwrap().unwrap().next_block, 7);
+    }
+
+    #[test]
+    fn a_height_alone_is_written_at_a_start_and_then_once_a_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Folder::open(folder.path()).unwrap();
+        let mut journal = Journal { next_block: 7, ..Journal::default() };
+        kept.pass_journal(&mut journal).unwrap();
+        journal.next_block = 8;
+        kept.pass_journal(&mut journal).unwrap();
+        let mut read = kept.journal().unwrap().unwrap();
+        assert_eq!((read.next_block, journal.version), (7, VERSION), "the first time alone");
+        // A new process of the same folder writes it at its first look.
+        read.next_block = 9;
+        kept.pass_journal(&mut read).unwrap();
+        assert_eq!(kept.journal().unwrap().unwrap().next_block, 9);
+        journal.next_block = 10;
+        kept.save_journal(&mut journal).unwrap();
+        assert_eq!(kept.journal().unwrap().unwrap().next_block, 10, "what was found is written at once");
     }
 
     #[test]

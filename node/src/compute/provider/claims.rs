@@ -23,7 +23,7 @@ use keystead_market::{
     },
 };
 use keystead_owner::probe::{Machine, graphics::Card};
-use keystead_runner::{DeviceKind, Layer as Obtained, SelfTest, Work};
+use keystead_runner::{Device as Found, DeviceKind, Layer as Obtained, SelfTest, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Units at once: one job has the machine, and its units run one after the other.
@@ -31,13 +31,16 @@ pub(super) const LANES: u16 = 1;
 /// Memory of a machine that does not say how much it has, MiB.
 const MEMORY_MIB_UNKNOWN: u64 = 1_024;
 const MIB: u64 = 1 << 20;
+/// Number of the adapter that runs jobs, among the devices of a proof.
+const ADAPTER: u8 = 1;
 /// Words of an engine's name before the device that it runs on.
 const ENGINE_WORDS: usize = 3;
 
 /// All claims. The record's own check comes after it.
 pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machine, cores: u16) -> Claimed {
+    let graphics = capability.test(Runtime::Wgsl1);
     let adapters: Vec<Adapter> =
-        capability.test(Runtime::Wgsl1).and_then(|test| adapter(test, capability, machine)).into_iter().collect();
+        graphics.and_then(|test| adapter(options, test, capability, machine)).into_iter().collect();
     let mut runtimes: Vec<RuntimeClaim> = capability.tests.iter().map(runtime).collect();
     runtimes.sort_by(|a, b| a.name.cmp(&b.name));
     let processor = Processor {
@@ -98,26 +101,23 @@ const fn kernel(work: Work) -> Kernel {
 }
 
 /// The adapter that runs jobs; none if its speed is not known.
-fn adapter(test: &SelfTest, capability: &Capability, machine: &Machine) -> Option<Adapter> {
+fn adapter(options: &Provide, test: &SelfTest, capability: &Capability, machine: &Machine) -> Option<Adapter> {
     let found = test.device.as_ref()?;
     let speeds = speeds(capability, |work| work != Work::Wasm);
     if speeds.is_empty() {
         return None;
     }
-    let name = printable(&found.name, "unnamed");
-    let software = SOFTWARE_NAMES.iter().any(|word| name.to_ascii_lowercase().contains(word));
-    let kind = if software || found.vendor_id == 0 { None } else { gpu(found.kind) };
-    let card = machine.cards.iter().find(|card| is_card(card, found.vendor_id, found.device_id));
-    let own_memory = card.and_then(|card| card.memory_bytes.value().copied()).map(|bytes| bytes / MIB);
-    let largest = found.buffer_bytes_max / MIB;
+    let (kind, card) = (real_gpu(found), card_of(found, machine));
     let memory_mib = match kind {
-        // A card whose memory nobody names has at least room for its largest buffer.
-        Some(GpuKind::Discrete | GpuKind::Virtual) => own_memory.unwrap_or(largest),
+        // Of a card whose memory nobody names what a proof is to show of it. Its largest buffer is the driver's bound, on small cards and large ones.
+        Some(GpuKind::Discrete | GpuKind::Virtual) => {
+            own_memory_mib(card).unwrap_or_else(|| options.proving.memory_mib(ADAPTER))
+        }
         Some(GpuKind::Integrated) | None => memory_mib(capability, machine),
     };
     let power = card.filter(|_| kind.is_some()).and_then(|card| card.milliwatts_max.value().copied());
     let device = Device {
-        name,
+        name: name_of(found),
         driver: tag(&format!("{} {}", found.driver, found.driver_info), "unknown"),
         memory_mib: memory_mib.max(1),
         buffer_bytes_max: found.buffer_bytes_max.max(4),
@@ -133,6 +133,40 @@ fn adapter(test: &SelfTest, capability: &Capability, machine: &Machine) -> Optio
         }
         None => Adapter::Software { kind: software_kind(found.kind), device },
     })
+}
+
+/// What the owner should hear of a card whose memory nobody names; none if somebody does, or it has none of its own.
+pub(super) fn unknown_memory(options: &Provide, capability: &Capability, machine: &Machine) -> Option<String> {
+    let found = capability.test(Runtime::Wgsl1)?.device.as_ref()?;
+    let is_own = matches!(real_gpu(found), Some(GpuKind::Discrete | GpuKind::Virtual));
+    if !is_own || own_memory_mib(card_of(found, machine)).is_some() {
+        return None;
+    }
+    let (name, mib) = (name_of(found), options.proving.memory_mib(ADAPTER));
+    Some(format!(
+        "nobody says how much memory {name} has (of NVIDIA's cards their driver's nvidia-smi does): the record claims {mib} MiB, which a proof is to \
+         show; --prove-memory {ADAPTER}=MIB claims more"
+    ))
+}
+
+fn name_of(found: &Found) -> String {
+    printable(&found.name, "unnamed")
+}
+
+/// The sort of a real GPU; none of a program that acts as one.
+fn real_gpu(found: &Found) -> Option<GpuKind> {
+    let name = name_of(found).to_ascii_lowercase();
+    let is_software = SOFTWARE_NAMES.iter().any(|word| name.contains(word));
+    if is_software || found.vendor_id == 0 { None } else { gpu(found.kind) }
+}
+
+fn card_of<'m>(found: &Found, machine: &'m Machine) -> Option<&'m Card> {
+    machine.cards.iter().find(|card| is_card(card, found.vendor_id, found.device_id))
+}
+
+/// What a card says of its own memory, MiB.
+fn own_memory_mib(card: Option<&Card>) -> Option<u64> {
+    card.and_then(|card| card.memory_bytes.value().copied()).map(|bytes| bytes / MIB)
 }
 
 const fn gpu(kind: DeviceKind) -> Option<GpuKind> {

@@ -7,7 +7,7 @@ use alloy_primitives::Address;
 use clap::Parser as _;
 use keystead_market::record::{Draft, Error, Record, sets::Kind};
 use keystead_owner::{Reading, probe::Root};
-use keystead_runner::{Device as Found, Isolation, LayerReport, Loops, Speed as Measured};
+use keystead_runner::{Isolation, LayerReport, Loops, Speed as Measured};
 
 fn parsed(more: &[&str]) -> Result<Cli, clap::Error> {
     let words = ["keystead", "provide", "--dir", "x", "--price", "5000"];
@@ -105,11 +105,44 @@ fn a_card_is_a_gpu_and_every_claim_fits_a_record() {
     let adapter = &record.claimed.adapters[0];
     assert_eq!(adapter.kind(), Kind::Discrete);
     assert_eq!(adapter.device().driver, "nvidia-550.54.14-nicode");
-    assert_eq!(adapter.device().memory_mib, 4_096, "room for its largest buffer at least");
+    assert_eq!(adapter.device().memory_mib, 256, "nobody says how much it has, and 4 GiB are the bound of its driver");
     assert_eq!(record.claimed.processor.memory_mib, 6_144);
     assert_eq!(record.claimed.isolation, Set::of(&[Layer::Process, Layer::Seccomp]), "what both have");
     assert_eq!(record.claimed.prices.len(), 4);
     assert_eq!(Record::decode(&record.encode()).unwrap(), record);
+}
+
+#[test]
+fn a_cards_memory_is_what_its_driver_says_or_what_a_proof_is_to_show_and_the_owner_hears_which() {
+    let (_folder, mut machine) = bare();
+    let tested = capability(vec![wgsl("Example RTX", DeviceKind::Discrete, 0x10de)]);
+    let claimed = |machine: &Machine, more: &[&str]| {
+        let options = options(more);
+        let mib = claims(&options, &tested, machine, 4).adapters[0].device().memory_mib;
+        (mib, unknown_memory(&options, &tested, machine))
+    };
+    let (mib, words) = claimed(&machine, &[]);
+    assert_eq!(mib, 256);
+    let words = words.unwrap();
+    assert!(words.contains("memory Example RTX has") && words.contains("claims 256 MiB"), "{words}");
+    assert!(words.ends_with("--prove-memory 1=MIB claims more"), "{words}");
+    let (mib, words) = claimed(&machine, &["--prove-memory", "1=2048"]);
+    assert!(mib == 2_048 && words.unwrap().contains("claims 2048 MiB"));
+    let ids = |device: &str| Reading::known(format!("0x10de:{device}"), "test");
+    machine.cards.push(Card { ids: ids("0x9999"), memory_bytes: Reading::known(1 << 30, "test"), ..Card::default() });
+    assert_eq!(claimed(&machine, &[]).0, 256, "another card's");
+    machine.cards.push(Card {
+        ids: ids("0x2704"),
+        memory_bytes: Reading::known(16_376 << 20, "nvidia-smi"),
+        ..Card::default()
+    });
+    assert_eq!(claimed(&machine, &["--prove-memory", "1=2048"]), (16_376, None));
+    // What shares the processor's memory has no other, and a program no card.
+    for (name, kind) in [("Example iGPU", DeviceKind::Integrated), ("llvmpipe", DeviceKind::Discrete)] {
+        let tested = capability(vec![wgsl(name, kind, 0x8086)]);
+        assert_eq!(unknown_memory(&options(&[]), &tested, &machine), None, "{name}");
+        assert_eq!(claims(&options(&[]), &tested, &machine, 4).adapters[0].device().memory_mib, 6_144, "{name}");
+    }
 }
 
 #[test]

@@ -85,10 +85,13 @@ impl Owner {
         let meter = Meter::default();
         let (own, moved, stored) = (Arc::clone(&running), meter.clone(), stores.clone());
         let facts = move || {
-            let workers = own.borrow().processes();
+            let (workers, works) = {
+                let running = own.borrow();
+                (running.processes(), running.works())
+            };
             let own_processes = workers.iter().copied().chain([process::id()]).collect();
             let disk_ours_bytes = Some(stored.held_bytes());
-            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), disk_ours_bytes }
+            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), works, disk_ours_bytes }
         };
         let probe = MachineProbe::new(Root::new("/"), folder);
         let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
@@ -286,8 +289,12 @@ impl Owner {
     }
 
     fn put(&self, place: Place, process: Option<u32>) {
-        self.running.send_if_modified(|running| running.put(place, process));
+        let is_new = self.running.send_if_modified(|running| running.put(place, process));
         if let Some(process) = process {
+            if is_new {
+                // A look at the begin, and more often from now on: the owner may have come since the last one.
+                self.bell.look();
+            }
             lower(&self.dedicated, process);
         }
     }
@@ -295,8 +302,10 @@ impl Owner {
     /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
     pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let (running, dedicated) = (Arc::clone(&self.running), Arc::clone(&self.dedicated));
+        let bell = self.bell.clone();
         Arc::new(move |process| {
             running.send_modify(|running| running.proves(process));
+            bell.look();
             lower(&dedicated, process);
         })
     }
@@ -515,6 +524,20 @@ mod tests {
         decide.send_replace(paused);
         assert!(is_ready(owner.until_not_held_back(on_card)) && !owner.is_held_back(&processor));
         assert!(!is_ready(owner.until_held_back(on_card)) && !is_ready(owner.until_allowed(on_card)));
+    }
+
+    #[test]
+    fn something_works_while_there_is_a_worker_or_a_proof_under_way() {
+        let mut running = Running::default();
+        assert!(!running.works());
+        for place in [Place::Order, Place::Check] {
+            running.put(place, Some(1));
+            assert!(running.works());
+            running.put(place, None);
+            assert!(!running.works());
+        }
+        running.proves(7);
+        assert!(running.works());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::{
     CHECKER_FOLDER,
     book::{Book, Conduct},
     canary::Canaries,
-    claims::claims,
+    claims::{claims, unknown_memory},
     desk::Desk,
     fault::Fault,
     offering::{Offering, Reached},
@@ -14,7 +14,7 @@ use super::{
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
-    watch::{self, Place},
+    watch,
 };
 use crate::{
     cli::{Provide, TOKENS_MAX, TokenPrice},
@@ -25,6 +25,7 @@ use crate::{
         market::Market,
         money::Money,
         own_node,
+        place::Place,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
@@ -37,12 +38,12 @@ use keystead_blobs::{
     Questions, StoreError, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
-use keystead_owner::probe::{Machine, Root};
+use keystead_owner::probe::{Machine, Root, nvidia::Tool};
 use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::JoinHandle,
+    task::{JoinHandle, block_in_place},
     time::timeout,
 };
 
@@ -203,7 +204,12 @@ async fn offering(
     let reached = Reached { node: endpoint.id(), address: address.to_string() };
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
-    let claimed = claims(options, capability, &Machine::read(&Root::new("/")), cores);
+    let mut machine = Machine::read(&Root::new("/"));
+    block_in_place(|| machine.ask(&Tool::new("nvidia-smi")));
+    if let Some(words) = unknown_memory(options, capability, &machine) {
+        say(&format!("  memory    {words}"));
+    }
+    let claimed = claims(options, capability, &machine, cores);
     Offering::open(market, &options.dir, reached, (options.price, tokens), claimed).await
 }
 
@@ -215,8 +221,7 @@ async fn serve_until_stopped(
     store: Arc<dyn BlobStore>,
     mut keeper: Keeper,
 ) -> Result<()> {
-    let (head, _) = book.market.account.head().await?;
-    let place = Place::open(&options.dir, head)?;
+    let place = Place::open(options.dir.join(watch::PLACE_FILE), book.market.account.height().await?)?;
     book.resume()?;
     // A token may take its time, or never come: nothing waits for it.
     tokio::spawn(payout::take_what_is_left(Arc::clone(book)));

@@ -10,7 +10,7 @@ use super::{
     chain::{Chain, Vectors},
     words,
 };
-use crate::compute::files;
+use crate::compute::place::Place;
 use alloy_primitives::FixedBytes;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::Endpoint;
@@ -18,11 +18,7 @@ use keystead_market::{
     record::{Attested, Proved},
     touchstone::round::{check, rows_height},
 };
-use std::{
-    collections::VecDeque,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::VecDeque, path::Path, time::Duration};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -30,6 +26,8 @@ use tokio::{
 
 /// How often the chain is asked for new vectors.
 const POLL: Duration = Duration::from_secs(1);
+/// The same for an account without a seat, which looks whether it has one: a seat counts from the next epoch on, and what lies between two looks is read then.
+const SEATLESS_POLL: Duration = Duration::from_secs(5);
 /// Blocks asked for at once.
 const BLOCKS_MAX: u64 = 1_000;
 /// Rounds that wait to be checked; more are forgotten, oldest first: a missing statement accuses nobody.
@@ -50,8 +48,7 @@ const BEHIND_MAX: u64 = 4_096;
 pub(crate) struct Checker {
     chain: Chain,
     endpoint: Endpoint,
-    path: PathBuf,
-    next: u64,
+    place: Place,
     waiting: VecDeque<Task>,
     working: JoinSet<(Task, Result<Checked>)>,
     /// The rounds that are being checked.
@@ -75,20 +72,25 @@ struct Task {
 impl Checker {
     /// Goes on where the last process of this folder stopped, or at the head.
     pub(crate) async fn open(chain: Chain, endpoint: Endpoint, folder: &Path) -> Result<Self> {
-        let path = folder.join("next-proof-block");
-        let (head, _) = chain.account.head().await?;
-        let kept = files::read(&path)?.and_then(|text| text.trim().parse().ok());
-        let next = kept.unwrap_or(head).clamp(head.saturating_sub(BEHIND_MAX), head.saturating_add(1));
+        let head = chain.account.height().await?;
+        let mut place = Place::open(folder.join("next-proof-block"), head)?;
+        place.skip_to(head.saturating_sub(BEHIND_MAX));
         let (waiting, working, under_way) = (VecDeque::new(), JoinSet::new(), Vec::new());
-        Ok(Self { chain, endpoint, path, next, waiting, working, under_way })
+        Ok(Self { chain, endpoint, place, waiting, working, under_way })
     }
 
-    /// Checks for ever. Costs one question a second while the account has no seat.
+    /// Checks for ever. Costs two questions in five seconds while the account has no seat.
     pub(crate) async fn run(mut self) {
         let mut blind = false;
         loop {
+            let mut pause = POLL;
             match self.look().await {
-                Ok(()) => blind = false,
+                Ok(is_seated) => {
+                    blind = false;
+                    // What was begun with a seat is ended without one.
+                    let rests = !is_seated && self.waiting.is_empty() && self.under_way.is_empty();
+                    pause = if rests { SEATLESS_POLL } else { POLL };
+                }
                 // Said once: a checker that sees nothing must not look like one that has nothing to do.
                 Err(error) if !std::mem::replace(&mut blind, true) => {
                     tracing::warn!("cannot look for proofs of hardware to check, trying again: {error:#}");
@@ -102,27 +104,28 @@ impl Checker {
                 }
             }
             self.begin();
-            sleep(POLL).await;
+            sleep(pause).await;
         }
     }
 
-    /// Notes the rounds for which this account was drawn.
-    async fn look(&mut self) -> Result<()> {
+    /// Notes the rounds for which this account was drawn. Whether it has a seat.
+    async fn look(&mut self) -> Result<bool> {
         let seated = self.chain.is_seated().await?;
         // The checkers are drawn by the randomness of the block after.
         let known = self.chain.newest_random().await?.saturating_sub(1);
-        while self.next <= known {
-            let last = known.min(self.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
-            let found = if seated { self.chain.vectors_recorded(self.next, last).await? } else { Vec::new() };
+        while self.place.next() <= known {
+            let next = self.place.next();
+            let last = known.min(next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
+            let found = if seated { self.chain.vectors_recorded(next, last).await? } else { Vec::new() };
+            let is_news = !found.is_empty();
             for vectors in found {
                 if self.is_drawn(vectors).await? {
                     self.note(vectors);
                 }
             }
-            self.next = last.saturating_add(1);
-            files::replace(&self.path, self.next.to_string().as_bytes())?;
+            self.place.pass(last, is_news)?;
         }
-        Ok(())
+        Ok(seated)
     }
 
     async fn is_drawn(&self, vectors: Vectors) -> Result<bool> {

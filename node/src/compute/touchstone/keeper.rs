@@ -23,6 +23,8 @@ use tokio::time::{Instant, sleep};
 
 /// How often it is asked whether a proof is needed.
 const POLL: Duration = Duration::from_secs(2);
+/// How old the answer may be that nobody holds a seat who could check: seats come at the borders of epochs, which are further apart.
+const NOBODY_MAX: Duration = Duration::from_secs(10);
 /// How long after a round that failed the next one begins; each costs two transactions a device. Twice as long after each further one, up to
 /// [`AGAIN_MAX`].
 const AGAIN: Duration = Duration::from_secs(60);
@@ -80,6 +82,10 @@ pub(crate) struct Keeper {
     /// Memory that the record claims, MiB, by device number.
     claimed_mib: Vec<u64>,
     dealt_with: Option<u64>,
+    /// This network has the contract; one that has it keeps it.
+    has_touchstone: bool,
+    /// When nobody held a seat who could check.
+    nobody: Option<Instant>,
 }
 
 impl Keeper {
@@ -101,6 +107,8 @@ impl Keeper {
             devices: Vec::new(),
             claimed_mib: Vec::new(),
             dealt_with: None,
+            has_touchstone: false,
+            nobody: None,
         }
     }
 
@@ -112,7 +120,11 @@ impl Keeper {
 
     /// Whether a proof is needed now, and for which height.
     pub(crate) async fn needed(&mut self) -> Result<Option<u64>> {
-        if self.when == ProveWhen::Never || !self.chain.has_touchstone().await? {
+        if self.when == ProveWhen::Never {
+            return Ok(None);
+        }
+        self.has_touchstone = self.has_touchstone || self.chain.has_touchstone().await?;
+        if !self.has_touchstone {
             return Ok(None);
         }
         let newest = self.chain.newest_random().await?;
@@ -135,14 +147,29 @@ impl Keeper {
         self.dealt_with = self.dealt_with.or(Some(0));
         let stand = Stand {
             when: self.when,
-            checkers: self.when == ProveWhen::Always || self.chain.has_checkers().await?,
+            // Whoever needs no proof anyway asks for nobody.
+            checkers: true,
             same_devices: self.same_devices(),
             proved: self.shelf.height(),
             newest,
             due,
             dealt_with: self.dealt_with,
         };
-        Ok(need(&stand))
+        if need(&stand).is_none() {
+            return Ok(None);
+        }
+        let checkers = self.when == ProveWhen::Always || self.has_checkers(due.is_some()).await?;
+        Ok(need(&Stand { checkers, ..stand }))
+    }
+
+    /// Whether somebody holds a seat who could check.
+    async fn has_checkers(&mut self, is_due: bool) -> Result<bool> {
+        if is_believed(self.nobody, is_due) {
+            return Ok(false);
+        }
+        let found = self.chain.has_checkers().await?;
+        self.nobody = (!found).then(Instant::now);
+        Ok(found)
     }
 
     /// Whether what was found at this start is what proved last.
@@ -231,6 +258,11 @@ impl Keeper {
     }
 }
 
+/// Whether nobody could check because nobody could a while ago. A height that is due does not wait.
+fn is_believed(nobody: Option<Instant>, is_due: bool) -> bool {
+    !is_due && nobody.is_some_and(|at| at.elapsed() < NOBODY_MAX)
+}
+
 /// How long to wait after so many failures in a row.
 fn pause(failures: u32) -> Duration {
     match failures.checked_sub(1) {
@@ -285,6 +317,13 @@ mod tests {
     fn who_fails_again_and_again_tries_ever_more_seldom() {
         let seconds = [0, 1, 2, 3, 6, 7, 8, u32::MAX].map(|failures| pause(failures).as_secs());
         assert_eq!(seconds, [2, 60, 120, 240, 1_920, 3_600, 3_600, 3_600]);
+    }
+
+    #[test]
+    fn that_nobody_could_check_is_believed_for_a_while_and_not_when_a_proof_is_due() {
+        let (now, old) = (Some(Instant::now()), Instant::now().checked_sub(NOBODY_MAX));
+        assert!(is_believed(now, false) && !is_believed(now, true));
+        assert!(!is_believed(old, false) && !is_believed(None, false));
     }
 
     #[test]

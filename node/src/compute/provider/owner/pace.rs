@@ -104,6 +104,11 @@ impl Running {
         self.proofs.push(process);
     }
 
+    /// Whether some worker has something to do.
+    pub(super) const fn works(&self) -> bool {
+        self.order.is_some() || self.check.is_some() || !self.proofs.is_empty()
+    }
+
     /// All processes but this one.
     pub(super) fn processes(&self) -> Vec<u32> {
         let jobs = [self.order, self.check].into_iter().flatten().map(|worker| worker.process);

@@ -133,7 +133,7 @@ impl EventLog {
             if told.len() >= TOLD_MAX {
                 told.clear();
             }
-            told.insert(key(happened.event, &happened.facts))
+            told.insert(key(happened.event, happened.provider, &happened.facts))
         };
         if is_new {
             self.tell(happened);
@@ -165,9 +165,25 @@ impl EventLog {
     }
 }
 
+/// How far something is, told at its first word and at each further percent: a job of any size takes as many lines.
+#[derive(Debug, Default)]
+pub(in crate::compute) struct Pace(Option<u64>);
+
+impl Pace {
+    /// Whether this is worth a line.
+    pub(in crate::compute) fn is_news(&mut self, done: u64, of: u64) -> bool {
+        let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
+        let is_news = self.0.is_none_or(|told| percent > told);
+        if is_news {
+            self.0 = Some(percent);
+        }
+        is_news
+    }
+}
+
 /// What makes it the same thing.
-fn key(event: &str, facts: &Value) -> String {
-    format!("{event} {facts}")
+fn key(event: &str, provider: Option<Address>, facts: &Value) -> String {
+    format!("{event} {provider:?} {facts}")
 }
 
 /// What was told of the last job in a log, whose first line may be half of one.
@@ -176,15 +192,17 @@ fn told_in(text: &[u8]) -> BTreeSet<String> {
     struct Line {
         event: String,
         #[serde(default)]
+        provider: Option<Address>,
+        #[serde(default)]
         facts: Value,
     }
     let mut told = BTreeSet::new();
     for line in text.split(|byte| *byte == b'\n') {
-        let Ok(Line { event, facts }) = serde_json::from_slice(line) else { continue };
+        let Ok(Line { event, provider, facts }) = serde_json::from_slice(line) else { continue };
         if event == PLANNED {
             told.clear();
         } else if told.len() < TOLD_MAX {
-            told.insert(key(&event, &facts));
+            told.insert(key(&event, provider, &facts));
         }
     }
     told
@@ -276,6 +294,35 @@ mod tests {
     }
 
     #[test]
+    fn the_same_numbers_of_another_provider_are_another_thing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let joined = |number: u8| Happened {
+            provider: Some(Address::repeat_byte(number)),
+            ..happened("joined", json!({"priceWeiPerStep": "7"}))
+        };
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.tell_once(&joined(1));
+        drop(log);
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.recall();
+        [1, 2, 2, 1].iter().for_each(|number| log.tell_once(&joined(*number)));
+        let providers: Vec<Value> = lines(&path).iter().map(|line| line["provider"].clone()).collect();
+        assert_eq!(providers, [1, 2].map(|number| json!(Address::repeat_byte(number))));
+    }
+
+    #[test]
+    fn progress_is_told_at_its_beginning_and_at_each_percent() {
+        let mut pace = Pace::default();
+        let told: Vec<u64> = (0..=10_000).filter(|done| pace.is_news(*done, 10_000)).collect();
+        assert_eq!((told.len(), told.first(), told.get(1), told.last()), (101, Some(&0), Some(&100), Some(&10_000)));
+        let mut pace = Pace::default();
+        assert_eq!((0..=3).filter(|done| pace.is_news(*done, 3)).count(), 4);
+        assert!(!pace.is_news(1, 3), "it does not go back");
+        assert!(Pace::default().is_news(0, 0));
+    }
+
+    #[test]
     fn no_log_tells_nothing_and_one_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let log = EventLog::open(None).unwrap();
@@ -296,6 +343,6 @@ mod tests {
         assert_eq!(tail(&path, 40).unwrap(), b"0123456789");
         assert!(tail(folder.path(), 4).unwrap().is_empty(), "no file");
         let told = told_in(b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n");
-        assert_eq!(told, BTreeSet::from([key("leased", &json!({"order": "1"}))]));
+        assert_eq!(told, BTreeSet::from([key("leased", None, &json!({"order": "1"}))]));
     }
 }

@@ -28,22 +28,6 @@ pub(super) struct Ended {
     pub(super) why: String,
 }
 
-/// How far a provider is, told at its first word and at each further percent: a job of any size takes as many lines.
-#[derive(Debug, Default)]
-pub(super) struct Pace(Option<u64>);
-
-impl Pace {
-    /// Whether this is worth a line.
-    pub(super) fn is_news(&mut self, done: u64, of: u64) -> bool {
-        let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-        let is_news = self.0.is_none_or(|told| percent > told);
-        if is_news {
-            self.0 = Some(percent);
-        }
-        is_news
-    }
-}
-
 /// The job as it is about to be ordered: what begins its part of the log.
 pub(super) fn plan(log: &EventLog, buyer: Buyer<'_>) {
     let spec = &buyer.prepared.spec;
@@ -288,16 +272,5 @@ mod tests {
         assert_eq!(money(&part), said(&[("paid", "40"), ("refunded", "60")]));
         let audited = Order { paid_units: 9, ..market::tests::order(Status::Audited, Mode::Audited) };
         assert_eq!(money(&audited), said(&[("paid", "90"), ("refunded", "10")]));
-    }
-
-    #[test]
-    fn progress_is_told_at_its_beginning_and_at_each_percent() {
-        let mut pace = Pace::default();
-        let told: Vec<u64> = (0..=10_000).filter(|done| pace.is_news(*done, 10_000)).collect();
-        assert_eq!((told.len(), told.first(), told.get(1), told.last()), (101, Some(&0), Some(&100), Some(&10_000)));
-        let mut pace = Pace::default();
-        assert_eq!((0..=3).filter(|done| pace.is_news(*done, 3)).count(), 4);
-        assert!(!pace.is_news(1, 3), "it does not go back");
-        assert!(Pace::default().is_news(0, 0));
     }
 }

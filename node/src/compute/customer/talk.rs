@@ -1,14 +1,7 @@
 //! One conversation with the provider: say who we are, give the inputs, take the outputs.
 
-use super::{
-    choose::Choice,
-    folder::Folder,
-    happened::{self, Pace},
-    plan::Prepared,
-    show::Show,
-    state::Received,
-};
-use crate::compute::{account::Account, opening::Work, own_node::towards};
+use super::{choose::Choice, folder::Folder, happened, plan::Prepared, show::Show, state::Received};
+use crate::compute::{account::Account, event_log::Pace, opening::Work, own_node::towards};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{

@@ -1,6 +1,7 @@
 //! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in the log of `--events`.
 
-use crate::compute::event_log::{EventLog, Happened};
+use super::happened;
+use crate::compute::event_log::{EventLog, Happened, Pace};
 use alloy_primitives::Address;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
@@ -33,6 +34,8 @@ pub(super) struct Row {
 pub(super) struct Show {
     bars: Option<Bars>,
     log: Arc<EventLog>,
+    /// How far the log says that the units are.
+    pace: Pace,
     told: u64,
     begin: Instant,
 }
@@ -55,7 +58,7 @@ impl Show {
             }
             Bars { all, units, rows: Vec::new(), drawn: None }
         });
-        Self { bars, log, told: 0, begin: Instant::now() }
+        Self { bars, log, pace: Pace::default(), told: 0, begin: Instant::now() }
     }
 
     /// A sentence that stays.
@@ -67,19 +70,51 @@ impl Show {
         }
     }
 
-    /// Something that happened, with its reason.
-    pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str) {
-        self.log.tell(&Happened { event: kind, provider, detail, facts: Value::Null });
+    /// This process goes on with the map of another one, which has so many units done of so many.
+    pub(super) fn goes_on(&mut self, (done, total): (u64, u64)) {
+        self.log.recall();
+        self.log.tell(&happened::resumed(done, total));
+        // That was told now, or before.
+        self.pace.is_news(done, total);
+    }
+
+    /// Something that happened, with its reason and its numbers.
+    pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str, facts: Value) {
+        let happened = Happened { event: kind, provider, detail, facts };
+        self.log.tell(&happened);
+        self.person(&happened);
+    }
+
+    /// Likewise, but in the log only if that has not told it yet.
+    pub(super) fn once(&self, happened: &Happened<'_>) {
+        self.log.tell_once(happened);
+        self.person(happened);
+    }
+
+    /// For the log alone, which tells it once.
+    pub(super) fn note(&self, happened: &Happened<'_>) {
+        self.log.tell_once(happened);
+    }
+
+    /// What begins this map's part of the log.
+    pub(super) fn begins(&self, planned: &Happened<'_>) {
+        self.log.tell(planned);
+    }
+
+    fn person(&self, Happened { event: kind, provider, detail, .. }: &Happened<'_>) {
         let who = provider.map_or_else(String::new, |provider| format!("{provider} "));
         match &self.bars {
             Some(bars) => drop(bars.all.println(format!("{who}{kind}: {detail}"))),
-            None if GRAVE.contains(&kind) => plain(&format!("{who}{kind}: {detail}")),
+            None if GRAVE.contains(kind) => plain(&format!("{who}{kind}: {detail}")),
             None => tracing::debug!("{who}{kind}: {detail}"),
         }
     }
 
     /// How many units are done of how many, what each provider does, and how far audits are.
     pub(super) fn progress(&mut self, (done, total): (u64, u64), rows: &[Row], audits: &str) {
+        if self.pace.is_news(done, total) {
+            self.note(&happened::progress(done, total));
+        }
         let rate = |steps: u64| {
             steps
                 .saturating_mul(1_000)

@@ -34,7 +34,7 @@ use crate::{
         event_log::EventLog,
         files,
         market::Market,
-        matching::need::CHECKERS_ANYWHERE,
+        matching::{links::Links, need::CHECKERS_ANYWHERE},
         money::Money,
         token::Token,
         wallet,
@@ -160,7 +160,7 @@ async fn work(
     let parts = Parts {
         options,
         prepared: Arc::clone(prepared),
-        examiner: Arc::new(Examiner::new(Arc::clone(prepared), outputs.clone())?),
+        examiner: Arc::new(examiner(options, prepared, &outputs)?),
         state,
         journal: journal.clone(),
         outputs,
@@ -431,6 +431,11 @@ fn rules(options: &Map, prepared: &Prepared) -> Rules {
         silence: Duration::from_secs(u64::from(options.silence_seconds)),
         ..Rules::new(step_max)
     }
+}
+
+fn examiner(options: &Map, prepared: &Arc<Prepared>, outputs: &Outputs) -> Result<Examiner> {
+    let links = Links::open(options.demands.records.as_deref());
+    Examiner::new(Arc::clone(prepared), outputs.clone(), links)
 }
 
 fn rule(options: &Map) -> SampleRule {

@@ -210,13 +210,23 @@ impl Conductor<'_> {
             return self.end(provider, lease, LeaseEnd::Refused);
         }
         let seed = self.seed(lease, window.root)?;
-        let checked = self.state.partner(provider).map_or(0, |partner| partner.checked);
+        let partner = self.state.partner(provider);
+        let (checked, node) = partner.map_or((0, B256::ZERO), |partner| (partner.checked, partner.node_id));
         let rule = rule_after(self.rule, checked);
         let before = granted.items.iter().map(|item| self.state.newest(item.unit).copied()).collect();
         let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
         let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
-        let exam =
-            Exam { lease: granted, report, window, before, is_audited, seed, rule: SampleRule { ..rule }, source };
+        let exam = Exam {
+            lease: granted,
+            node,
+            report,
+            window,
+            before,
+            is_audited,
+            seed,
+            rule: SampleRule { ..rule },
+            source,
+        };
         let (examiner, events) = (Arc::clone(&self.examiner), self.events.clone());
         let task = self.exams.spawn(async move {
             let outcome = examiner.examine(exam).await;

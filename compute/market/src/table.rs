@@ -59,9 +59,6 @@ pub enum Error {
     /// A number that no record can hold.
     #[error("out of range: {0}")]
     OutOfRange(&'static str),
-    /// No such offer.
-    #[error("no such offer: {0:?}")]
-    Unknown(Key),
     /// All bits are taken.
     #[error("too many watched blobs: max={WATCHED_MAX}")]
     TooManyWatched,
@@ -83,7 +80,7 @@ pub struct Probe {
 }
 
 /// Which way bytes went, seen from the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// To the provider.
     Down,
@@ -98,13 +95,23 @@ pub struct Bandwidth {
     pub bytes_per_s: u64,
     /// Transfers seen; 0 means that the figure is the believed part of the claim.
     pub count: u32,
-    /// Time of the last one, milliseconds.
+    /// Time of the last one, milliseconds of the caller's clock; the planner does not look at it.
     pub at_ms: u64,
 }
 
 impl Bandwidth {
     fn claimed(bytes_per_s: u64) -> Self {
         Self { bytes_per_s: bytes_per_s.min(BANDWIDTH_UNKNOWN), count: 0, at_ms: 0 }
+    }
+
+    /// Takes a transfer of verified bytes in; whether it counts: shorter ones than [`TRANSFER_BYTES_MIN`], and those without a duration, say nothing.
+    pub fn transferred(&mut self, bytes: u64, took_us: u64, at_ms: u64) -> bool {
+        if bytes < TRANSFER_BYTES_MIN || took_us == 0 {
+            return false;
+        }
+        let rate = u128::from(bytes).saturating_mul(1_000_000).checked_div(u128::from(took_us)).unwrap_or(0);
+        self.take(u64::try_from(rate).unwrap_or(u64::MAX).max(1), at_ms);
+        true
     }
 
     fn take(&mut self, sample: u64, at_ms: u64) {
@@ -267,7 +274,7 @@ impl Table {
         self.rows.contains_key(&key)
     }
 
-    /// The bandwidths known of an offer's provider: down, up.
+    /// The bandwidths that a plan goes by for an offer's provider: down, up. Those of which no transfer was seen are the believed part of its claim.
     #[must_use]
     pub fn bandwidths(&self, key: Key) -> Option<[Bandwidth; 2]> {
         self.columns.links.get(self.row(key)?).copied()
@@ -276,7 +283,7 @@ impl Table {
     /// The offer with this key enters, or replaces the one that is there; what probes and transfers said of it stays.
     ///
     /// # Errors
-    /// Every [`Error`] but [`Error::Unknown`] and [`Error::TooManyWatched`]; the table stays as it was.
+    /// Every [`Error`] but [`Error::TooManyWatched`]; the table stays as it was.
     pub fn join(&mut self, offer: &Offer) -> Result<(), Error> {
         let currency = self.currency_number(offer.key.currency).ok_or(Error::CurrencyNotListed(offer.key.currency))?;
         check(offer)?;
@@ -318,30 +325,6 @@ impl Table {
         keys.into_iter().filter(|key| self.leave(*key)).count()
     }
 
-    /// A provider begins or stops taking orders: no offer moves.
-    pub fn set_offering(&mut self, provider: Address, offering: Offering) {
-        let rows: Vec<usize> = self.rows_of(provider).map(|(_, row)| row).collect();
-        for row in rows {
-            if let Some(features) = self.columns.features.get_mut(row) {
-                *features = match offering {
-                    Offering::Open => *features | bits::OFFERING,
-                    Offering::Paused => *features & !bits::OFFERING,
-                };
-            }
-        }
-    }
-
-    /// New prices of one offer: least price of a unit, and prices of a million operations by kind of work.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::PriceOutOfRange`].
-    pub fn set_price(&mut self, key: Key, per_unit_min: u128, per_mop: [Option<u64>; KERNELS]) -> Result<(), Error> {
-        let row = self.row(key).ok_or(Error::Unknown(key))?;
-        check_prices(per_unit_min, per_mop)?;
-        self.columns.set_prices(row, per_unit_min, per_mop);
-        Ok(())
-    }
-
     /// How the orders of a provider ended, for all of its offers.
     pub fn set_history(&mut self, provider: Address, history: History) {
         let rows: Vec<usize> = self.rows_of(provider).map(|(_, row)| row).collect();
@@ -366,16 +349,12 @@ impl Table {
         !rows.is_empty()
     }
 
-    /// A transfer of verified bytes with a provider: shorter ones than [`TRANSFER_BYTES_MIN`], and those without a duration, say nothing.
-    pub fn transferred(&mut self, provider: Address, direction: Direction, bytes: u64, took_us: u64, at_ms: u64) {
-        if bytes < TRANSFER_BYTES_MIN || took_us == 0 {
-            return;
-        }
-        let rate = u128::from(bytes).saturating_mul(1_000_000).checked_div(u128::from(took_us)).unwrap_or(0);
-        let rate = u64::try_from(rate).unwrap_or(u64::MAX).max(1);
+    /// What the caller's own transfers with a provider showed, down and up, for all of its offers: a direction of which none counted keeps what is believed of
+    /// the claim.
+    pub fn set_bandwidths(&mut self, provider: Address, seen: [Bandwidth; 2]) {
         let rows: Vec<usize> = self.rows_of(provider).map(|(_, row)| row).collect();
         for row in rows {
-            self.columns.take_transfer(row, direction, rate, at_ms);
+            self.columns.set_seen(row, seen);
         }
     }
 
@@ -423,15 +402,6 @@ impl Table {
         let last = Key { provider, device: u8::MAX, currency: Currency::token(Address::repeat_byte(0xff)) };
         self.rows.range(first..=last).map(|(key, row)| (*key, *row as usize))
     }
-}
-
-/// Whether a provider takes orders.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offering {
-    /// It does.
-    Open,
-    /// It does not at the moment.
-    Paused,
 }
 
 fn check_prices(per_unit_min: u128, per_mop: [Option<u64>; KERNELS]) -> Result<(), Error> {
@@ -525,11 +495,11 @@ impl Columns {
         self.cached[row] = cached;
     }
 
-    fn take_transfer(&mut self, row: usize, direction: Direction, rate: u64, at_ms: u64) {
-        let [down, up] = &mut self.links[row];
-        match direction {
-            Direction::Down => down.take(rate, at_ms),
-            Direction::Up => up.take(rate, at_ms),
+    fn set_seen(&mut self, row: usize, seen: [Bandwidth; 2]) {
+        for (link, seen) in self.links[row].iter_mut().zip(seen) {
+            if seen.count > 0 {
+                *link = seen;
+            }
         }
         self.set_links(row);
     }

@@ -119,7 +119,10 @@ async fn leases_go_out_reports_come_back_and_only_what_is_offered_is_served() {
     soon(link.say(&FromCustomer::Lease(offer(2, &bytes)))).await.unwrap();
     let FromProvider::Report(report) = soon(link.next()).await.unwrap() else { panic!("no report") };
     let want = Want { hash: report.pack(), bytes_max: report.pack_bytes };
-    soon(link.source().fetch(vec![want])).await.unwrap();
+    let got = soon(link.source().fetch_counted(vec![want])).await.unwrap();
+    assert_eq!((got.blobs_done, got.bytes_received), (1, bytes.len() as u64));
+    // What is here already does not come again, and does not count.
+    assert_eq!(soon(link.source().fetch_counted(vec![want])).await.unwrap().bytes_received, 0);
     assert_eq!(store.get(report.pack(), BLOB_MAX).unwrap(), support::reversed(&bytes));
 
     let signed = Bytes::from_static(b"voucher");

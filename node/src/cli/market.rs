@@ -124,7 +124,7 @@ pub(crate) struct Demands {
     /// How long to wait for providers that have not answered when others have, in milliseconds [default: 1500 before an order, 900 for a question].
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub(crate) patience_ms: Option<u64>,
-    /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
+    /// Folder where capability records of providers are kept, and how fast bytes went to them and came [default: keystead/records in your cache folder].
     #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]
     pub(crate) records: Option<PathBuf>,
 }
@@ -230,7 +230,7 @@ pub(crate) struct Offers {
     /// JSON-RPC address of a node.
     #[arg(long, value_name = "URL", env = "KEYSTEAD_RPC", default_value = "http://127.0.0.1:8545")]
     pub(crate) rpc: String,
-    /// Folder where capability records of providers are kept [default: keystead/records in your cache folder].
+    /// Folder where capability records of providers are kept, and how fast bytes went to them and came [default: keystead/records in your cache folder].
     #[arg(long, value_name = "DIR", env = "KEYSTEAD_RECORDS")]
     pub(crate) records: Option<PathBuf>,
     /// Show only who takes this ERC-20, named by its contract.

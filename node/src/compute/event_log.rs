@@ -160,7 +160,7 @@ impl EventLog {
             if told.len() >= TOLD_MAX {
                 told.clear();
             }
-            told.insert(key(happened.event, &happened.facts))
+            told.insert(key(happened.event, happened.provider, &happened.facts))
         };
         if is_new {
             self.tell(happened);
@@ -206,9 +206,36 @@ fn hold(file: &File, path: &Path) -> Result<()> {
     }
 }
 
+/// How far something is, told at its first word and at each further percent, over all conversations: a job of any size takes as many lines, and so does one
+/// whose provider says something else each time.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::compute) struct Pace {
+    /// All that there is to do.
+    of: u64,
+    /// The last percent that was told.
+    told: Option<u64>,
+}
+
+impl Pace {
+    /// Before the first word about so much work.
+    pub(in crate::compute) const fn new(of: u64) -> Self {
+        Self { of, told: None }
+    }
+
+    /// Whether this is worth a line: never if it is about another amount of work.
+    pub(in crate::compute) fn is_news(&mut self, done: u64, of: u64) -> bool {
+        let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
+        let is_news = of == self.of && self.told.is_none_or(|told| percent > told);
+        if is_news {
+            self.told = Some(percent);
+        }
+        is_news
+    }
+}
+
 /// What makes it the same thing.
-fn key(event: &str, facts: &Value) -> String {
-    format!("{event} {facts}")
+fn key(event: &str, provider: Option<Address>, facts: &Value) -> String {
+    format!("{event} {provider:?} {facts}")
 }
 
 /// What was told of a job, since it was planned last, in a log whose first line may be half of one.
@@ -217,13 +244,15 @@ fn told_in(text: &[u8], job: B256) -> BTreeSet<String> {
     struct Line {
         event: String,
         #[serde(default)]
+        provider: Option<Address>,
+        #[serde(default)]
         facts: Value,
     }
     let job = json!(job);
     // Where the log is cut in the middle of a story, it is most likely this one.
     let (mut told, mut is_ours) = (BTreeSet::new(), true);
     for line in text.split(|byte| *byte == b'\n') {
-        let Ok(Line { event, facts }) = serde_json::from_slice(line) else { continue };
+        let Ok(Line { event, provider, facts }) = serde_json::from_slice(line) else { continue };
         let begins = event == PLANNED || event == RESUMED;
         if let (true, Some(named)) = (begins, facts.get("job")) {
             is_ours = *named == job;
@@ -234,7 +263,7 @@ fn told_in(text: &[u8], job: B256) -> BTreeSet<String> {
         if event == PLANNED {
             told.clear();
         } else if told.len() < TOLD_MAX {
-            told.insert(key(&event, &facts));
+            told.insert(key(&event, provider, &facts));
         }
     }
     told
@@ -377,6 +406,46 @@ mod tests {
         assert_eq!(names(&path), [PLANNED, "resumed"]);
     }
 
+    fn the_same_numbers_of_another_provider_are_another_thing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let joined = |number: u8| Happened {
+            provider: Some(Address::repeat_byte(number)),
+            ..happened("joined", json!({"priceWeiPerStep": "7"}))
+        };
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.tell_once(&joined(1));
+        drop(log);
+        let log = EventLog::open(Some(&path)).unwrap();
+        log.recall(JOB);
+        [1, 2, 2, 1].iter().for_each(|number| log.tell_once(&joined(*number)));
+        let providers: Vec<Value> = lines(&path).iter().map(|line| line["provider"].clone()).collect();
+        assert_eq!(providers, [1, 2].map(|number| json!(Address::repeat_byte(number))));
+    }
+
+    #[test]
+    fn progress_is_told_at_its_beginning_and_at_each_percent() {
+        let mut pace = Pace::new(10_000);
+        let told: Vec<u64> = (0..=10_000).filter(|done| pace.is_news(*done, 10_000)).collect();
+        assert_eq!((told.len(), told.first(), told.get(1), told.last()), (101, Some(&0), Some(&100), Some(&10_000)));
+        let mut pace = Pace::new(3);
+        assert_eq!((0..=3).filter(|done| pace.is_news(*done, 3)).count(), 4);
+        assert!(!pace.is_news(1, 3), "it does not go back");
+        assert!(Pace::new(0).is_news(0, 0));
+    }
+
+    #[test]
+    fn a_provider_that_speaks_of_other_work_or_begins_anew_makes_no_more_lines() {
+        let mut pace = Pace::new(10_000);
+        let words = (1..=20_000_u64).flat_map(|of| [(0, of), (of.div_ceil(2), of), (of, of)]);
+        assert_eq!(
+            words.filter(|(done, of)| pace.is_news(*done, *of)).count(),
+            3,
+            "three of this job, none of another"
+        );
+        assert!((0..=10_000).all(|done| !pace.is_news(done, 10_000)), "in a conversation after the end");
+    }
+
     #[test]
     fn no_log_tells_nothing_and_one_that_cannot_be_written_is_named() {
         let folder = tempfile::tempdir().unwrap();
@@ -397,8 +466,5 @@ mod tests {
         assert_eq!(tail(&path, 4).unwrap(), b"6789");
         assert_eq!(tail(&path, 40).unwrap(), b"0123456789");
         assert!(tail(folder.path(), 4).unwrap().is_empty(), "no file");
-        let cut = b"\"event\":\"half\"}\n{\"event\":\"leased\",\"facts\":{\"order\":\"1\"}}\nno JSON\n\n";
-        let told = told_in(cut, JOB);
-        assert_eq!(told, BTreeSet::from([key("leased", &json!({"order": "1"}))]));
     }
 }

@@ -291,6 +291,45 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     purse.check(&network, &summary);
 }
 
+/// What `--events` must hold of a map of two providers that five processes brought to its end: each lease, each wei and each percent once.
+fn assert_told(record: &Path, units: u64) {
+    let whole = fs::read_to_string(record).unwrap();
+    let lines: Vec<Value> = whole.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let of = |event: &str| lines.iter().filter(|line| line["event"] == *event).collect::<Vec<_>>();
+    let numbers = |event: &str, fact: &str| {
+        let number = |line: &&Value| line["facts"][fact].as_u64().unwrap_or_else(|| panic!("no {fact} in {line}"));
+        of(event).iter().map(number).collect::<Vec<u64>>()
+    };
+    let wei = |event: &str, fact: &str| {
+        let wei = |line: &&Value| line["facts"][fact].as_str().unwrap().parse::<u128>().unwrap();
+        of(event).iter().map(wei).sum::<u128>()
+    };
+    assert_eq!(lines.first().unwrap()["event"], "planned", "{whole}");
+    assert_eq!((numbers("planned", "units"), of("resumed").len()), (vec![units], 4), "{whole}");
+    let last = lines.last().unwrap();
+    assert_eq!((&last["event"], &last["facts"]), (&"done".into(), &serde_json::json!({"exitCode": 0})), "{whole}");
+    for line in of("joined") {
+        assert_eq!(line["facts"], serde_json::json!({"priceWeiPerStep": PRICE.to_string()}), "{whole}");
+    }
+    for (event, count) in [("joined", 2), ("channel", 2), ("closed", 2), ("reduced", 1), ("no-certificate", 1)] {
+        assert_eq!(of(event).len(), count, "{event} in: {whole}");
+    }
+    // Every lease is granted once, and paid or given to another one; what was paid is every unit at its price.
+    let each_once = |mut leases: Vec<u64>| {
+        leases.sort_unstable();
+        assert!(leases.is_sorted_by(|one, next| one < next), "told twice: {leases:?} in: {whole}");
+        leases
+    };
+    let over = [numbers("paid", "lease"), numbers("lease-ended", "lease")].concat();
+    assert_eq!(each_once(numbers("leased", "lease")), each_once(over), "{whole}");
+    assert_eq!(numbers("paid", "steps").iter().sum::<u64>(), units, "{whole}");
+    let price = PRICE * u128::from(units);
+    assert_eq!((wei("paid", "wei"), wei("closed", "claimedWei")), (price, price), "{whole}");
+    let done = numbers("progress", "done");
+    assert!(done.len() <= 101 && done.is_sorted_by(|one, next| one < next), "{done:?} in: {whole}");
+    assert_eq!(done.last(), Some(&units), "{whole}");
+}
+
 #[test]
 fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice() {
     let network = Network::start(4);
@@ -299,13 +338,15 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     });
     let job = Job::align(&network, 40, 110);
     let purse = Purse::look(&network);
+    let record = network.directory.join("events.jsonl");
+    let events = ["--events", record.to_str().unwrap()];
     for steps in [1, 30, 90, 150] {
-        let (mut customer, log) = job.spawn(&network, &[]);
+        let (mut customer, log) = job.spawn(&network, &events);
         job.wait_for_steps(steps, &mut customer, &log);
         customer.kill().unwrap();
         customer.wait().unwrap();
     }
-    let output = job.map(&network, &[]).output().unwrap();
+    let output = job.map(&network, &events).output().unwrap();
     let said = text(&output);
     assert_eq!(output.status.code(), Some(0), "{said}");
     assert!(said.contains("Going on in"), "{said}");
@@ -313,6 +354,7 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     let summary = job.summary();
     let units = summary["spec"]["unitCount"].as_u64().unwrap();
     assert_eq!(job.settled(), units);
+    assert_told(&record, units);
     // One channel each, for all five processes, and every step at its price.
     let claimed = claimed(&summary, 1) + claimed(&summary, 3);
     assert_eq!(claimed, PRICE * u128::from(units), "{summary}");

@@ -298,9 +298,8 @@ fn the_table_refuses_what_no_record_can_hold_and_stays_as_it_was() {
         change(&mut bad);
         assert!(table.join(&bad).is_err());
     }
-    assert_eq!(table.set_price(offer.key, u128::MAX, [None; 4]), Err(table::Error::PriceOutOfRange { got: u128::MAX }));
-    let unknown = Key { device: 9, ..offer.key };
-    assert_eq!(table.set_price(unknown, 1, [None; 4]), Err(table::Error::Unknown(unknown)));
+    let dear = Offer { per_unit_min: u128::MAX, ..offer.clone() };
+    assert_eq!(table.join(&dear), Err(table::Error::PriceOutOfRange { got: u128::MAX }));
     assert_eq!(plan(&table, &need_of(Runtime::Wgsl1, Kernel::Integer), NOW_MS, 9).unwrap(), before);
     assert_eq!(price(Currency::KST, Kernel::Integer, 3).per_mop, 3);
 }

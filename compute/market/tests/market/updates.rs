@@ -13,7 +13,7 @@ use keystead_market::{
     plan,
     record::claimed::{CARBON_G_MAX, LANES_MAX, POWER_MW_MAX, PRICE_PER_MOP_MAX, SPEED_MOP_MAX},
     record::sets::{Isa, Kernel, Set},
-    table::{Direction, Error, OFFERS_PER_PROVIDER_MAX, Offering, TRANSFER_BYTES_MIN, WATCHED_MAX},
+    table::{BANDWIDTH_UNKNOWN, Bandwidth, Error, OFFERS_PER_PROVIDER_MAX, TRANSFER_BYTES_MIN, WATCHED_MAX},
     why_not,
 };
 
@@ -61,25 +61,25 @@ fn a_change_in_place_gives_the_table_that_the_changed_offer_would_have_made() {
 
     let mut new = old.clone();
     (new.per_unit_min, new.per_mop[1]) = (old.per_unit_min + 7, Some(123_456));
-    table.set_price(old.key, new.per_unit_min, new.per_mop).unwrap();
+    table.join(&new).unwrap();
     assert_eq!(planned(&table, &need), planned(&of(&[&new]), &need));
     // A price that goes and comes back; a speed that was never there does not come with a price.
-    table.set_price(old.key, 1, [None; 4]).unwrap();
+    table.join(&Offer { per_unit_min: 1, per_mop: [None; 4], ..new.clone() }).unwrap();
     assert_eq!(planned(&table, &need).matched, 0);
-    table.set_price(old.key, new.per_unit_min, new.per_mop).unwrap();
+    table.join(&new).unwrap();
     assert_eq!(planned(&table, &need).matched, 1);
-    table.set_price(old.key, 1, [Some(1); 4]).unwrap();
+    table.join(&Offer { per_unit_min: 1, per_mop: [Some(1); 4], ..new.clone() }).unwrap();
     assert!(old.speed_mop_per_s[kernel_index(Kernel::Float)].is_none());
     assert_eq!(planned(&table, &Need { kernel: Kernel::Float, ..need.clone() }).matched, 0);
-    table.set_price(old.key, new.per_unit_min, new.per_mop).unwrap();
+    table.join(&new).unwrap();
 
     new.history = History { completed: 3, failed: 9 };
     table.set_history(old.key.provider, new.history);
     assert_eq!(planned(&table, &need), planned(&of(&[&new]), &need));
 
-    table.set_offering(old.key.provider, Offering::Paused);
+    table.join(&Offer { offering: false, ..new.clone() }).unwrap();
     assert_eq!(planned(&table, &need).matched, 0);
-    table.set_offering(old.key.provider, Offering::Open);
+    table.join(&new).unwrap();
     assert_eq!(planned(&table, &need).matched, 1);
     assert_eq!(table.leave_provider(old.key.provider), 1);
     assert!(table.is_empty() && !table.has(old.key) && !table.leave(old.key));
@@ -87,24 +87,39 @@ fn a_change_in_place_gives_the_table_that_the_changed_offer_would_have_made() {
 
 #[test]
 fn bandwidth_follows_long_transfers_with_count_and_age_and_ignores_short_ones() {
+    let mut seen = Bandwidth::default();
+    assert!(!seen.transferred(TRANSFER_BYTES_MIN - 1, 1_000, 5) && !seen.transferred(TRANSFER_BYTES_MIN, 0, 5));
+    assert_eq!(seen, Bandwidth::default());
+    assert!(seen.transferred(TRANSFER_BYTES_MIN, 1_000_000, 6));
+    assert_eq!((seen.bytes_per_s, seen.count, seen.at_ms), (TRANSFER_BYTES_MIN, 1, 6));
+    assert!(seen.transferred(TRANSFER_BYTES_MIN * 5, 1_000_000, 7));
+    assert_eq!((seen.bytes_per_s, seen.count, seen.at_ms), (TRANSFER_BYTES_MIN * 2, 2, 7));
+    assert!(seen.transferred(u64::MAX, 1, 8) && seen.transferred(TRANSFER_BYTES_MIN, u64::MAX, 9));
+    assert_eq!(seen.count, 4);
+}
+
+#[test]
+fn what_was_seen_of_a_provider_is_planned_by_and_what_was_not_is_a_part_of_its_claim() {
     let offer = fitting();
     let mut table = of(&[&offer]);
-    let claimed = offer.down_bytes_per_s.min(1_250_000);
-    let down = |table: &Table| table.bandwidths(offer.key).unwrap()[0];
-    assert_eq!((down(&table).bytes_per_s, down(&table).count), (claimed, 0));
-    let account = offer.key.provider;
-    table.transferred(account, Direction::Down, TRANSFER_BYTES_MIN - 1, 1_000, 5);
-    table.transferred(account, Direction::Down, TRANSFER_BYTES_MIN, 0, 5);
-    assert_eq!(down(&table).count, 0);
-    table.transferred(account, Direction::Down, TRANSFER_BYTES_MIN, 1_000_000, 6);
-    assert_eq!((down(&table).bytes_per_s, down(&table).count, down(&table).at_ms), (TRANSFER_BYTES_MIN, 1, 6));
-    table.transferred(account, Direction::Down, TRANSFER_BYTES_MIN * 5, 1_000_000, 7);
-    assert_eq!((down(&table).bytes_per_s, down(&table).count), (TRANSFER_BYTES_MIN * 2, 2));
-    table.transferred(account, Direction::Down, u64::MAX, 1, 8);
-    assert_eq!(down(&table).count, 3);
-    // What was seen outlives a new claim.
+    let need = Need { input_bytes: 1 << 30, output_bytes: 1 << 30, rounds: 0, ..open() };
+    let net_us = |table: &Table| planned(table, &need).best[0].net_us;
+    let seconds = |rate: u64| (1_u64 << 30) / rate;
+    let [down, up] = table.bandwidths(offer.key).unwrap();
+    assert_eq!((down.bytes_per_s, down.count), (offer.down_bytes_per_s.min(BANDWIDTH_UNKNOWN), 0));
+    assert_eq!((up.bytes_per_s, up.count), (offer.up_bytes_per_s.min(BANDWIDTH_UNKNOWN), 0));
+    let believed_us = net_us(&table);
+    assert!(believed_us / 1_000_000 >= seconds(BANDWIDTH_UNKNOWN) * 2 - 2, "{believed_us}");
+    let fast = Bandwidth { bytes_per_s: 1 << 28, count: 1, at_ms: 6 };
+    table.set_bandwidths(offer.key.provider, [fast, fast]);
+    assert_eq!(net_us(&table), 8_000_000, "a gibibyte each way takes four seconds");
+    // One direction alone; and what was seen outlives a new claim.
+    let slow = Bandwidth { bytes_per_s: 1 << 20, ..fast };
+    table.set_bandwidths(offer.key.provider, [slow, Bandwidth::default()]);
     table.join(&offer).unwrap();
-    assert_eq!(down(&table).count, 3);
+    assert_eq!(table.bandwidths(offer.key), Some([slow, fast]));
+    table.set_bandwidths(Address::ZERO, [slow, slow]);
+    assert_eq!(table.bandwidths(offer.key), Some([slow, fast]), "of another provider");
 }
 
 #[test]

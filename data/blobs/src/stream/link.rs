@@ -21,7 +21,7 @@ use crate::{
     limits::Limits,
     rate::Meter,
     store::BlobStore,
-    transfer::{Fetcher, Offered, Responder, Sent, Want},
+    transfer::{Fetched, Fetcher, Offered, Responder, Sent, Want},
     wire::Hello,
 };
 
@@ -138,8 +138,18 @@ impl Source {
     /// # Errors
     /// [`Unavailable::NotServed`], [`SessionError::Peer`] (the connection is closed), [`SessionError::Store`].
     pub async fn fetch(&self, wants: Vec<Want>) -> Result<(), SessionError> {
+        self.fetch_counted(wants).await.map(drop)
+    }
+
+    /// As [`Self::fetch`]; what came.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_counted(&self, wants: Vec<Want>) -> Result<Fetched, SessionError> {
         let Self { connection, store, limits, meter } = self;
-        Fetcher { connection, store, limits, meter }.fetch(wants, &mut |_| {}).await
+        let mut last = Fetched::default();
+        Fetcher { connection, store, limits, meter }.fetch(wants, &mut |fetched| last = fetched).await?;
+        Ok(last)
     }
 
     /// The link's store.

@@ -21,6 +21,7 @@ use crate::{
         account::Poor,
         amount::{counted, kst},
         lifecycle::{Refunded, is_tried_elsewhere},
+        matching::links::Links,
         revert::moves_another_amount,
         token::NotKept,
     },
@@ -212,7 +213,8 @@ impl<'a> Attempts<'a> {
         let job = Job { market, prepared, folder, money, keep_outputs, reach, log: &log };
         let store = Arc::clone(&self.store);
         let (to, kept) = (state.attempt.choice()?, (store, self.folder));
-        let mut line = Line::open(&market.account, order, prepared, to, kept).await?;
+        let links = Links::open(options.demands.records.as_deref());
+        let mut line = Line::open(&market.account, order, prepared, to, kept, links).await?;
         // Since the order was signed the provider may have moved.
         if let Ok(endpoint) = market.endpoint_of(state.attempt.provider).await {
             line.redirect(&endpoint);

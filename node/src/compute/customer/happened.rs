@@ -28,33 +28,6 @@ pub(super) struct Ended {
     pub(super) why: String,
 }
 
-/// How far a provider is, told at its first word and at each further percent, over all its conversations: a job of any size takes as many lines, and so does
-/// one whose provider says something else each time.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
-    /// All that there is to do.
-    of: u64,
-    /// The last percent that was told.
-    told: Option<u64>,
-}
-
-impl Pace {
-    /// Before the first word about so much work.
-    pub(super) const fn new(of: u64) -> Self {
-        Self { of, told: None }
-    }
-
-    /// Whether this is worth a line: never if it is about another amount of work.
-    pub(super) fn is_news(&mut self, done: u64, of: u64) -> bool {
-        let percent = done.saturating_mul(100).checked_div(of).unwrap_or(100);
-        let is_news = of == self.of && self.told.is_none_or(|told| percent > told);
-        if is_news {
-            self.told = Some(percent);
-        }
-        is_news
-    }
-}
-
 /// The job as it is about to be ordered: what begins its part of the log.
 pub(super) fn plan(log: &EventLog, buyer: Buyer<'_>) {
     let spec = &buyer.prepared.spec;
@@ -308,28 +281,5 @@ mod tests {
         assert_eq!(money(&part), said(&[("paid", "40"), ("refunded", "60")]));
         let audited = Order { paid_units: 9, ..market::tests::order(Status::Audited, Mode::Audited) };
         assert_eq!(money(&audited), said(&[("paid", "90"), ("refunded", "10")]));
-    }
-
-    #[test]
-    fn progress_is_told_at_its_beginning_and_at_each_percent() {
-        let mut pace = Pace::new(10_000);
-        let told: Vec<u64> = (0..=10_000).filter(|done| pace.is_news(*done, 10_000)).collect();
-        assert_eq!((told.len(), told.first(), told.get(1), told.last()), (101, Some(&0), Some(&100), Some(&10_000)));
-        let mut pace = Pace::new(3);
-        assert_eq!((0..=3).filter(|done| pace.is_news(*done, 3)).count(), 4);
-        assert!(!pace.is_news(1, 3), "it does not go back");
-        assert!(Pace::new(0).is_news(0, 0));
-    }
-
-    #[test]
-    fn a_provider_that_speaks_of_other_work_or_begins_anew_makes_no_more_lines() {
-        let mut pace = Pace::new(10_000);
-        let words = (1..=20_000_u64).flat_map(|of| [(0, of), (of.div_ceil(2), of), (of, of)]);
-        assert_eq!(
-            words.filter(|(done, of)| pace.is_news(*done, *of)).count(),
-            3,
-            "three of this job, none of another"
-        );
-        assert!((0..=10_000).all(|done| !pace.is_news(done, 10_000)), "in a conversation after the end");
     }
 }

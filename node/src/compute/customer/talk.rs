@@ -1,21 +1,15 @@
 //! One conversation with the provider: say who we are, give the inputs, take the outputs.
 
-use super::{
-    choose::Choice,
-    folder::Folder,
-    happened::{self, Pace},
-    plan::Prepared,
-    show::Show,
-    state::Received,
-};
-use crate::compute::{account::Account, opening::Work, own_node::towards};
+use super::{choose::Choice, folder::Folder, happened, plan::Prepared, show::Show, state::Received};
+use crate::compute::{account::Account, event_log::Pace, matching::links::Links, opening::Work, own_node::towards};
 use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{
     Address, BlobStore, Capacity, Delivery, Endpoint, Event, Hash, Hello, Inputs, MemoryStore, Parties, RefusalCode,
-    Session, SessionError, StoreError, Want, hash, hello_digest,
+    Session, SessionError, StoreError, WINDOW_BYTES, Want, hash, hello_digest,
 };
 use keystead_job::{JobSpec, commitment::Secret, trace::Trace};
+use keystead_market::table::Direction;
 use std::{
     cell::Cell,
     collections::BTreeSet,
@@ -121,6 +115,30 @@ pub(super) enum Broken {
     Here(String),
 }
 
+/// How fast inputs go to a provider. What was handed to the transport first may still lie in its window, so it does not count.
+#[derive(Debug, Default)]
+struct Sending {
+    begun: Option<(u64, Instant)>,
+    last: Option<(u64, Instant)>,
+}
+
+impl Sending {
+    /// So many bytes were handed to the transport by then.
+    fn saw(&mut self, bytes: u64, now: Instant) {
+        if bytes < u64::from(WINDOW_BYTES) {
+            return;
+        }
+        self.begun.get_or_insert((bytes, now));
+        self.last = Some((bytes, now));
+    }
+
+    /// The provider has all that it lacked: how many bytes counted, and how long they took. Once.
+    fn end(&mut self) -> Option<(u64, Duration)> {
+        let ((first, begun), (last, ended)) = self.begun.take().zip(self.last.take())?;
+        Some((last.saturating_sub(first), ended.saturating_duration_since(begun)))
+    }
+}
+
 /// Everything that conversations about one order share.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -129,6 +147,8 @@ pub(super) struct Line {
     pub(super) store: Arc<dyn BlobStore>,
     hello: Hello,
     to: Choice,
+    /// Where it is remembered how fast bytes go.
+    links: Links,
     /// Since when the provider has not been heard; `None` during a conversation.
     silent_since: Cell<Option<Instant>>,
     /// How far programs were told that the provider is.
@@ -143,6 +163,7 @@ impl Line {
         prepared: &Prepared,
         to: Choice,
         (store, folder): (Arc<dyn BlobStore>, &Folder),
+        links: Links,
     ) -> Result<Self> {
         let node = folder.node()?;
         let parties = Parties { customer: node.secret.id(), provider: to.endpoint.id() };
@@ -152,7 +173,7 @@ impl Line {
         let silent_since = Cell::new(Some(Instant::now()));
         let segments = u64::from(prepared.spec.unit_count).saturating_mul(u64::from(prepared.spec.segment_count));
         let pace = Cell::new(Pace::new(segments));
-        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, silent_since, pace })
+        Ok(Self { endpoint, inputs: offered(prepared)?, store, hello, to, links, silent_since, pace })
     }
 
     /// For how long the provider has not been heard.
@@ -177,7 +198,7 @@ impl Line {
         let (log, about) = (Arc::clone(show.log()), (self.hello.order, self.provider()));
         log.tell(&happened::about("connected", about, ""));
         let total_bytes = self.input_bytes();
-        let (mut sent, mut pace) = (session.sent(), self.pace.get());
+        let (mut sent, mut pace, mut sending) = (session.sent(), self.pace.get(), Sending::default());
         let (finished, what) = match part.spec.segment_count {
             1 => ("units finished", "units"),
             _ => ("segments finished", "segments"),
@@ -189,6 +210,9 @@ impl Line {
                     Event::Progress(progress) => {
                         let (done, of) = (u64::from(progress.done), u64::from(progress.total));
                         show.progress(finished, done, of);
+                        if let Some((bytes, took)) = sending.end() {
+                            self.remember(Direction::Down, bytes, took);
+                        }
                         // Before that it fetches what it lacks.
                         log.tell_once(&happened::input_sent(about, total_bytes));
                         if pace.is_news(done, of) {
@@ -201,6 +225,7 @@ impl Line {
                 },
                 Ok(()) = sent.changed() => {
                     let bytes = sent.borrow_and_update().bytes;
+                    sending.saw(bytes, Instant::now());
                     show.progress("bytes of input sent", bytes.min(total_bytes), total_bytes);
                 }
             }
@@ -274,9 +299,20 @@ impl Line {
             return Ok(());
         }
         let wants = names.into_iter().map(|hash| Want { hash, bytes_max }).collect();
-        let mut report =
-            |fetched: keystead_blobs::Fetched| show.progress(what, fetched.blobs_done, fetched.blobs_total);
-        session.fetch(&self.store, wants, &mut report).await.map_err(broken)
+        let (begun, mut bytes) = (Instant::now(), 0);
+        let mut report = |fetched: keystead_blobs::Fetched| {
+            bytes = fetched.bytes_received;
+            show.progress(what, fetched.blobs_done, fetched.blobs_total);
+        };
+        session.fetch(&self.store, wants, &mut report).await.map_err(broken)?;
+        self.remember(Direction::Up, bytes, begun.elapsed());
+        Ok(())
+    }
+
+    /// For plans to come: so many bytes went to the provider, or came from it, in that time.
+    fn remember(&self, direction: Direction, bytes: u64, took: Duration) {
+        let node = B256::new(*self.to.endpoint.id().as_bytes());
+        block_in_place(|| self.links.note(node, direction, bytes, took));
     }
 
     /// The provider published another address, as after a restart; it counts only if it names the same node.
@@ -356,5 +392,26 @@ fn broken(error: SessionError) -> Broken {
             Broken::Here(text)
         }
         SessionError::Unavailable(_) | SessionError::Store(_) | SessionError::Misuse { .. } => Broken::ForNow(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_lies_in_the_window_of_a_transport_says_nothing_about_the_line() {
+        let window = u64::from(WINDOW_BYTES);
+        let start = Instant::now();
+        let after = |seconds| start.checked_add(Duration::from_secs(seconds)).unwrap();
+        let mut sending = Sending::default();
+        sending.saw(window - 1, after(0));
+        assert_eq!(sending.end(), None, "all of it may lie there");
+        for (bytes, seconds) in [(1, 0), (window + 5, 1), (window * 2, 2), (window * 3 + 5, 4)] {
+            sending.saw(bytes, after(seconds));
+        }
+        assert_eq!(sending.end(), Some((window * 2, Duration::from_secs(3))));
+        assert_eq!(sending.end(), None, "a provider that goes on working says nothing more");
     }
 }

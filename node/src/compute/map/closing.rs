@@ -2,6 +2,7 @@
 
 use super::{
     farewell::{Farewells, is_final},
+    happened,
     journal::{Entry, Journal},
     show::Show,
     state::{Partner, State},
@@ -113,6 +114,7 @@ impl Closing<'_> {
                 if is_final(&standing) {
                     let entry = Entry::Closed { provider, claimed_wei: standing.claimed };
                     self.journal.append(&entry)?;
+                    self.show.note(&happened::closed(account, Some(channel), standing.claimed));
                     state.apply(&entry, Duration::ZERO);
                     continue;
                 }

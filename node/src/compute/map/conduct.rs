@@ -16,6 +16,7 @@ use super::{
     bank::Ask,
     events::{Checks, Event},
     examine::{Examiner, Kept, Listed},
+    happened,
     journal::{Entry, Journal, Place, Settled},
     line::Command,
     outputs::Outputs,
@@ -26,7 +27,10 @@ use super::{
 };
 use crate::{
     cli::Map,
-    compute::{amount::counted, customer::plan::Prepared, customer::stop::Stops, market::Market, money::Money},
+    compute::{
+        amount::counted, customer::plan::Prepared, customer::stop::Stops, event_log::Happened, market::Market,
+        money::Money,
+    },
 };
 use alloy_primitives::B256;
 use alloy_signer_local::PrivateKeySigner;
@@ -36,8 +40,9 @@ use keystead_blobs::{
     Endpoint, Hash, MemoryStore,
     stream::{End, RefuseCode},
 };
-use keystead_lease::{End as LeaseEnd, Failing, Out, Provider};
+use keystead_lease::{End as LeaseEnd, Failing, Lease, Out, Provider};
 use keystead_payment::{Payer, Received, Standing, Terms};
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -353,7 +358,7 @@ impl<'a> Conductor<'a> {
 
     /// The job cannot be done.
     fn fail(&mut self, reason: String) {
-        self.show.event("failed", None, &reason);
+        self.show.event("given-up", None, &reason, json!({"unitsLeft": self.state.table.units_left()}));
         self.failed.get_or_insert(reason);
         self.stop();
     }
@@ -378,12 +383,7 @@ impl<'a> Conductor<'a> {
         }
         self.pending.retain(|pending| pending.lease != lease);
         if let Effect::Ended(lease) = self.record(&Entry::Ended { lease, why })? {
-            let steps = lease.steps();
-            self.show.event(
-                "lease-ended",
-                Some(self.name(lease.provider)),
-                &format!("{why}: {} to be done again", counted(steps.into(), "step")),
-            );
+            self.tell_ended(&lease, why);
             let live = self.live.entry(lease.provider).or_default();
             live.examining = None;
             live.beat = 0;
@@ -391,9 +391,19 @@ impl<'a> Conductor<'a> {
         Ok(())
     }
 
+    fn tell_ended(&self, lease: &Lease, why: LeaseEnd) {
+        let detail = format!("{why}: {} to be done again", counted(lease.steps().into(), "step"));
+        let ended = happened::lease_ended(self.name(lease.provider), lease, why);
+        self.show.once(&Happened { detail: &detail, ..ended });
+    }
+
+    /// The lease that a provider has, for a program.
+    fn held(&self, provider: Provider) -> Value {
+        happened::of_lease(self.state.table.lease_of(provider).map(|lease| lease.number))
+    }
+
     fn unit_failed(&mut self, provider: Provider, unit: u32, reason: String) -> Result<()> {
-        let name = self.name(provider);
-        self.show.event("unit-failed", Some(name), &format!("unit {unit}: {reason}"));
+        self.show.once(&happened::unit_failed(self.name(provider), unit, &format!("unit {unit}: {reason}")));
         let effect = self.record(&Entry::Failed { provider, unit, reason })?;
         if let Effect::Failing(Failing::ForGood { providers }) = effect {
             let reasons = self.state.failures.get(&unit).map(|reasons| reasons.join("; ")).unwrap_or_default();
@@ -450,7 +460,7 @@ impl<'a> Conductor<'a> {
                     self.lost = Some(format!("{name}, which {}", super::state::words(why)));
                 }
                 self.part_from(provider)?;
-                self.show.event("left-out", Some(name), super::state::words(why));
+                self.show.once(&happened::left_out(name, why, self.state.process()));
             }
             if let Some(lease) = self.state.table.lease_of(provider).map(|lease| lease.number) {
                 self.end(provider, lease, LeaseEnd::Cancelled)?;
@@ -496,12 +506,14 @@ impl<'a> Conductor<'a> {
             ends.push((provider, end));
         }
         block_in_place(|| self.outputs.sync())?;
-        let mut windows = Vec::new();
+        let (mut windows, mut paid) = (Vec::new(), Vec::new());
         for settled in settlements {
+            paid.extend(happened::paid(&settled, &self.state));
             windows.extend(settled.window.as_ref().map(|window| window.id));
             self.record(&Entry::Settled(settled))?;
         }
         block_in_place(|| self.journal.sync())?;
+        paid.iter().for_each(|paid| self.show.note(paid));
         for (provider, lease, draft) in vouchers {
             self.went_on.remove(&provider);
             let signed = self.sign(draft.saved())?;

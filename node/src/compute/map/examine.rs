@@ -3,7 +3,7 @@
 //! Spec: specs/0011-stream.md sections 5 and 6.
 
 use super::{journal::Place, outputs::Outputs};
-use crate::compute::customer::plan::Prepared;
+use crate::compute::{customer::plan::Prepared, matching::links::Links};
 use alloy_primitives::B256;
 use eyre::{Context as _, Result};
 use keystead_audit::{
@@ -17,19 +17,23 @@ use keystead_blobs::{
 };
 use keystead_job::{Class, Step, blob_hash, commitment::Secret, step::encode_list};
 use keystead_lease::{Item, Lease};
+use keystead_market::table::Direction;
 use keystead_payment::{Received, Report};
 use keystead_runner::{Failure, Session, WorkerCommand};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
     sync::Arc,
+    time::Instant,
 };
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, task::block_in_place};
 
 /// A window to look at.
 #[derive(Debug)]
 pub(super) struct Exam {
     pub(super) lease: Lease,
+    /// Whose it is.
+    pub(super) node: B256,
     pub(super) report: WindowReport,
     /// The channel's report, as far as it is one.
     pub(super) window: Report,
@@ -89,6 +93,8 @@ pub(super) struct Examiner {
     prepared: Arc<Prepared>,
     outputs: Outputs,
     command: WorkerCommand,
+    /// Where it is remembered how fast bytes come.
+    links: Links,
     workers: Mutex<Workers>,
 }
 
@@ -99,9 +105,9 @@ struct Workers {
 }
 
 impl Examiner {
-    pub(super) fn new(prepared: Arc<Prepared>, outputs: Outputs) -> Result<Self> {
+    pub(super) fn new(prepared: Arc<Prepared>, outputs: Outputs, links: Links) -> Result<Self> {
         let command = WorkerCommand::current_exe().wrap_err("cannot find this program's own file")?;
-        Ok(Self { prepared, outputs, command, workers: Mutex::default() })
+        Ok(Self { prepared, outputs, command, links, workers: Mutex::default() })
     }
 
     /// Looks at a window, from its bytes to the verdict.
@@ -154,7 +160,10 @@ impl Examiner {
     async fn open(&self, exam: &Exam) -> Result<Vec<Kept>, Examined> {
         let report = &exam.report;
         let want = Want { hash: report.pack(), bytes_max: report.pack_bytes };
-        exam.source.fetch(vec![want]).await.map_err(missing)?;
+        let begun = Instant::now();
+        let got = exam.source.fetch_counted(vec![want]).await.map_err(missing)?;
+        let took = begun.elapsed();
+        block_in_place(|| self.links.note(exam.node, Direction::Up, got.bytes_received, took));
         let store = exam.source.store();
         let bytes = store.get(report.pack(), pack::PACK_BYTES_MAX);
         let bytes = bytes.map_err(|error| Examined::Missing { reason: error.to_string() })?;

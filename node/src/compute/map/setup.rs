@@ -10,6 +10,7 @@ use super::{
     examine::Examiner,
     farewell::{Farewells, Means},
     folder::{Folder, Identity},
+    happened::{self, Ended},
     journal::{Entry, Journal},
     kept,
     outputs::Outputs,
@@ -33,14 +34,14 @@ use crate::{
         event_log::EventLog,
         files,
         market::Market,
-        matching::need::CHECKERS_ANYWHERE,
+        matching::{links::Links, need::CHECKERS_ANYWHERE},
         money::Money,
         token::Token,
         wallet,
         windows::Windows,
     },
 };
-use alloy_primitives::U256;
+use alloy_primitives::{B256, U256};
 use eyre::{Context as _, Result, ensure};
 use keystead_audit::SampleRule;
 use keystead_blobs::{BlobStore as _, Hash};
@@ -61,8 +62,6 @@ use std::{
 };
 use tokio::sync::mpsc;
 
-/// Stopped in its middle: the same command goes on. 2 is a wrong command line.
-const EXIT_UNDECIDED: u8 = 3;
 /// Parts per million in a percent.
 const PPM_PER_PERCENT: u32 = 10_000;
 /// Questions that wait for the bank.
@@ -75,7 +74,6 @@ const PACK_BYTES: u64 = 1 << 27;
 
 /// `keystead map`.
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
-    let reduce = Reduce::parse(&options.reduce)?;
     ensure!(
         !options.audit.is_in_vain(),
         "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
@@ -84,6 +82,18 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         options.token.is_none() || !options.audit.is_wanted(),
         "the checks of a map's windows are paid from its channels, and their fees are in KST: audit a map that is paid in KST, or leave --audit out"
     );
+    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let ended = Box::pin(see_through(options, &log)).await;
+    match &ended {
+        Ok(ended) => log.tell(&ended.happened()),
+        Err(error) => log.tell(&Ended::refused(format!("{error:#}")).happened()),
+    }
+    Ok(ExitCode::from(ended?.code))
+}
+
+/// From the files of the job to its end, or to the end of this process.
+async fn see_through(options: &Map, log: &Arc<EventLog>) -> Result<Ended> {
+    let reduce = Reduce::parse(&options.reduce)?;
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
     let spec = &prepared.spec;
     ensure!(
@@ -91,8 +101,7 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
         "a checker program looks at whole units, and a map pays {} segments of each, to different providers: order it with `keystead run`",
         spec.segment_count
     );
-    let log = Arc::new(EventLog::open(options.events.as_deref())?);
-    let show = Show::new(Arc::clone(&log));
+    let show = Show::new(Arc::clone(log));
     let folder = Folder::open(&options.out)?;
     let account =
         wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, |line| log.answer(line)).await?;
@@ -109,11 +118,11 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     let goes_on = folder.belongs_to(&identity)?;
     let worked = Box::pin(work(options, &reduce, &prepared, &folder, (&market, &money), show, goes_on)).await;
     match worked {
-        Ok(code) => Ok(code),
+        Ok(ended) => Ok(ended),
         Err(error) => {
             cli::print_error(&error);
             log.answer("What is done is kept: run the same command again to go on.");
-            Ok(ExitCode::from(EXIT_UNDECIDED))
+            Ok(Ended::undecided(format!("{error:#}")))
         }
     }
 }
@@ -124,15 +133,17 @@ async fn work(
     prepared: &Arc<Prepared>,
     folder: &Folder,
     (market, money): (&Market, &Money),
-    show: Show,
+    mut show: Show,
     goes_on: bool,
-) -> Result<ExitCode> {
+) -> Result<Ended> {
     let spec = &prepared.spec;
     let (journal, entries) = Journal::open(&folder.path(kept::JOURNAL_FILE))?;
-    let mut state = State::new(spec.unit_count, spec.segment_count, rules(options, prepared));
-    for entry in &entries {
-        state.apply(entry, Duration::ZERO);
+    // Of a map that is not begun nobody was told, or the plan alone.
+    if !goes_on || entries.is_empty() {
+        show.begins(&happened::planned(prepared, money, options.audit.is_wanted()));
     }
+    let state = State::new(spec.unit_count, spec.segment_count, rules(options, prepared));
+    let state = replay(state, &entries, spec.hash(), &mut show);
     let outputs = Outputs::open(&folder.path(kept::OUTPUTS_FILE), state.outputs_end)?;
     let (units, steps) = (counted(spec.unit_count.into(), "unit"), counted(spec.segment_count.into(), "step"));
     show.say(&format!("{}: {units} of {steps}", prepared.recipe.title));
@@ -149,7 +160,7 @@ async fn work(
     let parts = Parts {
         options,
         prepared: Arc::clone(prepared),
-        examiner: Arc::new(Examiner::new(Arc::clone(prepared), outputs.clone())?),
+        examiner: Arc::new(examiner(options, prepared, &outputs)?),
         state,
         journal: journal.clone(),
         outputs,
@@ -169,7 +180,8 @@ async fn work(
     let done = complete(parts, reduce, folder, &stops).await;
     endpoint.close().await;
     let Done { ending, state, show, took, files, heard, closed } = done?;
-    let Closed { left, is_stopped } = closed;
+    let ended = Ended::of(&ending, &closed);
+    let left = closed.left;
     let path = folder.path(certificate::FILE);
     let work = certificate::Work { market, prepared, state: &state, rule: rule(options), path: &path };
     let missing = tokio::select! {
@@ -182,11 +194,32 @@ async fn work(
     conclude(&ending, &state, (&show, money), took, &files, &left);
     record(folder, prepared, (&state, money), &ending, (left.as_slice(), missing.as_ref()))?;
     tell_certificate(&path, missing, market, &show).await;
-    Ok(match ending {
-        Ending::Whole if !is_stopped => ExitCode::SUCCESS,
-        Ending::Failed(_) if !is_stopped => ExitCode::FAILURE,
-        Ending::Whole | Ending::Failed(_) | Ending::Stopped => ExitCode::from(EXIT_UNDECIDED),
-    })
+    Ok(ended)
+}
+
+/// What an earlier process left. Of its last lines the log is told what it lacks: that process may have died before it could.
+fn replay(mut state: State, entries: &[Entry], job: B256, show: &mut Show) -> State {
+    let mut last = Vec::new();
+    let first = entries.len().saturating_sub(happened::RETOLD_MAX);
+    for (index, entry) in entries.iter().enumerate() {
+        if index >= first {
+            last.extend(happened::of_journal(entry, &state));
+        }
+        state.apply(entry, Duration::ZERO);
+    }
+    if !entries.is_empty() {
+        show.goes_on(job, state.units());
+        last.iter().for_each(|happened| show.note(happened));
+    }
+    state
+}
+
+/// Writes a line down and lets it happen, where no conductor does.
+fn enter(entry: &Entry, journal: &Journal, state: &mut State, show: &Show) -> Result<()> {
+    journal.append(entry)?;
+    happened::of_journal(entry, state).iter().for_each(|happened| show.note(happened));
+    state.apply(entry, Duration::ZERO);
+    Ok(())
 }
 
 /// What is left when the channels are over, or left to a later process.
@@ -216,10 +249,11 @@ async fn complete(parts: Parts<'_>, reduce: &Reduce, folder: &Folder, stops: &St
     if matches!(ending, Ending::Whole) {
         reduced = reduce.run(&prepared, &state, &outputs, folder).await;
         if reduced.is_ok() && !state.done {
-            let entry = Entry::Done;
-            journal.append(&entry)?;
+            enter(&Entry::Done, &journal, &mut state, &show)?;
             journal.sync()?;
-            state.apply(&entry, Duration::ZERO);
+        }
+        if let Ok(files) = &reduced {
+            show.note(&happened::reduced(files));
         }
     }
     let mut closing = Closing { channels: &channels, journal: &journal, show: &show, money: &money, told, farewells };
@@ -293,8 +327,7 @@ async fn settle_openings(channels: &Channels, journal: &Journal, state: &mut Sta
             }
             _ => continue,
         };
-        journal.append(&entry)?;
-        state.apply(&entry, Duration::ZERO);
+        enter(&entry, journal, state, show)?;
     }
     journal.sync()
 }
@@ -379,9 +412,8 @@ async fn conduct(mut parts: Parts<'_>, channels: &Channels, stops: &Stops) -> Re
         late.extend(opened(event));
     }
     let _ = bank.await;
-    for entry in late {
-        journal.append(&entry)?;
-        state.apply(&entry, Duration::ZERO);
+    for entry in &late {
+        enter(entry, &journal, &mut state, &show)?;
     }
     Ok((ending?, End { state, outputs, show, told, went_on, took: begin.elapsed(), heard }))
 }
@@ -399,6 +431,11 @@ fn rules(options: &Map, prepared: &Prepared) -> Rules {
         silence: Duration::from_secs(u64::from(options.silence_seconds)),
         ..Rules::new(step_max)
     }
+}
+
+fn examiner(options: &Map, prepared: &Arc<Prepared>, outputs: &Outputs) -> Result<Examiner> {
+    let links = Links::open(options.demands.records.as_deref());
+    Examiner::new(Arc::clone(prepared), outputs.clone(), links)
 }
 
 fn rule(options: &Map) -> SampleRule {
@@ -464,13 +501,17 @@ fn conclude(
 async fn tell_certificate(path: &Path, missing: Option<Missing>, market: &Market, show: &Show) {
     match missing {
         None => {
+            show.note(&happened::certificate(path));
             show.say(&format!("  proof    {}", path.display()));
             let lines = how_to_check(market.account.client(), path).await;
             lines.iter().for_each(|line| show.say(line));
         }
         // That was said.
         Some(Missing::NotDone) => {}
-        Some(missing) => show.say(&format!("No certificate: {missing}.")),
+        Some(missing) => {
+            show.note(&happened::no_certificate(&missing.to_string()));
+            show.say(&format!("No certificate: {missing}."));
+        }
     }
 }
 

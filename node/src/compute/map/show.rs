@@ -1,7 +1,8 @@
 //! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in the log of `--events`.
 
-use crate::compute::event_log::{EventLog, Happened};
-use alloy_primitives::Address;
+use super::happened;
+use crate::compute::event_log::{EventLog, Happened, Pace};
+use alloy_primitives::{Address, B256};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use std::{
@@ -33,6 +34,8 @@ pub(super) struct Row {
 pub(super) struct Show {
     bars: Option<Bars>,
     log: Arc<EventLog>,
+    /// How far the log says that the units are.
+    pace: Option<Pace>,
     told: u64,
     begin: Instant,
 }
@@ -55,7 +58,7 @@ impl Show {
             }
             Bars { all, units, rows: Vec::new(), drawn: None }
         });
-        Self { bars, log, told: 0, begin: Instant::now() }
+        Self { bars, log, pace: None, told: 0, begin: Instant::now() }
     }
 
     /// A sentence that stays.
@@ -67,19 +70,55 @@ impl Show {
         }
     }
 
-    /// Something that happened, with its reason.
-    pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str) {
-        self.log.tell(&Happened { event: kind, provider, detail, facts: Value::Null });
+    /// This process goes on with the map of another one, which has so many units done of so many.
+    pub(super) fn goes_on(&mut self, job: B256, (done, total): (u64, u64)) {
+        self.log.recall(job);
+        self.log.tell(&happened::resumed(job, (done, total)));
+        // That was told now, or before.
+        self.is_news(done, total);
+    }
+
+    fn is_news(&mut self, done: u64, total: u64) -> bool {
+        self.pace.get_or_insert(Pace::new(total)).is_news(done, total)
+    }
+
+    /// Something that happened, with its reason and its numbers.
+    pub(super) fn event(&self, kind: &str, provider: Option<Address>, detail: &str, facts: Value) {
+        let happened = Happened { event: kind, provider, detail, facts };
+        self.log.tell(&happened);
+        self.person(&happened);
+    }
+
+    /// Likewise, but in the log only if that has not told it yet.
+    pub(super) fn once(&self, happened: &Happened<'_>) {
+        self.log.tell_once(happened);
+        self.person(happened);
+    }
+
+    /// For the log alone, which tells it once.
+    pub(super) fn note(&self, happened: &Happened<'_>) {
+        self.log.tell_once(happened);
+    }
+
+    /// What begins this map's part of the log.
+    pub(super) fn begins(&self, planned: &Happened<'_>) {
+        self.log.tell(planned);
+    }
+
+    fn person(&self, Happened { event: kind, provider, detail, .. }: &Happened<'_>) {
         let who = provider.map_or_else(String::new, |provider| format!("{provider} "));
         match &self.bars {
             Some(bars) => drop(bars.all.println(format!("{who}{kind}: {detail}"))),
-            None if GRAVE.contains(&kind) => plain(&format!("{who}{kind}: {detail}")),
+            None if GRAVE.contains(kind) => plain(&format!("{who}{kind}: {detail}")),
             None => tracing::debug!("{who}{kind}: {detail}"),
         }
     }
 
     /// How many units are done of how many, what each provider does, and how far audits are.
     pub(super) fn progress(&mut self, (done, total): (u64, u64), rows: &[Row], audits: &str) {
+        if self.is_news(done, total) {
+            self.note(&happened::progress(done, total));
+        }
         let rate = |steps: u64| {
             steps
                 .saturating_mul(1_000)

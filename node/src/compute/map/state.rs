@@ -124,6 +124,11 @@ impl State {
         self.processes.saturating_add(1).saturating_mul(LEASES_PER_PROCESS)
     }
 
+    /// The number of the process that works, from 1; 0 before the first one has begun.
+    pub(super) const fn process(&self) -> u64 {
+        self.processes
+    }
+
     pub(super) fn partner(&self, provider: Provider) -> Option<&Partner> {
         self.partners.get(provider.0 as usize)
     }
@@ -163,6 +168,12 @@ impl State {
     /// Steps that are done and stand, whoever made them.
     pub(super) fn steps_done(&self) -> u64 {
         (0..).take(self.places.len()).fold(0_u64, |sum, unit| sum.saturating_add(self.table.done(unit).into()))
+    }
+
+    /// Units that are done, and all.
+    pub(super) fn units(&self) -> (u64, u64) {
+        let all = u64::try_from(self.places.len()).unwrap_or(u64::MAX);
+        (all.saturating_sub(self.table.units_left().into()), all)
     }
 
     /// Whether every unit is done and nothing can be taken back any more.

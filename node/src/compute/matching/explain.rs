@@ -1,6 +1,11 @@
 //! Who would take a job and who would not, in words and as JSON: a code for every reason, and the cheapest change that brings an offer in.
 
-use super::{absent::Absent, known::Known, need::PPM_PER_PERCENT};
+use super::{
+    absent::Absent,
+    known::Known,
+    links::{self, Seen},
+    need::PPM_PER_PERCENT,
+};
 use crate::compute::money::{Money, unit_of};
 use alloy_primitives::{Address, B256};
 use keystead_market::{
@@ -36,6 +41,8 @@ struct Best {
     record: B256,
     /// Where its provider says that it stands, if it says so.
     country: Option<String>,
+    /// How fast bytes go to it and from it, as was planned.
+    bandwidths: Seen,
 }
 
 /// The explanation of one plan.
@@ -71,7 +78,7 @@ impl Explanation {
             let provider = known.providers.get(&fit.key.provider);
             let record = provider.map(|one| one.entry.capability_hash).unwrap_or_default();
             let country = provider.and_then(|one| one.country()).map(str::to_owned);
-            Best { fit: fit.clone(), record, country }
+            Best { fit: fit.clone(), record, country, bandwidths: known.bandwidths(fit.key) }
         });
         let best = best.collect();
         let orders = known.providers.iter().filter_map(|(account, one)| Some((*account, one.history?))).collect();
@@ -164,13 +171,14 @@ impl Explanation {
         })
     }
 
-    fn fit(&self, Best { fit, country, .. }: &Best) -> String {
+    fn fit(&self, Best { fit, country, bandwidths, .. }: &Best) -> String {
+        let measured = links::words(bandwidths).map_or_else(String::new, |words| format!("; you measured {words}"));
         let place = country.as_ref().map_or_else(String::new, |code| format!("; it claims to stand in {code}"));
         let price = self.unit(fit.key.currency).show(fit.price);
         let seconds = fit.finish_us.div_ceil(US);
         let done = if fit.finish_us >= TIME_US_MAX { "at some time".to_owned() } else { format!("within {seconds} s") };
         format!(
-            "{} device {}: {price}, done {done} if every unit takes all that it may{place}",
+            "{} device {}: {price}, done {done} if every unit takes all that it may{place}{measured}",
             fit.key.provider, fit.key.device
         )
     }
@@ -185,10 +193,17 @@ impl Explanation {
         let best: Vec<Value> = self
             .best
             .iter()
-            .map(|Best { fit, record, country }| {
+            .map(|Best { fit, record, country, bandwidths }| {
                 let orders = self.orders.get(&fit.key.provider);
                 let orders = orders.map(|counts| json!({"completed": counts.completed, "failed": counts.failed}));
-                json!({"offer": fit, "capabilityHash": record, "claimedCountry": country, "orders": orders})
+                let bandwidths = links::to_json(bandwidths);
+                json!({
+                    "offer": fit,
+                    "capabilityHash": record,
+                    "claimedCountry": country,
+                    "orders": orders,
+                    "bandwidths": bandwidths,
+                })
             })
             .collect();
         json!({

@@ -3,6 +3,7 @@
 use super::{
     absent::Absent,
     known::{Believed, Known, Sighted},
+    links::Links,
     shelf::Shelf,
 };
 use crate::compute::{
@@ -111,6 +112,10 @@ pub(crate) async fn gather(
     let socket = socket(&sighted).await?;
     fetch(&socket, &mut sighted, &shelf, patience).await;
     shelf.tidy(&sighted.iter().map(|provider| provider.entry.capability_hash).collect());
+    let mut seen = Links::open(records).read();
+    for provider in &mut sighted {
+        provider.seen = seen.remove(&provider.entry.node_id).unwrap_or_default();
+    }
     let believed = Believed { currency: sight.currency, ..believed(market, &sighted).await? };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })
 }

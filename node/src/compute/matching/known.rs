@@ -1,11 +1,11 @@
 //! What is known of all providers: for each its record and offers, or why it is left out.
 
-use super::absent::Absent;
+use super::{absent::Absent, links::Seen};
 use crate::compute::market::Offer as Entry;
 use alloy_primitives::{Address, B256, U256};
 use keystead_blobs::{Address as Endpoint, State};
 use keystead_market::{
-    Currency, Listed, Need, Offer, Plan, Record, Table,
+    Currency, Key, Listed, Need, Offer, Plan, Record, Table,
     need::Error,
     offer::History,
     plan::plan,
@@ -36,6 +36,8 @@ pub(crate) struct Sighted {
     pub(crate) answer: Option<(State, Duration)>,
     /// How its orders ended, as the market counts them; none if that was not read.
     pub(crate) history: Option<History>,
+    /// How fast bytes went to its node, and came from it, in earlier orders and maps of this user.
+    pub(crate) seen: Seen,
 }
 
 impl Sighted {
@@ -52,7 +54,8 @@ impl Sighted {
         } else {
             Absent::NotAsked
         };
-        Self { entry, endpoint, record: Err(absent), proved: Vec::new(), answer: None, history: None }
+        let (record, proved, seen) = (Err(absent), Vec::new(), Seen::default());
+        Self { entry, endpoint, record, proved, answer: None, history: None, seen }
     }
 
     /// Where it says that it stands, if it says so. Nobody checks it.
@@ -124,6 +127,7 @@ impl Known {
                 table.leave_provider(provider.entry.account);
                 provider.record = Err(Absent::WrongRecord(error.to_string()));
             }
+            table.set_bandwidths(provider.entry.account, provider.seen);
         }
         let providers = sighted.into_iter().map(|provider| (provider.entry.account, provider)).collect();
         Self { providers, table, born: Instant::now() }
@@ -137,6 +141,11 @@ impl Known {
     /// The best offers for a need.
     pub(crate) fn plan(&self, need: &Need, count: usize) -> Result<Plan, Error> {
         plan(&self.table, need, self.now_ms(), count)
+    }
+
+    /// How fast bytes go to an offer's node, and come from it, as a plan believes: as measured, else a part of what its provider claims.
+    pub(crate) fn bandwidths(&self, offer: Key) -> Seen {
+        self.table.bandwidths(offer).unwrap_or_default()
     }
 
     /// Who fell where.
@@ -210,6 +219,7 @@ pub(crate) mod tests {
         claimed::{Device, Energy, Place, Price, Processor, RuntimeClaim, SoftwareKind, Speed},
         sets::{EnergyMethod, Isa, Kernel, Layer, Set, Tier},
     };
+    use keystead_market::table::Bandwidth;
 
     fn price(kernel: Kernel) -> Price {
         Price { tier: Tier::Standard, currency: Currency::KST, kernel, per_mop: 0, per_unit_min: U256::from(1) }
@@ -388,6 +398,22 @@ pub(crate) mod tests {
         let plan = known.plan(&big, 8).unwrap();
         assert_eq!((plan.matched, plan.best[0].key.provider), (1, account(2)));
         assert!(plan.best[0].queue_us == 5_000_000 && plan.best[0].finish_us > 5_000_000);
+    }
+
+    #[test]
+    fn whose_line_was_measured_is_planned_by_that_and_not_by_its_claim() {
+        let measured = |bytes_per_s: u64| [Bandwidth { bytes_per_s, count: 1, at_ms: 1 }, Bandwidth::default()];
+        let fast = Sighted { seen: measured(100_000_000), ..sighted(2, 1, |_| ()) };
+        let slow = Sighted { seen: measured(1_000), ..sighted(3, 1, |_| ()) };
+        let known = known(vec![sighted(1, 1, |_| ()), fast, slow]);
+        let plan = known.plan(&Need { input_bytes: 1 << 30, ..need() }, 8).unwrap();
+        let order: Vec<Address> = plan.best.iter().map(|fit| fit.key.provider).collect();
+        assert_eq!(order, [2, 1, 3].map(Address::repeat_byte));
+        // A gibibyte at ten megabits a second, where nothing was measured.
+        assert!(plan.best[1].net_us > 800_000_000 && plan.best[0].net_us < 20_000_000, "{plan:?}");
+        let bandwidths = known.bandwidths(plan.best[0].key);
+        assert_eq!(bandwidths.map(|one| one.count), [1, 0]);
+        assert!(bandwidths[1].bytes_per_s > 0, "what is claimed counts in the direction that was not seen");
     }
 
     #[test]

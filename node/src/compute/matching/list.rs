@@ -3,6 +3,7 @@
 use super::{
     gather::{Gathered, Patience, Sight, gather, part},
     known::Sighted,
+    links,
     live::{self, Silence},
 };
 use crate::{
@@ -71,7 +72,7 @@ fn stands_in(provider: &Sighted, countries: &[[u8; 2]]) -> bool {
 }
 
 fn to_json(provider: &Sighted) -> Value {
-    let Sighted { entry, record, proved, answer, history, .. } = provider;
+    let Sighted { entry, record, proved, answer, history, seen, .. } = provider;
     let left_out = record
         .as_ref()
         .err()
@@ -98,6 +99,7 @@ fn to_json(provider: &Sighted) -> Value {
         "claimed": record.as_ref().ok().map(|record| &record.claimed),
         "proved": proved.iter().map(|one| one.statement()).collect::<Vec<_>>(),
         "answer": answer,
+        "measured": links::words(seen).map(|_| links::to_json(seen)),
         "orders": history.map(|counts| json!({"completed": counts.completed, "failed": counts.failed})),
     })
 }
@@ -127,6 +129,9 @@ fn words(provider: &Sighted, money: &Money) -> String {
         writeln!(text, "    claimed: {}", [named, vec![format!("isolation {}", layers.join(" "))]].concat().join(", "));
     if let Some(counts) = provider.history {
         let _ = writeln!(text, "    orders:  {} completed, {} failed", counts.completed, counts.failed);
+    }
+    if let Some(seen) = links::words(&provider.seen) {
+        let _ = writeln!(text, "    network: {seen}, as you measured it");
     }
     for (device, (claimed, claimed_mib)) in devices(record).into_iter().enumerate() {
         let proved = provider.proved.iter().map(|one| one.statement()).find(|one| usize::from(one.device) == device);
@@ -212,7 +217,7 @@ mod tests {
         known::{Believed, Known, tests::sighted},
     };
     use alloy_primitives::{Address, B256, FixedBytes};
-    use keystead_market::{band::Bands, offer::History, record::Attested};
+    use keystead_market::{band::Bands, offer::History, record::Attested, table::Bandwidth};
 
     /// A statement in a record that nobody signed must not show as proved, whoever it names as its checker.
     #[test]
@@ -263,6 +268,18 @@ mod tests {
         let unsaid = &known.providers[&Address::repeat_byte(2)];
         assert!(!stands_in(unsaid, &[*b"DE"]) && to_json(unsaid)["orders"].is_null());
         assert!(!words(unsaid, &Money::kst()).contains("orders:"), "not read is not zero");
+    }
+
+    #[test]
+    fn what_was_measured_of_a_line_is_shown_and_nothing_where_nothing_was() {
+        let fast = Bandwidth { bytes_per_s: 3 << 20, count: 2, at_ms: 5 };
+        let measured = Sighted { seen: [fast, Bandwidth::default()], ..sighted(1, 5, |_| ()) };
+        let text = words(&measured, &Money::kst());
+        assert!(text.contains("network: 3 MiB/s to it (2 transfers), as you measured it"), "{text}");
+        let down = json!({"bytesPerS": 3 << 20, "transfers": 2, "unixMs": 5});
+        assert_eq!(to_json(&measured)["measured"]["down"], down);
+        let plain = sighted(1, 5, |_| ());
+        assert!(to_json(&plain)["measured"].is_null() && !words(&plain, &Money::kst()).contains("network:"));
     }
 
     #[test]

@@ -4,10 +4,10 @@
 //! ```text
 //! register -> records (own folder, else the provider) -> table -> filters and cost -> the best are asked -> a choice, or why not
 //! ```
-//! [`gather`] makes a [`known::Known`] of the register: every provider either has a record, whose offers stand in the planner's table (`keystead-market`),
-//! or a reason why it is left out ([`absent::Absent`]). [`live`] asks the best whether they take orders now, and takes out who does not. [`need`] makes a job's
-//! demands of a spec and options. [`explain`] says in words and as JSON who fell where and what would bring one in. [`list`] shows all, claimed apart from
-//! proved. Spec: specs/0010-capability.md, specs/0005-transfer.md §7.
+//! [`gather`] makes a [`known::Known`] of the register: every provider either has a record, whose offers stand in the planner's table (`keystead-market`), or
+//! a reason why it is left out ([`absent::Absent`]). What earlier transfers of this user showed of their lines is remembered by [`links`]. [`live`] asks the
+//! best whether they take orders now, and takes out who does not. [`need`] makes a job's demands of a spec and options. [`explain`] says in words and as JSON
+//! who fell where and what would bring one in. [`list`] shows all, claimed apart from proved. Spec: specs/0010-capability.md, specs/0005-transfer.md §7.
 //!
 //! # Invariants
 //! A record counts only if it hashes to what the register says. Nothing that a provider answers makes it cheaper than its record. Every question has a
@@ -20,6 +20,7 @@ pub(crate) mod absent;
 pub(crate) mod explain;
 pub(crate) mod gather;
 pub(crate) mod known;
+pub(crate) mod links;
 mod list;
 pub(crate) mod live;
 pub(crate) mod need;

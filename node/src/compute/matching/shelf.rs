@@ -23,15 +23,20 @@ pub(super) struct Shelf {
     folder: Option<PathBuf>,
 }
 
+/// The folder that was given, or the usual place.
+pub(super) fn folder(given: Option<&Path>) -> Option<PathBuf> {
+    let usual = || {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        cache.map(|cache| cache.join("keystead").join("records"))
+    };
+    given.map(Path::to_path_buf).or_else(usual)
+}
+
 impl Shelf {
     /// The folder that was given, or the usual place. It is made when something is kept.
-    pub(super) fn open(folder: Option<&Path>) -> Self {
-        let usual = || {
-            let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-            let cache = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
-            cache.map(|cache| cache.join("keystead").join("records"))
-        };
-        Self { folder: folder.map(Path::to_path_buf).or_else(usual) }
+    pub(super) fn open(given: Option<&Path>) -> Self {
+        Self { folder: folder(given) }
     }
 
     fn path(&self, hash: B256) -> Option<PathBuf> {

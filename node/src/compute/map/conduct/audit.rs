@@ -9,10 +9,12 @@ use crate::compute::{
     amount::{counted, kst},
     channels::{Agreed, Opening},
     customer::audit::plan::ChannelPlan,
+    event_log::Happened,
     map::{
         bank::Ask,
         examine::Listed,
         farewell::is_final,
+        happened,
         journal::{Audited, Entry},
         tend::{Paid, Tended},
         window::{Verdict, Window, WindowEnd, counting},
@@ -193,19 +195,22 @@ impl Conductor<'_> {
     pub(super) fn window(&mut self, drawn: &Drawn) -> Result<()> {
         let id = drawn.window.id;
         let Some(window) = self.state.windows.get(&id) else { return Ok(()) };
-        let (provider, number) = (window.provider, window.number);
+        let (provider, number, which) = (window.provider, window.number, (window.channel, window.number));
         let (is_known, is_late) = (window.is_over(), window.is_unannounced());
-        let name = Some(self.name(provider));
+        let account = self.name(provider);
+        let tell = |event: &str, detail: &str| {
+            self.show.once(&Happened { event, provider: Some(account), detail, facts: happened::of_window(which) });
+        };
         if self.announced.insert(id) && is_late {
             let detail = format!(
                 "window {number}: it is checked after all, and paid unless a step is found wrong; nothing of it is used"
             );
-            self.show.event("announced-late", name, &detail);
+            tell("announced-late", &detail);
         }
         let is_wrong = drawn.window.convicted || drawn.window.status == WindowStatus::Convicted;
         if is_wrong && self.state.table.out(provider) != Some(Out::Wrong) {
             let reason = format!("machines drawn by lot found a step of window {number} wrong");
-            self.show.event("convicted", name, &reason);
+            tell("convicted", &reason);
             let lease = self.state.table.lease_of(provider).map(|lease| lease.number);
             // On the disk before the window counts as over.
             self.convict(provider, Out::Wrong)?;
@@ -216,7 +221,7 @@ impl Conductor<'_> {
         if let Some(verdict) = Verdict::of(drawn).filter(|_| !is_known) {
             let detail =
                 format!("window {number}: {} of {} drawn steps were found right", verdict.verified, verdict.drawn);
-            self.show.event("window-over", name, &detail);
+            self.show.once(&Happened { detail: &detail, ..happened::window_over(account, which, &verdict) });
             self.end_window(id, verdict)?;
         }
         Ok(())
@@ -247,9 +252,9 @@ impl Conductor<'_> {
     pub(super) fn give_up_the_unannounced(&mut self) -> Result<()> {
         let open = self.state.windows.iter().filter(|(_, window)| window.verdict.is_none());
         let missed = open.filter(|(id, window)| self.is_missed(id, window));
-        let missed: Vec<(B256, Provider, u64, u32)> =
-            missed.map(|(id, window)| (*id, window.provider, window.number, window.units)).collect();
-        for (id, provider, number, units) in missed {
+        let missed: Vec<(B256, Provider, B256, u64, u32)> =
+            missed.map(|(id, window)| (*id, window.provider, window.channel, window.number, window.units)).collect();
+        for (id, provider, channel, number, units) in missed {
             // What was thrown away is told already.
             if !self.state.is_discarded(provider) {
                 let detail = format!(
@@ -257,7 +262,8 @@ impl Conductor<'_> {
                      for it before it is announced and checked",
                     counted(units.into(), "step")
                 );
-                self.show.event("not-audited", Some(self.name(provider)), &detail);
+                let facts = happened::of_window((channel, number));
+                self.show.event("not-audited", Some(self.name(provider)), &detail, facts);
                 let lease = self.state.table.lease_of(provider).map(|lease| lease.number);
                 self.convict(provider, Out::Unaudited)?;
                 if let Some(lease) = lease {

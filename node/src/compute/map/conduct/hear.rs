@@ -6,6 +6,7 @@ use crate::compute::{
     map::{
         events::Event,
         examine::{Exam, Examined, rule_after},
+        happened,
         journal::Entry,
         line::Command,
         state::Effect,
@@ -18,6 +19,7 @@ use keystead_audit::SampleRule;
 use keystead_blobs::stream::{End, EndCode, FromProvider, RefuseCode, Source, WindowReport};
 use keystead_lease::{End as LeaseEnd, Out, Provider, Refused};
 use keystead_payment::Report;
+use serde_json::json;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +30,7 @@ impl Conductor<'_> {
         match event {
             Event::Connected { provider, holding } => self.connected(provider, holding),
             Event::Lost { provider, reason } => {
-                self.show.event("lost", Some(self.name(provider)), &reason);
+                self.show.event("lost", Some(self.name(provider)), &reason, self.held(provider));
                 let live = self.live.entry(provider).or_default();
                 live.is_connected = false;
                 live.away_since = Some(Instant::now());
@@ -36,7 +38,7 @@ impl Conductor<'_> {
                 Ok(())
             }
             Event::Unwilling { provider, reason } => {
-                self.show.event("unwilling", Some(self.name(provider)), &reason);
+                self.show.event("unwilling", Some(self.name(provider)), &reason, self.held(provider));
                 self.lost = Some(format!("{}: {reason}", self.name(provider)));
                 self.leave_out(provider, Out::Unwilling)
             }
@@ -54,11 +56,11 @@ impl Conductor<'_> {
             }
             Event::Window(drawn) => self.window(&drawn),
             Event::Filled { provider, problem } => {
-                let name = self.name(provider);
+                let (name, channel) = (self.name(provider), self.channel(provider));
                 let live = self.live.entry(provider).or_default();
                 live.is_filling = false;
                 if let Some(problem) = &problem {
-                    self.show.event("not-filled", Some(name), problem);
+                    self.show.event("not-filled", Some(name), problem, json!({"channel": channel}));
                 }
                 live.unfilled = problem.map(|problem| (problem, Instant::now()));
                 Ok(())
@@ -82,7 +84,7 @@ impl Conductor<'_> {
             exam.abort();
         }
         self.goes_on(provider, holding);
-        self.show.event("connected", Some(self.name(provider)), "");
+        self.show.event("connected", Some(self.name(provider)), "", happened::of_lease(holding));
         let leased = self.state.table.lease_of(provider).map(|lease| lease.number);
         if let Some(lease) = leased.filter(|lease| holding != Some(*lease)) {
             self.end(provider, lease, LeaseEnd::GivenBack)?;
@@ -138,7 +140,9 @@ impl Conductor<'_> {
                     let first = self.state.table.lease_of(provider).and_then(|lease| lease.items.first());
                     let first = first.map(|item| item.unit);
                     let is_fault = matches!(end.code, EndCode::Fault | EndCode::Input | EndCode::Program);
-                    self.show.event("given-back", Some(self.name(provider)), &format!("{} ({})", end.code, end.reason));
+                    let facts = json!({"lease": lease, "code": end.code.code(), "unit": end.unit});
+                    let detail = format!("{} ({})", end.code, end.reason);
+                    self.show.event("given-back", Some(self.name(provider)), &detail, facts);
                     self.end(provider, lease, if is_fault { LeaseEnd::Refused } else { LeaseEnd::GivenBack })?;
                     self.state.table.rest(provider, now);
                     self.heed(provider, End { unit: end.unit.or(first), ..end })?;
@@ -146,19 +150,20 @@ impl Conductor<'_> {
                 Ok(())
             }
             FromProvider::Draining { reason } => {
-                self.show.event("draining", Some(self.name(provider)), reason.as_str());
+                self.show.event("draining", Some(self.name(provider)), reason.as_str(), self.held(provider));
                 self.live.entry(provider).or_default().is_draining = true;
                 self.state.table.draining(provider);
                 Ok(())
             }
             FromProvider::Ready => {
-                self.show.event("ready", Some(self.name(provider)), "");
+                self.show.event("ready", Some(self.name(provider)), "", self.held(provider));
                 self.live.entry(provider).or_default().is_draining = false;
                 self.state.table.ready(provider, now);
                 Ok(())
             }
             FromProvider::Accepted { .. } | FromProvider::Refused(_) => {
-                self.show.event("protocol", Some(self.name(provider)), "it answers what was not asked");
+                let detail = "it answers what was not asked";
+                self.show.event("protocol", Some(self.name(provider)), detail, self.held(provider));
                 self.leave_out(provider, Out::Unwilling)
             }
         }
@@ -192,8 +197,9 @@ impl Conductor<'_> {
         let granted = match self.state.table.arrived(lease, provider, now) {
             Ok(granted) => granted.clone(),
             Err(refused @ (Refused::Ended { .. } | Refused::Another { .. } | Refused::Steps { .. })) => {
-                self.show.event("late-report", Some(self.name(provider)), &refused.to_string());
-                self.refuse(provider, lease, RefuseCode::Ended, &refused.to_string());
+                let (detail, facts) = (refused.to_string(), happened::of_lease(Some(lease)));
+                self.show.event("late-report", Some(self.name(provider)), &detail, facts);
+                self.refuse(provider, lease, RefuseCode::Ended, &detail);
                 return Ok(());
             }
         };
@@ -209,13 +215,23 @@ impl Conductor<'_> {
             return self.end(provider, lease, LeaseEnd::Refused);
         }
         let seed = self.seed(lease, window.root)?;
-        let checked = self.state.partner(provider).map_or(0, |partner| partner.checked);
+        let partner = self.state.partner(provider);
+        let (checked, node) = partner.map_or((0, B256::ZERO), |partner| (partner.checked, partner.node_id));
         let rule = rule_after(self.rule, checked);
         let before = granted.items.iter().map(|item| self.state.newest(item.unit).copied()).collect();
         let channel = self.live.get(&provider).and_then(|live| live.channel.as_ref());
         let is_audited = channel.is_some_and(|(terms, ..)| terms.audited);
-        let exam =
-            Exam { lease: granted, report, window, before, is_audited, seed, rule: SampleRule { ..rule }, source };
+        let exam = Exam {
+            lease: granted,
+            node,
+            report,
+            window,
+            before,
+            is_audited,
+            seed,
+            rule: SampleRule { ..rule },
+            source,
+        };
         let (examiner, events) = (Arc::clone(&self.examiner), self.events.clone());
         let task = self.exams.spawn(async move {
             let outcome = examiner.examine(exam).await;
@@ -249,11 +265,11 @@ impl Conductor<'_> {
         if self.is_pending(lease) {
             return Ok(());
         }
-        let name = Some(self.name(provider));
+        let (name, facts) = (Some(self.name(provider)), happened::of_lease(Some(lease)));
         match outcome {
             Examined::Right { received, states, checked, unchecked, end, listed } => {
                 if let Some(reason) = &unchecked {
-                    self.show.event("not-checked", name, reason);
+                    self.show.event("not-checked", name, reason, facts);
                 }
                 let unchecked = unchecked.is_some();
                 // In time also if its connection was lost just before. It is live, as was looked above.
@@ -265,7 +281,7 @@ impl Conductor<'_> {
                 Ok(())
             }
             Examined::Wrong { reason } => {
-                self.show.event("wrong", name, &reason);
+                self.show.event("wrong", name, &reason, facts);
                 // On the disk before the provider hears of it.
                 self.convict(provider, Out::Wrong)?;
                 self.refuse(provider, lease, RefuseCode::Wrong, &reason);
@@ -277,19 +293,19 @@ impl Conductor<'_> {
                 self.unit_failed(provider, unit, format!("outside the tolerance: {reason}"))
             }
             Examined::Mismatch { reason } => {
-                self.show.event("mismatch", name, &reason);
+                self.show.event("mismatch", name, &reason, facts);
                 self.refuse(provider, lease, RefuseCode::Mismatch, &reason);
                 self.end(provider, lease, LeaseEnd::Refused)
             }
             Examined::Missing { reason } => {
-                self.show.event("missing", name, &reason);
+                self.show.event("missing", name, &reason, facts);
                 self.live.entry(provider).or_default().examining = None;
                 self.refuse(provider, lease, RefuseCode::Missing, &reason);
                 self.end(provider, lease, LeaseEnd::Refused)
             }
             Examined::Gone { reason } => {
                 // The report comes again with the next connection, or the lease falls silent.
-                self.show.event("missing", name, &reason);
+                self.show.event("missing", name, &reason, facts);
                 self.live.entry(provider).or_default().examining = None;
                 self.report_lost(provider, lease)
             }
@@ -317,6 +333,8 @@ impl Conductor<'_> {
         tokio::task::block_in_place(|| self.journal.sync())?;
         let Effect::Convicted(convicted) = effect else { return Ok(()) };
         for lease in convicted.ended {
+            let why = if lease.provider == provider { LeaseEnd::Refused } else { LeaseEnd::Cancelled };
+            self.tell_ended(&lease, why);
             let live = self.live.entry(lease.provider).or_default();
             live.examining = None;
             live.beat = 0;
@@ -332,11 +350,8 @@ impl Conductor<'_> {
         }
         let units = u64::try_from(convicted.units.len()).unwrap_or(u64::MAX);
         if units > 0 {
-            self.show.event(
-                "taken-back",
-                Some(self.name(provider)),
-                &format!("done again: {}", counted(units, "unit")),
-            );
+            let detail = format!("done again: {}", counted(units, "unit"));
+            self.show.event("taken-back", Some(self.name(provider)), &detail, json!({"units": units}));
         }
         Ok(())
     }

@@ -4,11 +4,13 @@ use super::{Conductor, REGISTER, purse::Purse};
 use crate::compute::{
     amount::duration,
     channels::Opening,
+    event_log::Happened,
     map::{
         bank::Ask,
         choose::{Candidate, Found},
         events::Checks,
         farewell::{self, is_final},
+        happened,
         journal::Entry,
         line::{COMMANDS_MAX, Command, Line, Way},
         show::Row,
@@ -25,6 +27,7 @@ use keystead_blobs::{
 use keystead_contracts::storage::channel::Status;
 use keystead_lease::{End as LeaseEnd, Lease, Out, Provider, STEPS_MAX};
 use keystead_payment::{Draft, Payer, Received, Report, Standing, Terms, Voucher};
+use serde_json::Value;
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -108,7 +111,7 @@ impl Conductor<'_> {
         let Found { offers, nobody, fee_per_gas_max_wei } = match found {
             Ok(found) => found,
             Err(reason) => {
-                self.show.event("register", None, &reason);
+                self.show.event("register", None, &reason, Value::Null);
                 return Ok(());
             }
         };
@@ -130,7 +133,8 @@ impl Conductor<'_> {
         for offer in new {
             let price_wei = step_wei(&offer);
             self.record(&Entry::Joined { account: offer.account, node_id: offer.node_id, price_wei })?;
-            self.show.event("joined", Some(offer.account), &format!("{} a step", self.shown(price_wei)));
+            let detail = format!("{} a step", self.shown(price_wei));
+            self.show.once(&Happened { detail: &detail, ..happened::joined(offer.account, price_wei) });
         }
         if joined > 0 {
             self.say_price(fee_per_gas_max_wei);
@@ -210,14 +214,15 @@ impl Conductor<'_> {
         self.record(&Entry::Opened { provider, channel })?;
         tokio::task::block_in_place(|| self.journal.sync())?;
         self.unopened.remove(&provider);
-        self.show.event("channel", Some(self.name(provider)), &channel.to_string());
+        let opened = happened::opened(self.name(provider), channel);
+        self.show.once(&Happened { detail: &channel.to_string(), ..opened });
         self.try_ask(Ask::Watch { provider, channel });
         Ok(())
     }
 
     pub(super) fn not_opened(&mut self, provider: Provider, reason: &str) -> Result<()> {
         self.record(&Entry::NotOpened { provider })?;
-        self.show.event("no-channel", Some(self.name(provider)), reason);
+        self.show.event("no-channel", Some(self.name(provider)), reason, Value::Null);
         self.show.say(&format!("No channel for provider {}: {reason}", self.name(provider)));
         self.lost = Some(format!("{}: {reason}", self.name(provider)));
         self.leave_out(provider, Out::Unwilling)
@@ -250,6 +255,8 @@ impl Conductor<'_> {
             Status::Closed | Status::Finished | Status::Expired if is_new => {
                 self.try_ask(Ask::Forget { provider });
                 self.record(&Entry::Closed { provider, claimed_wei: standing.claimed })?;
+                let closed = happened::closed(self.name(provider), Some(terms.channel_id), standing.claimed);
+                self.show.note(&closed);
                 self.live.entry(provider).or_default().channel = None;
                 self.open_channels();
                 Ok(())
@@ -332,6 +339,7 @@ impl Conductor<'_> {
             let now = self.now();
             if let Some(lease) = self.state.table.grant(provider, now) {
                 self.journal.append(&Entry::Leased { lease: lease.clone() })?;
+                self.show.note(&happened::leased(self.name(provider), &lease));
                 self.send(&lease)?;
             }
         }
@@ -442,7 +450,7 @@ impl Conductor<'_> {
     }
 
     pub(super) fn refuse_money(&mut self, provider: Provider, lease: u64, reason: String) -> Result<()> {
-        self.show.event("not-paid", Some(self.name(provider)), &reason);
+        self.show.event("not-paid", Some(self.name(provider)), &reason, happened::of_lease(Some(lease)));
         self.lost = Some(format!("{}: {reason}", self.name(provider)));
         self.say(provider, Command::Refuse { lease, code: RefuseCode::Money, reason });
         self.end(provider, lease, LeaseEnd::Cancelled)?;

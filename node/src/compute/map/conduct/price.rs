@@ -3,6 +3,7 @@
 use super::Conductor;
 use crate::compute::{
     amount::{counted, kst},
+    map::happened,
     money::Money,
 };
 use alloy_primitives::U256;
@@ -87,13 +88,14 @@ impl Conductor<'_> {
         (dearest, in_it)
     }
 
-    /// The price, to who pays in a token; also when others have come.
+    /// The price, to programs and to who pays in a token; also when others have come.
     pub(super) fn say_price(&self, fee_per_gas_max_wei: u128) {
+        let (price, providers) = self.asked();
+        let (steps, approved) = (self.state.table.steps_waiting(), self.approved());
+        self.show.note(&happened::priced(price, steps, providers));
         if self.money.currency() == Currency::KST {
             return;
         }
-        let (price, providers) = self.asked();
-        let (steps, approved) = (self.state.table.steps_waiting(), self.approved());
         let quote = Quote { money: &self.money, steps, price, providers, approved, fee_per_gas_max_wei };
         quote.lines().iter().for_each(|line| self.show.say(line));
     }

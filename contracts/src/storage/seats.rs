@@ -58,7 +58,8 @@ mod tests {
             assert_eq!(variable["type"], format!("t_uint{}", u32::from(field.bytes).saturating_mul(8)));
         }
         assert_eq!(U256::from_be_bytes(SEAT_LIST_SLOT.0), U256::from(PLACES.slot));
-        let here = variables.iter().filter(|variable| variable["slot"] == PLACES.slot.to_string());
+        let slot = PLACES.slot.to_string();
+        let here = variables.iter().filter(|variable| variable["slot"].as_str() == Some(&slot));
         let used: u64 = here.map(|variable| variable["type"].as_str().unwrap()).map(bits).sum();
         assert_eq!(used, 28 * 8, "four bytes are unused");
     }

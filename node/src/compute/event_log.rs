@@ -406,6 +406,7 @@ mod tests {
         assert_eq!(names(&path), [PLANNED, "resumed"]);
     }
 
+    #[test]
     fn the_same_numbers_of_another_provider_are_another_thing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");

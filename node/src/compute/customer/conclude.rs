@@ -397,7 +397,7 @@ mod tests {
         use keystead_audit::{Report, Verdict};
         let whole = market::tests::order(Status::Accepted, Mode::Own);
         let stand = Stand { stopped: true, ..whole.stand };
-        let part = Order { stand, done_units: 4, paid_units: 4, ..whole.clone() };
+        let part = Order { stand, done_units: 4, paid_units: 4, ..whole };
         let mut state = state();
         assert_eq!(reason(EXIT_UNDECIDED, &state, &whole), "the outputs had not arrived when the check window ended");
         state.attempt.why = Some("not reached".to_owned());

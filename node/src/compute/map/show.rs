@@ -79,7 +79,7 @@ impl Show {
     }
 
     fn is_news(&mut self, done: u64, total: u64) -> bool {
-        self.pace.get_or_insert(Pace::new(total)).is_news(done, total)
+        self.pace.get_or_insert_with(|| Pace::new(total)).is_news(done, total)
     }
 
     /// Something that happened, with its reason and its numbers.

@@ -16,7 +16,7 @@ mod processors;
 mod work;
 
 use crate::random::Random;
-use play::Play;
+use play::{MARKS, Play, RUNS};
 use serde::{Deserialize, Serialize};
 
 /// Between the death of a provider and its next start, ms.
@@ -148,6 +148,8 @@ pub(crate) struct Prediction {
     pub(crate) load: f64,
     /// Mean time from one block to the next, ms.
     pub(crate) between_blocks: f64,
+    /// From each moment of an order to the next one, p50 and p99, ms.
+    pub(crate) parts: [[f64; 2]; MARKS - 1],
 }
 
 impl Shape {
@@ -241,6 +243,7 @@ pub(crate) fn predict(plan: &Plan, measured: &Measured) -> Result<Prediction, St
         return Err("the plan names a provider that there is not".to_owned());
     }
     let (mut waits, mut wholes) = (Vec::new(), Vec::new());
+    let mut parts: [Vec<f64>; MARKS - 1] = Default::default();
     let (mut wrong, mut caught, mut prediction) = (0_u64, 0_u64, Prediction { plays: PLAYS, ..Prediction::default() });
     for number in 0..PLAYS {
         let mut play = Play::new(plan, measured, plan.shape.seed ^ (number + 1).wrapping_mul(0x9e37_79b9));
@@ -248,12 +251,16 @@ pub(crate) fn predict(plan: &Plan, measured: &Measured) -> Result<Prediction, St
         prediction.load += play.load / PLAYS as f64;
         prediction.between_blocks += play.between_blocks_ms / PLAYS as f64;
         for order in play.orders {
-            match (order.runs_ms, order.ended_ms) {
-                (Some(runs), Some(ended)) => {
-                    waits.push((runs - order.begun_ms) as f64);
-                    wholes.push((ended - order.begun_ms) as f64);
+            let span = |from: usize, to: usize| Some((order.marks[to]? - order.marks[from]?) as f64);
+            match (span(0, RUNS), span(0, MARKS - 1)) {
+                (Some(wait), Some(whole)) => {
+                    waits.push(wait);
+                    wholes.push(whole);
                 }
                 _ => prediction.lost += 1,
+            }
+            for (number, part) in parts.iter_mut().enumerate() {
+                part.extend(span(number, number + 1));
             }
             if order.arrival.provider < plan.shape.faulty {
                 wrong += 1;
@@ -263,6 +270,7 @@ pub(crate) fn predict(plan: &Plan, measured: &Measured) -> Result<Prediction, St
     }
     [prediction.wait_p50, prediction.wait_p99] = quantiles(&mut waits);
     [prediction.whole_p50, prediction.whole_p99] = quantiles(&mut wholes);
+    prediction.parts = parts.map(|mut part| quantiles(&mut part));
     prediction.caught = caught as f64 / wrong.max(1) as f64;
     Ok(prediction)
 }
@@ -340,6 +348,8 @@ mod tests {
         let rest = prediction.whole_p99 - prediction.wait_p99;
         assert!((1_190.0..=1_890.0).contains(&rest), "{prediction:?}");
         assert_eq!(prediction.lost, 0);
+        let sum: f64 = prediction.parts.iter().map(|[_, p99]| p99).sum();
+        assert!((sum - prediction.whole_p99).abs() < 1e-9, "{prediction:?}");
     }
 
     #[test]

@@ -16,7 +16,7 @@ mod page;
 use super::Length;
 use crate::{
     network::Network,
-    parties::{Customer, Offer, Provider, Ran, cpu_of_machine, ms, must_say, proteins},
+    parties::{Customer, Line, Offer, Provider, Ran, cpu_of_machine, ms, must_say, proteins, said},
     process::{build_workspace, quiet, show},
 };
 use eyre::{Context as _, Result, ensure, eyre};
@@ -112,6 +112,7 @@ struct Prediction {
     lost: u64,
     load: f64,
     between_blocks: f64,
+    parts: Vec<[f64; 2]>,
 }
 
 /// What the real run gave, ms.
@@ -125,7 +126,20 @@ struct Real {
     /// Mean time from one block to the next, ms.
     between_blocks: f64,
     kills: usize,
+    /// From each moment of an order to the next one, as far as they were said.
+    parts: [Vec<f64>; PARTS.len()],
 }
+
+/// From each moment of an order to the next one.
+const PARTS: [&str; 7] = [
+    "start of the command until the customer sees the order's number",
+    "until the lease is seen",
+    "until the first unit",
+    "until the last unit",
+    "until the commitment is seen",
+    "until the customer sees the delivery",
+    "until the command ends",
+];
 
 /// Runs everything; gives the section of the page.
 pub(super) fn run(root: &Path, length: Length) -> Result<String> {
@@ -309,12 +323,35 @@ impl Stage {
         let log = self.process(provider)?.log()?;
         real.waits.push(ms(ran.begun, must_say(&log, "run begins", order)?));
         real.wholes.push(ms(ran.begun, ran.ended));
+        real.add(order, ran, &log);
         let faulty = self.place(provider)?.faulty;
         let rejected = ran.text().contains("is rejected");
         real.wrong = real.wrong.saturating_add(u32::from(faulty));
         real.caught = real.caught.saturating_add(u32::from(faulty && rejected));
         ensure!(ran.status.success() || (faulty && rejected), "an order was lost:\n{}", ran.text());
         Ok(())
+    }
+}
+
+impl Real {
+    /// Adds the parts of an order. One whose provider was killed may lack a moment: a log may have missed it.
+    fn add(&mut self, order: u64, ran: &Ran, log: &[Line]) {
+        let provider = |words: &str| said(log, words, order);
+        let moments = [
+            Some(ran.begun),
+            ran.placed().ok().map(|(placed, _)| placed),
+            provider("order leased"),
+            provider("run begins"),
+            provider("run finished"),
+            provider("result committed"),
+            said(&ran.lines, "check begins", order),
+            Some(ran.ended),
+        ];
+        for (part, pair) in self.parts.iter_mut().zip(moments.windows(2)) {
+            if let [Some(from), Some(to)] = pair {
+                part.push(ms(*from, *to));
+            }
+        }
     }
 }
 

@@ -20,6 +20,11 @@ const RETRY_MS: f64 = 1_000.0;
 const DECISION_POLL_MS: f64 = 500.0;
 /// A run's state is on the disk at most so long after a unit, ms.
 const SAVE_MS: u32 = 1_000;
+/// Moments of an order: its command starts, its number is seen, it is leased, the first unit runs, the last one has run, the commitment is seen, the customer
+/// sees the delivery, its command ends.
+pub(super) const MARKS: usize = 8;
+/// Which of them is the first unit.
+pub(super) const RUNS: usize = 3;
 /// A prediction ends after this, ms of simulated time: the real run does too.
 const END_MS: u64 = 1_200_000;
 
@@ -71,9 +76,8 @@ enum Phase {
 pub(super) struct Order {
     pub(super) arrival: Arrival,
     phase: Phase,
-    pub(super) begun_ms: u64,
-    pub(super) runs_ms: Option<u64>,
-    pub(super) ended_ms: Option<u64>,
+    /// When each of its moments came first, ms.
+    pub(super) marks: [Option<u64>; MARKS],
     pub(super) caught: bool,
     /// Work that is left by what is on the disk.
     saved: Option<Work>,
@@ -146,9 +150,7 @@ impl<'p> Play<'p> {
         let order = |arrival: &Arrival| Order {
             arrival: *arrival,
             phase: Phase::Coming,
-            begun_ms: 0,
-            runs_ms: None,
-            ended_ms: None,
+            marks: [None; MARKS],
             caught: false,
             saved: None,
             saved_ms: 0,
@@ -157,7 +159,7 @@ impl<'p> Play<'p> {
         let processors =
             Processors { cores: measured.cores.max(1.0), waiting: measured.waiting_cores, together: measured.together };
         // A block is measured in processor time; alone it is done so many times as fast.
-        let fast = VALIDATORS.min(processors.cores);
+        let fast = VALIDATORS.min(processors.free());
         let cost = Cost { full_ms: measured.block_cpu_ms / fast, empty_ms: measured.empty_block_cpu_ms / fast };
         let beat = Beat { interval_ms: measured.interval_ms, heartbeat_ms: measured.heartbeat_ms };
         Self {
@@ -244,7 +246,7 @@ impl<'p> Play<'p> {
         }
         for at in self.first..self.next {
             while let Some(phase) = self.follows(at, now) {
-                self.orders[at].phase = phase;
+                self.orders[at].enter(phase, now);
             }
         }
         while self.orders.get(self.first).is_some_and(|order| matches!(order.phase, Phase::Done)) {
@@ -283,7 +285,6 @@ impl<'p> Play<'p> {
         match order.phase {
             Phase::Coming if self.free_customers > 0 => {
                 self.free_customers -= 1;
-                self.orders[at].begun_ms = now;
                 Some(Phase::Begin(Work::drawn(&steps.begin, &mut self.random)))
             }
             Phase::Begin(work) if work.is_done() => Some(Phase::Placing(self.send(now))),
@@ -297,7 +298,6 @@ impl<'p> Play<'p> {
                 Some(Phase::Open(Work::drawn(&steps.open, &mut self.random)))
             }
             Phase::Open(work) if work.is_done() => {
-                self.orders[at].runs_ms.get_or_insert(now);
                 let work = order.saved.unwrap_or_else(|| Work::drawn(&steps.work, &mut self.random));
                 (self.orders[at].saved, self.orders[at].saved_ms) = (Some(work), 0);
                 Some(Phase::Run(work))
@@ -340,7 +340,6 @@ impl<'p> Play<'p> {
             }
             Phase::End(work) if work.is_done() => {
                 self.free_customers += 1;
-                self.orders[at].ended_ms = Some(now);
                 Some(Phase::Done)
             }
             _ => None,
@@ -424,6 +423,23 @@ impl<'p> Play<'p> {
 }
 
 impl Order {
+    /// Its next phase begins.
+    fn enter(&mut self, phase: Phase, now: u64) {
+        self.phase = phase;
+        let mark = match phase {
+            Phase::Begin(_) => 0,
+            Phase::Lease(_) => 1,
+            Phase::Queue => 2,
+            Phase::Run(_) => RUNS,
+            Phase::Commit(_) => 4,
+            Phase::Handover(_) => 5,
+            Phase::Check(_) => 6,
+            Phase::Done => 7,
+            _ => return,
+        };
+        self.marks[mark].get_or_insert(now);
+    }
+
     /// A run that goes on is on the disk now and then.
     const fn save(&mut self) {
         if let Phase::Run(work) = self.phase {
@@ -450,7 +466,7 @@ mod tests {
     fn wait(plan: &Plan, measured: &Measured) -> f64 {
         let mut play = Play::new(plan, measured, 11);
         play.run();
-        let waits = play.orders.iter().map(|order| (order.runs_ms.unwrap() - order.begun_ms) as f64);
+        let waits = play.orders.iter().map(|order| (order.marks[RUNS].unwrap() - order.marks[0].unwrap()) as f64);
         waits.sum::<f64>() / play.orders.len() as f64
     }
 
@@ -500,7 +516,7 @@ mod tests {
         let ends = |seed| {
             let mut play = Play::new(&plan, &busy, seed);
             play.run();
-            play.orders.iter().map(|order| order.ended_ms.unwrap()).collect::<Vec<_>>()
+            play.orders.iter().map(|order| order.marks[MARKS - 1].unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(ends(1), ends(1));
         assert_ne!(ends(1), ends(2));

@@ -58,7 +58,8 @@ impl Processors {
         (threads.usual + threads.idle + self.waiting).min(self.cores)
     }
 
-    fn free(&self) -> f64 {
+    /// Cores for who computes.
+    pub(crate) fn free(&self) -> f64 {
         (self.cores - self.waiting).max(FREE_MIN)
     }
 

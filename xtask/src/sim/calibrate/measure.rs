@@ -116,6 +116,8 @@ impl Stage {
             final_ms: self.finality()?,
             ..Measured::default()
         };
+        // The last order's provider takes its pay home.
+        thread::sleep(AFTER);
         let noted = sample();
         let first = blocks::head(self.node()?)?;
         let still = self.still()?;
@@ -295,12 +297,13 @@ impl Accounts {
         self.blocks.iter().filter(|block| (from..to).contains(*block)).count() as f64
     }
 
-    /// A step by how long it took, and by the spans in which its processor time was used.
+    /// A step by how long it took, and by the spans in which its processor time was used. No transaction is under way in them: their blocks are heartbeats.
     fn step(&self, measured: &Measured, took: &[Span], used: &[Span]) -> Step {
         let (mut usual_ms, mut idle_ms) = (0.0, 0.0);
         for span in used {
             let [usual, idle] = self.beyond(measured, *span);
-            usual_ms += usual / used.len().max(1) as f64;
+            let of_steps = usual - measured.empty_block_cpu_ms * self.count(*span);
+            usual_ms += of_steps / used.len().max(1) as f64;
             idle_ms += idle / used.len().max(1) as f64;
         }
         let wall = took.iter().map(|(from, to)| ms(*from, *to)).collect();

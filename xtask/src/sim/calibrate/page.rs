@@ -1,6 +1,6 @@
 //! The section of docs/SIMULATION.md about the comparison.
 
-use super::{Plan, Prediction, Real, Shape, VALIDATORS, at, error, measure::Measured};
+use super::{PARTS, Plan, Prediction, Real, Shape, VALIDATORS, at, error, measure::Measured};
 
 /// How the figures came about, for the page.
 const HOW: &str = "\
@@ -39,6 +39,11 @@ pub(super) fn section(plan: &Plan, measured: &Measured, real: &Real, prediction:
         real.wrong,
         sigma * 100.0
     ));
+    text.push_str("\n| part of an order, p50 and p99, ms | real | simulated |\n|---|---|---|\n");
+    for ((name, real), [p50, p99]) in PARTS.into_iter().zip(&real.parts).zip(&prediction.parts) {
+        let [real_p50, real_p99] = [0.5, 0.99].map(|share| at(real, share));
+        text.push_str(&format!("| {name} | {real_p50:.0}, {real_p99:.0} | {p50:.0}, {p99:.0} |\n"));
+    }
     text.push_str(&given(measured));
     text
 }
@@ -67,8 +72,7 @@ fn given(measured: &Measured) -> String {
         let (p50, p95) = (at(&step.wall, 0.5), at(&step.wall, 0.95));
         text.push_str(&format!("| {name} | {p50:.0}, {p95:.0} | {:.0} | {:.0} |\n", step.usual_ms, step.idle_ms));
     }
-    let finals = [0.5, 0.95].map(|share| at(&measured.final_ms, share));
-    let [final_p50, final_p95] = finals;
+    let [final_p50, final_p95] = [0.5, 0.95].map(|share| at(&measured.final_ms, share));
     text.push_str(&format!(
         "\n| of the machine and the chain | |\n|---|---|\n\
          | a block's time until a node has it, ms (p50, p95) | {final_p50:.0}, {final_p95:.0} |\n\
@@ -85,4 +89,41 @@ fn given(measured: &Measured) -> String {
         measured.together * 100.0
     ));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::{super::FULL, *};
+
+    #[test]
+    fn the_page_has_a_row_for_each_figure_and_each_part() {
+        let plan = Plan { shape: FULL, gap_ms: 1_000, orders: Vec::new(), kills: Vec::new() };
+        let mut real = Real { waits: vec![500.0], wholes: vec![2_000.0], load: 0.5, ..Real::default() };
+        real.parts.iter_mut().for_each(|part| part.push(70.0));
+        let prediction = Prediction {
+            plays: 50,
+            wait_p50: 450.0,
+            wait_p99: 900.0,
+            whole_p50: 1_800.0,
+            whole_p99: 3_000.0,
+            caught: 0.5,
+            lost: 0,
+            load: 0.45,
+            between_blocks: 250.0,
+            parts: vec![[60.0, 90.0]; PARTS.len()],
+        };
+        let text = section(&plan, &Measured::default(), &real, &prediction);
+        for row in [
+            "| start of the command to the first unit, p50, ms | 500.0 | 450.0 | -10.0 % |",
+            "| share of the processors in use, % | 50.0 | 45.0 | -10.0 % |",
+            "| until the lease is seen | 70, 70 | 60, 90 |",
+            "| start of a provider | 0, 0 | 0 | 0 |",
+            "| processors in use without orders and blocks | 0.00 of 0 |",
+        ] {
+            assert!(text.lines().any(|line| line == row), "{row}\n{text}");
+        }
+        // It is one section of the page, and stays one.
+        assert!(!text.contains("## "), "{text}");
+    }
 }

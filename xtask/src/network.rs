@@ -2,6 +2,7 @@
 
 use crate::process::{cargo, run as run_command, show, target};
 use eyre::{Context as _, Result, ensure, eyre};
+use serde_json::{Value, json};
 use std::{
     fs::{self, File},
     io::{Read as _, Write as _},
@@ -15,6 +16,8 @@ use std::{
 /// How long the first block may take.
 const START_MAX: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+/// Largest answer of a node that is read.
+const ANSWER_BYTES_MAX: u64 = 4 << 20;
 
 /// Builds the binary with the profile that tests use, and says where it lies.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
@@ -139,9 +142,14 @@ impl Drop for Network {
 
 /// The answer of `eth_blockNumber`, if the node answers.
 pub(crate) fn block_number(address: SocketAddr) -> Option<String> {
+    ask(address, "eth_blockNumber", &json!([]))?.as_str().map(str::to_owned)
+}
+
+/// What a node answers, if it does; the connection is for this question only.
+pub(crate) fn ask(address: SocketAddr, method: &str, params: &Value) -> Option<Value> {
     let mut stream = TcpStream::connect_timeout(&address, POLL).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
-    let body = r#"{"jsonrpc":"2.0","id":1,"method":"eth_blockNumber","params":[]}"#;
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
     let length = body.len();
     write!(
         stream,
@@ -149,9 +157,10 @@ pub(crate) fn block_number(address: SocketAddr) -> Option<String> {
     )
     .ok()?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    let (_, result) = answer.split_once("\"result\":\"")?;
-    result.split('"').next().map(str::to_owned)
+    stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer).ok()?;
+    // Headers have no braces, and some servers frame the body.
+    let body = answer.get(answer.find('{')?..=answer.rfind('}')?)?;
+    serde_json::from_str::<Value>(body).ok()?.get("result").cloned()
 }
 
 fn rpc_address(folder: &Path) -> Result<SocketAddr> {

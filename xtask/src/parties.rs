@@ -326,12 +326,17 @@ pub(crate) fn cpu_seconds(process: u32) -> Result<f64> {
 
 /// Processor seconds that all processes of the machine have used so far.
 pub(crate) fn cpu_of_machine() -> Result<f64> {
+    Ok(cpu_by_class()?.iter().sum())
+}
+
+/// The same of the usual class and of nice processes, which workers are.
+pub(crate) fn cpu_by_class() -> Result<[f64; 2]> {
     let text = fs::read_to_string("/proc/stat").wrap_err("cannot read /proc/stat")?;
     let line = text.lines().next().and_then(|line| line.strip_prefix("cpu ")).ok_or_else(|| eyre!("odd /proc/stat"))?;
     let ticks: Vec<f64> = line.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-    // User, nice, system, idle, waiting for disks, interrupts (two kinds).
-    let used = [0, 1, 2, 5, 6].map(|field| ticks.get(field).copied().unwrap_or_default());
-    Ok(used.iter().sum::<f64>() / TICKS_PER_SECOND)
+    let seconds = |field: usize| ticks.get(field).copied().unwrap_or_default() / TICKS_PER_SECOND;
+    // User, nice, system, idle, waiting for disks, interrupts (two kinds). What the kernel does for a nice process counts as system.
+    Ok([[0, 2, 5, 6].map(seconds).iter().sum(), seconds(1)])
 }
 
 /// Proteins from a fixed generator, as FASTA.

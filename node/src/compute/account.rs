@@ -305,6 +305,8 @@ impl Account {
     /// # Errors
     /// The node's refusal ([`crate::client::RpcFailure`]), also if it knows the transaction already; or the node was not reached.
     pub(crate) async fn broadcast(&self, raw: &Bytes) -> Result<()> {
+        // `cargo xtask sim --calibrate` reads when transactions are sent and found in blocks.
+        tracing::debug!("transaction sent");
         self.client.call("eth_sendRawTransaction", json!([raw])).await.map(drop)
     }
 
@@ -388,7 +390,10 @@ impl Account {
         let start = Instant::now();
         loop {
             match self.receipt(hash).await {
-                Ok(Some(receipt)) => return Ok(receipt),
+                Ok(Some(receipt)) => {
+                    tracing::debug!(block = receipt.block_number, "transaction in a block");
+                    return Ok(receipt);
+                }
                 Ok(None) => {}
                 // The transaction is on its way: a node that stumbles must not make us forget it.
                 Err(error) => tracing::debug!(%error, "no receipt yet"),

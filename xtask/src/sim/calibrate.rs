@@ -1,23 +1,30 @@
 //! `cargo xtask sim --calibrate`: the same orders, kills and restarts by real processes on a real network and by the simulator, side by side.
 //!
 //! # Design
-//! Two phases on one network of four validators with 24 providers. First single orders, one after the other: what each step of them takes is what the
-//! simulator is given, and nothing else. Then the plan of `keystead-sim-market`: orders that arrive at random, providers that are wrong in one unit, and
-//! kills. The error of the simulator is that of the second phase.
+//! What the simulator is given is measured on one network (`measure`): its blocks, single orders one after the other, starts of a provider. Then another
+//! network, with other providers, runs the plan of `keystead-sim-market`: orders that arrive at random, providers that are wrong in one unit, and kills. The
+//! error of the simulator is that of the plan, of which it is given nothing.
 //!
 //! # Invariants
 //! No process outlives this task. A run that lost an order fails.
 
+mod blocks;
+mod machine;
+mod measure;
+mod page;
+
 use super::Length;
 use crate::{
     network::Network,
-    parties::{Customer, Micros, Offer, Provider, Ran, cpu_of_machine, ms, must_say, now, proteins},
+    parties::{Customer, Line, Offer, Provider, Ran, cpu_of_machine, ms, must_say, proteins, said},
     process::{build_workspace, quiet, show},
 };
 use eyre::{Context as _, Result, ensure, eyre};
+use measure::Measured;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -26,8 +33,6 @@ use std::{
 
 /// Block interval, ms: the default.
 const INTERVAL_MS: u64 = 200;
-/// Single orders begin so much later in the interval, one after the other; it has no common divisor with it.
-const PHASE_MS: u64 = 77;
 const VALIDATORS: usize = 4;
 /// The ten funded test accounts are the customers.
 const CUSTOMERS: u32 = 10;
@@ -38,8 +43,8 @@ const PLAN_MAX: Duration = Duration::from_secs(1_200);
 const POLL: Duration = Duration::from_millis(2);
 /// Residues of a sequence: a pair makes a unit of its own, as two pairs have more cells than a unit may.
 const RESIDUES: usize = 720;
-/// The machine's load without orders is measured over this.
-const STILL: Duration = Duration::from_secs(10);
+/// What the processes log: as they do by themselves, and when transactions are sent and found and a customer goes on.
+const LOG: &str = "info,commonware=warn,fjall=warn,lsm_tree=warn,iroh=warn,noq=error,keystead::compute::account=debug,keystead::compute::customer::follow=debug";
 /// How far the prediction may be off: the goal.
 pub(super) const GOAL_PERCENT: f64 = 15.0;
 
@@ -89,23 +94,6 @@ struct Arrival {
     provider: usize,
 }
 
-/// What single orders took, ms each.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Measured {
-    cores: f64,
-    background_cores: f64,
-    order_cpu_ms: f64,
-    place: Vec<f64>,
-    lease: Vec<f64>,
-    open: Vec<f64>,
-    work: Vec<f64>,
-    commit: Vec<f64>,
-    deliver: Vec<f64>,
-    finish: Vec<f64>,
-    restart: Vec<f64>,
-}
-
 #[derive(Serialize)]
 struct Question<'q> {
     plan: &'q Plan,
@@ -123,6 +111,8 @@ struct Prediction {
     caught: f64,
     lost: u64,
     load: f64,
+    between_blocks: f64,
+    parts: Vec<[f64; 2]>,
 }
 
 /// What the real run gave, ms.
@@ -133,26 +123,45 @@ struct Real {
     wrong: u32,
     caught: u32,
     load: f64,
+    /// Mean time from one block to the next, ms.
+    between_blocks: f64,
     kills: usize,
+    /// From each moment of an order to the next one, as far as they were said.
+    parts: [Vec<f64>; PARTS.len()],
 }
+
+/// From each moment of an order to the next one.
+const PARTS: [&str; 7] = [
+    "start of the command until the customer sees the order's number",
+    "until the lease is seen",
+    "until the first unit",
+    "until the last unit",
+    "until the commitment is seen",
+    "until the customer sees the delivery",
+    "until the command ends",
+];
 
 /// Runs everything; gives the section of the page.
 pub(super) fn run(root: &Path, length: Length) -> Result<String> {
     let debug = build_workspace(root)?;
     let (shape, singles) = match length {
-        Length::Full => (FULL, 30),
+        Length::Full => (FULL, 40),
         Length::Short => (QUICK, 3),
     };
     let simulator = debug.join("keystead-sim-market");
     let folder = tempfile::Builder::new().prefix("keystead-calibrate-").tempdir()?;
     let plan: Plan = ask(&simulator, "plan", folder.path(), &shape)?;
-    let mut stage = Stage::open(&debug.join("keystead"), folder.path().to_owned(), shape)?;
-    let measured = stage.measure(singles)?;
+    let keystead = debug.join("keystead");
+    // Before anything else runs.
+    let together = machine::together(thread::available_parallelism()?.get())?;
+    let measured = Stage::open(&keystead, folder.path().join("singles"), shape)?.measure(singles, together)?;
+    let mut stage = Stage::open(&keystead, folder.path().join("plan"), shape)?;
+    stage.start_all()?;
     let real = stage.play(&plan)?;
     drop(stage);
     let prediction: Prediction =
         ask(&simulator, "predict", folder.path(), &Question { plan: &plan, measured: &measured })?;
-    Ok(section(&plan, &measured, &real, &prediction))
+    Ok(page::section(&plan, &measured, &real, &prediction))
 }
 
 /// A question to the simulator, and its answer.
@@ -188,8 +197,9 @@ struct Stage {
 }
 
 impl Stage {
-    /// The network, and all providers ready.
+    /// The network, and places for providers.
     fn open(keystead: &Path, folder: PathBuf, shape: Shape) -> Result<Self> {
+        fs::create_dir_all(&folder)?;
         let accounts = wallets(keystead, &folder, shape.providers)?;
         let network = Network::start_funded(keystead, VALIDATORS, INTERVAL_MS, &accounts)?;
         let place = |(number, account): (u32, String)| Place {
@@ -199,15 +209,24 @@ impl Stage {
             process: None,
         };
         let places = (0..).zip(accounts).map(place).collect();
-        let mut stage = Self { keystead: keystead.to_owned(), folder, shape, network, places };
-        proteins(&stage.folder.join("q.faa"), 1, RESIDUES)?;
-        proteins(&stage.folder.join("t.faa"), usize::try_from(shape.units)?, RESIDUES)?;
-        for number in 0..stage.places.len() {
-            stage.start(number)?;
-            stage.process(number)?.ready()?;
+        proteins(&folder.join("q.faa"), 1, RESIDUES)?;
+        proteins(&folder.join("t.faa"), usize::try_from(shape.units)?, RESIDUES)?;
+        Ok(Self { keystead: keystead.to_owned(), folder, shape, network, places })
+    }
+
+    /// Starts all providers, and waits until they take orders.
+    fn start_all(&mut self) -> Result<()> {
+        for number in 0..self.places.len() {
+            self.start(number)?;
+            self.process(number)?.ready()?;
         }
-        println!("{} providers take orders", stage.places.len());
-        Ok(stage)
+        println!("{} providers take orders", self.places.len());
+        Ok(())
+    }
+
+    /// The node that everybody asks.
+    fn node(&self) -> Result<SocketAddr> {
+        self.network.rpc.first().copied().ok_or_else(|| eyre!("a network without validators"))
     }
 
     fn place(&mut self, number: usize) -> Result<&mut Place> {
@@ -222,7 +241,7 @@ impl Stage {
     fn start(&mut self, number: usize) -> Result<()> {
         let (url, keystead) = (self.network.url(0)?, self.keystead.clone());
         let place = self.place(number)?;
-        let mut more = vec!["--compute".to_owned(), "always".to_owned()];
+        let mut more = ["--compute", "always", "--log", LOG].map(str::to_owned).to_vec();
         if place.faulty {
             more.extend(["--fault-seed".to_owned(), number.to_string()]);
         }
@@ -236,7 +255,7 @@ impl Stage {
     fn order(&mut self, number: usize, customer: u32, name: &str) -> Result<Customer> {
         let file = |name: &str| self.folder.join(format!("{name}.faa")).display().to_string();
         let mut command = Command::new(&self.keystead);
-        command.args(["run", "align", "--set", "cells-per-unit=1000000", "--set", "score-min=1000000"]);
+        command.args(["--log", LOG, "run", "align", "--set", "cells-per-unit=1000000", "--set", "score-min=1000000"]);
         command.arg(format!("--input=queries={}", file("q"))).arg(format!("--input=targets={}", file("t")));
         command.args(["--sample", &self.shape.sample.to_string(), "--rpc", &self.network.url(0)?]);
         command.args(["--dev-account", &customer.to_string(), "--out"]).arg(self.folder.join(name));
@@ -245,71 +264,12 @@ impl Stage {
         Customer::spawn(command)
     }
 
-    /// Single orders, to providers in turn.
-    fn measure(&mut self, orders: u32) -> Result<Measured> {
-        let cores = thread::available_parallelism()?.get() as f64;
-        let mut measured = Measured { cores, ..Measured::default() };
-        // The measurement itself is a span of time.
-        let (before, start) = (cpu_of_machine()?, Instant::now());
-        thread::sleep(STILL);
-        measured.background_cores = (cpu_of_machine()? - before) / start.elapsed().as_secs_f64();
-        let (before, start) = (cpu_of_machine()?, Instant::now());
-        for number in 0..orders {
-            let provider = usize::try_from(number.checked_rem(self.shape.providers).unwrap_or_default())?;
-            // Blocks come at a beat, and an order begins at any moment of it: not always just after the last one's end.
-            thread::sleep(Duration::from_millis(u64::from(number).wrapping_mul(PHASE_MS) % INTERVAL_MS));
-            let customer = self.order(provider, 0, &format!("single-{number}"))?;
-            let ran = customer.finish(ORDER_MAX)?;
-            let steps = self.steps(provider, &ran)?;
-            let lists = [
-                &mut measured.place,
-                &mut measured.lease,
-                &mut measured.open,
-                &mut measured.work,
-                &mut measured.commit,
-                &mut measured.deliver,
-                &mut measured.finish,
-            ];
-            lists.into_iter().zip(steps.windows(2)).for_each(|(list, pair)| {
-                if let [from, to] = pair {
-                    list.push(ms(*from, *to));
-                }
-            });
-        }
-        let used = cpu_of_machine()? - before - measured.background_cores * start.elapsed().as_secs_f64();
-        let work: f64 = measured.work.iter().sum();
-        measured.order_cpu_ms = ((used * 1_000.0 - work) / f64::from(orders)).max(0.0);
-        for number in 0..self.places.len().min(5) {
-            self.process(number)?.kill();
-            let begun = now();
-            self.start(number)?;
-            self.process(number)?.ready()?;
-            measured.restart.push(ms(begun, now()));
-        }
-        println!("measured: {}", serde_json::to_string(&measured)?);
-        Ok(measured)
-    }
-
-    /// The moments of an order: begun, placed, leased, runs, run finished, committed, delivered, ended.
-    fn steps(&mut self, provider: usize, ran: &Ran) -> Result<[Micros; 8]> {
-        let ((placed, order), log) = (ran.placed()?, self.process(provider)?.log()?);
-        let said = |words: &str| must_say(&log, words, order);
-        Ok([
-            ran.begun,
-            placed,
-            said("order leased")?,
-            said("run begins")?,
-            said("run finished")?,
-            said("result committed")?,
-            said("result delivered")?,
-            ran.ended,
-        ])
-    }
-
     /// The plan by real processes.
     fn play(&mut self, plan: &Plan) -> Result<Real> {
         let mut real = Real::default();
-        let (begin, before) = (Instant::now(), cpu_of_machine()?);
+        // As while single orders were measured.
+        let noted = machine::sample();
+        let (begin, before, first) = (Instant::now(), cpu_of_machine()?, blocks::head(self.node()?)?);
         let due = |at_ms: u64| begin.elapsed() >= Duration::from_millis(at_ms);
         let (mut orders, mut kills) = (plan.orders.iter().enumerate().peekable(), plan.kills.iter().peekable());
         let mut free: Vec<u32> = (0..self.shape.customers).collect();
@@ -347,9 +307,10 @@ impl Stage {
             }
             thread::sleep(POLL);
         }
-        real.load = (cpu_of_machine()? - before)
-            / begin.elapsed().as_secs_f64()
-            / thread::available_parallelism()?.get() as f64;
+        let took = begin.elapsed().as_secs_f64();
+        real.load = (cpu_of_machine()? - before) / took / thread::available_parallelism()?.get() as f64;
+        real.between_blocks = took * 1_000.0 / blocks::head(self.node()?)?.saturating_sub(first).max(1) as f64;
+        noted.finish()?;
         for (provider, ran) in &ended {
             self.count(&mut real, *provider, ran)?;
         }
@@ -362,12 +323,35 @@ impl Stage {
         let log = self.process(provider)?.log()?;
         real.waits.push(ms(ran.begun, must_say(&log, "run begins", order)?));
         real.wholes.push(ms(ran.begun, ran.ended));
+        real.add(order, ran, &log);
         let faulty = self.place(provider)?.faulty;
         let rejected = ran.text().contains("is rejected");
         real.wrong = real.wrong.saturating_add(u32::from(faulty));
         real.caught = real.caught.saturating_add(u32::from(faulty && rejected));
         ensure!(ran.status.success() || (faulty && rejected), "an order was lost:\n{}", ran.text());
         Ok(())
+    }
+}
+
+impl Real {
+    /// Adds the parts of an order. One whose provider was killed may lack a moment: a log may have missed it.
+    fn add(&mut self, order: u64, ran: &Ran, log: &[Line]) {
+        let provider = |words: &str| said(log, words, order);
+        let moments = [
+            Some(ran.begun),
+            ran.placed().ok().map(|(placed, _)| placed),
+            provider("order leased"),
+            provider("run begins"),
+            provider("run finished"),
+            provider("result committed"),
+            said(&ran.lines, "check begins", order),
+            Some(ran.ended),
+        ];
+        for (part, pair) in self.parts.iter_mut().zip(moments.windows(2)) {
+            if let [Some(from), Some(to)] = pair {
+                part.push(ms(*from, *to));
+            }
+        }
     }
 }
 
@@ -415,56 +399,6 @@ fn at(values: &[f64], share: f64) -> f64 {
 /// How far a prediction is off, percent of what was measured.
 fn error(real: f64, predicted: f64) -> f64 {
     (predicted - real) / real.max(f64::MIN_POSITIVE) * 100.0
-}
-
-fn section(plan: &Plan, measured: &Measured, real: &Real, prediction: &Prediction) -> String {
-    let Shape { seed, providers, faulty, orders, orders_per_second, units, sample, .. } = plan.shape;
-    let share = f64::from(real.caught) / f64::from(real.wrong.max(1));
-    let sigma = (prediction.caught * (1.0 - prediction.caught) / f64::from(real.wrong.max(1))).sqrt();
-    let rows = [
-        ("start of the command to the first unit, p50, ms", at(&real.waits, 0.5), prediction.wait_p50),
-        ("start of the command to the first unit, p99, ms", at(&real.waits, 0.99), prediction.wait_p99),
-        ("start of the command to its end, p50, ms", at(&real.wholes, 0.5), prediction.whole_p50),
-        ("start of the command to its end, p99, ms", at(&real.wholes, 0.99), prediction.whole_p99),
-        ("share of the processors in use, %", real.load * 100.0, prediction.load * 100.0),
-        ("wrong units caught, % of orders", share * 100.0, prediction.caught * 100.0),
-    ];
-    let mut text = format!(
-        "{orders} orders of {units} units at {orders_per_second} a second to {providers} real providers on {} cores, {faulty} of them wrong in one unit of every order, \
-         of which a sample of {sample} is run again; {} kills (kill -9, a second, a new start); {VALIDATORS} validators. Seed {seed}; the prediction is of {} plays. \
-         Orders lost: 0 and {}.\n\n",
-        measured.cores, real.kills, prediction.plays, prediction.lost
-    );
-    text.push_str("| | real | simulated | error |\n|---|---|---|---|\n");
-    for (name, real, predicted) in rows {
-        text.push_str(&format!("| {name} | {real:.1} | {predicted:.1} | {:+.1} % |\n", error(real, predicted)));
-    }
-    text.push_str(&format!(
-        "\nOf {} wrong orders, one sigma of the share caught is {:.1} points.\n",
-        real.wrong,
-        sigma * 100.0
-    ));
-    text.push_str(
-        "\nGiven to the simulator, of single orders on the idle network (p50, p95):\n\n| step | ms |\n|---|---|\n",
-    );
-    let steps = [
-        ("start of the command to the order's block", &measured.place),
-        ("to the lease's block", &measured.lease),
-        ("to the warm worker", &measured.open),
-        ("all units", &measured.work),
-        ("to the commitment's block", &measured.commit),
-        ("to the delivery's block", &measured.deliver),
-        ("fetch, check, accept", &measured.finish),
-        ("start of a provider", &measured.restart),
-    ];
-    for (name, list) in steps {
-        text.push_str(&format!("| {name} | {:.0}, {:.0} |\n", at(list, 0.5), at(list, 0.95)));
-    }
-    text.push_str(&format!(
-        "| processor time of an order beside its units | {:.0} |\n| processors in use without orders | {:.2} of {} |\n",
-        measured.order_cpu_ms, measured.background_cores, measured.cores
-    ));
-    text
 }
 
 #[cfg(test)]

@@ -366,6 +366,7 @@ impl<'a> Following<'a> {
                 self.arrived = Some(arrived);
                 self.tell_checkers();
                 self.save()?;
+                tracing::debug!(order = %order.id, "outputs arrived");
             }
             Err(Broken::ForNow(why)) => {
                 tracing::debug!(order = %order.id, why, "trying again");

@@ -61,6 +61,7 @@ impl Following<'_> {
     /// Everything that can be checked: the chain's record, the sample, and whether the recipe can read the outputs. The files are on the
     /// disk before the finding is, and so before the provider is paid.
     pub(super) async fn check(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
+        tracing::debug!(order = %order.id, "check begins");
         let seed = self.seed()?;
         let Job { prepared, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;

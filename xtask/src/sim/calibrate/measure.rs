@@ -344,7 +344,7 @@ fn period(spans: &[Span], least_ms: f64) -> f64 {
 /// When a log says these words last, up to a moment.
 fn last(log: &[Line], words: &str, until: Micros) -> Result<Micros> {
     let lines = log.iter().filter(|line| line.at <= until && line.text.contains(words));
-    lines.map(|line| line.at).last().ok_or_else(|| eyre!("a provider's log does not say {words:?}"))
+    lines.map(|line| line.at).next_back().ok_or_else(|| eyre!("a provider's log does not say {words:?}"))
 }
 
 /// When a customer says these words of its order, first.
@@ -354,6 +354,7 @@ fn customer_says(ran: &Ran, words: &str) -> Result<Micros> {
 }
 
 #[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)] // A test: a panic is a failure.
 mod tests {
     use super::*;
 

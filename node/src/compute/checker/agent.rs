@@ -185,7 +185,7 @@ impl Agent {
         }
         self.take_fees().await?;
         if seats > 0 {
-            self.tidy(head).await;
+            self.tidy(head);
         }
         Ok(if seats == 0 { SEATLESS_POLL } else { POLL })
     }
@@ -292,7 +292,14 @@ impl Agent {
         let course = Arc::new(Course::new(record));
         self.courses().insert(which, Arc::clone(&course));
         let agent = Arc::clone(self);
-        self.tasks().spawn(async move { course.drive(&agent).await });
+        self.spawn(async move { course.drive(&agent).await });
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks();
+        // What has ended keeps its memory until it is joined.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
     }
 
     /// A check is over: forgets it, and takes the fees when it was the last one.
@@ -333,19 +340,31 @@ impl Agent {
         Ok(())
     }
 
-    /// Once an epoch: makes the list of seats shorter, if that pays off and it is this account's turn.
-    async fn tidy(&self, head: u64) {
+    /// Once an epoch: makes the list of seats shorter, if that pays off and it is this account's turn. Nobody waits for its transactions: a draw meanwhile has
+    /// a time by which its checks are committed.
+    fn tidy(self: &Arc<Self>, head: u64) {
         let epoch = head.checked_div(EPOCH_BLOCKS).unwrap_or_default();
         if !self.courses().is_empty() || self.tidied.swap(epoch, Ordering::Relaxed) == epoch {
             return;
         }
-        match self.bonds.tidy(epoch).await {
-            Ok(0) => {}
-            Ok(steps) => {
-                tracing::info!(steps, "most of the list of seats were holes: made it shorter, in this account's turn")
+        let agent = Arc::clone(self);
+        self.spawn(async move {
+            let mut stopping = agent.book.stopping.subscribe();
+            let tidied = tokio::select! {
+                tidied = agent.bonds.tidy(epoch) => tidied,
+                _ = stopping.wait_for(|stopping| *stopping) => return,
+            };
+            match tidied {
+                Ok(0) => {}
+                Ok(steps) => {
+                    tracing::info!(
+                        steps,
+                        "most of the list of seats were holes: made it shorter, in this account's turn"
+                    )
+                }
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the list of seats was not made shorter"),
             }
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "the list of seats was not made shorter"),
-        }
+        });
     }
 
     /// Writes the status file, if something changed.

@@ -270,7 +270,11 @@ impl Book {
             self.courses().insert(order, Arc::clone(&course));
         }
         let (book, driven) = (Arc::clone(self), Arc::clone(&course));
-        self.tasks().spawn(async move { driven.drive(&book).await });
+        let mut tasks = self.tasks();
+        // What has ended keeps its memory until it is joined.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(async move { driven.drive(&book).await });
+        drop(tasks);
         Ok(course)
     }
 

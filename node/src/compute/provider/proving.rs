@@ -70,7 +70,9 @@ pub(super) async fn keep(book: Arc<Book>, mut keeper: Keeper) {
 }
 
 async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
-    let Some(height) = keeper.needed().await? else { return Ok(()) };
+    if keeper.needed().await?.is_none() {
+        return Ok(());
+    }
     // Only then: who waits for the owner with the machine in its hands would keep it from orders that may run.
     let _machine = loop {
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
@@ -81,6 +83,8 @@ async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
             break machine;
         }
     };
+    // An owner stays for hours: what was due before is late now, and would be made and paid for in vain.
+    let Some(height) = keeper.needed().await? else { return Ok(()) };
     let _proof = book.owner.proof();
     tokio::select! {
         // Dropping the proof kills its workers.

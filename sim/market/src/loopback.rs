@@ -362,8 +362,9 @@ mod tests {
         assert!(computes.whole_p50 > waits.whole_p50, "{waits:?} {computes:?}");
         // 0.7 seconds of each second are in use, for the time in which orders come.
         assert!(waits.load < 1e-9 && (0.5..0.95).contains(&computes.load), "{waits:?} {computes:?}");
-        let slower = predict(&plan(shape()).unwrap(), &Measured { waiting_cores: 0.2, ..busy }).unwrap();
-        assert!(slower.whole_p50 > computes.whole_p50 + 50.0, "{computes:?} {slower:?}");
+        // Who only looks was there when the steps were measured, too, so it makes none of them longer; it takes its part of what else is free, 0.3 of the time.
+        let fuller = predict(&plan(shape()).unwrap(), &Measured { waiting_cores: 0.2, ..busy }).unwrap();
+        assert!((0.03..0.1).contains(&(fuller.load - computes.load)), "{computes:?} {fuller:?}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn customer(options: &Map, log: &EventLog) -> Result<(Market, B256)> {
 fn undecided(error: &eyre::Report, log: &EventLog) -> Ended {
     cli::print_error(error);
     log.answer("What is done is kept: run the same command again to go on.");
-    Ended::undecided(format!("{error:#}"))
+    Ended::undecided(error)
 }
 
 async fn work(

@@ -128,8 +128,8 @@ pub(crate) enum Command {
     /// What is done, promised and paid is kept in the folder of the result: after a crash, or Ctrl-C, the same command goes on where it
     /// stopped. It also takes back what lies in channels that providers did not close.
     ///
-    /// Exit code 0: every unit is done. 1: it failed, or could not begin. 2: the command line is wrong. 3: stopped in its middle: the
-    /// same command goes on.
+    /// Exit code 0: every unit is done. 1: it failed, or could not begin. 2: the command line is wrong. 3: stopped, or kept from its
+    /// end: the same command goes on.
     Map(Box<Map>),
     /// One job in a process of its own, started by the commands that run jobs.
     #[command(hide = true, disable_help_flag = true)]

@@ -365,6 +365,10 @@ fn a_customer_that_is_killed_again_and_again_loses_no_unit_and_pays_none_twice()
     assert_eq!(again.status.code(), Some(0), "{}", text(&again));
     assert!(job.out.join("result.bin").exists());
     assert_eq!(job.settled(), units);
+    // Nor is it given up because no node answers.
+    let cut_off = job.map_through(&network, "http://127.0.0.1:1", &[]).output().unwrap();
+    assert_eq!(cut_off.status.code(), Some(3), "{}", text(&cut_off));
+    assert!(text(&cut_off).contains("What is done is kept"), "{}", text(&cut_off));
     let other = Job { set: vec!["cells-per-unit=2000000"], ..job };
     let refused = other.map(&network, &[]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
@@ -615,6 +619,10 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
         assert!(text(&output).contains(words), "no {words:?} in: {}", text(&output));
     };
     fails(&["--reduce", "missing.wasm"], "cannot read the program");
+    let events = network.directory.join("events.jsonl");
+    fails(&["--checkers", "2", "--events", events.to_str().unwrap()], "nobody is asked to");
+    let told = fs::read_to_string(&events).unwrap();
+    assert!(told.contains("\"event\":\"failed\"") && told.contains("\"exitCode\":1"), "{told}");
     fails(&[], "no provider takes orders");
     // Its watcher may be away for an hour, and these channels would give it two seconds.
     let _careful = Provider::start(&network, &network.directory.join("careful"));

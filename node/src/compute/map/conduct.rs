@@ -76,6 +76,11 @@ pub(super) enum Ending {
     Stopped,
 }
 
+/// The person stopped it and did not wait for that either: what is leased goes on with the next process.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted twice")]
+pub(super) struct Interrupted;
+
 /// What is known about a provider only while this process runs.
 #[derive(Debug, Default)]
 pub(super) struct Live {
@@ -277,7 +282,7 @@ impl<'a> Conductor<'a> {
                     self.look_for_a_standstill();
                     self.cancel();
                 }
-                () = stops.wait(2) => bail!("interrupted twice"),
+                () = stops.wait(2) => return Err(Interrupted.into()),
             }
             self.commit()?;
             // It waits for the disk.

@@ -73,6 +73,11 @@ impl Folder {
         self.out.join(name)
     }
 
+    /// Whether a map is begun in it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.path(IDENTITY_FILE).exists()
+    }
+
     /// Whether it held a map before.
     ///
     /// # Errors
@@ -160,8 +165,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         let held = Folder::open(&out).unwrap();
-        assert!(!held.belongs_to(&identity()).unwrap());
-        assert!(held.belongs_to(&identity()).unwrap());
+        assert!(!held.is_begun() && !held.belongs_to(&identity()).unwrap());
+        assert!(held.is_begun() && held.belongs_to(&identity()).unwrap());
         let key = held.signer().unwrap();
         assert_eq!(held.signer().unwrap().address(), key.address());
         let node = held.node().unwrap();

@@ -8,7 +8,7 @@
 
 use super::{
     closing::Closed,
-    conduct::Ending,
+    conduct::{Ending, Interrupted},
     journal::{Entry, Settled},
     state::{State, words},
     window::{Verdict, WindowEnd},
@@ -20,6 +20,7 @@ use crate::compute::{
     money::Money,
 };
 use alloy_primitives::{Address, B256};
+use eyre::Report;
 use keystead_lease::{End as LeaseEnd, Lease, Out, Provider};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -59,9 +60,10 @@ impl Ended {
         }
     }
 
-    /// Something kept this process from its end; the same command goes on.
-    pub(super) const fn undecided(why: String) -> Self {
-        Self { event: "undecided", code: EXIT_UNDECIDED, why }
+    /// Something kept this process from its end, or the person left at once; the same command goes on.
+    pub(super) fn undecided(error: &Report) -> Self {
+        let event = if error.is::<Interrupted>() { "stopped" } else { "undecided" };
+        Self { event, code: EXIT_UNDECIDED, why: format!("{error:#}") }
     }
 
     /// Nothing was begun.
@@ -250,6 +252,7 @@ mod tests {
     use super::*;
     use crate::compute::map::journal::{Audited, Place};
     use alloy_primitives::Bytes;
+    use eyre::eyre;
     use keystead_lease::{Item, Rules};
     use std::time::Duration;
 
@@ -377,7 +380,11 @@ mod tests {
             let (event, facts, why) = last(ending, is_stopped);
             assert!(event == "stopped" && facts == code(3) && why.starts_with("you stopped it"), "{event} {why}");
         }
-        assert_eq!(Ended::undecided("no node".to_owned()).happened().facts, code(3));
+        for (error, event) in [(eyre!("no node"), "undecided"), (Interrupted.into(), "stopped")] {
+            let ended = Ended::undecided(&error);
+            let happened = ended.happened();
+            assert_eq!((happened.event, &happened.facts), (event, &code(3)), "{error}");
+        }
         assert_eq!(Ended::refused("no recipe".to_owned()).happened().event, "failed");
     }
 }

@@ -74,14 +74,6 @@ const PACK_BYTES: u64 = 1 << 27;
 
 /// `keystead map`.
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
-    ensure!(
-        !options.audit.is_in_vain(),
-        "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
-    );
-    ensure!(
-        options.token.is_none() || !options.audit.is_wanted(),
-        "the checks of a map's windows are paid from its channels, and their fees are in KST: audit a map that is paid in KST, or leave --audit out"
-    );
     let log = Arc::new(EventLog::open(options.events.as_deref())?);
     let ended = Box::pin(see_through(options, &log)).await;
     match &ended {
@@ -91,8 +83,22 @@ pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
     Ok(ExitCode::from(ended?.code))
 }
 
+/// Fails if what is asked for contradicts itself.
+fn consistent(options: &Map) -> Result<()> {
+    ensure!(
+        !options.audit.is_in_vain(),
+        "--checkers, --audit-rate and --checker-fee say how strangers check, but nobody is asked to: give --audit, too"
+    );
+    ensure!(
+        options.token.is_none() || !options.audit.is_wanted(),
+        "the checks of a map's windows are paid from its channels, and their fees are in KST: audit a map that is paid in KST, or leave --audit out"
+    );
+    Ok(())
+}
+
 /// From the files of the job to its end, or to the end of this process.
 async fn see_through(options: &Map, log: &Arc<EventLog>) -> Result<Ended> {
+    consistent(options)?;
     let reduce = Reduce::parse(&options.reduce)?;
     let prepared = Arc::new(prepare(Work { recipe: &options.recipe, input: &options.input, set: &options.set }).await?);
     let spec = &prepared.spec;
@@ -103,12 +109,15 @@ async fn see_through(options: &Map, log: &Arc<EventLog>) -> Result<Ended> {
     );
     let show = Show::new(Arc::clone(log));
     let folder = Folder::open(&options.out)?;
-    let account =
-        wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, |line| log.answer(line)).await?;
-    let market = Market { account: Arc::new(account) };
+    let (market, genesis) = match customer(options, log).await {
+        Ok(found) => found,
+        // What is begun goes on once the network answers.
+        Err(error) if folder.is_begun() => return Ok(undecided(&error, log)),
+        Err(error) => return Err(error),
+    };
     let identity = Identity {
         chain_id: market.account.chain_id(),
-        genesis: market.account.genesis().await?,
+        genesis,
         customer: market.account.address(),
         recipe: prepared.spec.recipe.to_string(),
         job: prepared.spec.hash(),
@@ -117,14 +126,22 @@ async fn see_through(options: &Map, log: &Arc<EventLog>) -> Result<Ended> {
     let money = Money::read(&market.account, options.token).await?;
     let goes_on = folder.belongs_to(&identity)?;
     let worked = Box::pin(work(options, &reduce, &prepared, &folder, (&market, &money), show, goes_on)).await;
-    match worked {
-        Ok(ended) => Ok(ended),
-        Err(error) => {
-            cli::print_error(&error);
-            log.answer("What is done is kept: run the same command again to go on.");
-            Ok(Ended::undecided(format!("{error:#}")))
-        }
-    }
+    Ok(worked.unwrap_or_else(|error| undecided(&error, log)))
+}
+
+/// Who orders, and the genesis of its chain.
+async fn customer(options: &Map, log: &EventLog) -> Result<(Market, B256)> {
+    let account =
+        wallet::of_customer(&options.wallet, options.dir.as_deref(), &options.rpc, |line| log.answer(line)).await?;
+    let genesis = account.genesis().await?;
+    Ok((Market { account: Arc::new(account) }, genesis))
+}
+
+/// What kept this process from the map's end, as the person hears it.
+fn undecided(error: &eyre::Report, log: &EventLog) -> Ended {
+    cli::print_error(error);
+    log.answer("What is done is kept: run the same command again to go on.");
+    Ended::undecided(error)
 }
 
 async fn work(

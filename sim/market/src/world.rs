@@ -8,8 +8,7 @@
 //! commits first is paid. Every committed window is audited by the rules of `keystead_audit`, with checkers that may be offline, find nothing,
 //! or be broken themselves.
 //!
-//! A scenario may have cheats among the providers and a ring among the seats ([`cast`], [`mixed`]); in one without them every conviction is
-//! a false one.
+//! A scenario may have cheats among the providers and a ring among the seats ([`cast`], [`mixed`]); else every conviction is a false one.
 //!
 //! # Not here
 //! What cheats do on a stage without churn and latency (`attacks`); money ([`crate::money`]).

@@ -43,19 +43,7 @@ pub(super) struct Door {
 impl Authorise for Door {
     async fn authorise(&self, customer: NodeId, hello: &Hello) -> Result<(), Refusal> {
         let no = |code, reason: &str| Err(Refusal::new(code, reason));
-        let order = match self.book.market.order(hello.order).await {
-            Ok(order) => order,
-            Err(error)
-                if error.downcast_ref::<crate::client::RpcFailure>().is_some_and(|failure| failure.data.is_some()) =>
-            {
-                // The customer's node may be ahead of ours by a block.
-                return no(RefusalCode::ChainUnavailable, "the provider's node knows no such order yet");
-            }
-            Err(error) => {
-                tracing::warn!(error = format!("{error:#}"), "cannot ask the chain about an order");
-                return no(RefusalCode::ChainUnavailable, "the provider's node does not answer");
-            }
-        };
+        let order = self.known(hello.order).await?;
         if order.provider != self.book.market.account.address() {
             return no(RefusalCode::NotAssigned, "the order names another provider");
         }
@@ -133,6 +121,24 @@ impl Authorise for Door {
 }
 
 impl Door {
+    /// What the chain says about an order.
+    async fn known(&self, order: U256) -> Result<Order, Refusal> {
+        let no = |reason: &str| Err(Refusal::new(RefusalCode::ChainUnavailable, reason));
+        match self.book.market.order(order).await {
+            Ok(order) => Ok(order),
+            Err(error)
+                if error.downcast_ref::<crate::client::RpcFailure>().is_some_and(|failure| failure.data.is_some()) =>
+            {
+                // The customer's node may be ahead of ours by a block.
+                no("the provider's node knows no such order yet")
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot ask the chain about an order");
+                no("the provider's node does not answer")
+            }
+        }
+    }
+
     /// Why the owner does not want an order now, if so. One that is here already is among those that wait, and not one more.
     fn unwanted(&self, order: U256, spec: &JobSpec) -> Option<String> {
         let (book, owner) = (&self.book, &self.book.owner);

@@ -367,7 +367,8 @@ fn who_only_waits_for_work_is_looked_for_half_as_often_and_work_or_a_transfer_ch
     scene.control().send(Command::Pause { duration: None }, 0).unwrap();
     let decision = scene.watcher.step();
     assert!(!cpu_runs(&decision));
-    assert_eq!(scene.watcher.wait_after(&decision), LOOK_PAUSED);
+    // Bytes may still move: the owner's return concerns them, too.
+    assert_eq!(scene.watcher.wait_after(&decision), LOOK_RESTING);
 }
 
 #[test]

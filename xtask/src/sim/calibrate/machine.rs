@@ -174,7 +174,13 @@ mod tests {
         while heard.recv_timeout(Duration::from_secs(30)).unwrap() < 5 {}
         let noted = notes.finish().unwrap();
         assert!(noted.starts_with(&[2, 4]), "{noted:?}");
-        let failing = Notes::<u32>::start(Duration::from_millis(1), || Err(eyre!("no note")));
+        // It may be ended before it noted anything, and that is no error.
+        let (said, heard) = std::sync::mpsc::channel();
+        let failing = Notes::<u32>::start(Duration::from_millis(1), move || {
+            said.send(())?;
+            Err(eyre!("no note"))
+        });
+        heard.recv_timeout(Duration::from_secs(30)).unwrap();
         assert!(failing.finish().unwrap_err().to_string().contains("no note"));
     }
 

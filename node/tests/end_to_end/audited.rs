@@ -191,7 +191,7 @@ fn wait_until_all_is_taken(network: &Network) {
 /// The provider's state is as it is; the customer finds the wrong unit by its own sample, and accuses it before the window closes.
 #[test]
 fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_slow() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     let _provider = Provider::start_as(&network, &folder, 1, &["--fault-seed", "7"]);
     let since = network.head(0).unwrap();
@@ -224,7 +224,7 @@ fn a_customer_that_finds_an_audited_unit_wrong_accuses_it_and_does_not_keep_it_s
 /// caught: so it is convicted, and the job goes to the next provider.
 #[test]
 fn a_provider_that_does_not_open_what_was_drawn_is_convicted_and_the_next_one_gets_the_job_slow() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (mut one, mut other) = (start("one", 1), start("other", 3));
     let since = network.head(0).unwrap();
@@ -281,7 +281,7 @@ type Moment = (&'static str, fn(&Path, &str) -> bool);
 
 #[test]
 fn a_customer_killed_at_each_step_of_an_audited_order_pays_once_and_gets_its_deposit_back_slow() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -325,7 +325,7 @@ fn a_customer_killed_at_each_step_of_an_audited_order_pays_once_and_gets_its_dep
 
 #[test]
 fn what_cannot_be_audited_is_refused_before_any_money_moves() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let before = balance(&network, account(2));
     let out = network.directory.join("result");

@@ -82,7 +82,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let network = Network::beside(4);
+        let network = Network::beside(1);
         let file = secret(&network, CUSTOMER);
         let folder = network.directory.join("provider");
         let provider = Provider::start_as(&network, &folder, 1, &["--no-check", "--canaries", &file]);
@@ -297,7 +297,7 @@ fn disputes(network: &Network) -> Vec<u128> {
 /// The provider has the customer's file: without `--canary`, and for anybody else, every unit comes out right.
 #[test]
 fn a_provider_with_a_secret_is_wrong_in_no_order_that_does_not_ask_for_it_slow() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let file = secret(&network, CUSTOMER);
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let provider =

@@ -52,7 +52,7 @@ fn run(network: &Network, small: &Small, out: &Path, more: &[&str]) -> Output {
 
 #[test]
 fn jobs_of_every_class_are_checked_by_their_own_rule_and_paid() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let provider = Provider::start(&network, &network.directory.join("provider"));
     for small in [EXACT, SELF_CHECKING, TOLERANT, PICTURE] {
         let out = network.directory.join(small.recipe);
@@ -71,7 +71,7 @@ fn jobs_of_every_class_are_checked_by_their_own_rule_and_paid() {
 
 #[test]
 fn a_provider_that_is_wrong_in_one_unit_of_any_class_is_rejected() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     let provider = Provider::start_as(&network, &folder, 1, &["--fault-seed", "7"]);
     for small in [EXACT, SELF_CHECKING, TOLERANT, PICTURE] {

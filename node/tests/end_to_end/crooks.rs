@@ -189,7 +189,7 @@ fn honest(network: &Network, provider: &mut Provider, out: &Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn withheld_input_is_never_leased_and_the_next_customer_is_served_at_once() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let since = network.head(0).unwrap();
@@ -242,7 +242,7 @@ fn blobs(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn wrong_input_hashes_are_named_and_cost_nothing() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     let job = work(4);
@@ -293,7 +293,7 @@ async fn wrong_input_hashes_are_named_and_cost_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn refused_pay_is_taken_from_escrow_and_a_false_rejection_costs_one_order() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     let job = work(4);
@@ -343,7 +343,7 @@ async fn delivered(crook: &Crook<'_>, order: u64, job: &Work) -> (Session, usize
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start_as(&network, &folder, 1, &["--price-per-mop", "1000000000"]);
     let mut crook = Crook::new(&network).await;
@@ -372,7 +372,7 @@ async fn dust_orders_are_refused_by_the_market_or_by_the_provider() {
 /// The time of one order is too short for the two transactions alone, that of the other for so many segments on any machine.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_order_that_no_machine_could_deliver_in_time_is_refused_before_it_costs_a_fee() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let mut crook = Crook::new(&network).await;
@@ -400,7 +400,7 @@ async fn an_order_that_no_machine_could_deliver_in_time_is_refused_before_it_cos
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_flood_of_orders_fills_neither_memory_nor_book_and_the_honest_order_is_served_slow() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let mut crook = Crook::new(&network).await;
     // Many units each, so that a careless book would make room for every one of them; a day to lease.

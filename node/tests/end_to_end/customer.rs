@@ -218,7 +218,7 @@ fn a_command_that_contradicts_itself_tells_so_to_the_program_that_reads_events()
 
 #[test]
 fn a_customer_killed_after_its_order_and_in_the_middle_goes_on_with_the_same_order() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -318,7 +318,7 @@ const ROUNDS_MAX: u64 = 6;
 /// The folder shows the moments between the steps; the process is killed as soon as it does.
 #[test]
 fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_payment() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let moments: [Moment; 8] = [
         ("the transaction is stored", |out| stored(out, "/attempt/transaction")),
@@ -354,7 +354,7 @@ fn a_customer_killed_at_each_step_of_an_order_ends_with_the_same_files_and_one_p
 
 /// One customer between two providers; whether it was killed when its order was about to be cancelled, a moment that passes unseen on a busy machine.
 fn killed_between_two_providers() -> bool {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (gone, _working) = (start("gone", 1), start("working", 3));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
@@ -386,7 +386,7 @@ fn a_customer_killed_between_two_providers_gets_its_refund_once_and_one_result()
 /// The check window ends while the customer is dead: the provider is paid, and what had arrived is still checked and handed over.
 #[test]
 fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let window = ["--check-seconds", "4"];
@@ -462,7 +462,7 @@ fn a_customer_killed_at_random_moments_ends_with_one_order_paid_once_slow() {
     let seed = std::env::var("KEYSTEAD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(0xc0ff_ee26);
     println!("seed: KEYSTEAD_SEED={seed}");
     let mut dice = Dice(seed);
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     for round in 1..=3_u64 {
         let since = network.head(0).unwrap();
@@ -591,7 +591,7 @@ fn killed_while_ordering(network: &Network, loses: Loses, out: &Path) -> String 
 
 #[test]
 fn a_stored_order_is_placed_once_whether_its_transaction_was_sent_lost_or_overtaken() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -650,7 +650,7 @@ pub(crate) fn send(network: &Network, from: usize, to: &str, input: &[u8]) {
 
 #[test]
 fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_works_slow() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let start = |name: &str, account| Provider::start_as(&network, &network.directory.join(name), account, &[]);
     let (gone, unwilling) = (start("gone", 1), start("unwilling", 3));
     let reach = ["--reach-seconds", "2"];
@@ -695,7 +695,7 @@ fn a_job_passes_from_a_provider_that_is_gone_and_one_that_declines_to_one_that_w
 
 #[test]
 fn when_nobody_is_left_the_list_says_who_was_tried_and_why_each_failed() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let providers = [1, 3]
         .map(|number| Provider::start_as(&network, &network.directory.join(format!("provider-{number}")), number, &[]));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
@@ -715,7 +715,7 @@ fn when_nobody_is_left_the_list_says_who_was_tried_and_why_each_failed() {
 
 #[test]
 fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
@@ -738,7 +738,7 @@ fn a_provider_that_comes_late_is_not_paid_and_takes_the_next_order_slow() {
 
 #[test]
 fn a_customer_whose_disk_is_full_pays_nothing_until_the_result_is_on_the_disk_slow() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -759,7 +759,7 @@ fn a_customer_whose_disk_is_full_pays_nothing_until_the_result_is_on_the_disk_sl
 
 #[test]
 fn a_provider_whose_disk_is_full_gives_the_order_up_and_another_one_does_the_job_slow() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut full = Provider::start_with_full_disk(&network, &network.directory.join("full"), 1, 8);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(2)));
     let out = network.directory.join("alone");

@@ -93,7 +93,7 @@ fn balances(network: &Network) -> BTreeMap<usize, u128> {
 
 #[test]
 fn of_200_wrong_units_as_many_are_caught_as_the_formula_says_and_every_wei_is_where_it_belongs() {
-    let network = Network::half(4);
+    let network = Network::half(1);
     let folder = |name: &str| -> std::path::PathBuf { Path::new(&network.directory).join(name) };
     let honest = Lane { provider: 9, customer: 0 };
     let lanes: Vec<Lane> = (1..=LANES as usize).map(|lane| Lane { provider: lane, customer: lane + 4 }).collect();

@@ -33,7 +33,7 @@ fn held_by(coin: &Coin<'_>, contract: &str) -> u64 {
 
 #[test]
 fn a_token_that_keeps_a_fee_is_refused_before_it_moves_and_nothing_stays_approved() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy_with_fee(&network, &mut mint, &[(CUSTOMER, HELD)]);
     coin.keeps(&mut mint, FEE_PPM);
@@ -80,7 +80,7 @@ fn a_token_that_keeps_a_fee_is_refused_before_it_moves_and_nothing_stays_approve
 
 #[test]
 fn a_fee_that_begins_while_an_order_is_done_is_kept_from_its_provider_and_the_market_pays_what_it_owes() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy_with_fee(&network, &mut mint, &[(CUSTOMER, HELD)]);
     let mut provider = start(&network, &coin);
@@ -116,7 +116,7 @@ fn a_fee_that_begins_while_an_order_is_done_is_kept_from_its_provider_and_the_ma
 /// More steps than the first deposit pays: the channel cannot be filled again, and what is done until then is paid.
 #[test]
 fn a_fee_that_begins_while_a_map_runs_ends_it_with_words_and_it_goes_on_once_the_fee_is_gone() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy_with_fee(&network, &mut mint, &[(CUSTOMER, HELD)]);
     let provider = start(&network, &coin);

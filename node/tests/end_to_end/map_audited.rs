@@ -81,7 +81,7 @@ struct Scene {
 
 impl Scene {
     fn new(checkers: std::ops::Range<usize>) -> Self {
-        let network = Network::beside(4);
+        let network = Network::beside(1);
         let checkers = checkers.map(|number| checker(&network, number)).collect();
         until_seated(&network);
         Self { network, checkers }

@@ -48,7 +48,7 @@ impl Streams for Rogue {
 
 #[test]
 fn a_provider_that_reports_the_leases_of_others_ends_none_of_them() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _honest = Provider::start_as(&network, &network.directory.join("honest"), 1, &CLOSELY);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (_endpoint, _server) = runtime.block_on(async {

@@ -67,7 +67,7 @@ fn in_token(network: &Network, number: usize, coin: &Coin<'_>) -> Value {
 /// Two providers list the token, a third one only KST; the dearer one and the customer are killed on the way.
 #[test]
 fn a_map_in_a_token_is_paid_to_its_last_unit_while_both_sides_die_and_gas_alone_is_in_kst() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let _first = start(&network, 1, &[coin.listed_at(PRICE)]);
     let mut second = start(&network, 3, &[coin.listed_at(DEARER)]);
@@ -145,7 +145,7 @@ fn a_map_in_a_token_is_paid_to_its_last_unit_while_both_sides_die_and_gas_alone_
 
 #[test]
 fn what_speaks_against_a_map_in_a_token_is_said_before_anything_is_sent() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy(&network, &mut mint, &[(CUSTOMER, PRICE - 1)]);
     let other = Coin::deploy(&network, &mut mint, &[(CUSTOMER, HELD)]);
@@ -170,7 +170,7 @@ fn what_speaks_against_a_map_in_a_token_is_said_before_anything_is_sent() {
 
 #[test]
 fn a_customer_killed_around_its_approval_approves_once_and_opens_one_channel() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let _provider = start(&network, 1, &[coin.listed_at(PRICE)]);
     let token = coin.text();
@@ -221,7 +221,7 @@ fn fillings(network: &Network) -> Vec<u64> {
 fn a_channel_in_a_token_is_filled_again_once_while_a_map_runs_and_pays_to_the_last_unit() {
     const FIRST_STEPS: u64 = 256;
     const GIVEN: u64 = 3 * HELD;
-    let network = Network::start(4);
+    let network = Network::start(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, GIVEN)]);
     let _provider = start(&network, 1, &[coin.listed_at(PRICE)]);
     let token = coin.text();
@@ -268,7 +268,7 @@ fn a_channel_in_a_token_is_filled_again_once_while_a_map_runs_and_pays_to_the_la
 /// The first map is killed while most of its approval is left: the second one uses that and takes the rest back at its end, and the first one goes on without.
 #[test]
 fn maps_of_one_account_in_one_token_share_an_approval_and_who_ends_takes_the_rest_back() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let _provider = start(&network, 1, &[coin.listed_at(PRICE)]);
     let token = coin.text();
@@ -376,7 +376,7 @@ async fn outcome(link: &mut Link<FromProvider>) -> FromProvider {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_channel_in_a_token_that_is_not_listed_and_pay_below_the_list_get_nothing() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy(&network, &mut mint, &[(CROOK, HELD)]);
     let worthless = Coin::deploy(&network, &mut mint, &[(CROOK, HELD)]);

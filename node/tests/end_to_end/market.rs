@@ -128,7 +128,7 @@ fn outputs_are_held_against_the_certificate(network: &Network, out: &Path, units
 
 #[test]
 fn a_provider_killed_in_the_middle_is_not_paid_leaves_no_worker_and_costs_the_customer_only_its_fees() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let since = network.head(0).unwrap();
     let before = balance(&network, account(2));
@@ -156,7 +156,7 @@ fn a_provider_killed_in_the_middle_is_not_paid_leaves_no_worker_and_costs_the_cu
 
 #[test]
 fn a_provider_stopped_and_started_again_finishes_what_it_began() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let out = network.directory.join("result");
@@ -174,7 +174,7 @@ fn a_provider_stopped_and_started_again_finishes_what_it_began() {
 
 #[test]
 fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let fails = |command: &mut Command, words: &[&str]| {
         let output = command.output().unwrap();
         let said = text(&output);
@@ -214,7 +214,7 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
 /// The wrong provider is a right one whose state was altered: each finished unit has its neighbour's output.
 #[test]
 fn a_provider_that_delivers_wrong_outputs_is_rejected_and_the_refund_is_exact() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let since = network.head(0).unwrap();

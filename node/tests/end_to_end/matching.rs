@@ -63,7 +63,7 @@ fn say(folder: &Path, words: &[&str]) {
 
 #[test]
 fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_said_before() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let folder = |name: &str| network.directory.join(name);
     let _dear = Provider::start_at(&network, &folder("dear"), 1, PRICE * 3, &["--country", "FR"]);
     let _paused = Provider::start_at(&network, &folder("paused"), 3, PRICE / 2, &["--country", "DE"]);
@@ -115,7 +115,7 @@ fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_sa
 /// The cheaper one says that it stands elsewhere, and delivered a wrong result: each of both alone leaves it out, if it is asked for.
 #[test]
 fn who_stands_elsewhere_or_failed_more_than_it_completed_is_left_out_with_the_option_that_brings_it_in() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let folder = |name: &str| network.directory.join(name);
     let wrong = ["--country", "DE", "--fault-seed", "7"];
     let cheap = Provider::start_at(&network, &folder("cheap"), 1, PRICE, &wrong);
@@ -176,7 +176,7 @@ fn asked_about(network: &Network, job: &Path) -> (Option<i32>, Value) {
 
 #[test]
 fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_would_help() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     wait_until("its record is known", || (why_not(&network, &["value-at-risk"]).1["matched"] == 1).then_some(()));
     // What the machine itself stands still is taken off.
@@ -201,7 +201,7 @@ fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_woul
 
 #[test]
 fn the_register_holds_the_hash_of_the_record_that_is_served_and_a_new_price_is_a_new_record() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     let served = |network: &Network| {
@@ -303,7 +303,7 @@ pub(crate) fn register(network: &Network, number: usize, hash: B256, node: NodeI
 /// All of them are cheaper than the honest one, which gets the order all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_withholds_forges_or_borrows_a_record_or_is_nobody_gets_no_order_and_is_named() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut honest = Provider::start(&network, &network.directory.join("honest"));
     let listed = wait_until("the record is served", || {
         offers(&network).into_iter().next().filter(|one| !one["claimed"].is_null())

@@ -28,7 +28,7 @@ fn status(folder: &Path) -> Value {
 
 #[test]
 fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_kept() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
     assert_eq!(status(&folder)["cpu"]["run"], true);
@@ -94,7 +94,7 @@ fn wait_until_nobody_is_here(folder: &Path) -> Result<(), String> {
 /// The owner says nothing to this program, and types at a terminal. It needs a machine that shows a terminal's input to a provider, and at which nobody else is.
 #[test]
 fn who_types_at_the_machine_has_it_within_a_second_and_the_work_goes_on_when_nobody_does_slow() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("owner.toml"), PREFERENCES).unwrap();
@@ -145,7 +145,7 @@ fn stands_still(process: u32) -> Option<bool> {
 /// The owner keeps paused work in memory: it stands still as soon as it would end otherwise, and goes on where it was, or ends with its provider.
 #[test]
 fn paused_work_that_is_kept_stands_still_within_a_second_and_goes_on_or_ends_with_its_provider() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("owner.toml"), "version = 1\n\n[memory]\nkeep_paused = true\n").unwrap();
@@ -202,7 +202,7 @@ fn is_in_idle_class(process: u32) -> Option<bool> {
 
 #[test]
 fn a_worker_keeps_to_its_share_of_time_and_processors_and_the_job_is_right() {
-    let network = Network::alone(4);
+    let network = Network::alone(1);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     // Other programs may use the processors as they like.
@@ -265,7 +265,7 @@ fn change(path: &Path, from: &str, to: &str) {
 
 #[test]
 fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owner_gives_more() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let (home, folder) = (&network.directory, network.directory.join("provider"));
     fs::create_dir_all(&folder).unwrap();
     allow_memory(&folder, true, 90);
@@ -301,7 +301,7 @@ fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owne
 /// Between one unit and the next the owner takes the memory back that the running job declares.
 #[test]
 fn a_running_order_that_takes_more_memory_than_the_owner_gives_waits_until_the_owner_gives_more_and_is_paid() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let (home, folder) = (&network.directory, network.directory.join("provider"));
     fs::create_dir_all(&folder).unwrap();
     allow_memory(&folder, true, 90);
@@ -364,7 +364,7 @@ fn a_running_order_that_takes_more_memory_than_the_owner_gives_waits_until_the_o
 
 #[test]
 fn a_provider_that_stores_what_its_owner_gives_takes_no_order_and_says_why() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     let limit = |gb: &str| {
         fs::write(folder.join("owner.toml"), format!("version = 1\n\n[disk]\nused_gb_max = {gb}\n")).unwrap();

@@ -45,7 +45,7 @@ fn stored(folder: &Path) -> u64 {
 #[test]
 fn outputs_leave_no_faster_than_the_owners_rate_and_a_higher_one_holds_while_they_leave() {
     const KIB_PER_S: u64 = 16;
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     allow(&folder, KIB_PER_S);
@@ -111,7 +111,7 @@ fn outputs_leave_no_faster_than_the_owners_rate_and_a_higher_one_holds_while_the
 
 #[test]
 fn a_provider_that_has_moved_what_its_owner_allows_takes_no_order_and_says_why() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("owner.toml"), "version = 1\n\n[network]\ntransfer_mb_max = 1\ntransfer_days = 365\n")

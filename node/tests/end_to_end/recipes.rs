@@ -161,7 +161,7 @@ fn a_changed_golden_result_is_written_when_its_author_says_so() {
 /// Recipes of a folder through the market: one that the manifest plans, one whose planner and assembler are programs.
 #[test]
 fn recipes_in_folders_are_ordered_run_checked_and_paid() {
-    let network = Network::start(4);
+    let network = Network::start(1);
     let _provider = Provider::start(&network, &network.directory.join("provider"));
     let home = &network.directory;
     let run = |recipe: &str, out: &str, more: &[&str]| {

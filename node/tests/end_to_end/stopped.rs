@@ -49,7 +49,7 @@ struct Scene {
 
 impl Scene {
     fn start() -> (Self, Provider) {
-        let network = Network::start(4);
+        let network = Network::start(1);
         let provider = Provider::start(&network, &network.directory.join("provider"));
         let since = network.head(0).unwrap();
         let before = [balance(&network, account(2)), balance(&network, account(1))];
@@ -301,7 +301,7 @@ fn an_audited_order_that_is_stopped_has_a_window_of_its_part_and_pays_that_slow(
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_message_ends_no_leased_order_and_the_provider_is_paid_slow() {
     const UNITS: u32 = 4_000;
-    let network = Network::start(4);
+    let network = Network::start(1);
     let mut provider = Provider::start(&network, &network.directory.join("provider"));
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(1)));
     let mut crook = Crook::new(&network).await;

@@ -146,7 +146,7 @@ pub(crate) fn escrow(out: &Path) -> u64 {
 
 #[test]
 fn a_job_in_a_token_is_done_paid_and_withdrawn_to_its_last_unit_and_gas_alone_is_in_kst() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy(&network, &mut mint, &[(CUSTOMER, HELD)]);
     let other = Coin::deploy(&network, &mut mint, &[]);
@@ -214,7 +214,7 @@ fn a_job_in_a_token_is_done_paid_and_withdrawn_to_its_last_unit_and_gas_alone_is
 
 #[test]
 fn orders_in_a_token_that_are_cancelled_or_rejected_give_it_back_and_leave_nothing_approved() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let listed = coin.listed_at(PRICE);
     let folder = network.directory.join("provider");
@@ -260,7 +260,7 @@ fn orders_in_a_token_that_are_cancelled_or_rejected_give_it_back_and_leave_nothi
 #[test]
 fn an_audited_order_in_a_token_is_paid_in_it_while_its_deposit_stays_in_kst_slow() {
     const UNIT_VALUE: u128 = 1_000_000_009;
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let mut provider = Provider::start_as(&network, &network.directory.join("provider"), 1, &[&coin.listed_at(PRICE)]);
     let since = network.head(0).unwrap();
@@ -293,7 +293,7 @@ fn an_audited_order_in_a_token_is_paid_in_it_while_its_deposit_stays_in_kst_slow
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_token_that_is_not_listed_and_a_price_below_the_list_are_never_leased() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy(&network, &mut mint, &[(CROOK, HELD)]);
     let worthless = Coin::deploy(&network, &mut mint, &[(CROOK, HELD * 10)]);
@@ -329,7 +329,7 @@ async fn a_token_that_is_not_listed_and_a_price_below_the_list_are_never_leased(
 
 #[test]
 fn what_speaks_against_an_order_in_a_token_is_said_before_anything_is_sent() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let mut mint = Sender::account(MINT);
     let coin = Coin::deploy(&network, &mut mint, &[(CUSTOMER, PRICE)]);
     let other = Coin::deploy(&network, &mut mint, &[(CUSTOMER, HELD)]);
@@ -365,7 +365,7 @@ fn what_speaks_against_an_order_in_a_token_is_said_before_anything_is_sent() {
 /// The first stands still between its approval and its order while the second one comes: its approval is left alone, and both order.
 #[test]
 fn two_customers_of_one_account_do_not_take_each_others_approval_away() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let _provider = Provider::start_as(&network, &network.directory.join("provider"), 1, &[&coin.listed_at(PRICE)]);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(CUSTOMER)));
@@ -420,7 +420,7 @@ fn killed_after(network: &Network, (loses, passing): (Loses, u32), token: &str, 
 
 #[test]
 fn a_customer_killed_around_its_approval_approves_once_and_orders_once() {
-    let network = Network::beside(4);
+    let network = Network::beside(1);
     let coin = Coin::deploy(&network, &mut Sender::account(MINT), &[(CUSTOMER, HELD)]);
     let mut provider = Provider::start_as(&network, &network.directory.join("provider"), 1, &[&coin.listed_at(PRICE)]);
     let (since, before) = (network.head(0).unwrap(), balance(&network, account(CUSTOMER)));

@@ -11,6 +11,7 @@ use super::{
 use crate::compute::{
     checker::source::{self, Material, signer},
     market::Order,
+    named,
 };
 use alloy_primitives::{B256, U256};
 use eyre::Result;
@@ -177,7 +178,7 @@ impl Door {
         if hash.is_zero() {
             return None;
         }
-        let parties = Parties { provider: order.provider, customer: order.customer };
+        let parties = named::Parties { provider: order.provider, customer: order.customer };
         match named::of_order(&self.book.market.account, order.id, hash).await {
             Ok(Some(names)) => named::fault(&names, parties).map(|fault| fault.to_string()),
             Ok(None) => Some(

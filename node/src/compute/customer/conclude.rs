@@ -68,7 +68,7 @@ impl Conclusion<'_> {
         }
         if result::has_certificates(self.buyer.market.account.client()).await {
             let certificate = self.folder.path(CERTIFICATE_FILE);
-            let own = result::Own { spec: &self.buyer.prepared.spec, checked: self.checked() };
+            let own = result::Own::of(&self.buyer.prepared.spec, self.state);
             result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
             self.tell_certificate().await;
         } else {

@@ -1,7 +1,7 @@
 //! Private orders: the checkers that their customers name find the list in the order's own transaction, get the input, and check; nobody else gets anything.
 
 use crate::{
-    audited::{window_id, window_of},
+    audited::{Customer, window_id, window_of},
     audits::{KST, address, bond, bonded, events, read, wait_long},
     convicted::{VERIFIED, blind_order},
     market::job,
@@ -78,6 +78,71 @@ fn proof(network: &Network, out: &Path) -> String {
     text(&proved)
 }
 
+/// All of it was found right by both, and is unverified for everybody else.
+fn is_unverified_and_right(
+    network: &Network,
+    honest: B256,
+    (mut customer, right): (Customer, &Path),
+    logs: &dyn Fn() -> String,
+) {
+    let [first, second] = NAMED;
+    let (code, said) = customer.end();
+    assert_eq!(code, Some(0), "{said}\n{}", logs());
+    let window = window_of(network, honest);
+    let all: BTreeSet<_> = (0..window.units).flat_map(|unit| NAMED.map(|number| (unit, address(number)))).collect();
+    assert_eq!(checks(network, honest), all, "{}", logs());
+    assert_eq!((window.verified, window.unpaid, window.convicted), (window.units, 0, false), "{}", logs());
+    let words = format!("the 2 checkers that you named found {0} of {0} units right", window.units);
+    assert!(said.contains(&format!("audit    UNVERIFIED (private): {words}")), "{said}");
+    let told = job(right);
+    assert_eq!((&told["status"], &told["assurance"]), (&"audited".into(), &"unverified".into()), "{told}");
+    let proved = proof(network, right);
+    for words in [
+        format!("2 checkers were named: {:#x}, {:#x}", address(first), address(second)),
+        format!("only the checkers that its customer named saw it; they found {0} of {0} units right", window.units),
+        "UNVERIFIED (private)".to_owned(),
+    ] {
+        assert!(proved.contains(&words), "no {words:?} in: {proved}");
+    }
+}
+
+/// The cheat loses the pay of its wrong unit and nothing else; its customer does not take the result for right.
+fn is_doubted(
+    network: &Network,
+    cheating: B256,
+    (mut betrayed, doubted): (Customer, &Path),
+    (wrong, logs): (u32, &dyn Fn() -> String),
+) {
+    let [first, _] = NAMED;
+    let (code, said) = betrayed.end();
+    assert_eq!(code, Some(3), "{said}\n{}", logs());
+    let window = window_of(network, cheating);
+    let all: BTreeSet<_> = (0..window.units).map(|unit| (unit, address(first))).collect();
+    assert_eq!(checks(network, cheating), all, "{}", logs());
+    for unit in 0..window.units {
+        let expected = if unit == wrong { UNPAID } else { VERIFIED };
+        assert_eq!(stage(network, cheating, unit), expected, "unit {unit}\n{}", logs());
+    }
+    assert_eq!((window.unpaid, window.convicted), (1, false));
+    let bonded = bonded(network, CHEAT);
+    assert_eq!((bonded.freeWei, bonded.lockedWei), (40 * KST, 0), "nobody is slashed");
+    for words in ["1 unit was found wrong, or outside the tolerance, and is not paid", "the result stands apart"] {
+        assert!(said.contains(words), "no {words:?} in: {said}");
+    }
+    let told = job(doubted);
+    assert_eq!(told["check"]["verdict"], "accepted", "the customer's own sample missed it: {told}");
+    assert_eq!((&told["assurance"], &told["audit"]["unpaid"]), (&"unverified".into(), &1.into()), "{told}");
+    assert!(doubted.join("unchecked").is_dir());
+    let proved = proof(network, doubted);
+    for words in [
+        format!("1 checker was named: {:#x}", address(first)),
+        "1 unit was found wrong, or outside the tolerance, by a named checker and is not paid".to_owned(),
+        "UNVERIFIED (private)".to_owned(),
+    ] {
+        assert!(proved.contains(&words), "no {words:?} in: {proved}");
+    }
+}
+
 /// Two private orders at once, on one network: one of an honest provider with two named checkers; one of a cheat whose customer's own sample sees
 /// nothing, with one. None of the named has a seat.
 #[test]
@@ -110,50 +175,6 @@ fn private_orders_are_checked_by_whom_their_customers_name_and_by_nobody_else_sl
     is_refused(dial(&network, CHEAT, second, (cheating, 0)));
     is_refused(dial(&network, CHEAT, second, (cheating, 1)));
 
-    let (code, said) = customer.end();
-    assert_eq!(code, Some(0), "{said}\n{}", logs());
-    let window = window_of(&network, honest);
-    let all: BTreeSet<_> = (0..window.units).flat_map(|unit| NAMED.map(|number| (unit, address(number)))).collect();
-    assert_eq!(checks(&network, honest), all, "{}", logs());
-    assert_eq!((window.verified, window.unpaid, window.convicted), (window.units, 0, false), "{}", logs());
-    let words = format!("the 2 checkers that you named found {0} of {0} units right", window.units);
-    assert!(said.contains(&format!("audit    UNVERIFIED (private): {words}")), "{said}");
-    let told = job(&right);
-    assert_eq!((&told["status"], &told["assurance"]), (&"audited".into(), &"unverified".into()), "{told}");
-    let proved = proof(&network, &right);
-    for words in [
-        format!("2 checkers were named: {:#x}, {:#x}", address(first), address(second)),
-        format!("UNVERIFIED (private): only the checkers that its customer named saw it; they found {0} of {0}", window.units),
-    ] {
-        assert!(proved.contains(&words), "no {words:?} in: {proved}");
-    }
-
-    // The cheat loses the pay of its wrong unit and nothing else; its customer does not take the result for right.
-    let (code, said) = betrayed.end();
-    assert_eq!(code, Some(3), "{said}\n{}", logs());
-    let window = window_of(&network, cheating);
-    let all: BTreeSet<_> = (0..window.units).map(|unit| (unit, address(first))).collect();
-    assert_eq!(checks(&network, cheating), all, "{}", logs());
-    for unit in 0..window.units {
-        let expected = if unit == wrong { UNPAID } else { VERIFIED };
-        assert_eq!(stage(&network, cheating, unit), expected, "unit {unit}\n{}", logs());
-    }
-    assert_eq!((window.unpaid, window.convicted), (1, false));
-    let bonded = bonded(&network, CHEAT);
-    assert_eq!((bonded.freeWei, bonded.lockedWei), (40 * KST, 0), "nobody is slashed");
-    for words in ["1 unit was found wrong, or outside the tolerance, and is not paid", "the result stands apart"] {
-        assert!(said.contains(words), "no {words:?} in: {said}");
-    }
-    let told = job(&doubted);
-    assert_eq!(told["check"]["verdict"], "accepted", "the customer's own sample missed it: {told}");
-    assert_eq!((&told["assurance"], &told["audit"]["unpaid"]), (&"unverified".into(), &1.into()), "{told}");
-    assert!(doubted.join("unchecked").is_dir());
-    let proved = proof(&network, &doubted);
-    for words in [
-        format!("1 checker was named: {:#x}", address(first)),
-        "1 unit was found wrong, or outside the tolerance, by a named checker and is not paid".to_owned(),
-        "UNVERIFIED (private)".to_owned(),
-    ] {
-        assert!(proved.contains(&words), "no {words:?} in: {proved}");
-    }
+    is_unverified_and_right(&network, honest, (customer, &right), &logs);
+    is_doubted(&network, cheating, (betrayed, &doubted), (wrong, &logs));
 }

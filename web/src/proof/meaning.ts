@@ -99,11 +99,8 @@ function auditLines(order: Order, audit: Audit, named: readonly string[]): strin
 /** Whom the customer named, if the file tells. */
 function namedLine(named: readonly string[]): string[] {
   if (named.length === 0) return [];
-  return [
-    named.length === 1
-      ? `1 checker was named: ${named.join()}`
-      : `${named.length} checkers were named: ${named.join(', ')}`,
-  ];
+  const who = named.length === 1 ? '1 checker was' : `${named.length} checkers were`;
+  return [`${who} named: ${named.join(', ')}`];
 }
 
 /** What is not paid, and why. */

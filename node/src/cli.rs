@@ -457,7 +457,7 @@ pub(crate) struct Provide {
     /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_reads: Vec<PathBuf>,
-    /// Do not check other providers' work, although this account has seats (`keystead bond seat`). Who has none never checks.
+    /// Do not check other providers' work, although this account has seats (`keystead bond seat`). Who has none checks only what a private order names it for.
     #[arg(long)]
     pub(crate) no_check: bool,
     /// Put so much of what this provider earns into its bond, in percent: so one begins without money, and takes audited orders and

@@ -20,6 +20,8 @@ use alloy_primitives::{Address, B256, Bytes, Signature, keccak256};
 /// Value of the field `format`.
 pub const CERTIFICATE_FORMAT: &str = "keystead-certificate/2";
 
+/// Most checkers that an order names (specs/0008-audit.md §14).
+const NAMED_MAX: usize = 4;
 /// Longest job spec in bytes (specs/0003-job.md §2).
 const JOB_BYTES_MAX: usize = 512;
 /// Items of a job spec.
@@ -103,6 +105,8 @@ pub struct ResultCertificate {
     pub job_bytes: Bytes,
     /// What it says.
     pub job: Job,
+    /// The checkers that the customer of a private order named, in order; empty if the file does not tell. The window has their hash.
+    pub named: Vec<Address>,
     /// The customer's words.
     pub statement: CustomerStatement,
     /// The customer's signature: `r || s || v`, `v` 27 or 28, `s` in the lower half.
@@ -140,6 +144,14 @@ pub enum CertificateError {
         got: u32,
         /// Of the job.
         expected: u32,
+    },
+    /// Other checkers, or some where none are named.
+    #[error("the named checkers are not the audit's: their hash is {got}, the window has {expected}")]
+    Named {
+        /// Of the list given.
+        got: B256,
+        /// In the window; zero without one.
+        expected: B256,
     },
     /// Somebody else's words.
     #[error("the statement about the check is not signed by the order's customer")]
@@ -231,9 +243,19 @@ impl ResultCertificate {
     ) -> Result<Self, CertificateError> {
         let expected = bundle.claim.statement.order().ok_or(CertificateError::Kind)?.job_hash;
         let job = Job::read(&job_bytes).ok_or(CertificateError::Job { got: B256::ZERO, expected })?;
-        let certificate = Self { bundle, job_bytes, job, statement, signature };
+        let certificate = Self { bundle, job_bytes, job, named: Vec::new(), statement, signature };
         certificate.bind()?;
         Ok(certificate)
+    }
+
+    /// The same with the checkers that its customer named.
+    ///
+    /// # Errors
+    /// [`CertificateError::Named`] if they are not those of the proved window.
+    pub fn naming(mut self, named: Vec<Address>) -> Result<Self, CertificateError> {
+        self.named = named;
+        self.bind()?;
+        Ok(self)
     }
 
     /// Reads the fields after `format`.
@@ -242,10 +264,11 @@ impl ResultCertificate {
         let job_bytes = fields.bytes("job")?;
         let job = Job::read(&job_bytes)
             .ok_or(ParseError::Form { field: "job", want: "a job spec as specs/0003-job.md has it" })?;
+        let named = if fields.has("named") { read_named(&mut fields)? } else { Vec::new() };
         let statement = CustomerStatement::read(Fields::open(fields.take("statement")?, "statement")?)?;
         let signature = fields.fixed("signature")?;
         fields.close()?;
-        Ok(Self { bundle, job_bytes, job, statement, signature })
+        Ok(Self { bundle, job_bytes, job, named, statement, signature })
     }
 
     /// The file's one written form: fields in the order of the spec, no white space.
@@ -255,6 +278,9 @@ impl ResultCertificate {
         out.text("format", CERTIFICATE_FORMAT);
         out.raw("bundle", &self.bundle.to_json());
         out.bytes("job", &self.job_bytes);
+        if !self.named.is_empty() {
+            out.list("named", &self.named);
+        }
         out.raw("statement", &self.statement.write());
         out.bytes("signature", &self.signature);
         out.finish()
@@ -279,9 +305,38 @@ impl ResultCertificate {
                 }
             }
         }
+        if !self.named.is_empty() {
+            let expected = match &self.bundle.claim.statement {
+                Statement::JobAudit { audit, .. } => audit.named(),
+                _ => B256::ZERO,
+            };
+            let got = hash_of_names(&self.named);
+            if got != expected {
+                return Err(CertificateError::Named { got, expected });
+            }
+        }
         let digest = self.statement.digest(self.bundle.chain_id, order);
         if recover(&self.signature, digest) == Some(order.customer) { Ok(()) } else { Err(CertificateError::Signature) }
     }
+}
+
+/// The optional field `named`: absent rather than empty.
+fn read_named(fields: &mut Fields<'_>) -> Result<Vec<Address>, ParseError> {
+    let names = fields.list("named", NAMED_MAX)?;
+    if names.is_empty() {
+        return Err(ParseError::Form { field: "named", want: "1 to 4 addresses" });
+    }
+    let address = |name: &Bytes| {
+        let bytes: Result<[u8; 20], _> = name.as_ref().try_into();
+        let wrong = ParseError::Length { field: "named", got_bytes: name.len(), want_bytes: 20 };
+        bytes.map(Address::from).map_err(|_| wrong)
+    };
+    names.iter().map(address).collect()
+}
+
+/// As the contract hashes a list of names: each address as a word (specs/0008-audit.md §13).
+fn hash_of_names(named: &[Address]) -> B256 {
+    keccak256(named.iter().flat_map(|name| name.into_word().0).collect::<Vec<u8>>())
 }
 
 /// Who signed; only one form of each signature is taken.

@@ -13,7 +13,7 @@ use crate::{
     claim::{Claim, Statement},
     market::{Order, OrderMode, OrderStatus},
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 
 /// Share of the seats that is taken to call anything right: a third, parts per million, rounded up.
 const COLLUDING_PPM: u64 = 333_334;
@@ -21,14 +21,16 @@ const PPM: u64 = 1_000_000;
 const WEI_PER_KST: u64 = 1_000_000_000_000_000_000;
 
 /// The customer's part of a result certificate.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Beside {
     pub(crate) job: Job,
+    /// Whom the customer of a private order named; nobody if the file does not tell.
+    pub(crate) named: Vec<Address>,
     pub(crate) statement: CustomerStatement,
 }
 
 /// The sentences, without full stops; none for claims that are not about an order that exists.
-pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
+pub(crate) fn meaning(claim: &Claim, beside: Option<&Beside>) -> Vec<String> {
     let (order, audit) = match &claim.statement {
         Statement::JobResult { order, .. } => (order, None),
         Statement::JobAudit { order, audit, .. } => (order, Some(audit.as_ref())),
@@ -41,7 +43,10 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
     let outliers = beside.map(|beside| beside.job.outliers_ppm);
     let mut lines: Vec<String> = class_line(class, outliers).into_iter().chain(part_line(order)).collect();
     match audit {
-        Some(audit) if audit.status() != WindowStatus::None => lines.extend(audit_lines(order, audit)),
+        Some(audit) if audit.status() != WindowStatus::None => {
+            let named = beside.map(|beside| beside.named.as_slice()).unwrap_or_default();
+            lines.extend(audit_lines(order, audit, named));
+        }
         Some(_) => lines.push("nothing was committed, so nothing was checked".to_owned()),
         None if order.mode != OrderMode::Own => {
             lines.push("this bundle does not show the audit: ask for one of kind job-audit".to_owned());
@@ -49,9 +54,9 @@ pub(crate) fn meaning(claim: &Claim, beside: Option<Beside>) -> Vec<String> {
         None if order.result_root.is_zero() => lines.push("nothing was delivered, so nothing was checked".to_owned()),
         None => lines.push("UNVERIFIED for anybody but its customer: nobody else checked it".to_owned()),
     }
-    lines.extend(beside.map(|Beside { job, statement }| {
+    lines.extend(beside.map(|Beside { job, statement, .. }| {
         let part = if job.segments == 1 { "" } else { "a segment of " };
-        statement_line(statement, part, &format!("{} units", order.committed_units()))
+        statement_line(*statement, part, &format!("{} units", order.committed_units()))
     }));
     lines.push(end_line(order, audit, claim.block));
     lines
@@ -88,7 +93,7 @@ pub(crate) fn class_line(class: u32, outliers: Option<u32>) -> Option<String> {
     })
 }
 
-fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
+fn audit_lines(order: &Order, audit: &Audit, named: &[Address]) -> Vec<String> {
     let (units, verified, drawn) = (audit.units(), audit.verified(), audit.drawn(window_id(order.number)));
     let mut lines = Vec::new();
     let (machines, canary) = (machines(audit.checkers()), audit.canary_unit().checked_sub(1));
@@ -97,6 +102,7 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
         lines.push(format!(
             "UNVERIFIED (private): only the checkers that its customer named saw it; they found {verified} of {units} units right"
         ));
+        lines.extend(named_line(named));
     } else if audit.is_convicted() {
         lines.push("a unit was found wrong: the provider is convicted, and no unit of it is paid".to_owned());
     } else if audit.status() == WindowStatus::Open {
@@ -110,6 +116,7 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
     }
     match canary {
         Some(_) => lines.extend(unpaid_canary_line(audit.unpaid())),
+        None if order.mode == OrderMode::Private => lines.extend(unpaid_private_line(audit.unpaid())),
         None => lines.extend(unpaid_line(audit.unpaid().into(), "unit")),
     }
     if let Some(unit) = canary {
@@ -126,6 +133,16 @@ fn audit_lines(order: &Order, audit: &Audit) -> Vec<String> {
     lines
 }
 
+/// Whom the customer named, if the file tells.
+fn named_line(named: &[Address]) -> Option<String> {
+    let names: Vec<String> = named.iter().map(|name| format!("{name:#x}")).collect();
+    match names.len() {
+        0 => None,
+        1 => Some(format!("1 checker was named: {}", names.concat())),
+        many => Some(format!("{many} checkers were named: {}", names.join(", "))),
+    }
+}
+
 /// Who looks at what is drawn.
 pub(crate) fn machines(checkers: u32) -> String {
     match checkers {
@@ -140,6 +157,16 @@ pub(crate) fn unpaid_line(unpaid: u64, piece: &str) -> Option<String> {
         0 => None,
         1 => Some(format!("1 {piece} lay outside the tolerance and is not paid")),
         many => Some(format!("{many} {piece}s lay outside the tolerance and are not paid")),
+    }
+}
+
+/// As [`unpaid_line`], of a private order: what its checkers find wrong is not paid, and goes no further.
+fn unpaid_private_line(unpaid: u32) -> Option<String> {
+    let how = "found wrong, or outside the tolerance, by a named checker";
+    match unpaid {
+        0 => None,
+        1 => Some(format!("1 unit was {how} and is not paid")),
+        many => Some(format!("{many} units were {how} and are not paid")),
     }
 }
 

@@ -52,7 +52,7 @@ pub fn verify(bundle_json: &[u8], network_key: &[u8; 96], now_ms: u64, max_age_m
     let Progress { steps, claim, beside, map, meaning: of_map, results: of_map_results, beacon, block } = progress;
     // What is not proved means nothing.
     let proved = claim.as_ref().filter(|_| verdict == Verdict::Proved);
-    let meaning = proved.map_or(of_map, |claim| meaning(claim, beside));
+    let meaning = proved.map_or(of_map, |claim| meaning(claim, beside.as_ref()));
     let order = proved.and_then(|claim| claim.statement.order());
     let results = order.map_or(of_map_results, Results::of_order);
     Report { verdict, steps, claim, map, meaning, results, beacon, block }
@@ -146,7 +146,8 @@ fn run(progress: &mut Progress, bundle_json: &[u8], network_key: &[u8; 96], cloc
     let mut bound = format!("the claim is about this block, number {}", claim.block);
     if let Some(certificate) = &result_certificate {
         certificate.bind().or_stop(Step::Binding)?;
-        progress.beside = Some(Beside { job: certificate.job, statement: certificate.statement });
+        let named = certificate.named.clone();
+        progress.beside = Some(Beside { job: certificate.job, named, statement: certificate.statement });
         bound.push_str("; the job is the order's, and its customer signed the statement");
     }
     progress.pass(Step::Binding, bound);

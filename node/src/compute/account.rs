@@ -270,7 +270,11 @@ impl Account {
     /// # Errors
     /// The contract's own reason if it would refuse now; [`Poor`] if the account cannot pay.
     pub(crate) async fn sign_call<C: SolCall>(&self, to: Address, call: &C, value: U256) -> Result<Signed> {
-        let input = Bytes::from(call.abi_encode());
+        self.sign_input(to, call.abi_encode().into(), value).await
+    }
+
+    /// As [`Self::sign_call`], with this call data.
+    pub(crate) async fn sign_input(&self, to: Address, input: Bytes, value: U256) -> Result<Signed> {
         let fees = self.fees().await?;
         let request = json!({"from": self.address(), "to": to, "data": input, "value": value});
         let gas = match self.client.quantity("eth_estimateGas", json!([request])).await {
@@ -319,6 +323,13 @@ impl Account {
     /// Whether the node has the transaction, in a block or waiting for one.
     pub(crate) async fn is_known(&self, hash: B256) -> Result<bool> {
         Ok(!self.client.call("eth_getTransactionByHash", json!([hash])).await?.is_null())
+    }
+
+    /// What a transaction was called with.
+    pub(crate) async fn input_of(&self, hash: B256) -> Result<Bytes> {
+        let transaction = self.client.call("eth_getTransactionByHash", json!([hash])).await?;
+        let input = transaction.get("input").cloned().unwrap_or_default();
+        serde_json::from_value(input).wrap_err_with(|| format!("the node does not have transaction {hash}"))
     }
 
     /// How many transactions of this account are in blocks: the lowest nonce that is free.

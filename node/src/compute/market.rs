@@ -6,11 +6,12 @@ use crate::{
         account::{Account, Cost, Failed, Log, Receipt, Signed},
         customer::audit::plan::Plan,
         lifecycle::Stand,
+        named,
         past::AsCustomer,
         windows::Windows,
     },
 };
-use alloy_primitives::{Address, B256, U256};
+use alloy_primitives::{Address, B256, Bytes, U256};
 use alloy_signer_local::PrivateKeySigner;
 use alloy_sol_types::{SolCall, SolEvent as _};
 use eyre::{Context as _, Result, eyre};
@@ -193,12 +194,12 @@ impl Market {
             (None, Some(token)) => account.sign_call(to, &MarketCalls::placeOrderInCall { token, terms }, paid).await?,
             (Some(plan), None) => {
                 let call = MarketCalls::placeAuditedCall { terms, audit: plan.terms.clone() };
-                account.sign_call(to, &call, paid).await?
+                account.sign_input(to, naming(&call, plan), paid).await?
             }
             (Some(plan), Some(token)) => {
                 let (value_wei, audit) = (plan.value_wei_per_unit, plan.terms.clone());
                 let call = MarketCalls::placeAuditedInCall { token, valueWei: value_wei, terms, audit };
-                account.sign_call(to, &call, paid).await?
+                account.sign_input(to, naming(&call, plan), paid).await?
             }
         };
         // Placing an order costs more gas than any later call of its customer.
@@ -411,6 +412,11 @@ impl Market {
         let claim = json!({"kind": kind, "order": order.id, "block": format!("{block:#x}")});
         Ok(self.account.client().call("keystead_getProof", json!([claim])).await?.to_string())
     }
+}
+
+/// The data of a call that places an order, and behind it whom its customer names.
+fn naming<C: SolCall>(call: &C, plan: &Plan) -> Bytes {
+    [call.abi_encode(), named::note(&plan.named)].concat().into()
 }
 
 /// The two parts of the token's address lie in what two words of the order leave over; zero is KST. As `currencyOf` answers.

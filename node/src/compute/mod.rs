@@ -52,6 +52,7 @@ pub(crate) mod map;
 pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod money;
+pub(crate) mod named;
 pub(crate) mod opening;
 pub(crate) mod own_node;
 pub(crate) mod panels;

@@ -561,9 +561,7 @@ impl Windows {
 
     /// The output of a unit of several segments, as its provider opened it: only the call itself has it.
     pub(crate) async fn opened_output(&self, opened: Opened) -> Result<B256> {
-        let call = self.account.client().call("eth_getTransactionByHash", json!([opened.transaction])).await?;
-        let input = call.get("input").cloned().unwrap_or_default();
-        let input: Bytes = serde_json::from_value(input).wrap_err("the opening's transaction has no input")?;
+        let input = self.account.input_of(opened.transaction).await?;
         let call = Referee::openUnitCall::abi_decode(&input).wrap_err("the unit was opened by another contract")?;
         Ok(call.proof.output)
     }

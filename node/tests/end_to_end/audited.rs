@@ -344,6 +344,18 @@ fn what_cannot_be_audited_is_refused_before_any_money_moves() {
     let mut many = vec!["--private"];
     (3..8).for_each(|number| many.extend(["--name-checker", account(number)]));
     fails(&many, 1, &["at most 4 checkers"]);
+    let nobody = "0x0000000000000000000000000000000000000000";
+    for (names, words) in [
+        (&[account(1)][..], "the provider of an order cannot check it"),
+        (&[account(3), account(2)][..], "the customer of an order checks it by its own sample"),
+        (&[account(3), account(3)][..], "a checker is named twice"),
+        (&[nobody][..], "the zero address checks nothing"),
+    ] {
+        let mut options = vec!["--private"];
+        names.iter().for_each(|name| options.extend(["--name-checker", *name]));
+        fails(&options, 1, &[words]);
+    }
+    fails(&["--name-checker", account(3)], 2, &["--private"]);
     let tolerance = ["nbody", "--set", "members=4", "--set", "members-per-unit=1", "--set", "steps=6000", "--audit"];
     let output = Command::new(crate::network::KEYSTEAD)
         .arg("run")

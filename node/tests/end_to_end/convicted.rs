@@ -97,21 +97,26 @@ fn drawn(scene: &Scene, customer: &mut Customer, id: B256) -> (B256, u32) {
 }
 
 /// `keystead run` of a small portfolio, whose outputs are numbers: a wrong one reads as well as a right one. Its customer looks at one unit, drawn from
-/// a seed so that it is not the wrong one.
-fn blind_order(network: &Network) -> (Customer, PathBuf, Job, u32) {
+/// a seed so that it is not the one that a provider with [`FAULT_SEED`] gets wrong. By account `number`, into folder `name`.
+pub(crate) fn blind_order(
+    network: &Network,
+    (number, name): (usize, &str),
+    more: &[&str],
+) -> (Customer, PathBuf, Job, u32) {
     let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recipes/value-at-risk/golden/prices.csv");
     let set = [("holdings", "AAA=500000,BBB=300000,CCC=-200000"), ("paths", "65536"), ("paths-per-unit", "16384")];
     let job = Job::of("value-at-risk", &[("prices", prices.clone())], &set);
     let wrong = wrong_unit(job.spec.hash(), job.spec.unit_count);
     let mut seeds = (0..=u8::MAX).map(|byte| [byte; 32]);
     let seed = seeds.find(|seed| !draw(Seed(*seed), job.spec.unit_count, 1).contains(&wrong)).unwrap();
-    let out = network.directory.join("result");
+    let out = network.directory.join(name);
     let mut command = Command::new(KEYSTEAD);
-    command.args(["run", "value-at-risk", "--dev-account", "2", "--rpc", &network.url(0), "--out"]).arg(&out);
+    command.args(["run", "value-at-risk", "--dev-account", &number.to_string(), "--rpc", &network.url(0), "--out"]);
+    command.arg(&out);
     command.arg(format!("--input=prices={}", prices.display()));
     command.args(set.map(|(name, value)| format!("--set={name}={value}")));
     command.args(["--sample", "1", "--sample-rate", "0", "--sample-seed", &B256::new(seed).to_string()]);
-    command.args(["--audit", "--provider", account(1)]).args(TIMES).stdin(Stdio::null());
+    command.args(more).args(TIMES).stdin(Stdio::null());
     (Customer::spawn(network, &out, command), out, job, wrong)
 }
 
@@ -122,7 +127,8 @@ fn a_cheat_that_its_customer_does_not_notice_is_convicted_by_drawn_checkers_slow
     let network = &scene.network;
     let since = network.head(0).unwrap();
     let before = [balance(network, account(CUSTOMER)), balance(network, account(1))];
-    let (mut customer, out, ordered, wrong) = blind_order(network);
+    let audit = ["--audit", "--provider", account(1)];
+    let (mut customer, out, ordered, wrong) = blind_order(network, (CUSTOMER, "result"), &audit);
     let id = window_id(1);
     let (job_hash, units) = drawn(&scene, &mut customer, id);
     assert_eq!((job_hash, units), (ordered.spec.hash(), ordered.spec.unit_count));

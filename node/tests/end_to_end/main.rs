@@ -49,6 +49,7 @@ mod map_rogue;
 mod map_tokens;
 mod market;
 mod matching;
+mod named;
 mod network;
 mod overload;
 mod owner;

@@ -13,6 +13,8 @@ import { fixed, integer, list } from './rlp.js';
 /** Value of the field `format`. */
 export const CERTIFICATE_FORMAT = 'keystead-certificate/2';
 
+/** Most checkers that an order names (specs/0008-audit.md §14). */
+const NAMED_MAX = 4;
 const JOB_BYTES_MAX = 512;
 const JOB_ITEMS = 24;
 
@@ -46,6 +48,8 @@ export interface CustomerStatement {
 export interface ResultCertificate {
   bundle: Bundle;
   job: Job;
+  /** The checkers that the customer of a private order named, in order; none if the file does not tell. */
+  named: string[];
   statement: CustomerStatement;
   /** `r || s || v`. */
   signature: Uint8Array;
@@ -55,10 +59,26 @@ export interface ResultCertificate {
 export function readCertificate(fields: Fields): ResultCertificate {
   const bundle = readNestedBundle(fields.object('bundle'));
   const job = readJob(fields.bytes('job')) ?? wrong('job', 'a job spec as specs/0003-job.md has it');
+  const named = fields.has('named') ? readNamed(fields) : [];
   const statement = readStatement(fields.object('statement'));
   const signature = fields.fixed('signature', 65);
   fields.close();
-  return { bundle, job, statement, signature };
+  return { bundle, job, named, statement, signature };
+}
+
+/** The optional field `named`: absent rather than empty. */
+function readNamed(fields: Fields): string[] {
+  const names = fields.list('named', NAMED_MAX);
+  if (names.length === 0) return wrong('named', '1 to 4 addresses');
+  return names.map((name) => {
+    if (name.length !== 20) throw new Refused(`wrong length: field=named got_bytes=${name.length} want_bytes=20`);
+    return toHex(name);
+  });
+}
+
+/** As the contract hashes a list of names: each address as a word (specs/0008-audit.md §13). */
+function hashOfNames(named: readonly string[]): bigint {
+  return toBigInt(keccak_256(concat(...named.map((name) => toWord(BigInt(name))))));
 }
 
 /** Reads the object `statement`. */
@@ -100,7 +120,7 @@ export function orderOf(claim: Claim): Order | undefined {
 }
 
 /** Throws `Refused` unless job, statement and claim belong together; the claim itself is proved elsewhere. */
-export function bindCertificate({ bundle, job, statement, signature }: ResultCertificate): void {
+export function bindCertificate({ bundle, job, named, statement, signature }: ResultCertificate): void {
   const { claim, chainId } = bundle;
   const order = orderOf(claim);
   if (order === undefined) throw new Refused("the bundle's claim is not about an order");
@@ -114,6 +134,16 @@ export function bindCertificate({ bundle, job, statement, signature }: ResultCer
     for (const field of ['class', 'segments'] as const) {
       const [got, expected] = [claim.audit[field], job[field]];
       if (got !== expected) throw new Refused(`the audit is not the job's: ${field} is ${got}, the job's ${expected}`);
+    }
+  }
+  if (named.length > 0) {
+    const expected = claim.kind === 'job-audit' ? claim.audit.named : 0n;
+    const got = hashOfNames(named);
+    if (got !== expected) {
+      const hash = (word: bigint) => toHex(toWord(word));
+      throw new Refused(
+        `the named checkers are not the audit's: their hash is ${hash(got)}, the window has ${hash(expected)}`,
+      );
     }
   }
   if (recover(signature, statementDigest(statement, chainId, order)) !== order.customer) {

@@ -14,6 +14,8 @@ const WEI_PER_KST = 1_000_000_000_000_000_000n;
 /** The customer's part of a result certificate. */
 export interface Beside {
   job: Job;
+  /** Whom the customer of a private order named; nobody if the file does not tell. */
+  named: readonly string[];
   statement: CustomerStatement;
 }
 
@@ -26,7 +28,7 @@ export function meaning(claim: Claim, beside?: Beside): string[] {
   return [
     ...classLine(beside?.job.class ?? audit?.class ?? 0n, beside?.job.outliersPpm),
     ...partLine(order),
-    ...checkLines(order, audit),
+    ...checkLines(order, audit, beside?.named ?? []),
     ...(beside === undefined ? [] : [ownLine(order, beside)]),
     endLine(order, audit, block),
   ];
@@ -68,20 +70,20 @@ function toleranceLine(outliersPpm: bigint | undefined): string {
     : `${within}up to ${percent(outliersPpm)} of the elements of each output may lie outside`;
 }
 
-function checkLines(order: Order, audit: Audit | undefined): string[] {
+function checkLines(order: Order, audit: Audit | undefined, named: readonly string[]): string[] {
   if (audit !== undefined) {
     if (windowStatus(audit) === 'none') return ['nothing was committed, so nothing was checked'];
-    return auditLines(order, audit);
+    return auditLines(order, audit, named);
   }
   if (order.mode !== 'own') return ['this bundle does not show the audit: ask for one of kind job-audit'];
   if (/^0x0+$/.test(order.resultRoot)) return ['nothing was delivered, so nothing was checked'];
   return ['UNVERIFIED for anybody but its customer: nobody else checked it'];
 }
 
-function auditLines(order: Order, audit: Audit): string[] {
-  const { windowUnits: units, verified, unpaid, canaryUnit, bondWei } = audit;
-  const notPaid = canaryUnit > 0n ? unpaidCanaryLine(unpaid) : unpaidLine(unpaid, 'unit');
-  const lines = [foundLine(order, audit, units, verified), ...notPaid];
+function auditLines(order: Order, audit: Audit, named: readonly string[]): string[] {
+  const { windowUnits: units, verified, canaryUnit, bondWei } = audit;
+  const names = order.mode === 'private' ? namedLine(named) : [];
+  const lines = [foundLine(order, audit, units, verified), ...names, ...notPaidLine(order, audit)];
   if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
   if (order.mode === 'audited') {
     lines.push(orderChanceLine(audit));
@@ -92,6 +94,19 @@ function auditLines(order: Order, audit: Audit): string[] {
     );
   }
   return lines;
+}
+
+/** Whom the customer named, if the file tells. */
+function namedLine(named: readonly string[]): string[] {
+  if (named.length === 0) return [];
+  const who = named.length === 1 ? '1 checker was' : `${named.length} checkers were`;
+  return [`${who} named: ${named.join(', ')}`];
+}
+
+/** What is not paid, and why. */
+function notPaidLine(order: Order, { canaryUnit, unpaid }: Audit): string[] {
+  if (canaryUnit > 0n) return unpaidCanaryLine(unpaid);
+  return order.mode === 'private' ? unpaidPrivateLine(unpaid) : unpaidLine(unpaid, 'unit');
 }
 
 function foundLine(order: Order, audit: Audit, units: bigint, verified: bigint): string {
@@ -133,6 +148,13 @@ export function unpaidLine(unpaid: bigint, piece: string): string[] {
       ? `1 ${piece} lay outside the tolerance and is not paid`
       : `${unpaid} ${piece}s lay outside the tolerance and are not paid`,
   ];
+}
+
+/** The same of a private order: what its checkers find wrong is not paid, and goes no further. */
+function unpaidPrivateLine(unpaid: bigint): string[] {
+  if (unpaid === 0n) return [];
+  const how = 'found wrong, or outside the tolerance, by a named checker';
+  return [unpaid === 1n ? `1 unit was ${how} and is not paid` : `${unpaid} units were ${how} and are not paid`];
 }
 
 /** The same of an order with a canary, which need not be among them: referees may have called it right. */

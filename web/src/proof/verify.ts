@@ -187,7 +187,7 @@ function runBundle(
 
   compare(claim, found);
   push(report, true, 'the certified value is the claimed one');
-  const beside: Beside | undefined = result && { job: result.job, statement: result.statement };
+  const beside: Beside | undefined = result && { job: result.job, named: result.named, statement: result.statement };
   report.meaning = meaning(claim, beside);
   const order = orderOf(claim);
   const results = order && resultsOfOrder(order);

@@ -191,6 +191,23 @@ fn stopped() -> ResultCertificate {
     certificate(chain.bundle(chain.world.order_claim(42, 23)), &job, SAMPLE)
 }
 
+/// Whom order 24 names.
+fn names() -> Vec<Address> {
+    [3, 4].map(|number| account(&key(number))).to_vec()
+}
+
+/// The certificate of order 24, a private one that names two checkers: they found one of its units wrong.
+fn private_named() -> ResultCertificate {
+    let window = Window { checkers: 2, rate_ppm: 1_000_000, unpaid: 1, verified: 63, bond_wei: 0, ..GOOD };
+    let mut order = audited(24, OrderMode::Private, OrderStatus::Audited, job(1, 64, 1, 0), window);
+    let words: Vec<u8> = names().iter().flat_map(|name| name.into_word().0).collect();
+    order.words[4] = U256::from_be_bytes(keccak256(words).0);
+    let job = order.job.clone();
+    // A world of its own, as above.
+    let chain = Chain::with(world_with(order), 1);
+    certificate(chain.bundle(claim(&chain.world, 24).unwrap()), &job, SAMPLE).naming(names()).unwrap()
+}
+
 fn claim(world: &World, number: u64) -> Result<Claim, ComposeError> {
     let at =
         |account: Address, slot: B256| (world.word(account, slot.into()), world.storage_path(account, slot.into()));
@@ -241,6 +258,7 @@ fn cases(chain: &Chain, own_job: &Bytes) -> Vec<Case> {
         true,
     ));
     cases.push(with("certificate-stopped", stopped().to_json(), false));
+    cases.push(with("certificate-private-named", private_named().to_json(), false));
     cases
 }
 
@@ -330,6 +348,52 @@ fn a_stopped_order_binds_the_outputs_of_its_part_and_says_that_it_is_one() {
         let report = verify(lied.as_bytes(), &Network::new(1).key(), LATER_MS, None);
         assert!(report.proved().is_none() && report.meaning.is_empty(), "{field}: {report}");
     }
+}
+
+#[test]
+fn a_certificate_shows_the_checkers_whose_hash_the_window_has_and_no_others() {
+    let key = Network::new(1).key();
+    let good = private_named();
+    let text = good.to_json();
+    let judge = |text: &str| verify(text.as_bytes(), &key, LATER_MS, None);
+    let report = judge(&text);
+    assert_eq!(report.verdict.name(), "proved", "{report}");
+    let [one, other] = [names()[0], names()[1]];
+    let said = format!("2 checkers were named: {one:#x}, {other:#x}");
+    assert!(report.meaning.contains(&said), "{:?}", report.meaning);
+    for wrong in [vec![other, one], vec![one], vec![one, other, one], vec![address(1), other]] {
+        let refused = good.clone().naming(wrong.clone());
+        assert!(matches!(refused, Err(CertificateError::Named { .. })), "{wrong:?}");
+    }
+    // Of an order whose checkers are drawn, nobody is shown as named.
+    let (world, _) = world();
+    let chain = Chain::with(world, 1);
+    let drawn = certificate(chain.bundle(claim(&chain.world, 13).unwrap()), &orders()[0].1.job, SAMPLE);
+    assert!(matches!(drawn.naming(names()), Err(CertificateError::Named { .. })));
+
+    let begin = text.find("\"named\":[").unwrap();
+    let end = begin + text[begin..].find("],").unwrap() + 2;
+    let with = |field: &str| format!("{}{field}{}", &text[..begin], &text[end..]);
+    let list = |names: &[Address]| {
+        let names: Vec<String> = names.iter().map(|name| format!("\"{name:#x}\"")).collect();
+        format!("\"named\":[{}],", names.join(","))
+    };
+    assert_eq!(with(&list(&names())), text);
+    let table = [
+        ("another list", list(&[other, one]), 3),
+        ("five names", list(&[one; 5]), 1),
+        ("no names", list(&[]), 1),
+        ("half a name", "\"named\":[\"0x00112233\"],".to_owned(), 1),
+        ("no list", format!("\"named\":\"{one:#x}\","), 1),
+    ];
+    for (what, field, step) in table {
+        let report = judge(&with(&field));
+        assert_eq!((report.verdict.name(), report.step().number()), ("not proved", step), "{what}: {report}");
+    }
+    // As older programs wrote them: proved, and it does not tell.
+    let report = judge(&with(""));
+    assert_eq!(report.verdict.name(), "proved", "{report}");
+    assert!(!report.meaning.concat().contains("named: "), "{:?}", report.meaning);
 }
 
 #[test]

@@ -9,12 +9,12 @@ use crate::compute::{
     account::Log,
     amount::kst,
     bond::{Bonds, EPOCH_BLOCKS},
-    files,
+    files, named,
     panels::Sitting,
     provider::Book,
     windows::{CHECK_ROUNDS, Round, SLOTS, Which, Window, Windows, event},
 };
-use alloy_primitives::{Address, U256, keccak256};
+use alloy_primitives::{Address, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result};
 use keystead_audit::Draw;
@@ -128,11 +128,6 @@ impl Agent {
         self.windows.account.address()
     }
 
-    /// The list of named checkers, where this account is the only one.
-    pub(super) fn named(&self, named: bool) -> Vec<Address> {
-        if named { vec![self.me()] } else { Vec::new() }
-    }
-
     /// Checkers that a round wants.
     pub(super) fn wanted(&self, window: &Window, round: u8) -> u32 {
         if round == 0 { u32::from(window.checkers) } else { SECOND_CHECKERS }
@@ -235,8 +230,8 @@ impl Agent {
             // What the beacon no longer keeps is drawn anew, which its event tells.
             return Ok(head > height.saturating_add(LOOK_BACK_BLOCKS));
         };
-        let named = !window.named.is_zero();
-        if named && window.named != keccak256(self.me()) {
+        let (names, turn) = self.names(&window).await?;
+        if window.is_named() && turn.is_none() {
             return Ok(true);
         }
         if round >= CHECK_ROUNDS {
@@ -244,7 +239,7 @@ impl Agent {
             // Who really holds a slot the contract says, once somebody has used the draw.
             let candidates = block_in_place(|| self.candidates(of, &Round { randomness, ..drawn }));
             if let Some(slot) = candidates.first() {
-                self.take(Record::new(Which { window: id, unit, round, slot: *slot }, seen, named))?;
+                self.take(Record::new(Which { window: id, unit, round, slot: *slot }, seen, names))?;
             }
             return Ok(true);
         }
@@ -252,18 +247,29 @@ impl Agent {
         let found = block_in_place(|| {
             let places = self.journal().places.clone();
             let mine = |unit: u32, slot: u8| {
-                named || lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place))
+                lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place))
             };
-            let slots = if named { 1 } else { SLOTS };
-            let first = |unit: u32| (0..slots).find(|slot| mine(unit, *slot)).map(|slot| (unit, slot));
+            let first = |unit: u32| {
+                turn.or_else(|| (0..SLOTS).find(|slot| mine(unit, *slot))).map(|slot| (unit, slot))
+            };
             let units: Vec<u32> =
                 if round == 0 { lot.units(window.units, window.rate_ppm).collect() } else { vec![unit] };
             units.into_iter().filter_map(first).collect::<Vec<_>>()
         });
         for (unit, slot) in found {
-            self.take(Record::new(Which { window: id, unit, round, slot }, seen, named))?;
+            self.take(Record::new(Which { window: id, unit, round, slot }, seen, names.clone()))?;
         }
         Ok(true)
+    }
+
+    /// Whom a private window names, and this account's place among them.
+    async fn names(&self, window: &Window) -> Result<(Vec<Address>, Option<u8>)> {
+        if !window.is_named() {
+            return Ok((Vec::new(), None));
+        }
+        let names = named::of_window(&self.windows, window).await?.unwrap_or_default();
+        let turn = names.iter().position(|name| *name == self.me());
+        Ok((names, turn.and_then(|turn| u8::try_from(turn).ok())))
     }
 
     /// The slots of a panel that this account may hold.

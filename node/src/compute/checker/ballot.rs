@@ -57,7 +57,7 @@ impl Course {
         if !times.is_drawn() || holder == agent.me() && record.prepared.is_some() {
             return Ok(Rank::None);
         }
-        let slot = agent.windows.slot(self.which, agent.named(record.named)).await?;
+        let slot = agent.windows.slot(self.which, record.named).await?;
         Ok(match slot {
             slot if slot.account != agent.me() || !slot.eligible => Rank::None,
             slot if slot.on_duty => Rank::OnDuty,

@@ -125,7 +125,7 @@ impl Course {
                 let prepared = record.prepared.ok_or_else(|| eyre!("nothing is prepared"))?;
                 let hash = which.sealed(agent.me(), prepared.sealed(exact));
                 if round < CHECK_ROUNDS {
-                    windows.commit(which, hash, agent.named(record.named)).await?;
+                    windows.commit(which, hash, record.named).await?;
                 } else {
                     windows.commit_ballot(which.into(), slots_of_call(look.uncommitted), hash).await?;
                 }
@@ -257,6 +257,7 @@ impl Course {
             check_seconds: window.check_seconds,
             appeal_by: case.appeal_by,
             asked: match (case.asked_at, case.handed) {
+                _ if window.is_named() => Asked::Never,
                 (0, _) => Asked::No,
                 (_, false) => Asked::Until(hand_by),
                 (_, true) => Asked::Handed,

@@ -7,9 +7,10 @@ use crate::compute::{
     files, place, random,
     windows::{Finding, Sealed, Which},
 };
-use alloy_primitives::B256;
+use alloy_primitives::{Address, B256};
 use eyre::{Context as _, Result, ensure};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -30,8 +31,9 @@ pub(super) struct Record {
     pub(super) job_hash: B256,
     /// A block not after the window's.
     pub(super) from_block: u64,
-    /// This account alone is named by a private job.
-    pub(super) named: bool,
+    /// Whom a private job names, in order, which the contract asks for; empty if checkers are drawn. Older programs wrote a flag.
+    #[serde(deserialize_with = "names")]
+    pub(super) named: Vec<Address>,
     /// The window is a channel's: its units are steps.
     #[serde(default)]
     pub(super) of_channel: bool,
@@ -66,7 +68,7 @@ impl Prepared {
 }
 
 impl Record {
-    pub(super) const fn new(which: Which, seen: Seen, named: bool) -> Self {
+    pub(super) const fn new(which: Which, seen: Seen, named: Vec<Address>) -> Self {
         let Seen { job_hash, from_block, of_channel } = seen;
         Self { version: VERSION, which, job_hash, from_block, named, of_channel, prepared: None, judged: None }
     }
@@ -195,6 +197,14 @@ impl Folder {
     }
 }
 
+/// A flag of an older program names nobody whom the contract would take.
+fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
+    match Value::deserialize(from)? {
+        Value::Bool(_) => Ok(Vec::new()),
+        list => serde_json::from_value(list).map_err(D::Error::custom),
+    }
+}
+
 fn current(path: &Path, version: u32) -> Result<()> {
     ensure!(version == VERSION, "{} has version {version}, this program reads {VERSION}", path.display());
     Ok(())
@@ -204,8 +214,6 @@ fn current(path: &Path, version: u32) -> Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use alloy_primitives::Address;
-
     const WHICH: Which = Which { window: B256::ZERO, unit: 1, round: 0, slot: 2 };
     const SEEN: Seen = Seen { job_hash: B256::ZERO, from_block: 9, of_channel: false };
 
@@ -213,12 +221,13 @@ mod tests {
     fn a_check_survives_the_disk_with_what_it_committed() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Folder::open(folder.path()).unwrap();
-        let mut record = Record::new(WHICH, SEEN, false);
+        let names = vec![Address::repeat_byte(1), Address::repeat_byte(2)];
+        let mut record = Record::new(WHICH, SEEN, names.clone());
         record.prepared = Some(Prepared::new(Some(B256::repeat_byte(5))).unwrap());
         kept.save(&record).unwrap();
         let again = kept.all().unwrap().remove(0);
         let hash = |record: &Record| record.which.commitment(Address::ZERO, record.prepared.unwrap().sealed(true));
-        assert_eq!(hash(&again), hash(&record));
+        assert_eq!((hash(&again), &again.named), (hash(&record), &names));
         assert_ne!(hash(&again), record.which.commitment(Address::ZERO, Prepared::new(None).unwrap().sealed(true)));
         kept.forget(WHICH).unwrap();
         assert!(kept.all().unwrap().is_empty());
@@ -248,10 +257,21 @@ mod tests {
     }
 
     #[test]
+    fn the_flag_of_an_older_program_names_nobody() {
+        let mut old = serde_json::to_value(Record::new(WHICH, SEEN, vec![Address::ZERO])).unwrap();
+        for flag in [true, false] {
+            old["named"] = flag.into();
+            assert!(serde_json::from_value::<Record>(old.clone()).unwrap().named.is_empty());
+        }
+        old["named"] = "somebody".into();
+        assert!(serde_json::from_value::<Record>(old).is_err());
+    }
+
+    #[test]
     fn what_was_not_found_out_is_never_revealed_as_anything_else() {
         let record = |own: Option<B256>, judged| {
             let prepared = Some(Prepared::new(own).unwrap());
-            Record { prepared, judged, ..Record::new(WHICH, SEEN, false) }
+            Record { prepared, judged, ..Record::new(WHICH, SEEN, Vec::new()) }
         };
         let own = Some(B256::repeat_byte(5));
         assert_eq!(record(own, None).finding(true), Finding::Compare);
@@ -259,7 +279,7 @@ mod tests {
         assert_eq!(record(own, Some(Finding::Wrong)).finding(false), Finding::Wrong);
         assert_eq!(record(own, None).finding(false), Finding::Inconclusive);
         assert_eq!(record(None, Some(Finding::Wrong)).finding(false), Finding::Inconclusive);
-        assert_eq!(Record::new(WHICH, SEEN, false).finding(true), Finding::Inconclusive);
+        assert_eq!(Record::new(WHICH, SEEN, Vec::new()).finding(true), Finding::Inconclusive);
         assert_eq!(record(None, None).prepared.unwrap().sealed(true).finding, 4);
         assert_eq!(record(None, None).prepared.unwrap().sealed(false).finding, 0);
     }

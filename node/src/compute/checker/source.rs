@@ -8,6 +8,7 @@
 use crate::{
     client::RpcFailure,
     compute::{
+        named,
         opening::Work,
         windows::{CHECK_ROUNDS, Case, Which, Window, Windows},
     },
@@ -82,8 +83,12 @@ async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Addr
     }
     let (committed, _) = windows.check(which).await.map_err(unavailable)?;
     if committed != account {
-        // A private job's checkers have no seats; one that names a single checker is told by its address alone.
-        let named = if window.named.is_zero() { Vec::new() } else { vec![account] };
+        // A private job's checkers have no seats: the contract tells them by the list of their names.
+        let named = if window.is_named() { named::of_window(windows, window).await.map_err(unavailable)? } else { None };
+        let named = named.unwrap_or_default();
+        if window.is_named() && !named.contains(&account) {
+            return Err(no("this order is private, and does not name this account"));
+        }
         let slot = windows.slot(which, named).await.map_err(unavailable)?;
         let (_, now) = windows.account.head().await.map_err(unavailable)?;
         let half = times.check_by.saturating_sub(window.check_seconds / 2);

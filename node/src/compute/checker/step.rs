@@ -32,6 +32,8 @@ pub(super) enum Rank {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     No,
+    /// Nobody can: of a private job the provider alone gives the input.
+    Never,
     /// The customer must answer by then.
     Until(u64),
     Handed,
@@ -362,6 +364,8 @@ mod tests {
         assert_eq!(check_step(EXACT, &sight, UNSERVED, NOW + 51), Step::Prepare);
         let reserve = Sight { rank: Rank::Reserve, ..sight };
         assert_eq!(check_step(EXACT, &reserve, UNSERVED, NOW + 51), Step::Prepare);
+        let private = Sight { asked: Asked::Never, ..sight };
+        assert_eq!(check_step(EXACT, &private, UNSERVED, NOW + 25), Step::Prepare, "the contract takes no question");
         // Asked at NOW + 30, so it must be handed by NOW + 80, and the time to check ends at NOW + 150.
         let times = Times { check_by: NOW + 150, open_by: NOW + 180, reveal_by: NOW + 210 };
         let asked = Sight { times, asked: Asked::Until(NOW + 80), ..sight };

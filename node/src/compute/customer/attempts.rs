@@ -253,7 +253,7 @@ impl<'a> Attempts<'a> {
             return;
         }
         let path = self.folder.conviction(end.order.id);
-        let own = result::Own { spec: &self.buyer.prepared.spec, checked: state.attempt.checked.as_ref() };
+        let own = result::Own::of(&self.buyer.prepared.spec, state);
         match result::certificate(&path, self.buyer.market, &end.order, end.block, own).await {
             Ok(()) => self.show.say(&format!("Proof of the conviction: {}", path.display())),
             Err(error) => {

@@ -31,6 +31,8 @@ use std::{path::PathBuf, time::Instant};
 
 const RECORD_FILE: &str = "job.json";
 const CERTIFICATE_FILE: &str = "certificate.json";
+/// Why a result that the customer's own sample found right does not count.
+const DOUBTED: &str = "the checkers that you named found a unit wrong, or outside the tolerance";
 
 /// What the last order of a job comes to.
 pub(super) struct Conclusion<'a> {
@@ -66,7 +68,7 @@ impl Conclusion<'_> {
         }
         if result::has_certificates(self.buyer.market.account.client()).await {
             let certificate = self.folder.path(CERTIFICATE_FILE);
-            let own = result::Own { spec: &self.buyer.prepared.spec, checked: self.checked() };
+            let own = result::Own::of(&self.buyer.prepared.spec, self.state);
             result::certificate(&certificate, self.buyer.market, order, self.end.block, own).await?;
             self.tell_certificate().await;
         } else {
@@ -118,6 +120,10 @@ impl Conclusion<'_> {
     /// Hands over what may be handed over: never a wrong result.
     fn publish(&self, assurance: Assurance) -> Result<Vec<PathBuf>> {
         match self.checked() {
+            // Whom the customer trusts contradicts the sample: at least one unit is not what was ordered.
+            Some(Checked { finding: Finding::Right, files, .. }) if assurance == Assurance::Doubted => {
+                self.folder.publish(files, Standing::Unchecked)
+            }
             Some(Checked { finding: Finding::Right, files, .. }) => self.folder.publish(files, Standing::Right),
             // What this machine cannot run, others did.
             Some(Checked { finding: Finding::Unknown, files, .. }) if assurance == Assurance::Verified => {
@@ -162,6 +168,9 @@ impl Conclusion<'_> {
             self.say(&part_words(order));
         }
         match self.finding() {
+            Some(Finding::Right) if assurance == Assurance::Doubted => {
+                self.say("  Your own sample is right, and whom you named found a unit wrong, or outside the tolerance: that is why the result stands apart.")
+            }
             Some(Finding::Right) => {}
             Some(Finding::Unknown) if assurance == Assurance::Verified => {
                 self.say("  This machine could not check the result itself; the drawn machines did.")
@@ -335,6 +344,7 @@ fn reason(code: u8, state: &State, order: &Order) -> String {
         (EXIT_REFUSED, Some(Finding::Right | Finding::Unknown)) if order.status().is_paid() && order.is_part() => {
             format!("it was stopped with {} of {} done", order.committed_units(), counted(order.units.into(), "unit"))
         }
+        (EXIT_UNDECIDED, Some(Finding::Right)) => DOUBTED.to_owned(),
         (EXIT_UNDECIDED, None) if state.attempt.why.is_none() => {
             "the outputs had not arrived when the check window ended".to_owned()
         }
@@ -345,6 +355,7 @@ fn reason(code: u8, state: &State, order: &Order) -> String {
 /// An order that is over: the check decides, also where the provider was paid before we answered.
 const fn exit_code(status: Status, finding: Option<Finding>, assurance: Assurance) -> u8 {
     match (status.is_paid(), finding) {
+        (true, Some(Finding::Right)) if matches!(assurance, Assurance::Doubted) => EXIT_UNDECIDED,
         (true, Some(Finding::Right)) => EXIT_ACCEPTED,
         (true, Some(Finding::Unknown)) if matches!(assurance, Assurance::Verified) => EXIT_ACCEPTED,
         (true, Some(Finding::Unknown) | None) => EXIT_UNDECIDED,
@@ -446,6 +457,9 @@ mod tests {
         }
         let audited = |finding, assurance| exit_code(Status::Audited, finding, assurance);
         assert_eq!(audited(Some(Finding::Right), Assurance::Unchecked), EXIT_ACCEPTED);
+        assert_eq!(audited(Some(Finding::Right), Assurance::Private), EXIT_ACCEPTED);
+        assert_eq!(audited(Some(Finding::Right), Assurance::Doubted), EXIT_UNDECIDED);
+        assert_eq!(audited(Some(Finding::Wrong), Assurance::Doubted), EXIT_REFUSED);
         assert_eq!(audited(Some(Finding::Unknown), Assurance::Verified), EXIT_ACCEPTED);
         assert_eq!(audited(Some(Finding::Unknown), Assurance::Unchecked), EXIT_UNDECIDED);
         assert_eq!(audited(Some(Finding::Wrong), Assurance::Verified), EXIT_REFUSED);

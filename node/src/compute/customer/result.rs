@@ -16,12 +16,14 @@ use crate::{
         recipe::run_step,
     },
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_contracts::storage::Status;
 use keystead_job::{Class, JobSpec, parameter::Value as Parameter};
-use keystead_proof::{Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate};
+use keystead_proof::{
+    Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate, Statement, WindowStatus,
+};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use tokio::{
@@ -57,6 +59,17 @@ pub(in crate::compute) async fn assemble(
 pub(super) struct Own<'a> {
     pub(super) spec: &'a JobSpec,
     pub(super) checked: Option<&'a Checked>,
+    /// The checkers of a private order.
+    pub(super) named: &'a [Address],
+}
+
+impl<'a> Own<'a> {
+    /// Of the newest order of a job.
+    pub(super) fn of(spec: &'a JobSpec, state: &'a State) -> Self {
+        let attempt = &state.attempt;
+        let named = attempt.audit.as_ref().map(|terms| terms.named.as_slice()).unwrap_or_default();
+        Self { spec, checked: attempt.checked.as_ref(), named }
+    }
 }
 
 /// Fetches the proof of the order's final state, looks that it says so, and puts the job and our own words beside it.
@@ -81,10 +94,16 @@ async fn fetch(market: &Market, order: &Order, block: u64, own: Own<'_>) -> Resu
     // We sign about what we ordered, whatever the node says.
     let is_ours = U256::from(proved.number) == order.id && bundle.chain_id == market.account.chain_id();
     ensure!(is_ours, "the node's bundle is about order {} of chain {}", proved.number, bundle.chain_id);
+    // Without a window the chain knows of no names.
+    let has_window =
+        matches!(&bundle.claim.statement, Statement::JobAudit { audit, .. } if audit.status() != WindowStatus::None);
+    let named = if has_window { own.named.to_vec() } else { Vec::new() };
     let statement = statement(own);
     let signature = market.account.sign(statement.digest(bundle.chain_id, proved))?;
     ResultCertificate::new(bundle, own.spec.encode().into(), statement, signature)
-        .wrap_err("the node's bundle is about another job")
+        .wrap_err("the node's bundle is about another job")?
+        .naming(named)
+        .wrap_err("the node's bundle is about other checkers")
 }
 
 /// What we say about our own check.

@@ -11,6 +11,7 @@ use super::{
 use crate::compute::{
     checker::source::{self, Material, signer},
     market::Order,
+    named,
 };
 use alloy_primitives::{B256, U256};
 use eyre::Result;
@@ -156,6 +157,9 @@ impl Door {
                 return Some("the provider cannot read the terms of the order's audit".to_owned());
             }
         };
+        if let Some(reason) = self.misnamed(order, terms.named).await {
+            return Some(reason);
+        }
         match self.book.free_bond_wei().await {
             Ok(free_wei) => {
                 window::foreign_judge(&terms, spec).or_else(|| window::refusal(&terms, order.units, free_wei))
@@ -163,6 +167,27 @@ impl Door {
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "cannot read this account's bond");
                 Some("the provider cannot read its own bond".to_owned())
+            }
+        }
+    }
+}
+
+impl Door {
+    /// Why the checkers that a private order names cannot be taken, if they cannot: who leases it agrees to them, and gives them the input.
+    async fn misnamed(&self, order: &Order, hash: B256) -> Option<String> {
+        if hash.is_zero() {
+            return None;
+        }
+        let parties = named::Parties { provider: order.provider, customer: order.customer };
+        match named::of_order(&self.book.market.account, order.id, hash).await {
+            Ok(Some(names)) => named::fault(&names, parties).map(|fault| fault.to_string()),
+            Ok(None) => Some(
+                "the order is private, and its transaction does not tell whom it names: nobody could be given the input"
+                    .to_owned(),
+            ),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "cannot read whom a private order names");
+                Some("the provider cannot read whom the private order names".to_owned())
             }
         }
     }

@@ -25,7 +25,8 @@ pub(crate) struct AuditOptions {
     /// unverified for everybody else.
     #[arg(long)]
     pub(crate) private: bool,
-    /// An account that checks a private order; up to four. Without any, only you check.
+    /// An account that checks a private order: one that runs `keystead provide`, and is neither yours nor the provider's. Up to four, each once; everybody can
+    /// read their names. Without any, only you check.
     #[arg(long, value_name = "ADDRESS", requires = "private", num_args = 1, value_parser = values::address)]
     pub(crate) name_checker: Vec<Address>,
     /// Have one unit be wrong on purpose, to see who of the drawn checkers looks: --provider has the same file (`keystead canary new`). After the

@@ -26,6 +26,8 @@ pub(in crate::compute::customer) enum Assurance {
     Customer,
     /// Private: whom the customer named looked at it, or nobody.
     Private,
+    /// Private, and whom the customer named did not find a unit right that they looked at.
+    Doubted,
     /// It was to be audited, and nobody found a unit right.
     Unchecked,
     /// The window goes on.
@@ -33,13 +35,12 @@ pub(in crate::compute::customer) enum Assurance {
 }
 
 impl Assurance {
-    /// As in `job.json`.
+    /// As in `job.json`: what it is for anybody but the customer.
     pub(in crate::compute::customer) const fn name(self) -> &'static str {
         match self {
             Self::Verified => "verified",
             Self::Convicted => "convicted",
-            Self::Customer => "checked by the customer alone",
-            Self::Private | Self::Unchecked => "unverified",
+            Self::Customer | Self::Private | Self::Doubted | Self::Unchecked => "unverified",
             Self::Pending => "pending",
         }
     }
@@ -59,6 +60,7 @@ pub(in crate::compute::customer) fn assurance(order: &Order, drawn: Option<&Draw
     match window.status {
         WindowStatus::None | WindowStatus::Open => Assurance::Pending,
         WindowStatus::Convicted => Assurance::Convicted,
+        WindowStatus::Closed if order.stand.mode == Mode::Private && window.unpaid > 0 => Assurance::Doubted,
         WindowStatus::Closed if order.stand.mode == Mode::Private => Assurance::Private,
         WindowStatus::Closed if window.verified == 0 => Assurance::Unchecked,
         WindowStatus::Closed => Assurance::Verified,
@@ -81,6 +83,12 @@ impl Outcome<'_> {
         let drawn = self.drawn();
         let unpaid = match (unpaid, canary_unit) {
             (0, None) => String::new(),
+            (1, None) if assurance == Assurance::Doubted => {
+                "; 1 unit was found wrong, or outside the tolerance, and is not paid".to_owned()
+            }
+            (many, None) if assurance == Assurance::Doubted => {
+                format!("; {many} units were found wrong, or outside the tolerance, and are not paid")
+            }
             (1, None) => "; 1 unit was outside the tolerance and is not paid".to_owned(),
             (many, None) => format!("; {many} units were outside the tolerance and are not paid"),
             (1, Some(unit)) => format!("; unit {unit} was a canary; 1 unit is not paid"),
@@ -96,7 +104,7 @@ impl Outcome<'_> {
                 )
             }
             Assurance::Customer => "checked by you, not by anybody else".to_owned(),
-            Assurance::Private => match self.terms.named.len() {
+            Assurance::Private | Assurance::Doubted => match self.terms.named.len() {
                 1 => format!(
                     "UNVERIFIED (private): the checker that you named found {verified} of {units} units right{unpaid}"
                 ),
@@ -189,6 +197,7 @@ mod tests {
             (Mode::Audited, Some(closed), Assurance::Unchecked),
             (Mode::Audited, Some(open), Assurance::Pending),
             (Mode::Private, Some(found), Assurance::Private),
+            (Mode::Private, Some(Window { unpaid: 1, ..found }), Assurance::Doubted),
             (Mode::Audited, Some(Window { status: WindowStatus::Convicted, ..found }), Assurance::Convicted),
         ];
         for (mode, window, expected) in table {
@@ -204,9 +213,12 @@ mod tests {
         let drawn = Drawn { window, ..open };
         let (one, none) = (terms(1), terms(0));
         let say = |terms, assurance| Outcome { drawn: &drawn, terms, segments: 1 }.sentence(assurance);
-        assert!(
-            say(&one, Assurance::Private).starts_with("UNVERIFIED (private): the checker that you named found 3 of 10")
-        );
+        let doubted = say(&one, Assurance::Doubted);
+        assert!(doubted.starts_with("UNVERIFIED (private): the checker that you named found 3 of 10 units right; 1 unit was found wrong"), "{doubted}");
+        assert!(!say(&one, Assurance::Private).contains("found wrong"));
+        for assurance in [Assurance::Customer, Assurance::Private, Assurance::Doubted, Assurance::Unchecked] {
+            assert_eq!(assurance.name(), "unverified", "{assurance:?}");
+        }
         assert!(say(&none, Assurance::Unchecked).starts_with("UNVERIFIED: 10 of 10 units were drawn"));
         let said = say(&none, Assurance::Verified);
         assert!(

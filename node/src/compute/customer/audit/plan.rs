@@ -16,9 +16,9 @@ use super::{
 };
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
-    random, windows::accusation_wei,
+    named::{self, NameFault, Parties}, random, windows::accusation_wei,
 };
-use alloy_primitives::{Address, B256, U256, keccak256};
+use alloy_primitives::{Address, B256, U256};
 use eyre::Result;
 use keystead_audit::{
     draw::PPM,
@@ -92,6 +92,9 @@ pub(crate) enum Unfit {
     /// Too many names.
     #[error("a private order names at most {AUDIT_NAMED_MAX} checkers: got {0}")]
     Names(usize),
+    /// One that cannot be named.
+    #[error(transparent)]
+    Name(#[from] NameFault),
     /// The class needs a bond.
     #[error(
         "an audit of class {class} needs a bond of {} behind it, provider {provider} has {} that is free: choose another provider",
@@ -162,6 +165,10 @@ impl Plan {
         (provider, value_wei_per_unit): (Address, u128),
         canary: Option<Canary>,
     ) -> Result<Result<Self, Unfit>> {
+        let parties = Parties { provider, customer: market.account.address() };
+        if let Some(fault) = named::fault(&options.name_checker, parties) {
+            return Ok(Err(fault.into()));
+        }
         let bonds = Bonds { account: Arc::clone(&market.account) };
         let ask = Ask {
             spec: &prepared.spec,
@@ -318,7 +325,7 @@ impl Ask<'_> {
             appealSeconds: options.checks.appeal_seconds,
             segments: shape.segments,
             bondWei: strength.bond_wei.saturating_to(),
-            named: hash_of(&options.name_checker),
+            named: named::hash_of(&options.name_checker),
             canary: B256::ZERO,
         };
         Ok((terms, strength))
@@ -418,15 +425,6 @@ fn usual_fee_ppm(spec: &JobSpec, segments: u32) -> u32 {
         return AUDIT_FEE_PPM_MIN;
     }
     PPM.checked_div(segments).unwrap_or_default().max(AUDIT_FEE_PPM_MIN)
-}
-
-/// Zero if nobody is named.
-fn hash_of(named: &[Address]) -> B256 {
-    if named.is_empty() {
-        return B256::ZERO;
-    }
-    // `abi.encodePacked` of an array pads each of its items to a word.
-    keccak256(named.iter().flat_map(|account| account.into_word().0).collect::<Vec<u8>>())
 }
 
 fn part(whole: U256, ppm: u32) -> U256 {
@@ -551,21 +549,21 @@ mod tests {
 
     #[test]
     fn named_checkers_make_it_private_and_a_fifth_is_refused() {
-        let named = |count| AuditOptions {
+        let naming = |count| AuditOptions {
             private: true,
             audit: false,
             name_checker: (1..=count).map(Address::repeat_byte).collect(),
             ..options()
         };
-        assert!(named(1).is_wanted() && !AuditOptions { private: true, audit: false, ..options() }.is_wanted());
+        assert!(naming(1).is_wanted() && !AuditOptions { private: true, audit: false, ..options() }.is_wanted());
         let job = spec(Class::Exact, 10, 1);
-        let (terms_, strength) = terms(&job, &named(2), 1_000 * PRICE).unwrap();
+        let (terms_, strength) = terms(&job, &naming(2), 1_000 * PRICE).unwrap();
         assert_eq!((terms_.checkers, terms_.bondWei, terms_.ratePpm), (2, 0, 1_000_000));
-        let words = [Address::repeat_byte(1).into_word().0, Address::repeat_byte(2).into_word().0].concat();
-        assert_eq!(terms_.named, keccak256(words));
+        assert_eq!(terms_.named, named::hash_of(&naming(2).name_checker));
+        assert!(!terms_.named.is_zero());
         assert!(!strength.is_enough);
-        assert_eq!(terms(&job, &named(5), 0).unwrap_err(), Unfit::Names(5));
-        assert!(terms(&job, &named(4), 0).is_ok());
+        assert_eq!(terms(&job, &naming(5), 0).unwrap_err(), Unfit::Names(5));
+        assert!(terms(&job, &naming(4), 0).is_ok());
     }
 
     #[test]

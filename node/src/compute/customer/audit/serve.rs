@@ -5,7 +5,7 @@
 //! order's socket, and a task that reads the window's questions ([`crate::compute::audited`]).
 //!
 //! # Invariants
-//! Nobody is served whom the chain does not put on duty for a unit of this order's window. Nothing is served of a private order.
+//! Nobody is served whom the chain does not put on duty for a unit of this order's window. Nothing is served of a private order: its provider serves the named checkers.
 //!
 //! Spec: specs/0008-audit.md §10, specs/0005-transfer.md §8.
 

@@ -58,8 +58,8 @@ pub(super) struct Conduct {
     pub(super) fault: Option<Fault>,
     /// Share of what is earned that goes into the bond, percent.
     pub(super) bonded_percent: u8,
-    /// Gives checkers nothing.
-    pub(super) refuses_checkers: bool,
+    /// Gives these checkers nothing.
+    pub(super) refuses_checkers: Option<RefuseCheckers>,
     /// Finds right whatever a provider opened.
     pub(super) believes: bool,
     /// Wrong where its customers want it.
@@ -93,7 +93,7 @@ pub(crate) struct Book {
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
     /// Set only to test whether customers hand their inputs to checkers.
-    pub(super) refuses_checkers: bool,
+    pub(super) refuses_checkers: Option<RefuseCheckers>,
     /// Set only to test whether canaries catch who does not look.
     pub(crate) believes: bool,
     /// Wrong where its customers want it.

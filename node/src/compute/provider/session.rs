@@ -8,8 +8,12 @@ use super::{
     record::{Cause, Failed},
     stream, window,
 };
+use crate::cli::RefuseCheckers;
 use crate::compute::{
-    checker::source::{self, Material, signer},
+    checker::{
+        Agent,
+        source::{self, Admitted, Material, signer},
+    },
     market::Order,
 };
 use alloy_primitives::{B256, U256};
@@ -36,6 +40,8 @@ pub(super) struct Door {
     pub(super) book: Arc<Book>,
     /// Where the windows of channels are.
     pub(super) streams: Arc<stream::Desk>,
+    /// This machine as a checker of others, if it is one.
+    pub(super) checker: Option<Arc<Agent>>,
     /// This machine's node, as the credential names it.
     pub(super) node: NodeId,
 }
@@ -103,24 +109,44 @@ impl Authorise for Door {
     }
 
     async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
-        if self.book.refuses_checkers {
-            return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no checker"));
-        }
         if let Some(window) = self.streams.window(hello.window) {
-            let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+            let admitted = self.admit(hello, checker).await?;
             return source::offer_step(&admitted, &window.material());
         }
         let Some(course) = self.book.course_of(hello.window) else {
-            return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
+            let Some(agent) = self.checker.as_ref().filter(|agent| agent.checks(hello.window)) else {
+                return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
+            };
+            let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+            return agent.offer(&admitted);
         };
-        let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+        let admitted = self.admit(hello, checker).await?;
         let record = course.record();
         let work = record.work().ok();
         source::offer(&admitted, &Material { spec: &course.spec, inputs: &record.inputs, work: work.as_ref() })
     }
 }
 
+/// Whether a provider that refuses some checkers on purpose refuses one.
+const fn is_refused(when: Option<RefuseCheckers>, round: u8, opened: bool) -> bool {
+    match when {
+        None => false,
+        Some(RefuseCheckers::Always) => true,
+        Some(RefuseCheckers::Opened) => opened,
+        Some(RefuseCheckers::Later) => round > 0,
+    }
+}
+
 impl Door {
+    /// A checker of this provider's own work whom the chain puts on duty.
+    async fn admit(&self, hello: &CheckHello, checker: NodeId) -> Result<Admitted, Refusal> {
+        let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+        if is_refused(self.book.refuses_checkers, hello.round, admitted.case.opened) {
+            return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no such checker"));
+        }
+        Ok(admitted)
+    }
+
     /// What the chain says about an order.
     async fn known(&self, order: U256) -> Result<Order, Refusal> {
         let no = |reason: &str| Err(Refusal::new(RefusalCode::ChainUnavailable, reason));

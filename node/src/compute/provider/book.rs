@@ -14,11 +14,14 @@ use super::{
     self_test::Capability,
     turns::Turns,
 };
-use crate::compute::{
-    amount::kst,
-    bond::{Bonds, SEAT_WEI},
-    market::Market,
-    windows::{Windows, window_of},
+use crate::{
+    cli::RefuseCheckers,
+    compute::{
+        amount::kst,
+        bond::{Bonds, SEAT_WEI},
+        market::Market,
+        windows::{Windows, window_of},
+    },
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::Result;

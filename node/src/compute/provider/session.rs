@@ -8,13 +8,15 @@ use super::{
     record::{Cause, Failed},
     stream, window,
 };
-use crate::cli::RefuseCheckers;
-use crate::compute::{
-    checker::{
-        Agent,
-        source::{self, Admitted, Material, signer},
+use crate::{
+    cli::RefuseCheckers,
+    compute::{
+        checker::{
+            Agent,
+            source::{self, Admitted, Material, signer},
+        },
+        market::Order,
     },
-    market::Order,
 };
 use alloy_primitives::{B256, U256};
 use eyre::Result;
@@ -445,6 +447,16 @@ fn wants(names: impl IntoIterator<Item = (Name, u64)>) -> Vec<Want> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_refuses_on_purpose_refuses_all_or_those_of_an_opened_unit_or_of_a_later_round() {
+        use RefuseCheckers::{Always, Later, Opened};
+        let refused = |round, opened| [None, Some(Always), Some(Opened), Some(Later)].map(|when| is_refused(when, round, opened));
+        assert_eq!(refused(0, false), [false, true, false, false]);
+        assert_eq!(refused(0, true), [false, true, true, false]);
+        assert_eq!(refused(1, true), [false, true, true, true]);
+        assert_eq!(refused(2, false), [false, true, false, true]);
+    }
 
     #[test]
     fn strangers_get_half_of_the_lines_of_a_minute_and_the_rest_is_counted() {

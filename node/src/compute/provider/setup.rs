@@ -43,7 +43,7 @@ use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::{JoinHandle, block_in_place},
+    task::block_in_place,
     time::timeout,
 };
 

@@ -36,6 +36,8 @@ uint40 constant BISECT_SECONDS = 10 minutes;
 uint8 constant ASKS_MAX = 17;
 uint256 constant NAMED_MAX = 4;
 uint256 constant KEY_BYTES_MAX = 128;
+/// @dev Addresses that the customer may hand over for one unit without a question: one a round, and some for a node that began anew.
+uint8 constant HANDED_MAX = 8;
 /// @dev Fees of a canary's finder.
 uint256 constant CANARY_FEES = 10;
 /// @dev Stands for a segment that is not named yet.

@@ -54,6 +54,9 @@ abstract contract AuditStore is IAuditTypes {
     /// @dev Slot 10: what stands behind each value, by panel and value.
     mapping(bytes32 windowId => mapping(uint256 key => mapping(bytes32 value => Support))) internal _support;
 
+    /// @dev Slot 11: addresses that a customer handed over for a unit without a question.
+    mapping(bytes32 windowId => mapping(uint256 unit => uint8)) internal _handed;
+
     function _feeWei(uint128 priceWeiPerUnit, uint32 feePpm) internal pure returns (uint256) {
         return uint256(priceWeiPerUnit) * feePpm / Draw.PPM;
     }

@@ -419,11 +419,11 @@ interface IAuditTypes {
     /// @param account The account.
     event InputAsked(bytes32 indexed windowId, uint32 unit, uint8 slot, address indexed account);
 
-    /// @notice The customer answered.
+    /// @notice The customer answered, or said without a question where its node is.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param slot The slot, 0 to 15.
-    /// @param key The sealed key.
+    /// @param slot The slot that asked, 0 to 15; 16 if none did.
+    /// @param key The address of the customer's node.
     event KeyHanded(bytes32 indexed windowId, uint32 unit, uint8 slot, bytes key);
 
     /// @notice The customer did not answer; the unit is paid unchecked.
@@ -557,8 +557,8 @@ interface IAuditTypes {
     error BudgetSpent(bytes32 windowId, uint256 leftWei, uint256 feeWei);
 
     /// @notice Too late.
-    /// @param deadline Last second (inclusive) in which it was possible; for a question: most of them.
-    /// @param timestamp Time of this block; for a question: how many there were.
+    /// @param deadline Last second (inclusive) in which it was possible; for a question, or an address without one: most of them.
+    /// @param timestamp Time of this block; for a question, or an address without one: how many there were.
     error TooLate(uint256 deadline, uint256 timestamp);
 
     /// @notice Too early: the call succeeds after this time.

@@ -16,10 +16,14 @@ interface IReferee is IAuditTypes {
     /// @param proof The unit proof and the openings.
     function openUnit(bytes32 windowId, uint32 unit, Proof calldata proof) external;
 
-    /// @notice The customer hands the unit's key, sealed to the checker that asked.
+    /// @notice The customer says where checkers and referees get what they need: the answer to who asked for the input, or,
+    /// of a unit that is being looked at and in any round, without a question.
+    /// @dev An answer must come in time, brings the asker's fee back to the budget and is given once. Without a question
+    /// nothing but the event follows, and a customer may do so eight times a unit; while a question waits, the call is its
+    /// answer. Reverts with `WrongStage` unless the unit is being looked at.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
-    /// @param key The sealed key, 1 to 128 bytes.
+    /// @param key The address of the customer's node as text, 1 to 128 bytes.
     function handKey(bytes32 windowId, uint32 unit, bytes calldata key) external;
 
     /// @notice Draw the conclusion of a unit's round, or of an appeal's time. Anybody.

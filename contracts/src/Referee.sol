@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {ASKS_MAX, BISECT_SECONDS, KEY_BYTES_MAX, PANEL_FEES, PANEL_ROUND, SEEKING} from "./AuditParameters.sol";
+import {
+    ASKS_MAX,
+    BISECT_SECONDS,
+    HANDED_MAX,
+    KEY_BYTES_MAX,
+    PANEL_FEES,
+    PANEL_ROUND,
+    SEEKING,
+    SLOTS
+} from "./AuditParameters.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 import {AuditRounds} from "./AuditRounds.sol";
 import {Commitment} from "./Commitment.sol";
@@ -38,7 +47,12 @@ contract Referee is AuditRounds, IReferee {
         Window storage w = _openWindow(windowId);
         if (msg.sender != w.customer) revert NotCustomer(windowId, msg.sender);
         if (key.length == 0 || key.length > KEY_BYTES_MAX) revert KeyTooLong(key.length, KEY_BYTES_MAX);
-        (Case storage c, uint256 handBy) = _asked(windowId, unit, w);
+        Case storage c = _checking(windowId, unit);
+        if (c.round != 0 || c.askedAt == 0 || c.handed) {
+            _handUnasked(windowId, unit, key);
+            return;
+        }
+        (, uint256 handBy) = _asked(windowId, unit, w);
         if (block.timestamp > handBy) revert TooLate(handBy, block.timestamp);
         c.handed = true;
         w.budgetWei += w.feeWei;
@@ -219,6 +233,14 @@ contract Referee is AuditRounds, IReferee {
         if (c.stage == Stage.None) _beginCase(w, c, segment);
         c.segment = segment;
         if (segment == SEEKING) _searches[id][unit].by = block.timestamp.toUint40() + BISECT_SECONDS;
+    }
+
+    /// @dev Nobody asked: whoever is on duty reads it. It moves no money and no time, and counts for and against nobody.
+    function _handUnasked(bytes32 id, uint32 unit, bytes calldata key) private {
+        uint8 handed = _handed[id][unit];
+        if (handed == HANDED_MAX) revert TooLate(HANDED_MAX, handed);
+        _handed[id][unit] = handed + 1;
+        emit KeyHanded(id, unit, SLOTS, key);
     }
 
     /// @dev A unit for which an input was asked for and not handed, and the last second to hand it.

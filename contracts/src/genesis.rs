@@ -121,7 +121,7 @@ mod tests {
         let audit = layout(include_str!("../artifacts/Audit.json"));
         assert_eq!(audit, layout(include_str!("../artifacts/Referee.json")));
         assert_eq!(audit, layout(include_str!("../artifacts/Panels.json")));
-        assert_eq!(audit["storage"].as_array().unwrap().len(), 11);
+        assert_eq!(audit["storage"].as_array().unwrap().len(), 12);
     }
 
     #[test]

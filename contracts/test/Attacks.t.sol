@@ -267,6 +267,30 @@ contract AttacksTest is AuditFixture {
         vm.assertEq(market.credit(PROVIDER), 2 * uint256(PRICE_WEI));
     }
 
+    function test_provider_keeps_the_input_from_later_rounds() public {
+        uint256 before = _bondOf(PROVIDER);
+        Job memory job = _cheat(_bonded(), 2);
+        _round(job, 0, 0, _right(0, 0));
+        // Nobody can ask in round 1: the customer says by itself where its node is, and its two checkers find it wrong as well.
+        _drawRound(job, 0, 1);
+        (, uint8 j, address account) = _duty(job, 0, 1, 0);
+        vm.expectRevert();
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        uint16 mask = _commitAll(job, 0, 1, 0, _right(0, 0));
+        _afterCheck(job, 0, 1);
+        _revealAll(job, 0, 1, mask, 0, _right(0, 0));
+        _afterReveal(job, 0, 1);
+        referee.conclude(job.id, 0);
+        _is(job, 0, IAuditTypes.Stage.Condemned);
+        vm.warp(audit.caseOf(job.id, 0).appealBy + 1);
+        referee.conclude(job.id, 0);
+        _is(job, 0, IAuditTypes.Stage.Wrong);
+        vm.assertEq(before - _bondOf(PROVIDER), BOND_WEI);
+    }
+
     function test_customer_gains_from_slashing() public {
         uint256 before = CUSTOMER.balance;
         Job memory job = _cheat(_bonded(), 2);

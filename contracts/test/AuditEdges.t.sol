@@ -415,6 +415,87 @@ contract AuditEdgesTest is AuditFixture {
         _is(job, 0, IAuditTypes.Stage.Unchecked);
     }
 
+    function test_a_customer_hands_an_address_without_a_question_in_every_round_and_a_bounded_number_of_times() public {
+        Job memory job = _cheat(_bonded(), 2);
+        // Nobody looks at the unit yet.
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.None));
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        uint16 mask = _commitAll(job, 0, 0, 0, _right(0, 0));
+        _handUnasked(job, 0);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.NotCustomer.selector, job.id, PROVIDER));
+        vm.prank(PROVIDER);
+        referee.handKey(job.id, 0, "node");
+        _afterCheck(job, 0, 0);
+        _open(job, 0, 0);
+        _revealAll(job, 0, 0, mask, 0, _right(0, 0));
+        _afterReveal(job, 0, 0);
+        referee.conclude(job.id, 0);
+        vm.assertEq(audit.caseOf(job.id, 0).round, 1);
+        for (uint256 i = 1; i < 8; ++i) {
+            _handUnasked(job, 0);
+        }
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooLate.selector, 8, 8));
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        uint256[2] memory lengths = [uint256(0), 129];
+        for (uint256 i = 0; i < 2; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(IAuditTypes.KeyTooLong.selector, lengths[i], 128));
+            vm.prank(CUSTOMER);
+            referee.handKey(job.id, 0, new bytes(lengths[i]));
+        }
+        _round(job, 0, 1, _right(0, 0));
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.WrongStage.selector, job.id, 0, IAuditTypes.Stage.Condemned));
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        vm.assertEq(audit.withheldCount(CUSTOMER), 0);
+    }
+
+    function test_a_question_is_answered_though_an_address_was_handed_before_it() public {
+        IAuditTypes.Terms memory terms = _bonded();
+        terms.checkers = 2;
+        Job memory job = _honest(terms, 2);
+        (, uint8 first, address committed) = _duty(job, 0, 0, 0);
+        (, uint8 j, address account) = _duty(job, 0, 0, first + 1);
+        IAuditTypes.Key memory key = _key(job, 0, 0, first);
+        bytes32 hash = _hash(job, key, committed, 0, _right(0, 0));
+        vm.prank(committed);
+        audit.commitCheck(key, hash, _nobody);
+        _handUnasked(job, 0);
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        vm.assertEq(audit.caseOf(job.id, 0).handed, false);
+        uint256 handBy = block.timestamp + 50;
+        vm.warp(handBy + 1);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.TooLate.selector, handBy, handBy + 1));
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        vm.warp(handBy);
+        uint256 budgetWei = audit.windowOf(job.id).budgetWei;
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, 0, "node");
+        vm.assertEq(audit.caseOf(job.id, 0).handed, true);
+        vm.assertEq(audit.windowOf(job.id).budgetWei, budgetWei + FEE_WEI);
+        // What was answered can be said again, and is no second answer.
+        _handUnasked(job, 0);
+    }
+
+    /// @dev Nothing but the event comes of it.
+    function _handUnasked(Job memory job, uint32 unit) private {
+        IAuditTypes.Case memory before = audit.caseOf(job.id, unit);
+        uint256 budgetWei = audit.windowOf(job.id).budgetWei;
+        (uint256 checkBy,, uint256 revealBy) = audit.times(job.id, unit, before.round);
+        vm.expectEmit(address(audit));
+        emit IAuditTypes.KeyHanded(job.id, unit, 16, "node");
+        vm.prank(CUSTOMER);
+        referee.handKey(job.id, unit, "node");
+        vm.assertEq(keccak256(abi.encode(audit.caseOf(job.id, unit))), keccak256(abi.encode(before)));
+        vm.assertEq(audit.windowOf(job.id).budgetWei, budgetWei);
+        (uint256 check,, uint256 reveal) = audit.times(job.id, unit, before.round);
+        vm.assertEq(check, checkBy);
+        vm.assertEq(reveal, revealBy);
+    }
+
     function test_a_canary_is_told_between_the_reveals_and_the_end_and_only_as_it_was_hashed() public {
         IAuditTypes.Terms memory terms = _bonded();
         terms.canary = keccak256(abi.encodePacked("keystead/canary/v1", uint32(1), _junk(1, 0), bytes32("n")));

@@ -485,12 +485,23 @@ pub(crate) struct Provide {
     /// With --fault-seed: of the leases of a channel only the first has a wrong step.
     #[arg(long, hide = true, requires = "fault_seed")]
     pub(crate) fault_once: bool,
-    /// Give checkers nothing: shows whether customers hand them the inputs.
-    #[arg(long, hide = true)]
-    pub(crate) refuse_checkers: bool,
+    /// Give checkers nothing, or nothing from some moment on: shows whether customers and other checkers give them what they need.
+    #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", hide = true)]
+    pub(crate) refuse_checkers: Option<RefuseCheckers>,
     /// As a checker, find right whatever a provider opened, without a look: shows whether canaries catch it.
     #[arg(long, hide = true)]
     pub(crate) believe_providers: bool,
+}
+
+/// Which checkers a provider refuses on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RefuseCheckers {
+    /// All.
+    Always,
+    /// Of a unit that it has opened.
+    Opened,
+    /// Of every round after the first.
+    Later,
 }
 
 /// Whether a provider's work may run.

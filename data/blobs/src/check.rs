@@ -162,9 +162,21 @@ impl CheckSession {
     /// [`Unavailable::NotServed`]: not offered, or not there. [`SessionError::Peer`]: wrong bytes or sizes; nothing of that blob is
     /// kept. [`SessionError::Store`].
     pub async fn fetch(&self, store: &Arc<dyn BlobStore>, wants: Vec<Want>) -> Result<(), SessionError> {
+        self.fetch_told(store, wants, &mut |_: Fetched| {}).await
+    }
+
+    /// The same, and tells about every second how far it is. Dropping it keeps in the store what was verified.
+    ///
+    /// # Errors
+    /// As [`Self::fetch`].
+    pub async fn fetch_told(
+        &self,
+        store: &Arc<dyn BlobStore>,
+        wants: Vec<Want>,
+        report: &mut (dyn FnMut(Fetched) + Send),
+    ) -> Result<(), SessionError> {
         let Self { connection, limits, meter, .. } = self;
-        let fetcher = Fetcher { connection, store, limits, meter };
-        fetcher.fetch(wants, &mut |_: Fetched| {}).await
+        Fetcher { connection, store, limits, meter }.fetch(wants, report).await
     }
 }
 

@@ -474,7 +474,7 @@ impl Windows {
         self.send(&Audit::askInputCall { windowId: window, unit, slotNumber: slot }, U256::ZERO).await
     }
 
-    /// The customer's answer to who asked for a unit's input: where it is served.
+    /// Where a unit's input is served: the customer's answer to who asked, or its word without a question.
     pub(crate) async fn hand_key(&self, id: B256, unit: u32, key: &[u8]) -> Result<Receipt> {
         let call = Referee::handKeyCall { windowId: id, unit, key: Bytes::copy_from_slice(key) };
         self.send(&call, U256::ZERO).await
@@ -566,11 +566,10 @@ impl Windows {
         Ok(call.proof.output)
     }
 
-    /// Where the customer says that a unit's input is; hostile text. `None` if it said nothing.
-    pub(crate) async fn handed(&self, id: B256, unit: u32, from: u64) -> Result<Option<String>> {
+    /// Where the customer says last, about any unit of a window, that its node is; hostile text. `None` if it said nothing.
+    pub(crate) async fn handed(&self, id: B256, from: u64) -> Result<Option<String>> {
         let logs = self.of_window::<Referee::KeyHanded>(id, from).await?;
-        let keys = logs.into_iter().filter(|(event, _)| event.unit == unit).map(|(event, _)| event.key);
-        Ok(keys.last().and_then(|key| String::from_utf8(key.to_vec()).ok()))
+        Ok(logs.last().and_then(|(event, _)| String::from_utf8(event.key.to_vec()).ok()))
     }
 
     /// A kind of event of one window, from a block on, oldest first.

@@ -191,6 +191,36 @@ fn a_cheat_that_its_customer_does_not_notice_is_convicted_by_drawn_checkers_slow
     }
 }
 
+/// The provider serves who is drawn first and nobody after that, and the customer is gone before the second round: who found the unit wrong gives what it
+/// fetched itself to those who look at the unit after it.
+#[test]
+fn a_cheat_that_serves_the_first_round_alone_is_convicted_with_what_its_accuser_kept_slow() {
+    let scene = Scene::new(&["--fault-seed", "7", "--refuse-checkers=later"], 3..7);
+    let network = &scene.network;
+    let (mut customer, out, _, wrong) = blind_order(network);
+    let id = window_id(1);
+    let (_, units) = drawn(&scene, &mut customer, id);
+    wait_until("the outputs are checked", || stored(&out, "/attempt/checked").then_some(()));
+    customer.kill();
+    let case = wait_long("the wrong unit is concluded", || {
+        let case = scene.case(id, wrong);
+        assert!(case.stage != UNCHECKED, "{}", scene.logs());
+        (case.stage == WRONG).then_some(case)
+    });
+    assert_eq!((case.round, case.party), (1, Address::ZERO), "{}", scene.logs());
+    assert!(events::<Referee::KeyHanded>(network, id).is_empty(), "the customer was gone: {}", scene.logs());
+    let revealed = events::<Audit::CheckRevealed>(network, id);
+    let found = revealed.iter().filter(|check| check.unit == wrong && check.own != case.value);
+    assert_eq!(found.map(|check| check.round).collect::<Vec<_>>(), [0, 1, 1], "{}", scene.logs());
+    for unit in (0..units).filter(|unit| *unit != wrong) {
+        assert_eq!(scene.case(id, unit).stage, VERIFIED, "unit {unit} is right");
+    }
+    // Nobody who accused lost anything.
+    for number in 3..7 {
+        assert_eq!(bonded(network, number).seatedWei, 100 * KST, "account {number}");
+    }
+}
+
 /// A provider that is wrong and sure of it appeals; at the same time somebody accuses a unit that is right. Both come before panels, whose
 /// slots five accounts share; the first referee that has committed is killed before it reveals.
 #[test]

@@ -4,6 +4,7 @@
 use crate::{
     audits::{KST, address, bond, bonded, checker, credit, events, read, until_seated},
     customer::send,
+    drawn::UNASKED,
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
     network::{Network, number},
     parties::{self, PRICE, Provider, account, all_fees, balance},
@@ -224,13 +225,13 @@ fn outputs_are_held_against_the_certificate(network: &Network, out: &Path, units
     parties::compared(network, out, 0, &[&equal]);
 }
 
-/// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not:
-/// all that it delivered is done again, and it is paid nothing.
+/// The cheat lies in its first window and is right after it, so the customer's own sample of one step misses it three times of four. Strangers do not,
+/// though it gives nothing to those of the second round: all that it delivered is done again, and it is paid nothing.
 #[test]
 fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_are_done_again_slow() {
     let scene = Scene::new(4..8);
     let network = &scene.network;
-    let _cheat = scene.provider(1, &["--fault-seed", "7", "--fault-once"]);
+    let _cheat = scene.provider(1, &["--fault-seed", "7", "--fault-once", "--refuse-checkers=later"]);
     bond(network, 1, &network.directory.join("provider-1"), &["deposit", "40"]);
     let honest = scene.provider(3, &[]);
     let cheat_address: Address = account(1).parse().unwrap();
@@ -263,6 +264,9 @@ fn a_cheat_that_a_map_does_not_notice_is_convicted_by_strangers_and_its_steps_ar
         assert!(noticed < 12, "the customer noticed every time");
     };
     assert!(convicted.iter().any(|window| window.status == 3), "{}", scene.logs());
+    let mut names = (1..=channel_count(network)).map(|channel| window_of_channel(channel, 1));
+    let unasked = |id| events::<Referee::KeyHanded>(network, id).iter().any(|handed| handed.slot == UNASKED);
+    assert!(names.any(unasked), "the customer did not name its node unasked: {}", scene.logs());
     // What stood behind that window is gone.
     let bond = bonded(network, 1);
     assert!(bond.freeWei + bond.lockedWei < 40 * KST, "{} {}", bond.freeWei, bond.lockedWei);

@@ -3,15 +3,17 @@
 //! # Design
 //! Checkers fetch from the provider first. One that got nothing asks on the chain, and who ordered must name a node that serves it, or the unit
 //! is paid unchecked and counts against the customer. One filter hears the questions of many windows: those that were read least far come first.
+//! What a customer says without a question, [`super::unasked`] decides.
 //!
 //! Spec: specs/0008-audit.md §10.
 
+use super::unasked::Unasked;
 use crate::compute::windows::{Case, Windows, event};
 use alloy_primitives::B256;
 use alloy_sol_types::SolEvent as _;
 use eyre::{Report, Result};
 use futures::future::join_all;
-use keystead_contracts::bindings::audit::Audit;
+use keystead_contracts::bindings::{audit::Audit, referee::Referee};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +36,7 @@ pub(crate) struct Questions {
     next_block: BTreeMap<B256, u64>,
     /// Units whose input was asked for and that are not answered; at most as many as the windows have.
     asked: BTreeSet<(B256, u32)>,
+    unasked: Unasked,
     /// Why there is no answer, as a person read it.
     reasons: BTreeSet<String>,
 }
@@ -49,37 +52,49 @@ struct Filter {
 
 impl Questions {
     /// Of no window yet.
-    pub(crate) const fn new(windows: Windows) -> Self {
-        Self { windows, next_block: BTreeMap::new(), asked: BTreeSet::new(), reasons: BTreeSet::new() }
+    pub(crate) fn new(windows: Windows) -> Self {
+        let (next_block, asked, reasons) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        Self { windows, next_block, asked, unasked: Unasked::default(), reasons }
     }
 
     /// From now on exactly these windows, each with a block not after its opening.
     pub(crate) fn keep(&mut self, open: &BTreeMap<B256, u64>) {
         self.next_block.retain(|id, _| open.contains_key(id));
         self.asked.retain(|(id, _)| open.contains_key(id));
+        self.unasked.keep(|id| open.contains_key(id));
         for (id, since_block) in open {
             self.next_block.entry(*id).or_insert(*since_block);
         }
     }
 
-    /// Reads what was asked since the last time; a bounded part of it, if that was long ago.
+    /// Reads what was asked and done since the last time; a bounded part of it, if that was long ago.
     ///
     /// # Errors
     /// The node's: what was read stays, the rest is read the next time.
     pub(crate) async fn read(&mut self) -> Result<()> {
-        let Self { windows, next_block, asked, .. } = self;
+        let Self { windows, next_block, asked, unasked, .. } = self;
         if next_block.is_empty() {
             return Ok(());
         }
         let (head, _) = windows.account.head().await?;
+        let kinds = [
+            Audit::InputAsked::SIGNATURE_HASH,
+            Referee::RoundBegan::SIGNATURE_HASH,
+            Referee::UnitOpened::SIGNATURE_HASH,
+            Referee::KeyHanded::SIGNATURE_HASH,
+        ];
         for _ in 0..FILTERS_MAX {
             let Some(Filter { ids, first, last }) = filter(next_block, head) else { break };
-            let logs = windows.logs(first, last, json!([Audit::InputAsked::SIGNATURE_HASH, ids])).await?;
-            for question in logs.iter().filter_map(event::<Audit::InputAsked>) {
-                if next_block.contains_key(&question.windowId) {
-                    asked.insert((question.windowId, question.unit));
+            let logs = windows.logs(first, last, json!([kinds, ids])).await?;
+            for log in &logs {
+                match event::<Audit::InputAsked>(log) {
+                    Some(question) => _ = asked.insert((question.windowId, question.unit)),
+                    None => unasked.hear(log),
                 }
             }
+            // A node that gives more than it was asked for changes nothing.
+            asked.retain(|(id, _)| next_block.contains_key(id));
+            unasked.keep(|id| next_block.contains_key(id));
             for id in &ids {
                 if let Some(next) = next_block.get_mut(id) {
                     *next = last.saturating_add(1).max(*next);
@@ -89,9 +104,9 @@ impl Questions {
         Ok(())
     }
 
-    /// Whether somebody waits for an answer.
+    /// Whether somebody waits for an answer, or may need one without being able to ask.
     pub(crate) fn is_asked(&self) -> bool {
-        !self.asked.is_empty()
+        !self.asked.is_empty() || self.unasked.is_due()
     }
 
     /// Answers each with this node's address. What does not come into a block is tried again with the next call.
@@ -116,6 +131,9 @@ impl Questions {
         }
         if self.asked.is_empty() {
             self.reasons.clear();
+        }
+        if let Err(error) = self.unasked.say(&self.windows, key).await {
+            tracing::debug!(error = format!("{error:#}"), "later checkers are not told of this node, trying again");
         }
     }
 }

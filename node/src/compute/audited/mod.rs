@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! [`door`] decides which checkers are served and says where this machine is reached; [`answers`] hears who asks for an input and says so on the
-//! chain; [`tending`] tells how a window's audit goes, and what nobody else has done for it. What is served, and to whom that is told, is the
+//! chain, [`unasked`] when that is said without a question; [`tending`] tells how a window's audit goes, and what nobody else has done for it. What is served, and to whom that is told, is the
 //! caller's: of an order in [`super::customer`], of a channel's windows in [`super::map`].
 //!
 //! Spec: specs/0008-audit.md §10, §13.
@@ -10,3 +10,4 @@
 pub(crate) mod answers;
 pub(crate) mod door;
 pub(crate) mod tending;
+mod unasked;

@@ -14,7 +14,7 @@ use crate::compute::{
     provider::Book,
     windows::{CHECK_ROUNDS, Round, SLOTS, Which, Window, Windows, event},
 };
-use alloy_primitives::{Address, U256};
+use alloy_primitives::{Address, B256, U256};
 use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result};
 use keystead_audit::Draw;
@@ -301,6 +301,19 @@ impl Agent {
         self.spawn(async move { course.drive(&agent).await });
     }
 
+    /// Whether this account has a check in a window.
+    pub(crate) fn checks(&self, window: B256) -> bool {
+        self.courses().keys().any(|which| which.window == window)
+    }
+
+    /// This account's checks of the same unit in earlier rounds, the newest first; in most windows there is none.
+    pub(super) fn earlier(&self, than: Which) -> Vec<Arc<Course>> {
+        let is_earlier =
+            |which: &Which| (which.window, which.unit) == (than.window, than.unit) && which.round < than.round;
+        let courses = self.courses();
+        courses.iter().rev().filter(|(which, _)| is_earlier(which)).map(|(_, course)| Arc::clone(course)).collect()
+    }
+
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.tasks();
         // What has ended keeps its memory until it is joined.
@@ -448,7 +461,7 @@ fn note(journal: &mut Journal, log: &Log) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
-    use alloy_primitives::{B256, Uint};
+    use alloy_primitives::Uint;
     use keystead_contracts::AUDIT_ADDRESS;
 
     fn log<E: alloy_sol_types::SolEvent>(event: &E) -> Log {

@@ -4,7 +4,7 @@
 //! [`agent`] follows the chain's events and finds by [`keystead_audit::draw`] which checks fall on this account's seats. Each is a
 //! [`course::Course`]: a task that asks the chain where the check stands and does the next step of [`step`]. A seat that is drawn for a panel of
 //! referees is the same: a ballot instead of a check ([`ballot`]), run on the reference. [`work`] fetches and runs;
-//! [`source`] is the other end, at the provider and the customer. A check is one file ([`record`]), written before anything is said on the chain.
+//! [`sources`] says from whom, and [`source`] is the other end, at the provider and the customer, and ([`kept`]) at a checker that found the unit wrong. A check is one file ([`record`]), written before anything is said on the chain.
 //!
 //! # Invariants
 //! - A check commits once and reveals what it committed, through every crash; what this machine could not find out is *inconclusive*, never *wrong*.
@@ -18,9 +18,11 @@ mod agent;
 mod appeal;
 mod ballot;
 mod course;
+mod kept;
 mod record;
 mod shelf;
 pub(crate) mod source;
+mod sources;
 mod step;
 mod work;
 

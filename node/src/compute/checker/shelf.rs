@@ -3,7 +3,7 @@
 use crate::compute::{files, stores::Stores, windows::Which};
 use alloy_primitives::B256;
 use eyre::{Context as _, Result};
-use keystead_blobs::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, Hash, StoreError};
+use keystead_blobs::{BLOB_BYTES_MAX, BlobStore, Capacity, DiskStore, Durability, Duty, Hash, Offer, StoreError};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -16,7 +16,15 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Shelf {
     pub(super) store: Arc<dyn BlobStore>,
-    held: Mutex<BTreeMap<Which, BTreeSet<Hash>>>,
+    held: Mutex<BTreeMap<Which, Held>>,
+}
+
+/// What one check holds.
+#[derive(Debug, Default)]
+struct Held {
+    blobs: BTreeSet<Hash>,
+    /// What its source said, once everything had come.
+    duty: Option<Duty>,
 }
 
 impl Shelf {
@@ -45,14 +53,26 @@ impl Shelf {
 
     /// Nobody deletes these while the check is under way.
     pub(super) fn hold(&self, which: Which, blobs: impl IntoIterator<Item = Hash>) {
-        self.held().entry(which).or_default().extend(blobs);
+        self.held().entry(which).or_default().blobs.extend(blobs);
+    }
+
+    /// Everything that the check needs has come, with what its source said.
+    pub(super) fn complete(&self, which: Which, duty: Duty) {
+        self.held().entry(which).or_default().duty = Some(duty);
+    }
+
+    /// What a check got, for who checks the same after it; `None` if it got nothing, or not since this process began.
+    pub(super) fn offer(&self, which: Which) -> Option<Offer> {
+        let held = self.held();
+        let Held { blobs, duty } = held.get(&which)?;
+        Some(Offer { duty: duty.clone()?, blobs: blobs.iter().copied().collect() })
     }
 
     /// The check is over: what no other check holds goes.
     pub(super) fn release(&self, which: Which) {
         let mut held = self.held();
         let Some(mine) = held.remove(&which) else { return };
-        for blob in mine.into_iter().filter(|blob| !held.values().any(|others| others.contains(blob))) {
+        for blob in mine.blobs.into_iter().filter(|blob| !held.values().any(|others| others.blobs.contains(blob))) {
             // Under the lock, so that nobody begins to count on it meanwhile.
             if let Err(error) = self.store.delete(blob) {
                 tracing::warn!(%error, "a blob that no check needs stays on disk until the next start");
@@ -60,7 +80,7 @@ impl Shelf {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, BTreeMap<Which, BTreeSet<Hash>>> {
+    fn held(&self) -> MutexGuard<'_, BTreeMap<Which, Held>> {
         // No code panics while it holds this lock.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -82,7 +102,12 @@ mod tests {
         assert_eq!(stores.held_bytes(), 9);
         shelf.hold(which(1), [common, own]);
         shelf.hold(which(2), [common]);
+        assert!(shelf.offer(which(1)).is_none(), "not everything has come");
+        shelf.complete(which(1), Duty { job: vec![7].into(), before: vec![8].into() });
+        let offer = shelf.offer(which(1)).unwrap();
+        assert_eq!((offer.blobs.len(), &offer.duty.job[..], &offer.duty.before[..]), (2, &[7][..], &[8][..]));
         shelf.release(which(1));
+        assert!(shelf.offer(which(1)).is_none());
         assert!(shelf.store.has(common).unwrap() && !shelf.store.has(own).unwrap());
         drop(shelf);
         let again = Shelf::open(&path, 1 << 20, &stores).unwrap();

@@ -1,4 +1,4 @@
-//! Who is on duty, and what a source gives to whom: the other end of a checker's conversation, for the provider and for the customer.
+//! Who is on duty, and what a source gives to whom: the other end of a checker's conversation, for the provider, the customer and earlier checkers.
 //!
 //! # Invariants
 //! Nothing is said to anybody whose account the chain does not put on duty for this very check. What the provider did not open stays closed.
@@ -16,7 +16,7 @@ use crate::{
 use alloy_primitives::{Address, B256, Bytes, Signature};
 use eyre::Result;
 use keystead_blobs::{CheckHello, Duty, Hash, NodeId, Offer, Parties, Refusal, RefusalCode, check_digest};
-use keystead_job::{JobSpec, Step, step::encode_list};
+use keystead_job::{Class, JobSpec, Step, step::encode_list};
 
 /// A check for which somebody may fetch.
 #[derive(Clone, Debug)]
@@ -24,8 +24,10 @@ pub(crate) struct Admitted {
     pub(crate) which: Which,
     /// The segment to be run.
     segment: u32,
-    /// The provider opened it.
-    opened: bool,
+    /// The unit, as the chain has it.
+    pub(crate) case: Case,
+    /// The window's class is exact.
+    pub(crate) exact: bool,
 }
 
 /// What a source has of a window's job.
@@ -66,7 +68,7 @@ pub(crate) async fn admit(
         return Err(no("there is no such unit in an open window"));
     }
     let (case, segment) = on_duty(windows, &window, which, account).await?;
-    Ok(Admitted { which, segment, opened: case.opened })
+    Ok(Admitted { which, segment, case, exact: window.class == Class::Exact as u8 })
 }
 
 async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Address) -> Result<(Case, u32), Refusal> {
@@ -143,7 +145,7 @@ pub(crate) fn offer_step(admitted: &Admitted, material: &StepMaterial<'_>) -> Re
     let list = keystead_job::blob_hash(&encode_list(steps));
     let mut names = vec![spec.program_hash, spec.common_hash, list, step.input];
     names.extend(spec.checker.map(|checker| checker.program_hash));
-    names.extend(admitted.opened.then_some(*output));
+    names.extend(admitted.case.opened.then_some(*output));
     let duty = Duty { job: spec.encode().into(), before: Bytes::new() };
     Ok(Offer { duty, blobs: names.into_iter().map(Hash::from).collect() })
 }
@@ -154,7 +156,7 @@ pub(crate) fn offer_step(admitted: &Admitted, material: &StepMaterial<'_>) -> Re
 /// The refusal for the checker.
 pub(crate) fn offer(admitted: &Admitted, material: &Material<'_>) -> Result<Offer, Refusal> {
     let internal = |reason: &str| Refusal::new(RefusalCode::Internal, reason);
-    let Admitted { which, segment, opened } = *admitted;
+    let Admitted { which, segment, case: Case { opened, .. }, .. } = *admitted;
     let spec = material.spec;
     let unit = which.unit as usize;
     let input = material.inputs.get(unit).ok_or_else(|| internal("the unit's input is not here"))?;

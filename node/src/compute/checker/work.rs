@@ -1,7 +1,7 @@
 //! Fetches what one check needs and runs it: from the source's first word to this machine's own finding.
 //!
 //! # Design
-//! Sources are asked in turn: the provider at its registered address, then the customer's node if it was named on the chain. Nothing that a source says
+//! Sources are asked in turn, each for its time ([`super::sources`]); what one has sent is not asked of the next. Nothing that a source says
 //! is believed: the job has its hash in the window's event, blobs have their names, the state before a segment has its proof or the chain's word, and
 //! what a step of a channel began with stands in the list that the chain names.
 //!
@@ -9,7 +9,12 @@
 //! What this machine could not run to its end is [`Unready`] or nothing, never a finding against the provider. What comes out wrong after the
 //! opening runs twice before it is said.
 
-use super::{agent::Agent, judged_by_foreigner, record::Record};
+use super::{
+    agent::Agent,
+    judged_by_foreigner,
+    record::Record,
+    sources::{Received, within},
+};
 use crate::compute::{
     opening::{Place, state_before},
     provider::{InTurn, Turn},
@@ -18,7 +23,7 @@ use crate::compute::{
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
-use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Hash, Parties, Want, check_digest, hash};
+use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, Want, check_digest, hash};
 use keystead_job::{
     Class, JobSpec,
     limits::INPUT_BYTES_MAX,
@@ -26,7 +31,7 @@ use keystead_job::{
 };
 use keystead_runner::{Failure, Fault, Job, Stop};
 use std::{sync::Arc, time::Duration};
-use tokio::task::block_in_place;
+use tokio::{task::block_in_place, time::Instant};
 
 /// A worker that dies is replaced this often in one check; then the fault is taken to stay.
 const DEATHS_MAX: u32 = 3;
@@ -230,15 +235,10 @@ impl Errand<'_> {
 
     /// Asks them in turn.
     async fn ask_sources(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
-        let which = self.record.which;
+        let begun = Instant::now();
+        let sources = self.sources().await?;
         let mut said = Vec::new();
-        let provider = self.agent.book.market.endpoint_of(self.window.provider).await?;
-        let handed = if self.case.handed {
-            self.agent.windows.handed(which.window, which.unit, self.record.from_block).await?
-        } else {
-            None
-        };
-        for text in [Some(provider), handed].into_iter().flatten() {
+        for (text, sources_left) in sources.iter().zip((1..=sources.len()).rev()) {
             let address = match text.parse::<Address>() {
                 Ok(address) => address,
                 Err(error) => {
@@ -246,15 +246,23 @@ impl Errand<'_> {
                     continue;
                 }
             };
-            match self.gather_from(&address, opened).await {
-                Err(Unready::Unserved(reason)) => said.push(reason),
-                other => return other,
+            let received = Received::default();
+            let limit = self.patience(begun.elapsed(), sources_left);
+            let gathering = Box::pin(self.gather_from(&address, opened, &received));
+            match within(limit, &received, gathering).await {
+                Ok(Err(Unready::Unserved(reason))) | Err(reason) => said.push(reason),
+                Ok(other) => return other,
             }
         }
         Err(Unready::Unserved(said.join("; ")))
     }
 
-    async fn gather_from(&self, source: &Address, opened: Option<Opened>) -> Result<Gathered, Unready> {
+    async fn gather_from(
+        &self,
+        source: &Address,
+        opened: Option<Opened>,
+        received: &Received,
+    ) -> Result<Gathered, Unready> {
         let agent = self.agent;
         let which = self.record.which;
         let mut hello = CheckHello {
@@ -271,7 +279,7 @@ impl Errand<'_> {
         let spec = JobSpec::decode(&session.duty().job).map_err(|error| unserved(&error))?;
         self.require_ordered(&spec).map_err(|error| unserved(&error))?;
         self.require_fit(&spec)?;
-        let fetch = Fetch { errand: self, session: &session, spec: &spec };
+        let fetch = Fetch { errand: self, session: &session, spec: &spec, received };
         let begins = if self.record.of_channel { fetch.begin_of_step().await? } else { fetch.begin(opened).await? };
         let unit = fetch.one(begins.input, INPUT_BYTES_MAX).await?;
         let (program, common) = fetch.shared().await?;
@@ -286,6 +294,8 @@ impl Errand<'_> {
             // What this machine has itself need not be fetched.
             fetch.keep([claimed], spec.limits.output_bytes_max).await?;
         }
+        // Later checkers may ask this one, if it finds the unit wrong.
+        agent.shelf.complete(which, session.duty().clone());
         Ok(Gathered { spec, place: begins.place, program, common, unit, begin })
     }
 
@@ -399,6 +409,7 @@ struct Fetch<'a> {
     errand: &'a Errand<'a>,
     session: &'a CheckSession,
     spec: &'a JobSpec,
+    received: &'a Received,
 }
 
 impl Fetch<'_> {
@@ -463,7 +474,13 @@ impl Fetch<'_> {
         let wants: Vec<Want> = names.into_iter().map(|name| Want { hash: Hash::from(name), bytes_max }).collect();
         agent.shelf.hold(self.errand.record.which, wants.iter().map(|want| want.hash));
         let store: &Arc<dyn BlobStore> = &agent.shelf.store;
-        self.session.fetch(store, wants).await.map_err(|error| Unready::Unserved(error.to_string()))
+        let mut before = 0;
+        let mut report = |fetched: Fetched| {
+            self.received.add(fetched.bytes_received.saturating_sub(before));
+            before = fetched.bytes_received;
+        };
+        let fetched = self.session.fetch_told(store, wants, &mut report).await;
+        fetched.map_err(|error| Unready::Unserved(error.to_string()))
     }
 }
 

@@ -14,11 +14,14 @@ use super::{
     self_test::Capability,
     turns::Turns,
 };
-use crate::compute::{
-    amount::kst,
-    bond::{Bonds, SEAT_WEI},
-    market::Market,
-    windows::{Windows, window_of},
+use crate::{
+    cli::RefuseCheckers,
+    compute::{
+        amount::kst,
+        bond::{Bonds, SEAT_WEI},
+        market::Market,
+        windows::{Windows, window_of},
+    },
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::Result;
@@ -58,8 +61,8 @@ pub(super) struct Conduct {
     pub(super) fault: Option<Fault>,
     /// Share of what is earned that goes into the bond, percent.
     pub(super) bonded_percent: u8,
-    /// Gives checkers nothing.
-    pub(super) refuses_checkers: bool,
+    /// Gives these checkers nothing.
+    pub(super) refuses_checkers: Option<RefuseCheckers>,
     /// Finds right whatever a provider opened.
     pub(super) believes: bool,
     /// Wrong where its customers want it.
@@ -93,7 +96,7 @@ pub(crate) struct Book {
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
     /// Set only to test whether customers hand their inputs to checkers.
-    pub(super) refuses_checkers: bool,
+    pub(super) refuses_checkers: Option<RefuseCheckers>,
     /// Set only to test whether canaries catch who does not look.
     pub(crate) believes: bool,
     /// Wrong where its customers want it.

@@ -8,10 +8,16 @@ use super::{
     record::{Cause, Failed},
     stream, window,
 };
-use crate::compute::{
-    checker::source::{self, Material, signer},
-    market::Order,
-    named,
+use crate::{
+    cli::RefuseCheckers,
+    compute::{
+        checker::{
+            Agent,
+            source::{self, Admitted, Material, signer},
+        },
+        market::Order,
+        named,
+    },
 };
 use alloy_primitives::{B256, U256};
 use eyre::Result;
@@ -37,6 +43,8 @@ pub(super) struct Door {
     pub(super) book: Arc<Book>,
     /// Where the windows of channels are.
     pub(super) streams: Arc<stream::Desk>,
+    /// This machine as a checker of others, if it is one.
+    pub(super) checker: Option<Arc<Agent>>,
     /// This machine's node, as the credential names it.
     pub(super) node: NodeId,
 }
@@ -104,24 +112,44 @@ impl Authorise for Door {
     }
 
     async fn on_duty(&self, checker: NodeId, hello: &CheckHello) -> Result<Offer, Refusal> {
-        if self.book.refuses_checkers {
-            return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no checker"));
-        }
         if let Some(window) = self.streams.window(hello.window) {
-            let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+            let admitted = self.admit(hello, checker).await?;
             return source::offer_step(&admitted, &window.material());
         }
         let Some(course) = self.book.course_of(hello.window) else {
-            return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
+            let Some(agent) = self.checker.as_ref().filter(|agent| agent.checks(hello.window)) else {
+                return Err(Refusal::new(RefusalCode::NotAssigned, "this provider has no such window open"));
+            };
+            let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+            return agent.offer(&admitted);
         };
-        let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+        let admitted = self.admit(hello, checker).await?;
         let record = course.record();
         let work = record.work().ok();
         source::offer(&admitted, &Material { spec: &course.spec, inputs: &record.inputs, work: work.as_ref() })
     }
 }
 
+/// Whether a provider that refuses some checkers on purpose refuses one.
+const fn is_refused(when: Option<RefuseCheckers>, round: u8, opened: bool) -> bool {
+    match when {
+        None => false,
+        Some(RefuseCheckers::Always) => true,
+        Some(RefuseCheckers::Opened) => opened,
+        Some(RefuseCheckers::Later) => round > 0,
+    }
+}
+
 impl Door {
+    /// A checker of this provider's own work whom the chain puts on duty.
+    async fn admit(&self, hello: &CheckHello, checker: NodeId) -> Result<Admitted, Refusal> {
+        let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
+        if is_refused(self.book.refuses_checkers, hello.round, admitted.case.opened) {
+            return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no such checker"));
+        }
+        Ok(admitted)
+    }
+
     /// What the chain says about an order.
     async fn known(&self, order: U256) -> Result<Order, Refusal> {
         let no = |reason: &str| Err(Refusal::new(RefusalCode::ChainUnavailable, reason));
@@ -444,6 +472,16 @@ fn wants(names: impl IntoIterator<Item = (Name, u64)>) -> Vec<Want> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_provider_that_refuses_on_purpose_refuses_all_or_those_of_an_opened_unit_or_of_a_later_round() {
+        use RefuseCheckers::{Always, Later, Opened};
+        let refused = |round, opened| [None, Some(Always), Some(Opened), Some(Later)].map(|when| is_refused(when, round, opened));
+        assert_eq!(refused(0, false), [false, true, false, false]);
+        assert_eq!(refused(0, true), [false, true, true, false]);
+        assert_eq!(refused(1, true), [false, true, true, true]);
+        assert_eq!(refused(2, false), [false, true, false, true]);
+    }
 
     #[test]
     fn strangers_get_half_of_the_lines_of_a_minute_and_the_rest_is_counted() {

@@ -17,7 +17,7 @@ use super::{
     watch,
 };
 use crate::{
-    cli::{Provide, TOKENS_MAX, TokenPrice},
+    cli::{Provide, RefuseCheckers, TOKENS_MAX, TokenPrice},
     compute::{
         amount::kst,
         checker::{Agent, Means},
@@ -43,7 +43,7 @@ use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
-    task::{JoinHandle, block_in_place},
+    task::block_in_place,
     time::timeout,
 };
 
@@ -123,8 +123,13 @@ fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
-    if options.refuse_checkers {
-        tracing::warn!("--refuse-checkers: no checker gets anything here");
+    if let Some(when) = options.refuse_checkers {
+        let whom = match when {
+            RefuseCheckers::Always => "no checker gets",
+            RefuseCheckers::Opened => "no checker of an opened unit gets",
+            RefuseCheckers::Later => "no checker of a later round gets",
+        };
+        tracing::warn!("--refuse-checkers: {whom} anything here");
     }
     if options.believe_providers {
         tracing::warn!("--believe-providers: whatever a provider opened is found right here");
@@ -227,9 +232,10 @@ async fn serve_until_stopped(
     tokio::spawn(payout::take_what_is_left(Arc::clone(book)));
     let watcher = Arc::clone(book);
     let watching = tokio::spawn(async move { watch::follow(&watcher, place).await });
-    let checking = checker(options, book, endpoint).await?;
-    let door = Door { book: Arc::clone(book), streams: Arc::clone(streams), node: endpoint.id() };
-    let store = Arc::new(stream::Blobs { orders: store, beside: Arc::<Streams>::clone(streams) });
+    let agent = checker(options, book, endpoint).await?;
+    let checking = agent.clone().map(|agent| tokio::spawn(agent.follow()));
+    let store = served(store, streams, agent.as_ref());
+    let door = Door { book: Arc::clone(book), streams: Arc::clone(streams), checker: agent, node: endpoint.id() };
     let shelf = Arc::clone(&keeper.shelf);
     let desk = Inquiries::new(Arc::new(Desk { book: Arc::clone(book) }));
     let answers = Answers::new(Arc::clone(&shelf), options.dir.join(owner::PREFERENCES_FILE));
@@ -281,8 +287,17 @@ async fn serve_until_stopped(
     Ok(())
 }
 
-/// Checks other providers' work beside this one's own, if the owner did not say no.
-async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Result<Option<JoinHandle<()>>> {
+/// What others may fetch here: blobs of orders, of channels, and for checkers those of checks that came before theirs.
+fn served(orders: Arc<dyn BlobStore>, streams: &Arc<Streams>, agent: Option<&Arc<Agent>>) -> Arc<dyn BlobStore> {
+    let own: Arc<dyn BlobStore> = Arc::new(stream::Blobs { orders, beside: Arc::<Streams>::clone(streams) });
+    match agent {
+        Some(agent) => Arc::new(stream::Blobs { orders: own, beside: Arc::<Agent>::clone(agent) }),
+        None => own,
+    }
+}
+
+/// Checks other providers' work beside this one's own, if the owner did not say no; it follows nothing yet.
+async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Result<Option<Arc<Agent>>> {
     if options.no_check {
         return Ok(None);
     }
@@ -290,8 +305,7 @@ async fn checker(options: &Provide, book: &Arc<Book>, endpoint: &Endpoint) -> Re
     files::private_folder(&folder)?;
     // A part of what customers may fill; a check has one unit's blobs.
     let bytes_max = options.store.saturating_mul(1 << 20) / 4;
-    let agent = Agent::open(Means { book, endpoint, folder: &folder, bytes_max }).await?;
-    Ok(Some(tokio::spawn(agent.follow())))
+    Agent::open(Means { book, endpoint, folder: &folder, bytes_max }).await.map(Some)
 }
 
 /// Says what waits for the next start of channels.

@@ -3,7 +3,10 @@
 //! # Invariants
 //! What comes in belongs to orders: nothing of a channel's makes an order's input look as if it were here.
 
-use crate::compute::provider::portion::{Portion, Volume};
+use crate::compute::{
+    checker::Agent,
+    provider::portion::{Portion, Volume},
+};
 use alloy_primitives::B256;
 use keystead_blobs::{
     BlobStore, Hash, Outline, StoreError,
@@ -21,6 +24,13 @@ use std::{
 /// Whose blobs are served beside those of orders.
 pub(crate) trait Beside: Send + Sync + fmt::Debug + 'static {
     fn stores(&self) -> Vec<Arc<dyn BlobStore>>;
+}
+
+/// What a checker fetched, for those who check the same after it.
+impl Beside for Agent {
+    fn stores(&self) -> Vec<Arc<dyn BlobStore>> {
+        vec![self.store()]
+    }
 }
 
 /// Serves from the orders' store first.

@@ -1,0 +1,223 @@
+//! Where a checker gets what a check needs, in which order, and how long each source may take.
+//!
+//! # Design
+//! The provider at its registered address, the customer's node if the chain names one, then the accounts that found the unit wrong in an earlier round. A
+//! source that is silent or slow is left for the next one: it has its part of the time that is left, and a least pace after its first seconds. Whole groups
+//! that came stay on the disk, so that the next source, or the next try, goes on from there. Who may still ask the customer in public leaves the
+//! last source in time for that.
+//!
+//! # Invariants
+//! No source, alone or with others, keeps a checker for longer than the time of its check.
+//!
+//! Spec: specs/0008-audit.md §10.
+
+use super::work::Errand;
+use crate::compute::windows::{Case, Finding, Which};
+use alloy_primitives::Address;
+use eyre::Result;
+use keystead_contracts::bindings::audit::Audit;
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+use tokio::time::{Instant, sleep};
+
+/// Sources of one attempt.
+const SOURCES_MAX: usize = 6;
+/// A source may need so long to be found, to ask its node who is on duty, and to read its disk.
+const GRACE: Duration = Duration::from_secs(8);
+/// Bytes a second that a source sends at least, on the average since its grace: a line slower than that brings no input in the time of a check.
+const BYTES_PER_SECOND_MIN: u64 = 16 << 10;
+/// How often it is looked how far a source is.
+const TICK: Duration = Duration::from_millis(500);
+/// Who leaves so little of its time for a source had better ask another.
+const PATIENCE_MIN: Duration = Duration::from_secs(1);
+
+/// Bytes that came from one source in one attempt.
+#[derive(Debug, Default)]
+pub(super) struct Received(AtomicU64);
+
+impl Received {
+    pub(super) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Errand<'_> {
+    /// Addresses, of which all but the register's form are strangers' words; the first is the provider's.
+    pub(super) async fn sources(&self) -> Result<Vec<String>> {
+        let (windows, market, which) = (&self.agent.windows, &self.agent.book.market, self.record.which);
+        let mut found = vec![market.endpoint_of(self.window.provider).await?];
+        found.extend(windows.handed(which.window, self.record.from_block).await?);
+        if which.round > 0 {
+            let checks = windows.of_window::<Audit::CheckRevealed>(which.window, self.record.from_block).await?;
+            for account in accusers(checks.iter().map(|(check, _)| check), which, self.case) {
+                // Who is not in the register serves nobody.
+                found.extend(market.endpoint_of(account).await);
+            }
+        }
+        Ok(distinct(found))
+    }
+
+    /// How long the next source may take, if so many are left with it and the others took `spent`.
+    pub(super) fn patience(&self, spent: Duration, sources_left: usize) -> Duration {
+        let (check_seconds, round) = (self.window.check_seconds, self.record.which.round);
+        let may_ask = round == 0 && self.case.asked_at == 0 && !self.case.opened && !self.window.is_named();
+        let ask = may_ask.then(|| Duration::from_secs(check_seconds));
+        patience(self.left.saturating_sub(spent), sources_left, ask)
+    }
+}
+
+/// A source's part of the time that is left. `ask`: the whole time to check, if this checker may ask in public in its first half.
+fn patience(left: Duration, sources_left: usize, ask: Option<Duration>) -> Duration {
+    let part = u32::try_from(sources_left).ok().and_then(|sources| left.checked_div(sources)).unwrap_or(left);
+    let Some(check) = ask else { return part };
+    // Until 7/16 of the time to check have passed: a transaction needs some seconds.
+    let sixteenths = |count| check.saturating_mul(count).checked_div(16).unwrap_or_default();
+    let (half, asking) = (sixteenths(8), sixteenths(9));
+    if left <= half { part } else { part.min(left.saturating_sub(asking).max(PATIENCE_MIN)) }
+}
+
+/// Accounts whose check of the unit in an earlier round says *wrong*, each once, in the order of their reveals.
+fn accusers<'a>(checks: impl Iterator<Item = &'a Audit::CheckRevealed>, which: Which, case: &Case) -> Vec<Address> {
+    let mut accounts: Vec<Address> = Vec::new();
+    for check in checks {
+        let is_earlier = check.unit == which.unit && check.round < which.round;
+        // Of class exact the contract compares with what the provider opened.
+        let differs = case.opened && check.finding == Finding::Compare as u8 && check.own != case.value;
+        let says_wrong = differs || check.finding == Finding::Wrong as u8;
+        if is_earlier && says_wrong && !accounts.contains(&check.account) {
+            accounts.push(check.account);
+        }
+    }
+    accounts.truncate(SOURCES_MAX);
+    accounts
+}
+
+/// Each once, in order.
+fn distinct(found: Vec<String>) -> Vec<String> {
+    let mut sources: Vec<String> = Vec::new();
+    for source in found {
+        if !sources.contains(&source) {
+            sources.push(source);
+        }
+    }
+    sources.truncate(SOURCES_MAX);
+    sources
+}
+
+/// Whether a source has sent so little in so long that another one is asked.
+const fn is_slow(elapsed: Duration, bytes: u64) -> bool {
+    bytes < elapsed.saturating_sub(GRACE).as_secs().saturating_mul(BYTES_PER_SECOND_MIN)
+}
+
+/// Waits for what comes from one source.
+///
+/// # Errors
+/// Why the source was given up.
+pub(super) async fn within<T>(
+    limit: Duration,
+    received: &Received,
+    work: impl Future<Output = T>,
+) -> Result<T, String> {
+    let begun = Instant::now();
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut work => return Ok(done),
+            () = sleep(TICK) => {}
+        }
+        let (elapsed, bytes) = (begun.elapsed(), received.bytes());
+        if elapsed >= limit || is_slow(elapsed, bytes) {
+            return Err(format!("a source takes too long: seconds={} bytes={bytes}", elapsed.as_secs()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::compute::windows::Stage;
+    use alloy_primitives::B256;
+    use std::future::{pending, ready};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn sources_share_the_time_and_the_last_one_leaves_enough_to_ask() {
+        let seconds = |seconds| Duration::from_secs(seconds);
+        // With nobody to ask the last source has all that is left.
+        assert_eq!(patience(seconds(90), 3, None), seconds(30));
+        assert_eq!(patience(seconds(90), 1, None), seconds(90));
+        // Of 160 s to check 157 are left: until 67 have passed with the margin, and the question is in time until 80.
+        assert_eq!(patience(seconds(157), 1, Some(seconds(160))), seconds(67));
+        assert_eq!(patience(seconds(156), 4, Some(seconds(160))), seconds(39));
+        assert_eq!(patience(seconds(85), 1, Some(seconds(160))), PATIENCE_MIN);
+        // Too late to ask.
+        assert_eq!(patience(seconds(80), 1, Some(seconds(160))), seconds(80));
+    }
+
+    #[test]
+    fn a_source_has_a_grace_and_then_a_least_pace() {
+        assert!(!is_slow(GRACE, 0));
+        let later = GRACE.saturating_add(SECOND.saturating_mul(10));
+        let least = BYTES_PER_SECOND_MIN.saturating_mul(10);
+        assert!(is_slow(later, least.saturating_sub(1)) && !is_slow(later, least));
+    }
+
+    #[test]
+    fn accusers_are_those_of_earlier_rounds_who_say_wrong() {
+        let value = B256::repeat_byte(5);
+        let check = |account: u8, (unit, round): (u32, u8), finding: Finding, own: u8| Audit::CheckRevealed {
+            windowId: B256::ZERO,
+            unit,
+            round,
+            slot: 0,
+            account: Address::repeat_byte(account),
+            finding: finding as u8,
+            own: B256::repeat_byte(own),
+        };
+        let checks = [
+            check(1, (3, 0), Finding::Compare, 5),
+            check(2, (3, 0), Finding::Compare, 6),
+            check(3, (3, 0), Finding::Wrong, 0),
+            check(4, (3, 0), Finding::Inconclusive, 6),
+            check(5, (4, 0), Finding::Wrong, 0),
+            check(6, (3, 1), Finding::Wrong, 0),
+            check(2, (3, 0), Finding::Compare, 6),
+        ];
+        let of = |round, opened| {
+            let which = Which { window: B256::ZERO, unit: 3, round, slot: 0 };
+            let case = Case { opened, value, ..Case::of(Stage::Checking, round) };
+            accusers(checks.iter(), which, &case)
+        };
+        let accounts = |bytes: &[u8]| bytes.iter().copied().map(Address::repeat_byte).collect::<Vec<_>>();
+        assert_eq!(of(0, true), accounts(&[]));
+        assert_eq!(of(1, true), accounts(&[2, 3]));
+        assert_eq!(of(2, true), accounts(&[2, 3, 6]));
+        assert_eq!(of(2, false), accounts(&[3, 6]));
+    }
+
+    #[test]
+    fn a_source_is_asked_once_and_not_too_many_are() {
+        let names: Vec<String> = ["a", "b", "a"].map(str::to_owned).into();
+        assert_eq!(distinct(names), ["a", "b"]);
+        let many = (0..20_u32).map(|number| number.to_string()).collect();
+        assert_eq!(distinct(many).len(), SOURCES_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_source_that_sends_nothing_is_left_when_its_time_is_over() {
+        let received = Received::default();
+        assert_eq!(within(SECOND, &received, ready(7)).await, Ok(7));
+        let left = within(TICK, &received, pending::<u32>()).await;
+        assert!(left.unwrap_err().contains("takes too long"));
+    }
+}

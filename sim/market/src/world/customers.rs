@@ -9,15 +9,16 @@
 //! |---|---|---|
 //! | withheld input | the customer sends a part of the inputs and stays away | half of the mean of all inputs is fetched in vain |
 //! | wrong input hash | one of 64 groups of bytes is wrong, and what follows is not fetched | 65/128 of the mean of all inputs |
-//! | dust orders | any price below the listed one | every one is refused by the contract |
+//! | dust orders | one unit at the listed price; less is refused by the contract | price less work, less gas, and the gas of opening at the rate of draws |
 //! | order floods | 1,000 orders without inputs at a provider with 64 places, and up to eight honest ones among them | all but 64 give way, none of them honest |
 //! | refused pay | half say nothing: paid at the deadline; half accuse right units | a panel rules for the provider as the binomials say |
 //!
 //! # Not here
 //! The sockets and files of it: `node/tests/end_to_end/crooks.rs`.
 
-use super::{World, cast::ruled};
+use super::{RATE_PPM, World, cast::ruled};
 use crate::{
+    money::{Gas, UNIT_GAS},
     random::Random,
     seats::{Ended, Ring, Seats, Unit},
 };
@@ -34,6 +35,8 @@ const REFUSES: u32 = 50;
 const FLOOD: u64 = 1_000;
 const PLACES: usize = 64;
 const NEWCOMERS: u32 = 8;
+/// What a unit costs who computes it, in units' prices.
+const WORK: f64 = 0.5;
 /// Groups of an input that are checked one by one.
 const GROUPS: u64 = 64;
 const MIB: f64 = 1_048_576.0;
@@ -58,7 +61,11 @@ impl Trick {
         match self {
             Self::Withheld => ("withheld input", "sends a part of the inputs and stays away", "MiB fetched in vain"),
             Self::Hash => ("wrong input hash", "one of 64 groups of an input is wrong", "MiB fetched in vain"),
-            Self::Dust => ("dust orders", "any price below the listed one", "refused by the market"),
+            Self::Dust => (
+                "dust orders",
+                "one unit at the listed price; less is refused by the contract",
+                "what its provider gains after work and gas, in units' prices",
+            ),
             Self::Flood => (
                 "order floods",
                 "1,000 orders without inputs for 64 places, honest newcomers among them; of a flood",
@@ -74,7 +81,6 @@ impl Trick {
     const fn transactions(self) -> [f64; 2] {
         match self {
             Self::Withheld | Self::Hash => [1.0, 1.0],
-            // A transaction that is refused is paid for.
             Self::Dust => [1.0, 0.0],
             Self::Flood => [FLOOD as f64, FLOOD as f64],
             Self::Refused => [0.0, 0.0],
@@ -91,7 +97,7 @@ struct Mean {
 }
 
 impl Mean {
-    fn add(&mut self, value: f64) {
+    const fn add(&mut self, value: f64) {
         self.count = self.count.saturating_add(1);
         self.sum += value;
         self.squares += value * value;
@@ -121,6 +127,7 @@ struct Account {
     convicted: u64,
     /// How much longer providers waited for their pay, ms.
     late_ms: u64,
+    silent: u64,
 }
 
 /// One row of what came of customers that cheat.
@@ -146,7 +153,7 @@ pub(crate) struct CrookRow {
     pub(crate) held: u64,
     pub(crate) unpaid: u64,
     pub(crate) convicted: u64,
-    /// Mean delay of a provider's pay, ms.
+    /// Mean delay of a provider's pay by a customer that says nothing, ms.
     pub(crate) late_ms: u64,
 }
 
@@ -172,7 +179,10 @@ struct Vain {
 /// The customers of a world that cheat.
 #[derive(Debug)]
 pub(super) struct Crooks {
+    seed: u64,
     random: Random,
+    /// None where the contracts' figures cannot be read; the program has said so and ended then.
+    gas: Option<Gas>,
     accounts: [Account; Trick::ALL.len()],
     vain: Vec<Vain>,
     /// The chance that a panel rules for a provider whose right unit is called wrong.
@@ -181,21 +191,30 @@ pub(super) struct Crooks {
 
 impl Crooks {
     pub(super) fn new(seed: u64, seats: &Seats) -> Self {
-        let random = Random::new(Random::new(seed ^ 0x6372_6f6f_6b73).word());
+        let seed = Random::new(seed ^ 0x6372_6f6f_6b73).word();
+        let (random, gas) = (Random::new(seed), Gas::measured().ok());
         let sees = 1.0 - seats.nothing;
         let acquitted = ruled(sees * (1.0 - seats.flip), sees * seats.flip);
-        Self { random, accounts: [Account::default(); Trick::ALL.len()], vain: Vec::new(), acquitted }
+        let accounts = [Account::default(); Trick::ALL.len()];
+        Self { seed, random, gas, accounts, vain: Vec::new(), acquitted }
     }
 
     const fn account(&mut self, trick: Trick) -> &mut Account {
         &mut self.accounts[trick as usize]
     }
 
-    /// An order at a price below the listed one, millionths of it.
+    /// An audited order of one unit at the listed price, to a provider whose rate of draws is the floor.
     fn dust(&mut self) {
-        let price_ppm = self.random.below(1_000_000);
-        let is_refused = price_ppm < 1_000_000;
-        self.account(Trick::Dust).measured.add(f64::from(u8::from(is_refused)));
+        let window = self.accounts[Trick::Dust as usize].measured.count;
+        let is_drawn = Seats::draw(self.seed, window).draws(0, RATE_PPM);
+        let gain = self.dust_gain(f64::from(u8::from(is_drawn)));
+        self.account(Trick::Dust).measured.add(gain);
+    }
+
+    /// What a provider gains from one unit that is drawn with this chance, in units' prices.
+    fn dust_gain(&self, drawn: f64) -> f64 {
+        let gas = self.gas.as_ref().map_or(0.0, |gas| gas.lease + gas.delivery + drawn * gas.opening);
+        1.0 - WORK - gas / UNIT_GAS
     }
 
     /// A flood at one provider: when its places are taken, the oldest order of who has the most gives way.
@@ -239,7 +258,7 @@ impl Crooks {
         match trick {
             Trick::Withheld => INPUT_MIB / 2.0,
             Trick::Hash => INPUT_MIB * (GROUPS as f64 + 1.0) / (2.0 * GROUPS as f64),
-            Trick::Dust => 1.0,
+            Trick::Dust => self.dust_gain(f64::from(RATE_PPM) / 1_000_000.0),
             Trick::Flood => FLOOD as f64 + f64::from(NEWCOMERS) / 2.0 - PLACES as f64,
             Trick::Refused => self.acquitted,
         }
@@ -250,18 +269,18 @@ impl Crooks {
         let row = |(trick, account): (Trick, &Account)| {
             let (attack, variant, figure) = trick.name();
             let [placed, expired] = trick.transactions();
-            let Account { measured: mean, fees, held, unpaid, convicted, late_ms } = *account;
+            let Account { measured: mean, fees, held, unpaid, convicted, late_ms, silent } = *account;
             let (orders, measured, formula, error) = (mean.count, mean.value(), self.formula(trick), mean.error());
             let off = measured - formula;
             let sigmas = if error > 1e-9 {
                 off / error
-            } else if off.abs() < 1e-9 {
+            } else if off.abs() * orders as f64 <= 0.5 {
                 0.0
             } else {
                 f64::INFINITY
             };
             let fees = fees / orders.max(1) as f64;
-            let late_ms = late_ms.checked_div(orders).unwrap_or_default();
+            let late_ms = late_ms.checked_div(silent).unwrap_or_default();
             CrookRow {
                 attack,
                 variant,
@@ -347,6 +366,7 @@ impl World {
             let is_paid = self.windows[window as usize].paid == u64::MAX;
             let account = crooks.account(Trick::Refused);
             account.late_ms = account.late_ms.saturating_add(PATIENCE_MS);
+            account.silent = account.silent.saturating_add(1);
             account.unpaid = account.unpaid.saturating_add(u64::from(!is_paid));
             return;
         }

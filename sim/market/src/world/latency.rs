@@ -71,7 +71,7 @@ pub(super) struct Latency {
 }
 
 impl Latency {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) const fn new(seed: u64) -> Self {
         let seed = Random::new(seed ^ 0x6c61_7465_6e63_7900).word();
         Self { seed, random: Random::new(seed) }
     }
@@ -120,7 +120,7 @@ impl Latency {
     }
 
     /// Bytes of a window's inputs.
-    pub(super) fn input_bytes(&self, window: u32) -> u64 {
+    pub(super) const fn input_bytes(&self, window: u32) -> u64 {
         let mut own = self.of(Side::Customer, window);
         own.word();
         INPUTS[own.below(8) as usize]
@@ -129,7 +129,7 @@ impl Latency {
     /// How long so many bytes of a customer take to a provider, beside the ways of messages.
     pub(super) fn transfer_ms(&self, window: u32, provider: u32, bytes: u64) -> u64 {
         let (mut customer, mut provider) = (self.of(Side::Customer, window), self.of(Side::Provider, provider));
-        let mut line = |own: &mut Random, lines: [u64; 8]| {
+        let line = |own: &mut Random, lines: [u64; 8]| {
             own.word();
             own.word();
             lines[own.below(8) as usize]

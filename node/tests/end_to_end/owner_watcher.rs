@@ -42,7 +42,7 @@ fn without_a_watcher_the_work_ends_within_a_second_and_without_one_that_lasts_th
     assert_eq!(balance(&network, MARKET), 0);
     wait_until("the state that says so", || (status(&folder)["cpu"]["run"] == true).then_some(()));
 
-    // None lasts: half a minute at most, of which the pauses are 15.5 s.
+    // None lasts: the pauses before new ones are 15.5 s in all.
     fs::write(&fault, "").unwrap();
     assert_eq!(provider.ended(), Some(1), "{}", provider.text());
     let words = provider.text();

@@ -133,7 +133,7 @@ impl Report {
     fn cheats_table(&self, page: &mut String) {
         let _ = writeln!(
             page,
-            "\n| among churn and latency | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
+            "\n| among churn | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
         );
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.cheats.cheats {

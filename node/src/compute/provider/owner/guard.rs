@@ -40,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const SILENT_LOOKS_MAX: u32 = 40;
 /// Looks from a loss to the first new start, half a second; twice as many each time that the new one is lost.
 const WAIT_LOOKS: u32 = 2;
-/// New starts before the program ends: with the pauses between them half a minute at most, where each ends at once 15.5 s.
+/// New starts before the program ends; the pauses before them are 15.5 s in all.
 const STARTS_MAX: u32 = 5;
 /// A watcher that lasts for so many looks, ten minutes, makes earlier losses forgotten.
 const STEADY_LOOKS: u32 = 2_400;

@@ -491,6 +491,9 @@ pub(crate) struct Provide {
     /// As a checker, find right whatever a provider opened, without a look: shows whether canaries catch it.
     #[arg(long, hide = true)]
     pub(crate) believe_providers: bool,
+    /// While the file `fault-watcher` is in the folder, what watches for the owner ends: shows that work ends with it.
+    #[arg(long, hide = true)]
+    pub(crate) fault_watcher: bool,
 }
 
 /// Which checkers a provider refuses on purpose.

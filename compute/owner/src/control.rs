@@ -98,6 +98,17 @@ pub struct Control {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp(u64, Option<SystemTime>, u64);
 
+impl Stamp {
+    /// That of a file with this metadata.
+    pub(crate) fn of(metadata: &fs::Metadata) -> Self {
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(metadata);
+        #[cfg(not(unix))]
+        let number = 0;
+        Self(metadata.len(), metadata.modified().ok(), number)
+    }
+}
+
 impl Control {
     /// The control file in a data folder; nothing is opened.
     #[must_use]
@@ -122,12 +133,7 @@ impl Control {
     /// The file's stamp; it changes whenever the file is replaced. None if there is no file.
     #[must_use]
     pub fn stamp(&self) -> Option<Stamp> {
-        let metadata = fs::symlink_metadata(&self.path).ok()?;
-        #[cfg(unix)]
-        let number = std::os::unix::fs::MetadataExt::ino(&metadata);
-        #[cfg(not(unix))]
-        let number = 0;
-        Some(Stamp(metadata.len(), metadata.modified().ok(), number))
+        fs::symlink_metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata))
     }
 
     /// Changes the wishes by one command and returns the new ones. `unix_ms` is the wall clock, ms since 1970.

@@ -9,6 +9,16 @@ use serde_json::{Value, json};
 /// One line for a person: what runs and how fast bytes may move, and the first reason for what does not.
 #[must_use]
 pub fn headline(decision: &Decision) -> String {
+    let mut line = course(decision);
+    let kept = |words: &&Words| words.reason == Reason::Preferences && words.stops == Scope::NONE;
+    if let Some(words) = decision.words.iter().find(kept) {
+        line.push_str(&format!("; {}", words.sentence));
+    }
+    line
+}
+
+/// What runs, and why not.
+fn course(decision: &Decision) -> String {
     let stopped = |scope: Scope| decision.words.iter().find(|words| words.stops.meets(scope));
     match decision.cpu {
         Cpu::Pause => {

@@ -54,6 +54,7 @@ mod network;
 mod overload;
 mod owner;
 mod owner_rates;
+mod owner_watcher;
 mod parties;
 mod proofs;
 mod raw;

@@ -9,7 +9,7 @@ use crate::{
 use serde_json::Value;
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -17,11 +17,11 @@ use std::{
 use terminal::{PREFERENCES, Terminal};
 
 /// What the owner types in another terminal.
-fn say(folder: &Path, words: &[&str]) -> Output {
+pub(crate) fn say(folder: &Path, words: &[&str]) -> Output {
     Command::new(KEYSTEAD).args(["provide", "--dir"]).arg(folder).args(words).output().unwrap()
 }
 
-fn status(folder: &Path) -> Value {
+pub(crate) fn status(folder: &Path) -> Value {
     let output = say(folder, &["--status"]);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output)))
 }
@@ -263,17 +263,34 @@ fn change(path: &Path, from: &str, to: &str) {
     fs::write(path, changed).unwrap();
 }
 
-#[test]
-fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owner_gives_more() {
+/// A provider whose owner gives nine tenths of the memory.
+struct MemoryScene {
+    network: Network,
+    folder: PathBuf,
+    provider: Provider,
+    /// Whether somebody is at the machine that runs this test is not the test's to say.
+    in_use: bool,
+    /// What jobs may take at most, bytes.
+    most: u64,
+}
+
+fn memory_scene() -> MemoryScene {
     let network = Network::beside(1);
-    let (home, folder) = (&network.directory, network.directory.join("provider"));
+    let folder = network.directory.join("provider");
     fs::create_dir_all(&folder).unwrap();
     allow_memory(&folder, true, 90);
-    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
-    // Whether somebody is at the machine that runs this test is not this test's to say.
-    let in_use = status(&folder)["in_use"].as_bool().unwrap();
+    let provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
+    let said = status(&folder);
+    let (in_use, most) = (&said["in_use"], &said["bounds"]["memory_most_bytes"]);
+    let (in_use, most) = (in_use.as_bool().unwrap(), most.as_u64().unwrap());
+    MemoryScene { network, folder, provider, in_use, most }
+}
+
+#[test]
+fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owner_gives_more() {
+    let MemoryScene { network, folder, mut provider, in_use, most } = memory_scene();
+    let home = &network.directory;
     let bound = |which: &str| status(&folder)["bounds"][which].as_u64().unwrap();
-    let most = bound("memory_most_bytes");
     allow_memory(&folder, in_use, 1);
     wait_until("the owner gives less", || (bound("memory_bytes") < most / 50).then_some(()));
     let now = bound("memory_bytes");
@@ -301,14 +318,8 @@ fn a_job_that_takes_more_memory_than_the_owner_gives_is_not_taken_until_the_owne
 /// Between one unit and the next the owner takes the memory back that the running job declares.
 #[test]
 fn a_running_order_that_takes_more_memory_than_the_owner_gives_waits_until_the_owner_gives_more_and_is_paid() {
-    let network = Network::beside(1);
-    let (home, folder) = (&network.directory, network.directory.join("provider"));
-    fs::create_dir_all(&folder).unwrap();
-    allow_memory(&folder, true, 90);
-    let mut provider = Provider::start_as(&network, &folder, 1, &["--compute", "auto"]);
-    // Whether somebody is at the machine that runs this test is not this test's to say.
-    let in_use = status(&folder)["in_use"].as_bool().unwrap();
-    let most = status(&folder)["bounds"]["memory_most_bytes"].as_u64().unwrap();
+    let MemoryScene { network, folder, mut provider, in_use, most } = memory_scene();
+    let home = &network.directory;
     // One percent of the machine, of which nine tenths are the most.
     let declared = declared(most, most / 90);
     recipe_of(home, declared);

@@ -156,6 +156,11 @@ impl Provider {
     /// As Ctrl-C does.
     pub(crate) fn interrupt(&mut self) -> Option<i32> {
         assert!(Command::new("kill").args(["-INT", &self.child.id().to_string()]).status().unwrap().success());
+        self.ended()
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
         wait_until("the provider ends", || self.child.try_wait().unwrap()).code()
     }
 }

@@ -126,10 +126,12 @@ fn simulate(options: &Options) -> Result<report::Report, String> {
         world::Scenario { load: world::OVERLOAD, ..usual },
     ];
     let [world, churn, cheats, overload] = scenarios.map(world::run);
+    let far = world::Scenario { latency: true, ..usual };
+    let [latency, crooks] = [far, world::Scenario { crooked: true, ..far }].map(world::run);
     let bills = [&world, &churn, &cheats, &overload].map(|outcome| money::Bill::new(outcome, &gas));
     let attacks = attacks::all(options.seed, options.scale);
     let Options { seed, providers, hours, .. } = *options;
-    Ok(report::Report { seed, providers, hours, world, churn, cheats, overload, bills, attacks })
+    Ok(report::Report { seed, providers, hours, world, churn, cheats, overload, latency, crooks, gas, bills, attacks })
 }
 
 fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Gas that costs as much as a unit.
-const UNIT_GAS: f64 = 1_000_000.0;
+pub(crate) const UNIT_GAS: f64 = 1_000_000.0;
 /// What a check earns, in units' prices.
 const FEE: f64 = 1.0;
 /// What who finds a canary gets from its customer besides (specs/0008-audit.md §12).
@@ -22,14 +22,14 @@ const MARKET: &str = include_str!("../../../contracts/snapshots/Market.json");
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gas {
     /// The customer's, of each order, of one that ends without a delivery, of each window that was opened, of each check.
-    order: f64,
-    expired: f64,
+    pub(crate) order: f64,
+    pub(crate) expired: f64,
     window: f64,
     check_end: f64,
     /// The provider's, of each order, of each window that was opened, of each unit that is drawn.
-    lease: f64,
-    delivery: f64,
-    opening: f64,
+    pub(crate) lease: f64,
+    pub(crate) delivery: f64,
+    pub(crate) opening: f64,
     /// The checkers' and referees', of each check, of each ballot; of each panel, of each dispute.
     check: f64,
     ballot: f64,

@@ -2,8 +2,8 @@
 
 use crate::{
     attacks::Row,
-    money::Bill,
-    world::{CheatRow, Outcome},
+    money::{Bill, Gas, UNIT_GAS},
+    world::{CheatRow, CrookRow, Outcome},
 };
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -21,7 +21,13 @@ pub(crate) struct Report {
     pub(crate) cheats: Outcome,
     /// With more orders than the machines can bear.
     pub(crate) overload: Outcome,
-    /// What the four cost.
+    /// The usual one with latency of messages and blocks.
+    pub(crate) latency: Outcome,
+    /// The same with customers that cheat.
+    pub(crate) crooks: Outcome,
+    #[serde(skip)]
+    pub(crate) gas: Gas,
+    /// What the first four cost.
     pub(crate) bills: [Bill; 4],
     pub(crate) attacks: Vec<Row>,
 }
@@ -35,7 +41,8 @@ impl Report {
     pub(crate) fn holds(&self) -> bool {
         let whole =
             |outcome: &Outcome| (outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes) == (0, 0, 0);
-        self.worlds().into_iter().all(whole)
+        self.worlds().into_iter().chain([&self.latency, &self.crooks]).all(whole)
+            && self.crooks.crooks.iter().all(CrookRow::holds)
             && self.cheats.cheats.iter().all(CheatRow::holds)
             && self.attacks.iter().all(Row::holds)
     }
@@ -59,6 +66,8 @@ impl Report {
             let [a, b, c, d] = self.bills.each_ref().map(value);
             let _ = writeln!(page, "| {name} | {a} | {b} | {c} | {d} |");
         }
+        self.waits_table(&mut page);
+        self.crooks_table(&mut page);
         self.cheats_table(&mut page);
         let _ = writeln!(page, "\n| attack | variant | tried | caught | measured | formula | sigmas | gain | honest |");
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|");
@@ -73,11 +82,58 @@ impl Report {
         page
     }
 
+    /// How long customers wait until their provider computes, without latency and with it.
+    fn waits_table(&self, page: &mut String) {
+        let _ = writeln!(
+            page,
+            "\n| order to running | p50, ms | p95, ms | p99, ms | commitment to claimable pay p50, p95, ms | order to last unit over the first provider's time alone p50, p95 | honest providers slashed |"
+        );
+        let _ = writeln!(page, "|---|---|---|---|---|---|---|");
+        let worlds = [
+            ("usual churn, no latency", &self.world),
+            ("usual churn, latency", &self.latency),
+            ("usual churn, latency, crooked customers", &self.crooks),
+        ];
+        for (name, o) in worlds {
+            let _ = writeln!(
+                page,
+                "| {name} | {} | {} | {} | {}, {} | {:.3}, {:.3} | {} |",
+                o.run_ms_p50,
+                o.run_ms_p95,
+                o.run_ms_p99,
+                o.hold_ms_p50,
+                o.hold_ms_p95,
+                o.stretch_p50,
+                o.stretch_p95,
+                o.false_slashes
+            );
+        }
+    }
+
+    /// What customers that cheat did in the world that has them.
+    fn crooks_table(&self, page: &mut String) {
+        let _ = writeln!(
+            page,
+            "\n| crooked customers | variant | trials | of each | measured | formula | sigmas | gas of the customer | fees it lost | machines kept from others | honest not paid or served | honest convicted | silence delays pay, ms |"
+        );
+        let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|---|---|");
+        for row in &self.crooks.crooks {
+            let gas = row.placed * self.gas.order + row.expired * self.gas.expired;
+            let units = gas / UNIT_GAS;
+            let CrookRow { attack, variant, figure, orders, measured, formula, sigmas, fees, .. } = row;
+            let CrookRow { held, unpaid, convicted, late_ms, .. } = row;
+            let _ = writeln!(
+                page,
+                "| {attack} | {variant} | {orders} | {figure} | {measured:.4} | {formula:.4} | {sigmas:+.2} | {gas:.0} ({units:.3} units) | {fees:.2} | {held} | {unpaid} | {convicted} | {late_ms} |"
+            );
+        }
+    }
+
     /// What each kind of cheat did in the world that has them.
     fn cheats_table(&self, page: &mut String) {
         let _ = writeln!(
             page,
-            "\n| among churn and latency | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
+            "\n| among churn | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
         );
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.cheats.cheats {
@@ -167,10 +223,13 @@ mod tests {
 
     fn report() -> Report {
         let world = run(Scenario { cheating: 0.5, ..Scenario::new(1, 300, 0.5) });
-        let bill = Bill::new(&world, &Gas::measured().unwrap());
+        let gas = Gas::measured().unwrap();
+        let bill = Bill::new(&world, &gas);
         let [churn, cheats, overload] = [world.clone(), world.clone(), world.clone()];
+        let far = Scenario { latency: true, ..Scenario::new(1, 300, 0.5) };
+        let [latency, crooks] = [far, Scenario { crooked: true, ..far }].map(run);
         let (bills, attacks) = ([bill; 4], Vec::new());
-        Report { seed: 1, providers: 300, hours: 0.5, world, churn, cheats, overload, bills, attacks }
+        Report { seed: 1, providers: 300, hours: 0.5, world, churn, cheats, overload, latency, crooks, gas, bills, attacks }
     }
 
     #[test]
@@ -183,10 +242,11 @@ mod tests {
         let columns = |begin: &str| {
             let lines = page.split("\n\n").find(|part| part.starts_with(begin)).unwrap();
             let counts: Vec<usize> = lines.trim().lines().map(|line| line.matches('|').count()).collect();
-            assert!(counts.len() > 10 && counts.iter().all(|count| *count == counts[0]), "{lines}");
+            assert!(counts.len() >= 5 && counts.iter().all(|count| *count == counts[0]), "{lines}");
             counts[0]
         };
         assert_eq!((columns("| | usual churn"), columns("| among churn")), (6, 12));
+        assert_eq!((columns("| order to running"), columns("| crooked customers")), (8, 14));
         assert!(report.bills.iter().all(|bill| bill.all_in() > 1.0), "{page}");
         assert!(page.contains(&format!("all in, in units' prices** | {:.3} |", report.bills[0].all_in())), "{page}");
     }
@@ -196,10 +256,13 @@ mod tests {
         let whole = || {
             let mut report = report();
             report.cheats.cheats.clear();
+            report.crooks.crooks.clear();
             report
         };
         assert!(whole().holds());
-        let spoil: [fn(&mut Report); 4] = [
+        let spoil: [fn(&mut Report); 6] = [
+            |report| report.latency.units_lost = 1,
+            |report| report.crooks.false_slashes = 1,
             |report| report.churn.false_slashes = 1,
             |report| report.cheats.false_slashes = 1,
             |report| report.overload.units_lost = 1,

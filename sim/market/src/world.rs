@@ -8,23 +8,30 @@
 //! commits first is paid. Every committed window is audited by the rules of `keystead_audit`, with checkers that may be offline, find nothing,
 //! or be broken themselves.
 //!
-//! A scenario may have cheats among the providers and a ring among the seats ([`cast`], [`mixed`]); else every conviction is a false one.
+//! A scenario may have cheats among the providers and a ring among the seats ([`cast`], [`mixed`]); else every conviction is a false one. It may have
+//! latency of messages and blocks ([`latency`]), and customers that cheat ([`customers`]).
 //!
 //! # Not here
 //! What cheats do on a stage without churn and latency (`attacks`); money ([`crate::money`]).
 
 mod cast;
+mod customers;
+mod latency;
 mod mixed;
+mod scenario;
 
 pub(crate) use cast::CheatRow;
+pub(crate) use customers::CrookRow;
+pub(crate) use scenario::{Outcome, Scenario};
 
 use crate::{
     random::Random,
-    seats::{Ended, Ring, Seats, Unit, panels},
+    seats::{Ended, Ring, Seats, Unit},
 };
 use cast::Cast;
+use customers::Crooks;
 use keystead_audit::draw::effective_rate_ppm;
-use serde::Serialize;
+use latency::Latency;
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, VecDeque},
@@ -42,114 +49,6 @@ const REVEAL_MS: u64 = 2_000;
 const HEARTBEAT_MS: u64 = 10_000;
 const HOUR_MS: f64 = 3_600_000.0;
 
-/// What is simulated.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Scenario {
-    pub(crate) seed: u64,
-    pub(crate) providers: u32,
-    pub(crate) hours: f64,
-    /// The share of online time that is asked for.
-    pub(crate) load: f64,
-    /// The chance that a provider leaves within a window, over all windows, comes out as a result; this is the mean session, hours.
-    pub(crate) session_hours: f64,
-    pub(crate) away_hours: f64,
-    /// Of those who leave within a window.
-    pub(crate) vanish: f64,
-    pub(crate) straggle: f64,
-    /// A checker's machine finds nothing, or shows a right unit as wrong.
-    pub(crate) nothing: f64,
-    pub(crate) flip: f64,
-    /// The share of providers that cheat; with any a third of the seats colludes.
-    pub(crate) cheating: f64,
-}
-
-impl Scenario {
-    pub(crate) const fn new(seed: u64, providers: u32, hours: f64) -> Self {
-        Self {
-            seed,
-            providers,
-            hours,
-            load: 0.7,
-            session_hours: 2.0,
-            away_hours: 1.0,
-            vanish: 0.3,
-            straggle: 0.01,
-            nothing: 0.003,
-            flip: 0.000_1,
-            cheating: 0.0,
-        }
-    }
-}
-
-/// What came out.
-#[derive(Clone, Debug, Default, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Outcome {
-    pub(crate) events: u64,
-    pub(crate) windows_ordered: u64,
-    pub(crate) windows_complete: u64,
-    /// Units of complete windows.
-    pub(crate) units_paid: u64,
-    pub(crate) units_paid_twice: u64,
-    pub(crate) units_lost: u64,
-    /// Units computed, also in vain.
-    pub(crate) units_run: u64,
-    pub(crate) leases: u64,
-    pub(crate) leases_drained: u64,
-    pub(crate) leases_vanished: u64,
-    pub(crate) leases_straggled: u64,
-    /// Of leases, those whose provider left before the end.
-    pub(crate) churn: f64,
-    pub(crate) units_drawn: u64,
-    pub(crate) checks_run: u64,
-    pub(crate) seats_offline: u64,
-    pub(crate) inconclusive: u64,
-    /// Honest providers slashed.
-    pub(crate) false_slashes: u64,
-    /// Checkers whose broken machine accused an honest provider, and lost.
-    pub(crate) broken_checkers: u64,
-    /// Checks per unit paid, all windows.
-    pub(crate) overhead: f64,
-    /// The same, of providers with at least 1,000 verified units.
-    pub(crate) overhead_settled: f64,
-    pub(crate) wait_ms_p50: u64,
-    pub(crate) wait_ms_p95: u64,
-    /// From a window's commitment until its pay may be claimed.
-    pub(crate) hold_ms_p50: u64,
-    pub(crate) hold_ms_p95: u64,
-    /// From a window's order to its last unit, over what the chosen provider needs alone.
-    pub(crate) stretch_p50: f64,
-    pub(crate) stretch_p95: f64,
-    /// Windows that waited for a provider at the worst time.
-    pub(crate) waiting_max: u64,
-    /// Windows that were opened for an audit: a window of which several providers did a part is opened for each.
-    pub(crate) commitments: u64,
-    /// Of these, those that a conviction forfeited: their units are ordered again.
-    pub(crate) refunded: u64,
-    /// Of the checks, those that were votes on panels; the panels; and the units that came before one.
-    pub(crate) ballots: u64,
-    pub(crate) panels: u64,
-    pub(crate) disputes: u64,
-    /// Checks of units that their customer knew to be wrong, beside all others.
-    pub(crate) canaries: u64,
-    /// Of these, the ones that came to a seat that looks.
-    pub(crate) canaries_found: u64,
-    /// Wrong units that were paid for.
-    pub(crate) wrong_paid: u64,
-    /// Each kind of cheat.
-    pub(crate) cheats: Vec<CheatRow>,
-}
-
-impl Outcome {
-    /// What was voted about one unit.
-    fn voted(&mut self, ballots: u32) {
-        self.ballots = self.ballots.saturating_add(u64::from(ballots));
-        self.panels = self.panels.saturating_add(u64::from(panels(ballots)));
-        self.disputes = self.disputes.saturating_add(u64::from(ballots > 0));
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Arrive,
@@ -163,6 +62,12 @@ enum Kind {
     Refund(u32),
     /// Of the touchstone.
     Epoch,
+    /// A window's order is final.
+    Placed(u32),
+    /// A customer that cheats orders.
+    Crook,
+    /// The inputs of such an order are over, or its time is: by its number.
+    Vain(u32),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -217,10 +122,14 @@ struct World {
     seats: Seats,
     outcome: Outcome,
     waits: Vec<u64>,
+    /// From each window's order until its first provider computes.
+    runs: Vec<u64>,
     holds: Vec<u64>,
     stretches: Vec<f64>,
     settled: (u64, u64),
     cast: Option<Box<Cast>>,
+    latency: Option<Box<Latency>>,
+    crooks: Option<Box<Crooks>>,
 }
 
 /// Runs a scenario. A function of its argument.
@@ -230,8 +139,9 @@ pub(crate) fn run(scenario: Scenario) -> Outcome {
     let end_ms = (scenario.hours * HOUR_MS) as u64;
     while let Some(Reverse((at, _, kind))) = world.events.pop() {
         // After the end nothing new is ordered; what was ordered is brought to its end.
-        if at > end_ms && (kind == Kind::Arrive || world.outcome.windows_complete == world.outcome.windows_ordered) {
-            if kind == Kind::Arrive {
+        let orders = matches!(kind, Kind::Arrive | Kind::Crook);
+        if at > end_ms && (orders || world.outcome.windows_complete == world.outcome.windows_ordered) {
+            if orders {
                 continue;
             }
             break;
@@ -285,10 +195,13 @@ impl World {
             seats,
             outcome: Outcome::default(),
             waits: Vec::new(),
+            runs: Vec::new(),
             holds: Vec::new(),
             stretches: Vec::new(),
             settled: (0, 0),
             cast: None,
+            latency: scenario.latency.then(|| Box::new(Latency::new(scenario.seed))),
+            crooks: scenario.crooked.then(|| Box::new(Crooks::new(scenario.seed, &seats))),
         };
         world.invite();
         let online = scenario.session_hours / (scenario.session_hours + scenario.away_hours);
@@ -301,6 +214,9 @@ impl World {
             }
         }
         world.at(1, Kind::Arrive);
+        if world.crooks.is_some() {
+            world.at(customers::EVERY_MS, Kind::Crook);
+        }
         world
     }
 
@@ -319,6 +235,9 @@ impl World {
             Kind::Return(provider) => self.come(provider),
             Kind::Refund(number) => self.refund(number),
             Kind::Epoch => self.epoch(),
+            Kind::Placed(window) => self.placed(window),
+            Kind::Crook => self.crook(),
+            Kind::Vain(number) => self.vain(number),
         }
     }
 
@@ -333,6 +252,14 @@ impl World {
         self.windows.push(Window { ordered_ms: self.now_ms, started: false, paid: 0, open: u64::MAX, alone_ms: 0 });
         self.payments.push(0);
         self.outcome.windows_ordered = self.outcome.windows_ordered.saturating_add(1);
+        match self.latency.as_mut().map(|latency| latency.placing_ms(window)) {
+            Some(after_ms) => self.at(after_ms, Kind::Placed(window)),
+            None => self.placed(window),
+        }
+    }
+
+    /// Providers see a window's order.
+    fn placed(&mut self, window: u32) {
         self.waiting.push_back(window);
         self.assign();
         let waiting = u64::try_from(self.waiting.len()).unwrap_or(u64::MAX);
@@ -353,25 +280,35 @@ impl World {
             if !entry.started {
                 entry.started = true;
                 entry.alone_ms = u64::from(unit_ms).saturating_mul(u64::from(UNITS));
-                self.waits.push(self.now_ms.saturating_sub(entry.ordered_ms));
+                let wait_ms = self.now_ms.saturating_sub(entry.ordered_ms);
+                self.waits.push(wait_ms);
+                let begins_ms = self.lease(window, provider, units, unit_ms);
+                self.runs.push(wait_ms.saturating_add(begins_ms));
+            } else {
+                self.lease(window, provider, units, unit_ms);
             }
-            self.lease(window, provider, units, unit_ms);
         }
     }
 
-    fn lease(&mut self, window: u32, provider: u32, units: u64, unit_ms: u32) {
+    /// Gives units to a provider; after how long it computes.
+    fn lease(&mut self, window: u32, provider: u32, units: u64, unit_ms: u32) -> u64 {
         self.unlist(provider);
+        let ways = self.latency.as_mut().map(|latency| latency.ways(window, provider)).unwrap_or_default();
         let straggles = self.random.chance(self.scenario.straggle);
         let slow_ms = if straggles { unit_ms.saturating_mul(8) } else { unit_ms };
         let slow_ms = slow_ms.saturating_mul(self.begin(provider));
         let number = u32::try_from(self.leases.len()).unwrap_or(u32::MAX);
-        self.leases.push(Lease { window, provider, units, begun_ms: self.now_ms, unit_ms: slow_ms, over: false });
+        let begun_ms = self.now_ms.saturating_add(ways.begin_ms);
+        self.leases.push(Lease { window, provider, units, begun_ms, unit_ms: slow_ms, over: false });
         self.providers[provider as usize].lease = Some(number);
         self.outcome.leases = self.outcome.leases.saturating_add(1);
         self.outcome.leases_straggled = self.outcome.leases_straggled.saturating_add(u64::from(straggles));
         let count = u64::from(units.count_ones());
-        self.at(count.saturating_mul(u64::from(slow_ms)), Kind::Commit(number));
-        self.at(count.saturating_mul(u64::from(unit_ms)).saturating_mul(3), Kind::Overdue(number));
+        let around_ms = ways.begin_ms.saturating_add(ways.commit_ms);
+        self.at(count.saturating_mul(u64::from(slow_ms)).saturating_add(around_ms), Kind::Commit(number));
+        let overdue_ms = count.saturating_mul(u64::from(unit_ms)).saturating_mul(3);
+        self.at(overdue_ms.saturating_add(around_ms), Kind::Overdue(number));
+        ways.begin_ms
     }
 
     /// The fastest of eight idle providers, drawn with repetition.
@@ -512,6 +449,7 @@ impl World {
         let (ordered_ms, alone_ms) = (entry.ordered_ms, entry.alone_ms);
         self.pay(window, fresh);
         if complete {
+            self.refuse(window);
             self.outcome.windows_complete = self.outcome.windows_complete.saturating_add(1);
             self.stretches.push(self.now_ms.saturating_sub(ordered_ms) as f64 / alone_ms.max(1) as f64);
         }
@@ -583,8 +521,10 @@ impl World {
         outcome.churn = ratio(outcome.leases_drained.saturating_add(outcome.leases_vanished), outcome.leases);
         outcome.overhead = ratio(outcome.checks_run, outcome.units_paid);
         outcome.overhead_settled = ratio(self.settled.0, self.settled.1);
-        [outcome.wait_ms_p50, outcome.wait_ms_p95] = quantiles(&mut self.waits);
-        [outcome.hold_ms_p50, outcome.hold_ms_p95] = quantiles(&mut self.holds);
+        [outcome.wait_ms_p50, outcome.wait_ms_p95, _] = quantiles(&mut self.waits);
+        [outcome.run_ms_p50, outcome.run_ms_p95, outcome.run_ms_p99] = quantiles(&mut self.runs);
+        [outcome.hold_ms_p50, outcome.hold_ms_p95, _] = quantiles(&mut self.holds);
+        outcome.crooks = self.crooks.as_ref().map(|crooks| crooks.rows()).unwrap_or_default();
         outcome.cheats = self.cast.as_ref().map(|cast| cast.rows()).unwrap_or_default();
         self.stretches.sort_by(f64::total_cmp);
         let at = |part: usize| self.stretches.get(self.stretches.len().saturating_mul(part) / 100).copied();
@@ -593,9 +533,10 @@ impl World {
     }
 }
 
-fn quantiles(values: &mut [u64]) -> [u64; 2] {
+/// The 50th, 95th and 99th hundredth.
+fn quantiles(values: &mut [u64]) -> [u64; 3] {
     values.sort_unstable();
-    [50, 95].map(|part| values.get(values.len().saturating_mul(part) / 100).copied().unwrap_or_default())
+    [50, 95, 99].map(|part| values.get(values.len().saturating_mul(part) / 100).copied().unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -653,5 +594,27 @@ mod tests {
         let text = |seed| serde_json::to_string(&run(Scenario::new(seed, 500, 1.0))).unwrap_or_default();
         assert_eq!(text(3), text(3));
         assert_ne!(text(3), text(4));
+    }
+
+    #[test]
+    fn with_latency_work_begins_later_by_blocks_messages_and_inputs_and_nothing_is_lost() {
+        let scenario = Scenario::new(6, 2_000, 1.0);
+        let (without, with) = (run(scenario), run(Scenario { latency: true, ..scenario }));
+        assert_eq!(without.run_ms_p50, without.wait_ms_p50);
+        // Two transactions of more than a quarter of a second each, four ways and the inputs.
+        assert!((800..4_000).contains(&(with.run_ms_p50 - without.run_ms_p50)), "{without:?} {with:?}");
+        assert!(with.run_ms_p50 < with.run_ms_p95 && with.run_ms_p95 < with.run_ms_p99, "{with:?}");
+        assert_eq!((with.units_lost, with.units_paid_twice, with.false_slashes), (0, 0, 0), "{with:?}");
+        assert_eq!(with.windows_complete, with.windows_ordered);
+    }
+
+    #[test]
+    fn a_scenario_with_latency_and_crooked_customers_gives_the_same_hash_twice() {
+        let hash = |seed| {
+            let scenario = Scenario { latency: true, crooked: true, ..Scenario::new(seed, 500, 0.5) };
+            alloy_primitives::keccak256(serde_json::to_string(&run(scenario)).unwrap_or_default())
+        };
+        assert_eq!(hash(3), hash(3));
+        assert_ne!(hash(3), hash(4));
     }
 }

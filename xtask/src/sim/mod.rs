@@ -25,14 +25,18 @@ fifth provider cheats and a third of the seats is one ring's: it covers for its 
 for: its price of 1, fees of checks of 1 each, ten more to each who finds a canary (in the third world 1 % of the checks of honest units), and the gas of its transactions by contracts/snapshots (also of steps that anybody may send), with a unit at the price of a million gas: 0.001 KST at 1 gwei. Half of the providers are new, so
 they are checked far more than later; what the audit costs once they are known says *providers from 1,000 verified units*.
 
-The second table has the cheats of the third world: *formula* is the sum of each trial's own probability, at the rate that its provider had, and *sigmas* how far it is off. Trials are wrong units; of a fake GPU its rounds, of a card that is sold many
+The second table has the usual world once more with latency, and with customers that cheat besides. Machines are in six regions, with median round trips of 5 to 250 ms between them (rounded medians between regions of public clouds, not measured here), a log-normal spread of
+0.35, and one message of 64 that takes 4 to 20 times as long; a transaction goes to a validator nearby, waits for one of five blocks a second and for two rounds of votes; inputs of 4 KiB to 8 MiB go at the slower of two lines of 2 Mbit/s to 1 Gbit/s. *Order to running* is from the customer's command: the order, the choice of a
+provider, dialling, the inputs, the lease. The third has what these customers did, beside honest orders from the same providers: of each trial the *measured* mean beside its *formula*, off by so many *sigmas* (standard errors); gas is that of placing orders and of taking them back, fees are those of ballots that the losing accuser pays.
+
+The fourth table has the cheats of the third world: *formula* is the sum of each trial's own probability, at the rate that its provider had, and *sigmas* how far it is off. Trials are wrong units; of a fake GPU its rounds, of a card that is sold many
 times its epochs with at least two accounts online (a proof is due for one of eight; it counts with the statements of two of three seats). *Gain* is per lease (seats: per canary that was called right, per accusation), *honest* that of this world's honest providers. Who is convicted goes on as a newcomer without a bond;
 customers have no memory, which is in the cheats' favour, but they order from proved devices only.
 
-The third plays each cheat of specs/0008-audit.md section 15 by itself, without churn, among 3,000 seats: *measured* beside the *formula*, off by so many *sigmas* of the binomial; *gain* is what the cheat earns per window of 64 units
+The fifth plays each cheat of specs/0008-audit.md section 15 by itself, without churn, among 3,000 seats: *measured* beside the *formula*, off by so many *sigmas* of the binomial; *gain* is what the cheat earns per window of 64 units
 (lazy checker: per check) in units' prices, *honest* what honesty earns in its place. In all tables a bond is 100, work costs half of its price, and gains are before gas.
 
-**What it is not.** Units cost 1 and nobody bargains; latencies of the network are constants; a checker is another account's machine of the same speed, and checks take nobody's time from orders. How far
+**What it is not.** Units cost 1 and nobody bargains; times of drawn checkers are constants beside their computing, and latency is in the two worlds that say so alone; a checker is another account's machine of the same speed, and checks take nobody's time from orders. How far
 its model of orders on one machine is from real processes: last section.
 ";
 /// The section of the page that `--calibrate` writes.

@@ -178,10 +178,32 @@ pub fn decide(
 /// The decision while the preferences cannot be read or understood: rules that nobody knows cannot be kept, so nothing runs.
 #[must_use]
 pub fn refuse(error: &str) -> Decision {
-    let sentence = format!("the preferences cannot be used: {}", error.chars().take(400).collect::<String>());
+    stop(Reason::Preferences, format!("the preferences cannot be used: {}", shortened(error)))
+}
+
+/// The decision while nobody watches for the owner, who may have come: nothing runs. `why` is what happened, for a person.
+#[must_use]
+pub fn unwatched(why: &str) -> Decision {
+    stop(Reason::Unwatched, format!("nobody watches for the owner: {}", shortened(why)))
+}
+
+/// Says beside a decision that the preferences' file cannot be used, so that those from before hold. It stops nothing.
+pub fn keeps_preferences(decision: &mut Decision, error: &str) {
+    let sentence = format!("owner.toml cannot be used, what it said before holds: {}", shortened(error));
+    decision.reasons.add(Reason::Preferences);
+    decision.words.push(Words { reason: Reason::Preferences, stops: Scope::NONE, sentence });
+}
+
+/// What an error says, bounded: it may quote a file.
+fn shortened(error: &str) -> String {
+    error.chars().take(400).collect()
+}
+
+/// Nothing runs, for one reason.
+fn stop(reason: Reason, sentence: String) -> Decision {
     let stops = Scope::COMPUTE.with(Scope::NETWORK);
     let mut reasons = Reasons::default();
-    reasons.add(Reason::Preferences);
+    reasons.add(reason);
     let defaults = Preferences::default();
     Decision {
         cpu: Cpu::Pause,
@@ -202,7 +224,7 @@ pub fn refuse(error: &str) -> Decision {
             switch: defaults.work.switch,
         },
         reasons,
-        words: vec![Words { reason: Reason::Preferences, stops, sentence }],
+        words: vec![Words { reason, stops, sentence }],
         next_check: CHECK_MAX,
     }
 }

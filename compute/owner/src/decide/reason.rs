@@ -110,10 +110,12 @@ reasons! {
     NotInUse = 24, "not-in-use", "Set not_in_use.cpu (or not_in_use.gpu) = true.";
     /// The hours or `finish_by` end soon.
     EndsSoon = 25, "ends-soon", "Nothing, or lower work.finish_lead_minutes.";
-    /// The preferences cannot be read or understood.
-    Preferences = 26, "preferences", "Correct owner.toml; until then nothing is computed.";
+    /// The preferences cannot be read or understood: those from before hold, or nothing is computed where there are none.
+    Preferences = 26, "preferences", "Correct owner.toml: what it says takes effect as soon as it can be read.";
     /// Workers use too much swap space, or did so a moment ago.
     Swap = 27, "swap", "Wait, lower memory_percent, or raise memory.swap_percent.";
+    /// Nobody watches for the owner: what does so ended, or stands still.
+    Unwatched = 28, "unwatched", "Wait: watching begins again by itself. If it does not, the program ends and says so; start it again.";
 }
 
 impl Reason {

@@ -1,11 +1,12 @@
-//! Watches the machine and its owner, and says within a second what changes.
+//! Watches the machine and its owner, and says within a second what changes; changed preferences within 200 ms.
 //!
 //! # Design
-//! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person, the control file and the
-//! preferences are looked at four times a second while something runs, twice while something may run and nothing does, and once a second otherwise;
+//! [`Watcher::step`] looks once and decides; [`run`] calls it from a thread of its own and sleeps between. Signs of a person and the control file
+//! are looked at four times a second while something runs, twice while something may run and nothing does, and once a second otherwise;
 //! everything else every ten seconds. Work that begins rings the [`Bell`], so that there is a look at its begin. A step that changes
-//! nothing costs some system calls, so watching does not need a core's attention. Preferences that have changed are read once they have stood still for one
-//! look: an editor writes a file in pieces, and half of one is not the owner's word.
+//! nothing costs some system calls, so watching does not need a core's attention. Whether the preferences' file has changed is asked ten times a second, which
+//! costs one call; they are read once they have stood still for [`SETTLE`]: an editor writes a file in pieces, and half of one is not the owner's word. A
+//! file that cannot be used changes nothing: what it said before holds, and that is said. Only where nothing was ever read nothing runs.
 
 mod machine;
 mod presence;
@@ -15,7 +16,10 @@ pub use presence::Presence;
 
 use crate::{
     control::{Control, Stamp},
-    decide::{CHECK_MAX, Cpu, Decision, Gpu, Memory, Now, Signals, Transfers, Wishes, decide, refuse},
+    decide::{
+        CHECK_MAX, Cpu, Decision, Gpu, Memory, Now, Reason, Signals, Transfers, Wishes, decide, keeps_preferences,
+        refuse,
+    },
     preferences::{self, Preferences},
     probe::activity::Sign,
     reading::Reading,
@@ -25,7 +29,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 /// Time between two looks for a person while something runs: a quarter of the second that the owner may wait.
@@ -34,6 +38,10 @@ pub const LOOK_RUNNING: Duration = Duration::from_millis(250);
 pub const LOOK_RESTING: Duration = Duration::from_millis(500);
 /// The same while nothing may run: the owner waits for nothing.
 pub const LOOK_PAUSED: Duration = Duration::from_secs(1);
+/// Time between two looks at the preferences' file: half of the 200 ms in which they take effect.
+pub const LOOK_PREFERENCES: Duration = Duration::from_millis(100);
+/// How long a changed file stands still before it is read: with the look before it 150 of those 200 ms.
+pub const SETTLE: Duration = Duration::from_millis(50);
 
 /// A day, ms.
 const DAY_MS: i64 = 86_400_000;
@@ -71,8 +79,8 @@ pub struct Facts {
     pub disk_ours_bytes: Option<u64>,
 }
 
-/// Size and time of change of the preferences' file; none if there is none.
-type Changed = Option<(u64, SystemTime)>;
+/// The stamp of the preferences' file; none if there is none.
+type Changed = Option<Stamp>;
 
 /// Looks, decides, and remembers what it has to.
 pub struct Watcher<P, C> {
@@ -87,7 +95,10 @@ pub struct Watcher<P, C> {
     /// What the preferences' file was when it was read last, and what it was at the last look; none outside: never yet.
     changed: Option<Changed>,
     looked: Option<Changed>,
+    /// Those that hold; an error where none were ever read.
     preferences: Result<Preferences, String>,
+    /// Why the file of now cannot be used, so that those from before hold.
+    unusable: Option<String>,
     traffic: Result<Traffic, Damaged>,
     presence: Presence,
     memory: Memory,
@@ -123,7 +134,8 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             path: preferences.to_owned(),
             changed: None,
             looked: None,
-            preferences: Ok(Preferences::default()),
+            preferences: Err("not read yet".to_owned()),
+            unusable: None,
             traffic: Traffic::open(folder),
             presence: Presence::default(),
             memory: Memory::new(jitter_ms),
@@ -141,8 +153,11 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
         self.look_at_wishes();
         let settled = self.look_at_preferences();
         let mut decision = self.decide(now);
+        if let (Ok(_), Some(error)) = (&self.preferences, &self.unusable) {
+            keeps_preferences(&mut decision, error);
+        }
         if !settled {
-            decision.next_check = decision.next_check.min(LOOK_RUNNING);
+            decision.next_check = decision.next_check.min(SETTLE);
         }
         decision
     }
@@ -229,9 +244,20 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
         }
     }
 
+    /// The stamp of the preferences' file now.
+    fn found(&self) -> Changed {
+        fs::metadata(&self.path).ok().map(|metadata| Stamp::of(&metadata))
+    }
+
+    /// Whether the preferences' file has changed since the last step. One system call.
+    #[must_use]
+    pub fn sees_new_preferences(&self) -> bool {
+        self.looked.is_some_and(|looked| looked != self.found())
+    }
+
     /// Reads the preferences if they have changed; whether they are those of the file now.
     fn look_at_preferences(&mut self) -> bool {
-        let found = fs::metadata(&self.path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok();
+        let found = self.found();
         let stands = self.looked.is_none_or(|before| before == found);
         self.looked = Some(found);
         if !stands {
@@ -242,12 +268,18 @@ impl<P: Probe, C: Clock> Watcher<P, C> {
             return true;
         }
         self.changed = Some(found);
-        self.preferences = match preferences::read(&self.path) {
+        let read = match preferences::read(&self.path) {
             Err(preferences::Error::Read(error)) if error.kind() == io::ErrorKind::NotFound => {
                 Ok(Preferences::default())
             }
             other => other.map_err(|error| error.to_string()),
         };
+        match read {
+            Ok(preferences) => (self.preferences, self.unusable) = (Ok(preferences), None),
+            // What the owner said before is nearer to the owner's word than nothing, which would end all work for a slip of the pen.
+            Err(error) if self.preferences.is_ok() => self.unusable = Some(error),
+            Err(error) => self.preferences = Err(error),
+        }
         true
     }
 }
@@ -284,14 +316,29 @@ impl Bell {
         self.0.1.notify_all();
     }
 
-    /// Waits until somebody rings, at most so long; whether to go on.
-    fn wait(&self, time: Duration) -> bool {
+    /// Waits until somebody rings, at most so long.
+    fn wait(&self, time: Duration) -> Woken {
         let rung = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         let waited = self.0.1.wait_timeout_while(rung, time, |rung| !rung.stop && !rung.look);
         let (mut rung, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        rung.look = false;
-        !rung.stop
+        let look = std::mem::take(&mut rung.look);
+        match (rung.stop, look) {
+            (true, _) => Woken::Stop,
+            (false, true) => Woken::Look,
+            (false, false) => Woken::Time,
+        }
     }
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// Its time has passed.
+    Time,
+    /// Somebody wants a look.
+    Look,
+    /// Somebody wants the end.
+    Stop,
 }
 
 /// Steps until the bell says stop, and publishes each decision that differs from the one before (and the first). For a thread of its own.
@@ -304,10 +351,25 @@ pub fn run<P: Probe, C: Clock>(watcher: &mut Watcher<P, C>, bell: &Bell, mut pub
             publish(&decision);
             last = Some(decision);
         }
-        if !bell.wait(wait) {
+        if rest(watcher, bell, wait) == Woken::Stop {
             return watcher.save();
         }
     }
+}
+
+/// Waits for the next look: so long, or less if somebody rings or the preferences' file changes.
+fn rest<P: Probe, C: Clock>(watcher: &Watcher<P, C>, bell: &Bell, mut left: Duration) -> Woken {
+    while left > LOOK_PREFERENCES {
+        let woken = bell.wait(LOOK_PREFERENCES);
+        if woken != Woken::Time {
+            return woken;
+        }
+        if watcher.sees_new_preferences() {
+            return Woken::Look;
+        }
+        left = left.saturating_sub(LOOK_PREFERENCES);
+    }
+    bell.wait(left)
 }
 
 /// How long to sleep after a decision, as if something of ours ran as far as it may: [`LOOK_RUNNING`] or [`LOOK_PAUSED`], or less if time alone changes
@@ -328,7 +390,12 @@ fn differs(a: &Decision, b: &Decision) -> bool {
         let bounds = (memory, bounds.checkpoint, bounds.buffer, bounds.switch);
         (decision.cpu, decision.gpu, decision.network, flags, bounds, decision.reasons)
     };
-    acted(a) != acted(b)
+    acted(a) != acted(b) || fault(a) != fault(b)
+}
+
+/// What is wrong with the preferences' file, if anything is.
+fn fault(decision: &Decision) -> Option<&str> {
+    decision.words.iter().find(|words| words.reason == Reason::Preferences).map(|words| words.sentence.as_str())
 }
 
 #[cfg(test)]
@@ -350,5 +417,6 @@ mod tests {
         ];
         assert!(told.into_iter().all(|bounds| differs(&before, &with(bounds))));
         assert!(!differs(&before, &with(Bounds { disk_bytes: Some(1), ..before.bounds })));
+        assert!(differs(&before, &refuse("y")), "another fault of the file is news");
     }
 }

@@ -4,11 +4,15 @@
 //! A thread watches (`keystead_owner::watch`) and publishes each decision that differs: into a channel that courses wait on, into
 //! `owner-status.json` for `--status`, and as a line of the log. Yielding kills the worker, unless the owner wants paused work to stay in memory ([`pace`]): a unit
 //! that was running begins again at its last segment, which costs less than a minute and needs no memory while the owner plays. The rates of the network go to the [`Meter`] of this provider's
-//! one endpoint, which all its transfers share, and its count of bytes back to the watcher.
+//! one endpoint, which all its transfers share, and its count of bytes back to the watcher. Without a watcher nothing runs ([`guard`]).
 
+mod guard;
 mod pace;
 
-use self::pace::{Place, Running};
+use self::{
+    guard::{Guard, Life, Ring, Stage},
+    pace::{Place, Running},
+};
 use super::{
     ask::{Ask, declared_bytes},
     self_test::say,
@@ -27,18 +31,16 @@ use keystead_owner::{
     priority,
     probe::Root,
     report,
-    watch::{self, Bell, Facts, MachineClock, MachineProbe, Watcher},
 };
 use keystead_runner::WorkerCommand;
 use std::{
     num::NonZeroU64,
     path::{Path, PathBuf},
-    process::{self, ExitCode},
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    thread::JoinHandle,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::watch as channel;
@@ -46,10 +48,10 @@ use tokio::sync::watch as channel;
 /// The owner's preferences, in the provider's folder.
 pub(super) const PREFERENCES_FILE: &str = "owner.toml";
 const STATUS_FILE: &str = "owner-status.json";
+/// With `--fault-watcher`: while it exists, nobody watches for the owner.
+pub(super) const FAULT_FILE: &str = "fault-watcher";
 /// Files of which one at least is in the folder of a provider that was ever started.
 const STARTED_FILES: [&str; 3] = [STATUS_FILE, PREFERENCES_FILE, wallet::KEY_FILE];
-/// After the owner has gone, work begins again up to this much later, so that machines of one room do not all start at once.
-const JITTER_MS_MAX: u64 = 20_000;
 
 /// Watches until it is dropped.
 #[derive(Debug)]
@@ -66,13 +68,23 @@ pub(crate) struct Owner {
     dedicated: Arc<AtomicBool>,
     /// Whether jobs of `wgsl/1` run on a graphics card, not on the processor.
     graphics: bool,
-    bell: Bell,
-    thread: Option<JoinHandle<()>>,
+    ring: Ring,
+    /// Why nobody watches any more and nobody will.
+    lost: channel::Receiver<Option<String>>,
+    /// Ends the watching when it is dropped; none where nobody watches.
+    _guard: Option<Guard>,
 }
 
 impl Owner {
-    /// Starts watching. The first decision is there when this returns. Workers of `command` keep to the owner's bound of swap space.
-    pub(super) fn watch(folder: &Path, graphics: bool, stores: Stores, command: WorkerCommand) -> Result<Self> {
+    /// Starts watching. The first decision is there when this returns. Workers of `command` keep to the owner's bound of swap space. `fault`: while this file
+    /// exists, a watcher ends by a panic.
+    pub(super) fn watch(
+        folder: &Path,
+        graphics: bool,
+        stores: Stores,
+        command: WorkerCommand,
+        fault: Option<PathBuf>,
+    ) -> Result<Self> {
         let preferences = folder.join(PREFERENCES_FILE);
         if !preferences.exists()
             && let Err(error) = files::replace(&preferences, template(&Preferences::default()).as_bytes())
@@ -83,41 +95,37 @@ impl Owner {
         let running = Arc::new(channel::Sender::new(Running::default()));
         let dedicated = Arc::new(AtomicBool::new(false));
         let meter = Meter::default();
-        let (own, moved, stored) = (Arc::clone(&running), meter.clone(), stores.clone());
-        let facts = move || {
-            let (workers, works) = {
-                let running = own.borrow();
-                (running.processes(), running.works())
-            };
-            let own_processes = workers.iter().copied().chain([process::id()]).collect();
-            let disk_ours_bytes = Some(stored.held_bytes());
-            Facts { own_processes, workers, moved_bytes: moved.moved().total_bytes(), works, disk_ours_bytes }
-        };
-        let probe = MachineProbe::new(Root::new("/"), folder);
-        let jitter_ms = u64::from(process::id()).wrapping_mul(2_654_435_761) % JITTER_MS_MAX;
-        let mut watcher = Watcher::new(probe, MachineClock::default(), folder, &preferences, jitter_ms, facts);
+        let ring = Ring::default();
+        let stage = Arc::new(Stage {
+            folder: folder.to_owned(),
+            meter: meter.clone(),
+            running: Arc::clone(&running),
+            stores: stores.clone(),
+            command,
+            dedicated: Arc::clone(&dedicated),
+            ring: ring.clone(),
+            fault,
+        });
+        let life = Life::default();
+        let mut watcher = stage.watcher(&life, 0);
         let first = watcher.step();
         meter.set(rates(&first));
-        command.limit_swap(first.bounds.swap_bytes);
-        let control = Control::new(folder);
+        stage.command.limit_swap(first.bounds.swap_bytes);
         let (sender, decisions) = channel::channel(first);
-        let bell = Bell::default();
-        let (rung, status) = (bell.clone(), folder.join(STATUS_FILE));
-        let (whole, limited) = (Arc::clone(&dedicated), meter.clone());
-        let publish = move |decision: &Decision| {
-            let always = control.read().is_ok_and(|wishes| wishes.compute == Mode::Always);
-            whole.store(always, Ordering::Relaxed);
-            limited.set(rates(decision));
-            command.limit_swap(decision.bounds.swap_bytes);
-            // The work ends at once: the owner does not wait until it is on the disk that it does.
-            sender.send_replace(decision.clone());
-            tell(&status, decision);
-        };
-        let body = move || watch::run(&mut watcher, &rung, publish);
-        let thread = std::thread::Builder::new().name("owner".to_owned()).spawn(body);
-        let thread = Some(thread.wrap_err("cannot start the thread that watches for the owner")?);
+        let sender = Arc::new(sender);
+        let thread = guard::start(&stage, &sender, &life, move || watcher);
+        let thread = thread.wrap_err("cannot start the thread that watches for the owner")?;
+        let guarded = Guard::start(stage, sender, (life, thread));
+        let (guard, lost) = guarded.wrap_err("cannot start the thread that sees to the watcher")?;
         let stands = AtomicU32::default();
-        Ok(Self { decisions, meter, running, stands, stores, dedicated, graphics, bell, thread })
+        Ok(Self { decisions, meter, running, stands, stores, dedicated, graphics, ring, lost, _guard: Some(guard) })
+    }
+
+    /// Waits until nobody watches for the owner and nobody will: then nothing runs any more. Why, for a person.
+    pub(super) async fn until_lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        let why = lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        why.unwrap_or_else(|| "what sees to the watcher ended unexpectedly".to_owned())
     }
 
     /// What the endpoint of this provider must be opened with, so that the owner's rates hold.
@@ -293,7 +301,7 @@ impl Owner {
         if let Some(process) = process {
             if is_new {
                 // A look at the begin, and more often from now on: the owner may have come since the last one.
-                self.bell.look();
+                self.ring.look();
             }
             lower(&self.dedicated, process);
         }
@@ -302,10 +310,10 @@ impl Owner {
     /// Says of further processes that they are ours, as [`Self::worker`] does of one: a proof has one for each device.
     pub(super) fn at_work(&self) -> Arc<dyn Fn(u32) + Send + Sync> {
         let (running, dedicated) = (Arc::clone(&self.running), Arc::clone(&self.dedicated));
-        let bell = self.bell.clone();
+        let ring = self.ring.clone();
         Arc::new(move |process| {
             running.send_modify(|running| running.proves(process));
-            bell.look();
+            ring.look();
             lower(&dedicated, process);
         })
     }
@@ -353,16 +361,6 @@ fn lower(dedicated: &AtomicBool, process: u32) {
         // Not inside of the macro: that reads its fields only if somebody wants the line.
         let report = priority::lower(&Root::new("/"), process);
         tracing::debug!(process, %report, "worker lowered");
-    }
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.bell.stop();
-        if let Some(thread) = self.thread.take() {
-            // It ends at its next wait.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -491,8 +489,9 @@ mod tests {
             stores: Stores::default(),
             dedicated: Arc::default(),
             graphics: true,
-            bell: Bell::default(),
-            thread: None,
+            ring: Ring::default(),
+            lost: channel::channel(None).1,
+            _guard: None,
         };
         (sender, owner)
     }

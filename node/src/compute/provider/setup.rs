@@ -32,7 +32,7 @@ use crate::{
     },
 };
 use alloy_primitives::U256;
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{
     Acceptor, BLOB_BYTES_MAX, BlobStore, Capacity, Config, DiskStore, Durability, Endpoint, Inquiries, Limits, Meter,
     Questions, StoreError, serve_with, stream::acceptor,
@@ -91,7 +91,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     say("Self-test:");
     let command = worker_command(options)?;
     let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
-    let owner = Owner::watch(&options.dir, capability.graphics(), stores, command.clone())?;
+    let fault = options.fault_watcher.then(|| options.dir.join(owner::FAULT_FILE));
+    let owner = Owner::watch(&options.dir, capability.graphics(), stores, command.clone(), fault)?;
     say(&format!(
         "  owner     {} (preferences: {})",
         owner.headline(),
@@ -258,17 +259,7 @@ async fn serve_until_stopped(
         tokio::spawn(proving::tell(Arc::clone(book), shelf)),
         tokio::spawn(checker.run()),
     ];
-    let finished = async {
-        book.finished().await;
-        streams.finished().await;
-    };
-    let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        () = finished => say("The owner wanted to finish, and no order is open."),
-    }
+    let lost = until_stopped(book, streams).await?;
     say("Stopping: no new orders.");
     let (open, channels) = tokio::join!(book.stop(), streams.stop());
     say_open(channels, streams.open_windows());
@@ -284,7 +275,26 @@ async fn serve_until_stopped(
         let _ = timeout(END_MAX, checking).await;
     }
     remains(book, &open).await;
-    Ok(())
+    lost.map_or(Ok(()), |why| {
+        Err(eyre!("nobody watches for the owner of this machine, so nothing may run: {why}; start the program again"))
+    })
+}
+
+/// Waits until this program is to end; why, where that is because nobody watches for the owner.
+async fn until_stopped(book: &Book, streams: &Streams) -> Result<Option<String>> {
+    let finished = async {
+        book.finished().await;
+        streams.finished().await;
+    };
+    let mut interrupt = signal(SignalKind::interrupt()).wrap_err("cannot listen for Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).wrap_err("cannot listen for a request to stop")?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        () = finished => say("The owner wanted to finish, and no order is open."),
+        why = book.owner.until_lost() => return Ok(Some(why)),
+    }
+    Ok(None)
 }
 
 /// What others may fetch here: blobs of orders, of channels, and for checkers those of checks that came before theirs.

@@ -472,7 +472,7 @@ fn votes(seats: &Seats) -> (f64, f64) {
 }
 
 /// The chance that a panel rules for a side, if each referee is for it, and for the other, with these chances.
-fn ruled(side: f64, other: f64) -> f64 {
+pub(super) fn ruled(side: f64, other: f64) -> f64 {
     let (mut rules, mut open) = (0.0, 1.0);
     for panel in PANELS {
         let (won, lost) = (tail(panel, quorum(panel), side), tail(panel, quorum(panel), other));

@@ -13,7 +13,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 3;
+pub(crate) const PROTOCOL: u16 = 4;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +53,11 @@ pub(crate) enum Request {
 pub(crate) enum Engine {
     /// The best that the machine has.
     Best,
+    /// `wgsl/1`: the adapter with this place in the order of the self-test. `wasm/1`: the only engine.
+    Adapter {
+        /// Its place, from 0.
+        place: u8,
+    },
     /// `wgsl/1`: the interpreter, whatever adapters there are. `wasm/1`: the only engine, which is exact.
     Reference,
     /// `wgsl/1`: the interpreter as a false vendor, chosen by the seed. `wasm/1`: the only engine.

@@ -149,6 +149,15 @@ impl Session {
         Self::open_on(command, job, stop, Engine::Best).await
     }
 
+    /// As [`Self::open`], on the adapter with this place in the order of the self-test ([`crate::Tested::place`]); 0 is the best. `wasm/1` has none.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Failure::NoAdapter`] if there are fewer.
+    pub async fn open_at(command: WorkerCommand, job: Job, stop: Stop, place: u8) -> Result<Self, Failure> {
+        let on = if place == 0 { Engine::Best } else { Engine::Adapter { place } };
+        Self::open_on(command, job, stop, on).await
+    }
+
     /// As [`Self::open`], on the reference: kernels of `wgsl/1` are interpreted, whatever adapters the machine has. For referees.
     ///
     /// # Errors

@@ -89,6 +89,7 @@ impl Runtime for Wasm {
             known_answer,
             device: None,
             adapters: Vec::new(),
+            cards: Vec::new(),
             took_ms,
             memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),

@@ -17,6 +17,7 @@ mod ask;
 mod backlog;
 mod book;
 mod canary;
+mod cards;
 mod claims;
 mod course;
 mod deadline;

@@ -206,7 +206,7 @@ async fn offering(
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
     let mut machine = Machine::read(&Root::new("/"));
     block_in_place(|| machine.ask(&Tool::new("nvidia-smi")));
-    if let Some(words) = unknown_memory(options, capability, &machine) {
+    for words in unknown_memory(options, capability, &machine) {
         say(&format!("  memory    {words}"));
     }
     let claimed = claims(options, capability, &machine, cores);

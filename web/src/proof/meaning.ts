@@ -79,7 +79,8 @@ function checkLines(order: Order, audit: Audit | undefined): string[] {
 }
 
 function auditLines(order: Order, audit: Audit): string[] {
-  const { windowUnits: units, verified, unpaid, canaryUnit, bondWei } = audit;
+  const { windowUnits: units, verified, unpaid, canaryUnit, bondWei, ratePpm } = audit;
+  const probation = ratePpm >= PPM ? ' (probation): every unit was drawn' : '';
   const notPaid = canaryUnit > 0n ? unpaidCanaryLine(unpaid) : unpaidLine(unpaid, 'unit');
   const lines = [foundLine(order, audit, units, verified), ...notPaid];
   if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
@@ -87,7 +88,7 @@ function auditLines(order: Order, audit: Audit): string[] {
     lines.push(orderChanceLine(audit));
     lines.push(
       bondWei === 0n
-        ? 'no bond of the provider stood behind it'
+        ? `no bond of the provider stood behind it${probation}`
         : `${kst(bondWei)} of the provider's bond stood behind it${audit.convicted === 1n ? ', and are slashed' : ''}`,
     );
   }

@@ -22,6 +22,7 @@ mod claims;
 mod course;
 mod deadline;
 mod desk;
+mod devices;
 mod fault;
 mod machine;
 mod offering;

@@ -26,6 +26,7 @@ use crate::{
         money::Money,
         own_node,
         place::Place,
+        probation::Stand,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
@@ -244,6 +245,7 @@ async fn serve_until_stopped(
     }
     // Only now, since whoever reads the register may come at once.
     book.offering.announce().await?;
+    say_lane(options, book).await;
     say("Stop with Ctrl-C.");
     let chain = Chain { account: Arc::clone(&book.market.account) };
     let checker = Checker::open(chain, endpoint.clone(), &options.dir).await?;
@@ -279,6 +281,18 @@ async fn serve_until_stopped(
     }
     remains(book, &open).await;
     Ok(())
+}
+
+/// Says in which lane this provider works; nothing on a chain without audits.
+async fn say_lane(options: &Provide, book: &Book) {
+    match Stand::read(&book.market.account, options.price, options.bond_from_earnings).await {
+        Ok(stand) => {
+            for (line, head) in stand.lines().iter().zip(std::iter::once("lane").chain(std::iter::repeat(""))) {
+                say(&format!("  {head:<9} {line}"));
+            }
+        }
+        Err(error) => tracing::debug!(error = format!("{error:#}"), "the lane of this provider is not read"),
+    }
 }
 
 /// Checks other providers' work beside this one's own, if the owner did not say no.

@@ -18,8 +18,11 @@ pub(crate) const PROTOCOL: u16 = 4;
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Run the self-test.
-    Probe,
+    /// Run the self-test, of so many adapters at most.
+    Probe {
+        /// At least 1; of the best ones.
+        adapters: u8,
+    },
     /// Prepare a job. Payload: program, then common input.
     Begin {
         /// The job spec's canonical encoding.

@@ -68,7 +68,7 @@ impl Wasm {
 }
 
 impl Runtime for Wasm {
-    fn probe(&mut self) -> Result<SelfTest, Failure> {
+    fn probe(&mut self, _: usize) -> Result<SelfTest, Failure> {
         let started = Instant::now();
         let limits = Limits {
             wall_ms_max: 10_000,
@@ -325,7 +325,7 @@ mod tests {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/self_test.wasm"), &built).unwrap();
         }
         assert_eq!(built, SELF_TEST, "after a change of the text: run once with KEYSTEAD_WRITE_FIXTURES=1");
-        let report = Wasm::new().unwrap().probe().unwrap();
+        let report = Wasm::new().unwrap().probe(1).unwrap();
         assert!(report.known_answer, "{report:?}");
         assert!(report.engine.starts_with("wasm/1 wasmtime-48."), "{}", report.engine);
     }

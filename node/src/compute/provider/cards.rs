@@ -33,7 +33,7 @@ fn covering(spec: &JobSpec, claimed: &Claimed, cards: &[Card<'_>]) -> Option<u8>
 }
 
 /// Whether an adapter has what a job declares, by its claims. Spec: specs/0010-capability.md §9.
-fn covers(spec: &JobSpec, adapter: &Adapter) -> bool {
+pub(super) fn covers(spec: &JobSpec, adapter: &Adapter) -> bool {
     let (device, limits) = (adapter.device(), &spec.limits);
     device.memory_mib.saturating_mul(MIB) >= limits.memory_bytes_max
         && device.binding_bytes_max >= limits.output_bytes_max

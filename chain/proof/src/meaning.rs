@@ -125,6 +125,9 @@ fn audit_lines(order: &Order, audit: &Audit, named: &[Address]) -> Vec<String> {
     if order.mode == OrderMode::Audited {
         lines.push(chance_line(audit));
         lines.push(match kst(audit.bond_wei()) {
+            _ if audit.bond_wei().is_zero() && u64::from(audit.rate_ppm()) >= PPM => {
+                "no bond of the provider stood behind it (probation): every unit was drawn".to_owned()
+            }
             _ if audit.bond_wei().is_zero() => "no bond of the provider stood behind it".to_owned(),
             bond if audit.is_convicted() => format!("{bond} of the provider's bond stood behind it, and are slashed"),
             bond => format!("{bond} of the provider's bond stood behind it"),

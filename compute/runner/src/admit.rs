@@ -1,6 +1,6 @@
 //! Whether a machine should take a job, decided before any lease from the job spec and the machine's own self-test alone.
 
-use crate::report::SelfTest;
+use crate::report::{Device, SelfTest};
 use keystead_job::{Class, JobSpec};
 
 /// A machine-readable reason to decline a job. Nobody's fault; another machine may take it.
@@ -33,7 +33,18 @@ pub enum Refusal {
 }
 
 /// Checks a job against a machine's self-test. Pure and total; the program itself is checked later, inside the worker.
+///
+/// # Errors
+/// Why no adapter takes it: what is missing to the best one.
 pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
+    place(job, self_test).map(|_| ())
+}
+
+/// On which adapter a job runs: the place of the best one that takes it; 0 for a runtime without adapters.
+///
+/// # Errors
+/// As [`admit`].
+pub fn place(job: &JobSpec, self_test: &SelfTest) -> Result<u8, Refusal> {
     if job.runtime != self_test.runtime {
         return Err(Refusal::Runtime { job: job.runtime, offered: self_test.runtime });
     }
@@ -47,9 +58,18 @@ pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
     if needed > available {
         return Err(Refusal::TooSmall { what: "memory_bytes", needed, available });
     }
-    let Some(device) = &self_test.device else {
-        return Ok(());
-    };
+    let mut refusal = None;
+    for (place, device) in self_test.devices() {
+        match takes(job, device) {
+            Ok(()) => return Ok(place),
+            Err(why) => refusal = refusal.or(Some(why)),
+        }
+    }
+    refusal.map_or(Ok(0), Err)
+}
+
+/// Whether a device has what a job declares.
+fn takes(job: &JobSpec, device: &Device) -> Result<(), Refusal> {
     let needs = [
         ("loop_iterations", u64::from(job.limits.loop_iterations_max), u64::from(device.max_loop_iterations)),
         ("binding_bytes", job.limits.output_bytes_max, device.binding_bytes_max),
@@ -64,7 +84,7 @@ pub fn admit(job: &JobSpec, self_test: &SelfTest) -> Result<(), Refusal> {
 #[allow(clippy::unwrap_used)] // A test: a panic is a failure.
 mod tests {
     use super::*;
-    use crate::report::{Device, DeviceKind, Loops};
+    use crate::report::{DeviceKind, Loops, Tested};
     use keystead_job::{
         B256, Limits, Runtime,
         spec::{Draft, RecipeName},
@@ -101,6 +121,7 @@ mod tests {
             engine: "e".to_owned(),
             known_answer: true,
             adapters: vec!["llvmpipe".to_owned()],
+            cards: Vec::new(),
             took_ms: 1,
             memory_bytes_max: u64::MAX,
             isolation: crate::isolation::Isolation::default(),
@@ -135,6 +156,27 @@ mod tests {
         weak.device.as_mut().unwrap().max_loop_iterations = 32_767;
         let refusal = admit(&job(|_| ()), &weak).unwrap_err();
         assert_eq!(refusal, Refusal::TooSmall { what: "loop_iterations", needed: 32_768, available: 32_767 });
+    }
+
+    #[test]
+    fn a_job_runs_on_the_best_card_that_takes_it_and_is_refused_with_the_numbers_of_the_best() {
+        let card = |place, binding_bytes_max, max_loop_iterations| {
+            let device = Device { binding_bytes_max, max_loop_iterations, ..lavapipe().device.unwrap() };
+            Tested { place, summary: "card".to_owned(), device }
+        };
+        // The one at place 1 failed its self-test.
+        let machine = SelfTest { cards: vec![card(0, 4_096, 32_768), card(2, 8_192, 1_000)], ..lavapipe() };
+        let wants = |output_bytes_max, loop_iterations_max| {
+            job(|draft| {
+                draft.limits.output_bytes_max = output_bytes_max;
+                draft.limits.loop_iterations_max = loop_iterations_max;
+            })
+        };
+        assert_eq!(place(&wants(4_096, 1_000), &machine), Ok(0));
+        assert_eq!(place(&wants(8_192, 1_000), &machine), Ok(2));
+        // None has both.
+        let refusal = Refusal::TooSmall { what: "binding_bytes", needed: 8_192, available: 4_096 };
+        assert_eq!(place(&wants(8_192, 1_001), &machine), Err(refusal));
     }
 
     #[test]

@@ -19,6 +19,8 @@
 //! Which units, whose money, where bytes come from (`node`, `keystead-audit`).
 
 mod admit;
+#[cfg_attr(not(feature = "wgsl"), allow(dead_code))]
+mod cards;
 mod failure;
 mod frame;
 mod isolation;
@@ -39,13 +41,14 @@ mod wasm_bounds;
 mod wgsl;
 mod worker;
 
-pub use admit::{Refusal, admit};
+pub use admit::{Refusal, admit, place};
+pub use cards::{CARDS_MAX, SOFTWARE_NAMES};
 pub use failure::{Failure, Fault, Limit};
 pub use isolation::{Isolation, Layer, LayerReport, UnknownLayer};
 pub use machine::needed_bytes;
 pub use message::{Done, Usage, Words};
 pub use process::WorkerCommand;
-pub use report::{Device, DeviceKind, Loops, SelfTest};
+pub use report::{Device, DeviceKind, Loops, SelfTest, Tested};
 pub use sandbox::hide_memory;
 pub use session::{Job, Session, Stop, WORKGROUPS_ASKED_MAX, probe};
 pub use speed::{Speed, Work, measure};

@@ -13,13 +13,16 @@ use crate::{
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 3;
+pub(crate) const PROTOCOL: u16 = 4;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// Run the self-test.
-    Probe,
+    /// Run the self-test, of so many adapters at most.
+    Probe {
+        /// At least 1; of the best ones.
+        adapters: u8,
+    },
     /// Prepare a job. Payload: program, then common input.
     Begin {
         /// The job spec's canonical encoding.
@@ -53,6 +56,11 @@ pub(crate) enum Request {
 pub(crate) enum Engine {
     /// The best that the machine has.
     Best,
+    /// `wgsl/1`: the adapter with this place in the order of the self-test. `wasm/1`: the only engine.
+    Adapter {
+        /// Its place, from 0.
+        place: u8,
+    },
     /// `wgsl/1`: the interpreter, whatever adapters there are. `wasm/1`: the only engine, which is exact.
     Reference,
     /// `wgsl/1`: the interpreter as a false vendor, chosen by the seed. `wasm/1`: the only engine.

@@ -13,10 +13,13 @@ pub struct SelfTest {
     pub engine: String,
     /// A kernel with a known answer gave this answer.
     pub known_answer: bool,
-    /// The adapter that runs jobs; `None` for `wasm/1`.
+    /// The best adapter that passed, or the best one if none did; `None` for `wasm/1`.
     pub device: Option<Device>,
-    /// Every adapter found, best first, the chosen one included. Empty for `wasm/1`.
+    /// Every adapter that a driver lists: those that are used, best first, then the others. Empty for `wasm/1`.
     pub adapters: Vec<String>,
+    /// The adapters that passed, best first, at most 16. Empty for `wasm/1`, where none did, on the interpreter, and in reports of older versions.
+    #[serde(default)]
+    pub cards: Vec<Tested>,
     /// How long the self-test took, ms.
     pub took_ms: u64,
     /// Memory that one job may declare here, bytes. `u64::MAX` in reports of older versions, inside the worker, and where the system does not say
@@ -30,6 +33,28 @@ pub struct SelfTest {
 
 const fn unknown() -> u64 {
     u64::MAX
+}
+
+impl SelfTest {
+    /// The adapters that may run jobs, best first, each with its place among those of this machine.
+    #[must_use]
+    pub fn devices(&self) -> Vec<(u8, &Device)> {
+        let listed: Vec<(u8, &Device)> = self.cards.iter().map(|card| (card.place, &card.device)).collect();
+        // Reports of older versions name the best alone.
+        if listed.is_empty() { self.device.iter().map(|device| (0, device)).collect() } else { listed }
+    }
+}
+
+/// An adapter that passed its self-test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Tested {
+    /// Its place among the adapters of this machine, from 0: by it a worker finds it.
+    pub place: u8,
+    /// What it calls itself, with its driver.
+    pub summary: String,
+    /// What it allows.
+    pub device: Device,
 }
 
 /// An adapter and what it allows.

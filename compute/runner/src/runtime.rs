@@ -13,8 +13,8 @@ use keystead_job::JobSpec;
 
 /// An engine for one interface (`wasm/1`, `wgsl/1`).
 pub(crate) trait Runtime {
-    /// Tests the engine on kernels with known answers and reports what the machine allows.
-    fn probe(&mut self) -> Result<SelfTest, Failure>;
+    /// Tests the engine on kernels with known answers, on so many adapters at most (the best ones, at least 1), and reports what the machine allows.
+    fn probe(&mut self, adapters_max: usize) -> Result<SelfTest, Failure>;
 
     /// Checks and compiles a program of a job; `program` and `common` are hostile.
     fn prepare(

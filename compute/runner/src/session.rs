@@ -21,6 +21,10 @@ use tokio::{sync::watch, time::Instant};
 const PREPARE_MS_MAX: u64 = 60_000;
 /// Time for a self-test, with the slow start of a graphics driver.
 const PROBE_MAX: Duration = Duration::from_secs(120);
+/// Adapters of a self-test: all that are used.
+// LOSSY: 16 of them.
+#[allow(clippy::cast_possible_truncation)]
+const ADAPTERS_MAX: u8 = crate::cards::CARDS_MAX as u8;
 /// Time to move one input or output over a pipe; 144 MiB take well under a second.
 const TRANSFER_MS_MAX: u64 = 30_000;
 /// What a worker may take beside the job's declared memory, bytes, where a control group can bound it: compiler, engine or driver, and the bytes on
@@ -147,6 +151,15 @@ impl Session {
     /// [`Failure::KernelRejected`] and [`Failure::LimitHit`] if the program breaks a rule; the others as their docs say.
     pub async fn open(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
         Self::open_on(command, job, stop, Engine::Best).await
+    }
+
+    /// As [`Self::open`], on the adapter with this place in the order of the self-test ([`crate::Tested::place`]); 0 is the best. `wasm/1` has none.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`Failure::NoAdapter`] if there are fewer.
+    pub async fn open_at(command: WorkerCommand, job: Job, stop: Stop, place: u8) -> Result<Self, Failure> {
+        let on = if place == 0 { Engine::Best } else { Engine::Adapter { place } };
+        Self::open_on(command, job, stop, on).await
     }
 
     /// As [`Self::open`], on the reference: kernels of `wgsl/1` are interpreted, whatever adapters the machine has. For referees.
@@ -335,8 +348,23 @@ pub(crate) fn unexpected(reply: &Reply) -> Failure {
 /// # Errors
 /// [`Failure::NoAdapter`] if there is no device for `wgsl/1`; others if the machine or its driver fails.
 pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> Result<SelfTest, Failure> {
+    match probe_of(command, runtime, ADAPTERS_MAX).await {
+        Err(failure) if runtime == keystead_job::Runtime::Wgsl1 && !matches!(failure, Failure::NoAdapter { .. }) => {
+            // A driver may take the whole process with it: then its card must not keep the best one from work.
+            tracing::warn!(%failure, "the self-test of all graphics cards failed: the best one is tested alone");
+            probe_of(command, runtime, 1).await
+        }
+        tested => tested,
+    }
+}
+
+async fn probe_of(
+    command: &WorkerCommand,
+    runtime: keystead_job::Runtime,
+    adapters: u8,
+) -> Result<SelfTest, Failure> {
     let mut worker = Worker::start(command, runtime).await?;
-    sent(worker.send(&Request::Probe, &[])).await?;
+    sent(worker.send(&Request::Probe { adapters }, &[])).await?;
     let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));
     let answer = tokio::time::timeout(PROBE_MAX, worker.receive(0)).await.unwrap_or_else(|_| Err(late()))?;
     match answer.0 {

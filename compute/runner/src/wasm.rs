@@ -68,7 +68,7 @@ impl Wasm {
 }
 
 impl Runtime for Wasm {
-    fn probe(&mut self) -> Result<SelfTest, Failure> {
+    fn probe(&mut self, _: usize) -> Result<SelfTest, Failure> {
         let started = Instant::now();
         let limits = Limits {
             wall_ms_max: 10_000,
@@ -89,6 +89,7 @@ impl Runtime for Wasm {
             known_answer,
             device: None,
             adapters: Vec::new(),
+            cards: Vec::new(),
             took_ms,
             memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),
@@ -324,7 +325,7 @@ mod tests {
             std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/self_test.wasm"), &built).unwrap();
         }
         assert_eq!(built, SELF_TEST, "after a change of the text: run once with KEYSTEAD_WRITE_FIXTURES=1");
-        let report = Wasm::new().unwrap().probe().unwrap();
+        let report = Wasm::new().unwrap().probe(1).unwrap();
         assert!(report.known_answer, "{report:?}");
         assert!(report.engine.starts_with("wasm/1 wasmtime-48."), "{}", report.engine);
     }

@@ -166,7 +166,9 @@ fn answer(
     mut payload: Vec<u8>,
 ) -> Result<(Reply, Vec<u8>), Failure> {
     match request {
-        Request::Probe => Ok((Reply::SelfTest(Box::new(engine.probe()?)), Vec::new())),
+        Request::Probe { adapters } => {
+            Ok((Reply::SelfTest(Box::new(engine.probe(usize::from(adapters))?)), Vec::new()))
+        }
         Request::Begin { spec, program_bytes, engine: on } => {
             only_once(begun)?;
             let spec = JobSpec::decode(&spec).map_err(Failure::provider)?;

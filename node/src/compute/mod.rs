@@ -58,6 +58,7 @@ pub(crate) mod own_node;
 pub(crate) mod panels;
 pub(crate) mod past;
 pub(crate) mod place;
+pub(crate) mod probation;
 pub(crate) mod provider;
 pub(crate) mod random;
 pub(crate) mod recipe;

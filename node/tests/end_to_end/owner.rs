@@ -31,7 +31,11 @@ fn a_pause_ends_the_work_within_a_second_loses_nothing_and_a_wish_to_finish_is_k
     let network = Network::alone(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start(&network, &folder);
-    assert_eq!(status(&folder)["cpu"]["run"], true);
+    let said = status(&folder);
+    assert_eq!(said["cpu"]["run"], true);
+    // Each device stands there, what is claimed apart from what is proved, which is nothing on a network without checkers.
+    assert!(said["devices"][0]["claimed"]["cores"].as_u64() > Some(0), "{said}");
+    assert_eq!(said["devices"][0]["proved"], Value::Null);
     let out = network.directory.join("result");
     let (mut customer, log) = in_the_middle(&network, &out, &[]);
     assert_eq!(provider.workers().len(), 1);

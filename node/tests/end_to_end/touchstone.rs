@@ -146,6 +146,9 @@ fn a_provider_proves_before_it_earns_drawn_checkers_state_it_and_it_shows_as_pro
     let (code, said) = ask(&network, &["offers"]);
     let shown_to_people = said.contains("proved: integer") && said.contains("proved: nothing");
     assert!(code == Some(0) && shown_to_people && said.contains("claimed: "), "{said}");
+    // Nobody's bond is free here: customers and the owner read what that means.
+    assert!(said.contains("audited: in probation: every unit is checked"), "{said}");
+    assert!(provider.text().contains("lane      probation: every unit of an audited order"), "{}", provider.text());
     // A program on the processor is no GPU, whatever it has proved.
     let adapters = shown["claimed"]["adapters"].as_array().unwrap();
     assert!(adapters.iter().all(|adapter| adapter["is"] == "software"), "{adapters:?}");

@@ -81,7 +81,8 @@ function checkLines(order: Order, audit: Audit | undefined, named: readonly stri
 }
 
 function auditLines(order: Order, audit: Audit, named: readonly string[]): string[] {
-  const { windowUnits: units, verified, canaryUnit, bondWei } = audit;
+  const { windowUnits: units, verified, canaryUnit, bondWei, ratePpm } = audit;
+  const probation = ratePpm >= PPM ? ' (probation): every unit was drawn' : '';
   const names = order.mode === 'private' ? namedLine(named) : [];
   const lines = [foundLine(order, audit, units, verified), ...names, ...notPaidLine(order, audit)];
   if (canaryUnit > 0n) lines.push(`unit ${canaryUnit - 1n} was a canary: its customer knew that it is wrong`);
@@ -89,7 +90,7 @@ function auditLines(order: Order, audit: Audit, named: readonly string[]): strin
     lines.push(orderChanceLine(audit));
     lines.push(
       bondWei === 0n
-        ? 'no bond of the provider stood behind it'
+        ? `no bond of the provider stood behind it${probation}`
         : `${kst(bondWei)} of the provider's bond stood behind it${audit.convicted === 1n ? ', and are slashed' : ''}`,
     );
   }

@@ -67,12 +67,12 @@ pub struct Speed {
     pub mop_per_s: u64,
 }
 
-/// Measures every kind of work of a runtime, by kind. Takes some tenths of a second on an idle machine.
+/// Measures every kind of work of a runtime, by kind, on the adapter with this place in the order of its self-test (0 for `wasm/1`). Takes some tenths of a second on an idle machine.
 ///
 /// # Errors
 /// As [`Session::open`] and [`Session::run`]: then this machine cannot run jobs of the runtime either.
-pub async fn measure(command: &WorkerCommand, runtime: Runtime) -> Result<Vec<Speed>, Failure> {
-    let mut bench = Bench::open(command, runtime).await?;
+pub async fn measure(command: &WorkerCommand, runtime: Runtime, place: u8) -> Result<Vec<Speed>, Failure> {
+    let mut bench = Bench::open(command, runtime, place).await?;
     let works: &[Work] = match runtime {
         Runtime::Wasm1 => &[Work::Wasm],
         Runtime::Wgsl1 => &[Work::Integer, Work::Float, Work::Memory],
@@ -97,13 +97,13 @@ struct Run {
 }
 
 impl Bench {
-    async fn open(command: &WorkerCommand, runtime: Runtime) -> Result<Self, Failure> {
+    async fn open(command: &WorkerCommand, runtime: Runtime, place: u8) -> Result<Self, Failure> {
         let (program, common) = match runtime {
             Runtime::Wasm1 => (Bytes::from_static(WASM), Bytes::new()),
             Runtime::Wgsl1 => (Bytes::from_static(WGSL.as_bytes()), Bytes::from(vec![1; READ_BYTES])),
         };
         let spec = spec(runtime, &program, &common).map_err(Failure::provider)?;
-        let session = Session::open(command.clone(), Job { spec, program, common }, Stop::new()).await?;
+        let session = Session::open_at(command.clone(), Job { spec, program, common }, Stop::new(), place).await?;
         Ok(Self { session })
     }
 

@@ -38,7 +38,7 @@ pub(crate) const CONTENT_BYTES: usize = 32;
 /// What a device is to compute and hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// The device: 0 the processor, then the adapters in the order of the self-test.
+    /// The device: 0 the processor, then the adapters of the machine by their place ([`crate::Tested::place`]), which is 0 for number 1.
     pub device: u8,
     /// Key of the first matrix: eight words.
     pub key: [u32; 8],

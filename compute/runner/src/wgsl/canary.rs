@@ -80,9 +80,9 @@ pub(super) const BEYOND: u32 = 70_000;
 /// Iterations of one lane in the divergent canary: 16 lanes of it are far beyond 65,535.
 const DIVERGENT_LENGTH: u32 = 20_000;
 
-/// Runs all self-tests on the best adapter: whether the known answers came, and what the device can do.
-pub(super) fn examine(found: &[Found]) -> Result<(bool, Device), Failure> {
-    let best = found.first().ok_or_else(|| Failure::NoAdapter { why: "no adapter".to_owned() })?;
+/// Runs all self-tests on an adapter: whether the known answers came, and what the device can do.
+pub(super) fn examine(on: &Found) -> Result<(bool, Device), Failure> {
+    let found = std::slice::from_ref(on);
     let (within, beyond) = (long_loop(found, WITHIN)?, long_loop(found, BEYOND)?);
     let divergent_loops = divergent_loop(found)?;
     let max_loop_iterations = match (within, beyond) {
@@ -92,15 +92,15 @@ pub(super) fn examine(found: &[Found]) -> Result<(bool, Device), Failure> {
     };
     let never_wrong = ![within, beyond, divergent_loops].contains(&Loops::Wrong);
     let known_answer = known_answer(found)? && max_loop_iterations >= WITHIN && never_wrong;
-    let limits = best.adapter.limits();
+    let limits = on.adapter.limits();
     let device = Device {
-        name: best.info.name.clone(),
-        backend: best.info.backend.to_string(),
-        kind: best.kind,
-        driver: best.info.driver.clone(),
-        driver_info: best.info.driver_info.clone(),
-        vendor_id: best.info.vendor,
-        device_id: best.info.device,
+        name: on.info.name.clone(),
+        backend: on.info.backend.to_string(),
+        kind: on.kind,
+        driver: on.info.driver.clone(),
+        driver_info: on.info.driver_info.clone(),
+        vendor_id: on.info.vendor,
+        device_id: on.info.device,
         binding_bytes_max: limits.max_storage_buffer_binding_size,
         buffer_bytes_max: limits.max_buffer_size,
         workgroup_bytes_max: limits.max_compute_workgroup_storage_size,

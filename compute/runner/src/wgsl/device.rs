@@ -5,6 +5,7 @@
 //! error. The parent process kills a dispatch that does not end.
 
 use crate::{
+    cards::{Listed, cards},
     failure::{Failure, Limit},
     report::DeviceKind,
 };
@@ -33,10 +34,40 @@ impl Found {
         let wgpu::AdapterInfo { name, backend, driver, driver_info, .. } = &self.info;
         format!("{name} ({backend}, {driver} {driver_info})")
     }
+
+    fn listed(&self) -> Listed {
+        let wgpu::AdapterInfo { name, vendor, device, device_pci_bus_id, backend, driver, .. } = &self.info;
+        let interface = match backend {
+            wgpu::Backend::Vulkan => 0,
+            wgpu::Backend::Metal => 1,
+            _ => 2,
+        };
+        Listed {
+            name: name.clone(),
+            kind: self.kind,
+            ids: (*vendor, *device),
+            bus: device_pci_bus_id.clone(),
+            interface,
+            driver: driver.clone(),
+        }
+    }
 }
 
-/// All adapters, best first: cards before shared memory before processors, then by name, so that the choice is the same each time.
+/// What the drivers of this machine list.
+pub(super) struct Adapters {
+    /// Those that are used, best first: each card once, or one program that acts as one. By its place here a worker knows an adapter.
+    pub(super) used: Vec<Found>,
+    /// The others: seen twice, programs beside cards, too many.
+    pub(super) others: Vec<Found>,
+}
+
+/// The adapters that are used, best first, the same each time.
 pub(super) fn adapters() -> Result<Vec<Found>, Failure> {
+    all().map(|adapters| adapters.used)
+}
+
+/// All adapters that are listed.
+pub(super) fn all() -> Result<Adapters, Failure> {
     // No GL: it adds a second, weaker copy of the same devices.
     let backends = wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12;
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
@@ -45,19 +76,21 @@ pub(super) fn adapters() -> Result<Vec<Found>, Failure> {
         flags: wgpu::InstanceFlags::empty(),
         ..wgpu::InstanceDescriptor::new_without_display_handle()
     });
-    let mut found: Vec<Found> = pollster::block_on(instance.enumerate_adapters(backends))
+    let mut found: Vec<Option<Found>> = pollster::block_on(instance.enumerate_adapters(backends))
         .into_iter()
         .map(|adapter| {
             let info = adapter.get_info();
             let kind = kind(info.device_type);
-            Found { adapter, info, kind }
+            Some(Found { adapter, info, kind })
         })
         .collect();
-    found.sort_by(|a, b| (a.kind, &a.info.name).cmp(&(b.kind, &b.info.name)));
-    if found.is_empty() {
+    let listed: Vec<Listed> = found.iter().flatten().map(Found::listed).collect();
+    let used: Vec<Found> =
+        cards(&listed).into_iter().filter_map(|place| found.get_mut(place).and_then(Option::take)).collect();
+    if used.is_empty() {
         return Err(Failure::NoAdapter { why: "no Vulkan, Metal or DX12 adapter on this machine".to_owned() });
     }
-    Ok(found)
+    Ok(Adapters { used, others: found.into_iter().flatten().collect() })
 }
 
 const fn kind(device_type: DeviceType) -> DeviceKind {

@@ -22,7 +22,7 @@ use crate::{
     failure::{Failure, Limit},
     isolation::Isolation,
     message::{Done, Engine, Usage},
-    report::SelfTest,
+    report::{Device, SelfTest, Tested},
     runtime::{Prepared, Runtime},
 };
 use keystead_job::{Class, JobSpec, Limits};
@@ -37,11 +37,11 @@ const WGPU_VERSION: &str = "30.0.1";
 pub(crate) struct Wgsl;
 
 impl Runtime for Wgsl {
-    fn probe(&mut self) -> Result<SelfTest, Failure> {
+    fn probe(&mut self, adapters_max: usize) -> Result<SelfTest, Failure> {
         let started = Instant::now();
         let runtime = keystead_job::Runtime::Wgsl1;
         let took_ms = || u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let found = match device::adapters() {
+        let found = match device::all() {
             Err(Failure::NoAdapter { .. }) => {
                 let (known_answer, device) = reference::examine()?;
                 let (engine, adapters) = (reference::engine_name(), Vec::new());
@@ -51,6 +51,7 @@ impl Runtime for Wgsl {
                     known_answer,
                     device: Some(device),
                     adapters,
+                    cards: Vec::new(),
                     took_ms: took_ms(),
                     memory_bytes_max: u64::MAX,
                     isolation: Isolation::default(),
@@ -58,14 +59,21 @@ impl Runtime for Wgsl {
             }
             found => found?,
         };
-        let (known_answer, device) = canary::examine(&found)?;
-        let adapters = found.iter().map(|found| found.summary()).collect();
+        let (cards, failed) = tested(found.used.get(..adapters_max).unwrap_or(&found.used));
+        let known_answer = !cards.is_empty();
+        let best = cards.first().map_or(0, |card| usize::from(card.place));
+        let device = match cards.first() {
+            Some(card) => card.device.clone(),
+            None => failed?,
+        };
+        let adapters = found.used.iter().chain(&found.others).map(device::Found::summary).collect();
         Ok(SelfTest {
             runtime,
-            engine: engine_name(&found),
+            engine: engine_name(found.used.get(best..).unwrap_or_default()),
             known_answer,
             device: Some(device),
             adapters,
+            cards,
             took_ms: took_ms(),
             memory_bytes_max: u64::MAX,
             isolation: Isolation::default(),
@@ -87,11 +95,15 @@ impl Runtime for Wgsl {
             (Engine::Reference, _) | (Engine::Best, Err(Failure::NoAdapter { .. })) => {
                 return Ok(Box::new(reference::Interpreted::new(&kernel, job.limits, &common)?));
             }
-            (Engine::Best | Engine::OtherVendor { .. }, found) => found?,
+            (Engine::Best | Engine::OtherVendor { .. } | Engine::Adapter { .. }, found) => found?,
         };
-        let engine = engine_name(&found);
+        let place = if let Engine::Adapter { place } = engine { usize::from(place) } else { 0 };
+        let found = found.get(place..).filter(|found| !found.is_empty()).ok_or_else(|| Failure::NoAdapter {
+            why: format!("adapter {} was asked for, there are {}", place.saturating_add(1), found.len()),
+        })?;
+        let engine = engine_name(found);
         let module = kernel.instrumented(job.limits.loop_iterations_max);
-        let kernel = device::Kernel::new(&found, module, job.limits, &common)?;
+        let kernel = device::Kernel::new(found, module, job.limits, &common)?;
         Ok(Box::new(Program { engine, kernel }))
     }
 }
@@ -109,6 +121,20 @@ impl Prepared for Program {
     fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
         Ok(Done { output: self.kernel.run(unit)?, usage: Usage { fuel: 0, wall_us: 0 } })
     }
+}
+
+/// The adapters that pass the self-test; of the others what the first one was, or why it was not tested. One that fails takes no job from the others.
+fn tested(used: &[device::Found]) -> (Vec<Tested>, Result<Device, Failure>) {
+    let mut failed = None;
+    let mut cards = Vec::new();
+    for (place, on) in (0_u8..).zip(used) {
+        match canary::examine(on) {
+            Ok((true, device)) => cards.push(Tested { place, summary: on.summary(), device }),
+            Ok((false, device)) => failed = failed.or(Some(Ok(device))),
+            Err(failure) => failed = failed.or(Some(Err(failure))),
+        }
+    }
+    (cards, failed.unwrap_or_else(|| Err(Failure::NoAdapter { why: "no adapter".to_owned() })))
 }
 
 /// Checks hostile source against every rule of its class. Recurses over the source: call it on a large stack.

@@ -353,7 +353,7 @@ fn a_table_beyond_the_limit_is_refused() {
 }
 
 fn the_speed_is_measured_in_a_worker_and_is_that_of_a_machine() {
-    let speeds = block_on(measure(&command(), Runtime::Wasm1)).unwrap();
+    let speeds = block_on(measure(&command(), Runtime::Wasm1, 0)).unwrap();
     eprintln!("speeds: {speeds:?}");
     assert_eq!(speeds.iter().map(|speed| speed.work).collect::<Vec<_>>(), [Work::Wasm]);
     // Compiled code makes hundreds of millions of instructions a second on anything, and no processor a million million.

@@ -414,7 +414,7 @@ fn the_speed_of_every_kind_of_work_is_measured() {
     if machine().is_none() {
         return;
     }
-    let speeds = block_on(measure(&command(), Runtime::Wgsl1)).unwrap();
+    let speeds = block_on(measure(&command(), Runtime::Wgsl1, 0)).unwrap();
     eprintln!("speeds: {speeds:?}");
     assert_eq!(speeds.iter().map(|speed| speed.work).collect::<Vec<_>>(), [Work::Integer, Work::Float, Work::Memory]);
     assert!(speeds.iter().all(|speed| (10..1_000_000_000).contains(&speed.mop_per_s)), "{speeds:?}");

@@ -358,7 +358,8 @@ impl Errand<'_> {
         let opened = if self.is_referee() {
             InTurn::open_reference(command, job, stop).await
         } else {
-            InTurn::open(command, job, stop).await
+            let place = book.place(&job.spec);
+            InTurn::open(command, job, stop, place).await
         };
         let mut session = match opened {
             Ok(session) => session,

@@ -12,6 +12,7 @@ use crate::{
         amount::{bytes, kst},
         market::Market,
         money::{Money, unit_of},
+        probation,
     },
 };
 use alloy_primitives::U256;
@@ -127,6 +128,8 @@ fn words(provider: &Sighted, money: &Money) -> String {
     let layers: Vec<&str> = record.claimed.isolation.iter().map(|layer| layer.as_str()).collect();
     let _ =
         writeln!(text, "    claimed: {}", [named, vec![format!("isolation {}", layers.join(" "))]].concat().join(", "));
+    let lane = probation::of_offer(entry.stake_wei, entry.price_wei_per_unit);
+    let _ = writeln!(text, "    audited: {lane}");
     if let Some(counts) = provider.history {
         let _ = writeln!(text, "    orders:  {} completed, {} failed", counts.completed, counts.failed);
     }
@@ -212,6 +215,7 @@ fn say(line: &str) {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::compute::market::Offer as Entry;
     use crate::compute::matching::{
         absent::Absent,
         known::{Believed, Known, tests::sighted},
@@ -297,6 +301,23 @@ mod tests {
         assert!(some.contains(", memory 256 MiB at least of 24 GiB claimed (height 7, "), "{some}");
         let none = measured(&statement(None), 24_576);
         assert!(none.contains(", memory nothing of 24 GiB claimed (height 7, "), "{none}");
+    }
+
+    #[test]
+    fn each_of_several_devices_has_a_line_and_proved_is_what_was_stated_of_that_one() {
+        let three = |draft: &mut keystead_market::record::Draft| {
+            let one = draft.claimed.adapters[0].clone();
+            draft.claimed.adapters = vec![one.clone(), one.clone(), one];
+        };
+        let provider = sighted(1, 5, three);
+        let text = words(&provider, &Money::kst());
+        for device in 0..=3 {
+            assert_eq!(text.matches(&format!("device {device}  claimed: ")).count(), 1, "{text}");
+        }
+        assert!(!text.contains("device 4") && text.matches("proved: nothing").count() == 4, "{text}");
+        assert!(text.contains("audited: in probation: every unit is checked"), "{text}");
+        let bonded = Sighted { entry: Entry { stake_wei: 500, ..provider.entry.clone() }, ..provider };
+        assert!(words(&bonded, &Money::kst()).contains("audited: bonded"));
     }
 
     #[test]

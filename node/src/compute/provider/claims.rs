@@ -7,10 +7,10 @@
 //! # Invariants
 //! Software never carries the claim of a GPU, whatever the driver says.
 
-use super::self_test::Capability;
+use super::self_test::{Capability, Card as Tested};
 use crate::cli::Provide;
 use alloy_primitives::U256;
-use keystead_job::{Class, Runtime};
+use keystead_job::Class;
 use keystead_market::{
     Currency,
     record::{
@@ -23,7 +23,7 @@ use keystead_market::{
     },
 };
 use keystead_owner::probe::{Machine, graphics::Card};
-use keystead_runner::{Device as Found, DeviceKind, Layer as Obtained, SelfTest, Work};
+use keystead_runner::{Device as Found, DeviceKind, Layer as Obtained, SelfTest, Speed as Measured, Work};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Units at once: one job has the machine, and its units run one after the other.
@@ -31,16 +31,13 @@ pub(super) const LANES: u16 = 1;
 /// Memory of a machine that does not say how much it has, MiB.
 const MEMORY_MIB_UNKNOWN: u64 = 1_024;
 const MIB: u64 = 1 << 20;
-/// Number of the adapter that runs jobs, among the devices of a proof.
-const ADAPTER: u8 = 1;
 /// Words of an engine's name before the device that it runs on.
 const ENGINE_WORDS: usize = 3;
 
 /// All claims. The record's own check comes after it.
 pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machine, cores: u16) -> Claimed {
-    let graphics = capability.test(Runtime::Wgsl1);
     let adapters: Vec<Adapter> =
-        graphics.and_then(|test| adapter(options, test, capability, machine)).into_iter().collect();
+        capability.cards().iter().map(|card| adapter(options, card, capability, machine)).collect();
     let mut runtimes: Vec<RuntimeClaim> = capability.tests.iter().map(runtime).collect();
     runtimes.sort_by(|a, b| a.name.cmp(&b.name));
     let processor = Processor {
@@ -49,7 +46,7 @@ pub(super) fn claims(options: &Provide, capability: &Capability, machine: &Machi
         memory_mib: memory_mib(capability, machine),
         lanes: LANES,
         power_mw: 0,
-        speeds: speeds(capability, |work| work == Work::Wasm),
+        speeds: speeds(capability.speeds.iter().filter(|speed| speed.work == Work::Wasm)),
     };
     let prices = prices(options, &processor, &adapters);
     Claimed {
@@ -82,9 +79,8 @@ fn memory_mib(capability: &Capability, machine: &Machine) -> u64 {
     capability.memory_bytes().or_else(read).map_or(MEMORY_MIB_UNKNOWN, |bytes| bytes / MIB).max(1)
 }
 
-/// Speeds of these kinds of work, by kernel.
-fn speeds(capability: &Capability, of: impl Fn(Work) -> bool) -> Vec<Speed> {
-    let measured = capability.speeds.iter().filter(|speed| of(speed.work));
+/// What was measured, by kernel.
+fn speeds<'a>(measured: impl Iterator<Item = &'a Measured>) -> Vec<Speed> {
     let mut speeds: Vec<Speed> =
         measured.map(|speed| Speed { kernel: kernel(speed.work), mop_per_s: speed.mop_per_s }).collect();
     speeds.sort_by_key(|speed| speed.kernel);
@@ -100,18 +96,15 @@ const fn kernel(work: Work) -> Kernel {
     }
 }
 
-/// The adapter that runs jobs; none if its speed is not known.
-fn adapter(options: &Provide, test: &SelfTest, capability: &Capability, machine: &Machine) -> Option<Adapter> {
-    let found = test.device.as_ref()?;
-    let speeds = speeds(capability, |work| work != Work::Wasm);
-    if speeds.is_empty() {
-        return None;
-    }
+/// One adapter that may run jobs.
+fn adapter(options: &Provide, tested: &Tested<'_>, capability: &Capability, machine: &Machine) -> Adapter {
+    let (found, number) = (tested.device, tested.number);
+    let speeds = speeds(tested.speeds.iter());
     let (kind, card) = (real_gpu(found), card_of(found, machine));
     let memory_mib = match kind {
         // Of a card whose memory nobody names what a proof is to show of it. Its largest buffer is the driver's bound, on small cards and large ones.
         Some(GpuKind::Discrete | GpuKind::Virtual) => {
-            own_memory_mib(card).unwrap_or_else(|| options.proving.memory_mib(ADAPTER))
+            own_memory_mib(card).unwrap_or_else(|| options.proving.memory_mib(number))
         }
         Some(GpuKind::Integrated) | None => memory_mib(capability, machine),
     };
@@ -127,25 +120,29 @@ fn adapter(options: &Provide, test: &SelfTest, capability: &Capability, machine:
         power_mw: power.and_then(|power| u32::try_from(power).ok()).unwrap_or(0),
         speeds,
     };
-    Some(match kind {
+    match kind {
         Some(kind) => {
             Adapter::Gpu { kind, vendor: found.vendor_id, architecture: format!("pci-{:04x}", found.device_id), device }
         }
         None => Adapter::Software { kind: software_kind(found.kind), device },
-    })
+    }
 }
 
-/// What the owner should hear of a card whose memory nobody names; none if somebody does, or it has none of its own.
-pub(super) fn unknown_memory(options: &Provide, capability: &Capability, machine: &Machine) -> Option<String> {
-    let found = capability.test(Runtime::Wgsl1)?.device.as_ref()?;
+/// What the owner should hear of cards whose memory nobody names: nothing of one of which somebody does, or that has none of its own.
+pub(super) fn unknown_memory(options: &Provide, capability: &Capability, machine: &Machine) -> Vec<String> {
+    capability.cards().iter().filter_map(|card| unknown_memory_of(options, card, machine)).collect()
+}
+
+fn unknown_memory_of(options: &Provide, tested: &Tested<'_>, machine: &Machine) -> Option<String> {
+    let (found, number) = (tested.device, tested.number);
     let is_own = matches!(real_gpu(found), Some(GpuKind::Discrete | GpuKind::Virtual));
     if !is_own || own_memory_mib(card_of(found, machine)).is_some() {
         return None;
     }
-    let (name, mib) = (name_of(found), options.proving.memory_mib(ADAPTER));
+    let (name, mib) = (name_of(found), options.proving.memory_mib(number));
     Some(format!(
         "nobody says how much memory {name} has (of NVIDIA's cards their driver's nvidia-smi does): the record claims {mib} MiB, which a proof is to \
-         show; --prove-memory {ADAPTER}=MIB claims more"
+         show; --prove-memory {number}=MIB claims more"
     ))
 }
 

@@ -1,13 +1,14 @@
 //! Records of machines of several sorts.
-#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
 
 use super::*;
 use crate::cli::{Cli, Command};
 use alloy_primitives::Address;
 use clap::Parser as _;
+use keystead_job::Runtime;
 use keystead_market::record::{Draft, Error, Record, sets::Kind};
 use keystead_owner::{Reading, probe::Root};
-use keystead_runner::{Isolation, LayerReport, Loops, Speed as Measured};
+use keystead_runner::{CARDS_MAX, Isolation, LayerReport, Loops, Tested as OnePassed};
 
 fn parsed(more: &[&str]) -> Result<Cli, clap::Error> {
     let words = ["keystead", "provide", "--dir", "x", "--price", "5000"];
@@ -33,6 +34,7 @@ fn wasm() -> SelfTest {
         known_answer: true,
         device: None,
         adapters: Vec::new(),
+        cards: Vec::new(),
         took_ms: 1,
         memory_bytes_max: 6 << 30,
         isolation: isolation_of(&[Obtained::Seccomp, Obtained::Landlock, Obtained::NetworkNamespace]),
@@ -76,7 +78,7 @@ fn capability(tests: Vec<SelfTest>) -> Capability {
     ];
     let has = |runtime: Runtime| tests.iter().any(|test| test.runtime == runtime);
     let speeds = all.into_iter().filter(|(runtime, _)| has(*runtime)).map(|(_, speed)| speed).collect();
-    Capability { tests, speeds }
+    Capability { tests, speeds, beside: Vec::new() }
 }
 
 fn bare() -> (tempfile::TempDir, Machine) {
@@ -119,7 +121,7 @@ fn a_cards_memory_is_what_its_driver_says_or_what_a_proof_is_to_show_and_the_own
     let claimed = |machine: &Machine, more: &[&str]| {
         let options = options(more);
         let mib = claims(&options, &tested, machine, 4).adapters[0].device().memory_mib;
-        (mib, unknown_memory(&options, &tested, machine))
+        (mib, unknown_memory(&options, &tested, machine).into_iter().next())
     };
     let (mib, words) = claimed(&machine, &[]);
     assert_eq!(mib, 256);
@@ -140,9 +142,58 @@ fn a_cards_memory_is_what_its_driver_says_or_what_a_proof_is_to_show_and_the_own
     // What shares the processor's memory has no other, and a program no card.
     for (name, kind) in [("Example iGPU", DeviceKind::Integrated), ("llvmpipe", DeviceKind::Discrete)] {
         let tested = capability(vec![wgsl(name, kind, 0x8086)]);
-        assert_eq!(unknown_memory(&options(&[]), &tested, &machine), None, "{name}");
+        assert_eq!(unknown_memory(&options(&[]), &tested, &machine), Vec::<String>::new(), "{name}");
         assert_eq!(claims(&options(&[]), &tested, &machine, 4).adapters[0].device().memory_mib, 6_144, "{name}");
     }
+}
+
+/// A machine with these cards, of which each is a little slower than the one before.
+fn with_cards(cards: &[(&str, DeviceKind, u32)]) -> Capability {
+    let mut test = wgsl("unused", DeviceKind::Discrete, 1);
+    let passed = (0..).zip(cards).map(|(place, (name, kind, vendor))| {
+        let device = wgsl(name, *kind, *vendor).device.unwrap();
+        OnePassed { place, summary: (*name).to_owned(), device }
+    });
+    test.cards = passed.collect();
+    let slower = |number: u64| vec![Measured { work: Work::Integer, mop_per_s: 5_000 - number }];
+    let beside = (1..).take(cards.len() - 1).map(slower).collect();
+    Capability { beside, ..capability(vec![test, wasm()]) }
+}
+
+#[test]
+fn every_card_is_claimed_under_its_number_with_its_own_speed_and_sixteen_fit_a_record() {
+    let (_folder, machine) = bare();
+    let cards = [("Example RTX", DeviceKind::Discrete, 0x10de); CARDS_MAX];
+    let claimed = claims(&options(&["--prove-memory", "2=512"]), &with_cards(&cards), &machine, 4);
+    let whole = record(claimed).unwrap();
+    assert_eq!(whole.claimed.adapters.len(), CARDS_MAX);
+    assert!(whole.claimed.adapters.iter().all(|adapter| adapter.kind() == Kind::Discrete));
+    let claims = |number: usize| {
+        let device = whole.claimed.adapters[number - 1].device();
+        (device.memory_mib, device.speeds[0].mop_per_s)
+    };
+    assert_eq!((claims(1), claims(2), claims(16)), ((256, 5_000), (512, 4_999), (256, 4_985)));
+    assert_eq!(Record::decode(&whole.encode()).unwrap(), whole);
+    let words = unknown_memory(&options(&[]), &with_cards(&cards[..2]), &machine);
+    assert!(words.len() == 2 && words[1].ends_with("--prove-memory 2=MIB claims more"), "{words:?}");
+}
+
+#[test]
+fn a_card_and_what_shares_the_processors_memory_are_two_devices_and_a_program_among_them_is_no_card() {
+    let (_folder, machine) = bare();
+    let cards = [
+        ("Example Radeon", DeviceKind::Discrete, 0x1002),
+        ("Example Graphics", DeviceKind::Integrated, 0x8086),
+        ("SwiftShader Device", DeviceKind::Virtual, 0x1ae0),
+    ];
+    let claimed = claims(&options(&[]), &with_cards(&cards), &machine, 4);
+    let kinds: Vec<Kind> = record(claimed).unwrap().claimed.adapters.iter().map(Adapter::kind).collect();
+    assert_eq!(kinds, [Kind::Discrete, Kind::Integrated, Kind::Cpu]);
+}
+
+#[test]
+fn who_tests_cards_and_who_reads_records_know_the_same_programs() {
+    assert_eq!(keystead_runner::SOFTWARE_NAMES, SOFTWARE_NAMES);
 }
 
 #[test]

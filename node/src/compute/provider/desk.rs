@@ -1,12 +1,12 @@
 //! Answers strangers who ask what this machine offers and whether it takes orders now. Spec: specs/0005-transfer.md §7.
 
-use super::{book::Book, claims::LANES};
+use super::{book::Book, cards::covers, claims::LANES};
 use alloy_primitives::{B256, Bytes};
 use keystead_blobs::{Availability, Inform, Reason, State};
 use keystead_job::JobSpec;
 use keystead_market::{
     need::{kernel_of, work_mop},
-    record::{Claimed, sets::Kernel},
+    record::Claimed,
 };
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub(super) fn left_ms(claimed: &Claimed, spec: &JobSpec, segments_done: u32) -> 
     let left = segments.saturating_sub(u64::from(segments_done));
     let work = work_mop(spec).saturating_mul(u64::from(spec.unit_count)).saturating_mul(left);
     let work = work.checked_div(segments.max(1)).unwrap_or(0);
-    at_most_ms(work, speed(claimed, kernel_of(spec)), spec.limits.wall_ms_max.saturating_mul(left))
+    at_most_ms(work, speed(claimed, spec), spec.limits.wall_ms_max.saturating_mul(left))
 }
 
 /// How long work takes at a speed in millions of operations a second, ms: no longer than until it is ended for its time.
@@ -58,9 +58,11 @@ fn at_most_ms(work_mop: u64, speed: u64, wall_ms: u64) -> u64 {
     work_mop.saturating_mul(1_000).checked_div(speed.max(1)).unwrap_or(0).min(wall_ms)
 }
 
-fn speed(claimed: &Claimed, kernel: Kernel) -> u64 {
-    let adapters = claimed.adapters.iter().flat_map(|adapter| &adapter.device().speeds);
-    let mut speeds = adapters.chain(&claimed.processor.speeds);
+/// Of the device on which the job would run.
+fn speed(claimed: &Claimed, spec: &JobSpec) -> u64 {
+    let kernel = kernel_of(spec);
+    let covering = claimed.adapters.iter().filter(|adapter| covers(spec, adapter)).chain(&claimed.adapters);
+    let mut speeds = covering.flat_map(|adapter| &adapter.device().speeds).chain(&claimed.processor.speeds);
     speeds.find(|speed| speed.kernel == kernel).map_or(1, |speed| speed.mop_per_s)
 }
 

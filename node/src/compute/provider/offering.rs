@@ -245,6 +245,11 @@ fn reissued(record: Record, issued_height: u64) -> Result<Record> {
     Record::new(Draft { issued_height, ..Draft::from(record) }).wrap_err("the record cannot be written anew")
 }
 
+/// The record that a provider's folder has, if it has one.
+pub(super) fn kept(folder: &Path) -> Option<Record> {
+    stored(&folder.join(RECORD_FILE))
+}
+
 /// The record of an earlier start. A file that is none is as good as no file: a new one is made.
 fn stored(path: &Path) -> Option<Record> {
     let text = files::read(path).ok().flatten()?;

@@ -15,6 +15,7 @@ use self::{
 };
 use super::{
     ask::{Ask, declared_bytes},
+    devices, offering,
     self_test::say,
 };
 use crate::{
@@ -428,17 +429,15 @@ fn status(folder: &Path) -> Result<ExitCode> {
     let Some(text) = files::read(&path)? else {
         return Err(eyre!("{} has no status: start the provider with this folder first", folder.display()));
     };
-    match checker::status(&folder.join(super::CHECKER_FOLDER))? {
-        Some(checks) => {
-            let mut whole: serde_json::Value =
-                serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-            if let Some(fields) = whole.as_object_mut() {
-                fields.insert("checker".to_owned(), checks);
-            }
-            say(&serde_json::to_string_pretty(&whole)?);
-        }
-        None => say(text.trim_end()),
+    let mut whole: serde_json::Value =
+        serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
+    let checks = checker::status(&folder.join(super::CHECKER_FOLDER))?;
+    let devices = offering::kept(folder).map(|record| devices::shown(&record));
+    if let Some(fields) = whole.as_object_mut() {
+        let more = [("checker", checks), ("devices", devices)];
+        fields.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
+    say(&serde_json::to_string_pretty(&whole)?);
     Ok(ExitCode::SUCCESS)
 }
 

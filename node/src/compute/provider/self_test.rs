@@ -4,14 +4,27 @@ use crate::compute::{bond::Standing, files};
 use alloy_primitives::keccak256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
-use keystead_runner::{DeviceKind, SelfTest, Speed, Work, WorkerCommand, admit, measure, probe};
+use keystead_runner::{CARDS_MAX, Device, DeviceKind, SelfTest, Speed, Tested, Work, WorkerCommand, admit, measure, place, probe};
 use std::path::Path;
 
 /// The runtimes that this machine passed.
 #[derive(Clone, Debug)]
 pub(crate) struct Capability {
     pub(super) tests: Vec<SelfTest>,
-    /// How fast it is at each kind of work of these.
+    /// How fast it is at each kind of work of these: the processor, and the best card.
+    pub(super) speeds: Vec<Speed>,
+    /// How fast the other cards are, in the order of their self-test.
+    pub(super) beside: Vec<Vec<Speed>>,
+}
+
+/// A card of this machine, or the program that acts as one.
+#[derive(Clone, Debug)]
+pub(super) struct Card<'a> {
+    /// Its number in the record and in proofs, from 1.
+    pub(super) number: u8,
+    /// By which workers know it.
+    pub(super) place: u8,
+    pub(super) device: &'a Device,
     pub(super) speeds: Vec<Speed>,
 }
 
@@ -21,7 +34,7 @@ impl Capability {
     /// # Errors
     /// No runtime passed.
     pub(super) async fn measure(command: &WorkerCommand, file: &Path) -> Result<Self> {
-        let (mut tests, mut speeds) = (Vec::new(), Vec::new());
+        let (mut tests, mut speeds, mut beside) = (Vec::new(), Vec::new(), Vec::new());
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
@@ -34,15 +47,11 @@ impl Capability {
                 Ok(test) if !test.known_answer => show(&test),
                 Ok(test) => {
                     show(&test);
-                    match measure(command, runtime).await {
-                        Ok(measured) => {
-                            say(&format!("          {}", words(&measured)));
-                            speeds.extend(measured);
-                            tests.push(test);
-                        }
-                        Err(failure) => {
-                            say(&format!("  {runtime}  not offered: its speed was not measured: {failure}"))
-                        }
+                    let (test, mut measured) = measured(command, test).await;
+                    if !measured.is_empty() {
+                        speeds.append(&mut measured.remove(0));
+                        beside.append(&mut measured);
+                        tests.push(test);
                     }
                 }
                 Err(failure) => say(&format!("  {runtime}  not offered: {failure}")),
@@ -54,7 +63,17 @@ impl Capability {
         );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
-        Ok(Self { tests, speeds })
+        Ok(Self { tests, speeds, beside })
+    }
+
+    /// The cards that may run jobs, best first, by the self-test of `wgsl/1`; none without a speed.
+    pub(super) fn cards(&self) -> Vec<Card<'_>> {
+        let best: Vec<Speed> = self.speeds.iter().filter(|speed| speed.work != Work::Wasm).copied().collect();
+        let speeds = std::iter::once(best).chain(self.beside.iter().cloned());
+        let devices = self.test(Runtime::Wgsl1).map_or_else(Vec::new, SelfTest::devices);
+        let cards = (1_u8..).zip(devices).zip(speeds);
+        let cards = cards.map(|((number, (place, device)), speeds)| Card { number, place, device, speeds });
+        cards.filter(|card| !card.speeds.is_empty()).collect()
     }
 
     /// The test of a runtime, if it passed.
@@ -86,7 +105,7 @@ impl Capability {
             eyre!("{} has no self-test: start `keystead provide` with this folder once", folder.display())
         })?;
         let tests = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-        Ok(Self { tests, speeds: Vec::new() })
+        Ok(Self { tests, speeds: Vec::new(), beside: Vec::new() })
     }
 
     /// What a seat states about this machine. Spec: specs/0008-audit.md §4.
@@ -133,6 +152,11 @@ impl Capability {
         }
     }
 
+    /// On which adapter a job runs by the self-test alone: the best one that takes it.
+    pub(super) fn place(&self, spec: &JobSpec) -> u8 {
+        self.test(spec.runtime).and_then(|test| place(spec, test).ok()).unwrap_or(0)
+    }
+
     /// Whether this machine takes a job; the reason if not.
     pub(crate) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
         match self.test(spec.runtime) {
@@ -142,6 +166,36 @@ impl Capability {
     }
 }
 
+/// How fast each device of a runtime is that passed, and the test without those of which that is not known; nothing if it is known of none.
+async fn measured(command: &WorkerCommand, mut test: SelfTest) -> (SelfTest, Vec<Vec<Speed>>) {
+    let (runtime, mut speeds, mut passed) = (test.runtime, Vec::new(), Vec::new());
+    // A runtime without adapters has its one place, too.
+    let places = test.cards.iter().map(Some).chain(test.cards.is_empty().then_some(None));
+    for card in places {
+        match measure(command, runtime, card.map_or(0, |card| card.place)).await {
+            Ok(measured) => {
+                let name = card.filter(|_| test.cards.len() > 1).map_or_else(String::new, named);
+                say(&format!("          {name}{}", words(&measured)));
+                speeds.push(measured);
+                passed.extend(card.cloned());
+            }
+            Err(failure) => {
+                let name = card.map_or_else(String::new, |card| format!("{}: ", card.device.name));
+                say(&format!("  {runtime}  not offered: {name}its speed was not measured: {failure}"));
+            }
+        }
+    }
+    if let Some(best) = passed.first() {
+        test.device = Some(best.device.clone());
+    }
+    test.cards = passed;
+    (test, speeds)
+}
+
+fn named(card: &Tested) -> String {
+    format!("{}: ", card.summary)
+}
+
 fn show(test: &SelfTest) {
     let device = test.device.as_ref().map_or_else(
         || test.engine.clone(),
@@ -149,9 +203,32 @@ fn show(test: &SelfTest) {
     );
     let verdict = if test.known_answer { "passed" } else { "FAILED, not offered" };
     say(&format!("  {}  {verdict} in {} ms  {device}", test.runtime, test.took_ms));
+    for line in others(test) {
+        say(&line);
+    }
     for line in test.isolation.to_string().lines() {
         say(&format!("          {line}"));
     }
+}
+
+/// What became of the adapters beside the best one, a line each; nothing on a machine with one.
+fn others(test: &SelfTest) -> Vec<String> {
+    let passed = test.cards.iter().skip(1).map(|card| format!("          also passed: {}", card.summary));
+    let mut left: Vec<&String> = test.adapters.iter().collect();
+    // Cards of one model have one name.
+    for card in &test.cards {
+        if let Some(at) = left.iter().position(|summary| **summary == card.summary) {
+            left.remove(at);
+        }
+    }
+    // One that failed alone has its own line.
+    let left = left.into_iter().skip(usize::from(test.cards.is_empty()));
+    let left = left.map(|summary| {
+        format!(
+            "          not used: {summary} (a card once more, a program beside cards, the {CARDS_MAX} before it are enough, or it failed)"
+        )
+    });
+    passed.chain(left).collect()
 }
 
 /// Speeds for a person.

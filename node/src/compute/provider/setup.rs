@@ -26,6 +26,7 @@ use crate::{
         money::Money,
         own_node,
         place::Place,
+        probation::Stand,
         stores::Stores,
         touchstone::{answers::Answers, chain::Chain, checker::Checker, keeper::Keeper},
         wallet,
@@ -212,7 +213,7 @@ async fn offering(
     let cores = u16::try_from(cores).unwrap_or(u16::MAX);
     let mut machine = Machine::read(&Root::new("/"));
     block_in_place(|| machine.ask(&Tool::new("nvidia-smi")));
-    if let Some(words) = unknown_memory(options, capability, &machine) {
+    for words in unknown_memory(options, capability, &machine) {
         say(&format!("  memory    {words}"));
     }
     let claimed = claims(options, capability, &machine, cores);
@@ -251,6 +252,7 @@ async fn serve_until_stopped(
     }
     // Only now, since whoever reads the register may come at once.
     book.offering.announce().await?;
+    say_lane(options, book).await;
     say("Stop with Ctrl-C.");
     let chain = Chain { account: Arc::clone(&book.market.account) };
     let checker = Checker::open(chain, endpoint.clone(), &options.dir).await?;
@@ -303,6 +305,18 @@ fn served(orders: Arc<dyn BlobStore>, streams: &Arc<Streams>, agent: Option<&Arc
     match agent {
         Some(agent) => Arc::new(stream::Blobs { orders: own, beside: Arc::<Agent>::clone(agent) }),
         None => own,
+    }
+}
+
+/// Says in which lane this provider works; nothing on a chain without audits.
+async fn say_lane(options: &Provide, book: &Book) {
+    match Stand::read(&book.market.account, options.price, options.bond_from_earnings).await {
+        Ok(stand) => {
+            for (line, head) in stand.lines().iter().zip(std::iter::once("lane").chain(std::iter::repeat(""))) {
+                say(&format!("  {head:<9} {line}"));
+            }
+        }
+        Err(error) => tracing::debug!(error = format!("{error:#}"), "the lane of this provider is not read"),
     }
 }
 

@@ -78,9 +78,9 @@ impl<S: Runs> InTurn<S> {
 }
 
 impl InTurn {
-    /// As [`Session::open`].
-    pub(crate) async fn open(command: WorkerCommand, job: Job, stop: Stop) -> Result<Self, Failure> {
-        Session::open(command, job, stop).await.map(Self)
+    /// As [`Session::open_at`].
+    pub(crate) async fn open(command: WorkerCommand, job: Job, stop: Stop, place: u8) -> Result<Self, Failure> {
+        Session::open_at(command, job, stop, place).await.map(Self)
     }
 
     /// As [`Session::open_reference`].

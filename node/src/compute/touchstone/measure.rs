@@ -9,9 +9,10 @@ use crate::cli::{PROVE_SECONDS_MAX, Proving};
 use eyre::{Context as _, Result, eyre};
 use keystead_market::touchstone::{
     Shape,
-    challenge::{LINKS_MAX, SIDE_MAX, SIDE_MIN},
+    challenge::{LINKS_MAX, OPENED, SIDE_MAX, SIDE_MIN},
+    round::PUBLISHED_BYTES_MAX,
 };
-use keystead_runner::{DeviceKind, Failure, SelfTest, Stop, Task, Touchstone, WorkerCommand};
+use keystead_runner::{DeviceKind, Failure, SelfTest, Stop, Task, Tested, Touchstone, WorkerCommand};
 use serde::{Deserialize, Serialize};
 use std::{
     sync::Arc,
@@ -26,6 +27,8 @@ const FIRST_SIDE: u32 = 256;
 const CLAIMED_FIFTHS: u64 = 4;
 const MILLION: u64 = 1_000_000;
 const MIB: u64 = 1 << 20;
+/// What an answer holds beside words, at most: the paths of 256 rows and 256 vectors, whose trees have 27 levels at most.
+const PATHS_BYTES: u64 = 512 << 10;
 
 /// What starts workers for proofs, and tells whom it concerns.
 #[derive(Clone)]
@@ -54,8 +57,11 @@ impl Workshop {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Device {
-    /// 0 the processor, 1 the best adapter.
+    /// 0 the processor, from 1 on the adapters of the record.
     pub(crate) number: u8,
+    /// As workers know it: 0 the processor, from 1 on the adapters of the machine, also those that failed their self-test. Only good for this process.
+    #[serde(default)]
+    pub(crate) for_workers: u8,
     /// What it calls itself, with its driver.
     pub(crate) name: String,
     /// Memory to fill, MiB.
@@ -87,8 +93,7 @@ impl Device {
     /// longer than a proof may take, or more than a challenge holds.
     pub(crate) fn seconds_for(&self, memory_mib: u64, found: &Found, proving: &Proving) -> Option<u64> {
         let memory_bytes = memory_mib.saturating_mul(MIB);
-        let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
-        let shape = bounds.nearest(wanted_side(self.mop_per_s, memory_bytes, proving.prove_seconds)).ok()?;
+        let shape = Bounds::of(found, memory_bytes).nearest(wanted_side(self.mop_per_s, memory_bytes, proving.prove_seconds)).ok()?;
         Some(seconds(shape, self.mop_per_s)).filter(|seconds| *seconds <= PROVE_SECONDS_MAX)
     }
 
@@ -98,14 +103,18 @@ impl Device {
     }
 }
 
-/// The devices that take jobs, by the self-tests: the processor, and the adapter that runs `wgsl/1`.
-#[derive(Clone, Debug)]
+/// The devices that take jobs, by the self-tests: the processor, and every adapter that runs `wgsl/1`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) number: u8,
+    /// As [`Device::for_workers`].
+    pub(crate) for_workers: u8,
     /// What it calls itself, with its driver.
     pub(crate) name: String,
     /// Largest matrix that can be bound, bytes.
     pub(crate) binding_bytes_max: u64,
+    /// Its part of what is published: all devices answer in one message.
+    pub(crate) answer_bytes_max: u64,
     /// Its memory is its own, by its driver's word: nothing but what draws and computes there uses it.
     pub(crate) has_own_memory: bool,
 }
@@ -114,18 +123,24 @@ pub(crate) struct Found {
 pub(crate) fn found(tests: &[SelfTest]) -> Vec<Found> {
     let processor = Found {
         number: 0,
+        for_workers: 0,
         name: format!("processor, {} threads", threads()),
         binding_bytes_max: u64::MAX,
+        answer_bytes_max: PUBLISHED_BYTES_MAX as u64,
         has_own_memory: false,
     };
-    let adapter = tests.iter().find_map(|test| test.device.as_ref().zip(test.adapters.first()));
-    let adapter = adapter.map(|(device, summary)| Found {
-        number: 1,
+    let cards = (1_u8..).zip(tests.iter().flat_map(|test| &test.cards));
+    let cards = cards.map(|(number, Tested { place, summary, device })| Found {
+        number,
+        for_workers: place.saturating_add(1),
         name: summary.clone(),
         binding_bytes_max: device.binding_bytes_max.min(device.buffer_bytes_max),
+        answer_bytes_max: PUBLISHED_BYTES_MAX as u64,
         has_own_memory: matches!(device.kind, DeviceKind::Discrete | DeviceKind::Virtual),
     });
-    [Some(processor), adapter].into_iter().flatten().collect()
+    let all: Vec<Found> = std::iter::once(processor).chain(cards).collect();
+    let answer_bytes_max = (PUBLISHED_BYTES_MAX as u64).checked_div(all.len() as u64).unwrap_or(0);
+    all.into_iter().map(|found| Found { answer_bytes_max, ..found }).collect()
 }
 
 /// Measures a device and fits its challenge.
@@ -136,15 +151,15 @@ pub(crate) async fn measure(workshop: &Workshop, found: &Found, proving: &Provin
     let memory_mib = proving.memory_mib(found.number);
     let threads = threads();
     let memory_bytes = memory_mib.saturating_mul(MIB);
-    let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
+    let bounds = Bounds::of(found, memory_bytes);
     let first = bounds.nearest(u64::from(FIRST_SIDE))?;
-    let speed = try_out(workshop, found.number, first, threads).await?;
+    let speed = try_out(workshop, found, first, threads).await?;
     let shape = bounds.nearest(wanted_side(speed, memory_bytes, proving.prove_seconds))?;
-    let speed = try_out(workshop, found.number, shape, threads).await?;
+    let speed = try_out(workshop, found, shape, threads).await?;
     let mop_per_s = (speed / 5).saturating_mul(CLAIMED_FIFTHS).max(1);
     let (side, links) = (shape.side(), shape.links());
-    let name = found.name.clone();
-    Ok(Device { number: found.number, name, memory_mib, mop_per_s, side, links, threads })
+    let (number, for_workers, name) = (found.number, found.for_workers, found.name.clone());
+    Ok(Device { number, for_workers, name, memory_mib, mop_per_s, side, links, threads })
 }
 
 /// The side with which so much memory is filled in this time, by a speed in millions of multiplications with addition a second.
@@ -167,9 +182,15 @@ fn threads() -> u16 {
 struct Bounds {
     memory_bytes: u64,
     binding_bytes_max: u64,
+    answer_bytes_max: u64,
 }
 
 impl Bounds {
+    const fn of(found: &Found, memory_bytes: u64) -> Self {
+        let (binding_bytes_max, answer_bytes_max) = (found.binding_bytes_max, found.answer_bytes_max);
+        Self { memory_bytes, binding_bytes_max, answer_bytes_max }
+    }
+
     /// The shape that fills four fifths of the memory with the largest side up to `wanted`, or with the next one that the format allows.
     fn nearest(&self, wanted: u64) -> Result<Shape> {
         let filled = self.memory_bytes.saturating_sub(self.memory_bytes / 5);
@@ -177,7 +198,8 @@ impl Bounds {
         let links = |side: u32| filled.div_ceil(matrix(side).max(1)).max(1);
         let fits = |side: &u32| {
             let most = self.binding_bytes_max.min(self.memory_bytes.max(matrix(SIDE_MIN)));
-            matrix(*side) <= most && links(*side) <= u64::from(LINKS_MAX)
+            let answer = answer_bytes(*side, links(*side));
+            matrix(*side) <= most && links(*side) <= u64::from(LINKS_MAX) && answer <= self.answer_bytes_max
         };
         let sides = (SIDE_MIN.ilog2()..=SIDE_MAX.ilog2()).map(|bit| 1u32.wrapping_shl(bit)).filter(fits);
         let sides: Vec<u32> = sides.collect();
@@ -190,10 +212,17 @@ impl Bounds {
     }
 }
 
+/// The longest answer of such a chain, bytes: two rows for each that is drawn, and the vectors of their products. Spec: specs/0010-capability.md §6.3.
+fn answer_bytes(side: u32, links: u64) -> u64 {
+    let rows = u64::from(OPENED).saturating_mul(2);
+    let row_bytes = u64::from(side).saturating_mul(4);
+    rows.saturating_add(rows.min(links.saturating_add(1))).saturating_mul(row_bytes).saturating_add(PATHS_BYTES)
+}
+
 /// Lets a device work for a moment: millions of multiplications with addition a second.
-async fn try_out(workshop: &Workshop, number: u8, shape: Shape, threads: u16) -> Result<u64> {
-    let failed = || format!("device {number} does not prove anything");
-    let task = Task { device: number, key: [0x9e37_79b9; 8], side: shape.side(), links: shape.links(), threads };
+async fn try_out(workshop: &Workshop, found: &Found, shape: Shape, threads: u16) -> Result<u64> {
+    let failed = || format!("device {} ({}) does not prove anything", found.number, found.name);
+    let task = Task { device: found.for_workers, key: [0x9e37_79b9; 8], side: shape.side(), links: shape.links(), threads };
     let mut device = workshop.begin(task).await.wrap_err_with(failed)?;
     // The first step compiles kernels and wakes threads: it is not counted, unless it is the only one.
     let (mut start, mut rows, mut steps) = (Instant::now(), 0u64, 0u32);
@@ -216,11 +245,12 @@ async fn try_out(workshop: &Workshop, number: u8, shape: Shape, threads: u16) ->
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
 
     fn nearest(memory_bytes: u64, binding_bytes_max: u64, wanted: u64) -> (u32, u32) {
-        let shape = Bounds { memory_bytes, binding_bytes_max }.nearest(wanted).unwrap();
+        let answer_bytes_max = u64::MAX;
+        let shape = Bounds { memory_bytes, binding_bytes_max, answer_bytes_max }.nearest(wanted).unwrap();
         assert!(shape.memory_bytes() >= memory_bytes.saturating_sub(memory_bytes / 5), "{shape:?}");
         (shape.side(), shape.links())
     }
@@ -236,19 +266,65 @@ mod tests {
         assert_eq!(nearest(mib, u64::MAX, u64::MAX), (512, 1));
         assert_eq!(nearest(256 * mib, mib, u64::MAX), (512, 205));
         assert_eq!(nearest(24 << 30, u64::MAX, 3_000).0, 2_048);
-        assert!(Bounds { memory_bytes: mib, binding_bytes_max: 1_023 }.nearest(16).is_err());
+        let least = Bounds { memory_bytes: mib, binding_bytes_max: 1_023, answer_bytes_max: u64::MAX };
+        assert!(least.nearest(16).is_err());
     }
 
     /// A device of this speed, in Gop/s, fitted for the default memory and time.
     fn fitted(gop_per_s: u64) -> (Device, Found, Proving) {
         let proving = Proving { prove_memory: Vec::new(), prove_seconds: 12 };
-        let found = Found { number: 1, name: "card".to_owned(), binding_bytes_max: 2 << 30, has_own_memory: true };
+        let name = "card".to_owned();
+        let (binding_bytes_max, answer_bytes_max) = (2 << 30, PUBLISHED_BYTES_MAX as u64 / 2);
+        let found =
+            Found { number: 1, for_workers: 1, name, binding_bytes_max, answer_bytes_max, has_own_memory: true };
         let (memory_mib, mop_per_s) = (proving.memory_mib(1), gop_per_s.saturating_mul(1_000));
         let memory_bytes = memory_mib.saturating_mul(MIB);
-        let bounds = Bounds { memory_bytes, binding_bytes_max: found.binding_bytes_max };
+        let bounds = Bounds::of(&found, memory_bytes);
         let shape = bounds.nearest(wanted_side(mop_per_s, bounds.memory_bytes, proving.prove_seconds)).unwrap();
         let (side, links, name) = (shape.side(), shape.links(), found.name.clone());
-        (Device { number: 1, name, memory_mib, mop_per_s, side, links, threads: 1 }, found, proving)
+        (Device { number: 1, for_workers: 1, name, memory_mib, mop_per_s, side, links, threads: 1 }, found, proving)
+    }
+
+    #[test]
+    fn every_card_that_passed_is_proved_under_its_number_in_the_record_and_found_by_workers_at_its_place() {
+        let of = |place: u8, kind: &str| {
+            let text = format!(
+                r#"{{"place": {place}, "summary": "card {place}", "device": {{"name": "n", "backend": "Vulkan", "kind": "{kind}", "driver": "d",
+                "driverInfo": "i", "vendorId": 1, "deviceId": 2, "bindingBytesMax": 64, "bufferBytesMax": 32, "workgroupBytesMax": 1,
+                "workgroupInvocationsMax": 1, "maxLoopIterations": 70000, "longLoops": "whole", "divergentLoops": "whole"}}}}"#
+            );
+            serde_json::from_str::<Tested>(&text).unwrap()
+        };
+        // The adapter at place 1 failed its self-test.
+        let cards = vec![of(0, "discrete"), of(2, "discrete"), of(3, "integrated")];
+        let test = SelfTest {
+            runtime: keystead_job::Runtime::Wgsl1,
+            engine: String::new(),
+            known_answer: true,
+            device: None,
+            adapters: Vec::new(),
+            cards,
+            took_ms: 1,
+            memory_bytes_max: 1,
+            isolation: keystead_runner::Isolation::default(),
+        };
+        let all = found(&[test]);
+        let numbers: Vec<_> = all.iter().map(|one| (one.number, one.for_workers, one.has_own_memory)).collect();
+        assert_eq!(numbers, [(0, 0, false), (1, 1, true), (2, 3, true), (3, 4, false)]);
+        assert_eq!((all[2].name.as_str(), all[2].binding_bytes_max), ("card 2", 32));
+        assert_eq!(found(&[]).len(), 1, "a machine without a card proves its processor");
+    }
+
+    #[test]
+    fn the_answers_of_sixteen_whole_cards_and_a_processor_fit_into_what_is_published() {
+        let bounds = |answer_bytes_max| Bounds { memory_bytes: 24 << 30, binding_bytes_max: 2 << 30, answer_bytes_max };
+        let part = PUBLISHED_BYTES_MAX as u64 / 17;
+        let shape = bounds(part).nearest(u64::MAX).unwrap();
+        assert!(answer_bytes(shape.side(), shape.links().into()) <= part);
+        // The next side would not fit.
+        assert!(answer_bytes(shape.side() * 2, u64::from(shape.links() / 4)) > part);
+        // Two devices, which nearly all machines have, are bounded by nothing.
+        assert_eq!(bounds(PUBLISHED_BYTES_MAX as u64 / 2).nearest(u64::MAX).unwrap().side(), SIDE_MAX);
     }
 
     #[test]

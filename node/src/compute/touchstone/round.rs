@@ -151,8 +151,8 @@ async fn recorded_in_time(chain: &Chain, device: &Device, (from, to): (u64, u64)
 impl Holding {
     /// Computes the whole chain of one device.
     pub(crate) async fn compute(workshop: &Workshop, device: Device, challenge: Challenge) -> Result<Self> {
-        let Device { number, side, links, threads, .. } = device;
-        let task = Task { device: number, key: challenge.key(), side, links, threads };
+        let Device { number, for_workers, side, links, threads, .. } = device;
+        let task = Task { device: for_workers, key: challenge.key(), side, links, threads };
         let failed = || format!("device {number} ({}) failed", device.name);
         let mut touchstone = workshop.begin(task).await.wrap_err_with(failed)?;
         let mut contents: Vec<B256> = Vec::new();

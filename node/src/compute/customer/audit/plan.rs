@@ -7,9 +7,11 @@
 //! aloud if nobody did.
 
 mod channel;
+mod lane;
 
 pub(crate) use channel::{ChannelPlan, budget};
 
+use self::lane::Lane;
 use super::{
     canary::{Canary, Toll},
     options::AuditOptions,
@@ -271,13 +273,12 @@ impl Plan {
                     .to_owned(),
             );
         }
-        lines.push(match (bond_wei.is_zero(), self.is_enough) {
-            (true, _) => "No bond stands behind it (probation): that is why every unit is drawn".to_owned(),
-            (false, _) => format!(
-                "Bond of the provider behind it: {}, lost with the price if one unit is found wrong",
-                kst(bond_wei)
-            ),
-        });
+        let lane = Lane { bond_wei, asked_ppm: self.terms.ratePpm, rate_ppm: self.rate_ppm };
+        lines.extend(lane.probation("unit"));
+        if !bond_wei.is_zero() {
+            let bond = kst(bond_wei);
+            lines.push(format!("Bond of the provider behind it: {bond}, lost with the price if one unit is found wrong"));
+        }
         lines.push(worth(("unit", "order"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines
     }

@@ -126,7 +126,7 @@ impl Course {
     /// Runs what is missing, or as much of it as its stint has time for.
     async fn work(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
         let job = self.job(book)?;
-        let mut session = match InTurn::open(book.command.clone(), job, stop.clone()).await {
+        let mut session = match InTurn::open(book.command.clone(), job, stop.clone(), book.place(&self.spec)).await {
             Ok(session) => session,
             Err(failure) => return self.failed(book, failure, None).map(|()| Ended::Failed),
         };
@@ -277,9 +277,9 @@ impl Course {
         let input = block_in_place(|| book.store.get(Hash::from(read), INPUT_BYTES_MAX))?;
         let limit = Duration::from_millis(self.spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
         let (command, job, stop) = (book.command.clone(), self.job(book)?, Stop::after(limit));
-        let (fault, spec) = (book.fault, self.spec.clone());
+        let (fault, spec, place) = (book.fault, self.spec.clone(), book.place(&self.spec));
         Ok(async move {
-            let outcome = Session::open(command, job, stop).await?.run(&input).await?;
+            let outcome = Session::open_at(command, job, stop, place).await?.run(&input).await?;
             let wrong = fault.and_then(|fault| fault.alter_again(&spec, unit, &outcome.output));
             Ok(keystead_job::blob_hash(wrong.as_deref().unwrap_or(&outcome.output)) == wrote)
         })

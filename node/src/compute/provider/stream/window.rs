@@ -132,8 +132,9 @@ impl Attended for PaidWindow {
         let spec = self.origin.spec.clone();
         let limit = Duration::from_millis(spec.limits.wall_ms_max).saturating_add(RERUN_EXTRA);
         let (command, job, stop, fault) = (book.command.clone(), self.job()?, Stop::after(limit), book.fault);
+        let place = book.place(&spec);
         let run = async move {
-            let outcome = Session::open(command, job, stop).await?.run(&input).await?;
+            let outcome = Session::open_at(command, job, stop, place).await?.run(&input).await?;
             let wrong = fault.and_then(|fault| fault.alter_step_again(&spec, &outcome.output));
             let same = [Some(outcome.output), wrong].into_iter().flatten().any(|output| blob_hash(&output) == wrote);
             Ok::<_, Failure>(same)

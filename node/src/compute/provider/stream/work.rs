@@ -278,7 +278,8 @@ impl Work {
         let program = get(self.spec.program_hash, self.spec.runtime.program_bytes_max())?;
         let common = get(self.spec.common_hash, INPUT_BYTES_MAX)?;
         let job = Job { spec: self.spec.clone(), program: program.into(), common: common.into() };
-        let opened = InTurn::open(self.desk.book.command.clone(), job, self.stop.clone()).await;
+        let (book, stop) = (&self.desk.book, self.stop.clone());
+        let opened = InTurn::open(book.command.clone(), job, stop, book.place(&self.spec)).await;
         opened.map_err(|failure| {
             let end = why(&failure);
             if end.code == EndCode::Unit { End { code: EndCode::Program, ..end } } else { end }

@@ -4,7 +4,7 @@
 //! A window has up to [`STEPS_MAX`] steps, and a step is what is drawn, run again and judged: a unit of one segment for the audit. Several windows of a
 //! provider are open at once, each with its own bond.
 
-use super::{Ask, Shape, Unfit, percent, worth};
+use super::{Ask, Shape, Unfit, lane::Lane, percent, worth};
 use crate::compute::{
     amount::kst,
     bond::Bonds,
@@ -146,11 +146,11 @@ impl ChannelPlan {
                 self.worth.words()
             ));
         }
-        lines.push(if bond_wei.is_zero() {
-            "No bond stands behind it (probation): that is why every step is drawn".to_owned()
-        } else {
-            format!("Bond of the provider behind each window: {}, lost if one step is found wrong", kst(bond_wei))
-        });
+        lines.extend(Lane { bond_wei, asked_ppm: self.terms.ratePpm, rate_ppm }.probation("step"));
+        if !bond_wei.is_zero() {
+            let bond = kst(bond_wei);
+            lines.push(format!("Bond of the provider behind each window: {bond}, lost if one step is found wrong"));
+        }
         lines.push(worth(("step", "job"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines
     }

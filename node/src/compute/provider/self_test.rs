@@ -1,9 +1,11 @@
 //! What this machine can run, found by running it.
 
+use super::power::Draw;
 use crate::compute::{bond::Standing, files};
 use alloy_primitives::keccak256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
+use keystead_owner::probe::Root;
 use keystead_runner::{DeviceKind, SelfTest, Speed, Work, WorkerCommand, admit, measure, probe};
 use std::path::Path;
 
@@ -13,15 +15,18 @@ pub(crate) struct Capability {
     pub(super) tests: Vec<SelfTest>,
     /// How fast it is at each kind of work of these.
     pub(super) speeds: Vec<Speed>,
+    /// What its counters showed while its processor was measured, milliwatts; none where nothing counts that.
+    pub(super) power_mw: Option<u32>,
 }
 
 impl Capability {
-    /// Tests every runtime and measures how fast it is, prints a table, keeps the passed tests in `file`.
+    /// Tests every runtime and measures how fast it is and what its processor draws meanwhile, prints a table, keeps the passed tests in `file`. `root` is where
+    /// the machine's counters are looked for.
     ///
     /// # Errors
     /// No runtime passed.
-    pub(super) async fn measure(command: &WorkerCommand, file: &Path) -> Result<Self> {
-        let (mut tests, mut speeds) = (Vec::new(), Vec::new());
+    pub(super) async fn measure(command: &WorkerCommand, file: &Path, root: &Root) -> Result<Self> {
+        let (mut tests, mut speeds, mut power_mw) = (Vec::new(), Vec::new(), None);
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
@@ -34,8 +39,12 @@ impl Capability {
                 Ok(test) if !test.known_answer => show(&test),
                 Ok(test) => {
                     show(&test);
+                    let draw = Draw::begin(root);
                     match measure(command, runtime).await {
                         Ok(measured) => {
+                            if runtime == Runtime::Wasm1 {
+                                power_mw = draw.end();
+                            }
                             say(&format!("          {}", words(&measured)));
                             speeds.extend(measured);
                             tests.push(test);
@@ -54,7 +63,7 @@ impl Capability {
         );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
-        Ok(Self { tests, speeds })
+        Ok(Self { tests, speeds, power_mw })
     }
 
     /// The test of a runtime, if it passed.
@@ -86,7 +95,7 @@ impl Capability {
             eyre!("{} has no self-test: start `keystead provide` with this folder once", folder.display())
         })?;
         let tests = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-        Ok(Self { tests, speeds: Vec::new() })
+        Ok(Self { tests, speeds: Vec::new(), power_mw: None })
     }
 
     /// What a seat states about this machine. Spec: specs/0008-audit.md §4.

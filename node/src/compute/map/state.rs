@@ -5,6 +5,7 @@
 
 use super::{
     journal::{Entry, Place, Settled},
+    promise::Promise,
     window::{Verdict, Window},
 };
 use alloy_primitives::{Address, B256, Bytes};
@@ -95,6 +96,8 @@ pub(super) struct State {
     unaudited: Vec<Unaudited>,
     pub(super) outputs_end: u64,
     pub(super) steps_unchecked: u64,
+    /// What it may cost at most, once that was said. Older programs said nothing.
+    pub(super) promise: Option<Promise>,
     pub(super) done: bool,
     processes: u64,
     segment_count: u32,
@@ -113,6 +116,7 @@ impl State {
             unaudited: Vec::new(),
             outputs_end: 0,
             steps_unchecked: 0,
+            promise: None,
             done: false,
             processes: 0,
             segment_count,
@@ -212,6 +216,7 @@ impl State {
                 self.table.forgive();
             }
             Entry::Joined { account, node_id, price_wei } => self.join(*account, *node_id, *price_wei),
+            Entry::Promised(promise) => self.promise = Some(*promise),
             Entry::Opening { provider, raw, hash, nonce } => {
                 let opening = Opening { raw: raw.clone(), hash: *hash, nonce: *nonce };
                 self.with(*provider, |partner| partner.opening = Some(opening));

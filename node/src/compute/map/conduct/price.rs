@@ -233,9 +233,9 @@ impl Conductor<'_> {
             return;
         }
         self.show.note(&happened::too_dear(account, step_wei));
-        let limit = self.limit_wei().map_or_else(String::new, |limit| format!(" ({} in all)", self.shown(limit)));
+        let what = if self.options.max_price.is_some() { "--max-price" } else { "the price that was said before" };
         self.show.say(&format!(
-            "Provider {account} is not taken: it asks {} a step, more than what was said before{limit} allows for what is left. A higher --max-price lets it in.",
+            "Provider {account} is not taken: it asks {} a step, more than {what} allows for what is left. A higher --max-price lets it in.",
             self.shown(step_wei)
         ));
     }

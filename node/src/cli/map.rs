@@ -42,7 +42,8 @@ pub(crate) struct Map {
     /// What the plan goes by, if nobody is named; where a provider stands, and how its orders ended, is asked of those that are named, too.
     #[command(flatten)]
     pub(crate) demands: Demands,
-    /// Most to promise for the whole job, in wei, or in the smallest units of --token. With --audit what is taken for checks counts too, of which most comes back.
+    /// Most to promise for the whole job, in wei, or in the smallest units of --token: nothing is begun that it does not pay to its end. With --audit what is
+    /// taken for checks counts too, of which most comes back [default: what is said before anything is paid, and once more for work that is thrown away].
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<u128>)]
     pub(crate) max_price: Option<u128>,
     /// What becomes of the outputs: `recipe` (the recipe's own files), `concat` (one file, in order), `sum-u32`, `sum-u64`, `sum-f32`,

@@ -1,6 +1,6 @@
 //! What a map costs at most, said before anything is paid and kept: the price, checks, gas apart in KST, and what may lie in channels meanwhile.
 
-use super::{Conductor, money::DEPOSIT_STEPS};
+use super::{Conductor, money::DEPOSIT_STEPS, purse::checks_ahead_wei};
 use crate::compute::{
     amount::{counted, kst},
     map::{
@@ -33,7 +33,9 @@ pub(super) struct ChecksMost {
     /// In windows of the usual size.
     pub(super) usual_wei: u128,
     /// If each step is a window of its own.
-    pub(super) most_wei: u128,
+    most_wei: u128,
+    /// What lies in a channel for them beforehand.
+    ahead_wei: u128,
 }
 
 impl ChecksMost {
@@ -44,6 +46,7 @@ impl ChecksMost {
         Self {
             usual_wei: budget.of(largest).saturating_mul(windows.into()),
             most_wei: budget.of(1).saturating_mul(steps.into()),
+            ahead_wei: checks_ahead_wei(budget, steps.max(1)),
         }
     }
 }
@@ -79,7 +82,7 @@ impl Quote<'_> {
             counted(count, "provider")
         )];
         lines.extend(money.fine_print(total));
-        if let Some(ChecksMost { usual_wei, most_wei }) = checks {
+        if let Some(ChecksMost { usual_wei, most_wei, .. }) = checks {
             lines.push(format!(
                 "  Checks beside it: {} are taken where windows have {STEPS_MAX} steps, at most {} if each step is a window of its own; what they do not cost comes back",
                 kst(U256::from(usual_wei)),
@@ -264,8 +267,7 @@ impl Conductor<'_> {
     fn quote(&mut self, checks: Option<ChecksMost>) -> Result<()> {
         let (price, providers) = self.asked();
         let steps = self.state.table.steps_waiting();
-        let is_new = self.state.promise.is_none();
-        if is_new {
+        if self.state.promise.is_none() {
             let checks_wei = checks.map_or(0, |checks| checks.most_wei);
             let promise = Promise::of(self.spent(), price, checks_wei, self.options.max_price);
             self.record(&Entry::Promised(promise))?;
@@ -275,8 +277,9 @@ impl Conductor<'_> {
         let promise = self.state.promise;
         self.show.note(&happened::priced(price, steps, providers, promise.map(|promise| promise.most_wei)));
         let deposits = if self.money.currency() == Currency::KST {
-            let each = U256::from(price).saturating_mul(U256::from(u128::from(steps).min(DEPOSIT_STEPS)));
-            each.saturating_mul(U256::from(providers))
+            let steps_wei = price.saturating_mul(u128::from(steps).min(DEPOSIT_STEPS));
+            let each_wei = steps_wei.saturating_add(checks.map_or(0, |checks| checks.ahead_wei));
+            U256::from(each_wei).saturating_mul(U256::from(providers))
         } else {
             self.approved()
         };
@@ -364,7 +367,8 @@ mod tests {
         let budget = Budget { rate_ppm: 30_000, checkers: 1, fee_wei: price };
         let checks = ChecksMost::of(budget, 40);
         // 42 fees for one window of 40 steps; 41 for each of 40 windows.
-        assert_eq!(checks, ChecksMost { usual_wei: price.saturating_mul(42), most_wei: price.saturating_mul(1_640) });
+        let [usual_wei, most_wei, ahead_wei] = [42, 1_640, 84].map(|fees| price.saturating_mul(fees));
+        assert_eq!(checks, ChecksMost { usual_wei, most_wei, ahead_wei });
         let text = Quote { checks: Some(checks), ..quote }.lines().join("\n");
         assert!(text.contains("0.042 KST are taken") && text.contains("at most 1.64 KST if each"), "{text}");
         assert!(text.contains("all in at most 1.68122 KST"), "{text}");

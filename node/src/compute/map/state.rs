@@ -452,6 +452,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_said_of_the_price_is_known_to_whoever_reads_the_journal_again() {
+        let (said, asked) = (Promise { step_wei: 5, work_wei: 20, most_wei: 40, asked_wei: None }, Promise::asked(9));
+        assert_eq!(replayed(&[]).promise, None, "of an older program");
+        assert_eq!(replayed(&[Entry::Promised(said)]).promise, Some(said));
+        assert_eq!(replayed(&[Entry::Promised(said), Entry::Promised(asked)]).promise, Some(asked));
+    }
+
+    #[test]
     fn a_map_is_whole_only_when_its_units_are_done_and_no_window_can_take_them_back() {
         let state = replayed(&[]);
         assert_eq!((state.table.units_left(), state.windows_awaited().count()), (0, 2));

@@ -49,7 +49,7 @@ pub(super) const FRESH_MAX: Duration = Duration::from_secs(30);
 impl Conductor<'_> {
     /// Goes on with what an earlier process began, or begins.
     pub(super) async fn take_up(&mut self) -> Result<()> {
-        self.keep_promise()?;
+        self.keep_promise().await?;
         let partners: Vec<_> = self.state.providers().map(|(p, partner)| (p, partner.clone())).collect();
         for (provider, partner) in partners {
             if let Some(opening) = partner.opening {

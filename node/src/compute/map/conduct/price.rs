@@ -205,14 +205,17 @@ impl Conductor<'_> {
         self.promise().is_none_or(|promise| promise.pays(self.spent(), step_wei))
     }
 
-    /// Goes on with what was said to the person who began it. Another limit than then counts from now on; those without a channel for whom it does not pay get
-    /// none.
-    pub(super) fn keep_promise(&mut self) -> Result<()> {
-        let Some(renewed) = self.state.promise.and_then(|said| said.renewed(self.options.max_price)) else {
-            return Ok(());
-        };
-        self.record(&Entry::Promised(renewed))?;
-        self.show.say(&format!("From now on --max-price counts: {} at most.", self.shown(renewed.most_wei)));
+    /// Goes on with what was said to the person who began it. Another limit than then counts from now on; where the process before had said nothing yet, or
+    /// was an older program, it is said now. Those without a channel for whom it does not pay get none.
+    pub(super) async fn keep_promise(&mut self) -> Result<()> {
+        if let Some(renewed) = self.state.promise.and_then(|said| said.renewed(self.options.max_price)) {
+            self.record(&Entry::Promised(renewed))?;
+            self.show.say(&format!("From now on --max-price counts: {} at most.", self.shown(renewed.most_wei)));
+        }
+        if self.state.promise.is_none() && self.state.table.has_providers() {
+            let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
+            self.say_price(fee_per_gas_max_wei)?;
+        }
         let without: Vec<_> = self
             .state
             .providers()

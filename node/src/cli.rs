@@ -3,6 +3,7 @@
 mod bench;
 mod bond;
 mod canary;
+mod events;
 mod map;
 mod market;
 mod proof;
@@ -16,6 +17,7 @@ pub(crate) use self::{map::Map, run::Run};
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use bond::{Bond, BondCall};
 pub(crate) use canary::{Canary, CanaryNew};
+pub(crate) use events::EventsFile;
 pub(crate) use market::{Claims, Demands, Hardware, Offers, TOKENS_MAX, TokenPrice, WhyNot};
 pub(crate) use proof::{PROVE_SECONDS_MAX, Prove, ProveWhen, Proving};
 pub(crate) use recipe::{Recipe, RecipeCheck, RecipeClass, RecipeNew, RecipeRuntime};

@@ -7,7 +7,7 @@
 //! run   = ceil(units / lanes) * work / speed
 //! stage = bytes of blobs that are not there / min(provider's down, all holders' up)
 //! net   = rounds * round trip + inputs / down + outputs / up
-//! gCO2  = power * run * carbon of a kilowatt-hour
+//! gCO2  = power * run * carbon of a kilowatt-hour             claimed, or the worst that is known (crate::carbon)
 //! risk  = (1 - p_ok) * (price + v_t * run),   p_ok = (completed + 1) / (completed + failed + 2)
 //! ```
 //! The lane of probation checks every unit, so its `checks` are all units. Money is in smallest units of the job's currency, time in

@@ -3,6 +3,7 @@
 //! # Design
 //! - [`record`] reads what a provider says about its machine and what others measured; [`offer`] makes offers of it.
 //! - [`table`] holds all offers as columns and takes changes one at a time: listings, prices, probes, transfers.
+//! - [`carbon`] says what is counted of an offer's power and supply, also where nothing is claimed.
 //! - [`plan`](mod@plan) applies the hard filters ([`filter`]) to a [`Need`] and ranks the rest by one cost in money; [`split`] distributes many units.
 //! - [`why_not`](mod@why_not) counts who fell where and finds the cheapest [`Change`] that brings an offer in; [`quote`] is the price before the click.
 //! - [`touchstone`] is the proof of hardware: challenge, reference prover, verifier.
@@ -18,6 +19,7 @@
 
 pub mod amount;
 pub mod band;
+pub mod carbon;
 pub mod change;
 mod cost;
 pub mod filter;
@@ -33,6 +35,7 @@ pub mod touchstone;
 pub mod why_not;
 
 pub use amount::{Currency, Unit};
+pub use carbon::Counted;
 pub use change::Change;
 pub use filter::Filter;
 pub use need::Need;

@@ -134,9 +134,9 @@ pub struct Offer {
     pub loop_iterations: u32,
     /// Units at once.
     pub lanes: u16,
-    /// Power while working, milliwatts.
+    /// Power while working, milliwatts, claimed; 0 means not said.
     pub power_mw: u32,
-    /// Carbon of a kilowatt-hour, grams.
+    /// Carbon of a kilowatt-hour, grams, claimed; 0 means not said.
     pub carbon_g_per_kwh: u32,
     /// From the network, bytes a second, as claimed.
     pub down_bytes_per_s: u64,

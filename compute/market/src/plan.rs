@@ -9,7 +9,7 @@ use crate::{
     need::{Error, Lane, Need},
     offer::Key,
     query::Query,
-    table::Table,
+    table::{Table, bits},
 };
 use alloy_primitives::{B256, U256};
 use std::collections::BinaryHeap;
@@ -47,6 +47,10 @@ pub struct Match {
     pub net_us: u64,
     /// Until the result is there, microseconds.
     pub finish_us: u64,
+    /// Carbon dioxide of all units, micrograms, as counted.
+    pub carbon_ug: u64,
+    /// Whether that follows from claims alone; else what is not said counts as the worst that is known ([`crate::carbon`]).
+    pub carbon_claimed: bool,
     /// Units at once.
     pub lanes: u16,
     /// Probability of failure, in 2^-20.
@@ -122,6 +126,9 @@ fn matched_row(table: &Table, query: &Query, ranked: Ranked) -> Match {
     let (columns, row) = (&table.columns, ranked.row);
     let lane = query.lane(columns, row);
     let costed = query.pricing.costed(columns, row, lane);
+    // A rate below 2^28 over at most 2^40 microseconds.
+    let carbon_ug =
+        u128::from(columns.carbon_ug_per_s[row]).wrapping_mul(u128::from(costed.run_us)).wrapping_div(1_000_000);
     Match {
         key: ranked.key,
         node_id: columns.nodes[row],
@@ -135,6 +142,8 @@ fn matched_row(table: &Table, query: &Query, ranked: Ranked) -> Match {
         run_us: costed.run_us,
         net_us: costed.net_us,
         finish_us: costed.finish_us,
+        carbon_ug: u64::try_from(carbon_ug).unwrap_or(u64::MAX),
+        carbon_claimed: columns.features[row] & bits::CARBON != 0,
         lanes: columns.lanes[row],
         failure_q20: columns.failure_q20[row],
         operator: columns.operator[row],

@@ -11,6 +11,7 @@
 use crate::{
     amount::Currency,
     band::Bands,
+    carbon::Counted,
     need::Country,
     offer::{History, KERNELS, Key, Offer, kernel_index},
     record::{
@@ -125,7 +126,7 @@ impl Bandwidth {
 /// The columns. One entry a row each.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Columns {
-    /// Runtime, classes, kernels, kind, instruction set, isolation, offering, attested country: see [`bits`].
+    /// Runtime, classes, kernels, kind, instruction set, isolation, offering, attested country, claimed carbon: see [`bits`].
     pub(crate) features: Vec<u64>,
     /// Memory that a unit may use, KiB: the lower of claimed and probed.
     pub(crate) memory_kib: Vec<u32>,
@@ -148,7 +149,7 @@ pub(crate) struct Columns {
     pub(crate) up: Vec<u64>,
     pub(crate) cached: Vec<u64>,
     pub(crate) failure_q20: Vec<u32>,
-    /// Micrograms of carbon dioxide a second while working.
+    /// Micrograms of carbon dioxide a second while working, as counted.
     pub(crate) carbon_ug_per_s: Vec<u32>,
     pub(crate) stake_wei: Vec<u128>,
     pub(crate) proved: Vec<Bands>,
@@ -172,6 +173,8 @@ pub(crate) mod bits {
     pub(crate) const KIND: u32 = 20;
     pub(crate) const ISA: u32 = 32;
     pub(crate) const ISOLATION: u32 = 48;
+    /// Power and the supply's carbon are claimed.
+    pub(crate) const CARBON: u64 = 1 << 60;
 }
 
 /// The offers that a customer knows.
@@ -457,8 +460,7 @@ impl Columns {
         self.set_prices(row, offer.per_unit_min, offer.per_mop);
         self.lanes[row] = offer.lanes;
         self.failure_q20[row] = offer.history.failure_q20();
-        let carbon = u64::from(offer.power_mw).wrapping_mul(u64::from(offer.carbon_g_per_kwh)).wrapping_div(3_600);
-        self.carbon_ug_per_s[row] = u32::try_from(carbon).unwrap_or(u32::MAX);
+        self.carbon_ug_per_s[row] = Counted::of(offer.power_mw, offer.carbon_g_per_kwh).ug_per_s();
         self.stake_wei[row] = offer.stake_wei;
         self.proved[row] = offer.proved;
         self.nodes[row] = offer.node_id;
@@ -520,6 +522,7 @@ fn features(offer: &Offer) -> u64 {
         | flag(offer.country_attested, bits::ATTESTED)
         | flag(offer.runtime == Runtime::Wasm1, bits::WASM)
         | flag(offer.runtime == Runtime::Wgsl1, bits::WGSL)
+        | flag(Counted::of(offer.power_mw, offer.carbon_g_per_kwh).is_claimed, bits::CARBON)
         | shifted(class_bits.bits(), bits::CLASS)
         | shifted(kind.bits(), bits::KIND)
         | shifted(Set::of(&[offer.isa]).bits(), bits::ISA)

@@ -1,6 +1,6 @@
 //! Options of `keystead map`.
 
-use super::{Demands, WalletOptions, market, parse_pair, values};
+use super::{Demands, EventsFile, WalletOptions, market, parse_pair, values};
 use crate::compute::customer::audit::options::MapAuditOptions;
 use clap::Args;
 use std::path::PathBuf;
@@ -42,7 +42,8 @@ pub(crate) struct Map {
     /// What the plan goes by, if nobody is named; where a provider stands, and how its orders ended, is asked of those that are named, too.
     #[command(flatten)]
     pub(crate) demands: Demands,
-    /// Most to promise for the whole job, in wei, or in the smallest units of --token. With --audit what is taken for checks counts too, of which most comes back.
+    /// Most to promise for the whole job, in wei, or in the smallest units of --token: nothing is begun that it does not pay to its end. With --audit what is
+    /// taken for checks counts too, of which most comes back [default: what is said before anything is paid, and once more for work that is thrown away].
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<u128>)]
     pub(crate) max_price: Option<u128>,
     /// What becomes of the outputs: `recipe` (the recipe's own files), `concat` (one file, in order), `sum-u32`, `sum-u64`, `sum-f32`,
@@ -72,8 +73,6 @@ pub(crate) struct Map {
     /// How long channels last at most, in seconds. What is not finished by then needs new ones. With --audit at least twice the time to claim.
     #[arg(long, value_name = "SECONDS", default_value_t = 604_800, value_parser = clap::value_parser!(u32).range(1_200..=31_536_000))]
     pub(crate) life_seconds: u32,
-    /// Write every event to this file, one JSON object a line, or to standard output (-). A file is appended to, by one process at a time: one that goes on with
-    /// the map tells nothing twice. What events there are: specs/0011-stream.md section 10.
-    #[arg(long, value_name = "FILE|-")]
-    pub(crate) events: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) told: EventsFile,
 }

@@ -26,6 +26,13 @@ pub(crate) struct Claims {
     /// Who runs this machine, the same on all of them: customers spread work and checks over operators [default: not said].
     #[arg(long, value_name = "NAME", default_value = "", hide_default_value = true, value_parser = values::tag)]
     pub(crate) operator: String,
+    /// What this machine draws while it works, in watts, 1 to 100000. It counts where no energy counter shows it, and nobody checks it [default: not said].
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) watts: Option<u32>,
+    /// Carbon dioxide that a kilowatt-hour of this machine's supply makes, in grams, 1 to 5000; a supply that makes none says 1. Nobody checks it. Customers
+    /// to whom carbon is worth something count 2,000 W and 1,200 g where nothing is said [default: energy.carbon of the owner's preferences].
+    #[arg(long, value_name = "GRAMS", value_parser = clap::value_parser!(u32).range(1..=5_000))]
+    pub(crate) carbon: Option<u32>,
     /// What arrives here from the network, in KiB a second. Customers believe 1,221 (10 Mbit/s) at most until they have seen more. 0 to
     /// 4294967295.
     #[arg(long, value_name = "KIB", default_value_t = 1_221)]
@@ -108,7 +115,8 @@ pub(crate) struct Demands {
     /// counts [default: 100000000000000 in KST, 0 in a token].
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = parse_value)]
     pub(crate) value_of_time: Option<u128>,
-    /// What a gram of carbon dioxide is worth to you, in wei, or in the smallest units of --token.
+    /// What a gram of carbon dioxide is worth to you, in wei, or in the smallest units of --token: a cleaner provider may cost more by that. It goes by what
+    /// providers claim of their power and supply; who says nothing counts as 2,000 W and 1,200 g a kilowatt-hour.
     #[arg(long, value_name = "WEI", default_value_t = keystead_market::need::Weights::START.carbon_per_g,
         allow_negative_numbers = true, value_parser = parse_value)]
     pub(crate) value_of_carbon: u128,

@@ -1,6 +1,6 @@
 //! Options of `keystead run`.
 
-use super::{Demands, WalletOptions, market, parse_pair, values};
+use super::{Demands, EventsFile, WalletOptions, market, parse_pair, values};
 use crate::compute::customer::audit::options::AuditOptions;
 use clap::Args;
 use std::path::PathBuf;
@@ -69,8 +69,6 @@ pub(crate) struct Run {
     /// Time to check the delivery, in seconds, 1 to 259200; then the provider is paid.
     #[arg(long, value_name = "SECONDS", default_value_t = 1_800, value_parser = clap::value_parser!(u32).range(1..=259_200))]
     pub(crate) check_seconds: u32,
-    /// Write every event to this file, one JSON object a line, or to standard output (-). A file is appended to, by one process at a time: one that goes on
-    /// with the order tells nothing twice. What events there are: specs/0011-stream.md section 10.
-    #[arg(long, value_name = "FILE|-")]
-    pub(crate) events: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) told: EventsFile,
 }

@@ -286,6 +286,14 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     // Each step was paid once: those of all providers are the units.
     let units = summary["spec"]["unitCount"].as_u64().unwrap();
     assert!(units > 200, "{units} units");
+    // The price was said before the first channel was opened, and what was paid is not more.
+    let wei = |value: &Value| value.as_str().unwrap().parse::<u128>().unwrap();
+    let (work, promised) = (wei(&summary["said"]["workWei"]), wei(&summary["promisedWei"]));
+    assert_eq!((work, wei(&summary["said"]["mostWei"])), (PRICE * u128::from(units), 2 * work), "{summary}");
+    assert!(promised <= work && said.contains("Price: at most ") && said.contains("all in at most "), "{said}");
+    assert!(said.contains("was said before anything was paid; it was "), "{said}");
+    let journal = fs::read_to_string(job.out.join("journal")).unwrap();
+    assert!(journal.find("\"promised\"").unwrap() < journal.find("\"opening\"").unwrap(), "{journal}");
     let steps: u64 = summary["providers"].as_array().unwrap().iter().map(|p| p["steps"].as_u64().unwrap()).sum();
     assert_eq!((steps, job.settled()), (units, units), "{summary}");
     purse.check(&network, &summary);
@@ -632,7 +640,15 @@ fn what_a_customer_can_do_wrong_is_said_before_any_money_moves() {
     fails(&[], "every provider was left out");
     let _provider = Provider::start_as(&network, &network.directory.join("provider"), 3, &CLOSELY);
     fails(&["--max-price", "1"], "--max-price is below the price of a step: the cheapest provider asks");
+    // One wei less than all of it costs: nothing is begun that could not be paid to its end.
+    let units = u128::from(job.summary()["spec"]["unitCount"].as_u64().unwrap());
+    let nearly = (PRICE * units - 1).to_string();
+    let begun = fs::read_to_string(job.out.join("journal")).unwrap().matches("\"opening\"").count();
+    fails(&["--max-price", &nearly], "--max-price does not pay for the whole job");
     let summary = job.summary();
+    assert_eq!(summary["said"]["maxPriceWei"], nearly, "{summary}");
+    let opened = fs::read_to_string(job.out.join("journal")).unwrap().matches("\"opening\"").count();
+    assert_eq!(opened, begun, "no channel was opened");
     assert_eq!((&summary["status"], &summary["promisedWei"]), (&"failed".into(), &"0".into()), "{summary}");
     assert_eq!(job.settled(), 0);
     // The second provider's start costs its registration after the purse was looked at: only the customer's money is compared.

@@ -65,10 +65,11 @@ fn say(folder: &Path, words: &[&str]) {
 fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_said_before() {
     let network = Network::start(1);
     let folder = |name: &str| network.directory.join(name);
-    let _dear = Provider::start_at(&network, &folder("dear"), 1, PRICE * 3, &["--country", "FR"]);
+    let clean = ["--country", "FR", "--watts", "60", "--carbon", "20"];
+    let _dear = Provider::start_at(&network, &folder("dear"), 1, PRICE * 3, &clean);
     let _paused = Provider::start_at(&network, &folder("paused"), 3, PRICE / 2, &["--country", "DE"]);
-    let _middle =
-        Provider::start_at(&network, &folder("middle"), 4, PRICE * 2, &["--country", "DE", "--operator", "m"]);
+    let dirty = ["--country", "DE", "--operator", "m", "--watts", "60", "--carbon", "900"];
+    let _middle = Provider::start_at(&network, &folder("middle"), 4, PRICE * 2, &dirty);
     say(&folder("paused"), &["--pause"]);
     // On a busy machine nobody is left out who answers a moment later.
     let always = ["align", "--value-of-time", "0", "--patience-ms", "20000"];
@@ -80,6 +81,16 @@ fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_sa
     });
     assert_eq!(code, Some(0));
     assert_eq!(answer["best"][0]["offer"]["pricePerUnit"], json!(alloy_primitives::U256::from(PRICE * 2)));
+    // Of two machines that differ in price and carbon the cleaner one is the best, where carbon is worth something.
+    let (code, clean) = asked(&["--value-of-carbon", &keystead_market::need::VALUE_MAX.to_string()]);
+    let best = |answer: &Value| answer["best"][0]["offer"]["key"]["provider"].as_str().unwrap().to_lowercase();
+    assert_eq!((code, clean["matched"].as_u64(), best(&clean)), (Some(0), Some(2), account(1).to_lowercase()), "{clean}");
+    assert_eq!(best(&answer), account(4).to_lowercase(), "{answer}");
+    let carbon: Vec<bool> =
+        clean["best"].as_array().unwrap().iter().map(|one| one["offer"]["carbonClaimed"].as_bool().unwrap()).collect();
+    assert_eq!(carbon, [true, true], "{clean}");
+    let (_, said) = ask(&network, &["offers"]);
+    assert!(said.contains("20 g of carbon dioxide a kWh") && said.contains("900 g of carbon dioxide a kWh"), "{said}");
 
     // Nobody fits: each answer says where they fall, and the cheapest change that brings one in.
     let (code, answer) = asked(&["--country", "NL"]);

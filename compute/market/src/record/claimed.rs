@@ -209,7 +209,7 @@ pub struct Price {
 pub struct Energy {
     /// The method.
     pub method: EnergyMethod,
-    /// Carbon dioxide equivalent of a kilowatt-hour, grams, at most [`CARBON_G_MAX`].
+    /// Carbon dioxide equivalent of a kilowatt-hour, grams, at most [`CARBON_G_MAX`]; 0 means unknown.
     pub carbon_g_per_kwh: u32,
     /// Where that figure is from, printable ASCII.
     pub source: String,

@@ -140,7 +140,7 @@ numbered! {
 numbered! {
     /// How joules are known.
     EnergyMethod {
-        /// Not known; power and carbon are zero.
+        /// Not known; power is zero.
         Unknown = 1 "unknown",
         /// A model of the machine's class.
         Model = 2 "model",

@@ -156,7 +156,9 @@ fn cost(need: &Need, offer: &Offer, price: U256, run: U256, finish: U256) -> U25
     let per_us = U256::from(need.weights.time_per_s) * scale / U256::from(1_000_000u64);
     let waited = per_us * finish / scale;
     let ran = per_us * run / scale;
-    let rate = u64::from(offer.power_mw) * u64::from(offer.carbon_g_per_kwh) / 3_600;
+    let or = |claimed: u32, unsaid: u64| if claimed == 0 { unsaid } else { u64::from(claimed) };
+    // Two kilowatts, 1,200 g a kilowatt-hour: specs/0010-capability.md section 10.
+    let rate = or(offer.power_mw, 2_000_000) * or(offer.carbon_g_per_kwh, 1_200) / 3_600;
     let per_ug = U256::from(need.weights.carbon_per_g) * scale * scale / U256::from(1_000_000_000_000u64);
     let carbon = per_ug * U256::from(rate) / scale * run / scale;
     let history = offer.history;

@@ -303,3 +303,34 @@ fn the_table_refuses_what_no_record_can_hold_and_stays_as_it_was() {
     assert_eq!(plan(&table, &need_of(Runtime::Wgsl1, Kernel::Integer), NOW_MS, 9).unwrap(), before);
     assert_eq!(price(Currency::KST, Kernel::Integer, 3).per_mop, 3);
 }
+
+/// Three machines that differ in price, power and supply alone; the cheapest says nothing of power and supply.
+#[test]
+fn the_cleaner_offer_wins_where_carbon_is_worth_something_and_who_says_nothing_never_does() {
+    let record = record();
+    let base = Offer::all(&listed(&record), &record, &[], History::default()).remove(1);
+    let offer = |number: u8, per_unit_min: u128, power_mw: u32, carbon_g_per_kwh: u32| Offer {
+        key: Key { provider: Address::repeat_byte(number), ..base.key },
+        per_unit_min,
+        per_mop: base.per_mop.map(|price| price.map(|_| 0)),
+        power_mw,
+        carbon_g_per_kwh,
+        ..base.clone()
+    };
+    let mut table = Table::new(&[]);
+    for offer in [offer(1, 1_000_000, 300_000, 900), offer(2, 1_000_001, 300_000, 50), offer(3, 999_999, 0, 0)] {
+        table.join(&offer).unwrap();
+    }
+    let planned = |carbon_per_g: u128| {
+        let weights = keystead_market::need::Weights { time_per_s: 0, carbon_per_g };
+        let need = Need { weights, work_mop: 10_000, ..need_of(Runtime::Wgsl1, Kernel::Integer) };
+        plan(&table, &need, NOW_MS, 9).unwrap().best
+    };
+    let order = |carbon_per_g| planned(carbon_per_g).iter().map(|fit| fit.key.provider.0[0]).collect::<Vec<_>>();
+    assert_eq!(order(0), [3, 1, 2], "the cheapest first");
+    assert_eq!(order(1_000_000_000_000_000), [2, 1, 3], "the cleanest first");
+    let fits = planned(1_000_000_000_000_000);
+    let counted = |power_mw: u64, carbon: u64, run_us: u64| power_mw * carbon / 3_600 * run_us / 1_000_000;
+    assert_eq!((fits[0].carbon_ug, fits[0].carbon_claimed), (counted(300_000, 50, fits[0].run_us), true));
+    assert_eq!((fits[2].carbon_ug, fits[2].carbon_claimed), (counted(2_000_000, 1_200, fits[2].run_us), false));
+}

@@ -13,6 +13,7 @@ use crate::{
         market::Market,
         matching::{
             absent::Absent,
+            carbon,
             explain::Explanation,
             gather::{Gathered, Patience, Sight, gather, part},
             known::Known,
@@ -293,6 +294,7 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
     let firm = FirmPrice::new(need, fit, &terms);
     let mut lines: Vec<String> = firm.words(money.unit()).lines().map(str::to_owned).collect();
     lines.extend(country.map(|code| format!("  It claims to stand in {code}; nobody checked that.")));
+    lines.extend(carbon::words(need, fit).map(|words| format!("  Carbon: {words}.")));
     // Who was not heard is known by its price in KST alone.
     if need.currency == Currency::KST {
         lines.extend(unheard(&gathered.known, need, fit.price_per_unit));

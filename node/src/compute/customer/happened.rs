@@ -30,15 +30,7 @@ pub(super) struct Ended {
 
 /// The job as it is about to be ordered: what begins its part of the log.
 pub(super) fn plan(log: &EventLog, buyer: Buyer<'_>) {
-    let spec = &buyer.prepared.spec;
-    let facts = json!({
-        "job": spec.hash(),
-        "recipe": spec.recipe.to_string(),
-        "runtime": spec.runtime.as_str(),
-        "units": spec.unit_count,
-        "segments": spec.segment_count,
-        "token": buyer.money.currency().contract(),
-    });
+    let facts = buyer.prepared.facts(buyer.money);
     log.tell(&Happened { event: PLANNED, provider: None, detail: &buyer.prepared.recipe.title, facts });
 }
 

@@ -3,7 +3,10 @@
 use super::choose::Offers;
 use crate::{
     cli,
-    compute::recipe::{open, run_step},
+    compute::{
+        money::Money,
+        recipe::{open, run_step},
+    },
 };
 use eyre::{Context as _, Result, bail, eyre};
 use keystead_audit::Task;
@@ -12,6 +15,7 @@ use keystead_job::{
 };
 use keystead_recipes::{CustomerSide, Inputs, Plan};
 use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// A job ready to be ordered.
@@ -35,6 +39,19 @@ impl Prepared {
     pub(in crate::compute) fn input_bytes(&self) -> u64 {
         let sizes = self.units.iter().map(Vec::len).chain([self.common.len(), self.side.program().len()]);
         sizes.fold(0, |sum: u64, size| sum.saturating_add(size as u64))
+    }
+
+    /// What a program is told of the job when it is planned, to be paid in this money. Spec: specs/0011-stream.md §10.
+    pub(in crate::compute) fn facts(&self, money: &Money) -> Value {
+        let spec = &self.spec;
+        json!({
+            "job": spec.hash(),
+            "recipe": spec.recipe.to_string(),
+            "runtime": spec.runtime.as_str(),
+            "units": spec.unit_count,
+            "segments": spec.segment_count,
+            "token": money.currency().contract(),
+        })
     }
 
     /// Starts a worker of this machine for what a check wants to be run.

@@ -65,7 +65,7 @@ pub(super) struct Buyer<'a> {
 
 /// `keystead run`.
 pub(crate) async fn run(options: &Run) -> Result<ExitCode> {
-    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let log = Arc::new(EventLog::open(options.told.events.as_deref())?);
     let ended = Box::pin(see_through(options, &log)).await;
     tell_end(&log, &ended);
     Ok(ExitCode::from(ended?.code))

@@ -56,7 +56,7 @@ pub(super) struct Found {
     pub(super) offers: Vec<Candidate>,
     /// Why there is nobody, if there is nobody.
     pub(super) nobody: String,
-    /// Most that a gas costs now; not asked for where everything is paid in KST, which needs no word of its own for it.
+    /// Most that a gas costs now.
     pub(super) fee_per_gas_max_wei: u128,
 }
 
@@ -103,7 +103,8 @@ impl Chooser {
         offers.sort_by_key(|offer| offer.price_wei_per_unit);
         offers.truncate(count);
         let offers = offers.into_iter().map(Candidate::from).collect();
-        Ok(Found { offers, ..Found::nobody(nobody) })
+        let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
+        Ok(Found { offers, nobody, fee_per_gas_max_wei })
     }
 
     async fn planned(&self, count: usize, tried: &[Address]) -> Result<Found> {
@@ -119,7 +120,7 @@ impl Chooser {
             input_bytes: self.prepared.input_bytes(),
             demands: &self.demands,
             currency: self.money.currency(),
-            // What may be promised is a limit of the whole map, which is kept while it runs.
+            // What may be promised is a limit of the whole map, which is kept by who takes these on.
             total_wei_max: None,
             tried,
         };
@@ -148,7 +149,7 @@ impl Chooser {
         } else {
             String::new()
         };
-        let fee_per_gas_max_wei = if self.is_in_kst() { 0 } else { self.market.account.fee_per_gas_max().await? };
+        let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
         Ok(Found { offers, nobody, fee_per_gas_max_wei })
     }
 }

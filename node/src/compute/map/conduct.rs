@@ -12,6 +12,7 @@ mod price;
 mod purse;
 
 use self::clock::Clock;
+pub(super) use self::price::compared;
 use super::{
     bank::Ask,
     events::{Checks, Event},
@@ -166,6 +167,10 @@ pub(super) struct Conductor<'a> {
     clock: Clock,
     /// Providers whose channel could not be opened.
     unopened: BTreeSet<Provider>,
+    /// Providers that are dearer than what was said allows, and what they ask for a step.
+    dear: BTreeMap<alloy_primitives::Address, u128>,
+    /// Most that a gas costs, as it was read with the last offers.
+    fee_per_gas_max_wei: u128,
     /// Why a provider was left out last.
     lost: Option<String>,
     /// Windows that are looked at.
@@ -239,6 +244,8 @@ impl<'a> Conductor<'a> {
             looked: None,
             clock: Clock::new(),
             unopened: BTreeSet::new(),
+            dear: BTreeMap::new(),
+            fee_per_gas_max_wei: 0,
             lost: None,
             watched,
             tended: None,

@@ -79,16 +79,8 @@ impl Ended {
 
 /// What begins a map's part of the log.
 pub(super) fn planned<'a>(prepared: &'a Prepared, money: &Money, is_audited: bool) -> Happened<'a> {
-    let spec = &prepared.spec;
-    let facts = json!({
-        "job": spec.hash(),
-        "recipe": spec.recipe.to_string(),
-        "runtime": spec.runtime.as_str(),
-        "units": spec.unit_count,
-        "segments": spec.segment_count,
-        "token": money.currency().contract(),
-        "audited": is_audited,
-    });
+    let mut facts = prepared.facts(money);
+    facts["audited"] = json!(is_audited);
     Happened { event: PLANNED, provider: None, detail: &prepared.recipe.title, facts }
 }
 
@@ -102,15 +94,22 @@ pub(super) fn progress(done: u64, of: u64) -> Happened<'static> {
     Happened { event: "progress", provider: None, detail: "units", facts: json!({"done": done, "of": of}) }
 }
 
-/// What the steps that nobody does yet would cost.
-pub(super) fn priced(step_wei: u128, steps: u64, providers: usize) -> Happened<'static> {
+/// What the steps that nobody does yet would cost, and what the map never exceeds.
+pub(super) fn priced(step_wei: u128, steps: u64, providers: usize, most_wei: Option<u128>) -> Happened<'static> {
     let facts = json!({
         "priceWeiPerStep": step_wei.to_string(),
         "steps": steps,
         "providers": providers,
         "wei": step_wei.saturating_mul(steps.into()).to_string(),
+        "mostWei": most_wei.map(|most| most.to_string()),
     });
     Happened { event: "priced", provider: None, detail: "", facts }
+}
+
+/// A provider is not taken on: what was said does not pay for it.
+pub(super) fn too_dear(account: Address, step_wei: u128) -> Happened<'static> {
+    let facts = json!({"priceWeiPerStep": step_wei.to_string()});
+    Happened { event: "too-dear", provider: Some(account), detail: "", facts }
 }
 
 /// A provider takes part.
@@ -238,6 +237,7 @@ pub(super) fn of_journal<'a>(entry: &'a Entry, state: &State) -> Option<Happened
             closed(partner.account, partner.channel, *claimed_wei)
         }
         Entry::Began { .. }
+        | Entry::Promised(_)
         | Entry::Opening { .. }
         | Entry::NotOpened { .. }
         | Entry::Drawn { .. }

@@ -5,7 +5,7 @@
 //! end of the file torn, since only [`Journal::sync`] forces it to the disk: what follows the last good line is cut then. A bad line
 //! before a good one is damage, and nothing goes on. Spec: specs/0011-stream.md section 8.
 
-use super::window::Verdict;
+use super::{promise::Promise, window::Verdict};
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes, hex, keccak256};
 use eyre::{Context as _, Result, ensure, eyre};
@@ -36,6 +36,8 @@ pub(super) enum Entry {
     Began { first_lease: u64 },
     /// A provider takes part; they are numbered in the order of these lines.
     Joined { account: Address, node_id: B256, price_wei: u128 },
+    /// What the map may cost at most, as it was said, before the first channel is opened; or as the person limits it from now on.
+    Promised(Promise),
     /// The transaction that opens its channel, before it is sent.
     Opening { provider: Provider, raw: Bytes, hash: B256, nonce: u64 },
     /// It is in a block.
@@ -311,6 +313,21 @@ mod tests {
         journal.append(&Entry::Done).unwrap();
         drop(journal);
         assert_eq!(count(&path), 4);
+    }
+
+    /// So whoever goes on after a kill keeps to what was said.
+    #[test]
+    fn what_was_said_of_the_price_comes_back_from_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
+        let said = Promise { step_wei: 7, work_wei: u128::MAX, most_wei: u128::MAX, asked_wei: None };
+        let (journal, _) = Journal::open(&path).unwrap();
+        journal.append(&Entry::Promised(said)).unwrap();
+        journal.append(&Entry::Promised(Promise::asked(9))).unwrap();
+        drop(journal);
+        let (_, entries) = Journal::open(&path).unwrap();
+        let [Entry::Promised(first), Entry::Promised(last)] = &entries[..] else { panic!("{entries:?}") };
+        assert_eq!((*first, *last), (said, Promise::asked(9)));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::{
     certificate::{self, Missing},
     choose::Chooser,
     closing::{Closed, Closing, Left},
-    conduct::{Conductor, Ending, Parts},
+    conduct::{Conductor, Ending, Parts, compared},
     events::{EVENTS_MAX, Event},
     examine::Examiner,
     farewell::{Farewells, Means},
@@ -74,7 +74,7 @@ const PACK_BYTES: u64 = 1 << 27;
 
 /// `keystead map`.
 pub(crate) async fn run(options: &Map) -> Result<ExitCode> {
-    let log = Arc::new(EventLog::open(options.events.as_deref())?);
+    let log = Arc::new(EventLog::open(options.told.events.as_deref())?);
     let ended = Box::pin(see_through(options, &log)).await;
     match &ended {
         Ok(ended) => log.tell(&ended.happened()),
@@ -492,6 +492,9 @@ fn conclude(
         })
         .collect();
     show.table(&rows);
+    if let Some(promise) = &state.promise {
+        show.say(&compared(money, promise, state.promised_wei()));
+    }
     if state.lost_wei() > 0 {
         let lost = money.show(U256::from(state.lost_wei()));
         show.say(&format!("{lost} of it were for results that were thrown away."));
@@ -570,6 +573,7 @@ fn record(
         "currency": {"token": money.currency().contract(), "unit": unit.symbol, "decimals": unit.decimals},
         "unitsLeft": state.table.units_left(),
         "promisedWei": state.promised_wei().to_string(),
+        "said": state.promise.map(|promise| promise.json()),
         "lostWei": state.lost_wei().to_string(),
         "stepsUnchecked": state.steps_unchecked,
         "providers": providers,

@@ -5,6 +5,7 @@
 
 use super::{
     journal::{Entry, Place, Settled},
+    promise::Promise,
     window::{Verdict, Window},
 };
 use alloy_primitives::{Address, B256, Bytes};
@@ -95,6 +96,8 @@ pub(super) struct State {
     unaudited: Vec<Unaudited>,
     pub(super) outputs_end: u64,
     pub(super) steps_unchecked: u64,
+    /// What it may cost at most, once that was said. Older programs said nothing.
+    pub(super) promise: Option<Promise>,
     pub(super) done: bool,
     processes: u64,
     segment_count: u32,
@@ -113,6 +116,7 @@ impl State {
             unaudited: Vec::new(),
             outputs_end: 0,
             steps_unchecked: 0,
+            promise: None,
             done: false,
             processes: 0,
             segment_count,
@@ -212,6 +216,7 @@ impl State {
                 self.table.forgive();
             }
             Entry::Joined { account, node_id, price_wei } => self.join(*account, *node_id, *price_wei),
+            Entry::Promised(promise) => self.promise = Some(*promise),
             Entry::Opening { provider, raw, hash, nonce } => {
                 let opening = Opening { raw: raw.clone(), hash: *hash, nonce: *nonce };
                 self.with(*provider, |partner| partner.opening = Some(opening));
@@ -444,6 +449,14 @@ mod tests {
             state.apply(&serde_json::from_str(&line).unwrap(), Duration::ZERO);
         }
         state
+    }
+
+    #[test]
+    fn what_was_said_of_the_price_is_known_to_whoever_reads_the_journal_again() {
+        let (said, asked) = (Promise { step_wei: 5, work_wei: 20, most_wei: 40, asked_wei: None }, Promise::asked(9));
+        assert_eq!(replayed(&[]).promise, None, "of an older program");
+        assert_eq!(replayed(&[Entry::Promised(said)]).promise, Some(said));
+        assert_eq!(replayed(&[Entry::Promised(said), Entry::Promised(asked)]).promise, Some(asked));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{
     absent::Absent,
+    carbon,
     known::Known,
     links::{self, Seen},
     need::PPM_PER_PERCENT,
@@ -174,11 +175,12 @@ impl Explanation {
     fn fit(&self, Best { fit, country, bandwidths, .. }: &Best) -> String {
         let measured = links::words(bandwidths).map_or_else(String::new, |words| format!("; you measured {words}"));
         let place = country.as_ref().map_or_else(String::new, |code| format!("; it claims to stand in {code}"));
+        let carbon = carbon::words(&self.need, fit).map_or_else(String::new, |words| format!("; {words}"));
         let price = self.unit(fit.key.currency).show(fit.price);
         let seconds = fit.finish_us.div_ceil(US);
         let done = if fit.finish_us >= TIME_US_MAX { "at some time".to_owned() } else { format!("within {seconds} s") };
         format!(
-            "{} device {}: {price}, done {done} if every unit takes all that it may{place}{measured}",
+            "{} device {}: {price}, done {done} if every unit takes all that it may{place}{measured}{carbon}",
             fit.key.provider, fit.key.device
         )
     }

@@ -126,8 +126,11 @@ fn words(provider: &Sighted, money: &Money) -> String {
     let named: Vec<String> =
         named.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| format!("{name} {value}")).collect();
     let layers: Vec<&str> = record.claimed.isolation.iter().map(|layer| layer.as_str()).collect();
-    let _ =
-        writeln!(text, "    claimed: {}", [named, vec![format!("isolation {}", layers.join(" "))]].concat().join(", "));
+    let mut claimed = [named, vec![format!("isolation {}", layers.join(" "))]].concat();
+    if record.claimed.energy.carbon_g_per_kwh > 0 {
+        claimed.push(format!("{} g of carbon dioxide a kWh", record.claimed.energy.carbon_g_per_kwh));
+    }
+    let _ = writeln!(text, "    claimed: {}", claimed.join(", "));
     let lane = probation::of_offer(entry.stake_wei, entry.price_wei_per_unit);
     let _ = writeln!(text, "    audited: {lane}");
     if let Some(counts) = provider.history {
@@ -157,16 +160,23 @@ fn words(provider: &Sighted, money: &Money) -> String {
 fn devices(record: &Record) -> Vec<(String, u64)> {
     let processor = &record.claimed.processor;
     let own = format!(
-        "{}, {} cores, {}, {}",
+        "{}, {} cores, {}, {}{}",
         processor.isa,
         processor.cores,
         memory(processor.memory_mib),
-        speeds(&processor.speeds)
+        speeds(&processor.speeds),
+        watts(processor.power_mw)
     );
     let adapters = record.claimed.adapters.iter().map(|adapter| {
         let device = adapter.device();
-        let words =
-            format!("{} ({}), {}, {}", device.name, adapter.kind(), memory(device.memory_mib), speeds(&device.speeds));
+        let words = format!(
+            "{} ({}), {}, {}{}",
+            device.name,
+            adapter.kind(),
+            memory(device.memory_mib),
+            speeds(&device.speeds),
+            watts(device.power_mw)
+        );
         (words, device.memory_mib)
     });
     std::iter::once((own, processor.memory_mib)).chain(adapters).collect()
@@ -180,6 +190,11 @@ fn memory(mib: u64) -> String {
 fn speeds(speeds: &[Speed]) -> String {
     let words: Vec<String> = speeds.iter().map(|speed| format!("{} {} Mop/s", speed.kernel, speed.mop_per_s)).collect();
     words.join(", ")
+}
+
+/// Power while it works; nothing if it is not claimed.
+fn watts(milliwatts: u32) -> String {
+    if milliwatts == 0 { String::new() } else { format!(", {} W", milliwatts.div_ceil(1_000)) }
 }
 
 fn nothing() -> String {
@@ -272,6 +287,19 @@ mod tests {
         let unsaid = &known.providers[&Address::repeat_byte(2)];
         assert!(!stands_in(unsaid, &[*b"DE"]) && to_json(unsaid)["orders"].is_null());
         assert!(!words(unsaid, &Money::kst()).contains("orders:"), "not read is not zero");
+    }
+
+    #[test]
+    fn power_and_carbon_show_as_claimed_and_not_at_all_where_they_are_not() {
+        let says = |draft: &mut keystead_market::record::Draft| {
+            draft.claimed.processor.power_mw = 65_001;
+            draft.claimed.energy.carbon_g_per_kwh = 381;
+        };
+        let text = words(&sighted(1, 5, says), &Money::kst());
+        assert!(text.contains("isolation process, 381 g of carbon dioxide a kWh\n"), "{text}");
+        assert!(text.contains("wasm 1000 Mop/s, 66 W  proved: nothing"), "{text}");
+        let silent = words(&sighted(1, 5, |_| ()), &Money::kst());
+        assert!(!silent.contains("carbon") && !silent.contains(" W "), "{silent}");
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! Ordering and paying: the caller does that with the choice.
 
 pub(crate) mod absent;
+pub(crate) mod carbon;
 pub(crate) mod explain;
 pub(crate) mod gather;
 pub(crate) mod known;

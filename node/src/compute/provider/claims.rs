@@ -271,7 +271,7 @@ fn tag(text: &str, instead: &str) -> String {
     if tag.is_empty() { instead.to_owned() } else { tag.to_owned() }
 }
 
-/// The new claims with the old speeds where these differ by a quarter at most: a measurement varies, and each change of the record is a transaction.
+/// The new claims with the old speeds and powers where these differ by a quarter at most: a measurement varies, and each change of the record is a transaction.
 pub(super) fn settled(mut new: Claimed, old: &Claimed) -> Claimed {
     let near = |new: u64, old: u64| {
         new.saturating_mul(4) >= old.saturating_mul(3) && new.saturating_mul(4) <= old.saturating_mul(5)
@@ -282,11 +282,20 @@ pub(super) fn settled(mut new: Claimed, old: &Claimed) -> Claimed {
             speed.mop_per_s = before.filter(|before| near(speed.mop_per_s, *before)).unwrap_or(speed.mop_per_s);
         }
     };
+    let settle_power = |new: &mut u32, old: u32| {
+        if *new != 0 && near(u64::from(*new), u64::from(old)) {
+            *new = old;
+        }
+    };
     settle(&mut new.processor.speeds, &old.processor.speeds);
+    settle_power(&mut new.processor.power_mw, old.processor.power_mw);
     for (new, old) in new.adapters.iter_mut().zip(&old.adapters).filter(|(new, old)| same_device(new, old)) {
-        let old = &old.device().speeds;
+        let old = old.device();
         match new {
-            Adapter::Gpu { device, .. } | Adapter::Software { device, .. } => settle(&mut device.speeds, old),
+            Adapter::Gpu { device, .. } | Adapter::Software { device, .. } => {
+                settle(&mut device.speeds, &old.speeds);
+                settle_power(&mut device.power_mw, old.power_mw);
+            }
         }
     }
     new

@@ -78,7 +78,7 @@ fn capability(tests: Vec<SelfTest>) -> Capability {
     ];
     let has = |runtime: Runtime| tests.iter().any(|test| test.runtime == runtime);
     let speeds = all.into_iter().filter(|(runtime, _)| has(*runtime)).map(|(_, speed)| speed).collect();
-    Capability { tests, speeds, beside: Vec::new() }
+    Capability { tests, speeds, beside: Vec::new(), power_mw: None }
 }
 
 fn bare() -> (tempfile::TempDir, Machine) {
@@ -340,4 +340,48 @@ fn no_more_memory_is_claimed_than_the_owner_ever_gives() {
         let claimed = claims(&options(&[]), &tested.within(most), &machine, 4);
         assert_eq!(claimed.processor.memory_mib, mib, "{most:?}");
     }
+}
+
+#[test]
+fn power_and_carbon_are_what_counters_show_else_what_the_owner_says_else_nothing() {
+    let said = |tests: Vec<SelfTest>, more: &[&str], measured_mw: Option<u32>, preferred_g: Option<u32>| {
+        let (options, mut claimed) = (options(more), of(tests, more));
+        super::super::power::complete(&mut claimed, &options.claims, measured_mw, preferred_g);
+        let words = super::super::power::words(&claimed, &options.claims, measured_mw);
+        let adapter = claimed.adapters.first().map(|adapter| adapter.device().power_mw);
+        let energy = (claimed.energy.method, claimed.energy.carbon_g_per_kwh);
+        let power = claimed.processor.power_mw;
+        assert!(record(claimed).is_ok());
+        (power, adapter, energy, words)
+    };
+    let (power, adapter, energy, words) = said(vec![wasm()], &[], None, None);
+    assert_eq!((power, adapter, energy), (0, None, (EnergyMethod::Unknown, 0)));
+    assert!(words.contains("customers count 2000 W") && words.contains("customers count 1200 g a kWh"), "{words}");
+    let options = ["--watts", "85", "--carbon", "40"];
+    let (power, _, energy, words) = said(vec![wasm()], &options, None, Some(300));
+    assert_eq!((power, energy), (85_000, (EnergyMethod::Model, 40)), "the option comes before the preferences");
+    assert_eq!(words, "85 W while it works, as you say; 40 g of carbon dioxide a kWh, as you say");
+    let (power, _, energy, words) = said(vec![wasm()], &["--watts", "85"], Some(60_001), Some(300));
+    assert_eq!((power, energy.1), (60_001, 300), "what was counted comes before what is said");
+    assert!(words.starts_with("61 W while it works, as its counters show, so --watts is not used"), "{words}");
+    // A program draws what the processor does; a card what its owner says, where its driver names no limit.
+    let lavapipe = wgsl("llvmpipe", DeviceKind::Cpu, 0x10005);
+    assert_eq!(said(vec![lavapipe, wasm()], &["--watts", "85"], Some(60_000), None).1, Some(60_000));
+    let card = wgsl("Example RTX", DeviceKind::Discrete, 0x10de);
+    assert_eq!(said(vec![card, wasm()], &["--watts", "385"], Some(60_000), None).1, Some(385_000));
+    for wrong in [["--watts", "0"], ["--watts", "100001"], ["--carbon", "0"], ["--carbon", "5001"]] {
+        assert!(parsed(&wrong).is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn a_power_that_varies_a_little_is_the_old_one() {
+    let mut old = of(vec![wasm()], &[]);
+    old.processor.power_mw = 60_000;
+    let with = |power_mw: u32| {
+        let mut new = old.clone();
+        new.processor.power_mw = power_mw;
+        settled(new, &old).processor.power_mw
+    };
+    assert_eq!([45_000, 75_000, 44_999, 75_001, 0].map(with), [60_000, 60_000, 44_999, 75_001, 0]);
 }

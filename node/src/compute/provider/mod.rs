@@ -29,6 +29,7 @@ mod offering;
 mod owner;
 mod payout;
 mod portion;
+mod power;
 mod proving;
 mod record;
 mod room;

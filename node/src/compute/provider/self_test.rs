@@ -1,9 +1,11 @@
 //! What this machine can run, found by running it.
 
+use super::power::Draw;
 use crate::compute::{bond::Standing, files};
 use alloy_primitives::keccak256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
+use keystead_owner::probe::Root;
 use keystead_runner::{CARDS_MAX, Device, DeviceKind, SelfTest, Speed, Tested, Work, WorkerCommand, admit, measure, place, probe};
 use std::path::Path;
 
@@ -15,6 +17,8 @@ pub(crate) struct Capability {
     pub(super) speeds: Vec<Speed>,
     /// How fast the other cards are, in the order of their self-test.
     pub(super) beside: Vec<Vec<Speed>>,
+    /// What its counters showed while its processor was measured, milliwatts; none where nothing counts that.
+    pub(super) power_mw: Option<u32>,
 }
 
 /// A card of this machine, or the program that acts as one.
@@ -29,12 +33,13 @@ pub(super) struct Card<'a> {
 }
 
 impl Capability {
-    /// Tests every runtime and measures how fast it is, prints a table, keeps the passed tests in `file`.
+    /// Tests every runtime and measures how fast it is and what its processor draws meanwhile, prints a table, keeps the passed tests in `file`. `root` is where
+    /// the machine's counters are looked for.
     ///
     /// # Errors
     /// No runtime passed.
-    pub(super) async fn measure(command: &WorkerCommand, file: &Path) -> Result<Self> {
-        let (mut tests, mut speeds, mut beside) = (Vec::new(), Vec::new(), Vec::new());
+    pub(super) async fn measure(command: &WorkerCommand, file: &Path, root: &Root) -> Result<Self> {
+        let (mut tests, mut speeds, mut beside, mut power_mw) = (Vec::new(), Vec::new(), Vec::new(), None);
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
@@ -47,8 +52,12 @@ impl Capability {
                 Ok(test) if !test.known_answer => show(&test),
                 Ok(test) => {
                     show(&test);
+                    let draw = Draw::begin(root);
                     let (test, mut measured) = measured(command, test).await;
                     if !measured.is_empty() {
+                        if runtime == Runtime::Wasm1 {
+                            power_mw = draw.end();
+                        }
                         speeds.append(&mut measured.remove(0));
                         beside.append(&mut measured);
                         tests.push(test);
@@ -63,7 +72,7 @@ impl Capability {
         );
         let json = serde_json::to_vec_pretty(&tests).wrap_err("cannot write the self-test")?;
         files::replace(file, &json)?;
-        Ok(Self { tests, speeds, beside })
+        Ok(Self { tests, speeds, beside, power_mw })
     }
 
     /// The cards that may run jobs, best first, by the self-test of `wgsl/1`; none without a speed.
@@ -105,7 +114,7 @@ impl Capability {
             eyre!("{} has no self-test: start `keystead provide` with this folder once", folder.display())
         })?;
         let tests = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-        Ok(Self { tests, speeds: Vec::new(), beside: Vec::new() })
+        Ok(Self { tests, speeds: Vec::new(), beside: Vec::new(), power_mw: None })
     }
 
     /// What a seat states about this machine. Spec: specs/0008-audit.md §4.

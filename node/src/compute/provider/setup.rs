@@ -9,7 +9,7 @@ use super::{
     fault::Fault,
     offering::{Offering, Reached},
     owner::{self, Owner},
-    payout, proving,
+    payout, power, proving,
     record::Records,
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
@@ -39,7 +39,10 @@ use keystead_blobs::{
     Questions, StoreError, serve_with, stream::acceptor,
 };
 use keystead_contracts::limits::PRICE_WEI_PER_UNIT_MAX;
-use keystead_owner::probe::{Machine, Root, nvidia::Tool};
+use keystead_owner::{
+    preferences,
+    probe::{Machine, Root, nvidia::Tool},
+};
 use keystead_runner::WorkerCommand;
 use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tokio::{
@@ -91,7 +94,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let tokens = tokens(options, &market).await?;
     say("Self-test:");
     let command = worker_command(options)?;
-    let capability = Capability::measure(&command, &options.dir.join("self-test.json")).await?;
+    let capability = Capability::measure(&command, &options.dir.join("self-test.json"), &Root::new("/")).await?;
     let fault = options.fault_watcher.then(|| options.dir.join(owner::FAULT_FILE));
     let owner = Owner::watch(&options.dir, capability.graphics(), stores, command.clone(), fault)?;
     say(&format!(
@@ -216,7 +219,12 @@ async fn offering(
     for words in unknown_memory(options, capability, &machine) {
         say(&format!("  memory    {words}"));
     }
-    let claimed = claims(options, capability, &machine, cores);
+    let mut claimed = claims(options, capability, &machine, cores);
+    // Preferences that cannot be read are the owner's watcher's to complain of.
+    let preferred = preferences::read(&options.dir.join(owner::PREFERENCES_FILE)).ok();
+    let preferred_g = preferred.as_ref().and_then(power::carbon_of);
+    power::complete(&mut claimed, &options.claims, capability.power_mw, preferred_g);
+    say(&format!("  energy    {}", power::words(&claimed, &options.claims, capability.power_mw)));
     Offering::open(market, &options.dir, reached, (options.price, tokens), claimed).await
 }
 

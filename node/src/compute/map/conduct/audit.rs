@@ -3,6 +3,7 @@
 use super::{
     Conductor,
     money::{DEPOSIT_STEPS, FRESH_MAX},
+    price::ChecksMost,
     purse::checks_ahead_wei,
 };
 use crate::compute::{
@@ -71,18 +72,13 @@ impl Conductor<'_> {
             Err(reason) => return self.not_opened(provider, &reason),
         };
         let Some(price_wei) = self.state.partner(provider).map(|partner| partner.price_wei) else { return Ok(()) };
-        let least_wei = price_wei.saturating_add(plan.budget.of(1));
-        let is_dear = |limit: u128| self.spent_wei().saturating_add(least_wei) > limit;
-        if self.options.max_price.is_some_and(is_dear) {
-            let reason = format!(
-                "--max-price does not pay for a step and what its checks may take: {} are needed, of which most comes back",
-                kst(U256::from(least_wei))
-            );
+        if let Some(reason) = self.unpaid_checks(price_wei, plan.budget) {
             return self.not_opened(provider, &reason);
         }
         if !std::mem::replace(&mut self.plan_said, true) {
             plan.lines().iter().for_each(|line| self.show.say(line));
         }
+        self.say_audited_price(plan.budget, price_wei)?;
         let left = self.state.table.steps_waiting();
         let steps_wei = price_wei.saturating_mul(u128::from(left).clamp(1, DEPOSIT_STEPS));
         let asked =
@@ -107,6 +103,22 @@ impl Conductor<'_> {
             self.unopened.remove(&provider);
         }
         Ok(())
+    }
+
+    /// Why no channel is opened with a provider whose windows are checked like this, if what was said, or the person's limit, does not pay for it: before
+    /// anything was paid for the whole job in windows of the usual size, later for a step.
+    fn unpaid_checks(&self, price_wei: u128, budget: Budget) -> Option<String> {
+        let waiting = self.state.table.steps_waiting();
+        let is_begun = self.state.promise.is_some();
+        let steps = if is_begun { waiting.min(1) } else { waiting };
+        let checks_wei = ChecksMost::of(budget, steps).usual_wei;
+        let needed_wei = price_wei.saturating_mul(steps.into()).saturating_add(checks_wei);
+        let limit_wei = self.limit_wei().filter(|limit| self.spent_wei().saturating_add(needed_wei) > *limit)?;
+        let (needed, limit) = (kst(U256::from(needed_wei)), kst(U256::from(limit_wei)));
+        let what = if is_begun { "a step" } else { "the whole job" };
+        Some(format!(
+            "{limit} at most is to be paid, which is too little for {what} and what its checks may take: {needed} are needed, of which most comes back. Give a higher --max-price"
+        ))
     }
 
     /// What checks take from a provider's channel; nothing if it is not audited.

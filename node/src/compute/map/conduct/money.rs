@@ -49,6 +49,7 @@ pub(super) const FRESH_MAX: Duration = Duration::from_secs(30);
 impl Conductor<'_> {
     /// Goes on with what an earlier process began, or begins.
     pub(super) async fn take_up(&mut self) -> Result<()> {
+        self.keep_promise().await?;
         let partners: Vec<_> = self.state.providers().map(|(p, partner)| (p, partner.clone())).collect();
         for (provider, partner) in partners {
             if let Some(opening) = partner.opening {
@@ -85,7 +86,7 @@ impl Conductor<'_> {
         if count == 0 || !due {
             return;
         }
-        let tried = self.state.partners.iter().map(|partner| partner.account).collect();
+        let tried = self.state.partners.iter().map(|partner| partner.account).chain(self.dear.keys().copied()).collect();
         if self.try_ask(Ask::Offers { count, tried }) {
             self.looked = Some(Instant::now());
         }
@@ -123,11 +124,11 @@ impl Conductor<'_> {
         new.retain(|offer| reachable(offer).is_some());
         let segments = u128::from(self.prepared.spec.segment_count.max(1));
         let step_wei = |offer: &Candidate| offer.price_per_unit.div_ceil(segments);
-        // Before anything is paid for a channel in which nothing could be promised.
-        let cheapest_wei = new.iter().map(step_wei).min();
-        let limit_wei = self.options.max_price.map(|limit| limit.saturating_sub(self.spent_wei()));
-        new.retain(|offer| limit_wei.is_none_or(|limit| step_wei(offer) <= limit));
-        let too_dear = cheapest_wei.filter(|_| new.is_empty()).map(|step_wei| self.too_dear(step_wei));
+        // Before anything is paid for a channel of a map that costs more than it may.
+        let (mut new, dear): (Vec<_>, Vec<_>) = new.into_iter().partition(|offer| self.affords(step_wei(offer)));
+        for offer in dear {
+            self.pass_over(offer.account, step_wei(&offer));
+        }
         new.truncate(self.wanted().saturating_sub(working));
         let joined = new.len();
         for offer in new {
@@ -137,13 +138,13 @@ impl Conductor<'_> {
             self.show.once(&Happened { detail: &detail, ..happened::joined(offer.account, price_wei) });
         }
         if joined > 0 {
-            self.say_price(fee_per_gas_max_wei);
+            self.say_price(fee_per_gas_max_wei)?;
         }
         self.open_channels();
         if !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0 {
             let lost = self.lost.take().unwrap_or_default();
-            self.fail(match too_dear {
-                Some(reason) => reason,
+            self.fail(match self.cheapest_dear() {
+                Some(step_wei) => self.too_dear(step_wei),
                 None if self.state.partners.is_empty() => nobody,
                 None => {
                     let is_caught = self.state.providers().any(|(provider, _)| self.state.is_discarded(provider));
@@ -152,22 +153,6 @@ impl Conductor<'_> {
             });
         }
         Ok(())
-    }
-
-    /// What to do about a limit that does not pay for one step.
-    fn too_dear(&self, step_wei: u128) -> String {
-        let steps = u128::from(self.state.table.steps_waiting());
-        let all_wei = step_wei.saturating_mul(steps).saturating_add(self.spent_wei());
-        let checks = if self.options.audit.is_wanted() {
-            ", and what its checks take on top, of which most comes back,"
-        } else {
-            ""
-        };
-        format!(
-            "--max-price is below the price of a step: the cheapest provider asks {}. With --max-price {all_wei} ({}){checks} it does all",
-            self.shown(step_wei),
-            self.shown(all_wei)
-        )
     }
 
     /// Asks for the channels of providers that have none, while something is left to do.
@@ -331,8 +316,8 @@ impl Conductor<'_> {
             if self.state.table.lease_of(provider).is_some() || !self.is_funded(provider) {
                 continue;
             }
-            let needed_wei = self.options.max_price.map_or(0, |_| self.needed_wei(provider));
-            if self.options.max_price.is_some_and(|limit| needed_wei > limit) {
+            let (limit_wei, needed_wei) = (self.limit_wei(), self.needed_wei(provider));
+            if limit_wei.is_some_and(|limit| needed_wei > limit) {
                 poor = Some(poor.map_or(needed_wei, |least_wei| least_wei.min(needed_wei)));
                 continue;
             }
@@ -348,8 +333,10 @@ impl Conductor<'_> {
             let (promised, checks) = (self.shown(self.state.promised_wei()), self.state.checks_wei());
             let checks =
                 if checks > 0 { format!(" and {} taken for checks", self.shown(checks)) } else { String::new() };
+            let what =
+                if self.options.max_price.is_some() { "--max-price" } else { "the price that was said before anything was paid" };
             self.fail(format!(
-                "--max-price is reached: {promised} are promised{checks}, and units are left. The next window needs {needed_wei} ({}). What is done is kept: run the same command again with a higher one",
+                "{what} is reached: {promised} are promised{checks}, and units are left. The next window needs {needed_wei} ({}). What is done is kept: run the same command again with a higher --max-price",
                 self.shown(needed_wei)
             ));
         }
@@ -402,16 +389,22 @@ impl Conductor<'_> {
         purse.is_enough()
     }
 
-    /// What is promised, and could become promised by what is leased and by the next window, with what checks take: the person's limit is for this.
-    fn needed_wei(&self, provider: Provider) -> u128 {
-        let price = |provider| self.state.partner(provider).map_or(0, |partner| partner.price_wei);
-        let of = |provider, steps: u32| {
-            price(provider).saturating_mul(u128::from(steps)).saturating_add(self.budget(provider).of(steps))
-        };
+    /// What so many steps of a provider cost, with their checks.
+    fn window_wei(&self, provider: Provider, steps: u32) -> u128 {
+        let price_wei = self.state.partner(provider).map_or(0, |partner| partner.price_wei);
+        price_wei.saturating_mul(u128::from(steps)).saturating_add(self.budget(provider).of(steps))
+    }
+
+    /// What could become promised by what is leased, with what checks take.
+    pub(super) fn leased_wei(&self) -> u128 {
         let live = self.state.table.live();
-        let leased = live.fold(0_u128, |sum, lease| sum.saturating_add(of(lease.provider, lease.steps())));
+        live.fold(0_u128, |sum, lease| sum.saturating_add(self.window_wei(lease.provider, lease.steps())))
+    }
+
+    /// What is promised, and could become promised by what is leased and by the next window, with what checks take: what was said is for this.
+    fn needed_wei(&self, provider: Provider) -> u128 {
         let steps = u32::try_from(self.state.table.steps_waiting()).unwrap_or(u32::MAX).min(STEPS_MAX);
-        self.spent_wei().saturating_add(leased).saturating_add(of(provider, steps))
+        self.spent_wei().saturating_add(self.leased_wei()).saturating_add(self.window_wei(provider, steps))
     }
 
     fn send(&self, lease: &Lease) -> Result<()> {

@@ -1,19 +1,55 @@
-//! What a map in a token costs, said before anything is paid: the price in the token, gas apart in KST, and what may lie in channels meanwhile.
+//! What a map costs at most, said before anything is paid and kept: the price, checks, gas apart in KST, and what may lie in channels meanwhile.
 
-use super::Conductor;
+use super::{Conductor, money::DEPOSIT_STEPS, purse::checks_ahead_wei};
 use crate::compute::{
     amount::{counted, kst},
-    map::happened,
+    map::{
+        happened,
+        journal::Entry,
+        promise::{Promise, Spent},
+    },
     money::Money,
 };
-use alloy_primitives::U256;
+use alloy_primitives::{Address, U256};
+use eyre::Result;
+use keystead_lease::{Out, STEPS_MAX};
 use keystead_market::Currency;
+use keystead_payment::Budget;
 
-/// Gas of a map's customer whatever it has of channels: an approval and its end, and taking home what comes back, with what estimates are rounded up by.
-/// Tokens that need more are rare (`contracts/snapshots/Channel.json`).
-const GAS: u64 = 250_000;
+/// Gas of a map's customer whatever it has of channels: taking home what comes back, with what estimates are rounded up by.
+const GAS: u64 = 100_000;
+/// Likewise in a token, with an approval and its end. Tokens that need more are rare (`contracts/snapshots/Channel.json`).
+const GAS_IN_TOKEN: u64 = 250_000;
 /// Gas of a channel: its opening, and its end where its provider does not close it.
 const CHANNEL_GAS: u64 = 420_000;
+/// The same of one whose windows are audited.
+const CHANNEL_GAS_AUDITED: u64 = 560_000;
+/// Providers that are remembered as too dear: beyond these nobody is told of them.
+const DEAR_MAX: usize = 1_024;
+
+/// What checks may take from channels, in wei.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ChecksMost {
+    /// In windows of the usual size.
+    pub(super) usual_wei: u128,
+    /// If each step is a window of its own.
+    most_wei: u128,
+    /// What lies in a channel for them beforehand.
+    ahead_wei: u128,
+}
+
+impl ChecksMost {
+    /// For so many steps.
+    pub(super) fn of(budget: Budget, steps: u64) -> Self {
+        let largest = u32::try_from(steps).unwrap_or(u32::MAX).min(STEPS_MAX);
+        let windows = steps.div_ceil(u64::from(STEPS_MAX));
+        Self {
+            usual_wei: budget.of(largest).saturating_mul(windows.into()),
+            most_wei: budget.of(1).saturating_mul(steps.into()),
+            ahead_wei: checks_ahead_wei(budget, steps.max(1)),
+        }
+    }
+}
 
 /// What is known of the price before the first channel is opened.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +61,17 @@ struct Quote<'a> {
     price: u128,
     /// Who takes part.
     providers: usize,
-    /// Most that channels may take in all.
-    approved: U256,
+    /// What lies in channels: of a token the most that they may take in all, of KST what the first deposits are.
+    deposits: U256,
     fee_per_gas_max_wei: u128,
+    /// Of an audited map.
+    checks: Option<ChecksMost>,
+    promise: Option<Promise>,
 }
 
 impl Quote<'_> {
     fn lines(&self) -> Vec<String> {
-        let Self { money, steps, price, providers, approved, fee_per_gas_max_wei } = *self;
+        let Self { money, steps, price, providers, deposits, checks, promise, .. } = *self;
         let total = U256::from(price).saturating_mul(U256::from(steps));
         let count = u64::try_from(providers).unwrap_or(u64::MAX);
         let mut lines = vec![format!(
@@ -43,19 +82,71 @@ impl Quote<'_> {
             counted(count, "provider")
         )];
         lines.extend(money.fine_print(total));
-        let channels = U256::from(CHANNEL_GAS).saturating_mul(U256::from(providers));
-        let gas_wei = U256::from(GAS).saturating_add(channels).saturating_mul(U256::from(fee_per_gas_max_wei));
-        lines.push(format!(
-            "  Gas beside it: at most {} for the approval and {}, a little more where one is filled again",
-            kst(gas_wei),
-            counted(count, "channel")
-        ));
-        lines.push(format!(
-            "  Channels may take up to {} as deposits; what is not earned of them comes back",
-            money.show(approved)
-        ));
+        if let Some(ChecksMost { usual_wei, most_wei, .. }) = checks {
+            lines.push(format!(
+                "  Checks beside it: {} are taken where windows have {STEPS_MAX} steps, at most {} if each step is a window of its own; what they do not cost comes back",
+                kst(U256::from(usual_wei)),
+                kst(U256::from(most_wei))
+            ));
+        }
+        lines.push(self.gas());
+        lines.push(if money.currency() == Currency::KST {
+            format!(
+                "  Channels begin with {} as deposits, and are filled again as they are used; what is not earned of them comes back",
+                money.show(deposits)
+            )
+        } else {
+            format!("  Channels may take up to {} as deposits; what is not earned of them comes back", money.show(deposits))
+        });
+        lines.extend(promise.map(|promise| said(money, &promise)));
         lines
     }
+
+    fn gas(&self) -> String {
+        let Self { money, providers, fee_per_gas_max_wei, checks, price, steps, .. } = *self;
+        let count = counted(u64::try_from(providers).unwrap_or(u64::MAX), "channel");
+        let each = if checks.is_some() { CHANNEL_GAS_AUDITED } else { CHANNEL_GAS };
+        let is_in_kst = money.currency() == Currency::KST;
+        let fixed = if is_in_kst { GAS } else { GAS_IN_TOKEN };
+        let gas = U256::from(fixed).saturating_add(U256::from(each).saturating_mul(U256::from(providers)));
+        let gas_wei = gas.saturating_mul(U256::from(fee_per_gas_max_wei));
+        let gas = kst(gas_wei);
+        if !is_in_kst {
+            return format!(
+                "  Gas beside it: at most {gas} for the approval and {count}, a little more where one is filled again"
+            );
+        }
+        let checks_wei = U256::from(checks.map_or(0, |checks| checks.most_wei));
+        let all = U256::from(price).saturating_mul(U256::from(steps)).saturating_add(checks_wei).saturating_add(gas_wei);
+        format!(
+            "  Gas beside it: at most {gas} for {count}, a little more where one is filled again; all in at most {}",
+            kst(all)
+        )
+    }
+}
+
+/// What the map keeps to, as a person reads it.
+fn said(money: &Money, promise: &Promise) -> String {
+    let most = money.show(U256::from(promise.most_wei));
+    if promise.asked_wei.is_some() {
+        return format!("  Never more than {most} is promised, your --max-price, also if work is thrown away and done again");
+    }
+    format!(
+        "  Work that is thrown away since its provider is caught is paid again: never more than {most} is promised in all"
+    )
+}
+
+/// What was said, beside what was promised, for the last words.
+pub(in crate::compute::map) fn compared(money: &Money, promise: &Promise, promised_wei: u128) -> String {
+    let show = |wei: u128| money.show(U256::from(wei));
+    let (work, most) = (show(promise.work_wei), show(promise.most_wei));
+    let promised = show(promised_wei);
+    if promised_wei <= promise.work_wei {
+        return format!("At most {work} was said before anything was paid; it was {promised}.");
+    }
+    format!(
+        "At most {work} was said before anything was paid, and never more than {most} where work is thrown away; it was {promised}."
+    )
 }
 
 impl Conductor<'_> {
@@ -88,16 +179,148 @@ impl Conductor<'_> {
         (dearest, in_it)
     }
 
-    /// The price, to programs and to who pays in a token; also when others have come.
-    pub(super) fn say_price(&self, fee_per_gas_max_wei: u128) {
-        let (price, providers) = self.asked();
-        let (steps, approved) = (self.state.table.steps_waiting(), self.approved());
-        self.show.note(&happened::priced(price, steps, providers));
-        if self.money.currency() == Currency::KST {
+    /// What is spent, and what waits.
+    pub(super) fn spent(&self) -> Spent {
+        let lost_wei = self.state.lost_wei();
+        Spent {
+            kept_wei: self.state.promised_wei().saturating_sub(lost_wei),
+            beside_wei: lost_wei.saturating_add(self.state.checks_wei()),
+            leased_wei: self.leased_wei(),
+            steps_waiting: self.state.table.steps_waiting(),
+        }
+    }
+
+    /// What this map keeps to: what was said, or before that the person's limit, if there is one.
+    fn promise(&self) -> Option<Promise> {
+        self.state.promise.or_else(|| self.options.max_price.map(Promise::asked))
+    }
+
+    /// The most that may be promised and taken for checks; none while nothing was said.
+    pub(super) fn limit_wei(&self) -> Option<u128> {
+        self.promise().map(|promise| promise.most_wei)
+    }
+
+    /// Whether somebody at this price of a step can be taken on.
+    pub(super) fn affords(&self, step_wei: u128) -> bool {
+        self.promise().is_none_or(|promise| promise.pays(self.spent(), step_wei))
+    }
+
+    /// Goes on with what was said to the person who began it. Another limit than then counts from now on; where the process before had said nothing yet, or
+    /// was an older program, it is said now. Those without a channel for whom it does not pay get none.
+    pub(super) async fn keep_promise(&mut self) -> Result<()> {
+        if let Some(renewed) = self.state.promise.and_then(|said| said.renewed(self.options.max_price)) {
+            self.record(&Entry::Promised(renewed))?;
+            self.show.say(&format!("From now on --max-price counts: {} at most.", self.shown(renewed.most_wei)));
+        }
+        if self.state.promise.is_none() && self.state.table.has_providers() {
+            let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
+            self.say_price(fee_per_gas_max_wei)?;
+        }
+        let without: Vec<_> = self
+            .state
+            .providers()
+            .filter(|(provider, partner)| {
+                partner.channel.is_none() && partner.opening.is_none() && self.state.table.out(*provider).is_none()
+            })
+            .map(|(provider, partner)| (provider, partner.account, partner.price_wei))
+            .collect();
+        for (provider, account, step_wei) in without {
+            if !self.affords(step_wei) {
+                self.pass_over(account, step_wei);
+                self.leave_out(provider, Out::Unwilling)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody is dearer than what was said allows: said once.
+    pub(super) fn pass_over(&mut self, account: Address, step_wei: u128) {
+        if self.dear.len() >= DEAR_MAX || self.dear.insert(account, step_wei).is_some() {
             return;
         }
-        let quote = Quote { money: &self.money, steps, price, providers, approved, fee_per_gas_max_wei };
+        self.show.note(&happened::too_dear(account, step_wei));
+        let what = if self.options.max_price.is_some() { "--max-price" } else { "the price that was said before" };
+        self.show.say(&format!(
+            "Provider {account} is not taken: it asks {} a step, more than {what} allows for what is left. A higher --max-price lets it in.",
+            self.shown(step_wei)
+        ));
+    }
+
+    /// The price, to programs and to the person; also when others have come. What is said first is kept. Windows of an audited map have a price once it is
+    /// known how they are checked.
+    pub(super) fn say_price(&mut self, fee_per_gas_max_wei: u128) -> Result<()> {
+        self.fee_per_gas_max_wei = fee_per_gas_max_wei;
+        if self.options.audit.is_wanted() {
+            return Ok(());
+        }
+        self.quote(None)
+    }
+
+    /// Likewise of an audited map, as the windows of one provider are checked, at the dearest price.
+    pub(super) fn say_audited_price(&mut self, budget: Budget, step_wei: u128) -> Result<()> {
+        if self.state.promise.is_some() {
+            return Ok(());
+        }
+        // A fee is a share of the price of the step that it is for.
+        let (dearest, _) = self.asked();
+        let fee_wei = budget.fee_wei.saturating_mul(dearest.max(step_wei)).div_ceil(step_wei.max(1));
+        self.quote(Some(ChecksMost::of(Budget { fee_wei, ..budget }, self.state.table.steps_waiting())))
+    }
+
+    fn quote(&mut self, checks: Option<ChecksMost>) -> Result<()> {
+        let (price, providers) = self.asked();
+        let steps = self.state.table.steps_waiting();
+        if self.state.promise.is_none() {
+            let checks_wei = checks.map_or(0, |checks| checks.most_wei);
+            let promise = Promise::of(self.spent(), price, checks_wei, self.options.max_price);
+            self.record(&Entry::Promised(promise))?;
+            // On the disk before the first channel is.
+            tokio::task::block_in_place(|| self.journal.sync())?;
+        }
+        let promise = self.state.promise;
+        self.show.note(&happened::priced(price, steps, providers, promise.map(|promise| promise.most_wei)));
+        let deposits = if self.money.currency() == Currency::KST {
+            let steps_wei = price.saturating_mul(u128::from(steps).min(DEPOSIT_STEPS));
+            let each_wei = steps_wei.saturating_add(checks.map_or(0, |checks| checks.ahead_wei));
+            U256::from(each_wei).saturating_mul(U256::from(providers))
+        } else {
+            self.approved()
+        };
+        let fee_per_gas_max_wei = self.fee_per_gas_max_wei;
+        let money = &self.money;
+        let quote = Quote { money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
         quote.lines().iter().for_each(|line| self.show.say(line));
+        Ok(())
+    }
+
+    /// The lowest price of a step of those who were passed over.
+    pub(super) fn cheapest_dear(&self) -> Option<u128> {
+        self.dear.values().min().copied()
+    }
+
+    /// What to do about a limit that does not pay for what is left, at the price of the cheapest that could be taken on.
+    pub(super) fn too_dear(&self, step_wei: u128) -> String {
+        let spent = self.spent();
+        let all_wei = spent.wei().saturating_add(spent.waiting_wei(step_wei));
+        let checks = if self.options.audit.is_wanted() {
+            ", and what its checks take on top, of which most comes back,"
+        } else {
+            ""
+        };
+        let (step, all) = (self.shown(step_wei), self.shown(all_wei));
+        let steps = counted(spent.steps_waiting, "step");
+        match self.options.max_price {
+            Some(limit) if limit.saturating_sub(spent.wei()) < step_wei => format!(
+                "--max-price is below the price of a step: the cheapest provider asks {step}. With --max-price {all_wei} ({all}){checks} it does all"
+            ),
+            Some(_) => format!(
+                "--max-price does not pay for the whole job: {steps} are to be done, and the cheapest provider asks {step} for each. With --max-price {all_wei} ({all}){checks} it does all"
+            ),
+            None => format!(
+                "what was said before anything was paid, at most {}, does not pay for what is left: {steps}, for each of which the cheapest provider asks {step}. What is done is kept: with --max-price {all_wei} ({all}){checks} the same command goes on",
+                self.shown(self.limit_wei().unwrap_or_default())
+            ),
+        }
     }
 }
 
@@ -105,14 +328,17 @@ impl Conductor<'_> {
 mod tests {
     #![allow(clippy::indexing_slicing, reason = "tests")]
     use super::*;
-    use alloy_primitives::Address;
+
+    const SPENT: Spent = Spent { kept_wei: 0, beside_wei: 0, leased_wei: 0, steps_waiting: 40 };
 
     #[test]
     fn a_price_in_a_token_is_firm_and_gas_stands_apart_in_kst() {
         let contract = Address::repeat_byte(7);
         let money = Money::unnamed(Currency::token(contract));
-        let (steps, price, providers, approved) = (40, 1_003, 2, U256::from(80_240));
-        let quote = Quote { money: &money, steps, price, providers, approved, fee_per_gas_max_wei: 1_000_000_000 };
+        let (steps, price, providers, deposits) = (40, 1_003, 2, U256::from(80_240));
+        let (fee_per_gas_max_wei, checks, promise) = (1_000_000_000, None, None);
+        let quote =
+            Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
         let lines = quote.lines();
         let units = format!("smallest units of {contract}");
         assert_eq!(lines[0], format!("Price: at most 40120 {units} (40 steps x 1003 {units}), from 2 providers"));
@@ -123,5 +349,39 @@ mod tests {
         assert!(one[0].ends_with("from 1 provider") && one[2].contains("and 1 channel, "), "{}\n{}", one[0], one[2]);
         let last = Quote { steps: 1, ..quote }.lines();
         assert!(last[0].contains("(1 step x "), "{}", last[0]);
+    }
+
+    #[test]
+    fn a_price_in_kst_has_gas_and_checks_in_its_sum_and_says_what_it_never_exceeds() {
+        let money = Money::kst();
+        let price = 1_000_000_000_000_000;
+        let promise = Some(Promise::of(SPENT, price, 0, None));
+        let (steps, providers, deposits) = (40, 2, U256::from(price).saturating_mul(U256::from(80)));
+        let (fee_per_gas_max_wei, checks) = (1_000_000_000, None);
+        let quote =
+            Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
+        let text = quote.lines().join("\n");
+        assert!(text.starts_with("Price: at most 0.04 KST (40 steps x 0.001 KST), from 2 providers\n"), "{text}");
+        assert!(text.contains("at most 0.00094 KST for 2 channels") && text.contains("all in at most 0.04094 KST"), "{text}");
+        assert!(text.contains("begin with 0.08 KST") && text.contains("never more than 0.08 KST"), "{text}");
+        let asked = Some(Promise::asked(price.saturating_mul(50)));
+        let text = Quote { promise: asked, ..quote }.lines().join("\n");
+        assert!(text.contains("Never more than 0.05 KST is promised, your --max-price"), "{text}");
+        let budget = Budget { rate_ppm: 30_000, checkers: 1, fee_wei: price };
+        let checks = ChecksMost::of(budget, 40);
+        // 42 fees for one window of 40 steps; 41 for each of 40 windows.
+        let [usual_wei, most_wei, ahead_wei] = [42, 1_640, 84].map(|fees| price.saturating_mul(fees));
+        assert_eq!(checks, ChecksMost { usual_wei, most_wei, ahead_wei });
+        let text = Quote { checks: Some(checks), ..quote }.lines().join("\n");
+        assert!(text.contains("0.042 KST are taken") && text.contains("at most 1.64 KST if each"), "{text}");
+        assert!(text.contains("all in at most 1.68122 KST"), "{text}");
+    }
+
+    #[test]
+    fn the_last_words_stand_beside_what_was_said() {
+        let promise = Promise::of(SPENT, 10, 0, None);
+        let below = compared(&Money::kst(), &promise, 400);
+        assert!(below.starts_with("At most ") && !below.contains("thrown away"), "{below}");
+        assert!(compared(&Money::kst(), &promise, 401).contains("thrown away"));
     }
 }

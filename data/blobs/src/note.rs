@@ -10,7 +10,7 @@
 //! Spec: specs/0005-transfer.md §4.1.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -26,14 +26,16 @@ use crate::{
 
 /// Longest words of a note in bytes (inclusive): a line of a terminal, twice.
 pub const NOTE_WORDS_MAX: usize = 200;
-/// Most notes of one session: a job of any length costs its customer about a MiB of them at most. One more breaks the protocol.
-pub const NOTES_MAX: u32 = 4_096;
+/// Most notes of one session: some MiB at most, whatever the job. One more breaks the protocol.
+pub const NOTES_MAX: u32 = 16_384;
 /// Notes that wait to be told: what happened while the customer was away, as far as a person reads it.
 const WAITING_MAX: usize = 64;
 /// Notes that may go at once after a quiet time.
 const BURST: u32 = 16;
 /// One note goes so often in the long run: 8 a second.
 const EACH: Duration = Duration::from_millis(125);
+/// What happens all the time, as the end of a unit, is told no more often than this: a session's notes then last for a day.
+const SPARING: Duration = Duration::from_secs(5);
 
 codes! {
     /// What a note is about. What its number counts stands behind it.
@@ -256,6 +258,8 @@ struct Queue {
     waiting: VecDeque<Note>,
     /// Left out since the last one that was taken.
     dropped: u64,
+    /// When a kind was told last that is told sparingly, by its number.
+    told: BTreeMap<u16, Instant>,
 }
 
 impl Queue {
@@ -265,6 +269,16 @@ impl Queue {
             self.dropped = self.dropped.saturating_add(1);
         }
         self.waiting.push_back(note);
+    }
+
+    /// Whether it is time for another one of this kind.
+    fn is_due(&mut self, kind: NoteKind, now: Instant) -> bool {
+        let last = self.told.get(&kind.code());
+        if last.is_some_and(|last| now.saturating_duration_since(*last) < SPARING) {
+            return false;
+        }
+        self.told.insert(kind.code(), now);
+        true
     }
 
     /// What was left out comes before what was not.
@@ -285,6 +299,14 @@ impl Notes {
     pub fn say(&self, note: Note) {
         self.lock().push(note);
         self.bell.notify_one();
+    }
+
+    /// Puts one in, unless one of its kind was told a moment ago: for what happens all the time.
+    pub fn say_sparingly(&self, note: Note) {
+        let is_due = self.lock().is_due(note.kind, Instant::now());
+        if is_due {
+            self.say(note);
+        }
     }
 
     /// The next one, if there is one and the session may say one now.
@@ -449,6 +471,14 @@ mod tests {
         let rest: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|note| note.number).collect();
         assert_eq!(rest, (5..count).collect::<Vec<_>>());
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn what_happens_all_the_time_is_told_now_and_then() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        assert!(queue.is_due(NoteKind::Finished, start) && queue.is_due(NoteKind::Began, start));
+        assert!(!queue.is_due(NoteKind::Finished, start + SPARING - Duration::from_millis(1)));
+        assert!(queue.is_due(NoteKind::Finished, start + SPARING));
     }
 
     #[test]

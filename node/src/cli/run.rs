@@ -73,4 +73,7 @@ pub(crate) struct Run {
     /// with the order tells nothing twice. What events there are: specs/0011-stream.md section 10.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) events: Option<PathBuf>,
+    /// Show all that the provider says of its side, not only why nothing moves. `provider.log` in the folder has it in any case.
+    #[arg(long, short)]
+    pub(crate) verbose: bool,
 }

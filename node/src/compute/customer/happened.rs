@@ -14,8 +14,10 @@ use crate::compute::{
     event_log::{EventLog, Happened, PLANNED, RESUMED},
     lifecycle::Finding,
     market::Order,
+    provider_log,
 };
 use alloy_primitives::{Address, U256};
+use keystead_blobs::Note;
 use keystead_contracts::storage::Status;
 use serde_json::{Value, json};
 
@@ -92,6 +94,15 @@ pub(super) fn progress(
 ) -> Happened<'static> {
     let facts = json!({"order": order.to_string(), "done": done, "of": of});
     Happened { event: "progress", provider: Some(provider), detail: what, facts }
+}
+
+/// The provider says something of its side.
+pub(super) fn note((order, provider): (U256, Address), note: &Note) -> Happened<'_> {
+    let mut facts = provider_log::facts(note);
+    if let Some(members) = facts.as_object_mut() {
+        members.insert("order".to_owned(), order.to_string().into());
+    }
+    Happened { event: provider_log::EVENT, provider: Some(provider), detail: note.words(), facts }
 }
 
 /// The provider has the whole input.

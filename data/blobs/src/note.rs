@@ -58,7 +58,7 @@ codes! {
         Resumed = 8: "goes on",
         /// Something is tried again: the words say why.
         Retry = 9: "tries again",
-        /// The process that ran a unit ended, for the so-manieth time; the unit runs again.
+        /// The process that ran a unit ended, for so many times by now; the unit runs again.
         WorkerEnded = 10: "lost a worker, times",
         /// What is done is on the disk: so many segments.
         Saved = 11: "saved what is done, segments",
@@ -160,10 +160,9 @@ impl Note {
 
     /// Decodes a hostile body.
     pub(crate) fn decode_body(body: &[u8]) -> Result<Self, Violation> {
-        let malformed = Violation::Malformed { what: "note" };
         let NoteBody { at_ms, kind, lease, unit, number, words } = decode("note", body)?;
         if lease.len() > 1 || unit.len() > 1 || words.as_str().len() > NOTE_WORDS_MAX {
-            return Err(malformed);
+            return Err(Violation::Malformed { what: "note" });
         }
         let (lease, unit) = (lease.first().copied(), unit.first().copied());
         Ok(Self { at_ms, kind, lease, unit, number, words })

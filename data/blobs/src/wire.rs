@@ -397,7 +397,7 @@ pub(crate) mod kind {
     pub(super) const COMMITTED: u8 = 0x15;
     pub(super) const DELIVERED: u8 = 0x16;
     pub(super) const FAILED: u8 = 0x17;
-    pub(crate) const NOTE: u8 = 0x1d;
+    pub(super) const NOTE: u8 = 0x1d;
     pub(super) const WANT: u8 = 0x21;
     pub(crate) const ON_DUTY: u8 = 0x51;
     pub(crate) const DUTY: u8 = 0x52;

@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! A note is its provider's word, and is told as that: *says*. The log has every note that a [`Quota`] let through; a terminal the few kinds that explain why
-//! nothing moves, or all of them with `--verbose`; `--events` all.
+//! nothing moves, or all of them with `--verbose`; `--events` so many of a process that what else is in it can be read again by the next one.
 //!
 //! # Invariants
 //! No provider can fill a disk or a terminal with notes: so many a minute are heard, the others passed over, and the log has two files of a bounded size. A log
@@ -17,7 +17,10 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -32,6 +35,9 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Notes heard in a minute: somewhat more than an honest provider says in one (specs/0005-transfer.md §4.1).
 const MINUTE_MAX: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Notes that programs are told by one process, the half of them of kinds that say why nothing moves: less than half a MiB of the log's end, which another process
+/// reads again (`event_log`).
+const EVENTS_MAX: u32 = 2_000;
 
 /// How many notes of one provider are heard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,12 +80,14 @@ pub(in crate::compute) struct ProviderLog {
     detail: Detail,
     /// The file and its size; none before the first note, so that a job without notes has no log.
     file: Mutex<Option<(File, u64)>>,
+    /// Notes that programs were told.
+    told: AtomicU32,
 }
 
 impl ProviderLog {
     /// In this folder. Nothing is made yet.
     pub(in crate::compute) fn new(folder: &Path, detail: Detail) -> Self {
-        Self { path: folder.join(FILE), detail, file: Mutex::default() }
+        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0) }
     }
 
     /// Writes a note down; the line for the person, if there is to be one.
@@ -89,6 +97,17 @@ impl ProviderLog {
             tracing::debug!(%error, "what a provider says was not written");
         }
         (self.detail == Detail::All || note.kind.is_grave()).then_some(line)
+    }
+
+    /// Whether programs are told of it; counts it if so.
+    pub(in crate::compute) fn is_event(&self, note: &Note) -> bool {
+        let most = if note.kind.is_grave() { EVENTS_MAX } else { EVENTS_MAX / 2 };
+        let told = self.told.load(Ordering::Relaxed);
+        let tells = told < most;
+        if tells {
+            self.told.store(told.saturating_add(1), Ordering::Relaxed);
+        }
+        tells
     }
 
     fn write(&self, line: &str) -> io::Result<()> {
@@ -118,9 +137,10 @@ impl ProviderLog {
     }
 }
 
-/// What a program is told of a note, beside its words. Times are the provider's.
-pub(in crate::compute) fn facts(note: &Note) -> Value {
+/// What a program is told of a note, beside its words; `about` names the order or lease. Times are the provider's.
+pub(in crate::compute) fn facts(note: &Note, (about, value): (&str, Value)) -> Value {
     json!({
+        about: value,
         "kind": note.kind.name(),
         "number": note.number,
         "unit": note.unit,
@@ -159,7 +179,15 @@ mod tests {
         assert!(verbose.hear(PROVIDER, &Note::now(NoteKind::Finished, 12, "").of_unit(9)).is_some());
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!((text.lines().count(), text.matches("says: finished a unit, ms=12 unit=").count()), (3, 2), "{text}");
-        assert_eq!(facts(&died)["kind"], "worker-ended");
+        let facts = facts(&died, ("order", json!("1")));
+        assert_eq!((&facts["kind"], &facts["order"]), (&json!("worker-ended"), &json!("1")));
+    }
+
+    #[test]
+    fn programs_are_told_so_many_and_why_nothing_moves_longest() {
+        let log = ProviderLog::new(Path::new("nowhere"), Detail::Grave);
+        let told = |kind: NoteKind| (0..10_000).filter(|_| log.is_event(&Note::now(kind, 1, ""))).count();
+        assert_eq!((told(NoteKind::Finished), told(NoteKind::Paused), told(NoteKind::Paused)), (1_000, 1_000, 0));
     }
 
     #[test]

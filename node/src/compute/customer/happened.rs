@@ -98,10 +98,7 @@ pub(super) fn progress(
 
 /// The provider says something of its side.
 pub(super) fn note((order, provider): (U256, Address), note: &Note) -> Happened<'_> {
-    let mut facts = provider_log::facts(note);
-    if let Some(members) = facts.as_object_mut() {
-        members.insert("order".to_owned(), order.to_string().into());
-    }
+    let facts = provider_log::facts(note, ("order", order.to_string().into()));
     Happened { event: provider_log::EVENT, provider: Some(provider), detail: note.words(), facts }
 }
 

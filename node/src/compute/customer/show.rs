@@ -66,7 +66,9 @@ impl Show {
         if let Some(line) = self.says.hear(about.1, note) {
             self.say(&line);
         }
-        self.log.tell(&happened::note(about, note));
+        if self.says.is_event(note) {
+            self.log.tell(&happened::note(about, note));
+        }
     }
 
     /// How far something is; a new label begins a new bar.

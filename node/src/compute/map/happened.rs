@@ -177,10 +177,7 @@ pub(super) fn left_out(account: Address, why: Out, process: u64) -> Happened<'st
 
 /// A provider says something of its side.
 pub(super) fn note(account: Address, note: &Note) -> Happened<'_> {
-    let mut facts = provider_log::facts(note);
-    if let Some(members) = facts.as_object_mut() {
-        members.insert("lease".to_owned(), note.lease.into());
-    }
+    let facts = provider_log::facts(note, ("lease", note.lease.into()));
     Happened { event: provider_log::EVENT, provider: Some(account), detail: note.words(), facts }
 }
 

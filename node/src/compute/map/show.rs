@@ -111,7 +111,9 @@ impl Show {
         if let Some(line) = self.says.hear(provider, note) {
             self.say(&line);
         }
-        self.log.tell(&happened::note(provider, note));
+        if self.says.is_event(note) {
+            self.log.tell(&happened::note(provider, note));
+        }
     }
 
     /// What begins this map's part of the log.

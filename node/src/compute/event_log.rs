@@ -40,7 +40,7 @@ pub(in crate::compute) const PLANNED: &str = "planned";
 pub(in crate::compute) const RESUMED: &str = "resumed";
 /// The name of standard output.
 const STDOUT: &str = "-";
-/// So much of a file's end is read again, bytes: some ten thousand lines, more than one job tells with what a dozen processes tell of its providers' words.
+/// So much of a file's end is read again, bytes: some ten thousand lines, more than one job tells, with its providers' words in eight processes.
 const RECALLED_BYTES_MAX: u64 = 8 << 20;
 /// Things that are remembered as told, at most. Beyond, all are forgotten: a thing that is told twice is better than memory without a bound.
 const TOLD_MAX: usize = 16_384;

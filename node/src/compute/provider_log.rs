@@ -35,8 +35,8 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Notes heard in a minute: somewhat more than an honest provider says in one (specs/0005-transfer.md §4.1).
 const MINUTE_MAX: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
-/// Notes that programs are told by one process, the half of them of kinds that say why nothing moves: less than half a MiB of the log's end, which another process
-/// reads again (`event_log`).
+/// Notes that programs are told by one process, the half of them of kinds that say why nothing moves: less than a MiB of the log's end, of which another process reads
+/// eight again (`event_log`).
 const EVENTS_MAX: u32 = 2_000;
 
 /// How many notes of one provider are heard.

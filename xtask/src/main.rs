@@ -52,8 +52,9 @@ cargo xtask TASK
                       are only printed
   bench --market [--quick] [PART]
                       measure the compute market (eleven minutes); PART: only the parts whose name contains it, of planner, voucher,
-                      overhead, audit, rest, start, units, owner, and vendors (10,000 real units, half an hour); --quick shows that
-                      they run, and keeps no figures
+                      overhead, audit, rest, start, units, owner, and, where they are named, map (4,096 units by eight providers, a
+                      quarter of an hour) and vendors (10,000 real units, half an hour); --quick shows that they run, and keeps
+                      no figures
   sim                 simulate the compute market and write docs/SIMULATION.md (three minutes)
   sim --calibrate [--quick]
                       run the same orders, kills and restarts by 24 real providers and by the simulation, and write how far it is

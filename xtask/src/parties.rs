@@ -192,6 +192,10 @@ impl Customer {
         Ok(Self { child, shown, begun, readers })
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Whether it has ended, as far as is known.
     pub(crate) fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait()?.is_some())

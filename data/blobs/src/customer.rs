@@ -15,7 +15,8 @@ use crate::{
     endpoint::Endpoint,
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
-    limits::Limits,
+    limits::{ALPN, Limits},
+    note::{Allowance, HasNotes, Note},
     rate::Meter,
     store::BlobStore,
     transfer::{Fetched, Fetcher, Offered, Responder, Sent, Want},
@@ -35,7 +36,7 @@ pub struct Inputs {
 }
 
 /// What a provider says while it works, in the order in which it can happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// It is about to fetch this many inputs that it lacks.
     Wants {
@@ -48,6 +49,8 @@ pub enum Event {
     Committed(B256),
     /// The outputs may be fetched now.
     Delivered(Delivery),
+    /// It says what happens on its side. Its word alone, at any time.
+    Note(Note),
 }
 
 /// A session with a provider about one order. Dropping it closes the connection; the provider may go on working, and a
@@ -92,7 +95,8 @@ impl Session {
         let (sent_in, sent) = watch::channel(Sent::default());
         let Inputs { store, hashes } = inputs;
         let responder = Responder { store, offered: Offered::new(hashes), limits, meter: meter.clone(), sent: sent_in };
-        let driver = Driver { connection: connection.clone(), responder, events: events_in, state: State::default() };
+        let state = State::new(HasNotes::of(connection.alpn(), ALPN));
+        let driver = Driver { connection: connection.clone(), responder, events: events_in, state };
         let driver = tokio::spawn(driver.run(answers)).abort_handle();
         Ok(Self { connection, control, events, sent, limits, meter, driver })
     }
@@ -248,14 +252,19 @@ async fn next_event(
 }
 
 /// The order in which a provider's messages make sense.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     progress: Progress,
     committed: bool,
     delivered: bool,
+    notes: Allowance,
 }
 
 impl State {
+    fn new(has_notes: HasNotes) -> Self {
+        Self { progress: Progress::default(), committed: false, delivered: false, notes: Allowance::new(has_notes) }
+    }
+
     fn advance(&mut self, message: FromProvider) -> Result<Event, SessionError> {
         let out_of_order = |what| Err(Violation::OutOfOrder { what }.into());
         match message {
@@ -281,6 +290,10 @@ impl State {
             }
             FromProvider::Delivered(_) => out_of_order("delivery before its commitment, or a second one"),
             FromProvider::Failed(failure) => Err(SessionError::Failed(failure)),
+            FromProvider::Note(note) => {
+                self.notes.spend()?;
+                Ok(Event::Note(note))
+            }
         }
     }
 }
@@ -299,7 +312,7 @@ mod tests {
 
     #[test]
     fn a_delivery_counts_once_and_only_after_its_commitment() {
-        let mut state = State::default();
+        let mut state = State::new(HasNotes::Yes);
         assert!(is_out_of_order(&state.advance(delivered())));
         assert!(state.advance(FromProvider::Committed(B256::ZERO)).is_ok());
         assert!(is_out_of_order(&state.advance(FromProvider::Committed(B256::ZERO))));
@@ -311,7 +324,7 @@ mod tests {
 
     #[test]
     fn progress_never_goes_backwards() {
-        let mut state = State::default();
+        let mut state = State::new(HasNotes::No);
         let mut at = |done, total| state.advance(FromProvider::Progress(Progress { done, total }));
         assert!(at(0, 4).is_ok());
         assert!(at(2, 4).is_ok());
@@ -319,5 +332,15 @@ mod tests {
         assert!(is_out_of_order(&at(1, 4)));
         assert!(is_out_of_order(&at(3, 5)));
         assert!(at(4, 4).is_ok());
+    }
+
+    /// A provider that floods its customer with notes is cut off, and so is one that says them where the protocol has none.
+    #[test]
+    fn a_flood_of_notes_ends_and_version_1_has_none() {
+        let note = || FromProvider::Note(Note::now(crate::NoteKind::Retry, 1, "again"));
+        let mut state = State::new(HasNotes::Yes);
+        assert!((0..crate::NOTES_MAX).all(|_| matches!(state.advance(note()), Ok(Event::Note(_)))));
+        assert!(is_out_of_order(&state.advance(note())));
+        assert!(is_out_of_order(&State::new(HasNotes::No).advance(note())));
     }
 }

@@ -19,7 +19,7 @@ use std::{
 
 use iroh::{
     EndpointAddr, RelayMode, TransportAddr,
-    endpoint::{Connection, IdleTimeout, QuicTransportConfig, VarInt, presets},
+    endpoint::{ConnectError, ConnectOptions, Connection, IdleTimeout, QuicTransportConfig, VarInt, presets},
 };
 use tokio::task::AbortHandle;
 
@@ -27,7 +27,7 @@ use crate::{
     address::{Address, NodeId},
     connection::{unreachable, within},
     error::{SessionError, Unavailable},
-    limits::{ALPN, CHECK_ALPN, Limits, STREAMS_MAX, WINDOW_BYTES, WINDOW_BYTES_MIN},
+    limits::{ALPN, ALPN_BEFORE, CHECK_ALPN, Limits, STREAMS_MAX, WINDOW_BYTES, WINDOW_BYTES_MIN},
     rate::Meter,
 };
 
@@ -169,22 +169,34 @@ impl Endpoint {
 
     /// Dials a peer and proves its identity, within the handshake's time limit.
     pub(crate) async fn connect(&self, address: &Address) -> Result<Connection, SessionError> {
-        self.connect_as(address, ALPN).await
+        self.connect_as_either(address, ALPN, &[ALPN_BEFORE]).await
     }
 
     /// The same for another protocol.
     pub(crate) async fn connect_as(&self, address: &Address, alpn: &'static [u8]) -> Result<Connection, SessionError> {
+        self.connect_as_either(address, alpn, &[]).await
+    }
+
+    /// Offers several versions of a protocol in one handshake, the dearest first; the peer takes the first of its own that is among them.
+    pub(crate) async fn connect_as_either(
+        &self,
+        address: &Address,
+        alpn: &'static [u8],
+        besides: &[&'static [u8]],
+    ) -> Result<Connection, SessionError> {
         let sockets = address.sockets().iter().copied().map(TransportAddr::Ip);
         let peer = EndpointAddr::from_parts(address.id().inner(), sockets);
-        let connect = async { self.inner.connect(peer, alpn).await.map_err(|error| unreachable(&error)) };
+        let options = ConnectOptions::new().with_additional_alpns(besides.iter().map(|alpn| alpn.to_vec()).collect());
+        let dial = async { Ok::<_, ConnectError>(self.inner.connect_with_opts(peer, alpn, options).await?.await?) };
+        let connect = async { dial.await.map_err(|error| unreachable(&error)) };
         // The transport's own future is large; it is kept off the callers' stacks.
         within("connection", self.limits.handshake_timeout, Box::pin(connect)).await
     }
 
-    /// Begins to accept [`ALPN`], [`CHECK_ALPN`] and what else is named; incoming connections are the caller's from now on.
+    /// Begins to accept [`ALPN`] and the version before, [`CHECK_ALPN`] and what else is named; incoming connections are the caller's from now on.
     pub(crate) fn accept_incoming(&self, besides: &[&'static [u8]]) -> &iroh::Endpoint {
         self.refuser.set(None);
-        self.inner.set_alpns([ALPN, CHECK_ALPN].iter().chain(besides).map(|alpn| alpn.to_vec()).collect());
+        self.inner.set_alpns([ALPN, ALPN_BEFORE, CHECK_ALPN].iter().chain(besides).map(|alpn| alpn.to_vec()).collect());
         &self.inner
     }
 

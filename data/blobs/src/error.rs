@@ -131,7 +131,7 @@ pub enum Unavailable {
         detail: String,
     },
     /// The peer does not speak this protocol: it is not a provider, or of another version.
-    #[error("peer does not speak keystead/job/1")]
+    #[error("peer speaks no version of this protocol that this side does")]
     OtherProtocol,
     /// Something took longer than its limit.
     #[error("timed out: {what} limit_ms={}", limit.as_millis())]

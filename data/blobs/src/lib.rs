@@ -24,6 +24,7 @@ mod error;
 pub mod hash;
 mod inquiry;
 mod limits;
+mod note;
 mod outline;
 mod provider;
 mod question;
@@ -42,9 +43,10 @@ pub use error::{SessionError, Unavailable, Violation};
 pub use hash::Hash;
 pub use inquiry::{Availability, INQUIRY_ALPN, Inform, Inquiries, Inquiry, QUESTIONS_MAX, RECORD_BYTES_MAX, State};
 pub use limits::{
-    ALPN, ANSWER_BYTES_MAX, BEFORE_BYTES_MAX, CHECK_ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits,
+    ALPN, ALPN_BEFORE, ANSWER_BYTES_MAX, BEFORE_BYTES_MAX, CHECK_ALPN, CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, Limits,
     MESSAGE_BYTES_MAX, QUESTION_ALPN, REASON_BYTES_MAX, STREAMS_MAX, WANTS_MAX, WINDOW_BYTES,
 };
+pub use note::{NOTE_WORDS_MAX, NOTES_MAX, Note, NoteKind, Notes, Pace};
 pub use outline::{GROUP_BYTES, Outline, OutlineMismatch};
 pub use provider::{Acceptor, Authorise, Ended, Guest, Handler, Job, Server, serve, serve_with};
 pub use question::{Answer, Question, Questions, ask};

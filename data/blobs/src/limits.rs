@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::store::BLOB_BYTES_MAX;
 
 /// Name of the session protocol in the TLS handshake. A change that is not understood by both sides is a new name.
-pub const ALPN: &[u8] = b"keystead/job/1";
+pub const ALPN: &[u8] = b"keystead/job/2";
+/// The version before, without notes: offered and accepted besides.
+pub const ALPN_BEFORE: &[u8] = b"keystead/job/1";
 
 /// Name of the protocol of questions in the TLS handshake. Spec: specs/0005-transfer.md §9.
 pub const QUESTION_ALPN: &[u8] = b"keystead/ask/1";

@@ -17,6 +17,7 @@ use crate::{
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::{CREDENTIAL_BYTES_MAX, JOB_BYTES_MAX, MESSAGE_BYTES_MAX, REASON_BYTES_MAX, WANTS_MAX},
+    note::Note,
     store::StoreError,
 };
 
@@ -362,6 +363,8 @@ pub(crate) enum FromProvider {
     Delivered(Delivery),
     /// Last: the run failed.
     Failed(Failure),
+    /// Any time after `Accepted`, from version 2 on: what happens on the provider's side.
+    Note(Note),
 }
 
 /// One blob that a receiver asks for.
@@ -394,6 +397,7 @@ pub(crate) mod kind {
     pub(super) const COMMITTED: u8 = 0x15;
     pub(super) const DELIVERED: u8 = 0x16;
     pub(super) const FAILED: u8 = 0x17;
+    pub(super) const NOTE: u8 = 0x1d;
     pub(super) const WANT: u8 = 0x21;
     pub(crate) const ON_DUTY: u8 = 0x51;
     pub(crate) const DUTY: u8 = 0x52;
@@ -492,6 +496,7 @@ impl FromProvider {
                 let Failure { code, unit, reason } = failure.clone();
                 encode(kind::FAILED, &FailureBody { code, unit: unit.into_iter().collect(), reason })
             }
+            Self::Note(note) => encode(kind::NOTE, note),
         }
     }
 
@@ -506,6 +511,7 @@ impl FromProvider {
             kind::COMMITTED => decode("committed", body).map(|body: CommittedBody| Self::Committed(body.commitment)),
             kind::DELIVERED => decode("delivered", body).map(Self::Delivered),
             kind::FAILED => decode_failure(body).map(Self::Failed),
+            kind::NOTE => Note::decode_body(body).map(Self::Note),
             _ => Err(Violation::UnknownKind { kind }),
         }
     }

@@ -5,6 +5,7 @@ mod hostile_customer;
 mod hostile_provider;
 mod inquiry;
 mod loopback;
+mod notes;
 mod questions;
 mod rates;
 mod session;

@@ -16,6 +16,7 @@
 //!
 //! Spec: specs/0011-stream.md §10.
 
+use super::provider_log;
 use alloy_primitives::{Address, B256};
 use eyre::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -39,8 +40,8 @@ pub(in crate::compute) const PLANNED: &str = "planned";
 pub(in crate::compute) const RESUMED: &str = "resumed";
 /// The name of standard output.
 const STDOUT: &str = "-";
-/// So much of a file's end is read again, bytes: some thousand lines, more than one job tells.
-const RECALLED_BYTES_MAX: u64 = 2 << 20;
+/// So much of a file's end is read again, bytes: some ten thousand lines, more than one job tells, with its providers' words in eight processes.
+const RECALLED_BYTES_MAX: u64 = 8 << 20;
 /// Things that are remembered as told, at most. Beyond, all are forgotten: a thing that is told twice is better than memory without a bound.
 const TOLD_MAX: usize = 16_384;
 
@@ -262,6 +263,8 @@ fn told_in(text: &[u8], job: B256) -> BTreeSet<String> {
         }
         if event == PLANNED {
             told.clear();
+        } else if event == provider_log::EVENT {
+            // Never told once, and many.
         } else if told.len() < TOLD_MAX {
             told.insert(key(&event, provider, &facts));
         }

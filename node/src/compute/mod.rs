@@ -60,6 +60,7 @@ pub(crate) mod past;
 pub(crate) mod place;
 pub(crate) mod probation;
 pub(crate) mod provider;
+pub(crate) mod provider_log;
 pub(crate) mod random;
 pub(crate) mod recipe;
 pub(crate) mod results;

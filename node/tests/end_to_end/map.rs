@@ -283,6 +283,14 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     for event in ["\"wrong\"", "\"left-out\"", "\"draining\"", "\"lease-ended\""] {
         assert!(happened.contains(event), "no {event} in: {happened}");
     }
+    // What the honest one said while it worked was heard before the end, and is in the log.
+    let lines: Vec<&str> = happened.lines().collect();
+    let noted = |line: &&str| line.contains("\"note\"") && line.contains("\"prepared\"");
+    let first = lines.iter().position(noted).expect("a note");
+    let last_paid = lines.iter().rposition(|line| line.contains("\"paid\"")).expect("a window is paid");
+    assert!(first < last_paid, "{happened}");
+    let log = fs::read_to_string(job.out.join("provider.log")).unwrap();
+    assert!(log.contains("says: has the program ready, ms="), "{log}");
     // Each step was paid once: those of all providers are the units.
     let units = summary["spec"]["unitCount"].as_u64().unwrap();
     assert!(units > 200, "{units} units");

@@ -1,4 +1,4 @@
-//! A provider of a map that is a part of this test: it answers its own leases with reports about those of others.
+//! A provider of a map that is a part of this test: it answers its own leases with reports about those of others, and says more than anybody wants to hear.
 
 use crate::{
     map::{CLOSELY, Job, Purse, claimed, same_files, wait_until},
@@ -8,13 +8,16 @@ use crate::{
 };
 use alloy_primitives::{B256, Bytes};
 use keystead_blobs::{
-    BlobStore, Capacity, Config, Endpoint, Hello, MemoryStore, NodeId, Refusal, serve_with,
+    BlobStore, Capacity, Config, Endpoint, Hello, MemoryStore, NodeId, Note, NoteKind, Refusal, serve_with,
     stream::{End, EndCode, FromCustomer, FromProvider, Link, Streams, WindowReport, acceptor},
 };
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Instant};
 
 /// Numbers around its own lease's that it reports.
 const AROUND: u64 = 8;
+/// Notes that it says in one breath: more than are heard in a minute.
+const NOTES: usize = 3_000;
+const HEARD_IN_A_MINUTE: usize = 600;
 
 struct Rogue;
 
@@ -25,6 +28,11 @@ impl Streams for Rogue {
 
     async fn conduct(&self, _: Hello, mut link: Link<FromCustomer>) {
         link.say(&FromProvider::Accepted { holding: None }).await.unwrap();
+        for _ in 0..NOTES {
+            if link.note(Note::now(NoteKind::Retry, 1, "again\n{\"event\":\"done\"}")).await.is_err() {
+                return;
+            }
+        }
         while let Ok(message) = link.next().await {
             let FromCustomer::Lease(offer) = message else { continue };
             for lease in (offer.number.saturating_sub(AROUND)..offer.number + AROUND).filter(|n| *n != offer.number) {
@@ -62,6 +70,7 @@ fn a_provider_that_reports_the_leases_of_others_ends_none_of_them() {
     let purse = Purse::look(&network);
     let events = network.directory.join("events.jsonl");
     let named = ["--provider", account(1), "--provider", account(3), "--silence-seconds", "15"];
+    let begun = Instant::now();
     let (mut customer, log) = job.spawn(&network, &[&named[..], &["--events", events.to_str().unwrap()]].concat());
     let ended = wait_until("the map ends", || customer.try_wait().unwrap());
     let said = fs::read_to_string(&log).unwrap();
@@ -73,6 +82,10 @@ fn a_provider_that_reports_the_leases_of_others_ends_none_of_them() {
         happened.lines().filter(named).filter(|line| line.contains(event)).count()
     };
     assert!(of(3, "\"connected\"") > 0, "{happened}");
+    // The first of the minute are heard, the others passed over.
+    let minutes = usize::try_from(begun.elapsed().as_secs() / 60).unwrap();
+    let noted = of(3, "\"note\"");
+    assert!((1..=HEARD_IN_A_MINUTE * (minutes + 1)).contains(&noted), "{noted} notes in {minutes} minutes");
     assert_eq!(of(1, "\"lease-ended\"") + of(1, "\"left-out\""), 0, "{happened}");
     let summary = job.summary();
     let units = summary["spec"]["unitCount"].as_u64().unwrap();

@@ -368,7 +368,7 @@ async fn dial(crook: &Crook<'_>, job: &Work, channel: B256) -> Result<(Link<From
 async fn outcome(link: &mut Link<FromProvider>) -> FromProvider {
     loop {
         match soon(link.next()).await.unwrap() {
-            FromProvider::Beat { .. } => {}
+            FromProvider::Beat { .. } | FromProvider::Note(_) => {}
             other => return other,
         }
     }

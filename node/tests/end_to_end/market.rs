@@ -53,9 +53,11 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     let since = network.head(0).unwrap();
     let before = [balance(&network, account(2)), balance(&network, account(1))];
     let out = network.directory.join("result");
-    let output = order(&network, SMALL, &out).arg("--keep-outputs").output().unwrap();
+    let record = network.directory.join("events.jsonl");
+    let output = order(&network, SMALL, &out).args(["--keep-outputs", "-v", "--events"]).arg(&record).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
     provider.wait_for("order paid");
+    assert_noted_live(&record, &out, &text(&output));
     // What the chain counts about the customer stands beside its order.
     provider.wait_for("0 rejected, 0 inputs withheld from checkers");
 
@@ -87,6 +89,27 @@ fn a_job_is_run_checked_and_paid_to_the_wei_and_its_certificate_is_proved_offlin
     assert_eq!(provider.interrupt(), Some(0));
     assert!(provider.text().contains("No order is open"), "{}", provider.text());
     outputs_are_held_against_the_certificate(&network, &out, job["spec"]["unitCount"].as_u64().unwrap());
+}
+
+/// What the provider said of its side was heard while it worked: by a program, by a person who asked for all, and by the log.
+fn assert_noted_live(record: &Path, out: &Path, said: &str) {
+    let whole = fs::read_to_string(record).unwrap();
+    let lines: Vec<Value> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let place = |event: &str, kind: Option<&str>| {
+        let is_it = |line: &Value| line["event"] == event && kind.is_none_or(|kind| line["facts"]["kind"] == kind);
+        lines.iter().position(is_it).unwrap_or_else(|| panic!("no {event} {kind:?} in: {whole}"))
+    };
+    let arrived = place("output-arrived", None);
+    let log = fs::read_to_string(out.join("provider.log")).unwrap();
+    let kinds = [("fetching", "fetches inputs"), ("fetched", "has the inputs"), ("prepared", "has the program ready")];
+    for (kind, words) in kinds {
+        let line = &lines[place("note", Some(kind))];
+        assert!(place("note", Some(kind)) < arrived, "{kind} came late: {whole}");
+        assert!(line["provider"].as_str().unwrap().eq_ignore_ascii_case(account(1)), "{line}");
+        assert!(line["facts"]["order"] == "1" && line["facts"]["number"].is_u64(), "{line}");
+        let says = format!("says: {words}");
+        assert!(log.contains(&says) && said.contains(&says), "no {says:?} in: {log} {said}");
+    }
 }
 
 /// Whoever has the folder is told whether the outputs in it are those of the order, whatever was done to them; no node is asked.

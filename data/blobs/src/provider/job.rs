@@ -11,7 +11,8 @@ use crate::{
     connection::{Close, blocking, close, write_message},
     error::{SessionError, Violation},
     hash::Hash,
-    limits::Limits,
+    limits::{ALPN, Limits},
+    note::{HasNotes, Note},
     rate::Meter,
     store::{BlobStore, StoreError},
     transfer::{Fetched, Fetcher, Offered, Sent, Want},
@@ -90,6 +91,17 @@ impl Job {
             return Err(SessionError::Misuse { what: "progress beyond its total" });
         }
         self.send(FromProvider::Progress(progress)).await
+    }
+
+    /// Tells the customer what happens on this side; nothing, if it speaks the version before. The caller keeps to a [`crate::Pace`] for the session.
+    ///
+    /// # Errors
+    /// [`SessionError::Unavailable`]: the customer does not read.
+    pub async fn note(&mut self, note: Note) -> Result<(), SessionError> {
+        match HasNotes::of(self.connection.alpn(), ALPN) {
+            HasNotes::Yes => self.send(FromProvider::Note(note)).await,
+            HasNotes::No => Ok(()),
+        }
     }
 
     /// Tells the customer that the commitment is on chain.

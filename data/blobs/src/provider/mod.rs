@@ -95,6 +95,11 @@ pub trait Acceptor: Send + Sync + 'static {
     /// The protocol's name in the TLS handshake.
     fn alpn(&self) -> &'static [u8];
 
+    /// All versions of it that are taken, the dearest first.
+    fn alpns(&self) -> Vec<&'static [u8]> {
+        vec![self.alpn()]
+    }
+
     /// Conducts one connection to its end. Dropped when the server stops.
     fn accept(&self, guest: Guest) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 }

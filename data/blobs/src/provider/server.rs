@@ -86,7 +86,7 @@ pub fn serve_with<A: Authorise, H: Handler>(
     let limits = *endpoint.limits();
     let admission = Admission::new(limits);
     let (stop, stopped) = watch::channel(false);
-    let alpns: Vec<&'static [u8]> = acceptors.iter().map(|acceptor| acceptor.alpn()).collect();
+    let alpns: Vec<&'static [u8]> = acceptors.iter().flat_map(|acceptor| acceptor.alpns()).collect();
     let shared = Shared {
         acceptors,
         store,
@@ -128,7 +128,7 @@ async fn accept<A: Authorise, H: Handler>(
     shared: Arc<Shared<A, H>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let alpns: Vec<&'static [u8]> = shared.acceptors.iter().map(|acceptor| acceptor.alpn()).collect();
+    let alpns: Vec<&'static [u8]> = shared.acceptors.iter().flat_map(|acceptor| acceptor.alpns()).collect();
     let transport = endpoint.accept_incoming(&alpns);
     let mut connections = JoinSet::new();
     loop {
@@ -211,7 +211,7 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
                 return self.handler.ended(ended);
             }
         };
-        if let Some(acceptor) = self.acceptors.iter().find(|acceptor| acceptor.alpn() == connection.alpn()) {
+        if let Some(acceptor) = self.acceptors.iter().find(|acceptor| acceptor.alpns().iter().any(|alpn| *alpn == connection.alpn())) {
             return self.give(&**acceptor, connection, ticket).await;
         }
         let greeting = self.greet(connection, &mut ended);

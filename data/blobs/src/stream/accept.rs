@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use super::{
-    ALPN,
+    ALPN, ALPN_BEFORE,
     link::Link,
     wire::{FromCustomer, FromProvider, Message as _},
 };
@@ -45,6 +45,10 @@ struct Door<S>(S);
 impl<S: Streams> Acceptor for Door<S> {
     fn alpn(&self) -> &'static [u8] {
         ALPN
+    }
+
+    fn alpns(&self) -> Vec<&'static [u8]> {
+        vec![ALPN, ALPN_BEFORE]
     }
 
     fn accept(&self, guest: Guest) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    ALPN,
+    ALPN, ALPN_BEFORE,
     wire::{FromCustomer, FromProvider, Message},
 };
 use crate::{
@@ -19,6 +19,7 @@ use crate::{
     error::{SessionError, Unavailable, Violation},
     hash::Hash,
     limits::Limits,
+    note::{Allowance, HasNotes, Note},
     rate::Meter,
     store::BlobStore,
     transfer::{Fetched, Fetcher, Offered, Responder, Sent, Want},
@@ -55,7 +56,8 @@ impl<In: Message> Link<In> {
         let responder =
             Responder { store: Arc::clone(&store), offered: offered.clone(), limits, meter: meter.clone(), sent };
         let (inbox_in, inbox) = mpsc::channel(INBOX_MAX);
-        let driver = drive(connection.clone(), messages, responder, inbox_in);
+        let notes = Allowance::new(HasNotes::of(connection.alpn(), ALPN));
+        let driver = drive(connection.clone(), (messages, notes), responder, inbox_in);
         let driver = tokio::spawn(driver).abort_handle();
         Self { connection, control, inbox, offered, store, limits, meter, driver }
     }
@@ -116,6 +118,19 @@ impl<In: Message> Link<In> {
     }
 }
 
+impl Link<FromCustomer> {
+    /// Tells the customer what happens on this side; nothing, if it speaks the version before.
+    ///
+    /// # Errors
+    /// As [`Self::say`].
+    pub async fn note(&mut self, note: Note) -> Result<(), SessionError> {
+        match HasNotes::of(self.connection.alpn(), ALPN) {
+            HasNotes::Yes => self.say(&FromProvider::Note(note)).await,
+            HasNotes::No => Ok(()),
+        }
+    }
+}
+
 impl<In> Drop for Link<In> {
     fn drop(&mut self) {
         close(&self.connection, Close::Done);
@@ -171,7 +186,7 @@ pub async fn dial(
 ) -> Result<(Link<FromProvider>, Option<u64>), SessionError> {
     hello.check().map_err(|_| SessionError::Misuse { what: "hello is too large" })?;
     let limits = *endpoint.limits();
-    let connection = endpoint.connect_as(address, ALPN).await?;
+    let connection = endpoint.connect_as_either(address, ALPN, &[ALPN_BEFORE]).await?;
     let opened =
         within("stream", limits.hello_timeout, async { connection.open_bi().await.map_err(|error| lost(&error)) });
     let (control, messages) = opened.await?;
@@ -192,7 +207,7 @@ pub async fn dial(
 /// Reads messages and answers wants until the session ends; then says why.
 async fn drive<In: Message>(
     connection: Connection,
-    mut messages: RecvStream,
+    (mut messages, mut notes): (RecvStream, Allowance),
     responder: Responder,
     inbox: mpsc::Sender<Result<In, SessionError>>,
 ) {
@@ -208,7 +223,13 @@ async fn drive<In: Message>(
                 }
                 Err(error) => break error,
             };
-            match In::decode(&message) {
+            let message = In::decode(&message).and_then(|message| {
+                if message.is_note() {
+                    notes.spend()?;
+                }
+                Ok(message)
+            });
+            match message {
                 // The caller dropped the link if nobody listens.
                 Ok(message) => drop(inbox.send(Ok(message)).await),
                 Err(violation) => break violation.into(),

@@ -23,4 +23,6 @@ pub use link::{Link, Source, dial};
 pub use wire::{End, EndCode, FromCustomer, FromProvider, Item, LeaseOffer, RefuseCode, WindowReport, stream_digest};
 
 /// Name of the protocol in the TLS handshake.
-pub const ALPN: &[u8] = b"keystead/stream/1";
+pub const ALPN: &[u8] = b"keystead/stream/2";
+/// The version before, without notes: offered and accepted besides.
+pub const ALPN_BEFORE: &[u8] = b"keystead/stream/1";

@@ -11,6 +11,7 @@ use super::pack::{PACK_BYTES_MAX, PARTS_MAX};
 use crate::{
     error::Violation,
     hash::Hash,
+    note::Note,
     wire::{Hello, Parties, Reason, Refusal, codes, decode, decode_empty, decode_hello, empty, encode, split},
 };
 
@@ -288,6 +289,8 @@ pub enum FromProvider {
     },
     /// Leases again.
     Ready,
+    /// Any time after `Accepted`, from version 2 on: what happens on the provider's side.
+    Note(Note),
 }
 
 mod kind {
@@ -304,6 +307,7 @@ mod kind {
     pub(super) const GIVEN_BACK: u8 = 0x1a;
     pub(super) const DRAINING: u8 = 0x1b;
     pub(super) const READY: u8 = 0x1c;
+    pub(super) const NOTE: u8 = 0x1d;
 }
 
 #[derive(RlpEncodable, RlpDecodable)]
@@ -359,6 +363,11 @@ pub trait Message: Sized + Send + 'static {
     /// # Errors
     /// [`Violation`]: the peer broke the protocol.
     fn decode(message: &[u8]) -> Result<Self, Violation>;
+
+    /// Whether it is a note, of which a session has a bounded number.
+    fn is_note(&self) -> bool {
+        false
+    }
 }
 
 impl Message for FromCustomer {
@@ -421,6 +430,7 @@ impl Message for FromProvider {
             }
             Self::Draining { reason } => encode(kind::DRAINING, &DrainingBody { reason: reason.clone() }),
             Self::Ready => empty(kind::READY),
+            Self::Note(note) => encode(kind::NOTE, note),
         }
     }
 
@@ -444,8 +454,13 @@ impl Message for FromProvider {
             }
             kind::DRAINING => decode("draining", body).map(|DrainingBody { reason }| Self::Draining { reason }),
             kind::READY => decode_empty("ready", body).map(|()| Self::Ready),
+            kind::NOTE => Note::decode_body(body).map(Self::Note),
             _ => Err(Violation::UnknownKind { kind }),
         }
+    }
+
+    fn is_note(&self) -> bool {
+        matches!(self, Self::Note(_))
     }
 }
 

@@ -29,6 +29,12 @@ fn from_customer() -> Vec<(&'static str, FromCustomer)> {
     ]
 }
 
+fn note() -> Note {
+    let mut note = Note::now(crate::NoteKind::WorkerEnded, 2, "it will run again").of_unit(5);
+    note.at_ms = 1_796_000_000_000;
+    note
+}
+
 fn from_provider() -> Vec<(&'static str, FromProvider)> {
     let failure = Failure::new(FailureCode::Unit, "out of fuel");
     vec![
@@ -40,6 +46,7 @@ fn from_provider() -> Vec<(&'static str, FromProvider)> {
         ("delivered", FromProvider::Delivered(Delivery::new(B256::repeat_byte(0x44), Hash::of(b"list")))),
         ("failed", FromProvider::Failed(failure.clone())),
         ("failed at a unit", FromProvider::Failed(failure.at_unit(5))),
+        ("note", FromProvider::Note(note())),
     ]
 }
 
@@ -153,7 +160,7 @@ proptest! {
     /// Whatever decodes is the one encoding of its value: garbage never becomes a second form of a message.
     #[test]
     fn whatever_decodes_encodes_to_the_same_bytes(
-        kind in prop::sample::select(vec![0x01_u8, 0x02, 0x03, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x21, 0x7f]),
+        kind in prop::sample::select(vec![0x01_u8, 0x02, 0x03, 0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x1d, 0x21, 0x7f]),
         body in prop::collection::vec(any::<u8>(), 0..80),
     ) {
         let message = [&[kind], body.as_slice()].concat();
@@ -170,7 +177,7 @@ proptest! {
 
     /// The same for one changed byte of a real message, which decodes far more often than garbage.
     #[test]
-    fn a_changed_message_decodes_canonically_or_not_at_all(which in 0_usize..8, position in 0_usize..200, value: u8) {
+    fn a_changed_message_decodes_canonically_or_not_at_all(which in 0_usize..9, position in 0_usize..200, value: u8) {
         let mut message = from_provider()[which].1.encode();
         let position = position % message.len();
         message[position] = value;

@@ -8,7 +8,7 @@ use alloy_primitives::{B256, Bytes, U256};
 use iroh::{EndpointAddr, TransportAddr, endpoint::presets};
 use keystead_blobs::{
     ALPN, Address, Authorise, BlobStore, Capacity, Config, Delivery, Ended, Endpoint, Failure, FailureCode, Handler,
-    Hash, Hello, Inputs, Job, Limits, MemoryStore, NodeId, Progress, Refusal, RefusalCode, Server, Session,
+    Hash, Hello, Inputs, Job, Limits, MemoryStore, NodeId, Note, NoteKind, Progress, Refusal, RefusalCode, Server, Session,
     SessionError, Want, hash, serve,
 };
 use tokio::sync::mpsc;
@@ -71,6 +71,8 @@ pub enum Conduct {
     Panic,
     /// Delivers at once, without a commitment.
     Uncommitted,
+    /// Says a note, then progress, and waits for ever.
+    Note,
 }
 
 pub struct Runner {
@@ -121,6 +123,12 @@ impl Handler for Runner {
             Conduct::Panic => panic!("a bug of the handler, made by the test"),
             Conduct::Hang | Conduct::Done => {
                 let _ = self.fetched.send(Ok(0));
+                std::future::pending().await
+            }
+            Conduct::Note => {
+                let note = Note::now(NoteKind::Retry, 3, "the disk\n was full").of_unit(2);
+                job.note(note).await?;
+                job.progress(Progress { done: 0, total: 1 }).await?;
                 std::future::pending().await
             }
             Conduct::Deliver | Conduct::Uncommitted => Ok(self.conduct(job).await?),
@@ -256,8 +264,14 @@ pub struct Raw {
 
 impl Raw {
     pub async fn bind() -> Self {
+        Self::bind_as(&[ALPN]).await
+    }
+
+    /// One that accepts these protocols.
+    pub async fn bind_as(alpns: &[&[u8]]) -> Self {
         let builder = iroh::Endpoint::builder(presets::Minimal).clear_ip_transports();
-        let builder = builder.alpns(vec![ALPN.to_vec()]).bind_addr("127.0.0.1:0").unwrap();
+        let alpns = alpns.iter().map(|alpn| alpn.to_vec()).collect();
+        let builder = builder.alpns(alpns).bind_addr("127.0.0.1:0").unwrap();
         Self { endpoint: builder.bind().await.unwrap() }
     }
 

@@ -9,6 +9,7 @@
 //! DIR/unchecked/        the result's files, if this machine could not check them
 //! DIR/convicted-N.json  certificate of order N, whose provider was convicted before another one did the job
 //! DIR/job.json, DIR/certificate.json, DIR/<the result's files>
+//! DIR/provider.log      what the provider said of its side (provider_log), and provider.log.1
 //! DIR/outputs.pack      the unit outputs, with --keep-outputs: one more of the result's files
 //! ```
 //! The result's files come from `unfinished` by rename, so they are whole or not there.
@@ -17,6 +18,7 @@ use super::state::State;
 use crate::compute::{
     files::{self, Lock},
     own_node::Node,
+    provider_log,
 };
 use alloy_primitives::U256;
 use eyre::{Context as _, Result, ensure, eyre};
@@ -31,8 +33,10 @@ const STATE_FILE: &str = "order.json";
 const LOCK_FILE: &str = "order.lock";
 const UNFINISHED: &str = "unfinished";
 const UNCHECKED: &str = "unchecked";
-/// What a process that was killed before it had an order may leave: the last one is the scratch of [`files::replace`].
-const LEFTOVERS: [&str; 3] = [LOCK_FILE, UNFINISHED, "order.json.new"];
+/// What a process that was killed before it had an order may leave, as the scratch of [`files::replace`], and what an order without a result leaves: the
+/// provider's words.
+const LEFTOVERS: [&str; 5] =
+    [LOCK_FILE, UNFINISHED, "order.json.new", provider_log::FILE, provider_log::FILE_BEFORE];
 
 /// How a result is left to the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -253,7 +257,7 @@ mod tests {
         assert!(Folder::open(home.path()).unwrap_err().to_string().contains("not empty"));
         assert_eq!(names(home.path()), ["precious.txt"]);
         fs::remove_file(home.path().join("precious.txt")).unwrap();
-        for leftover in ["order.lock", "order.json.new"] {
+        for leftover in ["order.lock", "order.json.new", "provider.log", "provider.log.1"] {
             fs::write(home.path().join(leftover), "{").unwrap();
         }
         fs::create_dir(home.path().join("unfinished")).unwrap();

@@ -14,8 +14,10 @@ use crate::compute::{
     event_log::{EventLog, Happened, PLANNED, RESUMED},
     lifecycle::Finding,
     market::Order,
+    provider_log,
 };
 use alloy_primitives::{Address, U256};
+use keystead_blobs::Note;
 use keystead_contracts::storage::Status;
 use serde_json::{Value, json};
 
@@ -84,6 +86,12 @@ pub(super) fn progress(
 ) -> Happened<'static> {
     let facts = json!({"order": order.to_string(), "done": done, "of": of});
     Happened { event: "progress", provider: Some(provider), detail: what, facts }
+}
+
+/// The provider says something of its side.
+pub(super) fn note((order, provider): (U256, Address), note: &Note) -> Happened<'_> {
+    let facts = provider_log::facts(note, ("order", order.to_string().into()));
+    Happened { event: provider_log::EVENT, provider: Some(provider), detail: note.words(), facts }
 }
 
 /// The provider has the whole input.

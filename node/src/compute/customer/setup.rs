@@ -24,6 +24,7 @@ use crate::{
         market::{Market, Taken},
         matching::need::CHECKERS_ANYWHERE,
         money::Money,
+        provider_log::{Detail, ProviderLog},
         results::FILE as OUTPUTS_FILE,
         token::Token,
         wallet,
@@ -152,7 +153,8 @@ async fn work(
         None => canary(options, &market, prepared, folder).await?,
     };
     let buyer = Buyer { options, market: &market, prepared, money: &money, canary };
-    let attempts = Attempts::new(buyer, folder, Show::new(Arc::clone(log)))?;
+    let says = ProviderLog::new(&options.out, Detail::of(options.told.verbose));
+    let attempts = Attempts::new(buyer, folder, Show::new(Arc::clone(log), says))?;
     match stored {
         Some(state) => {
             state.belongs_to(&identity).wrap_err_with(|| format!("cannot go on in {}", options.out.display()))?;

@@ -1,11 +1,17 @@
 //! What a person sees while a job runs: bars on a terminal, plain lines elsewhere.
 
-use crate::compute::event_log::EventLog;
+use super::happened;
+use crate::compute::{
+    event_log::EventLog,
+    provider_log::{ProviderLog, Quota},
+};
+use alloy_primitives::{Address, U256};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use keystead_blobs::Note;
 use std::{
     io::{IsTerminal as _, stderr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// Plain lines tell progress at every so many percent.
@@ -21,10 +27,13 @@ pub(super) struct Show {
     label: &'static str,
     /// The last step told in a plain line.
     told: u64,
+    /// What providers say, and how much of it is heard.
+    says: ProviderLog,
+    quota: Quota,
 }
 
 impl Show {
-    pub(super) fn new(log: Arc<EventLog>) -> Self {
+    pub(super) fn new(log: Arc<EventLog>, says: ProviderLog) -> Self {
         let bar = stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(1), ProgressDrawTarget::stderr());
             if let Ok(style) = ProgressStyle::with_template("{spinner} {msg:<24} {bar:32} {pos}/{len}  {elapsed}") {
@@ -33,7 +42,7 @@ impl Show {
             bar.enable_steady_tick(TICK);
             bar
         });
-        Self { log, bar, label: "", told: 0 }
+        Self { log, bar, label: "", told: 0, says, quota: Quota::default() }
     }
 
     /// What programs are told.
@@ -46,6 +55,19 @@ impl Show {
         match &self.bar {
             Some(bar) => bar.println(line),
             None => plain(line),
+        }
+    }
+
+    /// A provider says something of its side.
+    pub(super) fn says(&mut self, about: (U256, Address), note: &Note) {
+        if !self.quota.hears(Instant::now()) {
+            return;
+        }
+        if let Some(line) = self.says.hear(about.1, note) {
+            self.say(&line);
+        }
+        if self.says.is_event(note) {
+            self.log.tell(&happened::note(about, note));
         }
     }
 

@@ -222,6 +222,7 @@ impl Line {
                     }
                     Event::Committed(commitment) => tracing::debug!(%commitment, "the provider committed"),
                     Event::Delivered(delivery) => break delivery,
+                    Event::Note(note) => show.says(about, &note),
                 },
                 Ok(()) = sent.changed() => {
                     let bytes = sent.borrow_and_update().bytes;

@@ -7,6 +7,7 @@
 //! DIR/node.*         this node's identity and port towards providers and checkers
 //! DIR/journal        what happened
 //! DIR/outputs        states that were paid for
+//! DIR/provider.log   what providers said of their side (provider_log), and provider.log.1
 //! DIR/map.json       how it ended: units, providers, money
 //! DIR/certificate.json  of an audited map: what strangers checked, for whoever was not there
 //! DIR/<the result's files>

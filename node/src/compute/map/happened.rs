@@ -18,9 +18,11 @@ use crate::compute::{
     customer::plan::Prepared,
     event_log::{Happened, PLANNED, RESUMED},
     money::Money,
+    provider_log,
 };
 use alloy_primitives::{Address, B256};
 use eyre::Report;
+use keystead_blobs::Note;
 use keystead_lease::{End as LeaseEnd, Lease, Out, Provider};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -170,6 +172,12 @@ pub(super) fn unit_failed(account: Address, unit: u32, detail: &str) -> Happened
 pub(super) fn left_out(account: Address, why: Out, process: u64) -> Happened<'static> {
     let facts = json!({"why": why, "process": (!why.discards()).then_some(process)});
     Happened { event: "left-out", provider: Some(account), detail: words(why), facts }
+}
+
+/// A provider says something of its side.
+pub(super) fn note(account: Address, note: &Note) -> Happened<'_> {
+    let facts = provider_log::facts(note, ("lease", note.lease.into()));
+    Happened { event: provider_log::EVENT, provider: Some(account), detail: note.words(), facts }
 }
 
 /// Which lease, if there is one.

@@ -1,7 +1,7 @@
 //! A connection with one provider: dialled again and again while there is work, and the messages over it.
 
 use super::events::Event;
-use crate::compute::market::Market;
+use crate::compute::{market::Market, provider_log::Quota};
 use alloy_primitives::{Address as Account, B256, Bytes, U256};
 use alloy_signer::SignerSync as _;
 use alloy_signer_local::PrivateKeySigner;
@@ -77,6 +77,8 @@ pub(super) struct Line {
     pub(super) events: mpsc::Sender<Event>,
     /// The last lease's pack, which is in the store until the next one.
     pub(super) pack: Option<Hash>,
+    /// How many of its notes are heard; the others cost the loop nothing.
+    pub(super) quota: Quota,
 }
 
 impl Way {
@@ -176,6 +178,7 @@ impl Line {
                     }
                 }
                 message = link.next() => match message {
+                    Ok(FromProvider::Note(_)) if !self.quota.hears(std::time::Instant::now()) => {}
                     Ok(message) => {
                         let source = link.source();
                         self.tell(Event::Heard { provider: self.provider, message, source }).await;

@@ -36,6 +36,7 @@ use crate::{
         market::Market,
         matching::{links::Links, need::CHECKERS_ANYWHERE},
         money::Money,
+        provider_log::{Detail, ProviderLog},
         token::Token,
         wallet,
         windows::Windows,
@@ -107,7 +108,7 @@ async fn see_through(options: &Map, log: &Arc<EventLog>) -> Result<Ended> {
         "a checker program looks at whole units, and a map pays {} segments of each, to different providers: order it with `keystead run`",
         spec.segment_count
     );
-    let show = Show::new(Arc::clone(log));
+    let show = Show::new(Arc::clone(log), ProviderLog::new(&options.out, Detail::of(options.told.verbose)));
     let folder = Folder::open(&options.out)?;
     let (market, genesis) = match customer(options, log).await {
         Ok(found) => found,

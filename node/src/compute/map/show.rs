@@ -1,9 +1,13 @@
 //! What a person sees: a bar and a line per provider on a terminal, few plain lines elsewhere; every event in the log of `--events`.
 
 use super::happened;
-use crate::compute::event_log::{EventLog, Happened, Pace};
+use crate::compute::{
+    event_log::{EventLog, Happened, Pace},
+    provider_log::ProviderLog,
+};
 use alloy_primitives::{Address, B256};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use keystead_blobs::Note;
 use serde_json::Value;
 use std::{
     io::{IsTerminal as _, stderr},
@@ -38,6 +42,8 @@ pub(super) struct Show {
     pace: Option<Pace>,
     told: u64,
     begin: Instant,
+    /// What providers say.
+    says: ProviderLog,
 }
 
 #[derive(Debug)]
@@ -49,7 +55,7 @@ struct Bars {
 }
 
 impl Show {
-    pub(super) fn new(log: Arc<EventLog>) -> Self {
+    pub(super) fn new(log: Arc<EventLog>, says: ProviderLog) -> Self {
         let bars = stderr().is_terminal().then(|| {
             let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
             let units = all.add(ProgressBar::new(1));
@@ -58,7 +64,7 @@ impl Show {
             }
             Bars { all, units, rows: Vec::new(), drawn: None }
         });
-        Self { bars, log, pace: None, told: 0, begin: Instant::now() }
+        Self { bars, log, pace: None, told: 0, begin: Instant::now(), says }
     }
 
     /// A sentence that stays.
@@ -98,6 +104,16 @@ impl Show {
     /// For the log alone, which tells it once.
     pub(super) fn note(&self, happened: &Happened<'_>) {
         self.log.tell_once(happened);
+    }
+
+    /// A provider says something of its side. Its line passed over what was too much.
+    pub(super) fn says(&self, provider: Address, note: &Note) {
+        if let Some(line) = self.says.hear(provider, note) {
+            self.say(&line);
+        }
+        if self.says.is_event(note) {
+            self.log.tell(&happened::note(provider, note));
+        }
     }
 
     /// What begins this map's part of the log.

@@ -4,6 +4,8 @@ mod run;
 mod stint;
 mod stop;
 
+pub(super) use run::millis;
+
 use super::{
     book::Book,
     payout,
@@ -17,7 +19,7 @@ use crate::compute::{
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::{Result, ensure, eyre};
-use keystead_blobs::Hash;
+use keystead_blobs::{Hash, Note, NoteKind, Notes};
 use keystead_job::{JobSpec, hash_list};
 use keystead_market::Currency;
 use std::{
@@ -85,6 +87,8 @@ pub(super) struct Course {
     pub(super) portion: Portion,
     /// Rings when a session changed the record.
     bell: tokio::sync::Notify,
+    /// What the customer is told of it.
+    pub(super) notes: Notes,
 }
 
 impl Course {
@@ -93,9 +97,14 @@ impl Course {
         let spec = record.spec()?;
         let (order, stage) = (record.order, watch::Sender::new(stage));
         let (record, coming) = (Mutex::new(record), Mutex::default());
-        let (attendance, bell, gone) = Default::default();
+        let (attendance, bell, gone, notes) = Default::default();
         let (leased, stopped, at_work, runs) = Default::default();
-        Ok(Self { order, spec, record, gone, leased, stopped, at_work, runs, coming, stage, attendance, portion, bell })
+        Ok(Self { order, spec, record, gone, leased, stopped, at_work, runs, coming, stage, attendance, portion, bell, notes })
+    }
+
+    /// Tells the customer, if it is there, or when it comes.
+    pub(super) fn tell(&self, kind: NoteKind, number: u64, words: &str) {
+        self.notes.say(Note::now(kind, number, words));
     }
 
     pub(super) fn record(&self) -> Record {
@@ -244,6 +253,7 @@ impl Course {
         }
         let id = self.order;
         let step = self.step(book).await;
+        let doing = step.as_ref().ok().map(|(step, _)| *step);
         let outcome = match step {
             // The window goes on without its order: who does not open a unit is convicted.
             Ok((step, order)) if self.is_attended(step, book, &order).await => {
@@ -259,6 +269,12 @@ impl Course {
             Err(error) => Err(error),
         };
         if outcome.is_err() {
+            // What it was is for this machine's log: it may name files and addresses here.
+            let words = doing.map_or_else(
+                || "the provider's node does not answer".to_owned(),
+                |step| format!("a step failed on the provider's side: {step:?}"),
+            );
+            self.notes.say_sparingly(Note::now(NoteKind::Retry, 0, &words));
             sleep(RETRY).await;
         }
         outcome.map(|()| false)

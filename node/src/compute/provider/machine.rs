@@ -46,6 +46,12 @@ impl Machine {
         self.place.available_permits() == 0
     }
 
+    /// How many have it, or wait for it, before whoever asks now; `None` if it is free.
+    pub(super) fn before(&self) -> Option<u64> {
+        let waiting = u64::try_from(self.waiting()).unwrap_or(u64::MAX);
+        self.is_taken().then(|| waiting.saturating_add(1))
+    }
+
     /// How many wait for it.
     pub(super) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Relaxed)
@@ -63,7 +69,7 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         let mut first = Box::pin(machine.take());
         let std::task::Poll::Ready(tenure) = first.as_mut().poll(&mut context) else { panic!("it is free") };
-        assert!(machine.is_taken() && machine.waiting() == 0);
+        assert!(machine.is_taken() && machine.waiting() == 0 && machine.before() == Some(1));
         let (mut second, mut third) = (Box::pin(machine.take()), Box::pin(machine.take()));
         assert!(second.as_mut().poll(&mut context).is_pending() && third.as_mut().poll(&mut context).is_pending());
         assert_eq!(machine.waiting(), 2);

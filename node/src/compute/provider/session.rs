@@ -2,7 +2,7 @@
 
 use super::{
     book::{Book, NotTaken},
-    course::Course,
+    course::{Course, Stage},
     deadline,
     portion::Volume,
     record::{Cause, Failed},
@@ -22,8 +22,8 @@ use crate::{
 use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
-    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, Offer, Parties,
-    Progress, Refusal, RefusalCode, Sent, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
+    Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, NoteKind, Offer,
+    Pace, Parties, Progress, Refusal, RefusalCode, Sent, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -283,12 +283,19 @@ impl Handler for Host {
         let Some(course) = self.book.course(job.hello().order) else {
             return Err(Failure::new(FailureCode::Internal, "the order is over"));
         };
+        let mut pace = Pace::default();
         if course.record().inputs.is_empty() {
+            course.tell(NoteKind::Fetching, course.spec.unit_count.into(), "");
+            flush(job, &course, &mut pace).await?;
             self.fetch(job, &course).await?;
+            course.tell(NoteKind::Fetched, 0, "");
         }
         let mut stage = course.stage.subscribe();
         loop {
             let now = stage.borrow_and_update().clone();
+            if now.committed.is_some() || now.failed.is_some() {
+                flush(job, &course, &mut pace).await?;
+            }
             if let Some(commitment) = now.committed {
                 return self.hand_over(job, &course, commitment).await;
             }
@@ -300,7 +307,7 @@ impl Handler for Host {
                 });
             }
             job.progress(Progress { done: now.done, total: segments(&course.spec) }).await?;
-            if stage.changed().await.is_err() {
+            if !tell_until_changed(job, &course, &mut stage, &mut pace).await? {
                 return Err(Failure::new(FailureCode::Internal, "the order is over"));
             }
         }
@@ -408,6 +415,29 @@ impl Host {
                     return Err(Failure::new(FailureCode::Internal, reason));
                 }
             }
+        }
+    }
+}
+
+/// Tells what waits to be told, as far as it may go at once.
+async fn flush(job: &mut Job, course: &Course, pace: &mut Pace) -> Result<(), Failure> {
+    while let Some(note) = course.notes.take(pace) {
+        job.note(note).await?;
+    }
+    Ok(())
+}
+
+/// Tells what happens until the stage changes; false if it never will.
+async fn tell_until_changed(
+    job: &mut Job,
+    course: &Course,
+    stage: &mut watch::Receiver<Stage>,
+    pace: &mut Pace,
+) -> Result<bool, Failure> {
+    loop {
+        tokio::select! {
+            changed = stage.changed() => return Ok(changed.is_ok()),
+            note = course.notes.next(pace) => job.note(note).await?,
         }
     }
 }

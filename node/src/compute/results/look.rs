@@ -17,7 +17,7 @@ const UNITS_MAX: u32 = 1 << 20;
 /// Files that are held against all outputs together: more than that of the right size nobody has for a good reason, and each is read whole.
 const JOINED_MAX: usize = 16;
 /// What `keystead run` and `keystead map` write beside results and outputs. Anybody may give a file such a name, so it is told which are not looked at.
-const OWN: [&str; 9] = [
+const OWN: [&str; 11] = [
     "certificate.json",
     "job.json",
     "map.json",
@@ -26,6 +26,8 @@ const OWN: [&str; 9] = [
     "node.port",
     "order.json",
     "order.lock",
+    "provider.log",
+    "provider.log.1",
     "signer.key",
 ];
 

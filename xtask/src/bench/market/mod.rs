@@ -8,6 +8,7 @@
 //! Cheats and the formulas beside them: `cargo xtask sim`.
 
 mod live;
+mod map;
 mod owner;
 mod programs;
 
@@ -39,6 +40,7 @@ const PARTS: &[Part] = &[
     Part { name: "start", what: "submit to running", seconds: 120, usual: true, measure: live::start },
     Part { name: "units", what: "committed units a second", seconds: 60, usual: true, measure: live::units },
     Part { name: "owner", what: "yield and slow-down", seconds: 180, usual: true, measure: owner::measure },
+    Part { name: "map", what: "a map of 4,096 units", seconds: 900, usual: false, measure: map::measure },
     Part {
         name: "vendors",
         what: "10,000 real units of other vendors",

@@ -47,6 +47,12 @@ fn from_customer() -> Vec<(&'static str, FromCustomer)> {
     ]
 }
 
+fn note() -> Note {
+    let mut note = Note::now(crate::NoteKind::Paused, 0, "somebody uses this machine").of_lease(5);
+    note.at_ms = 1_796_000_000_000;
+    note
+}
+
 fn from_provider() -> Vec<(&'static str, FromProvider)> {
     let end = End::new(EndCode::Unit, "out of fuel").at_unit(7);
     vec![
@@ -58,6 +64,7 @@ fn from_provider() -> Vec<(&'static str, FromProvider)> {
         ("given-back", FromProvider::GivenBack { lease: 5, end }),
         ("draining", FromProvider::Draining { reason: Reason::new("in use") }),
         ("ready", FromProvider::Ready),
+        ("note", FromProvider::Note(note())),
     ]
 }
 

@@ -161,6 +161,10 @@ impl Conductor<'_> {
                 self.state.table.ready(provider, now);
                 Ok(())
             }
+            FromProvider::Note(note) => {
+                self.show.says(self.name(provider), &note);
+                Ok(())
+            }
             FromProvider::Accepted { .. } | FromProvider::Refused(_) => {
                 let detail = "it answers what was not asked";
                 self.show.event("protocol", Some(self.name(provider)), detail, self.held(provider));

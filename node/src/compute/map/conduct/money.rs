@@ -297,7 +297,7 @@ impl Conductor<'_> {
         let way = Way { account, node, endpoint, hello, store, market };
         let (sender, commands) = mpsc::channel(COMMANDS_MAX);
         let (shared, events) = (self.served.clone(), self.events.clone());
-        let line = Line { provider, way, shared, commands, events, pack: None };
+        let line = Line { provider, way, shared, commands, events, pack: None, quota: Default::default() };
         self.lines.spawn(line.run());
         let live = self.live.entry(provider).or_default();
         (live.commands, live.away_since) = (Some(sender), Some(Instant::now()));

@@ -6,7 +6,7 @@ use super::{
         canary::Candidates,
         machine::Tenure,
         record::{Cause, Failed},
-        turns::InTurn,
+        turns::{InTurn, Turn},
     },
     Course,
     stint::Stint,
@@ -18,9 +18,9 @@ use crate::compute::{
 };
 use alloy_primitives::B256;
 use eyre::{Result, eyre};
-use keystead_blobs::Hash;
+use keystead_blobs::{Hash, Note, NoteKind};
 use keystead_job::{limits::INPUT_BYTES_MAX, trace::Trace};
-use keystead_runner::{Failure, Fault, Job, Session, Stop};
+use keystead_runner::{Done, Failure, Fault, Job, Session, Stop};
 use std::time::{Duration, Instant};
 use tokio::task::block_in_place;
 
@@ -63,30 +63,8 @@ impl Course {
         let candidates = self.candidates(book, order).await?;
         let begin = Instant::now();
         let stint = Stint::begin(until_due);
-        // While the owner has the machine nothing runs; the deadline still counts.
-        let working = async {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = book.owner.until_allowed(&self.spec) => {}
-                    () = book.owner.until_held_back(&self.spec) => return Ok(Ended::HeldBack),
-                }
-                let _held = book.owner.hold(&self.spec);
-                let ended = tokio::select! {
-                    ended = self.work(book, &candidates, stint, stop.clone()) => Some(ended),
-                    // Dropping the work kills its worker. If that may stay in memory, it is the pace that holds it.
-                    () = book.owner.until_ends(&self.spec) => None,
-                    never = book.owner.pace_order(&self.spec, &stop) => match never {},
-                };
-                match ended {
-                    Some(ended) => return ended,
-                    None => {
-                        let why = book.owner.why_not(&self.spec);
-                        tracing::info!(order = %order.id, why, "run paused for the owner; it goes on later");
-                    }
-                }
-            }
-        };
+        // The deadline counts also while the owner has the machine.
+        let working = self.work_while_allowed(book, &candidates, stint, stop);
         let Ok(worked) = tokio::time::timeout(until_due, working).await else {
             return Err(eyre!("the run did not end before the deadline"));
         };
@@ -102,6 +80,7 @@ impl Course {
             }
             Ended::GivesWay => {
                 let (done, waiting) = (self.record().done(), book.machine.waiting());
+                self.tell(NoteKind::GivesWay, u64::try_from(waiting).unwrap_or(u64::MAX), "");
                 tracing::info!(order = %order.id, done, waiting, "the stint of an order is over: it goes on after whoever waits");
             }
             Ended::HeldBack => {
@@ -112,10 +91,48 @@ impl Course {
         Ok(())
     }
 
+    /// Works, but not while the owner has the machine.
+    async fn work_while_allowed(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
+        let mut is_paused = false;
+        loop {
+            if !is_paused && !book.owner.is_allowed(&self.spec) {
+                self.tell(NoteKind::Paused, 0, &book.owner.why_not(&self.spec));
+                is_paused = true;
+            }
+            tokio::select! {
+                biased;
+                () = book.owner.until_allowed(&self.spec) => {}
+                () = book.owner.until_held_back(&self.spec) => return Ok(Ended::HeldBack),
+            }
+            if std::mem::take(&mut is_paused) {
+                self.tell(NoteKind::Resumed, 0, "");
+            }
+            let _held = book.owner.hold(&self.spec);
+            let ended = tokio::select! {
+                ended = self.work(book, candidates, stint, stop.clone()) => Some(ended),
+                // Dropping the work kills its worker. If that may stay in memory, it is the pace that holds it.
+                () = book.owner.until_ends(&self.spec) => None,
+                never = book.owner.pace_order(&self.spec, &stop) => match never {},
+            };
+            match ended {
+                Some(ended) => return ended,
+                None => {
+                    let why = book.owner.why_not(&self.spec);
+                    self.tell(NoteKind::Paused, 0, &why);
+                    is_paused = true;
+                    tracing::info!(order = %self.order, why, "run paused for the owner; it goes on later");
+                }
+            }
+        }
+    }
+
     /// Waits for the machine. An order that may not run although others may, as for its memory or the graphics card, keeps none of them from it.
     async fn tenure<'a>(&self, book: &'a Book) -> Tenure<'a> {
         loop {
             book.owner.until_not_held_back(&self.spec).await;
+            if let Some(before) = book.machine.before() {
+                self.tell(NoteKind::Waiting, before, "");
+            }
             let machine = book.machine.take().await;
             if !book.owner.is_held_back(&self.spec) {
                 return machine;
@@ -125,7 +142,7 @@ impl Course {
 
     /// Runs what is missing, or as much of it as its stint has time for.
     async fn work(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
-        let job = self.job(book)?;
+        let (job, opened) = (self.job(book)?, Instant::now());
         let mut session = match InTurn::open(book.command.clone(), job, stop.clone(), book.place(&self.spec)).await {
             Ok(session) => session,
             Err(failure) => return self.failed(book, failure, None).map(|()| Ended::Failed),
@@ -133,6 +150,7 @@ impl Course {
         let mut worker = session.worker_pid();
         book.owner.worker(worker);
         tracing::info!(order = %self.order, "run begins");
+        self.tell(NoteKind::Prepared, millis(opened.elapsed()), session.engine());
         let (mut saved, mut deaths, mut ran) = (Instant::now(), 0_u32, Ran::default());
         let before = self.locked().done();
         while let Some((unit, name)) = self.next_run() {
@@ -144,13 +162,8 @@ impl Course {
             // Checks wait for the end of a unit, and the next unit for the end of a check.
             let turn = book.turns.take().await;
             let (begun, stands) = (Instant::now(), book.owner.stands());
-            let mut outcome = session.run(&turn, &input).await;
-            while matches!(outcome, Err(Failure::WorkerDied { .. })) && deaths < DEATHS_MAX {
-                deaths = deaths.saturating_add(1);
-                // Its successor is not known before the end of the run, and must not outlast a pause.
-                book.owner.worker(None);
-                outcome = session.run(&turn, &input).await;
-            }
+            let outcome = self.run_next(book, &mut session, (unit, &input[..]), &turn, &mut deaths).await;
+            let took_ms = millis(begun.elapsed());
             if session.worker_pid() != worker {
                 // One that died was replaced.
                 worker = session.worker_pid();
@@ -172,14 +185,40 @@ impl Course {
                 Ok(done) => self.finished(book, unit, &done.output)?,
                 Err(failure) => return self.failed(book, failure, Some(unit)).map(|()| Ended::Failed),
             }
+            self.notes.say_sparingly(Note::now(NoteKind::Finished, took_ms, "").of_unit(unit));
             // What a crash loses is computed again, equal.
             if saved.elapsed() >= book.owner.checkpoint() {
                 book.save(&self.record())?;
+                self.tell(NoteKind::Saved, self.locked().done().into(), "");
                 saved = Instant::now();
             }
         }
         let has_failed = self.locked().failed.is_some();
         Ok(if has_failed { Ended::Failed } else { Ended::Done(session.engine().to_owned()) })
+    }
+
+    /// Runs a unit's next segment, and again if its worker ends, as long as that happened seldom in this run.
+    async fn run_next(
+        &self,
+        book: &Book,
+        session: &mut InTurn,
+        (unit, input): (u32, &[u8]),
+        turn: &Turn<'_>,
+        deaths: &mut u32,
+    ) -> Result<Done, Failure> {
+        self.notes.say_sparingly(Note::now(NoteKind::Began, self.segments_of(unit), "").of_unit(unit));
+        let mut outcome = session.run(turn, input).await;
+        while let Err(Failure::WorkerDied { status, .. }) = &outcome
+            && *deaths < DEATHS_MAX
+        {
+            *deaths = deaths.saturating_add(1);
+            let words = format!("{status}; the unit runs again");
+            self.notes.say(Note::now(NoteKind::WorkerEnded, (*deaths).into(), &words).of_unit(unit));
+            // Its successor is not known before the end of the run, and must not outlast a pause.
+            book.owner.worker(None);
+            outcome = session.run(turn, input).await;
+        }
+        outcome
     }
 
     /// Whether whoever waits has the machine now. An order that its customer stopped has no time for that.
@@ -258,6 +297,12 @@ impl Course {
         Some((u32::try_from(unit).ok()?, *name))
     }
 
+    /// Segments of a unit that are done.
+    fn segments_of(&self, unit: u32) -> u64 {
+        let states = self.locked().states.get(unit as usize).map_or(0, Vec::len);
+        u64::try_from(states).unwrap_or(u64::MAX)
+    }
+
     /// Runs one segment of a finished unit again, on what it read then: does this machine still say the same? The run is not begun yet.
     pub(in crate::compute::provider) fn second_run(
         &self,
@@ -333,6 +378,11 @@ impl Course {
         self.fail(book, Failed { cause, unit, reason: failure.to_string() });
         Ok(())
     }
+}
+
+/// As a note counts it.
+pub(in crate::compute::provider) fn millis(took: Duration) -> u64 {
+    u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// How much time is left to deliver an order.

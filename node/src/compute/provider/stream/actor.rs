@@ -1,10 +1,11 @@
 //! The one task that owns a channel: hears the customer, hands out the work, reports, takes vouchers, claims.
 
 mod audit;
+mod notes;
 mod pay;
 mod still;
 
-use self::audit::Audit;
+use self::{audit::Audit, notes::Teller};
 use super::{
     blobs::Portioned,
     chain::Outlook,
@@ -117,6 +118,7 @@ pub(super) struct Actor {
     is_taken: bool,
     /// What went wrong in the last look around.
     trouble: String,
+    teller: Teller,
 }
 
 /// What a channel has on the disk.
@@ -174,6 +176,7 @@ impl Actor {
             acted,
             is_taken: false,
             trouble: String::new(),
+            teller: Teller::default(),
         }
     }
 
@@ -229,6 +232,7 @@ impl Actor {
         if let Some(older) = self.visit.replace(visit) {
             older.link.supersede();
         }
+        self.teller.begin();
         self.say(FromProvider::Accepted { holding: self.held.lease() }).await;
         if matches!(self.held, Held::Reported(_)) {
             self.send_report().await;
@@ -339,6 +343,7 @@ impl Actor {
             done,
             stop: self.stop.clone(),
             engine: self.engine.take(),
+            notes: self.teller.notes(),
         };
         let task = tokio::spawn(work.run());
         let now = Instant::now();
@@ -371,6 +376,7 @@ impl Actor {
     async fn worked(&mut self, worked: Option<Worked>) {
         let Held::Working(working) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
         self.idle_since = Instant::now();
+        self.tell_notes().await;
         let lease = working.offer.number;
         let mut worked =
             worked.unwrap_or_else(|| Worked::nothing(End::new(EndCode::Fault, "the provider has a fault")));
@@ -429,14 +435,6 @@ impl Actor {
         Ok(())
     }
 
-    /// What was reported counts as delivered: so often may it be fetched.
-    fn note_delivery(&self) {
-        if let Some(reported) = &self.record.reported {
-            let delivered = reported.names.iter().copied().chain([reported.pack]);
-            block_in_place(|| self.served.deliver(reported.lease, delivered));
-        }
-    }
-
     /// The root of a report over this commitment; in an audited channel over the list of its steps as well, which checkers will ask for.
     fn root(&self, commitment: B256, steps: &[Step]) -> Result<B256> {
         if !self.payee.terms().audited {
@@ -475,6 +473,7 @@ impl Actor {
         self.look_for_a_standstill();
         self.tell_stand();
         self.tell_owner().await;
+        self.tell_notes().await;
         let mut beat = None;
         if let Held::Working(working) = &mut self.held {
             if working.is_due() {

@@ -3,16 +3,20 @@
 use super::{bond::Load, desk::Desk, shelf::Shelf};
 use crate::compute::{
     amount::kst,
-    provider::{fault, turns::InTurn, window},
+    provider::{course::millis, fault, turns::InTurn, window},
 };
 use alloy_primitives::{B256, U256};
 use keystead_blobs::{
-    BlobStore, Hash, Want,
+    BlobStore, Hash, Note, NoteKind, Notes, Want,
     stream::{End, EndCode, LeaseOffer, Source, pack},
 };
 use keystead_job::{JobSpec, Runtime, Step, blob_hash, limits::INPUT_BYTES_MAX};
 use keystead_runner::{Failure, Fault, Job, Stop};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::watch, task::block_in_place, time::sleep};
 
 /// A worker that dies is replaced this often in one lease; then the fault is taken to stay.
@@ -45,6 +49,8 @@ pub(super) struct Work {
     pub(super) stop: Stop,
     /// A worker that is warm from the lease before.
     pub(super) engine: Option<InTurn>,
+    /// Where it says what happens.
+    pub(super) notes: Arc<Notes>,
 }
 
 /// What came of a lease.
@@ -88,6 +94,15 @@ impl Work {
         worked
     }
 
+    /// Tells the customer.
+    fn tell(&self, kind: NoteKind, number: u64, words: &str) {
+        self.notes.say(self.note(kind, number, words));
+    }
+
+    fn note(&self, kind: NoteKind, number: u64, words: &str) -> Note {
+        Note::now(kind, number, words).of_lease(self.offer.number)
+    }
+
     async fn work(&self, engine: &mut Option<InTurn>, worked: &mut Worked) -> Result<(), End> {
         let book = &self.desk.book;
         tokio::select! {
@@ -104,6 +119,9 @@ impl Work {
             // Else the customer would be blamed for what does not come.
             () = book.owner.until_no_network() => return Err(End::new(EndCode::Owner, &book.owner.headline())),
         };
+        if let Some(before) = book.machine.before() {
+            self.tell(NoteKind::Waiting, before, "");
+        }
         let _machine = tokio::select! {
             machine = book.machine.take() => machine,
             end = self.halted() => return Err(end),
@@ -129,6 +147,7 @@ impl Work {
                 Ok(free_wei) if self.desk.promises.try_run(self.channel, bond_wei, free_wei, load) => return,
                 Ok(free_wei) if !is_said => {
                     is_said = true;
+                    self.tell(NoteKind::Waiting, 0, "the bond of the provider is behind other windows");
                     let (asked, free, Load { open, own, most }) = (kst(bond_wei), kst(free_wei), load);
                     tracing::info!(
                         channel = %self.channel, lease = self.offer.number, asked, free, open, own, most,
@@ -165,6 +184,7 @@ impl Work {
         ];
         let wants = wants.map(|(name, bytes_max)| Want { hash: Hash::from(name), bytes_max });
         let input = |reason: &str| End::new(EndCode::Input, reason);
+        self.notes.say_sparingly(self.note(NoteKind::Fetching, u64::try_from(wants.len()).unwrap_or(u64::MAX), ""));
         self.source.fetch(wants.to_vec()).await.map_err(|error| match error {
             keystead_blobs::SessionError::Store(error) => {
                 tracing::error!(%error, "cannot keep a customer's input: look at the free space of the folder");
@@ -210,10 +230,14 @@ impl Work {
             let end = item.first.saturating_add(item.count);
             let mut stopped = None;
             while segments < end && stopped.is_none() {
+                self.notes.say_sparingly(self.note(NoteKind::Began, segments.into(), "").of_unit(item.unit));
+                let begun = Instant::now();
                 let output = self.step(engine, item.unit, &state, &mut deaths).await;
+                let took = self.note(NoteKind::Finished, millis(begun.elapsed()), "").of_unit(item.unit);
                 let kept = output.and_then(|output| self.keep_both(&state, self.altered(worked.names.len(), output)));
                 match kept {
                     Ok(Kept { input, name, output }) => {
+                        self.notes.say_sparingly(took);
                         worked.names.push(name);
                         worked.steps.extend(input.map(|input| Step { unit: item.unit, segment: segments, input }));
                         segments = segments.saturating_add(1);
@@ -260,8 +284,10 @@ impl Work {
             let begins = |session: &InTurn| book.owner.worker(session.worker_pid());
             match book.turns.step(session, input, begins, self.halted()).await? {
                 Ok(done) => return Ok(done.output),
-                Err(Failure::WorkerDied { .. }) if *deaths < DEATHS_MAX => {
+                Err(Failure::WorkerDied { status, .. }) if *deaths < DEATHS_MAX => {
                     *deaths = deaths.saturating_add(1);
+                    let words = format!("{status}; the step runs again");
+                    self.notes.say(self.note(NoteKind::WorkerEnded, (*deaths).into(), &words).of_unit(unit));
                     // The system gives its number to others, and the next turn may be far.
                     book.owner.worker(None);
                 }
@@ -278,8 +304,11 @@ impl Work {
         let program = get(self.spec.program_hash, self.spec.runtime.program_bytes_max())?;
         let common = get(self.spec.common_hash, INPUT_BYTES_MAX)?;
         let job = Job { spec: self.spec.clone(), program: program.into(), common: common.into() };
-        let (book, stop) = (&self.desk.book, self.stop.clone());
+        let (book, stop, begun) = (&self.desk.book, self.stop.clone(), Instant::now());
         let opened = InTurn::open(book.command.clone(), job, stop, book.place(&self.spec)).await;
+        if let Ok(session) = &opened {
+            self.tell(NoteKind::Prepared, millis(begun.elapsed()), session.engine());
+        }
         opened.map_err(|failure| {
             let end = why(&failure);
             if end.code == EndCode::Unit { End { code: EndCode::Program, ..end } } else { end }

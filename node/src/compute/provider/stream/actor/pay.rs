@@ -33,6 +33,14 @@ impl Actor {
         saved
     }
 
+    /// What was reported counts as delivered: so often may it be fetched.
+    pub(super) fn note_delivery(&self) {
+        if let Some(reported) = &self.record.reported {
+            let delivered = reported.names.iter().copied().chain([reported.pack]);
+            block_in_place(|| self.served.deliver(reported.lease, delivered));
+        }
+    }
+
     /// A voucher: on the disk it is earned. One that could not be taken for a reason of this machine's own is tried again.
     pub(super) async fn take(&mut self) -> Result<()> {
         let Some((lease, signed)) = self.untaken.clone() else { return Ok(()) };

@@ -485,6 +485,12 @@ pub(crate) struct Provide {
     /// With --fault-seed: of the leases of a channel only the first has a wrong step.
     #[arg(long, hide = true, requires = "fault_seed")]
     pub(crate) fault_once: bool,
+    /// With --fault-seed: the unit of an order is wrong from this segment on, counted from 0; of fewer segments it is right.
+    #[arg(long, value_name = "SEGMENT", hide = true, requires = "fault_seed")]
+    pub(crate) fault_segment: Option<u32>,
+    /// Give customers of orders outputs, and nothing of the states between segments: shows whether they search for what is wrong in public.
+    #[arg(long, hide = true)]
+    pub(crate) withhold_states: bool,
     /// Give checkers nothing: shows whether customers hand them the inputs.
     #[arg(long, hide = true)]
     pub(crate) refuse_checkers: bool,

@@ -65,6 +65,9 @@ impl Following<'_> {
         let seed = self.seed()?;
         let Job { prepared, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
+        if arrived.lacks_states(&prepared.spec) {
+            return Box::pin(self.check_alone(order, seed, show)).await;
+        }
         if arrived.units() != order.committed_units() {
             // They came before the provider of a stopped order committed to another number of units.
             return self.arrive_again();
@@ -141,7 +144,7 @@ impl Following<'_> {
     /// States that the check needs did not come: tried again while there is time, then the delivery is not whole.
     async fn states_are_missing(&mut self, order: &Order, broken: Broken) -> Result<(), Trouble> {
         let why = match broken {
-            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Malformed(why) => why,
+            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Unlisted(why) | Broken::Malformed(why) => why,
             Broken::Here(why) => {
                 return Err(Trouble::Here(eyre!("cannot keep the states of order {}: {why}", order.id)));
             }

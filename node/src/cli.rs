@@ -485,7 +485,7 @@ pub(crate) struct Provide {
     /// With --fault-seed: of the leases of a channel only the first has a wrong step.
     #[arg(long, hide = true, requires = "fault_seed")]
     pub(crate) fault_once: bool,
-    /// With --fault-seed: the unit of an order is wrong from this segment on, counted from 0; of fewer segments it is right.
+    /// With --fault-seed: of the unit of an order this segment, counted from 0, is wrong, and so its states are from there on. A unit of fewer segments is right.
     #[arg(long, value_name = "SEGMENT", hide = true, requires = "fault_seed")]
     pub(crate) fault_segment: Option<u32>,
     /// Give customers of orders outputs, and nothing of the states between segments: shows whether they search for what is wrong in public.

@@ -267,6 +267,7 @@ impl<'a> Following<'a> {
         match step {
             CustomerStep::Converse => self.converse(&order, show).await?,
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
+            CustomerStep::Check if self.has_outputs_alone() => Box::pin(self.check_alone(&order, show)).await?,
             CustomerStep::Check => self.check(&order, show).await?,
             CustomerStep::Attend => {
                 if let Some(window) = &window {

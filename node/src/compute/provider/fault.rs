@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! One unit of every order, and one step of every lease, is altered, drawn from a seed and the job's or lease's name: whoever repeats the order meets the same fault. The
-//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning, and always one that every check finds. Of a unit with several segments each is altered from one on, by default from the first.
+//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning, and always one that every check finds. Of a unit with several segments each is altered, or one alone: then every state
+//! from it on is another than it should be, and the segments after it do right what they begin with.
 
 use crate::compute::canary::wrong::{Off, wrong};
 use alloy_primitives::{B256, keccak256};
@@ -19,8 +20,8 @@ pub(super) struct Fault {
     stays: bool,
     /// Of a channel's leases only the first has a wrong step.
     once: bool,
-    /// Of an order's unit the segments before it come out right.
-    from_segment: u32,
+    /// Of an order's unit only this segment is wrong.
+    segment: Option<u32>,
 }
 
 /// Which segment of which unit of an order.
@@ -32,7 +33,7 @@ pub(super) struct Piece {
 
 impl Fault {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { seed, stays: false, once: false, from_segment: 0 }
+        Self { seed, stays: false, once: false, segment: None }
     }
 
     pub(super) const fn staying(self, stays: bool) -> Self {
@@ -43,8 +44,8 @@ impl Fault {
         Self { once, ..self }
     }
 
-    pub(super) const fn from_segment(self, from_segment: u32) -> Self {
-        Self { from_segment, ..self }
+    pub(super) const fn in_segment(self, segment: Option<u32>) -> Self {
+        Self { segment, ..self }
     }
 
     /// The altered output of a second run, if it is altered, too.
@@ -54,7 +55,7 @@ impl Fault {
 
     /// The altered output, if this is the unit of this job, and one of its segments that are meant. Never equal to `output`.
     pub(super) fn alter(self, spec: &JobSpec, piece: Piece, output: &[u8]) -> Option<Vec<u8>> {
-        let is_meant = self.unit(spec) == piece.unit && piece.segment >= self.from_segment;
+        let is_meant = self.unit(spec) == piece.unit && self.segment.is_none_or(|only| only == piece.segment);
         is_meant.then(|| wrong(spec, output, PLACE, Off::Much))
     }
 
@@ -98,14 +99,14 @@ mod tests {
     use keystead_job::Class;
 
     #[test]
-    fn one_unit_is_wrong_from_the_segment_that_was_named_on() {
+    fn one_unit_is_wrong_in_all_of_its_segments_or_in_the_one_that_was_named() {
         let spec = samples::spec(Class::Exact, 4, 8);
-        let fault = Fault::new(7).from_segment(3);
+        let fault = Fault::new(7).in_segment(Some(3));
         let unit = fault.unit(&spec);
         let altered = |fault: Fault, unit, segment| fault.alter(&spec, Piece { unit, segment }, b"state").is_some();
         let segments = |fault, unit| (0..8).filter(|segment| altered(fault, unit, *segment)).collect::<Vec<_>>();
-        assert_eq!(segments(fault, unit), [3, 4, 5, 6, 7]);
-        assert_eq!(segments(fault.from_segment(0), unit).len(), 8);
+        assert_eq!(segments(fault, unit), [3]);
+        assert_eq!(segments(fault.in_segment(None), unit).len(), 8);
         assert!((0..4).filter(|other| *other != unit).all(|other| segments(fault, other).is_empty()));
         let piece = Piece { unit, segment: 3 };
         assert!(fault.alter_again(&spec, piece, b"state").is_none());

@@ -119,8 +119,8 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
 
 /// What a person wished of this provider; what is unusual is said.
 fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
-    let from_segment = options.fault_segment.unwrap_or_default();
-    let with = |fault: Fault| fault.staying(options.fault_stays).once(options.fault_once).from_segment(from_segment);
+    let segment = options.fault_segment;
+    let with = |fault: Fault| fault.staying(options.fault_stays).once(options.fault_once).in_segment(segment);
     let fault = options.fault_seed.map(|seed| with(Fault::new(seed)));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");

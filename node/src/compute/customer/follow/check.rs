@@ -34,7 +34,7 @@ const EVERY_UNIT: SampleRule = SampleRule { rate_ppm: PPM, units_min: 1 };
 
 impl Following<'_> {
     /// The seed of the sample: drawn once, and on the disk before it is used.
-    fn seed(&mut self) -> Result<B256, Trouble> {
+    pub(super) fn seed(&mut self) -> Result<B256, Trouble> {
         if let Some(seed) = self.state.attempt.seed {
             return Ok(seed);
         }
@@ -65,9 +65,6 @@ impl Following<'_> {
         let seed = self.seed()?;
         let Job { prepared, .. } = self.job;
         let arrived = self.arrived.as_ref().ok_or_else(|| eyre!("a check without outputs"))?;
-        if arrived.lacks_states(&prepared.spec) {
-            return Box::pin(self.check_alone(order, seed, show)).await;
-        }
         if arrived.units() != order.committed_units() {
             // They came before the provider of a stopped order committed to another number of units.
             return self.arrive_again();

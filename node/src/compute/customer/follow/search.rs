@@ -42,8 +42,14 @@ impl Following<'_> {
         is_searchable && is_due && order.status() == Status::Delivered
     }
 
+    /// Whether what arrived is outputs alone.
+    pub(super) fn has_outputs_alone(&self) -> bool {
+        self.arrived.as_ref().is_some_and(|arrived| arrived.lacks_states(&self.job.prepared.spec))
+    }
+
     /// Runs the sampled units again, from their inputs to their outputs. None wrong says little: the states must still come.
-    pub(super) async fn check_alone(&mut self, order: &Order, seed: B256, show: &mut Show) -> Result<(), Trouble> {
+    pub(super) async fn check_alone(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
+        let seed = self.seed()?;
         let arrived = self.arrived.take().ok_or_else(|| eyre!("a check without outputs"))?;
         let (outputs, units, rule) = (&arrived.outputs, arrived.units(), self.state.rule());
         if units != order.committed_units() {

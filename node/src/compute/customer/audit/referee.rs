@@ -52,7 +52,7 @@ pub(super) enum Panel {
     /// It takes a referee no longer than a checker, or nobody knows.
     AsChecked,
     /// One run takes a referee so long, and the times are long enough for it.
-    InTime { run_seconds: u64, asked: Times, times: Times },
+    InTime { run_seconds: u64, is_least: bool, asked: Times, times: Times },
     /// One run takes a referee longer than any of them gives to it.
     Never { run_seconds: u64, is_least: bool },
 }
@@ -77,7 +77,7 @@ impl Panel {
             check_seconds: longer(asked.check_seconds, before.saturating_add(beside)),
             reveal_seconds: longer(asked.reveal_seconds, after),
         };
-        Self::InTime { run_seconds, asked, times }
+        Self::InTime { run_seconds, is_least, asked, times }
     }
 
     /// The times to be ordered, if those are asked for.
@@ -92,13 +92,14 @@ impl Panel {
     pub(super) fn line(self) -> Option<String> {
         match self {
             Self::AsChecked => None,
-            Self::InTime { run_seconds, asked, times } if asked == times => Some(format!(
-                "Referees: a dispute comes before a panel that interprets, about {run_seconds} s a run, which fits into the time to check"
+            Self::InTime { run_seconds, is_least, asked, times } if asked == times => Some(format!(
+                "Referees: a dispute comes before a panel that interprets, {} {run_seconds} s a run, which fits into the time to check",
+                least(is_least)
             )),
-            Self::InTime { run_seconds, asked, times } => Some(format!(
-                "Referees: a dispute comes before a panel that interprets, about {run_seconds} s a run. So the time to check is {} s instead of {}, and that to \
+            Self::InTime { run_seconds, is_least, asked, times } => Some(format!(
+                "Referees: a dispute comes before a panel that interprets, {} {run_seconds} s a run. So the time to check is {} s instead of {}, and that to \
                  reveal {} s instead of {}: smaller units, or more segments, make it shorter",
-                times.check_seconds, asked.check_seconds, times.reveal_seconds, asked.reveal_seconds
+                least(is_least), times.check_seconds, asked.check_seconds, times.reveal_seconds, asked.reveal_seconds
             )),
             Self::Never { run_seconds, is_least } => Some(format!("Warning: {}", never(run_seconds, is_least))),
         }
@@ -107,11 +108,15 @@ impl Panel {
 
 /// Why no panel could judge it, with the step.
 pub(super) fn never(run_seconds: u64, is_least: bool) -> String {
-    let least = if is_least { "at least" } else { "about" };
     format!(
-        "no panel of referees could judge this job, so a dispute about it would end without a ruling: one run takes a referee, which interprets, {least} \
-         {run_seconds} s, and none gives it more than {RUN_SECONDS_MAX}. Cut the work into smaller units, or more segments"
+        "no panel of referees could judge this job, so a dispute about it would end without a ruling: one run takes a referee, which interprets, {} \
+         {run_seconds} s, and none gives it more than {RUN_SECONDS_MAX}. Cut the work into smaller units, or more segments",
+        least(is_least)
     )
+}
+
+const fn least(is_least: bool) -> &'static str {
+    if is_least { "at least" } else { "about" }
 }
 
 /// How long one run takes on this machine's interpreter; none if the reference interprets nothing, or it cannot be found out.

@@ -487,6 +487,12 @@ pub(crate) struct Provide {
     /// With --fault-seed: of the leases of a channel only the first has a wrong step.
     #[arg(long, hide = true, requires = "fault_seed")]
     pub(crate) fault_once: bool,
+    /// With --fault-seed: of the unit of an order this segment, counted from 0, is wrong, and so its states are from there on. A unit of fewer segments is right.
+    #[arg(long, value_name = "SEGMENT", hide = true, requires = "fault_seed")]
+    pub(crate) fault_segment: Option<u32>,
+    /// Give customers of orders outputs, and nothing of the states between segments: shows whether they search for what is wrong in public.
+    #[arg(long, hide = true)]
+    pub(crate) withhold_states: bool,
     /// Give checkers nothing, or nothing from some moment on: shows whether customers and other checkers give them what they need.
     #[arg(long, value_enum, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always", hide = true)]
     pub(crate) refuse_checkers: Option<RefuseCheckers>,

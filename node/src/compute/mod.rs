@@ -67,6 +67,7 @@ pub(crate) mod results;
 pub(crate) mod revert;
 #[cfg(test)]
 pub(crate) mod samples;
+pub(crate) mod searches;
 pub(crate) mod statement;
 pub(crate) mod stores;
 pub(crate) mod token;

@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 
 /// Most slots of a panel.
 const SLOTS_MAX: u8 = 127;
+/// What one run of a referee takes at most, seconds: the reference is hundreds of times slower than a device, and a provider's orders wait while it runs.
+/// Who orders an audit plans with it. Spec: specs/0008-audit.md §9.
+pub(crate) const RUN_SECONDS_MAX: u64 = 1_800;
 /// The last panel's round.
 const LAST_ROUND: u8 = 4;
 

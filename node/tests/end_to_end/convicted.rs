@@ -80,13 +80,13 @@ impl Scene {
 }
 
 /// The unit that a provider with `--fault-seed` gets wrong: the first 64 bits of a hash, reduced.
-fn wrong_unit(job: B256, units: u32) -> u32 {
+pub(crate) fn wrong_unit(job: B256, units: u32) -> u32 {
     let hash = keccak256([FAULT_SEED.to_be_bytes().as_slice(), job.as_slice()].concat());
     u32::try_from(u64::from_be_bytes(hash[..8].try_into().unwrap()) % u64::from(units)).unwrap()
 }
 
 /// Waits until a window is drawn, while its customer runs.
-fn drawn(scene: &Scene, customer: &mut Customer, id: B256) -> (B256, u32) {
+pub(crate) fn drawn(scene: &Scene, customer: &mut Customer, id: B256) -> (B256, u32) {
     let opened = wait_long("the window is drawn", || {
         assert!(!customer.has_ended(), "{}\n{}", customer.text(), scene.logs());
         let round = read(&scene.network, AUDIT_ADDRESS, &Audit::roundOfCall { windowId: id, unit: 0, round: 0 });

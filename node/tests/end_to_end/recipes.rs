@@ -185,7 +185,7 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
         assert!(table.starts_with("number\troot\n1000000\t1000\n"), "{}", &table[..60]);
         assert!(verify(&network, &out).status.success());
     }
-    write_programmed(home, "programmed", 0);
+    write_programmed(home, "programmed", 0, 1);
     fs::write(home.join("words.txt"), "some words").unwrap();
     let done = run("./programmed", "programmed-result", &["--input", "text=words.txt"]);
     assert_eq!(done.status.code(), Some(0), "{}", text(&done));
@@ -193,7 +193,7 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
     let joined = fs::read(home.join("programmed-result/out.bin")).unwrap();
     assert_eq!(joined[..8], [2, 0, 0, 0, 8, 0, 0, 0], "{joined:?}");
     // A planner that refuses: its words reach the person, and nothing was ordered.
-    write_programmed(home, "refusing", 1);
+    write_programmed(home, "refusing", 1, 1);
     let refused = run("./refusing", "refused-result", &["--input", "text=words.txt"]);
     assert_eq!(refused.status.code(), Some(1), "{}", text(&refused));
     assert!(text(&refused).contains("the recipe's planner refuses: "), "{}", text(&refused));
@@ -210,8 +210,9 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
     });
 }
 
-/// A recipe with a planner that plans two units of a word each (or refuses, with status 1), and an assembler that gives its input back.
-fn write_programmed(home: &Path, name: &str, status: u32) {
+/// A recipe with a planner that plans two units of a word each (or refuses, with status 1), and an assembler that gives its input back. With several segments
+/// each puts the common input before what it begins with.
+pub(crate) fn write_programmed(home: &Path, name: &str, status: u32, segments: u32) {
     let folder = home.join(name);
     fs::create_dir(&folder).unwrap();
     let manifest = format!(
@@ -221,7 +222,7 @@ summary = "Plans and assembles by programs of its own."
 runtime = "wasm/1"
 class = "exact"
 program = "copy.wat"
-limits = {{ wall_ms_max = 10000, fuel_max = 1000000, memory_bytes_max = 1048576, output_bytes_max = 65536 }}
+limits = {{ wall_ms_max = 10000, fuel_max = 1000000, memory_bytes_max = 1048576, output_bytes_max = 65536, segments_max = 64 }}
 plan = {{ units = "program", program = "plan.wat", fuel_max = 1000000 }}
 assembly = {{ files = "program", program = "join.wat", fuel_max = 1000000 }}
 inputs = [{{ name = "text", kinds = ["txt"], help = "A text." }}]
@@ -235,7 +236,7 @@ outputs = [{{ file = "out.bin", help = "Outputs." }}]
     let copy = format!(
         "{head}{run} (i64.or (i64.shl (i64.extend_i32_u (local.get 0)) (i64.const 32)) (i64.extend_i32_u (i32.add (local.get 1) (local.get 3))))))"
     );
-    let answer = [status, 1, 0, 0, 0, 0, 0, 4, 77, 2, 4, 1, 4, 2];
+    let answer = [status, segments, 0, 0, 0, 0, 0, 4, 77, 2, 4, 1, 4, 2];
     let data: String =
         answer.iter().flat_map(|word: &u32| word.to_le_bytes()).map(|byte| format!("\\{byte:02x}")).collect();
     let plan = format!("{head}(data (i32.const 0) \"{data}\"){run} (i64.const {})))", answer.len() * 4);

@@ -1,6 +1,6 @@
 //! An account that signs what a test sends.
 
-use crate::network::{Network, wait_until};
+use crate::network::{Network, number, wait_until};
 use alloy_consensus::{SignableTransaction as _, TxEip1559, TxEnvelope};
 use alloy_eips::eip2718::Encodable2718 as _;
 use alloy_primitives::{Address, Bytes, TxKind, U256, hex};
@@ -53,6 +53,13 @@ impl Sender {
     pub(crate) fn account(index: u32) -> Self {
         let builder = MnemonicBuilder::<English>::default().phrase(TEST_MNEMONIC).index(index).unwrap();
         Self { signer: builder.build().unwrap(), nonce: 0 }
+    }
+
+    /// A test account that may have sent something before.
+    pub(crate) fn going_on(network: &Network, index: u32) -> Self {
+        let account = Self::account(index);
+        let nonce = number(&network.call(0, "eth_getTransactionCount", json!([account.address(), "latest"])));
+        Self { nonce, ..account }
     }
 
     pub(crate) const fn address(&self) -> Address {

@@ -21,7 +21,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::OnceCell, time::sleep};
+use tokio::{
+    sync::OnceCell,
+    time::{Instant, sleep},
+};
 
 /// The chain is asked at least so often: others act, too.
 const WAIT_MAX: Duration = Duration::from_secs(4);
@@ -298,9 +301,10 @@ impl Course {
     }
 }
 
-pub(super) const fn errand<'a>(agent: &'a Agent, record: &'a Record, look: &'a Look, left_seconds: u64) -> Errand<'a> {
-    let left = Duration::from_secs(left_seconds);
-    Errand { agent, record, window: &look.window, case: &look.case, slot: look.slot, left }
+pub(super) fn errand<'a>(agent: &'a Agent, record: &'a Record, look: &'a Look, left_seconds: u64) -> Errand<'a> {
+    let now = Instant::now();
+    let until = now.checked_add(Duration::from_secs(left_seconds)).unwrap_or(now);
+    Errand { agent, record, window: &look.window, case: &look.case, slot: look.slot, until }
 }
 
 /// What is committed and revealed in a round.

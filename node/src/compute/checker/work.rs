@@ -7,7 +7,7 @@
 //!
 //! # Invariants
 //! What this machine could not run to its end is [`Unready`] or nothing, never a finding against the provider. What comes out wrong after the
-//! opening runs twice before it is said.
+//! opening runs twice before it is said. No run outlasts the time that its round leaves, and a referee's takes no longer than [`RUN_SECONDS_MAX`].
 
 use super::{
     agent::Agent,
@@ -17,6 +17,7 @@ use super::{
 };
 use crate::compute::{
     opening::{Place, state_before},
+    panels::RUN_SECONDS_MAX,
     provider::{InTurn, Turn},
     windows::{CHECK_ROUNDS, Case, Finding, Opened, Window},
 };
@@ -26,7 +27,9 @@ use keystead_audit::{Answer, Draw, Judgement, Task, judge};
 use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, Want, check_digest, hash};
 use keystead_job::{
     Class, JobSpec,
-    limits::INPUT_BYTES_MAX,
+    Limits,
+    limits::{INPUT_BYTES_MAX, WALL_MS_MAX},
+    spec::Draft,
     step::{STEP_BYTES, parse_list},
 };
 use keystead_runner::{Failure, Fault, Job, Stop};
@@ -63,8 +66,8 @@ pub(super) struct Errand<'a> {
     pub(super) case: &'a Case,
     /// What a source is told: the check's, or on a panel the first of this account's.
     pub(super) slot: u8,
-    /// Time that is left.
-    pub(super) left: Duration,
+    /// When what it finds must be there to be said in time.
+    pub(super) until: Instant,
 }
 
 /// What was fetched.
@@ -110,6 +113,13 @@ impl Errand<'_> {
         self.window.class == Class::Exact as u8
     }
 
+    /// How long one run may take from now on: what fetching and earlier runs leave of the round's time, and of a referee no more than it gives to any dispute,
+    /// since orders wait for its turn to end.
+    fn left(&self) -> Duration {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if self.is_referee() { left.min(Duration::from_secs(RUN_SECONDS_MAX)) } else { left }
+    }
+
     /// This machine's own output's name, as it is committed to; `None` if nothing can be found out.
     pub(super) async fn prepare(&self) -> Result<Option<B256>, Unready> {
         let opened = self.opened().await?;
@@ -132,6 +142,8 @@ impl Errand<'_> {
         Ok(match self.run(gathered.job(), &gathered.begin).await? {
             Outcome::Output(bytes) => {
                 let name = block_in_place(|| self.agent.shelf.put(&bytes)).map_err(eyre::Report::from)?;
+                // It is compared with what is opened, so that it need not be run again for that.
+                self.agent.shelf.hold(self.record.which, [name]);
                 Some(B256::from(name))
             }
             Outcome::Error(code) => Some(no_output(code)),
@@ -149,15 +161,21 @@ impl Errand<'_> {
         }
         let opened = self.opened().await?.ok_or_else(|| eyre!("the opening is not in the log yet"))?;
         let gathered = self.gather(Some(opened)).await?;
-        let first = self.judged(&gathered, opened).await?;
+        let first = self.judged(&gathered, opened, self.committed_output(&gathered.spec)).await?;
         if first != Finding::Wrong {
             return Ok(first);
         }
-        let second = self.judged(&gathered, opened).await?;
+        let second = self.judged(&gathered, opened, None).await?;
         Ok(if second == Finding::Wrong { Finding::Wrong } else { Finding::Inconclusive })
     }
 
-    async fn judged(&self, gathered: &Gathered, opened: Opened) -> Result<Finding, Unready> {
+    /// What this machine made before it committed, if it is here still: a first run that was made already.
+    fn committed_output(&self, spec: &JobSpec) -> Option<Vec<u8>> {
+        let own = self.record.prepared.filter(|prepared| !prepared.nothing && spec.class != Class::SelfChecking)?.own;
+        block_in_place(|| self.agent.shelf.get(own, spec.limits.output_bytes_max)).ok()
+    }
+
+    async fn judged(&self, gathered: &Gathered, opened: Opened, made: Option<Vec<u8>>) -> Result<Finding, Unready> {
         let (spec, (unit, segment)) = (&gathered.spec, gathered.place);
         let claimed = self.claimed(spec, opened).await?;
         let delivered = || block_in_place(|| self.agent.shelf.get(claimed, spec.limits.output_bytes_max));
@@ -172,7 +190,11 @@ impl Errand<'_> {
         } else {
             (Task::Rerun { unit, segment }, gathered.begin.clone())
         };
-        let answer = match self.run(gathered.job(), &input).await? {
+        let outcome = match made {
+            Some(bytes) => Outcome::Output(bytes),
+            None => self.run(gathered.job(), &input).await?,
+        };
+        let answer = match outcome {
             Outcome::Output(bytes) => {
                 let delivered = if spec.tolerance.is_some() && keystead_job::blob_hash(&bytes) != claimed {
                     Some(delivered().map_err(|error| Unready::Unserved(error.to_string()))?)
@@ -330,8 +352,9 @@ impl Errand<'_> {
 
     /// Runs one input on this machine, in its turn and while the owner allows it.
     async fn run(&self, job: Result<Job, Unready>, input: &[u8]) -> Result<Outcome, Unready> {
-        let (job, book) = (job?, &self.agent.book);
-        let stop = Stop::after(self.left);
+        let (job, book, left, begun) = (job?, &self.agent.book, self.left(), Instant::now());
+        let job = if self.is_referee() { within(job, left)? } else { job };
+        let stop = Stop::after(left);
         let working = async {
             loop {
                 book.owner.until_check_allowed(&job.spec).await;
@@ -348,8 +371,11 @@ impl Errand<'_> {
                 }
             }
         };
-        let late = || Unready::Unfit("the run did not end in the time for it".to_owned());
-        tokio::time::timeout(self.left, Box::pin(working)).await.unwrap_or_else(|_| Err(late()))
+        match tokio::time::timeout(left, Box::pin(working)).await {
+            Ok(Err(Unready::Unfit(_))) if begun.elapsed() >= left => Err(late(self.is_referee(), left)),
+            Ok(worked) => worked,
+            Err(_) => Err(late(self.is_referee(), left)),
+        }
     }
 
     async fn attempt(&self, (job, input): (&Job, &[u8]), stop: &Stop, turn: &Turn<'_>) -> Result<Outcome, Unready> {
@@ -380,6 +406,25 @@ impl Errand<'_> {
             Err(failure) => ended(failure),
         }
     }
+}
+
+/// The same job with this time for a run: the limit that it declares bounds devices, and the reference is hundreds of times slower. It has no other effect.
+fn within(job: Job, left: Duration) -> Result<Job, Unready> {
+    let wall_ms_max = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).clamp(1, WALL_MS_MAX);
+    let limits = Limits { wall_ms_max, ..job.spec.limits };
+    let spec = JobSpec::new(Draft { limits, ..(*job.spec).clone() });
+    let spec = spec.map_err(|error| Unready::Unfit(error.to_string()))?;
+    Ok(Job { spec, ..job })
+}
+
+/// Nothing is committed then, and nothing is lost.
+fn late(is_referee: bool, left: Duration) -> Unready {
+    let seconds = left.as_secs();
+    Unready::Unfit(if is_referee {
+        format!("the reference did not end in the time that its panel leaves: seconds={seconds}")
+    } else {
+        format!("the run did not end in the time for it: seconds={seconds}")
+    })
 }
 
 /// A failure of the job's own is an outcome; one of this machine's makes it unfit.
@@ -494,6 +539,19 @@ mod tests {
         assert_ne!(no_output(-1), no_output(-2));
         let preimage = [5, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
         assert_eq!(no_output(-1), keccak256(preimage));
+    }
+
+    #[test]
+    fn a_referees_run_has_its_own_time_and_stays_the_same_job_otherwise() {
+        let spec = crate::compute::samples::spec(Class::Exact, 4, 1);
+        let declared = spec.limits.wall_ms_max;
+        let job = Job { spec: spec.clone(), program: Vec::<u8>::new().into(), common: Vec::<u8>::new().into() };
+        for (left, expected) in [(Duration::ZERO, 1), (Duration::from_secs(90), 90_000), (Duration::from_secs(7_200), WALL_MS_MAX)] {
+            let run = within(job.clone(), left).ok().map(|job| job.spec);
+            assert_eq!(run.as_ref().map(|spec| spec.limits.wall_ms_max), Some(expected), "declared={declared}");
+            let back = run.map(|run| Limits { wall_ms_max: declared, ..run.limits });
+            assert_eq!(back, Some(spec.limits), "nothing else changes");
+        }
     }
 
     #[test]

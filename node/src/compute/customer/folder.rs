@@ -5,6 +5,7 @@
 //! DIR/order.lock        held by the process that works on the order
 //! DIR/unfinished/blobs  outputs as they arrived
 //! DIR/unfinished/node.*  this node's identity and port towards providers and checkers
+//! DIR/unfinished/search.json  a search for the wrong segment of a unit, whose provider keeps its states to itself
 //! DIR/unfinished/files  the result's files, until the order is over and paid
 //! DIR/unchecked/        the result's files, if this machine could not check them
 //! DIR/convicted-N.json  certificate of order N, whose provider was convicted before another one did the job
@@ -116,6 +117,11 @@ impl Folder {
     /// Where outputs are kept until the order is over.
     pub(super) fn blobs(&self) -> PathBuf {
         self.path(UNFINISHED).join("blobs")
+    }
+
+    /// Where a search for a wrong segment is kept.
+    pub(super) fn search(&self) -> PathBuf {
+        self.path(UNFINISHED).join("search.json")
     }
 
     fn unfinished_file(&self, name: &str) -> PathBuf {

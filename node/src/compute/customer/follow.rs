@@ -1,12 +1,14 @@
 //! The customer's loop: asks the chain where the order stands, does the next step, until it is over.
 
 mod check;
+mod search;
 mod stop;
 
 use super::{
     audit::{
         canary::Telling,
         recourse::{Facts, recourse},
+        searched::Next,
         serve::{Arrivals, Served, Serving},
     },
     folder::Folder,
@@ -23,7 +25,7 @@ use crate::compute::{
     lifecycle::{CustomerStep, Finding, Known, Recourse, Window, customer_step},
     market::{Market, Order},
     money::Money,
-    windows::{Drawn, WindowStatus, window_of},
+    windows::{Drawn, SEEKING, WindowStatus, window_of},
 };
 use alloy_primitives::{Address, U256, keccak256};
 use eyre::{Report as Fault, Result, eyre};
@@ -41,6 +43,8 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// So often a delivery may arrive damaged before it is rejected.
 const MALFORMED_MAX: u32 = 3;
+/// So often a provider may give outputs without the lists of their states before the outputs are looked at alone.
+const UNLISTED_MAX: u32 = 3;
 
 /// How it ended. What was found and what went wrong is in the state.
 #[derive(Debug)]
@@ -92,6 +96,10 @@ pub(super) struct Following<'a> {
     arrived: Option<Arrived>,
     hopeless: bool,
     malformed: u32,
+    /// How often outputs came without the lists of their states; `None` once those were looked at alone, and none was wrong.
+    unlisted: Option<u32>,
+    /// What was said last about a search.
+    searching: Option<Next>,
     /// What was said last about a stop.
     told: Option<stop::Told>,
     /// The call that was made last to end the order, and whose reason is written down.
@@ -152,6 +160,8 @@ impl<'a> Following<'a> {
             arrived,
             hopeless: false,
             malformed: 0,
+            unlisted: Some(0),
+            searching: None,
             told: None,
             closing: None,
             attendant,
@@ -257,6 +267,7 @@ impl<'a> Following<'a> {
         match step {
             CustomerStep::Converse => self.converse(&order, show).await?,
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
+            CustomerStep::Check if self.has_outputs_alone() => Box::pin(self.check_alone(&order, show)).await?,
             CustomerStep::Check => self.check(&order, show).await?,
             CustomerStep::Attend => {
                 if let Some(window) = &window {
@@ -314,7 +325,7 @@ impl<'a> Following<'a> {
     }
 
     /// Tells how the window goes, and does what nobody else does.
-    async fn attend(&mut self, window: &Drawn, show: &mut Show) -> Result<()> {
+    async fn attend(&mut self, window: &Drawn, show: &mut Show) -> Result<(), Trouble> {
         let windows = self.job.market.windows();
         let look = self.attendant.look(&windows, window).await?;
         if let Some(news) = &look.news {
@@ -325,10 +336,11 @@ impl<'a> Following<'a> {
             let (done, total) = (u64::from(look.done), u64::from(drawn.max(look.done)));
             show.progress("units of the audit concluded", done, total);
         }
-        match look.due {
-            Some(due) => self.attendant.send(&windows, window.window.id, due).await,
-            None => Ok(()),
+        Box::pin(self.search(window, show)).await?;
+        if let Some(due) = look.due {
+            self.attendant.send(&windows, window.window.id, due).await?;
         }
+        Ok(())
     }
 
     /// Writes down why the order ends, before the call that ends it; with what was heard last.
@@ -354,12 +366,15 @@ impl<'a> Following<'a> {
 
     /// Talks to the provider, but no longer than the chain's state allows.
     async fn converse(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
-        let part = Part { spec: &self.job.prepared.spec, units: order.committed_units() };
+        let (spec, may_lack_states) = (&self.job.prepared.spec, self.may_lack_states(order));
+        let part = Part { spec, units: order.committed_units(), may_lack_states };
         let outcome = tokio::select! {
             outcome = self.line.converse(part, show) => outcome,
             () = self.until_converse_is_over() => return Ok(()),
         };
         match outcome {
+            // What another process needs is not here: it begins with the conversation again.
+            Ok(arrived) if arrived.lacks_states(spec) => self.arrived = Some(arrived),
             Ok(arrived) => {
                 self.state.attempt.received = Some(arrived.received());
                 self.state.attempt.why = None;
@@ -376,6 +391,14 @@ impl<'a> Following<'a> {
                 if let Ok(endpoint) = self.job.market.endpoint_of(self.line.provider()).await {
                     self.line.redirect(&endpoint);
                 }
+            }
+            Err(Broken::Unlisted(why)) => {
+                tracing::debug!(order = %order.id, why, "outputs without the lists of their states, trying again");
+                self.unlisted = self.unlisted.map(|times| times.saturating_add(1));
+                let why = format!("the provider does not give the states that it committed to: {why}");
+                self.tell_again("lost", &why);
+                self.state.attempt.why = Some(why);
+                sleep(RETRY).await;
             }
             Err(Broken::ForGood(why)) => {
                 if !self.hopeless {
@@ -438,8 +461,9 @@ impl<'a> Following<'a> {
         }
         let bond = kst(window.accusation_wei());
         show.say(&format!(
-            "This machine found unit {} wrong: accusing it, with a bond of {bond} that comes back if the referees find the same.",
-            wrong.unit
+            "This machine found unit {} wrong: accusing it, with a bond of {bond} that comes back if the referees find the same.{}",
+            wrong.unit,
+            if wrong.segment == SEEKING { " Its provider keeps the states between its segments to itself, so they are asked for on the chain." } else { "" }
         ));
         windows.accuse(window, wrong.unit, wrong.segment).await?;
         self.job.log.tell_once(&happened::accused(self.whom(), wrong.unit, window.accusation_wei()));

@@ -1,6 +1,6 @@
 //! From a recipe's name and files to a job: its spec, and every blob that a provider may ask for.
 
-use super::choose::Offers;
+use super::{audit::referee::Run, choose::Offers};
 use crate::{
     cli,
     compute::{
@@ -17,6 +17,7 @@ use keystead_recipes::{CustomerSide, Inputs, Plan};
 use keystead_runner::{Failure, Job, Session, Stop, WorkerCommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use tokio::sync::OnceCell;
 
 /// A job ready to be ordered.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(in crate::compute) struct Prepared {
     pub(in crate::compute) unit_names: Vec<B256>,
     /// What is known of who would take it.
     pub(super) offers: Offers,
+    /// How long referees take, measured when an audit is planned first; none if it is not known.
+    pub(super) interpreted: OnceCell<Option<Run>>,
 }
 
 impl Prepared {
@@ -104,8 +107,8 @@ pub(in crate::compute) async fn prepare(work: Work<'_>) -> Result<Prepared> {
     let unit_names: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
     let spec =
         job_spec(side, &recipe, &plan, &unit_names).wrap_err("the recipe made a job that no provider would take")?;
-    let (common, units, offers) = (plan.common, plan.units, Offers::default());
-    Ok(Prepared { side, recipe, inputs, parameters, spec, common, units, unit_names, offers })
+    let (common, units, offers, interpreted) = (plan.common, plan.units, Offers::default(), OnceCell::new());
+    Ok(Prepared { side, recipe, inputs, parameters, spec, common, units, unit_names, offers, interpreted })
 }
 
 /// The job of a plan.

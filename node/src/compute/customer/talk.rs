@@ -30,16 +30,21 @@ pub(super) struct Arrived {
     pub(super) secret: Secret,
     /// Names of the outputs in unit order.
     pub(super) outputs: Vec<B256>,
-    /// The states of each unit, in unit order; empty for a job of one segment.
+    /// The states of each unit, in unit order; empty for a job of one segment, and if the provider keeps them to itself.
     pub(super) traces: Vec<Trace>,
     pub(super) result_root: B256,
 }
 
 impl Arrived {
+    /// Whether the outputs came alone: they do not open the commitment, which is made of the states too.
+    pub(super) fn lacks_states(&self, spec: &JobSpec) -> bool {
+        spec.segment_count > 1 && self.traces.is_empty()
+    }
+
     /// What an earlier process received; `None` if something of it is no longer whole.
     pub(super) fn restore(received: &Received, spec: &JobSpec, store: &dyn BlobStore) -> Option<Self> {
         let secret = Secret::new(received.secret.0);
-        let part = Part { spec, units: received.units.unwrap_or(spec.unit_count) };
+        let part = Part { spec, units: received.units.unwrap_or(spec.unit_count), may_lack_states: false };
         let arrived = Self::read(secret, received.result_root, part, store).ok()?;
         let here = |name: &B256| matches!(store.size(Hash::from(*name)), Ok(Some(_)));
         arrived.outputs.iter().all(here).then_some(arrived)
@@ -49,6 +54,9 @@ impl Arrived {
     fn read(secret: Secret, result_root: B256, part: Part<'_>, store: &dyn BlobStore) -> Result<Self, Broken> {
         let mut outputs = names(store, result_root, part.result_count())?;
         let lists = outputs.split_off(part.units as usize);
+        if part.may_lack_states {
+            return Ok(Self { secret, outputs, traces: Vec::new(), result_root });
+        }
         let trace = |list: B256| {
             let states = names(store, list, part.spec.segment_count as usize)?;
             Trace::new(states).map_err(|error| Broken::Malformed(error.to_string()))
@@ -80,6 +88,8 @@ pub(super) struct Part<'a> {
     pub(super) spec: &'a JobSpec,
     /// All of the job, or fewer of an order that was stopped.
     pub(super) units: u32,
+    /// The outputs will do if the provider does not give the lists of their states.
+    pub(super) may_lack_states: bool,
 }
 
 impl Part<'_> {
@@ -109,6 +119,8 @@ pub(super) enum Broken {
     ForNow(String),
     /// The provider will not deliver this order.
     ForGood(String),
+    /// The provider gives the outputs, and not the lists of their states.
+    Unlisted(String),
     /// The provider delivered what cannot be the job's result.
     Malformed(String),
     /// This machine cannot keep what arrives: its disk is full or broken.
@@ -267,7 +279,7 @@ impl Line {
         tokio::time::timeout(STATES_MAX, fetching).await.unwrap_or_else(|_| late())
     }
 
-    /// The result list first, then the lists of states, then the outputs.
+    /// The result list first, then the outputs, then the lists of states.
     async fn fetch(
         &self,
         session: &Session,
@@ -275,16 +287,22 @@ impl Line {
         delivery: Delivery,
         show: &mut Show,
     ) -> Result<Arrived, Broken> {
-        let Part { spec, units } = part;
+        let Part { spec, units, may_lack_states } = part;
         let (root, count) = (delivery.result(), part.result_count());
         let want = Want { hash: root, bytes_max: list_bytes(count) };
         session.fetch(&self.store, vec![want], &mut |_| {}).await.map_err(broken)?;
         let mut outputs = names(&*self.store, root.into(), count)?;
         let lists: BTreeSet<Hash> = outputs.split_off(units as usize).into_iter().map(Hash::from).collect();
         let list_bytes = list_bytes(spec.segment_count as usize);
-        self.fetch_all(session, lists, list_bytes, "lists of states received", show).await?;
         let outputs: BTreeSet<Hash> = outputs.into_iter().map(Hash::from).collect();
         self.fetch_all(session, outputs, spec.limits.output_bytes_max, "outputs received", show).await?;
+        let listed = match self.fetch_all(session, lists, list_bytes, "lists of states received", show).await {
+            Err(Broken::Here(why)) => return Err(Broken::Here(why)),
+            Err(_) if may_lack_states => false,
+            Err(Broken::ForNow(why) | Broken::ForGood(why)) => return Err(Broken::Unlisted(why)),
+            listed => listed.map(|()| true)?,
+        };
+        let part = Part { may_lack_states: !listed, ..part };
         Arrived::read(Secret::new(delivery.secret.0), root.into(), part, &*self.store)
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Conduct {
     pub(super) bonded_percent: u8,
     /// Gives these checkers nothing.
     pub(super) refuses_checkers: Option<RefuseCheckers>,
+    /// Gives customers no states.
+    pub(super) withholds_states: bool,
     /// Finds right whatever a provider opened.
     pub(super) believes: bool,
     /// Wrong where its customers want it.
@@ -97,6 +99,8 @@ pub(crate) struct Book {
     pub(super) fault: Option<Fault>,
     /// Set only to test whether customers hand their inputs to checkers.
     pub(super) refuses_checkers: Option<RefuseCheckers>,
+    /// Set only to test whether customers search for what is wrong in public.
+    pub(super) withholds_states: bool,
     /// Set only to test whether canaries catch who does not look.
     pub(crate) believes: bool,
     /// Wrong where its customers want it.
@@ -139,6 +143,7 @@ impl Book {
             capability,
             owner,
             refuses_checkers: conduct.refuses_checkers,
+            withholds_states: conduct.withholds_states,
             believes: conduct.believes,
             canaries: conduct.canaries,
             fault: conduct.fault,

@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! One unit of every order, and one step of every lease, is altered, drawn from a seed and the job's or lease's name: whoever repeats the order meets the same fault. The
-//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning, and always one that every check finds. Of a unit with several segments each is altered.
+//! alteration is that of a canary ([`crate::compute::canary::wrong`]), always at the beginning, and always one that every check finds. Of a unit with several segments each is altered, or one alone: then every state
+//! from it on is another than it should be, and the segments after it do right what they begin with.
 
 use crate::compute::canary::wrong::{Off, wrong};
 use alloy_primitives::{B256, keccak256};
@@ -19,11 +20,20 @@ pub(super) struct Fault {
     stays: bool,
     /// Of a channel's leases only the first has a wrong step.
     once: bool,
+    /// Of an order's unit only this segment is wrong.
+    segment: Option<u32>,
+}
+
+/// Which segment of which unit of an order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) unit: u32,
+    pub(super) segment: u32,
 }
 
 impl Fault {
     pub(super) const fn new(seed: u64) -> Self {
-        Self { seed, stays: false, once: false }
+        Self { seed, stays: false, once: false, segment: None }
     }
 
     pub(super) const fn staying(self, stays: bool) -> Self {
@@ -34,14 +44,19 @@ impl Fault {
         Self { once, ..self }
     }
 
-    /// The altered output of a second run, if it is altered, too.
-    pub(super) fn alter_again(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
-        self.alter(spec, unit, output).filter(|_| self.stays)
+    pub(super) const fn in_segment(self, segment: Option<u32>) -> Self {
+        Self { segment, ..self }
     }
 
-    /// The altered output, if `unit` is the one of this job. Never equal to `output`.
-    pub(super) fn alter(self, spec: &JobSpec, unit: u32, output: &[u8]) -> Option<Vec<u8>> {
-        (self.unit(spec) == unit).then(|| wrong(spec, output, PLACE, Off::Much))
+    /// The altered output of a second run, if it is altered, too.
+    pub(super) fn alter_again(self, spec: &JobSpec, piece: Piece, output: &[u8]) -> Option<Vec<u8>> {
+        self.alter(spec, piece, output).filter(|_| self.stays)
+    }
+
+    /// The altered output, if this is the unit of this job, and one of its segments that are meant. Never equal to `output`.
+    pub(super) fn alter(self, spec: &JobSpec, piece: Piece, output: &[u8]) -> Option<Vec<u8>> {
+        let is_meant = self.unit(spec) == piece.unit && self.segment.is_none_or(|only| only == piece.segment);
+        is_meant.then(|| wrong(spec, output, PLACE, Off::Much))
     }
 
     /// The same for one step of every lease: the altered state, if this is the one.
@@ -75,4 +90,26 @@ pub(super) struct Step {
     pub(super) count: u32,
     /// Nothing of the channel was paid before.
     pub(super) is_first_lease: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::samples;
+    use keystead_job::Class;
+
+    #[test]
+    fn one_unit_is_wrong_in_all_of_its_segments_or_in_the_one_that_was_named() {
+        let spec = samples::spec(Class::Exact, 4, 8);
+        let fault = Fault::new(7).in_segment(Some(3));
+        let unit = fault.unit(&spec);
+        let altered = |fault: Fault, unit, segment| fault.alter(&spec, Piece { unit, segment }, b"state").is_some();
+        let segments = |fault, unit| (0..8).filter(|segment| altered(fault, unit, *segment)).collect::<Vec<_>>();
+        assert_eq!(segments(fault, unit), [3]);
+        assert_eq!(segments(fault.in_segment(None), unit).len(), 8);
+        assert!((0..4).filter(|other| *other != unit).all(|other| segments(fault, other).is_empty()));
+        let piece = Piece { unit, segment: 3 };
+        assert!(fault.alter_again(&spec, piece, b"state").is_none());
+        assert!(fault.staying(true).alter_again(&spec, piece, b"state").is_some());
+    }
 }

@@ -396,8 +396,13 @@ impl Host {
         job.progress(Progress { done: record.done().min(total), total }).await?;
         job.commit(commitment).await?;
         let root = Hash::from(keystead_job::hash_list(&names));
-        let states = traces.iter().flat_map(Trace::states).copied();
-        let served: BTreeSet<Hash> = names.iter().copied().chain(states).map(Hash::from).collect();
+        let mut served: BTreeSet<Hash> = names.iter().copied().map(Hash::from).collect();
+        if self.book.withholds_states && !traces.is_empty() {
+            // The outputs come first; what follows are lists of states.
+            served = names.iter().take(traces.len()).copied().map(Hash::from).collect();
+        } else {
+            served.extend(traces.iter().flat_map(Trace::states).copied().map(Hash::from));
+        }
         let delivery = Delivery::new(B256::from(record.secret().reveal()), root);
         let size = |blob: &Hash| self.book.store.size(*blob).ok().flatten();
         let all = || Volume::of(served.iter().chain([&root]).filter_map(size));

@@ -124,7 +124,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
 
 /// What a person wished of this provider; what is unusual is said.
 fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
-    let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
+    let segment = options.fault_segment;
+    let with = |fault: Fault| fault.staying(options.fault_stays).once(options.fault_once).in_segment(segment);
+    let fault = options.fault_seed.map(|seed| with(Fault::new(seed)));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
     }
@@ -136,6 +138,9 @@ fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
         };
         tracing::warn!("--refuse-checkers: {whom} anything here");
     }
+    if options.withhold_states {
+        tracing::warn!("--withhold-states: no customer gets the states between segments");
+    }
     if options.believe_providers {
         tracing::warn!("--believe-providers: whatever a provider opened is found right here");
     }
@@ -143,7 +148,8 @@ fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
         tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
     }
     let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries }
+    let (withholds_states, believes) = (options.withhold_states, options.believe_providers);
+    Conduct { fault, bonded_percent, refuses_checkers, withholds_states, believes, canaries }
 }
 
 /// Why the folder of a provider cannot be used, with the step.

@@ -85,6 +85,8 @@ pub(super) struct Attendance {
     next_block: u64,
     /// Units that somebody looks at, and the second from which they need attention again.
     units: BTreeMap<u32, u64>,
+    /// Units of which a state was asked for in public and not opened yet, and the segment that it is after. There is one question at a time about a unit.
+    asked: BTreeMap<u32, u32>,
     /// Condemned units that run again here.
     again: Arc<Mutex<BTreeMap<u32, Again>>>,
     /// Of an order: its window needs nothing any more.
@@ -308,6 +310,7 @@ pub(super) async fn attend(book: &Book, behind: &dyn Attended, attendance: &mut 
     }
     let visit = Visit { book, behind, id };
     visit.read_events(draw.draw_height..=height, attendance).await?;
+    visit.answer_all(attendance).await;
     attendance.openings = Some(openings_left(&drawn, attendance.units.len(), now));
     visit.attend_units(&window, attendance, now).await?;
     if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
@@ -329,7 +332,7 @@ struct Visit<'a> {
 }
 
 impl Visit<'_> {
-    /// Notes which units somebody looks at, and answers searches. Nothing can be said about a unit before its window's draw.
+    /// Notes which units somebody looks at, and what is asked in searches. Nothing can be said about a unit before its window's draw.
     async fn read_events(&self, blocks: RangeInclusive<u64>, attendance: &mut Attendance) -> Result<()> {
         let (book, id) = (self.book, self.id);
         let (from, head) = blocks.into_inner();
@@ -342,11 +345,14 @@ impl Visit<'_> {
                 Referee::Challenged::SIGNATURE_HASH,
                 Referee::RoundBegan::SIGNATURE_HASH,
                 Referee::StateAsked::SIGNATURE_HASH,
+                Referee::StateAnswered::SIGNATURE_HASH,
             ];
             let logs = book.windows.logs(attendance.next_block, last, json!([kinds, id])).await?;
             for log in &logs {
                 if let Some(asked) = event::<Referee::StateAsked>(log) {
-                    self.answer(asked.unit, asked.segment).await;
+                    attendance.asked.insert(asked.unit, asked.segment);
+                } else if let Some(answered) = event::<Referee::StateAnswered>(log) {
+                    attendance.asked.remove(&answered.unit);
                 }
                 let unit = event::<Audit::CheckCommitted>(log)
                     .map(|event| event.unit)
@@ -360,16 +366,28 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// A question that was answered already, or is late, is refused by the contract, which costs nothing.
-    async fn answer(&self, unit: u32, segment: u32) {
-        let answered = async {
-            let proof = self.behind.work()?.proof(unit, segment, Shown::Both)?;
-            self.book.windows.answer(self.id, unit, proof).await
-        };
-        match answered.await {
-            Ok(_) => tracing::info!(window = self.behind.label(), unit, segment, "state opened for an accuser"),
-            Err(error) => tracing::debug!(error = format!("{error:#}"), unit, segment, "question not answered"),
+    /// Answers what is asked in searches. A question that stays open convicts, so what does not come into a block is tried again until the search is over; what is
+    /// late is refused by the contract, which costs nothing.
+    async fn answer_all(&self, attendance: &mut Attendance) {
+        for (unit, segment) in attendance.asked.clone() {
+            match self.answer(unit, segment).await {
+                Ok(()) => _ = attendance.asked.remove(&unit),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), unit, segment, "a state that was asked for is not opened yet, which would cost the bond: trying again");
+                }
+            }
         }
+    }
+
+    async fn answer(&self, unit: u32, segment: u32) -> Result<()> {
+        let windows = &self.book.windows;
+        if windows.case(self.id, unit).await?.segment != SEEKING {
+            return Ok(());
+        }
+        let proof = self.behind.work()?.proof(unit, segment, Shown::Both)?;
+        windows.answer(self.id, unit, proof).await?;
+        tracing::info!(window = self.behind.label(), unit, segment, "state opened for an accuser");
+        Ok(())
     }
 
     async fn attend_units(&self, window: &Window, attendance: &mut Attendance, now: u64) -> Result<()> {

@@ -13,7 +13,7 @@ use eyre::{Result, bail};
 use keystead_recipes::{CustomerSide, Folder, MANIFEST_FILE, all, find};
 use std::path::Path;
 
-pub(crate) use check::check;
+pub(crate) use check::{check, sample};
 pub(crate) use list::{list, show};
 pub(crate) use new::new;
 pub(crate) use step::run as run_step;

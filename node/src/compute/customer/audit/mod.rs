@@ -2,8 +2,8 @@
 //!
 //! # Design
 //! [`options`] is what a person can ask for; [`plan`] turns it, the job and the provider's bond into the terms of the contract, by the rules of
-//! `keystead_audit::economics`; [`recourse`] says what can be done about a wrong result; [`outcome`] says in words what the audit was worth.
-//! [`serve`] gives drawn checkers the inputs that the provider does not give them; [`canary`] is a unit that is wrong on purpose. What a customer does until its window closes, whatever the window
+//! `keystead_audit::economics`; [`recourse`] says what can be done about a wrong result; [`searched`] finds the wrong segment in public if its provider keeps the states to itself; [`outcome`] says in words what the audit was worth.
+//! [`referee`] sees to it that a panel can judge what is ordered. [`serve`] gives drawn checkers the inputs that the provider does not give them; [`canary`] is a unit that is wrong on purpose. What a customer does until its window closes, whatever the window
 //! is of, is [`crate::compute::audited`].
 //!
 //! # Not here
@@ -16,4 +16,6 @@ pub(crate) mod options;
 pub(super) mod outcome;
 pub(crate) mod plan;
 pub(super) mod recourse;
+pub(super) mod referee;
+pub(super) mod searched;
 pub(super) mod serve;

@@ -15,6 +15,7 @@ use self::lane::Lane;
 use super::{
     canary::{Canary, Toll},
     options::AuditOptions,
+    referee::{self, Panel, Times},
 };
 use crate::compute::{
     amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
@@ -113,6 +114,14 @@ pub(crate) enum Unfit {
         /// What there is.
         free_wei: U256,
     },
+    /// Something is at risk, and no dispute about it would end with a ruling.
+    #[error("{}", referee::never(*run_seconds, *is_least))]
+    NoPanel {
+        /// What one run takes a referee.
+        run_seconds: u64,
+        /// It may take longer.
+        is_least: bool,
+    },
     /// Even with every unit checked cheating might pay.
     #[error(
         "with {} at risk, provider {provider} could gain by cheating even if every unit is checked: that takes a bond of {}, it has {} that \
@@ -156,6 +165,8 @@ pub(crate) struct Plan {
     at_risk_wei: Option<U256>,
     /// Places of the list that checkers are drawn from, as it is now.
     places: u32,
+    /// What a panel of referees can do about a dispute.
+    panel: Panel,
 }
 
 impl Plan {
@@ -189,6 +200,13 @@ impl Plan {
             None => random::word()?,
         };
         let units = prepared.spec.unit_count;
+        let panel = match panel(options, prepared, &terms).await {
+            Ok(panel) => panel,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        let asked = asked(&terms);
+        let Times { check_seconds, reveal_seconds } = panel.times(asked);
+        (terms.checkSeconds, terms.revealSeconds) = (check_seconds, reveal_seconds);
         let deposit = AuditCalls::depositWeiCall {
             provider,
             units,
@@ -212,6 +230,7 @@ impl Plan {
             caught_ppm: Checking { rate_ppm, ..ask.checking(terms.checkers) }.caught_ppm(),
             at_risk_wei: options.value_at_risk,
             places,
+            panel,
             terms,
         }))
     }
@@ -267,6 +286,7 @@ impl Plan {
             return lines;
         }
         lines.extend(self.canary.iter().map(|(_, toll)| toll.line()));
+        lines.extend(self.panel.line());
         if self.places == 0 {
             lines.push(
                 "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and the deposit comes back"
@@ -281,6 +301,24 @@ impl Plan {
         }
         lines.push(worth(("unit", "order"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines
+    }
+}
+
+const fn asked(terms: &IAuditTypes::Terms) -> Times {
+    Times { check_seconds: terms.checkSeconds, reveal_seconds: terms.revealSeconds }
+}
+
+/// What a panel can do about this job. Nobody can take what named checkers find before one.
+async fn panel(options: &AuditOptions, prepared: &Prepared, terms: &IAuditTypes::Terms) -> Result<Panel, Unfit> {
+    if !options.name_checker.is_empty() {
+        return Ok(Panel::AsChecked);
+    }
+    let run = prepared.interpreted.get_or_init(|| Box::pin(referee::measure(prepared))).await;
+    match Panel::of(prepared.spec.class, *run, asked(terms)) {
+        Panel::Never { run_seconds, is_least } if options.value_at_risk.is_some() => {
+            Err(Unfit::NoPanel { run_seconds, is_least })
+        }
+        panel => Ok(panel),
     }
 }
 
@@ -584,6 +622,7 @@ mod tests {
             caught_ppm: 30_000,
             at_risk_wei: None,
             places: 9,
+            panel: Panel::AsChecked,
             terms,
         };
         let said = |plan: &Plan| plan.lines(&Money::kst(), U256::from(64 * PRICE)).join("\n");

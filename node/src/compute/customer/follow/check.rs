@@ -34,7 +34,7 @@ const EVERY_UNIT: SampleRule = SampleRule { rate_ppm: PPM, units_min: 1 };
 
 impl Following<'_> {
     /// The seed of the sample: drawn once, and on the disk before it is used.
-    fn seed(&mut self) -> Result<B256, Trouble> {
+    pub(super) fn seed(&mut self) -> Result<B256, Trouble> {
         if let Some(seed) = self.state.attempt.seed {
             return Ok(seed);
         }
@@ -141,7 +141,7 @@ impl Following<'_> {
     /// States that the check needs did not come: tried again while there is time, then the delivery is not whole.
     async fn states_are_missing(&mut self, order: &Order, broken: Broken) -> Result<(), Trouble> {
         let why = match broken {
-            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Malformed(why) => why,
+            Broken::ForNow(why) | Broken::ForGood(why) | Broken::Unlisted(why) | Broken::Malformed(why) => why,
             Broken::Here(why) => {
                 return Err(Trouble::Here(eyre!("cannot keep the states of order {}: {why}", order.id)));
             }

@@ -4,6 +4,7 @@ use super::{
     super::{
         book::Book,
         canary::Candidates,
+        fault::Piece,
         machine::Tenure,
         record::{Cause, Failed},
         turns::{InTurn, Turn},
@@ -325,7 +326,7 @@ impl Course {
         let (fault, spec, place) = (book.fault, self.spec.clone(), book.place(&self.spec));
         Ok(async move {
             let outcome = Session::open_at(command, job, stop, place).await?.run(&input).await?;
-            let wrong = fault.and_then(|fault| fault.alter_again(&spec, unit, &outcome.output));
+            let wrong = fault.and_then(|fault| fault.alter_again(&spec, Piece { unit, segment }, &outcome.output));
             Ok(keystead_job::blob_hash(wrong.as_deref().unwrap_or(&outcome.output)) == wrote)
         })
     }
@@ -339,7 +340,9 @@ impl Course {
     }
 
     fn finished(&self, book: &Book, unit: u32, output: &[u8]) -> Result<()> {
-        let wrong = book.fault.and_then(|fault| fault.alter(&self.spec, unit, output));
+        let segment = self.locked().states.get(unit as usize).map_or(0, Vec::len);
+        let piece = Piece { unit, segment: u32::try_from(segment).unwrap_or(u32::MAX) };
+        let wrong = book.fault.and_then(|fault| fault.alter(&self.spec, piece, output));
         let output = wrong.as_deref().unwrap_or(output);
         let done = block_in_place(|| self.keep(book, unit, output))?;
         self.stage.send_modify(|stage| stage.done = done);

@@ -118,7 +118,7 @@ fn some_units<'a>(trial: &'a Trial<'_>) -> Vec<(usize, &'a Vec<u8>)> {
 }
 
 /// Workgroups spread over a dispatch, the first and the last among them.
-pub(super) fn sample([x, y, z]: [u32; 3]) -> Vec<[u32; 3]> {
+pub(crate) fn sample([x, y, z]: [u32; 3]) -> Vec<[u32; 3]> {
     let (x, y, z) = (u64::from(x.max(1)), u64::from(y.max(1)), u64::from(z.max(1)));
     let last = x.saturating_mul(y).saturating_mul(z).saturating_sub(1);
     let parts = WORKGROUPS_AGAIN.saturating_sub(1).max(1);

@@ -14,6 +14,8 @@ mod machines;
 mod report;
 mod trial;
 
+pub(crate) use machines::sample;
+
 use super::run_step;
 use crate::{cli::RecipeCheck, compute::files};
 use eyre::{Context as _, Result};

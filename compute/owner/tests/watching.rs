@@ -248,7 +248,10 @@ fn changed_preferences_are_obeyed_within_a_second_and_a_broken_file_leaves_the_o
     let decision = scene.until(Duration::from_secs(1), |decision| decision.reasons.holds(Reason::Preferences));
     assert!(cpu_runs(&decision) && decision.new_units, "what held before goes on: {:?}", decision.words);
     let line = report::headline(&decision);
-    assert!(line.contains("; owner.toml cannot be used, what it said before holds: ") && line.contains("TOML"), "{line}");
+    assert!(
+        line.contains("; owner.toml cannot be used, what it said before holds: ") && line.contains("TOML"),
+        "{line}"
+    );
     // Who starts with such a file has no earlier word of the owner.
     let folder = scene.tree.folder.path().join("data");
     let probe = MachineProbe::new(scene.tree.root.clone(), &folder);
@@ -311,9 +314,8 @@ fn changed_preferences_take_effect_within_200_ms() {
     fs::create_dir(&folder).unwrap();
     let path = folder.join("owner.toml");
     let write = |rate: u64| {
-        let text = format!(
-            "version = 1\n[presence]\nheadless_is_idle = true\n[network]\nupload_kib_per_s_max = {rate}\n"
-        );
+        let text =
+            format!("version = 1\n[presence]\nheadless_is_idle = true\n[network]\nupload_kib_per_s_max = {rate}\n");
         fs::write(&path, text).unwrap();
     };
     write(1_000);

@@ -123,7 +123,8 @@ mod tests {
         let swiftshader = listed("SwiftShader Device", DeviceKind::Discrete, (0x1ae0, 0xc0de), "");
         let unsaid = listed("somebody", DeviceKind::Other, NVIDIA, "");
         let nobody = listed("a card without a maker", DeviceKind::Discrete, (0, 7), "");
-        for one in [warp.clone(), swiftshader, unsaid, nobody, lavapipe(DeviceKind::Cpu), lavapipe(DeviceKind::Discrete)]
+        for one in
+            [warp.clone(), swiftshader, unsaid, nobody, lavapipe(DeviceKind::Cpu), lavapipe(DeviceKind::Discrete)]
         {
             assert!(!one.is_card(), "{one:?}");
             assert_eq!(cards(std::slice::from_ref(&one)), [0], "as the only one it is used, and never sold as a card");

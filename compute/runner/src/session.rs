@@ -358,11 +358,7 @@ pub async fn probe(command: &WorkerCommand, runtime: keystead_job::Runtime) -> R
     }
 }
 
-async fn probe_of(
-    command: &WorkerCommand,
-    runtime: keystead_job::Runtime,
-    adapters: u8,
-) -> Result<SelfTest, Failure> {
+async fn probe_of(command: &WorkerCommand, runtime: keystead_job::Runtime, adapters: u8) -> Result<SelfTest, Failure> {
     let mut worker = Worker::start(command, runtime).await?;
     sent(worker.send(&Request::Probe { adapters }, &[])).await?;
     let late = || Failure::provider(format_args!("the self-test did not end: waited_ms={}", PROBE_MAX.as_millis()));

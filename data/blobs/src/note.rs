@@ -93,10 +93,7 @@ impl NoteKind {
     /// Whether a person who did not ask for more wants to read it: it explains why nothing moves, or what went wrong.
     #[must_use]
     pub const fn is_grave(self) -> bool {
-        matches!(
-            self,
-            Self::Waiting | Self::Paused | Self::Resumed | Self::Retry | Self::WorkerEnded | Self::GivesWay
-        )
+        matches!(self, Self::Waiting | Self::Paused | Self::Resumed | Self::Retry | Self::WorkerEnded | Self::GivesWay)
     }
 }
 
@@ -396,7 +393,8 @@ mod tests {
 
     #[test]
     fn a_note_round_trips_and_its_cut_or_longer_forms_do_not() {
-        for note in [note(), Note::now(NoteKind::Resumed, 0, ""), Note::now(NoteKind::Saved, u64::MAX, "x").of_unit(0)] {
+        for note in [note(), Note::now(NoteKind::Resumed, 0, ""), Note::now(NoteKind::Saved, u64::MAX, "x").of_unit(0)]
+        {
             let bytes = body(&note);
             assert_eq!(Note::decode_body(&bytes).unwrap(), note);
             assert!((0..bytes.len()).all(|length| Note::decode_body(&bytes[..length]).is_err()));

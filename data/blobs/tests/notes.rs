@@ -10,8 +10,8 @@ use crate::support::{
 use alloy_primitives::{Bytes, U256};
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use keystead_blobs::{
-    ALPN, ALPN_BEFORE, Address, BlobStore, Config, Endpoint, Event, Hello, Limits, NOTES_MAX, NodeId, Note, NoteKind, Refusal,
-    Session, SessionError, Violation, serve_with,
+    ALPN, ALPN_BEFORE, Address, BlobStore, Config, Endpoint, Event, Hello, Limits, NOTES_MAX, NodeId, Note, NoteKind,
+    Refusal, Session, SessionError, Violation, serve_with,
     stream::{self, FromCustomer, FromProvider, Link, Streams, acceptor, dial},
 };
 use tokio::sync::mpsc;
@@ -53,7 +53,8 @@ async fn a_note_arrives_as_it_was_said_and_a_customer_of_version_1_hears_none() 
     assert!(matches!(soon(session.next()).await.unwrap(), Event::Progress(_)));
 
     let raw = Raw::bind().await;
-    let (_connection, _control, mut answers) = greet(&raw, &provider.address, ALPN_BEFORE, &hello(2, &[sample(1, 10)])).await;
+    let (_connection, _control, mut answers) =
+        greet(&raw, &provider.address, ALPN_BEFORE, &hello(2, &[sample(1, 10)])).await;
     assert_eq!(read_frame(&mut answers).await[0], ACCEPTED);
     assert_eq!(read_frame(&mut answers).await[0], PROGRESS, "the note is left out");
 }
@@ -97,7 +98,10 @@ async fn a_flood_of_notes_is_cut_off_after_a_known_number() {
         }
     };
     let ((count, error), ()) = soon(async { tokio::join!(read, write) }).await;
-    assert!(count == NOTES_MAX && matches!(error, SessionError::Peer(Violation::OutOfOrder { .. })), "{count} {error:?}");
+    assert!(
+        count == NOTES_MAX && matches!(error, SessionError::Peer(Violation::OutOfOrder { .. })),
+        "{count} {error:?}"
+    );
 }
 
 /// Lets everybody in, says a note and that it is ready.

@@ -82,7 +82,8 @@ impl Stand {
             format!("{PROBATION_UNITS} units of a class found right (so far: {})", new.join(", "))
         };
         if is_bonded {
-            let until = if known { String::new() } else { format!("; every unit is checked until there are {of_units}") };
+            let until =
+                if known { String::new() } else { format!("; every unit is checked until there are {of_units}") };
             return vec![format!("bonded: {free} are free to stand behind audited orders{until}")];
         }
         let and = if known { String::new() } else { format!(", and after {of_units}") };
@@ -93,7 +94,9 @@ impl Stand {
         vec![
             "probation: every unit of an audited order is checked, and only classes exact and self-checking are taken"
                 .to_owned(),
-            format!("it ends with a bond of {needed} ({AUDIT_BOND_UNITS_MIN} units at your price; free now: {free}){and}"),
+            format!(
+                "it ends with a bond of {needed} ({AUDIT_BOND_UNITS_MIN} units at your price; free now: {free}){and}"
+            ),
             grows,
             "orders without an audit have no lane: their customers check what they want".to_owned(),
         ]
@@ -134,7 +137,9 @@ mod tests {
     fn with_a_bond_a_class_is_in_probation_until_enough_units_of_it_were_found_right() {
         let said = stand(100 * PRICE, [10, 9, 0], 0);
         assert!(said.starts_with("bonded: 0.1 KST are free"), "{said}");
-        assert!(said.contains("until there are 10 units of a class found right (so far: self-checking 9, tolerance 0)"));
+        assert!(
+            said.contains("until there are 10 units of a class found right (so far: self-checking 9, tolerance 0)")
+        );
         assert!(!stand(100 * PRICE, [10, 10, 10], 0).contains("every unit"));
         assert!(stand(100 * PRICE - 1, [10, 10, 10], 0).starts_with("probation: "));
     }
@@ -142,6 +147,8 @@ mod tests {
     #[test]
     fn a_customer_reads_the_lane_of_an_offer() {
         assert!(of_offer(100 * PRICE - 1, PRICE).starts_with("in probation: every unit is checked, of classes exact"));
-        assert!(of_offer(100 * PRICE, PRICE).starts_with("bonded (0.1 KST are free); in a class of which fewer than 10 "));
+        assert!(
+            of_offer(100 * PRICE, PRICE).starts_with("bonded (0.1 KST are free); in a class of which fewer than 10 ")
+        );
     }
 }

@@ -178,7 +178,11 @@ mod tests {
         let verbose = ProviderLog::new(folder.path(), Detail::of(true));
         assert!(verbose.hear(PROVIDER, &Note::now(NoteKind::Finished, 12, "").of_unit(9)).is_some());
         let text = fs::read_to_string(&path).unwrap();
-        assert_eq!((text.lines().count(), text.matches("says: finished a unit, ms=12 unit=").count()), (3, 2), "{text}");
+        assert_eq!(
+            (text.lines().count(), text.matches("says: finished a unit, ms=12 unit=").count()),
+            (3, 2),
+            "{text}"
+        );
         let facts = facts(&died, ("order", json!("1")));
         assert_eq!((&facts["kind"], &facts["order"]), (&json!("worker-ended"), &json!("1")));
     }

@@ -19,8 +19,7 @@ const SELF_CHECKING: [&str; 8] =
     ["matmul", "--set", "rows=128", "--set", "inner=128", "--set", "columns=128", "--set=rows-per-unit=64"];
 const TOLERANT: [&str; 6] = ["nbody", "--set", "members=2", "--set", "members-per-unit=1", "--set=steps=6000"];
 /// Of one segment: what is opened is the output, which the customer has.
-const TOLERANT_WHOLE: [&str; 6] =
-    ["nbody", "--set", "members=2", "--set", "members-per-unit=1", "--set=steps=400"];
+const TOLERANT_WHOLE: [&str; 6] = ["nbody", "--set", "members=2", "--set", "members-per-unit=1", "--set=steps=400"];
 /// Floats run on a processor that ten processes share.
 const TIMES: [&str; 6] = ["--checker-seconds", "60", "--reveal-seconds", "40", "--appeal-seconds", "60"];
 /// The second customer's account.
@@ -109,8 +108,10 @@ fn a_cheat_that_keeps_what_it_opened_is_convicted_with_what_its_customer_has_slo
     let id = window_id(1);
     let handed = events::<Referee::KeyHanded>(network, id);
     assert!(handed.iter().any(|handed| handed.slot == UNASKED), "nothing was said unasked: {said}\n{}", scene.logs());
-    let ends: Vec<(u8, u8)> =
-        (0..window_of(network, id).units).map(|unit| scene.case(id, unit)).map(|case| (case.stage, case.round)).collect();
+    let ends: Vec<(u8, u8)> = (0..window_of(network, id).units)
+        .map(|unit| scene.case(id, unit))
+        .map(|case| (case.stage, case.round))
+        .collect();
     assert_eq!(ends.iter().filter(|end| **end == (WRONG, 1)).count(), 1, "{ends:?}\n{}", scene.logs());
     assert!(ends.iter().all(|end| *end == (WRONG, 1) || *end == (VERIFIED, 0)), "{ends:?}\n{}", scene.logs());
 }

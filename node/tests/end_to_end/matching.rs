@@ -84,7 +84,11 @@ fn the_cheapest_that_fits_and_takes_orders_gets_the_job_at_the_price_that_was_sa
     // Of two machines that differ in price and carbon the cleaner one is the best, where carbon is worth something.
     let (code, clean) = asked(&["--value-of-carbon", &keystead_market::need::VALUE_MAX.to_string()]);
     let best = |answer: &Value| answer["best"][0]["offer"]["key"]["provider"].as_str().unwrap().to_lowercase();
-    assert_eq!((code, clean["matched"].as_u64(), best(&clean)), (Some(0), Some(2), account(1).to_lowercase()), "{clean}");
+    assert_eq!(
+        (code, clean["matched"].as_u64(), best(&clean)),
+        (Some(0), Some(2), account(1).to_lowercase()),
+        "{clean}"
+    );
     assert_eq!(best(&answer), account(4).to_lowercase(), "{answer}");
     let carbon: Vec<bool> =
         clean["best"].as_array().unwrap().iter().map(|one| one["offer"]["carbonClaimed"].as_bool().unwrap()).collect();

@@ -229,7 +229,20 @@ mod tests {
         let far = Scenario { latency: true, ..Scenario::new(1, 300, 0.5) };
         let [latency, crooks] = [far, Scenario { crooked: true, ..far }].map(run);
         let (bills, attacks) = ([bill; 4], Vec::new());
-        Report { seed: 1, providers: 300, hours: 0.5, world, churn, cheats, overload, latency, crooks, gas, bills, attacks }
+        Report {
+            seed: 1,
+            providers: 300,
+            hours: 0.5,
+            world,
+            churn,
+            cheats,
+            overload,
+            latency,
+            crooks,
+            gas,
+            bills,
+            attacks,
+        }
     }
 
     #[test]

@@ -211,7 +211,9 @@ impl<A: Authorise, H: Handler> Shared<A, H> {
                 return self.handler.ended(ended);
             }
         };
-        if let Some(acceptor) = self.acceptors.iter().find(|acceptor| acceptor.alpns().iter().any(|alpn| *alpn == connection.alpn())) {
+        if let Some(acceptor) =
+            self.acceptors.iter().find(|acceptor| acceptor.alpns().iter().any(|alpn| *alpn == connection.alpn()))
+        {
             return self.give(&**acceptor, connection, ticket).await;
         }
         let greeting = self.greet(connection, &mut ended);

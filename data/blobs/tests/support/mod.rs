@@ -8,8 +8,8 @@ use alloy_primitives::{B256, Bytes, U256};
 use iroh::{EndpointAddr, TransportAddr, endpoint::presets};
 use keystead_blobs::{
     ALPN, Address, Authorise, BlobStore, Capacity, Config, Delivery, Ended, Endpoint, Failure, FailureCode, Handler,
-    Hash, Hello, Inputs, Job, Limits, MemoryStore, NodeId, Note, NoteKind, Progress, Refusal, RefusalCode, Server, Session,
-    SessionError, Want, hash, serve,
+    Hash, Hello, Inputs, Job, Limits, MemoryStore, NodeId, Note, NoteKind, Progress, Refusal, RefusalCode, Server,
+    Session, SessionError, Want, hash, serve,
 };
 use tokio::sync::mpsc;
 

@@ -246,12 +246,9 @@ impl Agent {
         let lot = Draw::new(randomness, id, round);
         let found = block_in_place(|| {
             let places = self.journal().places.clone();
-            let mine = |unit: u32, slot: u8| {
-                lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place))
-            };
-            let first = |unit: u32| {
-                turn.or_else(|| (0..SLOTS).find(|slot| mine(unit, *slot))).map(|slot| (unit, slot))
-            };
+            let mine =
+                |unit: u32, slot: u8| lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place));
+            let first = |unit: u32| turn.or_else(|| (0..SLOTS).find(|slot| mine(unit, *slot))).map(|slot| (unit, slot));
             let units: Vec<u32> =
                 if round == 0 { lot.units(window.units, window.rate_ppm).collect() } else { vec![unit] };
             units.into_iter().filter_map(first).collect::<Vec<_>>()

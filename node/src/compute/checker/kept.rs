@@ -20,11 +20,13 @@ impl Agent {
     /// The refusal for the checker.
     pub(crate) fn offer(&self, admitted: &Admitted) -> Result<Offer, Refusal> {
         let earlier = self.earlier(admitted.which);
-        let mut accusing =
-            earlier.iter().filter(|course| course.record().says_wrong(admitted.exact, &admitted.case));
+        let mut accusing = earlier.iter().filter(|course| course.record().says_wrong(admitted.exact, &admitted.case));
         let offer = accusing.find_map(|course| self.shelf.offer(course.which));
         offer.ok_or_else(|| {
-            Refusal::new(RefusalCode::NotAssigned, "this account did not find the unit wrong, or has nothing of it any more")
+            Refusal::new(
+                RefusalCode::NotAssigned,
+                "this account did not find the unit wrong, or has nothing of it any more",
+            )
         })
     }
 

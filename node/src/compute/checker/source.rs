@@ -86,7 +86,8 @@ async fn on_duty(windows: &Windows, window: &Window, which: Which, account: Addr
     let (committed, _) = windows.check(which).await.map_err(unavailable)?;
     if committed != account {
         // A private job's checkers have no seats: the contract tells them by the list of their names.
-        let named = if window.is_named() { named::of_window(windows, window).await.map_err(unavailable)? } else { None };
+        let named =
+            if window.is_named() { named::of_window(windows, window).await.map_err(unavailable)? } else { None };
         let named = named.unwrap_or_default();
         if window.is_named() && !named.contains(&account) {
             return Err(no("this order is private, and does not name this account"));

@@ -26,8 +26,7 @@ use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
 use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, Want, check_digest, hash};
 use keystead_job::{
-    Class, JobSpec,
-    Limits,
+    Class, JobSpec, Limits,
     limits::{INPUT_BYTES_MAX, WALL_MS_MAX},
     spec::Draft,
     step::{STEP_BYTES, parse_list},
@@ -546,7 +545,9 @@ mod tests {
         let spec = crate::compute::samples::spec(Class::Exact, 4, 1);
         let declared = spec.limits.wall_ms_max;
         let job = Job { spec: spec.clone(), program: Vec::<u8>::new().into(), common: Vec::<u8>::new().into() };
-        for (left, expected) in [(Duration::ZERO, 1), (Duration::from_secs(90), 90_000), (Duration::from_secs(7_200), WALL_MS_MAX)] {
+        for (left, expected) in
+            [(Duration::ZERO, 1), (Duration::from_secs(90), 90_000), (Duration::from_secs(7_200), WALL_MS_MAX)]
+        {
             let run = within(job.clone(), left).ok().map(|job| job.spec);
             assert_eq!(run.as_ref().map(|spec| spec.limits.wall_ms_max), Some(expected), "declared={declared}");
             let back = run.map(|run| Limits { wall_ms_max: declared, ..run.limits });

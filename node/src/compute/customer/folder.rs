@@ -36,8 +36,7 @@ const UNFINISHED: &str = "unfinished";
 const UNCHECKED: &str = "unchecked";
 /// What a process that was killed before it had an order may leave, as the scratch of [`files::replace`], and what an order without a result leaves: the
 /// provider's words.
-const LEFTOVERS: [&str; 5] =
-    [LOCK_FILE, UNFINISHED, "order.json.new", provider_log::FILE, provider_log::FILE_BEFORE];
+const LEFTOVERS: [&str; 5] = [LOCK_FILE, UNFINISHED, "order.json.new", provider_log::FILE, provider_log::FILE_BEFORE];
 
 /// How a result is left to the person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,9 +21,7 @@ use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{BlobStore, Hash};
 use keystead_contracts::storage::Status;
 use keystead_job::{Class, JobSpec, parameter::Value as Parameter};
-use keystead_proof::{
-    Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate, Statement, WindowStatus,
-};
+use keystead_proof::{Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate, Statement, WindowStatus};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, path::Path, time::Duration};
 use tokio::{

@@ -99,7 +99,22 @@ impl Course {
         let (record, coming) = (Mutex::new(record), Mutex::default());
         let (attendance, bell, gone, notes) = Default::default();
         let (leased, stopped, at_work, runs) = Default::default();
-        Ok(Self { order, spec, record, gone, leased, stopped, at_work, runs, coming, stage, attendance, portion, bell, notes })
+        Ok(Self {
+            order,
+            spec,
+            record,
+            gone,
+            leased,
+            stopped,
+            at_work,
+            runs,
+            coming,
+            stage,
+            attendance,
+            portion,
+            bell,
+            notes,
+        })
     }
 
     /// Tells the customer, if it is there, or when it comes.

@@ -11,11 +11,7 @@
 use crate::cli::Claims;
 use keystead_market::{
     carbon::{CARBON_G_PER_KWH_UNSAID, POWER_MW_UNSAID},
-    record::{
-        Adapter, Claimed,
-        claimed::POWER_MW_MAX,
-        sets::EnergyMethod,
-    },
+    record::{Adapter, Claimed, claimed::POWER_MW_MAX, sets::EnergyMethod},
 };
 use keystead_owner::{
     preferences::{Preferences, Series},
@@ -115,7 +111,9 @@ pub(super) fn words(claimed: &Claimed, said: &Claims, measured_mw: Option<u32>) 
         (milliwatts, None) => format!("{} W while it works, as you say", milliwatts.div_ceil(1_000)),
     };
     let supply = match claimed.energy.carbon_g_per_kwh {
-        0 => format!("carbon of the supply not known (--carbon says it; customers count {CARBON_G_PER_KWH_UNSAID} g a kWh)"),
+        0 => format!(
+            "carbon of the supply not known (--carbon says it; customers count {CARBON_G_PER_KWH_UNSAID} g a kWh)"
+        ),
         grams => format!("{grams} g of carbon dioxide a kWh, as you say"),
     };
     format!("{power}; {supply}")

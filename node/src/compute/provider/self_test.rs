@@ -6,7 +6,9 @@ use alloy_primitives::keccak256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
 use keystead_owner::probe::Root;
-use keystead_runner::{CARDS_MAX, Device, DeviceKind, SelfTest, Speed, Tested, Work, WorkerCommand, admit, measure, place, probe};
+use keystead_runner::{
+    CARDS_MAX, Device, DeviceKind, SelfTest, Speed, Tested, Work, WorkerCommand, admit, measure, place, probe,
+};
 use std::path::Path;
 
 /// The runtimes that this machine passed.

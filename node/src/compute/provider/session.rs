@@ -23,7 +23,8 @@ use alloy_primitives::{B256, U256};
 use eyre::Result;
 use keystead_blobs::{
     Authorise, CheckHello, Delivery, Ended, Failure, FailureCode, Handler, Hash, Hello, Job, NodeId, NoteKind, Offer,
-    Pace, Parties, Progress, Refusal, RefusalCode, Sent, SessionError, StoreError, Unavailable, Want, hash, hello_digest,
+    Pace, Parties, Progress, Refusal, RefusalCode, Sent, SessionError, StoreError, Unavailable, Want, hash,
+    hello_digest,
 };
 use keystead_contracts::storage::Status;
 use keystead_job::{B256 as Name, JobSpec, Runtime, limits::INPUT_BYTES_MAX, trace::Trace};
@@ -511,7 +512,8 @@ mod tests {
     #[test]
     fn a_provider_that_refuses_on_purpose_refuses_all_or_those_of_an_opened_unit_or_of_a_later_round() {
         use RefuseCheckers::{Always, Later, Opened};
-        let refused = |round, opened| [None, Some(Always), Some(Opened), Some(Later)].map(|when| is_refused(when, round, opened));
+        let refused =
+            |round, opened| [None, Some(Always), Some(Opened), Some(Later)].map(|when| is_refused(when, round, opened));
         assert_eq!(refused(0, false), [false, true, false, false]);
         assert_eq!(refused(0, true), [false, true, true, false]);
         assert_eq!(refused(1, true), [false, true, true, true]);

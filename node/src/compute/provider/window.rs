@@ -373,7 +373,12 @@ impl Visit<'_> {
             match self.answer(unit, segment).await {
                 Ok(()) => _ = attendance.asked.remove(&unit),
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), unit, segment, "a state that was asked for is not opened yet, which would cost the bond: trying again");
+                    tracing::warn!(
+                        error = format!("{error:#}"),
+                        unit,
+                        segment,
+                        "a state that was asked for is not opened yet, which would cost the bond: trying again"
+                    );
                 }
             }
         }

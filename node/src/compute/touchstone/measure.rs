@@ -93,7 +93,9 @@ impl Device {
     /// longer than a proof may take, or more than a challenge holds.
     pub(crate) fn seconds_for(&self, memory_mib: u64, found: &Found, proving: &Proving) -> Option<u64> {
         let memory_bytes = memory_mib.saturating_mul(MIB);
-        let shape = Bounds::of(found, memory_bytes).nearest(wanted_side(self.mop_per_s, memory_bytes, proving.prove_seconds)).ok()?;
+        let shape = Bounds::of(found, memory_bytes)
+            .nearest(wanted_side(self.mop_per_s, memory_bytes, proving.prove_seconds))
+            .ok()?;
         Some(seconds(shape, self.mop_per_s)).filter(|seconds| *seconds <= PROVE_SECONDS_MAX)
     }
 
@@ -222,7 +224,8 @@ fn answer_bytes(side: u32, links: u64) -> u64 {
 /// Lets a device work for a moment: millions of multiplications with addition a second.
 async fn try_out(workshop: &Workshop, found: &Found, shape: Shape, threads: u16) -> Result<u64> {
     let failed = || format!("device {} ({}) does not prove anything", found.number, found.name);
-    let task = Task { device: found.for_workers, key: [0x9e37_79b9; 8], side: shape.side(), links: shape.links(), threads };
+    let task =
+        Task { device: found.for_workers, key: [0x9e37_79b9; 8], side: shape.side(), links: shape.links(), threads };
     let mut device = workshop.begin(task).await.wrap_err_with(failed)?;
     // The first step compiles kernels and wakes threads: it is not counted, unless it is the only one.
     let (mut start, mut rows, mut steps) = (Instant::now(), 0u64, 0u32);

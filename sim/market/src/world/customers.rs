@@ -71,9 +71,11 @@ impl Trick {
                 "1,000 orders without inputs for 64 places, honest newcomers among them; of a flood",
                 "orders that gave way",
             ),
-            Self::Refused => {
-                ("refused pay", "half say nothing and pay at the deadline, half accuse; accusations", "ruled for the provider")
-            }
+            Self::Refused => (
+                "refused pay",
+                "half say nothing and pay at the deadline, half accuse; accusations",
+                "ruled for the provider",
+            ),
         }
     }
 
@@ -402,7 +404,8 @@ mod tests {
 
     #[test]
     fn a_row_that_is_off_its_formula_or_costs_an_honest_party_something_does_not_hold() {
-        let mut crooks = Crooks::new(1, &Seats { count: 64, colluding: 0, checkers: 1, flip: 0.0, nothing: 0.0, power: 1.0 });
+        let mut crooks =
+            Crooks::new(1, &Seats { count: 64, colluding: 0, checkers: 1, flip: 0.0, nothing: 0.0, power: 1.0 });
         for _ in 0..200 {
             crooks.flood();
             crooks.dust();

@@ -44,8 +44,7 @@ const VOTES_MS: u64 = 160;
 const DOWN: [u64; 8] = [8_000, 20_000, 50_000, 100_000, 200_000, 300_000, 600_000, 1_000_000];
 const UP: [u64; 8] = [2_000, 5_000, 10_000, 20_000, 40_000, 100_000, 300_000, 1_000_000];
 /// Inputs of a window, bytes, each as frequent as the others: most jobs have parameters or a small table, some have scenes.
-pub(super) const INPUTS: [u64; 8] =
-    [4 << 10, 16 << 10, 64 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 8 << 20];
+pub(super) const INPUTS: [u64; 8] = [4 << 10, 16 << 10, 64 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 8 << 20];
 
 /// Whose machine it is.
 #[derive(Clone, Copy, Debug)]

@@ -186,7 +186,8 @@ impl Scene<'_> {
         wait_for("half of the units are done", MAP_MAX, || {
             ensure!(!customer.has_ended()?, "a map ended before its half");
             let all = told(&events).unwrap_or_default();
-            let done = all.iter().filter(|told| told.event == "progress").filter_map(|told| told.facts["done"].as_u64());
+            let done =
+                all.iter().filter(|told| told.event == "progress").filter_map(|told| told.facts["done"].as_u64());
             Ok((done.max().unwrap_or_default().saturating_mul(2) >= self.units).then_some(()))
         })?;
         // Kill -9.

@@ -214,7 +214,12 @@ mod tests {
         let (one, none) = (terms(1), terms(0));
         let say = |terms, assurance| Outcome { drawn: &drawn, terms, segments: 1 }.sentence(assurance);
         let doubted = say(&one, Assurance::Doubted);
-        assert!(doubted.starts_with("UNVERIFIED (private): the checker that you named found 3 of 10 units right; 1 unit was found wrong"), "{doubted}");
+        assert!(
+            doubted.starts_with(
+                "UNVERIFIED (private): the checker that you named found 3 of 10 units right; 1 unit was found wrong"
+            ),
+            "{doubted}"
+        );
         assert!(!say(&one, Assurance::Private).contains("found wrong"));
         for assurance in [Assurance::Customer, Assurance::Private, Assurance::Doubted, Assurance::Unchecked] {
             assert_eq!(assurance.name(), "unverified", "{assurance:?}");

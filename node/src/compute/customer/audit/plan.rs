@@ -18,8 +18,15 @@ use super::{
     referee::{self, Panel, Times},
 };
 use crate::compute::{
-    amount::kst, bond::Bonds, checker::judged_by_foreigner, customer::plan::Prepared, market::Market, money::Money,
-    named::{self, NameFault, Parties}, random, windows::accusation_wei,
+    amount::kst,
+    bond::Bonds,
+    checker::judged_by_foreigner,
+    customer::plan::Prepared,
+    market::Market,
+    money::Money,
+    named::{self, NameFault, Parties},
+    random,
+    windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, U256};
 use eyre::Result;
@@ -297,7 +304,9 @@ impl Plan {
         lines.extend(lane.probation("unit"));
         if !bond_wei.is_zero() {
             let bond = kst(bond_wei);
-            lines.push(format!("Bond of the provider behind it: {bond}, lost with the price if one unit is found wrong"));
+            lines.push(format!(
+                "Bond of the provider behind it: {bond}, lost with the price if one unit is found wrong"
+            ));
         }
         lines.push(worth(("unit", "order"), self.is_enough, self.at_risk_wei, self.caught_ppm));
         lines

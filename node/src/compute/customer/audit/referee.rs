@@ -99,7 +99,11 @@ impl Panel {
             Self::InTime { run_seconds, is_least, asked, times } => Some(format!(
                 "Referees: a dispute comes before a panel that interprets, {} {run_seconds} s a run. So the time to check is {} s instead of {}, and that to \
                  reveal {} s instead of {}: smaller units, or more segments, make it shorter",
-                least(is_least), times.check_seconds, asked.check_seconds, times.reveal_seconds, asked.reveal_seconds
+                least(is_least),
+                times.check_seconds,
+                asked.check_seconds,
+                times.reveal_seconds,
+                asked.reveal_seconds
             )),
             Self::Never { run_seconds, is_least } => Some(format!("Warning: {}", never(run_seconds, is_least))),
         }

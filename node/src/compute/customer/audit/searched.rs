@@ -76,7 +76,12 @@ impl Memo {
     pub(in crate::compute::customer) fn load(path: &Path, order: U256, unit: u32) -> Result<Option<Self>> {
         let Some(text) = files::read(path)? else { return Ok(None) };
         let memo: Self = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-        ensure!(memo.version == VERSION, "{} has version {}, this program reads {VERSION}", path.display(), memo.version);
+        ensure!(
+            memo.version == VERSION,
+            "{} has version {}, this program reads {VERSION}",
+            path.display(),
+            memo.version
+        );
         Ok(Some(memo).filter(|memo| (memo.order, memo.unit) == (order, unit)))
     }
 

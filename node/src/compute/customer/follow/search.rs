@@ -166,7 +166,9 @@ impl Following<'_> {
             // Whoever does not answer in its time is convicted.
             if windows.would_take(&Referee::endSearchCall { windowId: id, unit }).await {
                 windows.end_search(id, unit).await?;
-                show.say(&format!("The provider did not open a state of unit {unit} that it was asked for: it is convicted."));
+                show.say(&format!(
+                    "The provider did not open a state of unit {unit} that it was asked for: it is convicted."
+                ));
             }
             return Ok(());
         }

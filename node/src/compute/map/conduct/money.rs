@@ -86,7 +86,8 @@ impl Conductor<'_> {
         if count == 0 || !due {
             return;
         }
-        let tried = self.state.partners.iter().map(|partner| partner.account).chain(self.dear.keys().copied()).collect();
+        let tried =
+            self.state.partners.iter().map(|partner| partner.account).chain(self.dear.keys().copied()).collect();
         if self.try_ask(Ask::Offers { count, tried }) {
             self.looked = Some(Instant::now());
         }
@@ -333,8 +334,11 @@ impl Conductor<'_> {
             let (promised, checks) = (self.shown(self.state.promised_wei()), self.state.checks_wei());
             let checks =
                 if checks > 0 { format!(" and {} taken for checks", self.shown(checks)) } else { String::new() };
-            let what =
-                if self.options.max_price.is_some() { "--max-price" } else { "the price that was said before anything was paid" };
+            let what = if self.options.max_price.is_some() {
+                "--max-price"
+            } else {
+                "the price that was said before anything was paid"
+            };
             self.fail(format!(
                 "{what} is reached: {promised} are promised{checks}, and units are left. The next window needs {needed_wei} ({}). What is done is kept: run the same command again with a higher --max-price",
                 self.shown(needed_wei)

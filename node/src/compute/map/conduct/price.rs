@@ -117,7 +117,8 @@ impl Quote<'_> {
             );
         }
         let checks_wei = U256::from(checks.map_or(0, |checks| checks.most_wei));
-        let all = U256::from(price).saturating_mul(U256::from(steps)).saturating_add(checks_wei).saturating_add(gas_wei);
+        let all =
+            U256::from(price).saturating_mul(U256::from(steps)).saturating_add(checks_wei).saturating_add(gas_wei);
         format!(
             "  Gas beside it: at most {gas} for {count}, a little more where one is filled again; all in at most {}",
             kst(all)
@@ -129,7 +130,9 @@ impl Quote<'_> {
 fn said(money: &Money, promise: &Promise) -> String {
     let most = money.show(U256::from(promise.most_wei));
     if promise.asked_wei.is_some() {
-        return format!("  Never more than {most} is promised, your --max-price, also if work is thrown away and done again");
+        return format!(
+            "  Never more than {most} is promised, your --max-price, also if work is thrown away and done again"
+        );
     }
     format!(
         "  Work that is thrown away since its provider is caught is paid again: never more than {most} is promised in all"
@@ -337,8 +340,7 @@ mod tests {
         let money = Money::unnamed(Currency::token(contract));
         let (steps, price, providers, deposits) = (40, 1_003, 2, U256::from(80_240));
         let (fee_per_gas_max_wei, checks, promise) = (1_000_000_000, None, None);
-        let quote =
-            Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
+        let quote = Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
         let lines = quote.lines();
         let units = format!("smallest units of {contract}");
         assert_eq!(lines[0], format!("Price: at most 40120 {units} (40 steps x 1003 {units}), from 2 providers"));
@@ -358,11 +360,13 @@ mod tests {
         let promise = Some(Promise::of(SPENT, price, 0, None));
         let (steps, providers, deposits) = (40, 2, U256::from(price).saturating_mul(U256::from(80)));
         let (fee_per_gas_max_wei, checks) = (1_000_000_000, None);
-        let quote =
-            Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
+        let quote = Quote { money: &money, steps, price, providers, deposits, fee_per_gas_max_wei, checks, promise };
         let text = quote.lines().join("\n");
         assert!(text.starts_with("Price: at most 0.04 KST (40 steps x 0.001 KST), from 2 providers\n"), "{text}");
-        assert!(text.contains("at most 0.00094 KST for 2 channels") && text.contains("all in at most 0.04094 KST"), "{text}");
+        assert!(
+            text.contains("at most 0.00094 KST for 2 channels") && text.contains("all in at most 0.04094 KST"),
+            "{text}"
+        );
         assert!(text.contains("begin with 0.08 KST") && text.contains("never more than 0.08 KST"), "{text}");
         let asked = Some(Promise::asked(price.saturating_mul(50)));
         let text = Quote { promise: asked, ..quote }.lines().join("\n");

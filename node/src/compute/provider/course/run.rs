@@ -93,7 +93,13 @@ impl Course {
     }
 
     /// Works, but not while the owner has the machine.
-    async fn work_while_allowed(&self, book: &Book, candidates: &Candidates, stint: Stint, stop: Stop) -> Result<Ended> {
+    async fn work_while_allowed(
+        &self,
+        book: &Book,
+        candidates: &Candidates,
+        stint: Stint,
+        stop: Stop,
+    ) -> Result<Ended> {
         let mut is_paused = false;
         loop {
             if !is_paused && !book.owner.is_allowed(&self.spec) {

@@ -181,8 +181,10 @@ impl Guard {
     ) -> io::Result<(Self, channel::Receiver<Option<String>>)> {
         let (stop, stopped) = mpsc::channel();
         let (lost, told) = channel::channel(None);
-        let post = Post { stage, decisions, watching: Some(watching), rules: Rules::default(), marks: Marks::default() };
-        let thread = thread::Builder::new().name("owner-guard".to_owned()).spawn(move || guard(post, &stopped, &lost))?;
+        let post =
+            Post { stage, decisions, watching: Some(watching), rules: Rules::default(), marks: Marks::default() };
+        let thread =
+            thread::Builder::new().name("owner-guard".to_owned()).spawn(move || guard(post, &stopped, &lost))?;
         Ok((Self { stop: Some(stop), thread: Some(thread) }, told))
     }
 }

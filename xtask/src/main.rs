@@ -12,6 +12,7 @@ mod contracts;
 mod demo;
 mod docs;
 mod lint;
+mod measure;
 mod network;
 mod parties;
 mod process;

@@ -30,6 +30,7 @@ mod portion;
 mod proving;
 mod record;
 mod room;
+mod savings;
 mod self_test;
 mod session;
 mod setup;

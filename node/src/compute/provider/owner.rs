@@ -11,6 +11,7 @@ mod pace;
 use self::pace::{Place, Running};
 use super::{
     ask::{Ask, declared_bytes},
+    savings,
     self_test::say,
 };
 use crate::{
@@ -430,17 +431,19 @@ fn status(folder: &Path) -> Result<ExitCode> {
     let Some(text) = files::read(&path)? else {
         return Err(eyre!("{} has no status: start the provider with this folder first", folder.display()));
     };
-    match checker::status(&folder.join(super::CHECKER_FOLDER))? {
-        Some(checks) => {
-            let mut whole: serde_json::Value =
-                serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-            if let Some(fields) = whole.as_object_mut() {
-                fields.insert("checker".to_owned(), checks);
-            }
-            say(&serde_json::to_string_pretty(&whole)?);
-        }
-        None => say(text.trim_end()),
+    let checks = checker::status(&folder.join(super::CHECKER_FOLDER))?;
+    let beside = [("checker", checks), ("savings", savings::status(folder)?)];
+    let beside: Vec<_> = beside.into_iter().filter_map(|(name, said)| Some((name.to_owned(), said?))).collect();
+    if beside.is_empty() {
+        say(text.trim_end());
+        return Ok(ExitCode::SUCCESS);
     }
+    let mut whole: serde_json::Value =
+        serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
+    if let Some(fields) = whole.as_object_mut() {
+        fields.extend(beside);
+    }
+    say(&serde_json::to_string_pretty(&whole)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -11,6 +11,7 @@ use super::{
     owner::{self, Owner},
     payout, proving,
     record::Records,
+    savings::OnChain,
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
@@ -100,11 +101,12 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let endpoint = endpoint(options, owner.meter().clone()).await?;
     let account = Arc::clone(&market.account);
     let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
+    let savings = OnChain::open(&market.account, &options.dir, options.bond_from_earnings).await?;
     let offered = capability.within(owner.declared_bytes_most());
     let offering = offering(options, (market, tokens), &endpoint, &offered).await?;
     let store: Arc<dyn BlobStore> = store;
     let records = Records::open(&options.dir.join("orders"))?;
-    let conduct = conduct(options, canaries);
+    let conduct = conduct(options, canaries, savings);
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     let terms = stream::Terms {
         price_wei: options.price,
@@ -118,7 +120,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
 }
 
 /// What a person wished of this provider; what is unusual is said.
-fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
+fn conduct(options: &Provide, canaries: Canaries, savings: Option<OnChain>) -> Conduct {
     let fault = options.fault_seed.map(|seed| Fault::new(seed).staying(options.fault_stays).once(options.fault_once));
     if fault.is_some() {
         tracing::warn!("--fault-seed: one unit of every order will be wrong");
@@ -132,8 +134,8 @@ fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
     for customer in canaries.customers() {
         tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
     }
-    let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    Conduct { fault, bonded_percent, refuses_checkers, believes: options.believe_providers, canaries }
+    let (refuses_checkers, believes) = (options.refuse_checkers, options.believe_providers);
+    Conduct { fault, savings, refuses_checkers, believes, canaries }
 }
 
 /// Why the folder of a provider cannot be used, with the step.

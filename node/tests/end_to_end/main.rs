@@ -57,6 +57,7 @@ mod parties;
 mod proofs;
 mod raw;
 mod recipes;
+mod savings;
 mod seats;
 mod sender;
 mod snapshot;

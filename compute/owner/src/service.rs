@@ -157,6 +157,7 @@ fn systemd_head(description: &Description, checked: &Checked<'_>, network: &str)
          IOSchedulingClass=idle\n\
          IOWeight=1\n\
          OOMScoreAdjust=1000\n\
+         # The provider makes groups for its workers below its own, and a leaf for itself: no DelegateSubgroup=, which older managers do not know.\n\
          Delegate=yes\n\
          TasksMax=4096\n",
         command.join(" "),

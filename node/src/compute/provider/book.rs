@@ -234,7 +234,7 @@ impl Book {
 
     async fn try_save(&self) -> Result<()> {
         let Some(savings) = &self.savings else { return Ok(()) };
-        let share = savings.bring_up().await?;
+        let share = Box::pin(savings.bring_up()).await?;
         if share.is_zero() {
             return Ok(());
         }

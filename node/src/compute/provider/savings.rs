@@ -455,10 +455,10 @@ mod tests {
         }
 
         fn earn(&self, wei: u64) {
-            self.income(Income { withdrawn_wei: U256::from(wei), refunds_wei: U256::ZERO });
+            self.comes(Income { withdrawn_wei: U256::from(wei), refunds_wei: U256::ZERO });
         }
 
-        fn income(&self, income: Income) {
+        fn comes(&self, income: Income) {
             self.look(|outside| {
                 outside.height += 1;
                 outside.income.insert(outside.height, income);
@@ -601,9 +601,9 @@ mod tests {
             withdrawn_wei: U256::from(withdrawn),
             refunds_wei: U256::from(refunds),
         };
-        fake.income(wei(0, 40));
+        fake.comes(wei(0, 40));
         assert_eq!(savings.bring_up().await.unwrap(), U256::ZERO);
-        fake.income(wei(140, 0));
+        fake.comes(wei(140, 0));
         assert_eq!(savings.bring_up().await.unwrap(), U256::from(50));
         // What came while nobody looked came under the old share; from now on it is none, and then all.
         fake.earn(10);

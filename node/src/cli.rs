@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
-    /// Write the file by which the system starts the provider: systemd, launchd, or a scheduled task at logon on Windows.
+    /// Write the file by which the system starts the provider: systemd, launchd, or a scheduled task at logon, or a service, on Windows.
     Service(Service),
     /// Show what this machine can prove about its hardware, or check what a provider has published.
     ///

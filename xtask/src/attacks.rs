@@ -7,7 +7,7 @@ const PAGE: &str = "docs/attacks.md";
 /// The first line of the list; the page's other table, above it, says how to run the tests.
 const HEADER: &str = "| attack | what stops it | tests |";
 /// The attacks that must have a row.
-const ROWS: [&str; 29] = [
+const ROWS: [&str; 30] = [
     "junk, cheaper precision, smaller model",
     "copy another's result",
     "predict the sample, grind",
@@ -33,6 +33,7 @@ const ROWS: [&str; 29] = [
     "self-dealing for reputation",
     "fake GPU",
     "one GPU sold many times",
+    "pre-fill attack on language models",
     "beacon partial for a height that is not final",
     "beacon partial of another chain",
     "beacon partial replayed",

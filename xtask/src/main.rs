@@ -12,6 +12,7 @@ mod contracts;
 mod demo;
 mod docs;
 mod lint;
+mod measure;
 mod network;
 mod parties;
 mod process;
@@ -33,7 +34,8 @@ cargo xtask TASK
   demo [--keep]       the whole market once, in about six minutes: four validators, eight providers of whom one cheats, one dies and
                       one is an owner who comes back; every recipe, every certificate, every wei. --keep leaves the results' folder;
                       --keystead FILE uses this program instead of building one
-  up                  start a development network of four validators and keep it running
+  up                  start a development network of four validators and keep it running; --free-ports takes ports that are free,
+                      --keystead FILE uses this program instead of building one
   test [--all]        everything that CI runs; ends with `N passed, N failed`
   test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
   test --vectors      the outside vectors of Ethereum alone, with counts per suite
@@ -85,7 +87,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         ["demo", options @ ..] => demo::run(&root, &demo::Options::parse(options)?).map(|()| ExitCode::SUCCESS),
-        ["up"] => up::run(&root),
+        ["up", options @ ..] => up::run(&root, up::Options::parse(options)?),
         ["test" | "ci"] => test::run(&root, test::Scope::Usual, None),
         ["test" | "ci", "--all"] => test::run(&root, test::Scope::All, None),
         ["test" | "ci", "--vectors"] => vectors::run(&root),

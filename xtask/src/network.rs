@@ -163,7 +163,8 @@ pub(crate) fn ask(address: SocketAddr, method: &str, params: &Value) -> Option<V
     serde_json::from_str::<Value>(body).ok()?.get("result").cloned()
 }
 
-fn rpc_address(folder: &Path) -> Result<SocketAddr> {
+/// Where a validator whose folder this is answers.
+pub(crate) fn rpc_address(folder: &Path) -> Result<SocketAddr> {
     let config: toml::Table = fs::read_to_string(folder.join("config.toml"))?.parse()?;
     let address = config.get("rpc_listen").and_then(toml::Value::as_str).ok_or_else(|| eyre!("no rpc_listen"))?;
     Ok(address.parse()?)

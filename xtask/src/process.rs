@@ -4,7 +4,7 @@ use eyre::{Context as _, Result, ensure, eyre};
 use std::{
     io::{BufRead as _, BufReader},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
 };
@@ -69,6 +69,16 @@ pub(crate) fn heed_interrupts() {
         unsafe {
             libc::signal(signal, handler as libc::sighandler_t);
         }
+    }
+}
+
+/// Sends a signal to the process group that a child of ours leads, which was not waited for yet.
+pub(crate) fn signal_group(leader: &Child, signal: libc::c_int) {
+    let Some(group) = i32::try_from(leader.id()).ok().and_then(i32::checked_neg) else { return };
+    // SAFETY: a signal to the group of our own child, which has not been waited for, so that its number is still its own.
+    #[allow(unsafe_code, reason = "libc call")]
+    unsafe {
+        libc::kill(group, signal);
     }
 }
 

@@ -6,13 +6,14 @@
 
 use crate::{
     attacks,
+    measure::{Function, Production},
     process::{cargo, quiet},
 };
 use eyre::{Context as _, Result, bail, eyre};
 use serde_json::Value;
 use std::{fs, path::Path, process::Command};
 
-/// Production lines that a file may have: those before its first `#[cfg(test)]`.
+/// Production lines that a file may have: those that are not of an item for tests.
 const FILE_LINES_MAX: usize = 600;
 /// Lines that a function may have, braces included.
 const FUNCTION_LINES_MAX: usize = 70;
@@ -179,46 +180,18 @@ fn check_rust(path: &str, content: &str, findings: &mut Vec<String>) {
     if is_test {
         return;
     }
-    let production: Vec<&str> =
-        content.lines().take_while(|line| !line.trim_start().starts_with("#[cfg(test)]")).collect();
-    if production.len() > FILE_LINES_MAX {
-        findings.push(format!("{path}: {} production lines, at most {FILE_LINES_MAX}", production.len()));
+    let production = Production::of(content);
+    if production.lines > FILE_LINES_MAX {
+        findings.push(format!("{path}: {} production lines, at most {FILE_LINES_MAX}", production.lines));
     }
-    for (name, number, lines) in long_functions(&production) {
-        findings.push(format!("{path}:{number}: fn {name} has {lines} lines, at most {FUNCTION_LINES_MAX}"));
+    for Function { name, line, lines } in long_functions(&production) {
+        findings.push(format!("{path}:{line}: fn {name} has {lines} lines, at most {FUNCTION_LINES_MAX}"));
     }
 }
 
-/// Functions that are too long, by the indentation that rustfmt gives: (name, line, length).
-fn long_functions(lines: &[&str]) -> Vec<(String, usize, usize)> {
-    let mut found = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let code = line.trim_start();
-        let indent = line.len().saturating_sub(code.len());
-        let is_function = [
-            "fn ",
-            "pub fn ",
-            "pub(crate) fn ",
-            "async fn ",
-            "pub async fn ",
-            "pub(crate) async fn ",
-            "const fn ",
-            "pub const fn ",
-        ]
-        .iter()
-        .any(|head| code.starts_with(head));
-        if !is_function || code.ends_with(';') {
-            continue;
-        }
-        let close = format!("{}}}", " ".repeat(indent));
-        let length = lines.iter().skip(start).position(|line| *line == close).map_or(0, |at| at.saturating_add(1));
-        if length > FUNCTION_LINES_MAX {
-            let name = code.split_once("fn ").map_or(code, |(_, rest)| rest);
-            let name = name.split(['(', '<']).next().unwrap_or(name);
-            found.push((name.to_owned(), start.saturating_add(1), length));
-        }
-    }
-    found
+/// Functions that are too long.
+fn long_functions(production: &Production) -> Vec<Function> {
+    production.functions().into_iter().filter(|function| function.lines > FUNCTION_LINES_MAX).collect()
 }
 
 #[cfg(test)]
@@ -244,14 +217,15 @@ mod tests {
 
     #[test]
     fn a_function_of_71_lines_is_found_and_one_of_70_is_not() {
-        let body = |lines: usize| {
-            let mut text = vec!["fn long() {"];
-            text.extend(std::iter::repeat_n("    work();", lines.saturating_sub(2)));
-            text.push("}");
-            text
+        let found = |lines: usize| {
+            let text = format!(
+                "impl A {{\n    pub(super) fn long() {{\n{}    }}\n}}\n",
+                "        work();\n".repeat(lines.saturating_sub(2))
+            );
+            long_functions(&Production::of(&text))
         };
-        assert_eq!(long_functions(&body(71)), [("long".to_owned(), 1, 71)]);
-        assert!(long_functions(&body(70)).is_empty());
+        assert_eq!(found(71), [Function { name: "long".to_owned(), line: 2, lines: 71 }]);
+        assert!(found(70).is_empty());
     }
 
     #[test]

@@ -265,4 +265,16 @@ mod tests {
         assert_eq!(percent(19_999), "1.9999 %");
         assert_eq!(percent(0), "0 %");
     }
+
+    /// A cheap model writes, the one that was ordered only reads: whatever a certificate of such a class holds, it never says that the text is right.
+    #[test]
+    fn pre_fill_attack_on_language_models() {
+        for outliers in [None, Some(0), Some(1_000_000)] {
+            for class in 1..=5 {
+                let line = class_line(class, outliers);
+                let is_unverified = line.as_ref().is_some_and(|line| line.contains("UNVERIFIED, there is no check"));
+                assert_eq!(is_unverified, class >= 4, "class {class}: {line:?}");
+            }
+        }
+    }
 }

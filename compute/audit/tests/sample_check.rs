@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::cast_possible_truncation)] // A test: a panic is a failure.
 
 use keystead_audit::{
-    Answer, Check, Delivery, Evidence, Rejection, Report, SampleRule, Seed, Task, Verdict, Why, detection,
+    Answer, Check, Delivery, Evidence, Rejection, Report, SampleRule, Seed, Task, Verdict, Why, detection, judge::task,
 };
 use keystead_job::{
     B256, Checker, Class, JobSpec, Limits, Runtime, Tolerance, blob_hash,
@@ -232,6 +232,38 @@ fn classes_without_a_check_are_inconclusive_without_a_run() {
         let report = Check::new(delivery, SampleRule::START, seed(0)).run(&mut |_| panic!("nothing is to be run"));
         assert_eq!(report.verdict, Verdict::Inconclusive(Why::Class(class)));
     }
+}
+
+/// The attack: a cheap model writes the text, the model that was ordered reads it once (a *pre-fill*) and proves that it did. What it writes down for the
+/// cheap text is as right as for its own, so no re-run of the reading tells them apart. So nothing of such a class is ever called right, wrong or verified:
+/// no draw asks for a check, and a customer that looks at every unit learns of the honest text and of the cheap one alike that nobody can say.
+#[test]
+fn pre_fill_attack_on_language_models() {
+    let ordered = honest();
+    let cheap: Vec<B256> = (0..UNITS).map(|unit| blob_hash(&[b"cheap ".as_slice(), &right(unit)].concat())).collect();
+    let every = SampleRule { units_min: UNITS, rate_ppm: 1_000_000 };
+    for class in [Class::Statistical, Class::Opaque] {
+        let (spec, secret) = (spec(class), Secret::new([9; 32]));
+        for unit in 0..UNITS {
+            assert_eq!(task(&spec, unit, 0, [7; 32]), None, "a drawn checker has nothing to run");
+        }
+        for outputs in [&ordered, &cheap] {
+            let delivery = Delivery {
+                spec: &spec,
+                units: UNITS,
+                commitment: Tree::new(&secret, outputs).unwrap().root(),
+                secret: &secret,
+                output_hashes: outputs,
+                traces: &[],
+            };
+            let report = Check::new(delivery, every, seed(0)).run(&mut |_| panic!("nothing is to be run"));
+            assert_eq!(report.verdict, Verdict::Inconclusive(Why::Class(class)));
+        }
+    }
+    // The other side of the edge: where a check exists, the same two deliveries are told apart.
+    let told = |outputs: &[B256]| check(outputs, every, seed(0), |task| Answer::output(right(task.unit()))).verdict;
+    assert_eq!(told(&ordered), Verdict::Accepted);
+    assert!(matches!(told(&cheap), Verdict::Rejected(_)));
 }
 
 /// Checks a job of `class` whose commitment is that of `outputs`.

@@ -1,4 +1,4 @@
-//! Texts that let the system start the provider: a systemd unit for one account or for the machine, a launchd plist, a task for Windows.
+//! Texts that let the system start the provider: a systemd unit for one account or for the machine, a launchd plist, a task or a service for Windows.
 //!
 //! # Design
 //! All are made from one description. What stands in it is quoted for each format, and what no format can hold (control characters) is refused, so that a
@@ -7,8 +7,9 @@
 //! # Not here
 //! `PrivateDevices`, `RestrictNamespaces` and `MemoryDenyWriteExecute`: the worker needs graphics devices, makes namespaces of its own, and compiles.
 //! `ProtectClock` adds a list of allowed devices, which would shut out the graphics devices too.
-//! A service in the sense of `sc.exe`: such a program must speak with the service manager, and Windows ends one that does not; the task does the
-//! same for an account that is logged in, which is also the only one whose input it could watch.
+//! A service in the sense of `sc.exe` alone: such a program must speak with the service manager, and Windows ends one that does not. The description for
+//! [WinSW](https://github.com/winsw/winsw), which does, is for servers: the task does the same for an account that is logged in, which is also the only one
+//! whose input it could watch.
 
 use std::{fmt::Write as _, path::PathBuf};
 
@@ -39,6 +40,12 @@ pub enum Error {
     /// A path that is not absolute or not UTF-8.
     #[error("{what} must be an absolute path in UTF-8")]
     Path {
+        /// Which part.
+        what: &'static str,
+    },
+    /// A `%`: who reads the file would put a variable there, and knows no way to write it otherwise.
+    #[error("{what} must not hold a % in this kind of file")]
+    Percent {
         /// Which part.
         what: &'static str,
     },
@@ -150,6 +157,7 @@ fn systemd_head(description: &Description, checked: &Checked<'_>, network: &str)
          IOSchedulingClass=idle\n\
          IOWeight=1\n\
          OOMScoreAdjust=1000\n\
+         # The provider makes groups for its workers below its own, and a leaf for itself: no DelegateSubgroup=, which older managers do not know.\n\
          Delegate=yes\n\
          TasksMax=4096\n",
         command.join(" "),
@@ -268,6 +276,47 @@ pub fn windows_task_bytes(text: &str) -> Vec<u8> {
     text.encode_utf16().flat_map(u16::to_le_bytes).collect()
 }
 
+/// A service for Windows, for [WinSW](https://github.com/winsw/winsw): a text file in UTF-8 beside its program, with the same name. It runs before anybody
+/// logs on, as an account that owns nothing, and sees nobody's input.
+///
+/// # Errors
+/// [`Error`]; also of a `%`, which WinSW would expand.
+pub fn windows_service(description: &Description) -> Result<String, Error> {
+    let checked = description.checked()?;
+    let plain = |text: &str, what| if text.contains('%') { Err(Error::Percent { what }) } else { Ok(()) };
+    plain(checked.program, "the program")?;
+    plain(checked.folder, "the folder")?;
+    checked.arguments.iter().try_for_each(|argument| plain(argument, "an argument"))?;
+    let arguments: Vec<String> = checked.arguments.iter().map(|argument| windows_word(argument)).collect();
+    Ok(format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <!-- Written by keystead; `keystead service` can write it anew. -->\n\
+         <service>\n\
+         \x20 <id>keystead</id>\n\
+         \x20 <name>Keystead provider</name>\n\
+         \x20 <description>Keystead provider: computes while the owner allows it</description>\n\
+         \x20 <executable>{}</executable>\n\
+         \x20 <arguments>{}</arguments>\n\
+         \x20 <workingdirectory>{}</workingdirectory>\n\
+         \x20 <priority>Idle</priority>\n\
+         \x20 <startmode>Automatic</startmode>\n\
+         \x20 <delayedAutoStart>true</delayedAutoStart>\n\
+         \x20 <stoptimeout>{} sec</stoptimeout>\n\
+         \x20 <onfailure action=\"restart\" delay=\"10 sec\"/>\n\
+         \x20 <onfailure action=\"restart\" delay=\"60 sec\"/>\n\
+         \x20 <resetfailure>1 hour</resetfailure>\n\
+         \x20 <serviceaccount>\n    <username>NT AUTHORITY\\LocalService</username>\n  </serviceaccount>\n\
+         \x20 <logpath>{}</logpath>\n\
+         \x20 <log mode=\"roll-by-size\">\n    <sizeThreshold>10240</sizeThreshold>\n    <keepFiles>4</keepFiles>\n  </log>\n\
+         </service>\n",
+        xml(checked.program),
+        xml(&arguments.join(" ")),
+        xml(checked.folder),
+        description.stop_seconds,
+        xml(checked.folder),
+    ))
+}
+
 /// One argument as the C runtime of Windows splits a command line: backslashes count only before a quote.
 fn windows_word(text: &str) -> String {
     if !text.is_empty() && !text.contains([' ', '"']) {
@@ -339,6 +388,22 @@ mod tests {
         assert_eq!(bytes, [0xff, 0xfe, b'a', 0, b'\r', 0, b'\n', 0, 0x3d, 0xd8, 0x00, 0xde]);
     }
 
+    #[test]
+    fn the_windows_service_is_as_reviewed() {
+        let description = Description {
+            program: "C:\\Program Files\\Key & <stead>\\keystead.exe".into(),
+            arguments: vec!["provide".to_owned(), "--dir".to_owned(), "C:\\My 'Data'\\".to_owned()],
+            folder: "C:\\My 'Data'".into(),
+            ..description()
+        };
+        insta::assert_snapshot!(windows_service(&description).unwrap());
+        // What begins and ends the elements is the format's own, whatever stands in a path.
+        let text = windows_service(&description).unwrap();
+        assert_eq!((text.matches("<executable>").count(), text.matches("&lt;stead&gt;").count()), (1, 1));
+        let expanded = Description { folder: "C:\\%TEMP%".into(), ..description };
+        assert_eq!(windows_service(&expanded), Err(Error::Percent { what: "the folder" }));
+    }
+
     /// systemd's own parser, where it is installed.
     #[cfg(target_os = "linux")]
     #[test]
@@ -371,7 +436,9 @@ mod tests {
         ] {
             let mut bad = description();
             change(&mut bad);
-            for text in [systemd_user(&bad), systemd_system(&bad, "keystead"), launchd(&bad), windows_task(&bad)] {
+            let windows = [windows_task(&bad), windows_service(&bad)];
+            for text in [systemd_user(&bad), systemd_system(&bad, "keystead"), launchd(&bad)].into_iter().chain(windows)
+            {
                 assert_eq!(text, Err(Error::Control { what }));
             }
         }

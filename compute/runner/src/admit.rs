@@ -180,11 +180,19 @@ mod tests {
     }
 
     #[test]
-    fn other_classes_other_runtimes_and_failed_self_tests_are_refused() {
-        assert_eq!(admit(&job(|d| d.class = Class::Opaque), &lavapipe()), Err(Refusal::Class(Class::Opaque)));
+    fn other_runtimes_and_failed_self_tests_are_refused() {
         let broken = SelfTest { known_answer: false, ..lavapipe() };
         assert_eq!(admit(&job(|_| ()), &broken), Err(Refusal::SelfTest));
         let wasm = SelfTest { runtime: Runtime::Wasm1, device: None, ..lavapipe() };
         assert!(matches!(admit(&job(|_| ()), &wasm), Err(Refusal::Runtime { .. })));
+    }
+
+    /// A cheap model writes, the one that was ordered only reads: nobody can tell, so no machine takes work that would be paid for it.
+    #[test]
+    fn pre_fill_attack_on_language_models() {
+        for class in [Class::Statistical, Class::Opaque] {
+            assert_eq!(admit(&job(|draft| draft.class = class), &lavapipe()), Err(Refusal::Class(class)));
+        }
+        assert_eq!(admit(&job(|_| ()), &lavapipe()), Ok(()), "and nothing else of this job is refused");
     }
 }

@@ -36,4 +36,6 @@ pub(crate) enum ServiceSystem {
     Launchd,
     /// A task that starts when this account logs in (Windows).
     Windows,
+    /// A service that runs whether or not somebody is logged in, by WinSW (Windows): for servers, since it sees nobody's input.
+    WindowsService,
 }

@@ -10,7 +10,9 @@ use crate::{
 };
 use clap::Parser as _;
 use eyre::{Context as _, Result, ensure, eyre};
-use keystead_owner::service::{Description, launchd, systemd_system, systemd_user, windows_task, windows_task_bytes};
+use keystead_owner::service::{
+    Description, launchd, systemd_system, systemd_user, windows_service, windows_task, windows_task_bytes,
+};
 use std::{
     env, fs,
     io::{self, Write as _},
@@ -20,6 +22,9 @@ use std::{
 
 /// How long the unit that is running may take after the request to stop, seconds: it is saved and goes on at the next start.
 const STOP_SECONDS: u64 = 60;
+
+/// Name of WinSW's program and of the file that it reads, without their endings.
+const WRAPPED: &str = "keystead-service";
 
 /// `keystead service`.
 pub(crate) fn run(options: &Service) -> Result<ExitCode> {
@@ -44,6 +49,7 @@ pub(crate) fn run(options: &Service) -> Result<ExitCode> {
         ServiceSystem::Systemd => systemd_system(&description, &options.account),
         ServiceSystem::Launchd => launchd(&description),
         ServiceSystem::Windows => windows_task(&description),
+        ServiceSystem::WindowsService => windows_service(&description),
     };
     let text = text.wrap_err("these options cannot stand in a service file")?;
     // The manager changes into the folder before it starts the program.
@@ -116,6 +122,7 @@ fn place(system: ServiceSystem, folder: &Path) -> Result<PathBuf> {
         ServiceSystem::Systemd => PathBuf::from("/etc/systemd/system/keystead-provide.service"),
         ServiceSystem::Launchd => home()?.join("Library/LaunchAgents/org.keystead.provide.plist"),
         ServiceSystem::Windows => folder.join("keystead-task.xml"),
+        ServiceSystem::WindowsService => folder.join(format!("{WRAPPED}.xml")),
     })
 }
 
@@ -154,6 +161,21 @@ fn next(system: ServiceSystem, path: &Path) -> Vec<String> {
             format!("schtasks /create /tn Keystead /xml \"{}\"", path.display()),
             "schtasks /run /tn Keystead".to_owned(),
         ],
+        ServiceSystem::WindowsService => {
+            let program = path.with_file_name(format!("{WRAPPED}.exe"));
+            vec![
+                format!(
+                    "copy WinSW.exe \"{}\"   # version 3, from https://github.com/winsw/winsw/releases",
+                    program.display()
+                ),
+                format!(
+                    "icacls \"{}\" /grant \"NT AUTHORITY\\LocalService:(OI)(CI)M\"",
+                    path.parent().unwrap_or(path).display()
+                ),
+                format!("\"{}\" install   # as an administrator", program.display()),
+                format!("\"{}\" start", program.display()),
+            ]
+        }
     }
 }
 
@@ -182,6 +204,16 @@ mod tests {
             let error = provide(&words(line)).unwrap_err().to_string();
             assert!(error.contains(told), "{line}: {error}");
         }
+    }
+
+    #[test]
+    fn a_windows_service_lies_beside_its_wrapper_and_the_steps_name_both() {
+        let path = place(ServiceSystem::WindowsService, Path::new("/data")).unwrap();
+        assert_eq!(path, Path::new("/data/keystead-service.xml"));
+        let steps = next(ServiceSystem::WindowsService, &path);
+        assert!(steps[0].contains("WinSW") && steps[0].contains("/data/keystead-service.exe"), "{steps:?}");
+        assert!(steps[1].contains("icacls \"/data\" "), "{steps:?}");
+        assert!(steps[2].contains("install") && steps[3].ends_with("start"), "{steps:?}");
     }
 
     #[test]

@@ -397,7 +397,8 @@ impl Account {
         Ok(Fees { max_fee_per_gas: base.saturating_mul(2).saturating_add(tip), max_priority_fee_per_gas: tip })
     }
 
-    async fn included(&self, hash: B256) -> Result<Receipt> {
+    /// Waits until a transaction that was offered is in a block.
+    pub(crate) async fn included(&self, hash: B256) -> Result<Receipt> {
         let start = Instant::now();
         loop {
             match self.receipt(hash).await {

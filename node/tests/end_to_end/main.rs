@@ -59,6 +59,7 @@ mod parties;
 mod proofs;
 mod raw;
 mod recipes;
+mod savings;
 mod searched;
 mod seats;
 mod sender;

@@ -19,7 +19,7 @@ pub(super) struct Block {
 /// What is said of a block behind `console`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Starts a network, for which the runner's stands in.
+    /// Starts a network, which runs to the guide's end.
     Network,
     /// Keeps running.
     Background,

@@ -2,20 +2,21 @@
 //!
 //! # Design
 //! A guide is one shell session in an empty folder, its blocks in order ([`session`]). Marks behind the word `console` say what a block is ([`guide`]):
-//! `network`, the runner's own network of four validators on free ports stands in for it; `background`, its command keeps running;
-//! `needs=PROGRAM`, it is skipped where the program is missing. `http://127.0.0.1:8545` of the text is the runner's network.
+//! `network`, it starts a network ([`started`]), whose lines for other terminals the session gets; `background`, its command keeps running;
+//! `needs=PROGRAM`, it is skipped where the program is missing. `http://127.0.0.1:8545` of the text is that network, which listens on ports that are free.
 
 mod guide;
 mod session;
+mod started;
 
 use crate::{
-    network::Network,
     process::{build_workspace, quiet},
     tally::Tally,
 };
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, bail, ensure, eyre};
 use guide::{Block, Mark};
 use session::Session;
+use started::Started;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -87,7 +88,7 @@ struct Runner<'a> {
     name: &'a str,
     // Dropped in this order: what the guide started ends before its network.
     session: Option<Session>,
-    network: Option<Network>,
+    network: Option<Started>,
 }
 
 impl Runner<'_> {
@@ -100,10 +101,12 @@ impl Runner<'_> {
         }
         if block.marks.contains(&Mark::Network) {
             ensure!(self.session.is_none(), "a network block must be the guide's first");
-            self.network = Some(Network::start(&self.programs.join("keystead"), 4, 100)?);
+            let [command] = block.commands.as_slice() else { bail!("a network block has one command") };
+            println!("$ {}", command.text);
+            self.network = Some(Started::start(&command.text, self.root, &self.programs.join("keystead"))?);
             return Ok(Outcome::Right);
         }
-        let network = self.network.as_ref().map(|network| network.url(0)).transpose()?;
+        let network = self.network.as_ref().map(Started::url);
         for command in &block.commands {
             let text = network.as_ref().map_or_else(|| command.text.clone(), |url| command.text.replace(SHOWN, url));
             println!("$ {}", command.text);
@@ -131,19 +134,22 @@ impl Runner<'_> {
 
     fn session(&mut self) -> Result<&mut Session> {
         if self.session.is_none() {
-            let mut environment = vec![("PATH".to_owned(), self.path())];
+            let environment = [("PATH".to_owned(), self.path())];
+            let mut session = Session::start(&environment)?;
             if let Some(network) = &self.network {
-                environment.push(("KEYSTEAD_RPC".to_owned(), network.url(0)?));
-                environment.push(("KEYSTEAD_NETWORK_KEY".to_owned(), network.network_key()?));
+                let (printed, code) = session.run(&network.exports(), COMMAND_MAX)?;
+                ensure!(code == 0 && printed.is_empty(), "what the network says to copy does not work: {printed}");
             }
-            self.session = Some(Session::start(&environment)?);
+            self.session = Some(session);
         }
         self.session.as_mut().ok_or_else(|| eyre!("no session"))
     }
 
+    /// Where programs are found: beside a network its own lines say where `keystead` is.
     fn path(&self) -> String {
         let rest = std::env::var("PATH").unwrap_or_default();
-        format!("{}:{}:{rest}", self.programs.display(), self.root.join(CAST).display())
+        let tools = format!("{}:{rest}", self.root.join(CAST).display());
+        if self.network.is_some() { tools } else { format!("{}:{tools}", self.programs.display()) }
     }
 
     fn has(&self, program: &str) -> bool {

@@ -1,6 +1,7 @@
 //! A shell session in an empty folder: one command after another, each with a time limit, everything ended with it.
 
 use super::guide;
+use crate::process::signal_group;
 use eyre::{Context as _, Result, bail, eyre};
 use std::{
     fs,
@@ -90,15 +91,6 @@ impl Session {
             }
         }
     }
-
-    fn signal_group(&self, signal: i32) {
-        let Some(group) = i32::try_from(self.shell.id()).ok().and_then(i32::checked_neg) else { return };
-        // SAFETY: a signal to the group of our own child, which has not been waited for, so that its number is still its own.
-        #[allow(unsafe_code, reason = "libc call")]
-        unsafe {
-            libc::kill(group, signal);
-        }
-    }
 }
 
 impl Drop for Session {
@@ -106,13 +98,13 @@ impl Drop for Session {
     fn drop(&mut self) {
         let _ = self.run("kill $(jobs -p) 2>/dev/null; wait", GRACE);
         drop(self.script.take());
-        self.signal_group(libc::SIGTERM);
+        signal_group(&self.shell, libc::SIGTERM);
         let start = Instant::now();
         while matches!(self.shell.try_wait(), Ok(None)) && start.elapsed() < GRACE {
             thread::sleep(POLL);
         }
         if matches!(self.shell.try_wait(), Ok(None)) {
-            self.signal_group(libc::SIGKILL);
+            signal_group(&self.shell, libc::SIGKILL);
         }
         let _ = self.shell.wait();
     }

@@ -2,11 +2,12 @@
 //!
 //! # Design
 //! Version 1 has a tree for each controller, version 2 one tree in which a group that has processes cannot pass controllers on. So groups are
-//! made below our own group (version 1, or an empty delegated one) or beside it (version 2 with a service's processes in a subgroup). Nothing is moved but the worker: the child
-//! itself joins, through files that the parent opened.
+//! made below our own group (version 1, or an empty delegated one) or beside it (version 2 with a service's processes in a subgroup). Where neither goes, and this program is
+//! alone in its group, it steps down into a leaf itself ([`super::subtree`]). Nothing else is moved but the worker: the child itself joins, through files that the parent opened.
 //!
 //! A group is removed when its worker is reaped; those of a program that was killed are removed at the next start.
 
+use super::subtree;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
@@ -37,11 +38,15 @@ struct Place {
     tasks: Option<&'static str>,
     /// The file that bounds swap space; version 1 has one for both together only.
     swap: Option<&'static str>,
+    /// The file that shares processors, where only this program and its workers share them.
+    weight: Option<&'static str>,
     /// The file that counts how often memory ran out, and the word before the number.
     out_of_memory: (&'static str, &'static str),
 }
 
 const V2: (&str, &str, (&str, &str)) = ("memory.max", "pids.max", ("memory.events", "oom_kill "));
+/// The file of version 2 that shares processors, and the least share: this program answers its customers, however its workers compute.
+const WEIGHT: (&str, u64) = ("cpu.weight", 1);
 /// The file of version 2 that bounds swap space.
 const SWAP: &str = "memory.swap.max";
 const V1: (&str, &str, (&str, &str)) = ("memory.limit_in_bytes", "pids.max", ("memory.oom_control", "oom_kill "));
@@ -77,7 +82,11 @@ impl Group {
     /// What it bounds.
     pub(super) fn note(&self) -> String {
         let has = |bound: fn(&Place) -> bool| self.parts.iter().any(|part| bound(part.place));
-        let bounds = [("memory", has(|place| place.memory.is_some())), ("pids", has(|place| place.tasks.is_some()))];
+        let bounds = [
+            ("memory", has(|place| place.memory.is_some())),
+            ("pids", has(|place| place.tasks.is_some())),
+            ("cpu (below this program's group, which moved into a leaf)", has(|place| place.weight.is_some())),
+        ];
         let names: Vec<&str> = bounds.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
         names.join(", ")
     }
@@ -97,10 +106,7 @@ impl Group {
 
     /// Bounds the swap space, bytes, where the system counts it: not every kernel does.
     pub(super) fn limit_swap(&self, bytes: u64) -> io::Result<()> {
-        self.parts.iter().try_for_each(|part| match part.place.swap.map(|file| set(&part.folder.join(file), bytes)) {
-            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        })
+        self.parts.iter().try_for_each(|part| set_if_there(&part.folder, part.place.swap, bytes))
     }
 
     /// Whether a process was killed because memory ran out.
@@ -125,6 +131,7 @@ impl Part {
     fn new(folder: PathBuf, place: &'static Place) -> io::Result<Self> {
         fs::create_dir(&folder)?;
         let made = place.tasks.map_or(Ok(()), |file| set(&folder.join(file), TASKS_MAX));
+        let made = made.and_then(|()| set_if_there(&folder, place.weight, WEIGHT.1));
         let door = made.and_then(|()| OpenOptions::new().write(true).open(folder.join("cgroup.procs")));
         match door {
             Ok(door) => Ok(Self { folder, place, door }),
@@ -138,6 +145,14 @@ impl Part {
 
 fn set(file: &Path, value: u64) -> io::Result<()> {
     OpenOptions::new().write(true).open(file)?.write_all(value.to_string().as_bytes())
+}
+
+/// The same of a bound that not every system has.
+fn set_if_there(folder: &Path, file: Option<&str>, value: u64) -> io::Result<()> {
+    match file.map(|file| set(&folder.join(file), value)) {
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Removes a group; the system counts a process to it for a moment after it was reaped.
@@ -172,8 +187,43 @@ fn places() -> &'static Result<Vec<Place>, String> {
                 Err(error) => reasons.push(format!("{}: {error}", place.folder.display())),
             }
         }
-        if found.iter().any(|place: &Place| place.memory.is_some()) { Ok(found) } else { Err(reasons.join("; ")) }
+        if found.iter().any(|place: &Place| place.memory.is_some()) {
+            return Ok(found);
+        }
+        match below(&own, Path::new(MOUNT)) {
+            Some(Ok(place)) => Ok(vec![place]),
+            Some(Err(why)) => Err(reasons.into_iter().chain([why]).collect::<Vec<_>>().join("; ")),
+            None => Err(reasons.join("; ")),
+        }
     })
+}
+
+/// The place that this program leaves to its workers by stepping down; none where there are no groups of version 2.
+fn below(own: &str, mount: &Path) -> Option<Result<Place, String>> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::")).filter(|path| !path.contains(".."))?;
+    if !mount.join("cgroup.controllers").exists() {
+        return None;
+    }
+    let (folder, process) = (mount.join(path.trim_start_matches('/')), std::process::id());
+    let named = |why: String| format!("{}: {why}", folder.display());
+    Some(subtree::step_down(&folder, process).map_err(named).and_then(|passed| {
+        let weight = passed.cpu.then_some(WEIGHT.0);
+        let place = Place { weight, ..Place::second(folder.clone()) };
+        match usable(&place) {
+            Ok(()) => Ok(place),
+            Err(error) => {
+                subtree::go_back(&folder, process);
+                Err(named(error.to_string()))
+            }
+        }
+    }))
+}
+
+impl Place {
+    /// Of version 2.
+    const fn second(folder: PathBuf) -> Self {
+        Self { folder, memory: Some(V2.0), tasks: Some(V2.1), swap: Some(SWAP), weight: None, out_of_memory: V2.2 }
+    }
 }
 
 /// Places worth a trial, the better first, from the text of `/proc/self/cgroup`.
@@ -191,13 +241,7 @@ fn candidates(own: &str, mount: &Path) -> Vec<Place> {
             let folder = mount.join(below);
             let beside = folder.parent().filter(|parent| parent.starts_with(mount)).map(Path::to_path_buf);
             for folder in beside.into_iter().chain([folder]) {
-                places.push(Place {
-                    folder,
-                    memory: Some(V2.0),
-                    tasks: Some(V2.1),
-                    swap: Some(SWAP),
-                    out_of_memory: V2.2,
-                });
+                places.push(Place::second(folder));
             }
             continue;
         }
@@ -208,7 +252,7 @@ fn candidates(own: &str, mount: &Path) -> Vec<Place> {
                 _ => continue,
             };
             let folder = mount.join(controllers).join(below);
-            places.push(Place { folder, memory, tasks, swap: None, out_of_memory: V1.2 });
+            places.push(Place { folder, memory, tasks, swap: None, weight: None, out_of_memory: V1.2 });
         }
     }
     places
@@ -277,6 +321,26 @@ mod tests {
         let first = group("4:memory:/a\n8:pids:/a\n");
         first.limit_swap(1).unwrap();
         assert_eq!(first.parts.len(), 2);
+    }
+
+    #[test]
+    fn a_program_that_cannot_step_down_says_why_and_one_without_version_2_does_not_try() {
+        let tree = tempfile::tempdir().unwrap();
+        assert!(below("0::/a\n", tree.path()).is_none(), "not mounted here");
+        fs::write(tree.path().join("cgroup.controllers"), "memory pids").unwrap();
+        assert!(below("4:memory:/a\n", tree.path()).is_none());
+        assert!(below("0::/../b\n", tree.path()).is_none(), "somebody else's");
+        let own = tree.path().join("a");
+        fs::create_dir(&own).unwrap();
+        let own_process = std::process::id().to_string();
+        for (processes, controllers, why) in
+            [(format!("{own_process}\n1\n"), "memory pids", "others=1"), (own_process, "memory", "controller on: pids")]
+        {
+            fs::write(own.join("cgroup.procs"), processes).unwrap();
+            fs::write(own.join("cgroup.controllers"), controllers).unwrap();
+            let refused = below("0::/a\n", tree.path()).unwrap().unwrap_err();
+            assert!(refused.starts_with(&own.display().to_string()) && refused.ends_with(why), "{refused}");
+        }
     }
 
     #[test]

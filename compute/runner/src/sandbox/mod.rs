@@ -3,7 +3,7 @@
 //! # Design
 //! Three moments, each for what only it can do:
 //! ```text
-//! parent, before  user and process namespace, control group            start.rs, cgroup.rs
+//! parent, before  user and process namespace, control group            start.rs, cgroup.rs, subtree.rs
 //! child, before exec  session, death with the parent, no new privileges, limits, three descriptors     start.rs
 //! worker, before its first frame  other namespaces, empty root, landlock, capabilities, seccomp        enter.rs, root.rs, filter.rs
 //! ```
@@ -32,6 +32,8 @@ mod portable;
 mod root;
 #[cfg(target_os = "linux")]
 mod start;
+#[cfg(target_os = "linux")]
+mod subtree;
 
 use crate::isolation::{Layer, LayerReport};
 use std::{

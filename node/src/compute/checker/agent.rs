@@ -350,7 +350,7 @@ impl Agent {
             let taken = self.windows.withdraw().await.inspect_err(|_| self.fees_wait.store(true, Ordering::Relaxed))?;
             if !taken.is_zero() {
                 tracing::info!(withdrawn = kst(taken), "fees of checks withdrawn");
-                self.book.save_from_earnings(taken).await;
+                self.book.save_from_earnings().await;
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::{
     portion::Portion,
     record::{Record, Records},
     room::UNITS_MAX,
+    savings::OnChain,
     self_test::Capability,
     turns::Turns,
 };
@@ -40,6 +41,8 @@ pub(super) const COURSES_MAX: usize = 256;
 /// How long the courses may take to end when the process is asked to stop.
 const END_MAX: Duration = Duration::from_secs(10);
 
+/// How long a provider waits that could not bring its bond what an earlier process owed it.
+const SAVINGS_RETRY: Duration = Duration::from_secs(30);
 /// How often a provider that is to finish looks whether its orders are over.
 const FINISH_POLL: Duration = Duration::from_millis(500);
 
@@ -59,8 +62,8 @@ pub(super) enum NotTaken {
 pub(super) struct Conduct {
     /// Wrong on purpose.
     pub(super) fault: Option<Fault>,
-    /// Share of what is earned that goes into the bond, percent.
-    pub(super) bonded_percent: u8,
+    /// The share of what is earned that goes into the bond, if one does.
+    pub(super) savings: Option<OnChain>,
     /// Gives these checkers nothing.
     pub(super) refuses_checkers: Option<RefuseCheckers>,
     /// Gives customers no states.
@@ -93,8 +96,8 @@ pub(crate) struct Book {
     pub(crate) owner: Owner,
     pub(super) windows: Windows,
     bonds: Bonds,
-    /// Share of what is earned that goes into the bond, percent.
-    bonded_percent: u8,
+    /// The share of what is earned that goes into the bond, if one does.
+    savings: Option<OnChain>,
     /// Set only to test whether customers notice.
     pub(super) fault: Option<Fault>,
     /// Set only to test whether customers hand their inputs to checkers.
@@ -134,7 +137,7 @@ impl Book {
         Arc::new(Self {
             windows,
             bonds,
-            bonded_percent: conduct.bonded_percent,
+            savings: conduct.savings,
             market: offering.market.clone(),
             offering,
             store,
@@ -217,21 +220,35 @@ impl Book {
         Ok(U256::from(found.freeWei).saturating_add(U256::from(found.lockedWei)))
     }
 
-    /// Puts the owner's share of an income into the bond, and the first seat's worth of it into a seat. What fails is said and left: the income
-    /// itself is safe.
-    pub(crate) async fn save_from_earnings(&self, income_wei: U256) {
-        if let Err(error) = self.try_save(income_wei).await {
-            tracing::warn!(error = format!("{error:#}"), "a share of the income did not go into the bond");
+    /// Puts the owner's share of what came in into the bond, and the first seat's worth of it into a seat. What fails is said, and tried again with the next
+    /// income and at the next start: nothing is forgotten.
+    pub(crate) async fn save_from_earnings(&self) {
+        if let Err(error) = self.try_save().await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "a share of the income is not in the bond yet: it is tried again"
+            );
         }
     }
 
-    async fn try_save(&self, income_wei: U256) -> Result<()> {
-        let percent = U256::from(self.bonded_percent);
-        let share = income_wei.saturating_mul(percent).checked_div(U256::from(100)).unwrap_or_default();
+    /// Brings the bond what earlier processes owe it; tries until that is done.
+    pub(super) async fn bring_up_savings(&self) {
+        while let Err(error) = self.try_save().await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                retry_s = SAVINGS_RETRY.as_secs(),
+                "what is owed to the bond since an earlier start is not there yet"
+            );
+            tokio::time::sleep(SAVINGS_RETRY).await;
+        }
+    }
+
+    async fn try_save(&self) -> Result<()> {
+        let Some(savings) = &self.savings else { return Ok(()) };
+        let share = Box::pin(savings.bring_up()).await?;
         if share.is_zero() {
             return Ok(());
         }
-        self.bonds.deposit(share).await?;
         let found = self.bonds.account_of(self.market.account.address()).await?;
         tracing::info!(
             bonded = kst(share),

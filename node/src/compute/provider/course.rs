@@ -388,7 +388,7 @@ impl Course {
             let (money, withdrawn) = (book.offering.money(order.currency), payout::take(book, order).await?);
             // The bond is one in KST.
             if order.currency == Currency::KST {
-                book.save_from_earnings(withdrawn).await;
+                book.save_from_earnings().await;
             }
             let (paid, withdrawn) = (money.show(order.paid_wei()), money.show(withdrawn));
             tracing::info!(order = %order.id, paid, withdrawn, "order paid");

@@ -33,6 +33,7 @@ mod power;
 mod proving;
 mod record;
 mod room;
+mod savings;
 mod self_test;
 mod session;
 mod setup;

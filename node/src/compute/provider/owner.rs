@@ -15,7 +15,7 @@ use self::{
 };
 use super::{
     ask::{Ask, declared_bytes},
-    devices, offering,
+    devices, offering, savings,
     self_test::say,
 };
 use crate::{
@@ -434,7 +434,7 @@ fn status(folder: &Path) -> Result<ExitCode> {
     let checks = checker::status(&folder.join(super::CHECKER_FOLDER))?;
     let devices = offering::kept(folder).map(|record| devices::shown(&record));
     if let Some(fields) = whole.as_object_mut() {
-        let more = [("checker", checks), ("devices", devices)];
+        let more = [("checker", checks), ("devices", devices), ("savings", savings::status(folder)?)];
         fields.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
     }
     say(&serde_json::to_string_pretty(&whole)?);

@@ -31,7 +31,7 @@ pub(super) async fn take(book: &Book, order: &Order) -> Result<U256> {
     }
 }
 
-/// Takes what earlier processes could not take, of every token that is listed.
+/// Takes what earlier processes could not take, of every token that is listed, and brings the bond what they owe it.
 pub(super) async fn take_what_is_left(book: Arc<Book>) {
     let channels = Channels { account: Arc::clone(&book.market.account) };
     for money in book.offering.tokens() {
@@ -48,4 +48,5 @@ pub(super) async fn take_what_is_left(book: Arc<Book>) {
             }
         }
     }
+    book.bring_up_savings().await;
 }

@@ -11,6 +11,7 @@ use super::{
     owner::{self, Owner},
     payout, power, proving,
     record::Records,
+    savings::OnChain,
     self_test::{Capability, say},
     session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
@@ -105,11 +106,12 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let endpoint = endpoint(options, owner.meter().clone()).await?;
     let account = Arc::clone(&market.account);
     let keeper = proving::open(options, account, &command, &capability, owner.at_work())?;
+    let savings = OnChain::open(&market.account, &options.dir, options.bond_from_earnings).await?;
     let offered = capability.within(owner.declared_bytes_most());
     let offering = offering(options, (market, tokens), &endpoint, &offered).await?;
     let store: Arc<dyn BlobStore> = store;
     let records = Records::open(&options.dir.join("orders"))?;
-    let conduct = conduct(options, canaries);
+    let conduct = conduct(options, canaries, savings);
     let book = Book::new(offering, Arc::clone(&store), records, command, capability, owner, conduct);
     let terms = stream::Terms {
         price_wei: options.price,
@@ -123,7 +125,7 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
 }
 
 /// What a person wished of this provider; what is unusual is said.
-fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
+fn conduct(options: &Provide, canaries: Canaries, savings: Option<OnChain>) -> Conduct {
     let segment = options.fault_segment;
     let with = |fault: Fault| fault.staying(options.fault_stays).once(options.fault_once).in_segment(segment);
     let fault = options.fault_seed.map(|seed| with(Fault::new(seed)));
@@ -147,9 +149,9 @@ fn conduct(options: &Provide, canaries: Canaries) -> Conduct {
     for customer in canaries.customers() {
         tracing::info!(%customer, "audited orders of this customer may have a unit that is wrong on purpose");
     }
-    let (bonded_percent, refuses_checkers) = (options.bond_from_earnings, options.refuse_checkers);
-    let (withholds_states, believes) = (options.withhold_states, options.believe_providers);
-    Conduct { fault, bonded_percent, refuses_checkers, withholds_states, believes, canaries }
+    let (refuses_checkers, withholds_states) = (options.refuse_checkers, options.withhold_states);
+    let believes = options.believe_providers;
+    Conduct { fault, savings, refuses_checkers, withholds_states, believes, canaries }
 }
 
 /// Why the folder of a provider cannot be used, with the step.

@@ -225,7 +225,7 @@ impl Desk {
         tracing::info!(%channel, withdrawn = self.book.offering.money(currency).show(taken), "channel over");
         // The bond is one in KST.
         if currency == Currency::KST {
-            self.book.save_from_earnings(taken).await;
+            self.book.save_from_earnings().await;
         }
         Ok(())
     }

@@ -53,6 +53,7 @@ pub(crate) mod market;
 pub(crate) mod matching;
 pub(crate) mod money;
 pub(crate) mod named;
+mod newest;
 pub(crate) mod opening;
 pub(crate) mod own_node;
 pub(crate) mod panels;

@@ -136,6 +136,15 @@ pub(crate) enum Finding {
     Inconclusive = 4,
 }
 
+/// A check that was revealed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Revealed {
+    pub(crate) account: Address,
+    /// As the contract numbers a [`Finding`].
+    pub(crate) finding: u8,
+    pub(crate) own: B256,
+}
+
 /// Where a window stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WindowStatus {
@@ -418,6 +427,12 @@ impl Windows {
         Ok((found.account, found.word))
     }
 
+    /// Who revealed in a slot, its finding, and its own output's name.
+    pub(crate) async fn revealed(&self, which: Which) -> Result<Revealed> {
+        let found = self.read(&Audit::checkOfCall { key: which.key() }).await?;
+        Ok(Revealed { account: found.account, finding: found.finding, own: found.word })
+    }
+
     pub(crate) async fn round(&self, id: B256, unit: u32, round: u8) -> Result<Round> {
         let found = self.read(&Audit::roundOfCall { windowId: id, unit, round }).await?;
         let (draw_height, drawn_at) = (found.drawHeight.to(), found.drawnAt.to());
@@ -548,28 +563,11 @@ impl Windows {
         Ok(logs.iter().filter_map(unit).collect())
     }
 
-    /// What the provider opened of a unit last; `None` if it did not. `from` is a block not after the window's.
-    pub(crate) async fn opened(&self, id: B256, unit: u32, from: u64) -> Result<Option<Opened>> {
-        let logs = self.of_window::<Referee::UnitOpened>(id, from).await?;
-        let of_unit = logs.into_iter().filter(|(event, _)| event.unit == unit);
-        Ok(of_unit.last().map(|(event, log)| Opened {
-            before: event.before,
-            value: event.value,
-            transaction: log.transaction_hash,
-        }))
-    }
-
     /// The output of a unit of several segments, as its provider opened it: only the call itself has it.
     pub(crate) async fn opened_output(&self, opened: Opened) -> Result<B256> {
         let input = self.account.input_of(opened.transaction).await?;
         let call = Referee::openUnitCall::abi_decode(&input).wrap_err("the unit was opened by another contract")?;
         Ok(call.proof.output)
-    }
-
-    /// Where the customer says last, about any unit of a window, that its node is; hostile text. `None` if it said nothing.
-    pub(crate) async fn handed(&self, id: B256, from: u64) -> Result<Option<String>> {
-        let logs = self.of_window::<Referee::KeyHanded>(id, from).await?;
-        Ok(logs.last().and_then(|(event, _)| String::from_utf8(event.key.to_vec()).ok()))
     }
 
     /// A kind of event of one window, from a block on, oldest first.

@@ -112,7 +112,7 @@ impl Agent {
             windows,
             endpoint: means.endpoint.clone(),
             folder,
-            shelf: Shelf::open(&means.folder.join("blobs"), means.bytes_max, means.book.owner.stores())?,
+            shelf: Shelf::open(means.folder, means.bytes_max, means.book.owner.stores())?,
             bonds: Bonds { account },
             status: means.folder.join(STATUS_FILE),
             journal: Mutex::new(journal),
@@ -138,11 +138,15 @@ impl Agent {
         let mut stopping = self.book.stopping.subscribe();
         let followed = async {
             match self.folder.all() {
-                Ok(records) => records.into_iter().for_each(|record| {
-                    let Which { window, unit, round, .. } = record.which;
-                    tracing::info!(%window, unit, round, "check taken up again");
-                    self.begin(record);
-                }),
+                Ok(records) => {
+                    // A process that died between two files may have left the blobs of a check that is over.
+                    self.shelf.keep(|which| records.iter().any(|record| record.which == *which));
+                    for record in records {
+                        let Which { window, unit, round, .. } = record.which;
+                        tracing::info!(%window, unit, round, "check taken up again");
+                        self.begin(record);
+                    }
+                }
                 Err(error) => tracing::error!(error = format!("{error:#}"), "checks under way cannot be read"),
             }
             loop {
@@ -284,7 +288,8 @@ impl Agent {
             tracing::warn!(%window, unit, round, "too many checks at once, this one is left to a reserve: max={CHECKS_MAX}");
             return Ok(());
         }
-        tracing::info!(%window, unit, round, slot, "a seat of this account is drawn");
+        let why = if record.named.is_empty() { "a seat of this account is drawn" } else { "a private order names this account as its checker" };
+        tracing::info!(%window, unit, round, slot, "{why}");
         self.folder.save(&record)?;
         self.begin(record);
         Ok(())

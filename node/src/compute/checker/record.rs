@@ -141,8 +141,7 @@ impl Folder {
     }
 
     fn path(&self, which: Which) -> PathBuf {
-        let Which { window, unit, round, slot } = which;
-        self.folder.join("checks").join(format!("{window}-{unit}-{round}-{slot}.json"))
+        self.folder.join("checks").join(file_of(which))
     }
 
     /// `None` if this folder never followed the chain.
@@ -195,6 +194,12 @@ impl Folder {
         }
         Ok(records)
     }
+}
+
+/// The name of a file about one check.
+pub(super) fn file_of(which: Which) -> String {
+    let Which { window, unit, round, slot } = which;
+    format!("{window}-{unit}-{round}-{slot}.json")
 }
 
 /// A flag of an older program names nobody whom the contract would take.

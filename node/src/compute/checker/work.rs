@@ -24,7 +24,7 @@ use crate::compute::{
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
-use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, Want, check_digest, hash};
+use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, SessionError, Want, check_digest, hash};
 use keystead_job::{
     Class, JobSpec, Limits,
     limits::{INPUT_BYTES_MAX, WALL_MS_MAX},
@@ -142,7 +142,7 @@ impl Errand<'_> {
             Outcome::Output(bytes) => {
                 let name = block_in_place(|| self.agent.shelf.put(&bytes)).map_err(eyre::Report::from)?;
                 // It is compared with what is opened, so that it need not be run again for that.
-                self.agent.shelf.hold(self.record.which, [name]);
+                block_in_place(|| self.agent.shelf.hold_own(self.record.which, name));
                 Some(B256::from(name))
             }
             Outcome::Error(code) => Some(no_output(code)),
@@ -316,7 +316,7 @@ impl Errand<'_> {
             fetch.keep([claimed], spec.limits.output_bytes_max).await?;
         }
         // Later checkers may ask this one, if it finds the unit wrong.
-        agent.shelf.complete(which, session.duty().clone());
+        block_in_place(|| agent.shelf.complete(which, session.duty().clone()));
         Ok(Gathered { spec, place: begins.place, program, common, unit, begin })
     }
 
@@ -435,6 +435,14 @@ fn ended(failure: Failure) -> Result<Outcome, Unready> {
     }
 }
 
+/// A disk that is full here is no source's fault: nobody is asked in public for that, and it is counted against nobody.
+fn unfetched(error: SessionError) -> Unready {
+    match error {
+        SessionError::Store(error) => Unready::Fault(error.into()),
+        error => Unready::Unserved(error.to_string()),
+    }
+}
+
 /// What stands for the output of a program that ended with an error code: the same for everybody who ran it.
 pub(super) fn no_output(code: i64) -> B256 {
     keccak256([&[NO_OUTPUT][..], &code.to_be_bytes()].concat())
@@ -525,13 +533,14 @@ impl Fetch<'_> {
             before = fetched.bytes_received;
         };
         let fetched = self.session.fetch_told(store, wants, &mut report).await;
-        fetched.map_err(|error| Unready::Unserved(error.to_string()))
+        fetched.map_err(unfetched)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use keystead_blobs::{StoreError, Unavailable};
 
     #[test]
     fn error_codes_stand_for_themselves_and_are_no_outputs() {
@@ -553,6 +562,14 @@ mod tests {
             let back = run.map(|run| Limits { wall_ms_max: declared, ..run.limits });
             assert_eq!(back, Some(spec.limits), "nothing else changes");
         }
+    }
+
+    #[test]
+    fn a_full_disk_here_is_blamed_on_no_source() {
+        let full = StoreError::Full { need_bytes: 2, free_bytes: 1 };
+        assert!(matches!(unfetched(full.into()), Unready::Fault(_)));
+        let away = Unavailable::NotServed { hash: Hash::of(b"input") };
+        assert!(matches!(unfetched(away.into()), Unready::Unserved(_)));
     }
 
     #[test]

@@ -211,7 +211,8 @@ impl Door {
         match named::of_order(&self.book.market.account, order.id, hash).await {
             Ok(Some(names)) => named::fault(&names, parties).map(|fault| fault.to_string()),
             Ok(None) => Some(
-                "the order is private, and its transaction does not tell whom it names: nobody could be given the input"
+                "the order is private, and its transaction does not end with the names of its checkers, so nobody could be given the input: order again with a \
+                 newer keystead run, and not through a wallet that is a contract"
                     .to_owned(),
             ),
             Err(error) => {

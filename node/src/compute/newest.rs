@@ -120,7 +120,7 @@ mod tests {
                 None => return (None, reads),
             }
         }
-        panic!("too many reads")
+        (None, READS_MAX)
     }
 
     #[test]

@@ -335,7 +335,7 @@ pub(crate) struct Opened {
     pub(crate) before: B256,
     /// The result, or the state after the segment.
     pub(crate) value: B256,
-    transaction: B256,
+    pub(crate) transaction: B256,
 }
 
 /// The contracts, as calls of one account.

@@ -12,10 +12,10 @@
 //! Spec: specs/0008-audit.md §10.
 
 use super::work::Errand;
-use crate::compute::windows::{Case, Finding, Which};
+use crate::compute::windows::{CHECK_ROUNDS, Case, Finding, Revealed, SLOTS, Which};
 use alloy_primitives::Address;
 use eyre::Result;
-use keystead_contracts::bindings::audit::Audit;
+use futures::future::join_all;
 use std::{
     pin::pin,
     sync::atomic::{AtomicU64, Ordering},
@@ -54,14 +54,20 @@ impl Errand<'_> {
         let (windows, market, which) = (&self.agent.windows, &self.agent.book.market, self.record.which);
         let mut found = vec![market.endpoint_of(self.window.provider).await?];
         found.extend(windows.handed(which.window, self.record.from_block).await?);
-        if which.round > 0 {
-            let checks = windows.of_window::<Audit::CheckRevealed>(which.window, self.record.from_block).await?;
-            for account in accusers(checks.iter().map(|(check, _)| check), which, self.case) {
-                // Who is not in the register serves nobody.
-                found.extend(market.endpoint_of(account).await);
-            }
+        for account in self.accusers().await? {
+            // Who is not in the register serves nobody.
+            found.extend(market.endpoint_of(account).await);
         }
         Ok(distinct(found))
+    }
+
+    /// Who found the unit wrong before. Asked slot by slot: a window may have more events than a node gives at once.
+    async fn accusers(&self) -> Result<Vec<Address>> {
+        let (windows, case) = (&self.agent.windows, self.case);
+        let earlier = earlier(self.record.which, case);
+        let checks: Result<Vec<Revealed>> =
+            join_all(earlier.into_iter().map(|which| windows.revealed(which))).await.into_iter().collect();
+        Ok(accusers(&checks?, case))
     }
 
     /// How long the next source may take, if so many are left with it and the others took `spent`.
@@ -75,24 +81,33 @@ impl Errand<'_> {
 
 /// A source's part of the time that is left. `ask`: the whole time to check, if this checker may ask in public in its first half.
 fn patience(left: Duration, sources_left: usize, ask: Option<Duration>) -> Duration {
-    let part = u32::try_from(sources_left).ok().and_then(|sources| left.checked_div(sources)).unwrap_or(left);
-    let Some(check) = ask else { return part };
+    let part_of = |time: Duration| {
+        u32::try_from(sources_left).ok().and_then(|sources| time.checked_div(sources)).unwrap_or(time)
+    };
+    let Some(check) = ask else { return part_of(left) };
     // Until 7/16 of the time to check have passed: a transaction needs some seconds.
     let sixteenths = |count| check.saturating_mul(count).checked_div(16).unwrap_or_default();
     let (half, asking) = (sixteenths(8), sixteenths(9));
-    if left <= half { part } else { part.min(left.saturating_sub(asking).max(PATIENCE_MIN)) }
+    // What is left until then is shared, so that no source leaves the next one nothing of it.
+    if left <= half { part_of(left) } else { part_of(left.saturating_sub(asking)).max(PATIENCE_MIN) }
 }
 
-/// Accounts whose check of the unit in an earlier round says *wrong*, each once, in the order of their reveals.
-fn accusers<'a>(checks: impl Iterator<Item = &'a Audit::CheckRevealed>, which: Which, case: &Case) -> Vec<Address> {
+/// The checks of a unit that were revealed in rounds before this one, the oldest first.
+fn earlier(than: Which, case: &Case) -> Vec<Which> {
+    let slots = |round| (0..SLOTS).map(move |slot| Which { round, slot, ..than });
+    let rounds = 0..than.round.min(CHECK_ROUNDS);
+    rounds.flat_map(slots).filter(|which| case.has_revealed(which.round, which.slot)).collect()
+}
+
+/// Accounts whose check says *wrong*, each once, in their order.
+fn accusers(checks: &[Revealed], case: &Case) -> Vec<Address> {
     let mut accounts: Vec<Address> = Vec::new();
-    for check in checks {
-        let is_earlier = check.unit == which.unit && check.round < which.round;
+    for Revealed { account, finding, own } in checks {
         // Of class exact the contract compares with what the provider opened.
-        let differs = case.opened && check.finding == Finding::Compare as u8 && check.own != case.value;
-        let says_wrong = differs || check.finding == Finding::Wrong as u8;
-        if is_earlier && says_wrong && !accounts.contains(&check.account) {
-            accounts.push(check.account);
+        let differs = case.opened && *finding == Finding::Compare as u8 && *own != case.value;
+        let says_wrong = differs || *finding == Finding::Wrong as u8;
+        if says_wrong && !accounts.contains(account) {
+            accounts.push(*account);
         }
     }
     accounts.truncate(SOURCES_MAX);
@@ -158,7 +173,9 @@ mod tests {
         assert_eq!(patience(seconds(90), 1, None), seconds(90));
         // Of 160 s to check 157 are left: until 67 have passed with the margin, and the question is in time until 80.
         assert_eq!(patience(seconds(157), 1, Some(seconds(160))), seconds(67));
-        assert_eq!(patience(seconds(156), 4, Some(seconds(160))), seconds(39));
+        // Four share 66 s: nobody leaves the next one nothing of them.
+        assert_eq!(patience(seconds(156), 4, Some(seconds(160))), Duration::from_millis(16_500));
+        assert_eq!(patience(seconds(124), 2, Some(seconds(160))), seconds(17));
         assert_eq!(patience(seconds(85), 1, Some(seconds(160))), PATIENCE_MIN);
         // Too late to ask.
         assert_eq!(patience(seconds(80), 1, Some(seconds(160))), seconds(80));
@@ -173,36 +190,40 @@ mod tests {
     }
 
     #[test]
-    fn accusers_are_those_of_earlier_rounds_who_say_wrong() {
+    fn accusers_are_those_who_say_wrong() {
         let value = B256::repeat_byte(5);
-        let check = |account: u8, (unit, round): (u32, u8), finding: Finding, own: u8| Audit::CheckRevealed {
-            windowId: B256::ZERO,
-            unit,
-            round,
-            slot: 0,
+        let check = |account: u8, finding: Finding, own: u8| Revealed {
             account: Address::repeat_byte(account),
             finding: finding as u8,
             own: B256::repeat_byte(own),
         };
         let checks = [
-            check(1, (3, 0), Finding::Compare, 5),
-            check(2, (3, 0), Finding::Compare, 6),
-            check(3, (3, 0), Finding::Wrong, 0),
-            check(4, (3, 0), Finding::Inconclusive, 6),
-            check(5, (4, 0), Finding::Wrong, 0),
-            check(6, (3, 1), Finding::Wrong, 0),
-            check(2, (3, 0), Finding::Compare, 6),
+            check(1, Finding::Compare, 5),
+            check(2, Finding::Compare, 6),
+            check(3, Finding::Wrong, 0),
+            check(4, Finding::Inconclusive, 6),
+            check(5, Finding::Unpaid, 6),
+            check(2, Finding::Compare, 6),
         ];
-        let of = |round, opened| {
-            let which = Which { window: B256::ZERO, unit: 3, round, slot: 0 };
-            let case = Case { opened, value, ..Case::of(Stage::Checking, round) };
-            accusers(checks.iter(), which, &case)
-        };
+        let of = |opened| accusers(&checks, &Case { opened, value, ..Case::of(Stage::Checking, 1) });
         let accounts = |bytes: &[u8]| bytes.iter().copied().map(Address::repeat_byte).collect::<Vec<_>>();
-        assert_eq!(of(0, true), accounts(&[]));
-        assert_eq!(of(1, true), accounts(&[2, 3]));
-        assert_eq!(of(2, true), accounts(&[2, 3, 6]));
-        assert_eq!(of(2, false), accounts(&[3, 6]));
+        assert_eq!(of(true), accounts(&[2, 3]));
+        assert_eq!(of(false), accounts(&[3]));
+    }
+
+    #[test]
+    fn only_what_was_revealed_of_this_unit_before_is_looked_at() {
+        // Slots 1 and 4 of round 0, slot 2 of round 1.
+        let case = Case { revealed_mask: 1 << 1 | 1 << 4 | 1 << 18, ..Case::of(Stage::Checking, 2) };
+        let of = |round| {
+            let than = Which { window: B256::ZERO, unit: 3, round, slot: 9 };
+            let found = earlier(than, &case);
+            assert!(found.iter().all(|which| which.unit == 3));
+            found.iter().map(|which| (which.round, which.slot)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(0), []);
+        assert_eq!(of(1), [(0, 1), (0, 4)]);
+        assert_eq!(of(4), [(0, 1), (0, 4), (1, 2)]);
     }
 
     #[test]

@@ -319,10 +319,10 @@ fn changed_preferences_take_effect_within_200_ms() {
         fs::write(&path, text).unwrap();
     };
     write(1_000);
-    let (probe, bell) = (MachineProbe::new(tree.root.clone(), &folder), Bell::default());
+    let (probe, bell) = (MachineProbe::new(tree.root, &folder), Bell::default());
     let (send, decisions) = mpsc::channel();
     let thread = thread::spawn({
-        let (bell, folder, path) = (bell.clone(), folder.clone(), path.clone());
+        let (bell, folder, path) = (bell.clone(), folder, path.clone());
         move || {
             let mut watcher = Watcher::new(probe, MachineClock::new(), &folder, &path, 0, Facts::default);
             run(&mut watcher, &bell, |decision| send.send(decision.network).unwrap());

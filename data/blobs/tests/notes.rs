@@ -64,8 +64,8 @@ async fn a_provider_of_version_1_is_reached_and_may_say_no_note() {
     let raw = Raw::bind_as(&[ALPN_BEFORE]).await;
     let (endpoint, address) = (customer().await, raw.address());
     let dial = Session::open(&endpoint, &address, hello(1, &[]), stored(&[]));
-    let (session, (connection, mut control, _messages)) =
-        tokio::join!(soon(dial), let_in(&raw, &frame(ACCEPTED, &[0xc0])));
+    let accepted = frame(ACCEPTED, &[0xc0]);
+    let (session, (connection, mut control, _messages)) = tokio::join!(soon(dial), let_in(&raw, &accepted));
     let mut session = session.unwrap();
     assert_eq!(connection.alpn(), ALPN_BEFORE);
     soon(control.write_all(&frame(PROGRESS, &[0xc2, 0x01, 0x02]))).await.unwrap();
@@ -80,8 +80,8 @@ async fn a_flood_of_notes_is_cut_off_after_a_known_number() {
     let raw = Raw::bind_as(&[ALPN, ALPN_BEFORE]).await;
     let (endpoint, address) = (customer().await, raw.address());
     let dial = Session::open(&endpoint, &address, hello(1, &[]), stored(&[]));
-    let (session, (connection, mut control, _messages)) =
-        tokio::join!(soon(dial), let_in(&raw, &frame(ACCEPTED, &[0xc0])));
+    let accepted = frame(ACCEPTED, &[0xc0]);
+    let (session, (connection, mut control, _messages)) = tokio::join!(soon(dial), let_in(&raw, &accepted));
     let mut session = session.unwrap();
     assert_eq!(connection.alpn(), ALPN, "the newer one is taken");
     let flood = note_frame(&Note::now(NoteKind::Retry, 1, "again")).repeat(NOTES_MAX as usize + 1);

@@ -197,7 +197,8 @@ fn a_cheat_that_its_customer_does_not_notice_is_convicted_by_drawn_checkers_slow
 fn a_cheat_that_serves_the_first_round_alone_is_convicted_with_what_its_accuser_kept_slow() {
     let scene = Scene::new(&["--fault-seed", "7", "--refuse-checkers=later"], 3..7);
     let network = &scene.network;
-    let (mut customer, out, _, wrong) = blind_order(network);
+    let audit = ["--audit", "--provider", account(1)];
+    let (mut customer, out, _, wrong) = blind_order(network, (CUSTOMER, "result"), &audit);
     let id = window_id(1);
     let (_, units) = drawn(&scene, &mut customer, id);
     wait_until("the outputs are checked", || stored(&out, "/attempt/checked").then_some(()));

@@ -75,7 +75,7 @@ impl Errand<'_> {
         let (check_seconds, round) = (self.window.check_seconds, self.record.which.round);
         let may_ask = round == 0 && self.case.asked_at == 0 && !self.case.opened && !self.window.is_named();
         let ask = may_ask.then(|| Duration::from_secs(check_seconds));
-        patience(self.left.saturating_sub(spent), sources_left, ask)
+        patience(self.left().saturating_sub(spent), sources_left, ask)
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     agent::Agent,
     judged_by_foreigner,
     record::Record,
-    sources::{Received, within},
+    sources::{self, Received},
 };
 use crate::compute::{
     opening::{Place, state_before},
@@ -114,7 +114,7 @@ impl Errand<'_> {
 
     /// How long one run may take from now on: what fetching and earlier runs leave of the round's time, and of a referee no more than it gives to any dispute,
     /// since orders wait for its turn to end.
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         let left = self.until.saturating_duration_since(Instant::now());
         if self.is_referee() { left.min(Duration::from_secs(RUN_SECONDS_MAX)) } else { left }
     }
@@ -270,7 +270,7 @@ impl Errand<'_> {
             let received = Received::default();
             let limit = self.patience(begun.elapsed(), sources_left);
             let gathering = Box::pin(self.gather_from(&address, opened, &received));
-            match within(limit, &received, gathering).await {
+            match sources::within(limit, &received, gathering).await {
                 Ok(Err(Unready::Unserved(reason))) | Err(reason) => said.push(reason),
                 Ok(other) => return other,
             }

@@ -566,7 +566,7 @@ mod tests {
         fake.earn(100);
         // Head, income, the count, the signature, and the intent is on the disk.
         fake.look(|outside| outside.cut = Some(Cut { steps: 4, has_effect: true }));
-        savings.bring_up().await.unwrap_err();
+        drop(savings.bring_up().await.unwrap_err());
         let journal: Journal = fake.look(|outside| serde_json::from_slice(outside.file.as_ref().unwrap()).unwrap());
         assert!(journal.pending.is_some() && fake.bonded() == 0);
         fake

@@ -2,7 +2,8 @@
 //!
 //! # Design
 //! A cheat can serve whoever is drawn first and nobody after that. Who accused it loses a seat if nobody else can look, so it keeps what it fetched until the
-//! window is closed, and serves it at its own registered address by the rule by which the provider serves: to whom the chain puts on duty.
+//! window is closed, also across restarts, and serves it at its own registered address by the rule by which the provider serves: to whom the chain puts
+//! on duty.
 //!
 //! # Invariants
 //! Nothing is given for the round of the checker's own finding or an earlier one, and nothing that the checker computed itself.

@@ -70,12 +70,12 @@ impl Errand<'_> {
         Ok(accusers(&checks?, case))
     }
 
-    /// How long the next source may take, if so many are left with it and the others took `spent`.
-    pub(super) fn patience(&self, spent: Duration, sources_left: usize) -> Duration {
+    /// How long the next source may take from now on, if so many are left with it. What others took is gone from the time that is left.
+    pub(super) fn patience(&self, sources_left: usize) -> Duration {
         let (check_seconds, round) = (self.window.check_seconds, self.record.which.round);
         let may_ask = round == 0 && self.case.asked_at == 0 && !self.case.opened && !self.window.is_named();
         let ask = may_ask.then(|| Duration::from_secs(check_seconds));
-        patience(self.left().saturating_sub(spent), sources_left, ask)
+        patience(self.until.saturating_duration_since(Instant::now()), sources_left, ask)
     }
 }
 
@@ -214,14 +214,14 @@ mod tests {
     #[test]
     fn only_what_was_revealed_of_this_unit_before_is_looked_at() {
         // Slots 1 and 4 of round 0, slot 2 of round 1.
-        let case = Case { revealed_mask: 1 << 1 | 1 << 4 | 1 << 18, ..Case::of(Stage::Checking, 2) };
+        let case = Case { revealed_mask: 0x4_0012, ..Case::of(Stage::Checking, 2) };
         let of = |round| {
             let than = Which { window: B256::ZERO, unit: 3, round, slot: 9 };
             let found = earlier(than, &case);
             assert!(found.iter().all(|which| which.unit == 3));
             found.iter().map(|which| (which.round, which.slot)).collect::<Vec<_>>()
         };
-        assert_eq!(of(0), []);
+        assert!(of(0).is_empty());
         assert_eq!(of(1), [(0, 1), (0, 4)]);
         assert_eq!(of(4), [(0, 1), (0, 4), (1, 2)]);
     }

@@ -114,7 +114,7 @@ impl Errand<'_> {
 
     /// How long one run may take from now on: what fetching and earlier runs leave of the round's time, and of a referee no more than it gives to any dispute,
     /// since orders wait for its turn to end.
-    pub(super) fn left(&self) -> Duration {
+    fn left(&self) -> Duration {
         let left = self.until.saturating_duration_since(Instant::now());
         if self.is_referee() { left.min(Duration::from_secs(RUN_SECONDS_MAX)) } else { left }
     }
@@ -256,7 +256,6 @@ impl Errand<'_> {
 
     /// Asks them in turn.
     async fn ask_sources(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
-        let begun = Instant::now();
         let sources = self.sources().await?;
         let mut said = Vec::new();
         for (text, sources_left) in sources.iter().zip((1..=sources.len()).rev()) {
@@ -268,7 +267,7 @@ impl Errand<'_> {
                 }
             };
             let received = Received::default();
-            let limit = self.patience(begun.elapsed(), sources_left);
+            let limit = self.patience(sources_left);
             let gathering = Box::pin(self.gather_from(&address, opened, &received));
             match sources::within(limit, &received, gathering).await {
                 Ok(Err(Unready::Unserved(reason))) | Err(reason) => said.push(reason),

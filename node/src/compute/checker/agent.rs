@@ -175,17 +175,24 @@ impl Agent {
             self.read_blocks(head).await?;
         }
         let due: Vec<Awaited> = self.journal().draws.iter().filter(|draw| draw.height <= head).copied().collect();
+        let mut looked = Ok(());
         for draw in due {
-            if self.draw(draw, head).await? {
-                let mut journal = self.journal();
-                journal.draws.retain(|other| *other != draw);
-                self.folder.save_journal(&mut journal)?;
+            match self.draw(draw, head).await {
+                Ok(true) => {
+                    let mut journal = self.journal();
+                    journal.draws.retain(|other| *other != draw);
+                    self.folder.save_journal(&mut journal)?;
+                }
+                Ok(false) => {}
+                // One window of which the node does not tell enough keeps this account from no other.
+                Err(error) => looked = Err(error),
             }
         }
         self.take_fees().await?;
         if seats > 0 {
             self.tidy(head);
         }
+        looked?;
         Ok(if seats == 0 { SEATLESS_POLL } else { POLL })
     }
 

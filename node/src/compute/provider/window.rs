@@ -40,7 +40,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Openings and conclusions that are sent at once.
+/// Openings and conclusions that are sent at once, and beside them so many answers.
 const SENT_MAX: usize = 16;
 /// Blocks of events asked for at once.
 const BLOCKS_MAX: u64 = 1_000;

@@ -8,7 +8,6 @@ use super::{
     audit::{
         canary::Telling,
         recourse::{Facts, recourse},
-        searched::Next,
         serve::{Arrivals, Served, Serving},
     },
     folder::Folder,
@@ -98,8 +97,6 @@ pub(super) struct Following<'a> {
     malformed: u32,
     /// How often outputs came without the lists of their states; `None` once those were looked at alone, and none was wrong.
     unlisted: Option<u32>,
-    /// What was said last about a search.
-    searching: Option<Next>,
     /// What was said last about a stop.
     told: Option<stop::Told>,
     /// The call that was made last to end the order, and whose reason is written down.
@@ -161,7 +158,6 @@ impl<'a> Following<'a> {
             hopeless: false,
             malformed: 0,
             unlisted: Some(0),
-            searching: None,
             told: None,
             closing: None,
             attendant,

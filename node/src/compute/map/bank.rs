@@ -215,10 +215,10 @@ impl Bank {
 
     /// Nothing is paid for this: a node that stumbles is asked again.
     async fn plan(&self, provider: Provider, account: Address, price_wei: u128) -> Event {
-        let (market, spec) = (&self.chooser.market, &self.chooser.prepared.spec);
+        let (market, prepared) = (&self.chooser.market, &*self.chooser.prepared);
         let mut tries = 1_u32;
         loop {
-            match ChannelPlan::make(&self.audit, market, spec, (account, price_wei)).await {
+            match ChannelPlan::make(&self.audit, market, prepared, (account, price_wei)).await {
                 Ok(plan) => {
                     let plan = plan.map(Box::new).map_err(|unfit| unfit.to_string());
                     return Event::Planned { provider, plan };

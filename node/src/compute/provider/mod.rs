@@ -31,6 +31,7 @@ mod payout;
 mod portion;
 mod power;
 mod proving;
+mod questions;
 mod record;
 mod room;
 mod savings;

@@ -11,7 +11,11 @@
 //!
 //! Spec: specs/0008-audit.md §7 to §11.
 
-use super::{book::Book, course::Course};
+use super::{
+    book::Book,
+    course::Course,
+    questions::{Question, Questions},
+};
 use crate::compute::{
     account::Poor,
     amount::kst,
@@ -36,7 +40,7 @@ use std::{
 };
 use tokio::time::Instant;
 
-/// Openings and conclusions that are sent at once.
+/// Openings and conclusions that are sent at once, and beside them so many answers.
 const SENT_MAX: usize = 16;
 /// Blocks of events asked for at once.
 const BLOCKS_MAX: u64 = 1_000;
@@ -85,8 +89,8 @@ pub(super) struct Attendance {
     next_block: u64,
     /// Units that somebody looks at, and the second from which they need attention again.
     units: BTreeMap<u32, u64>,
-    /// Units of which a state was asked for in public and not opened yet, and the segment that it is after. There is one question at a time about a unit.
-    asked: BTreeMap<u32, u32>,
+    /// States that were asked for in public and not opened yet.
+    asked: Questions,
     /// Condemned units that run again here.
     again: Arc<Mutex<BTreeMap<u32, Again>>>,
     /// Of an order: its window needs nothing any more.
@@ -310,7 +314,6 @@ pub(super) async fn attend(book: &Book, behind: &dyn Attended, attendance: &mut 
     }
     let visit = Visit { book, behind, id };
     visit.read_events(draw.draw_height..=height, attendance).await?;
-    visit.answer_all(attendance).await;
     attendance.openings = Some(openings_left(&drawn, attendance.units.len(), now));
     visit.attend_units(&window, attendance, now).await?;
     if window.pending == 0 && drawn.close_after().is_some_and(|after| now > after) {
@@ -319,8 +322,11 @@ pub(super) async fn attend(book: &Book, behind: &dyn Attended, attendance: &mut 
         tracing::info!(window = behind.label(), convicted = closed.convicted, "window closed");
         return Ok(WindowStatus::Open);
     }
-    let pause = pause_seconds(&drawn, attendance.units.values().copied(), now);
-    attendance.pause_seconds = pause.saturating_sub(looked.elapsed().as_secs());
+    // Questions that are left are answered soon.
+    if attendance.asked.is_empty() {
+        let pause = pause_seconds(&drawn, attendance.units.values().copied(), now);
+        attendance.pause_seconds = pause.saturating_sub(looked.elapsed().as_secs());
+    }
     Ok(WindowStatus::Open)
 }
 
@@ -350,9 +356,9 @@ impl Visit<'_> {
             let logs = book.windows.logs(attendance.next_block, last, json!([kinds, id])).await?;
             for log in &logs {
                 if let Some(asked) = event::<Referee::StateAsked>(log) {
-                    attendance.asked.insert(asked.unit, asked.segment);
+                    attendance.asked.asked((asked.unit, asked.segment));
                 } else if let Some(answered) = event::<Referee::StateAnswered>(log) {
-                    attendance.asked.remove(&answered.unit);
+                    attendance.asked.answered(answered.unit);
                 }
                 let unit = event::<Audit::CheckCommitted>(log)
                     .map(|event| event.unit)
@@ -366,35 +372,35 @@ impl Visit<'_> {
         Ok(())
     }
 
-    /// Answers what is asked in searches. A question that stays open convicts, so what does not come into a block is tried again until the search is over; what is
-    /// late is refused by the contract, which costs nothing.
-    async fn answer_all(&self, attendance: &mut Attendance) {
-        for (unit, segment) in attendance.asked.clone() {
-            match self.answer(unit, segment).await {
-                Ok(()) => _ = attendance.asked.remove(&unit),
-                Err(error) => {
-                    tracing::warn!(
-                        error = format!("{error:#}"),
-                        unit,
-                        segment,
-                        "a state that was asked for is not opened yet, which would cost the bond: trying again"
-                    );
-                }
+    /// Answers some of what is asked in searches. A question that stays open convicts, so what does not come into a block is tried again until the search is over;
+    /// what is late is refused by the contract, which costs nothing.
+    async fn answer_some(&self, work: &Work, questions: &mut Questions) {
+        let due = questions.take(SENT_MAX);
+        let answers = join_all(due.iter().map(|question| self.answer(work, *question))).await;
+        for ((unit, segment), answered) in due.into_iter().zip(answers) {
+            if let Err(error) = answered {
+                tracing::warn!(
+                    error = format!("{error:#}"),
+                    unit,
+                    segment,
+                    "a state that was asked for is not opened yet, which would cost the bond: trying again"
+                );
+                questions.asked((unit, segment));
             }
         }
     }
 
-    async fn answer(&self, unit: u32, segment: u32) -> Result<()> {
+    async fn answer(&self, work: &Work, (unit, segment): Question) -> Result<()> {
         let windows = &self.book.windows;
         if windows.case(self.id, unit).await?.segment != SEEKING {
             return Ok(());
         }
-        let proof = self.behind.work()?.proof(unit, segment, Shown::Both)?;
-        windows.answer(self.id, unit, proof).await?;
+        windows.answer(self.id, unit, work.proof(unit, segment, Shown::Both)?).await?;
         tracing::info!(window = self.behind.label(), unit, segment, "state opened for an accuser");
         Ok(())
     }
 
+    /// Does what units need, and answers beside them: neither waits for all of the other.
     async fn attend_units(&self, window: &Window, attendance: &mut Attendance, now: u64) -> Result<()> {
         let due: Vec<u32> = attendance.units.iter().filter(|(_, at)| **at <= now).map(|(unit, _)| *unit).collect();
         let work = self.behind.work()?;
@@ -403,7 +409,8 @@ impl Visit<'_> {
             let again = Arc::clone(&attendance.again);
             let look = |unit: &u32| Look { window, unit: *unit, again: &again, now };
             let attended = units.iter().map(|unit| self.attend_unit(&work, look(unit)));
-            for (unit, next) in units.iter().zip(join_all(attended).await) {
+            let (attended, ()) = tokio::join!(join_all(attended), self.answer_some(&work, &mut attendance.asked));
+            for (unit, next) in units.iter().zip(attended) {
                 match next {
                     Ok(Some(at)) => _ = attendance.units.insert(*unit, at),
                     Ok(None) => _ = attendance.units.remove(unit),
@@ -411,6 +418,9 @@ impl Visit<'_> {
                     Err(error) => tracing::debug!(error = format!("{error:#}"), unit, "unit: trying again"),
                 }
             }
+        }
+        if due.is_empty() {
+            self.answer_some(&work, &mut attendance.asked).await;
         }
         if let Some(error) = poor {
             let (window, error) = (self.behind.label(), format!("{error:#}"));

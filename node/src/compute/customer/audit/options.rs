@@ -64,11 +64,11 @@ pub(crate) struct CheckOptions {
     /// Fee of one check, in percent of the price of a unit, of a map of a step, 25 to 200 [default: what the check costs to run].
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(25..=200))]
     pub(crate) checker_fee: Option<u32>,
-    /// Time for the checkers to run what was drawn, in seconds, 10 to 86400. An order of `run` gets more if referees, who interpret, need it.
+    /// Time for the checkers to run what was drawn, in seconds, 10 to 86400. It is more if referees, who interpret, need it.
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) checker_seconds: u32,
     /// Time for the provider to open what was drawn, and for the checkers to reveal what they found, in seconds, 10 to 86400. Providers take no order with
-    /// less than 20, and no map with less than 24. An order of `run` gets more if referees need it.
+    /// less than 20, and no map with less than 24. It is more if referees need it.
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub(crate) reveal_seconds: u32,
     /// Time to appeal against what others found, in seconds, 60 to 86400; nobody is slashed before it has passed.

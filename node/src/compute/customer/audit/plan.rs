@@ -211,9 +211,7 @@ impl Plan {
             Ok(panel) => panel,
             Err(unfit) => return Ok(Err(unfit)),
         };
-        let asked = asked(&terms);
-        let Times { check_seconds, reveal_seconds } = panel.times(asked);
-        (terms.checkSeconds, terms.revealSeconds) = (check_seconds, reveal_seconds);
+        lengthen(&mut terms, panel);
         let deposit = AuditCalls::depositWeiCall {
             provider,
             units,
@@ -315,6 +313,13 @@ impl Plan {
 
 const fn asked(terms: &IAuditTypes::Terms) -> Times {
     Times { check_seconds: terms.checkSeconds, reveal_seconds: terms.revealSeconds }
+}
+
+/// Makes the times long enough for a panel, if they are not.
+const fn lengthen(terms: &mut IAuditTypes::Terms, panel: Panel) {
+    let Times { check_seconds, reveal_seconds } = panel.times(asked(terms));
+    terms.checkSeconds = check_seconds;
+    terms.revealSeconds = reveal_seconds;
 }
 
 /// What a panel can do about this job. Nobody can take what named checkers find before one.

@@ -3,12 +3,13 @@
 //! # Design
 //! It cannot reject such a result: whether it is wrong, the audit says. It can accuse the unit, while there is time, and the referees run it. If
 //! what arrived is not what was committed to, there is nothing to accuse, and the result was not received. The same holds if the delivery was
-//! stated only when nobody could accuse any more: who delivers so late has taken that away.
+//! stated only when nobody could accuse any more: who delivers so late has taken that away. So has who keeps the states to itself, if the customer's own run of
+//! whole units took longer than there was time to accuse.
 
 use crate::compute::{
     customer::state::Checked,
     lifecycle::Recourse,
-    windows::{Case, Drawn, Stage, WindowStatus},
+    windows::{Case, Drawn, SEEKING, Stage, WindowStatus},
 };
 use alloy_primitives::Address;
 use keystead_contracts::storage::Reason;
@@ -46,8 +47,9 @@ pub(in crate::compute::customer) fn recourse(checked: &Checked, facts: Facts<'_>
     if window.is_named() || !is_open || !is_free {
         return Recourse::None;
     }
+    let is_sought = checked.wrong.is_some_and(|wrong| wrong.segment == SEEKING);
     match drawn.accuse_by() {
-        Some(by) if now > by && delivered_at.saturating_add(CHECK_SECONDS) > by => Recourse::Refuse,
+        Some(by) if now > by && (is_sought || delivered_at.saturating_add(CHECK_SECONDS) > by) => Recourse::Refuse,
         Some(by) if now > by => Recourse::None,
         _ => Recourse::Accuse,
     }
@@ -107,6 +109,18 @@ mod tests {
         let wrong = checked(Reason::WrongResult, 10);
         let at = |delivered_at| recourse(&wrong, Facts { drawn: &drawn, case: Some(&case()), delivered_at, now: 140 });
         assert_eq!((at(100), at(101), at(135)), (Recourse::None, Recourse::Refuse, Recourse::Refuse));
+    }
+
+    #[test]
+    fn who_kept_the_states_until_nobody_could_accuse_any_more_has_not_delivered() {
+        let drawn = drawn();
+        let sought =
+            Checked { wrong: Some(WrongUnit { unit: 3, segment: SEEKING }), ..checked(Reason::WrongResult, 10) };
+        let at = |now| recourse(&sought, Facts { drawn: &drawn, case: Some(&case()), delivered_at: 90, now });
+        assert_eq!((at(130), at(131)), (Recourse::Accuse, Recourse::Refuse));
+        let accused = Case { party: Address::repeat_byte(1), ..case() };
+        let facts = Facts { drawn: &drawn, case: Some(&accused), delivered_at: 90, now: 131 };
+        assert_eq!(recourse(&sought, facts), Recourse::None, "a search that is under way goes on");
     }
 
     #[test]

@@ -6,9 +6,6 @@
 //! machine of half its speed, or says that no panel could judge the job. What runs on the reference as it does everywhere (`wasm/1`, checker programs) takes
 //! a referee as long as a checker, and the person has chosen the time for these.
 //!
-//! # Not here
-//! Maps: their windows' times are as asked for.
-//!
 //! Spec: specs/0008-audit.md §13.1.
 
 use crate::compute::{customer::plan::Prepared, panels::RUN_SECONDS_MAX, recipe::sample};
@@ -34,9 +31,9 @@ const US_PER_MS: u64 = 1_000;
 /// How long the interpreter of this machine takes for one run: a unit, or one segment of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::compute::customer) struct Run {
-    ms: u64,
+    pub(super) ms: u64,
     /// It was not waited for to the end of what was tried: it may be more.
-    is_least: bool,
+    pub(super) is_least: bool,
 }
 
 /// Times of a round.
@@ -128,6 +125,10 @@ pub(in crate::compute::customer) async fn measure(prepared: &Prepared) -> Option
     if !is_interpreted(&prepared.spec) {
         return None;
     }
+    say(&format!(
+        "Referees interpret this job: a part of a unit is interpreted here first, {} s at most, to know how long they take.",
+        MEASURE_MAX.as_secs()
+    ));
     match measured(prepared).await {
         Ok(run) => Some(run),
         Err(error) => {
@@ -135,6 +136,11 @@ pub(in crate::compute::customer) async fn measure(prepared: &Prepared) -> Option
             None
         }
     }
+}
+
+#[allow(clippy::print_stderr, reason = "progress for the person who waits")]
+fn say(line: &str) {
+    eprintln!("{line}");
 }
 
 /// Whether referees interpret it.

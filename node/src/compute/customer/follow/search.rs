@@ -13,7 +13,7 @@ use crate::compute::{
         show::Show,
         state::{Checked, Objection, WrongUnit},
     },
-    lifecycle::Finding,
+    lifecycle::{Finding, margin},
     market::Order,
     windows::{Drawn, SEEKING, Stage},
 };
@@ -28,7 +28,7 @@ use keystead_contracts::{
 use keystead_job::{Class, blob_hash};
 use keystead_runner::WorkerCommand;
 use std::time::{Duration, Instant};
-use tokio::task::block_in_place;
+use tokio::{task::block_in_place, time::timeout};
 
 /// A process that is killed loses so much of the work on its own states.
 const SAVED_EVERY: Duration = Duration::from_secs(10);
@@ -47,9 +47,13 @@ impl Following<'_> {
         self.arrived.as_ref().is_some_and(|arrived| arrived.lacks_states(&self.job.prepared.spec))
     }
 
-    /// Runs the sampled units again, from their inputs to their outputs. None wrong says little: the states must still come.
+    /// Runs the sampled units again, from their inputs to their outputs. None wrong says little: the states must still come. It ends in time to refuse the delivery
+    /// for their sake: else who keeps them would be paid for units that run long.
     pub(super) async fn check_alone(&mut self, order: &Order, show: &mut Show) -> Result<(), Trouble> {
         let seed = self.seed()?;
+        let (_, now) = self.job.market.account.head().await?;
+        let seconds = order.stand.check_by.saturating_sub(now).saturating_sub(margin(&order.stand));
+        let (begun, most) = (Instant::now(), Duration::from_secs(seconds));
         let arrived = self.arrived.take().ok_or_else(|| eyre!("a check without outputs"))?;
         let (outputs, units, rule) = (&arrived.outputs, arrived.units(), self.state.rule());
         if units != order.committed_units() {
@@ -60,7 +64,13 @@ impl Following<'_> {
         show.say("The provider gives the outputs and keeps the states between their segments to itself: this machine runs whole units again.");
         let mut right = 0_u32;
         for unit in sample {
-            let memo = match self.own_states(unit, show).await? {
+            let left = most.saturating_sub(begun.elapsed());
+            let memo = match timeout(left, self.own_states(unit, show)).await {
+                Ok(own) => own?,
+                // What is done of it is kept; nothing more is to be found out in time.
+                Err(_) => break,
+            };
+            let memo = match memo {
                 Ok(memo) => memo,
                 Err(why) => {
                     tracing::warn!(unit, why, "a unit cannot be run again here");
@@ -194,12 +204,23 @@ impl Following<'_> {
                     asked.asks
                 ));
             }
-            Next::Nothing if self.searching != Some(step) => show.say(&format!(
-                "The provider committed to the right output of unit {unit} and delivered another one: no segment is wrong, and the bond goes to the window's budget."
-            )),
-            Next::Nothing => {}
+            Next::Nothing => {
+                let words = format!(
+                    "the provider committed to the right output of unit {unit} and delivered another one: no segment is wrong, the bond of the accusation goes to the window's budget, and the delivery is refused"
+                );
+                show.say(&words);
+                self.is_not_what_was_committed_to(words)?;
+            }
         }
-        self.searching = Some(step);
         Ok(())
+    }
+
+    /// Nothing can be accused then, now or later: what arrived is other bytes than the chain holds.
+    fn is_not_what_was_committed_to(&mut self, words: String) -> Result<(), Trouble> {
+        if let Some(checked) = &mut self.state.attempt.checked {
+            checked.objection = Some(Objection::new(Reason::CommitmentMismatch, keccak256(&words)));
+            checked.wrong = None;
+        }
+        self.because(words)
     }
 }

@@ -4,11 +4,11 @@
 //! A window has up to [`STEPS_MAX`] steps, and a step is what is drawn, run again and judged: a unit of one segment for the audit. Several windows of a
 //! provider are open at once, each with its own bond.
 
-use super::{Ask, Shape, Unfit, lane::Lane, percent, worth};
+use super::{Ask, Panel, Shape, Unfit, lane::Lane, lengthen, panel, percent, worth};
 use crate::compute::{
     amount::kst,
     bond::Bonds,
-    customer::audit::options::AuditOptions,
+    customer::{audit::options::AuditOptions, plan::Prepared},
     market::Market,
     windows::life_max,
     worth::{Prices, Worth},
@@ -20,7 +20,6 @@ use keystead_contracts::{
     BOND_ADDRESS,
     bindings::{bond::Bond, market::IAuditTypes},
 };
-use keystead_job::JobSpec;
 use keystead_lease::STEPS_MAX;
 use keystead_payment::Budget;
 use std::{sync::Arc, time::Duration};
@@ -45,6 +44,8 @@ pub(crate) struct ChannelPlan {
     places: u32,
     /// What a full window pays its provider, and costs it in gas now.
     worth: Worth,
+    /// What a panel of referees can do about a dispute.
+    panel: Panel,
 }
 
 /// What a window's checks take from a channel with steps of this price, at the rate that its provider's record gives.
@@ -59,20 +60,26 @@ impl Shape {
 
 impl ChannelPlan {
     /// The terms for a channel with one provider at this price of a step; the outer error is the node's.
-    pub(crate) async fn make(
+    pub(in crate::compute) async fn make(
         options: &AuditOptions,
         market: &Market,
-        spec: &JobSpec,
+        prepared: &Prepared,
         (provider, price_wei_per_step): (Address, u128),
     ) -> Result<Result<Self, Unfit>> {
-        let bonds = Bonds { account: Arc::clone(&market.account) };
+        let (bonds, spec) = (Bonds { account: Arc::clone(&market.account) }, &prepared.spec);
         let free_bond_wei = bonds.free_wei_of(provider).await?;
         let shape = Shape::CHANNEL;
         let ask = Ask { spec, options, shape, value_wei_per_unit: price_wei_per_step, free_bond_wei };
-        let (terms, strength) = match ask.terms(provider) {
+        let (mut terms, strength) = match ask.terms(provider) {
             Ok(terms) => terms,
             Err(unfit) => return Ok(Err(unfit)),
         };
+        // A step is what a referee runs: a segment of a unit, as in an order.
+        let panel = match panel(options, prepared, &terms).await {
+            Ok(panel) => panel,
+            Err(unfit) => return Ok(Err(unfit)),
+        };
+        lengthen(&mut terms, panel);
         let rate_ppm = market.windows().effective_rate_ppm(provider, &terms).await?;
         let places = market.account.read(BOND_ADDRESS, &Bond::placesNowCall {}).await?.places;
         let gas_wei = market.account.fee_per_gas().await?;
@@ -85,6 +92,7 @@ impl ChannelPlan {
             at_risk_wei: options.value_at_risk,
             places,
             worth,
+            panel,
             terms,
         }))
     }
@@ -134,6 +142,7 @@ impl ChannelPlan {
                 kst(U256::from(self.budget.of(STEPS_MAX)))
             ),
         ];
+        lines.extend(self.panel.line());
         if self.places == 0 {
             lines.push(
                 "Warning: nobody on this network has a seat now, so nobody may check: then the result stays unverified, and what was taken comes back"
@@ -161,10 +170,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
     use crate::compute::{
-        customer::audit::plan::tests::{PRICE, options},
+        customer::audit::{
+            plan::tests::{PRICE, options},
+            referee::{Run, Times},
+        },
         samples::spec,
     };
-    use keystead_job::Class;
+    use keystead_job::{Class, JobSpec};
 
     fn terms(spec: &JobSpec, options: &AuditOptions, free_bond: u128) -> Result<IAuditTypes::Terms, Unfit> {
         let free_bond_wei = U256::from(free_bond);
@@ -217,6 +229,7 @@ mod tests {
             at_risk_wei: None,
             places: 0,
             worth: worth(1),
+            panel: Panel::AsChecked,
         };
         assert_eq!((plan.checks(100), plan.all_in_wei()), (3, PRICE + PRICE * 3 / 100));
         assert_eq!(plan.budget.of(64), 43 * PRICE);
@@ -225,8 +238,25 @@ mod tests {
         {
             assert!(lines.contains(words), "{words}: {lines}");
         }
-        assert!(!lines.contains("--window-gas"), "{lines}");
+        assert!(!lines.contains("--window-gas") && !lines.contains("Referees"), "{lines}");
         let dear = ChannelPlan { worth: worth(1_000), ..plan }.lines().join("\n");
         assert!(dear.contains("a window of 64 steps pays") && dear.contains("--window-gas"), "{dear}");
+    }
+    #[test]
+    fn windows_of_steps_that_a_referee_takes_long_for_have_times_in_which_it_ends_and_live_longer() {
+        let asked = terms(&spec(Class::Tolerance, 1_000, 4), &options(), 400 * PRICE).unwrap();
+        let times = Times { check_seconds: asked.checkSeconds, reveal_seconds: asked.revealSeconds };
+        let with = |ms| {
+            let mut longer = asked.clone();
+            let panel = Panel::of(Class::Tolerance, Some(Run { ms, is_least: false }), times);
+            lengthen(&mut longer, panel);
+            (longer, panel)
+        };
+        assert_eq!((with(10).0.checkSeconds, with(10).0.revealSeconds), (asked.checkSeconds, asked.revealSeconds));
+        let (longer, panel) = with(600_000);
+        // Twice ten minutes on a machine of half the speed, and 16 seconds; and both again in the half of the time to reveal.
+        assert_eq!((longer.checkSeconds, longer.revealSeconds), (1_216, 2_432));
+        assert!(life_max(&longer) > life_max(&asked));
+        assert!(panel.line().unwrap().contains("the time to check is 1216 s"));
     }
 }

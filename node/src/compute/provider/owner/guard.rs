@@ -506,7 +506,9 @@ mod tests {
         let stage = Arc::new(stage(folder.path()));
         let (decisions, _kept) = channel::channel(unwatched("x"));
         let (wake, asleep) = mpsc::channel::<()>();
-        let thread = thread::spawn(move || drop(asleep.recv()));
+        let thread = thread::spawn(move || {
+            let _ = asleep.recv();
+        });
         let rules = Rules { starts: 2, ..Rules::default() };
         let (watching, standing) = (Some((Life::default(), thread)), Vec::new());
         let mut post =

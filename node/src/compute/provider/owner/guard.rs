@@ -4,8 +4,8 @@
 //! The watcher's thread beats at each step. [`guard`] looks at it four times a second, from a thread of its own that reads no file and waits for nothing
 //! else: a thread that ended (by a panic, for one) is seen at the next look, one that stands still after [`SILENT_LOOKS_MAX`]. Then the decision is that
 //! nothing runs, and a new watcher is started after half a second, and after twice as long each time that one is lost again. A thread cannot be ended from outside: one that stands
-//! still is told to end at its next wait, and what it decides until then counts for nothing. If it comes there, it stood before a slow disk, which must not end the
-//! program in the end: its loss is forgotten. Looks are counted, not time: a machine that slept, or a process that was stopped, misses none.
+//! still is told to end at its next wait, and what it decides until then counts for nothing. If it comes there, and the next one lasts for a minute, it stood before a slow disk, which must
+//! not end the program in the end: its loss is forgotten. Looks are counted, not time: a machine that slept, or a process that was stopped, misses none.
 //!
 //! # Invariants
 //! A decision of a watcher that was given up is never published: both are done under the lock of the channel of decisions.
@@ -45,6 +45,8 @@ const WAIT_LOOKS: u32 = 2;
 const STARTS_MAX: u32 = 5;
 /// A watcher that lasts for so many looks, ten minutes, makes earlier losses forgotten.
 const STEADY_LOOKS: u32 = 2_400;
+/// A watcher that lasts for so many looks, a minute, shows that one that woke meanwhile was only slow.
+const RECOVERED_LOOKS: u32 = 240;
 /// Looks between two marks of what was moved: a little more than the 10 s after which the watcher puts its count on the disk.
 const MARK_LOOKS: u32 = 44;
 /// How long the end of this program waits for a watcher that may stand still, and how often it looks.
@@ -272,6 +274,9 @@ impl Post {
 
     /// Who was given up for standing still and came to its end was slow, not lost.
     fn forget_who_woke(&mut self) {
+        if self.rules.steady < RECOVERED_LOOKS {
+            return;
+        }
         let before = self.standing.len();
         self.standing.retain(|thread| !thread.is_finished());
         for _ in self.standing.len()..before {
@@ -489,9 +494,12 @@ mod tests {
         let mut rules = Rules::default();
         for _ in 0..STARTS_MAX * 4 {
             assert_eq!(stall(&mut rules), Act::Stop(Loss::StandsStill));
-            // It wakes, and ends as it was told.
-            rules.forget();
             while rules.look(Found::Ended) != Act::Start {}
+            // It wakes, and ends as it was told; the next one is well.
+            for _ in 0..RECOVERED_LOOKS {
+                assert_eq!(rules.look(Found::Beats), Act::Nothing);
+            }
+            rules.forget();
         }
         for _ in 0..STARTS_MAX {
             assert_eq!(stall(&mut rules), Act::Stop(Loss::StandsStill));
@@ -509,7 +517,7 @@ mod tests {
         let thread = thread::spawn(move || {
             let _ = asleep.recv();
         });
-        let rules = Rules { starts: 2, ..Rules::default() };
+        let rules = Rules { starts: 2, steady: RECOVERED_LOOKS, ..Rules::default() };
         let (watching, standing) = (Some((Life::default(), thread)), Vec::new());
         let mut post =
             Post { stage, decisions: Arc::new(decisions), watching, standing, rules, marks: Marks::default() };
@@ -518,6 +526,10 @@ mod tests {
         assert_eq!((post.standing.len(), post.rules.starts), (1, 2), "it still stands");
         drop(wake);
         until("it ends", || post.standing.iter().all(JoinHandle::is_finished));
+        post.rules.steady = RECOVERED_LOOKS - 1;
+        post.forget_who_woke();
+        assert_eq!((post.standing.len(), post.rules.starts), (1, 2), "the next one may be as slow");
+        post.rules.steady = RECOVERED_LOOKS;
         post.forget_who_woke();
         assert_eq!((post.standing.len(), post.rules.starts), (0, 1));
     }

@@ -35,7 +35,7 @@ cargo xtask TASK
                       one is an owner who comes back; every recipe, every certificate, every wei. --keep leaves the results' folder;
                       --keystead FILE uses this program instead of building one
   up                  start a development network of four validators and keep it running; --free-ports takes ports that are free,
-                      --keystead FILE uses this program instead of building one
+                      --keystead FILE uses this program instead of building one, --until-eof ends it with its standard input
   test [--all]        everything that CI runs; ends with `N passed, N failed`
   test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
   test --vectors      the outside vectors of Ethereum alone, with counts per suite

@@ -6,6 +6,7 @@ use crate::{
 };
 use eyre::{Context as _, Result, bail, eyre};
 use std::{
+    io,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode},
     thread,
@@ -25,6 +26,8 @@ pub(crate) struct Options {
     free_ports: bool,
     /// This program instead of one that is built first.
     keystead: Option<PathBuf>,
+    /// Ends when standard input does: for who holds its other end, so that nothing is left however it ends.
+    until_eof: bool,
 }
 
 impl Options {
@@ -34,11 +37,12 @@ impl Options {
         while let Some(word) = words.next() {
             match *word {
                 "--free-ports" => options.free_ports = true,
+                "--until-eof" => options.until_eof = true,
                 "--keystead" => {
                     let file = words.next().ok_or_else(|| eyre!("--keystead needs a file"))?;
                     options.keystead = Some(PathBuf::from(file));
                 }
-                other => bail!("unknown option `{other}` of up: there are --free-ports and --keystead FILE"),
+                other => bail!("unknown option `{other}` of up: there are --free-ports, --until-eof and --keystead FILE"),
             }
         }
         Ok(options)
@@ -82,7 +86,21 @@ pub(crate) fn run(root: &Path, options: Options) -> Result<ExitCode> {
     }
     println!("stop:     Ctrl-C; the network's folder is removed");
     ignore_interrupt();
+    if options.until_eof {
+        thread::spawn(interrupt_at_end_of_input);
+    }
     watch(&mut validators)
+}
+
+/// Ctrl-C for this process's group, once nobody holds the other end of standard input.
+fn interrupt_at_end_of_input() {
+    // What is read does not matter, nor why there is no more.
+    let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+    // SAFETY: a signal to the own group, whose members are this process, which ignores it, and what it started.
+    #[allow(unsafe_code, reason = "libc call")]
+    unsafe {
+        libc::kill(0, libc::SIGINT);
+    }
 }
 
 /// Waits until the validators end: Ctrl-C reaches them too, since they share the terminal.
@@ -118,8 +136,8 @@ mod tests {
 
     #[test]
     fn what_is_no_option_is_refused_with_those_that_there_are() {
-        let all = Options { free_ports: true, keystead: Some(PathBuf::from("k")) };
-        assert_eq!(Options::parse(&["--keystead", "k", "--free-ports"]).ok(), Some(all));
+        let all = Options { free_ports: true, keystead: Some(PathBuf::from("k")), until_eof: true };
+        assert_eq!(Options::parse(&["--keystead", "k", "--free-ports", "--until-eof"]).ok(), Some(all));
         assert_eq!(Options::parse(&[]).ok(), Some(Options::default()));
         for words in [&["--keystead"][..], &["--ports"], &["--free-ports", "k"]] {
             let refused = Options::parse(words).err().map(|error| error.to_string()).unwrap_or_default();

@@ -163,14 +163,21 @@ fn next(system: ServiceSystem, path: &Path) -> Vec<String> {
         ],
         ServiceSystem::WindowsService => {
             let program = path.with_file_name(format!("{WRAPPED}.exe"));
+            // Numbers in place of names, which Windows translates: LocalService, and the administrators.
+            let (service, administrators) = ("*S-1-5-19", "*S-1-5-32-544");
             vec![
                 format!(
                     "copy WinSW.exe \"{}\"   # version 3, from https://github.com/winsw/winsw/releases",
                     program.display()
                 ),
                 format!(
-                    "icacls \"{}\" /grant \"NT AUTHORITY\\LocalService:(OI)(CI)M\"",
+                    "icacls \"{}\" /grant \"{service}:(OI)(CI)M\"",
                     path.parent().unwrap_or(path).display()
+                ),
+                // An administrator runs the one and Windows believes the other: the service must not be able to change them.
+                format!(
+                    "icacls \"{}\" /inheritance:r /grant \"{administrators}:F\" \"{service}:RX\"",
+                    path.with_file_name(format!("{WRAPPED}.*")).display()
                 ),
                 format!("\"{}\" install   # as an administrator", program.display()),
                 format!("\"{}\" start", program.display()),
@@ -213,7 +220,9 @@ mod tests {
         let steps = next(ServiceSystem::WindowsService, &path);
         assert!(steps[0].contains("WinSW") && steps[0].contains("/data/keystead-service.exe"), "{steps:?}");
         assert!(steps[1].contains("icacls \"/data\" "), "{steps:?}");
-        assert!(steps[2].contains("install") && steps[3].ends_with("start"), "{steps:?}");
+        let locked = "icacls \"/data/keystead-service.*\" /inheritance:r /grant ";
+        assert!(steps[2].starts_with(locked) && steps[2].ends_with("S-1-5-19:RX\""), "{steps:?}");
+        assert!(steps[3].contains("install") && steps[4].ends_with("start"), "{steps:?}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Pseudo-random numbers of a simulation: the same seed gives the same run on every machine.
+//! Pseudo-random numbers of a simulation: the same seed gives the same run, on every machine whose mathematical library rounds logarithms and powers alike.
 //!
 //! # Not here
 //! Secrets. The draws of the audit itself come from `keystead_audit::Draw`, as on the chain.

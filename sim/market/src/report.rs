@@ -114,7 +114,7 @@ impl Report {
     fn crooks_table(&self, page: &mut String) {
         let _ = writeln!(
             page,
-            "\n| crooked customers | variant | trials | of each | measured | formula | sigmas | gas of the customer | fees it lost | machines kept from others | honest not paid or served | honest convicted | silence delays pay, ms |"
+            "\n| crooked customers | variant | trials | of each | measured | formula | sigmas | gas of the customer | fees it lost | machines kept from others | honest not paid or served | honest convicted | silence delays pay (set), ms |"
         );
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.crooks.crooks {

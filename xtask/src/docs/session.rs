@@ -47,7 +47,11 @@ impl Session {
                 }
             }
         });
-        let script = shell.stdin.take();
+        let mut script = shell.stdin.take();
+        if let Some(script) = &mut script {
+            // Also when the runner is killed: the script ends then, and with it the shell.
+            writeln!(script, "trap 'kill $(jobs -p) 2>/dev/null' EXIT")?;
+        }
         Ok(Self { shell, script, lines, commands: 0, folder })
     }
 

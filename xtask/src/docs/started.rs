@@ -42,9 +42,10 @@ impl Started {
     pub(super) fn start(command: &str, root: &Path, keystead: &Path) -> Result<Self> {
         ensure!(command == COMMAND, "a network block runs `{COMMAND}`, this one `{command}`");
         let mut up = Command::new(std::env::current_exe().wrap_err("cannot find this task's own program")?);
-        up.args(["up", "--free-ports", "--keystead"]).arg(keystead).current_dir(root);
-        // A group of its own, as that of a terminal: Ctrl-C reaches the validators, too. Their logs are nobody's.
-        up.process_group(0).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        up.args(["up", "--free-ports", "--until-eof", "--keystead"]).arg(keystead).current_dir(root);
+        // A group of its own, as that of a terminal: Ctrl-C reaches the validators, too. Their logs are nobody's. Its input is held, and nothing comes: it ends
+        // with this process, however that ends.
+        up.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut up = up.spawn().wrap_err("cannot start `up`")?;
         let output = up.stdout.take().ok_or_else(|| eyre!("no standard output"))?;
         let (sender, lines) = sync_channel(LINES_MAX);

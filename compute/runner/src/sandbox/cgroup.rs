@@ -3,7 +3,8 @@
 //! # Design
 //! Version 1 has a tree for each controller, version 2 one tree in which a group that has processes cannot pass controllers on. So groups are
 //! made below our own group (version 1, or an empty delegated one) or beside it (version 2 with a service's processes in a subgroup). Where neither goes, and this program is
-//! alone in its group, it steps down into a leaf itself ([`super::subtree`]). Nothing else is moved but the worker: the child itself joins, through files that the parent opened.
+//! alone in its group, it steps down into a leaf itself ([`super::subtree`]). Beside it in a slice of systemd comes last: what lies there is the manager's, and
+//! neither ends with this program's unit nor keeps to its bounds. Nothing else is moved but the worker: the child itself joins, through files that the parent opened.
 //!
 //! A group is removed when its worker is reaped; those of a program that was killed are removed at the next start.
 
@@ -173,29 +174,42 @@ fn places() -> &'static Result<Vec<Place>, String> {
     static PLACES: OnceLock<Result<Vec<Place>, String>> = OnceLock::new();
     PLACES.get_or_init(|| {
         let own = fs::read_to_string("/proc/self/cgroup").map_err(|error| format!("/proc/self/cgroup: {error}"))?;
-        let mut found = Vec::new();
+        let mount = Path::new(MOUNT);
+        let (slices, ours): (Vec<Place>, Vec<Place>) = candidates(&own, mount).into_iter().partition(Place::is_slice);
         let mut reasons = Vec::new();
-        for place in candidates(&own, Path::new(MOUNT)) {
-            let known = |bound: Option<&str>, has: fn(&Place) -> bool| bound.is_none() || found.iter().any(has);
-            if known(place.memory, |place| place.memory.is_some()) && known(place.tasks, |place| place.tasks.is_some())
-            {
-                continue;
-            }
-            clear(&place.folder);
-            match usable(&place) {
-                Ok(()) => found.push(place),
-                Err(error) => reasons.push(format!("{}: {error}", place.folder.display())),
-            }
-        }
-        if found.iter().any(|place: &Place| place.memory.is_some()) {
+        let found = trials(ours, &mut reasons);
+        if bound_memory(&found) {
             return Ok(found);
         }
-        match below(&own, Path::new(MOUNT)) {
-            Some(Ok(place)) => Ok(vec![place]),
-            Some(Err(why)) => Err(reasons.into_iter().chain([why]).collect::<Vec<_>>().join("; ")),
-            None => Err(reasons.join("; ")),
+        match below(&own, mount) {
+            Some(Ok(place)) => return Ok(vec![place]),
+            Some(Err(why)) => reasons.push(why),
+            None => {}
         }
+        let found = trials(slices, &mut reasons);
+        if bound_memory(&found) { Ok(found) } else { Err(reasons.join("; ")) }
     })
+}
+
+fn bound_memory(places: &[Place]) -> bool {
+    places.iter().any(|place| place.memory.is_some())
+}
+
+/// Those of these places in which a group can be made, one for each bound; why not in others.
+fn trials(places: Vec<Place>, reasons: &mut Vec<String>) -> Vec<Place> {
+    let mut found = Vec::new();
+    for place in places {
+        let known = |bound: Option<&str>, has: fn(&Place) -> bool| bound.is_none() || found.iter().any(has);
+        if known(place.memory, |place| place.memory.is_some()) && known(place.tasks, |place| place.tasks.is_some()) {
+            continue;
+        }
+        clear(&place.folder);
+        match usable(&place) {
+            Ok(()) => found.push(place),
+            Err(error) => reasons.push(format!("{}: {error}", place.folder.display())),
+        }
+    }
+    found
 }
 
 /// The place that this program leaves to its workers by stepping down; none where there are no groups of version 2.
@@ -223,6 +237,11 @@ impl Place {
     /// Of version 2.
     const fn second(folder: PathBuf) -> Self {
         Self { folder, memory: Some(V2.0), tasks: Some(V2.1), swap: Some(SWAP), weight: None, out_of_memory: V2.2 }
+    }
+
+    /// Whether it is a slice of version 2, which systemd delegates to nobody.
+    fn is_slice(&self) -> bool {
+        self.out_of_memory == V2.2 && self.folder.extension().is_some_and(|kind| kind == "slice")
     }
 }
 
@@ -341,6 +360,21 @@ mod tests {
             let refused = below("0::/a\n", tree.path()).unwrap().unwrap_err();
             assert!(refused.starts_with(&own.display().to_string()) && refused.ends_with(why), "{refused}");
         }
+    }
+
+    #[test]
+    fn a_slice_is_the_managers_and_comes_last() {
+        let slices = |own: &str| -> Vec<(String, bool)> {
+            let named = |place: &Place| (place.folder.display().to_string(), place.is_slice());
+            candidates(own, Path::new("/c")).iter().map(named).collect()
+        };
+        let named = |folder: &str, is_slice| (folder.to_owned(), is_slice);
+        assert_eq!(
+            slices("0::/user.slice/app.slice/x.service\n"),
+            [named("/c/user.slice/app.slice", true), named("/c/user.slice/app.slice/x.service", false)]
+        );
+        assert!(slices("0::/system.slice/x.service/node\n").iter().all(|(_, is_slice)| !is_slice));
+        assert!(slices("4:memory:/user.slice\n").iter().all(|(_, is_slice)| !is_slice), "version 1 has no such rule");
     }
 
     #[test]

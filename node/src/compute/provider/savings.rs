@@ -9,19 +9,24 @@
 //! # Invariants
 //! What is in the bond by this is `floor(percent * earned / 100)` or less, never more. The journal has a fixed size, however much was earned.
 //!
+//! What the contracts owe when the journal begins, and what this account itself put down for accusations, appeals and panels, is taken for money that comes
+//! back: it is no income when it does. Whoever loses such a deposit has earned so much less.
+//!
 //! # Not here
-//! Tokens: a bond is one in KST. What the audit gives back of deposits for accusations and appeals counts as earned: its event does not tell it from fees.
+//! Tokens: a bond is one in KST. The rest of a deposit for checks that this account made as a customer counts as earned: the audit's event does not tell it
+//! from fees. One key in two folders saves twice, as each has a journal of its own.
 
 use crate::compute::{
     account::{Account, Log, Signed},
     files,
+    windows::accusation_wei,
 };
 use alloy_primitives::{Address, B256, Bytes, U256, uint};
 use alloy_sol_types::SolEvent;
 use eyre::{Context as _, Result, bail};
 use keystead_contracts::{
     AUDIT_ADDRESS, BOND_ADDRESS, CHANNEL_ADDRESS, MARKET_ADDRESS,
-    bindings::{audit::Audit, bond::Bond, channel::Channel, market::Market},
+    bindings::{audit::Audit, bond::Bond, channel::Channel, market::Market, panels::Panels, referee::Referee},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -49,7 +54,7 @@ pub(super) struct Journal {
     next: u64,
     /// All that was earned since the journal began.
     earned_wei: U256,
-    /// Credited to this account as a customer, and not found in a withdrawal yet: it is no income when it comes.
+    /// Money of this account itself that the contracts hold, and that was not found in a withdrawal yet: it is no income when it comes.
     refunds_wei: U256,
     /// What the bond has to get, in hundredths of a wei, so that nothing is lost however payouts fall together.
     owed_hundredths: U256,
@@ -93,6 +98,8 @@ struct Start {
     genesis: B256,
     head: u64,
     percent: u8,
+    /// What the contracts owed the account before.
+    owed_wei: U256,
 }
 
 /// Chain and disk, as savings see them.
@@ -164,8 +171,10 @@ impl Savings<Chain> {
         if found.is_none() && percent == 0 {
             return Ok(None);
         }
-        let start = Start { genesis: account.genesis().await?, head: account.height().await?, percent };
         let chain = Chain { account: Arc::clone(account), path };
+        // Before the height: what is credited between the two is taken for earned, and counts when it comes.
+        let (owed_wei, genesis) = (chain.owed().await?, account.genesis().await?);
+        let start = Start { genesis, head: account.height().await?, percent, owed_wei };
         Self::begin(chain, found, start).await.map(Some)
     }
 }
@@ -173,15 +182,26 @@ impl Savings<Chain> {
 impl<W: World> Savings<W> {
     async fn begin(world: W, found: Option<Journal>, start: Start) -> Result<Self> {
         let next = start.head.saturating_add(1);
-        let fits = |journal: &Journal| journal.genesis == start.genesis && journal.next <= next;
+        let fits = |journal: &Journal| journal.genesis == start.genesis;
         let is_other = found.as_ref().is_some_and(|journal| !fits(journal));
         if is_other {
             tracing::warn!("the savings in this folder are those of another chain: they begin anew");
         }
         let journal = match found.filter(fits) {
-            Some(journal) => journal,
+            Some(journal) => {
+                if journal.next > next {
+                    // To begin anew would count what was counted, and forget the deposit that is under way.
+                    tracing::warn!(
+                        counted = journal.next.saturating_sub(1),
+                        head = start.head,
+                        "the node is behind what the savings counted, which waits for it; if the chain itself began anew, move {FILE} away"
+                    );
+                }
+                journal
+            }
             None => {
-                let journal = Journal { genesis: start.genesis, percent: start.percent, next, ..Journal::default() };
+                let Start { genesis, percent, owed_wei, .. } = start;
+                let journal = Journal { genesis, percent, next, refunds_wei: owed_wei, ..Journal::default() };
                 world.write(&journal)?;
                 journal
             }
@@ -205,12 +225,13 @@ impl<W: World> Savings<W> {
     pub(super) async fn bring_up(&self) -> Result<U256> {
         let mut journal = self.journal.lock().await;
         let before = journal.bonded_wei;
+        // First: a node that has these blocks has the receipt of a deposit in them. One that lacks them would say that it never came.
+        self.count(&mut journal).await?;
         if journal.pending.is_some() {
             let turn = self.world.turn().await;
             self.finish(&mut journal).await?;
             drop(turn);
         }
-        self.count(&mut journal).await?;
         let share_wei = journal.share_wei();
         if !share_wei.is_zero() {
             let turn = self.world.turn().await;
@@ -243,7 +264,12 @@ impl<W: World> Savings<W> {
         let head = self.world.head().await?;
         while journal.next <= head {
             let last = head.min(journal.next.saturating_add(BLOCKS_MAX.saturating_sub(1)));
-            let income = self.world.income(journal.next, last).await?;
+            let first = journal.next;
+            let income = self.world.income(first, last).await.wrap_err_with(|| {
+                format!(
+                    "cannot count what was earned: if the node has these blocks no more, take another one (--rpc), or move {FILE} away and begin anew: first={first} last={last}"
+                )
+            })?;
             let counted = journal.with(income, last.saturating_add(1));
             // Blocks in which there was nothing may be looked at again: the disk rests.
             if income != Income::default() || last < head {
@@ -296,6 +322,34 @@ pub(super) struct Chain {
 }
 
 impl Chain {
+    /// What the contracts owe the account.
+    async fn owed(&self) -> Result<U256> {
+        let (account, me) = (&self.account, self.account.address());
+        let market = account.read(MARKET_ADDRESS, &Market::creditCall { account: me }).await?;
+        let audit = account.read(AUDIT_ADDRESS, &Audit::creditCall { account: me }).await?;
+        let channel = Channel::creditCall { account: me, token: Address::ZERO };
+        let channel = account.read(CHANNEL_ADDRESS, &channel).await?;
+        Ok(market.saturating_add(audit).saturating_add(channel))
+    }
+
+    /// What the account put down in the audit: for accusations and appeals, and for further panels.
+    async fn put_down(&self, first: u64, last: u64) -> Result<U256> {
+        let (account, mine) = (&self.account, self.account.address().into_word());
+        let mut sum = U256::ZERO;
+        let topics = json!([Referee::Challenged::SIGNATURE_HASH, null, mine]);
+        for log in account.logs(AUDIT_ADDRESS, first, last, topics).await? {
+            let Some(challenged) = event::<Referee::Challenged>(&log, AUDIT_ADDRESS) else { continue };
+            let window = account.read(AUDIT_ADDRESS, &Audit::windowOfCall { windowId: challenged.windowId }).await?;
+            sum = sum.saturating_add(accusation_wei(U256::from(window.feeWei)));
+        }
+        let topics = json!([Panels::Funded::SIGNATURE_HASH, null, mine]);
+        for log in account.logs(AUDIT_ADDRESS, first, last, topics).await? {
+            let funded = event::<Panels::Funded>(&log, AUDIT_ADDRESS);
+            sum = sum.saturating_add(funded.map_or(U256::ZERO, |funded| funded.amountWei));
+        }
+        Ok(sum)
+    }
+
     /// What was credited to the account in an order, or a channel, whose provider is another.
     async fn refunds(&self, first: u64, last: u64) -> Result<U256> {
         let (account, me) = (&self.account, self.account.address());
@@ -350,7 +404,8 @@ impl World for Chain {
 
     async fn income(&self, first: u64, last: u64) -> Result<Income> {
         let withdrawn_wei = self.withdrawn(first, last).await?;
-        Ok(Income { withdrawn_wei, refunds_wei: self.refunds(first, last).await? })
+        let refunds_wei = self.refunds(first, last).await?.saturating_add(self.put_down(first, last).await?);
+        Ok(Income { withdrawn_wei, refunds_wei })
     }
 
     async fn turn(&self) -> MutexGuard<'_, ()> {
@@ -469,7 +524,7 @@ mod tests {
         async fn open(&self, percent: u8) -> Result<Savings<Self>> {
             let (file, head) = self.look(|outside| (outside.file.clone(), outside.height));
             let found = file.map(|file| serde_json::from_slice(&file).unwrap());
-            Savings::begin(self.clone(), found, Start { genesis: B256::ZERO, head, percent }).await
+            Savings::begin(self.clone(), found, Start { genesis: B256::ZERO, head, percent, owed_wei: U256::ZERO }).await
         }
 
         fn bonded(&self) -> u64 {
@@ -618,21 +673,44 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_that_is_behind_has_nothing_counted_again_and_no_deposit_forgotten() {
+        let fake = after_its_intent().await;
+        let counted = fake.look(|outside| outside.height);
+        // The process begins at a node that lacks the last blocks.
+        fake.look(|outside| outside.height = 0);
+        let savings = fake.open(50).await.unwrap();
+        fake.look(|outside| outside.height = counted);
+        assert_eq!(savings.bring_up().await.unwrap(), U256::from(50));
+        assert_eq!((fake.bonded(), fake.look(|outside| outside.signed)), (50, 1), "the deposit from before, once");
+    }
+
+    #[tokio::test]
+    async fn what_was_owed_before_the_savings_began_is_no_income_when_it_comes() {
+        let fake = Fake::default();
+        let start = Start { genesis: B256::ZERO, head: 0, percent: 50, owed_wei: U256::from(1_000) };
+        let savings = Savings::begin(fake.clone(), None, start).await.unwrap();
+        fake.earn(1_000);
+        assert_eq!(savings.bring_up().await.unwrap(), U256::ZERO);
+        fake.earn(10);
+        assert_eq!(savings.bring_up().await.unwrap(), U256::from(5));
+        // A process that goes on takes nothing of what is owed now for old.
+        let found = fake.look(|outside| serde_json::from_slice(outside.file.as_ref().unwrap()).unwrap());
+        let savings = Savings::begin(fake.clone(), Some(found), Start { head: 2, ..start }).await.unwrap();
+        fake.earn(10);
+        assert_eq!(savings.bring_up().await.unwrap(), U256::from(5));
+    }
+
+    #[tokio::test]
     async fn a_folder_of_another_chain_begins_anew_and_a_damaged_journal_says_what_to_do() {
         let fake = Fake::default();
         fake.earn(1);
         fake.open(50).await.unwrap();
         let journal: Journal = fake.look(|outside| serde_json::from_slice(outside.file.as_ref().unwrap()).unwrap());
         assert_eq!((journal.next, journal.percent), (2, 50), "what was earned before does not count");
-        for start in [
-            Start { genesis: B256::repeat_byte(1), head: 9, percent: 50 },
-            // The same chain, gone back.
-            Start { genesis: B256::ZERO, head: 0, percent: 50 },
-        ] {
-            let savings = Savings::begin(fake.clone(), Some(journal.clone()), start).await.unwrap();
-            let now = savings.journal.lock().await;
-            assert_eq!((now.genesis, now.next), (start.genesis, start.head + 1));
-        }
+        let start = Start { genesis: B256::repeat_byte(1), head: 9, percent: 50, owed_wei: U256::from(7) };
+        let savings = Savings::begin(fake.clone(), Some(journal.clone()), start).await.unwrap();
+        let now = savings.journal.lock().await.clone();
+        assert_eq!((now.genesis, now.next, now.refunds_wei), (start.genesis, 10, U256::from(7)));
         let folder = tempfile::tempdir().unwrap();
         assert_eq!(status(folder.path()).unwrap(), None);
         files::replace(&folder.path().join(FILE), &serde_json::to_vec(&journal).unwrap()).unwrap();

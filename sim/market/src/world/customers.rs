@@ -3,7 +3,8 @@
 //! # Design
 //! Every quarter of a second one of them orders, from a provider that the market gives to anybody; and one in fifty of the windows that were done belongs to one who does not
 //! want to pay. Everything random about them comes from a generator of their own. Beside each measured mean stands what the formula says of it.
-//! What a provider must not lose is counted as it happens in the world: its place in the list of idle machines while it waits for inputs, its pay, its bond.
+//! What a provider must not lose is counted as it happens in the world. Who gives way in a flood and who wins before a panel is played. That nobody leases before the
+//! inputs are whole, and that silence pays at the deadline, are rules of this model: those counts show that it keeps to them, and no more.
 //!
 //! | attack | what is played | formula |
 //! |---|---|---|
@@ -27,7 +28,8 @@ use std::collections::VecDeque;
 
 /// Time between two orders of theirs.
 pub(super) const EVERY_MS: u64 = 250;
-/// A provider waits so long for inputs that do not come, and a customer so long with its word about a delivery.
+/// A provider waits so long for inputs that do not come, and a customer so long with its word about a delivery: a setting, which also is the delay that the
+/// table shows.
 const PATIENCE_MS: u64 = 60_000;
 /// Of windows that were done, one in so many belongs to a customer that does not want to pay.
 const REFUSES: u32 = 50;

@@ -4,19 +4,19 @@
 //! Whole numbers only. A machine's region, its city and its line are drawn from the seed and its number, so they cost no memory and stay the same. A way takes half of
 //! the median round trip of the two regions, times a log-normal of spread 0.35, as 32 quantiles of equal weight; one message in 64 is lost or queued, and takes 4 to
 //! 20 times as long. A transaction goes to a validator of its sender's region, waits for the next block, and is final after two rounds of votes
-//! between regions. Inputs, and a commitment behind the last unit, go as the product sends them (specs/0005-transfer.md, specs/0004-market.md).
+//! between regions. Inputs go before the lease, and a commitment behind the last unit, as the product sends them (specs/0005-transfer.md, specs/0004-market.md).
 //!
-//! The medians are those between regions of public clouds, rounded; 5 ms within a city, 250 ms at most. Lines are quantiles of what homes and
-//! data centres have. Neither was measured by this project.
+//! Medians, spread, late messages and lines are assumptions, without a source and not measured by this project: 5 ms within a city, 250 ms at most,
+//! between them what the distances suggest; lines from a slow home's to a data centre's.
 //!
 //! # Not here
-//! Messages of drawn checkers and of beats: their times are constants of the world, with room for these.
+//! Outputs, whose way begins after the commitment that the times end with. Messages of drawn checkers and of beats: their times are constants of the world, with room for these.
 
 use crate::random::Random;
 
 /// Machines of a thousand in each region: North and South America, Europe, Africa, Asia, Oceania.
 const SHARES: [u32; 6] = [300, 60, 300, 40, 260, 40];
-/// Median round trips, ms.
+/// Median round trips, ms: assumed.
 const ROUND_TRIPS_MS: [[u64; 6]; 6] = [
     [35, 140, 95, 200, 160, 170],
     [140, 30, 190, 250, 250, 250],
@@ -40,7 +40,7 @@ const LATE_KINDS: u32 = 17;
 /// Five blocks a second; two rounds of votes, each as long as the median between the three large regions.
 const BLOCK_MS: u32 = 200;
 const VOTES_MS: u64 = 160;
-/// Lines, kbit/s, each as frequent as the others.
+/// Lines, kbit/s, each as frequent as the others: assumed.
 const DOWN: [u64; 8] = [8_000, 20_000, 50_000, 100_000, 200_000, 300_000, 600_000, 1_000_000];
 const UP: [u64; 8] = [2_000, 5_000, 10_000, 20_000, 40_000, 100_000, 300_000, 1_000_000];
 /// Inputs of a window, bytes, each as frequent as the others: most jobs have parameters or a small table, some have scenes.

@@ -24,7 +24,7 @@ pub(crate) struct Scenario {
     pub(crate) flip: f64,
     /// The share of providers that cheat; with any a third of the seats colludes.
     pub(crate) cheating: f64,
-    /// Messages and blocks take their time, and inputs and outputs move at what lines bear.
+    /// Messages and blocks take their time, and inputs move at what lines bear; outputs are not timed.
     pub(crate) latency: bool,
     /// Some customers cheat.
     pub(crate) crooked: bool,

@@ -4,7 +4,8 @@
 //! The watcher's thread beats at each step. [`guard`] looks at it four times a second, from a thread of its own that reads no file and waits for nothing
 //! else: a thread that ended (by a panic, for one) is seen at the next look, one that stands still after [`SILENT_LOOKS_MAX`]. Then the decision is that
 //! nothing runs, and a new watcher is started after half a second, and after twice as long each time that one is lost again. A thread cannot be ended from outside: one that stands
-//! still is told to end at its next wait, and what it decides until then counts for nothing. Looks are counted, not time: a machine that slept, or a process that was stopped, misses none.
+//! still is told to end at its next wait, and what it decides until then counts for nothing. If it comes there, and the next one lasts for a minute, it stood before a slow disk, which must
+//! not end the program in the end: its loss is forgotten. Looks are counted, not time: a machine that slept, or a process that was stopped, misses none.
 //!
 //! # Invariants
 //! A decision of a watcher that was given up is never published: both are done under the lock of the channel of decisions.
@@ -44,6 +45,8 @@ const WAIT_LOOKS: u32 = 2;
 const STARTS_MAX: u32 = 5;
 /// A watcher that lasts for so many looks, ten minutes, makes earlier losses forgotten.
 const STEADY_LOOKS: u32 = 2_400;
+/// A watcher that lasts for so many looks, a minute, shows that one that woke meanwhile was only slow.
+const RECOVERED_LOOKS: u32 = 240;
 /// Looks between two marks of what was moved: a little more than the 10 s after which the watcher puts its count on the disk.
 const MARK_LOOKS: u32 = 44;
 /// How long the end of this program waits for a watcher that may stand still, and how often it looks.
@@ -181,8 +184,8 @@ impl Guard {
     ) -> io::Result<(Self, channel::Receiver<Option<String>>)> {
         let (stop, stopped) = mpsc::channel();
         let (lost, told) = channel::channel(None);
-        let post =
-            Post { stage, decisions, watching: Some(watching), rules: Rules::default(), marks: Marks::default() };
+        let (rules, marks, standing) = (Rules::default(), Marks::default(), Vec::new());
+        let post = Post { stage, decisions, watching: Some(watching), standing, rules, marks };
         let thread =
             thread::Builder::new().name("owner-guard".to_owned()).spawn(move || guard(post, &stopped, &lost))?;
         Ok((Self { stop: Some(stop), thread: Some(thread) }, told))
@@ -205,6 +208,8 @@ struct Post {
     decisions: Arc<channel::Sender<Decision>>,
     /// None while there is no watcher.
     watching: Option<(Life, JoinHandle<()>)>,
+    /// Watchers that were given up and still stand: as many as were started at most, and those of hours in which others lasted.
+    standing: Vec<JoinHandle<()>>,
     rules: Rules,
     marks: Marks,
 }
@@ -213,6 +218,7 @@ fn guard(mut post: Post, stopped: &mpsc::Receiver<()>, lost: &channel::Sender<Op
     let mut beats = 0;
     while stopped.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout) {
         post.marks.look(post.stage.meter.moved().total_bytes());
+        post.forget_who_woke();
         match post.rules.look(post.found(&mut beats)) {
             Act::Nothing => {}
             Act::Stop(loss) => post.stop(loss),
@@ -256,11 +262,26 @@ impl Post {
 
     /// From here on nothing that the watcher decides counts.
     fn give_up(&mut self) {
-        if let Some((life, _)) = self.watching.take() {
+        if let Some((life, thread)) = self.watching.take() {
             life.is_over.store(true, Ordering::Relaxed);
+            if !thread.is_finished() {
+                self.standing.push(thread);
+            }
         }
         // It ends at its next wait, if it still comes there.
         self.stage.ring.renew();
+    }
+
+    /// Who was given up for standing still and came to its end was slow, not lost.
+    fn forget_who_woke(&mut self) {
+        if self.rules.steady < RECOVERED_LOOKS {
+            return;
+        }
+        let before = self.standing.len();
+        self.standing.retain(|thread| !thread.is_finished());
+        for _ in self.standing.len()..before {
+            self.rules.forget();
+        }
     }
 
     fn say(&self, why: &str) {
@@ -386,6 +407,11 @@ impl Rules {
         Act::Nothing
     }
 
+    /// One loss was none.
+    const fn forget(&mut self) {
+        self.starts = self.starts.saturating_sub(1);
+    }
+
     const fn lose(&mut self, loss: Loss) -> Act {
         (self.silent, self.steady) = (0, 0);
         if self.starts >= STARTS_MAX {
@@ -457,6 +483,58 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_is_slow_again_and_again_never_ends_the_program_and_one_that_hangs_does() {
+        let stall = |rules: &mut Rules| {
+            let mut act = rules.look(Found::Silent);
+            for _ in 1..SILENT_LOOKS_MAX {
+                act = rules.look(Found::Silent);
+            }
+            act
+        };
+        let mut rules = Rules::default();
+        for _ in 0..STARTS_MAX * 4 {
+            assert_eq!(stall(&mut rules), Act::Stop(Loss::StandsStill));
+            while rules.look(Found::Ended) != Act::Start {}
+            // It wakes, and ends as it was told; the next one is well.
+            for _ in 0..RECOVERED_LOOKS {
+                assert_eq!(rules.look(Found::Beats), Act::Nothing);
+            }
+            rules.forget();
+        }
+        for _ in 0..STARTS_MAX {
+            assert_eq!(stall(&mut rules), Act::Stop(Loss::StandsStill));
+            while rules.look(Found::Ended) != Act::Start {}
+        }
+        assert_eq!(stall(&mut rules), Act::GiveUp(Loss::StandsStill));
+    }
+
+    #[test]
+    fn a_watcher_that_woke_after_it_was_given_up_is_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let stage = Arc::new(stage(folder.path()));
+        let (decisions, _kept) = channel::channel(unwatched("x"));
+        let (wake, asleep) = mpsc::channel::<()>();
+        let thread = thread::spawn(move || {
+            let _ = asleep.recv();
+        });
+        let rules = Rules { starts: 2, steady: RECOVERED_LOOKS, ..Rules::default() };
+        let (watching, standing) = (Some((Life::default(), thread)), Vec::new());
+        let mut post =
+            Post { stage, decisions: Arc::new(decisions), watching, standing, rules, marks: Marks::default() };
+        post.give_up();
+        post.forget_who_woke();
+        assert_eq!((post.standing.len(), post.rules.starts), (1, 2), "it still stands");
+        drop(wake);
+        until("it ends", || post.standing.iter().all(JoinHandle::is_finished));
+        post.rules.steady = RECOVERED_LOOKS - 1;
+        post.forget_who_woke();
+        assert_eq!((post.standing.len(), post.rules.starts), (1, 2), "the next one may be as slow");
+        post.rules.steady = RECOVERED_LOOKS;
+        post.forget_who_woke();
+        assert_eq!((post.standing.len(), post.rules.starts), (0, 1));
+    }
+
+    #[test]
     fn what_was_moved_since_the_last_sure_count_is_counted_again_and_nothing_is_left_out() {
         let mut marks = Marks::default();
         let every = u64::from(MARK_LOOKS + SILENT_LOOKS_MAX);
@@ -468,11 +546,8 @@ mod tests {
         assert_eq!((marks.older, marks.newer), (every * 2, every * 3));
     }
 
-    /// A stage in a folder, its decisions, and a watcher on it that is guarded.
-    fn scene(folder: &Path) -> (Arc<Stage>, channel::Receiver<Decision>, Guard, channel::Receiver<Option<String>>) {
-        // This machine is somebody's: only what the owner says counts here.
-        Control::new(folder).send(Command::Compute(Mode::Always), 0).unwrap();
-        let stage = Arc::new(Stage {
+    fn stage(folder: &Path) -> Stage {
+        Stage {
             folder: folder.to_owned(),
             meter: Meter::default(),
             running: Arc::new(channel::Sender::new(Running::default())),
@@ -481,7 +556,14 @@ mod tests {
             dedicated: Arc::default(),
             ring: Ring::default(),
             fault: Some(folder.join("fault-watcher")),
-        });
+        }
+    }
+
+    /// A stage in a folder, its decisions, and a watcher on it that is guarded.
+    fn scene(folder: &Path) -> (Arc<Stage>, channel::Receiver<Decision>, Guard, channel::Receiver<Option<String>>) {
+        // This machine is somebody's: only what the owner says counts here.
+        Control::new(folder).send(Command::Compute(Mode::Always), 0).unwrap();
+        let stage = Arc::new(stage(folder));
         let life = Life::default();
         let mut watcher = stage.watcher(&life, 0);
         let (sender, decisions) = channel::channel(watcher.step());

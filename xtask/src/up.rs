@@ -42,7 +42,9 @@ impl Options {
                     let file = words.next().ok_or_else(|| eyre!("--keystead needs a file"))?;
                     options.keystead = Some(PathBuf::from(file));
                 }
-                other => bail!("unknown option `{other}` of up: there are --free-ports, --until-eof and --keystead FILE"),
+                other => {
+                    bail!("unknown option `{other}` of up: there are --free-ports, --until-eof and --keystead FILE")
+                }
             }
         }
         Ok(options)

@@ -170,10 +170,7 @@ fn next(system: ServiceSystem, path: &Path) -> Vec<String> {
                     "copy WinSW.exe \"{}\"   # version 3, from https://github.com/winsw/winsw/releases",
                     program.display()
                 ),
-                format!(
-                    "icacls \"{}\" /grant \"{service}:(OI)(CI)M\"",
-                    path.parent().unwrap_or(path).display()
-                ),
+                format!("icacls \"{}\" /grant \"{service}:(OI)(CI)M\"", path.parent().unwrap_or(path).display()),
                 // An administrator runs the one and Windows believes the other: the service must not be able to change them.
                 format!(
                     "icacls \"{}\" /inheritance:r /grant \"{administrators}:F\" \"{service}:RX\"",

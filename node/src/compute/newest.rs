@@ -67,12 +67,7 @@ impl Windows {
         }))
     }
 
-    async fn newest<E: SolEvent>(
-        &self,
-        id: B256,
-        from: u64,
-        is_it: impl Fn(&E) -> bool,
-    ) -> Result<Option<(E, Log)>> {
+    async fn newest<E: SolEvent>(&self, id: B256, from: u64, is_it: impl Fn(&E) -> bool) -> Result<Option<(E, Log)>> {
         let (head, _) = self.account.head().await?;
         let mut part = Part::all(from, head);
         for _ in 0..READS_MAX {

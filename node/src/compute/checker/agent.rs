@@ -295,7 +295,11 @@ impl Agent {
             tracing::warn!(%window, unit, round, "too many checks at once, this one is left to a reserve: max={CHECKS_MAX}");
             return Ok(());
         }
-        let why = if record.named.is_empty() { "a seat of this account is drawn" } else { "a private order names this account as its checker" };
+        let why = if record.named.is_empty() {
+            "a seat of this account is drawn"
+        } else {
+            "a private order names this account as its checker"
+        };
         tracing::info!(%window, unit, round, slot, "{why}");
         self.folder.save(&record)?;
         self.begin(record);

@@ -81,9 +81,8 @@ impl Errand<'_> {
 
 /// A source's part of the time that is left. `ask`: the whole time to check, if this checker may ask in public in its first half.
 fn patience(left: Duration, sources_left: usize, ask: Option<Duration>) -> Duration {
-    let part_of = |time: Duration| {
-        u32::try_from(sources_left).ok().and_then(|sources| time.checked_div(sources)).unwrap_or(time)
-    };
+    let part_of =
+        |time: Duration| u32::try_from(sources_left).ok().and_then(|sources| time.checked_div(sources)).unwrap_or(time);
     let Some(check) = ask else { return part_of(left) };
     // Until 7/16 of the time to check have passed: a transaction needs some seconds.
     let sixteenths = |count| check.saturating_mul(count).checked_div(16).unwrap_or_default();

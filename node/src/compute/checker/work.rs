@@ -24,7 +24,9 @@ use crate::compute::{
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
-use keystead_blobs::{Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, SessionError, Want, check_digest, hash};
+use keystead_blobs::{
+    Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, SessionError, Want, check_digest, hash,
+};
 use keystead_job::{
     Class, JobSpec, Limits,
     limits::{INPUT_BYTES_MAX, WALL_MS_MAX},

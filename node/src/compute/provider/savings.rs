@@ -524,7 +524,8 @@ mod tests {
         async fn open(&self, percent: u8) -> Result<Savings<Self>> {
             let (file, head) = self.look(|outside| (outside.file.clone(), outside.height));
             let found = file.map(|file| serde_json::from_slice(&file).unwrap());
-            Savings::begin(self.clone(), found, Start { genesis: B256::ZERO, head, percent, owed_wei: U256::ZERO }).await
+            Savings::begin(self.clone(), found, Start { genesis: B256::ZERO, head, percent, owed_wei: U256::ZERO })
+                .await
         }
 
         fn bonded(&self) -> u64 {

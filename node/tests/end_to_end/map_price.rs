@@ -11,9 +11,9 @@ use std::{
     process::{Child, Command},
 };
 
-/// Units that take some time each, so that whoever begins is stopped before it is done.
-fn slow(network: &Network) -> Job {
-    Job { set: vec!["cells-per-unit=2000000"], ..Job::align(network, 20, 50) }
+/// Many units, so that whoever begins is stopped before it is done.
+fn long(network: &Network) -> Job {
+    Job::align(network, 40, 50)
 }
 
 fn folder(network: &Network, number: usize) -> PathBuf {
@@ -35,7 +35,7 @@ fn wait_for(words: &str, customer: &mut Child, log: &Path) -> String {
 fn a_price_of_which_nothing_was_promised_is_said_anew_with_others_slow() {
     let network = Network::start(1);
     let mut cheap = Provider::start_at(&network, &folder(&network, 1), 1, PRICE / 2, &CLOSELY);
-    let job = slow(&network);
+    let job = long(&network);
     let (mut customer, log) = job.spawn(&network, &["--providers", "1"]);
     wait_for("Price: at most ", &mut customer, &log);
     cheap.signal("STOP");
@@ -56,7 +56,7 @@ fn a_price_of_which_nothing_was_promised_is_said_anew_with_others_slow() {
 fn a_map_that_only_dearer_ones_could_go_on_with_says_which_limit_helps_slow() {
     let network = Network::start(1);
     let mut cheap = Provider::start_at(&network, &folder(&network, 1), 1, PRICE / 2, &CLOSELY);
-    let job = slow(&network);
+    let job = long(&network);
     let (mut customer, log) = job.spawn(&network, &["--providers", "1"]);
     job.wait_for_steps(1, &mut customer, &log);
     cheap.signal("STOP");

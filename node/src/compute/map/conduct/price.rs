@@ -13,7 +13,7 @@ use crate::compute::{
 };
 use alloy_primitives::{Address, U256};
 use eyre::Result;
-use keystead_lease::{Out, STEPS_MAX};
+use keystead_lease::{Out, Provider, STEPS_MAX};
 use keystead_market::Currency;
 use keystead_payment::Budget;
 use std::{
@@ -218,7 +218,7 @@ impl Conductor<'_> {
             kept_wei: self.state.promised_wei().saturating_sub(lost_wei),
             beside_wei: lost_wei.saturating_add(self.state.checks_wei()),
             leased_wei: self.leased_wei(),
-            steps_leased: self.state.table.live().fold(0, |sum, lease| sum.saturating_add(lease.steps().into())),
+            steps_leased: self.state.table.live().fold(0_u64, |sum, lease| sum.saturating_add(lease.steps().into())),
             steps_waiting: self.state.table.steps_waiting(),
         }
     }
@@ -252,25 +252,35 @@ impl Conductor<'_> {
                 ));
             }
         }
+        // A process that ended while the price was said anew.
+        if self.is_untouched() && self.without_channel().iter().any(|(.., step_wei)| !self.affords(*step_wei)) {
+            self.state.promise = None;
+        }
         if self.state.promise.is_none() && self.state.table.has_providers() {
             let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
             self.say_price(fee_per_gas_max_wei)?;
         }
-        let without: Vec<_> = self
-            .state
-            .providers()
-            .filter(|(provider, partner)| {
-                partner.channel.is_none() && partner.opening.is_none() && self.state.table.out(*provider).is_none()
-            })
-            .map(|(provider, partner)| (provider, partner.account, partner.price_wei))
-            .collect();
-        for (provider, account, step_wei) in without {
+        for (provider, account, step_wei) in self.without_channel() {
             if !self.affords(step_wei) {
                 self.pass_over(account, step_wei);
                 self.leave_out(provider, Out::Unwilling)?;
             }
         }
         Ok(())
+    }
+
+    /// Those who take part and have no channel, nor one on its way, and what they ask for a step.
+    fn without_channel(&self) -> Vec<(Provider, Address, u128)> {
+        let all = self.state.providers().filter(|(provider, partner)| {
+            partner.channel.is_none() && partner.opening.is_none() && self.state.table.out(*provider).is_none()
+        });
+        all.map(|(provider, partner)| (provider, partner.account, partner.price_wei)).collect()
+    }
+
+    /// Whether a price was said of which nothing was promised, and that is no limit of the person's.
+    fn is_untouched(&self) -> bool {
+        let is_said = self.state.promise.is_some_and(|promise| promise.asked_wei.is_none());
+        is_said && self.options.max_price.is_none() && self.spent().wei() == 0
     }
 
     /// Somebody is dearer than what was said allows: said once.
@@ -310,10 +320,9 @@ impl Conductor<'_> {
         self.quote(Some(ChecksMost::of(Budget { fee_wei, ..budget }, self.state.table.steps_waiting(), open)))
     }
 
-    /// Whether the price may be said anew: nothing was promised at it, nobody works, and it is no limit of the person's.
+    /// Whether the price may be said anew: nothing was promised at it, and nobody works.
     pub(super) fn may_ask_anew(&self) -> bool {
-        let is_said = self.state.promise.is_some_and(|promise| promise.asked_wei.is_none());
-        is_said && self.options.max_price.is_none() && self.spent().wei() == 0 && self.working() == 0
+        self.is_untouched() && self.working() == 0
     }
 
     /// The price is said anew, with whom takes part now. The old one stands in the journal until the new one does.

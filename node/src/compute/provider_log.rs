@@ -35,6 +35,8 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Notes heard in a minute: somewhat more than an honest provider says in one (specs/0005-transfer.md §4.1).
 const MINUTE_MAX: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Lines that a person who did not ask for all of them reads in a minute, of all providers: one each second.
+const SHOWN_MAX: u32 = 60;
 /// Notes that programs are told by one process, the half of them of kinds that say why nothing moves: less than a MiB of the log's end, of which another process reads
 /// eight again (`event_log`).
 const EVENTS_MAX: u32 = 1_500;
@@ -49,11 +51,16 @@ pub(in crate::compute) struct Quota {
 impl Quota {
     /// Whether one that comes now is heard.
     pub(in crate::compute) fn hears(&mut self, now: Instant) -> bool {
+        self.counts(now) <= MINUTE_MAX
+    }
+
+    /// Which one of its minute this is.
+    fn counts(&mut self, now: Instant) -> u32 {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
             *self = Self { since: Some(now), heard: 0 };
         }
         self.heard = self.heard.saturating_add(1);
-        self.heard <= MINUTE_MAX
+        self.heard
     }
 }
 
@@ -82,12 +89,14 @@ pub(in crate::compute) struct ProviderLog {
     file: Mutex<Option<(File, u64)>>,
     /// Notes that programs were told.
     told: AtomicU32,
+    /// Lines that the person was shown.
+    shown: Mutex<Quota>,
 }
 
 impl ProviderLog {
     /// In this folder. Nothing is made yet.
     pub(in crate::compute) fn new(folder: &Path, detail: Detail) -> Self {
-        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0) }
+        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0), shown: Mutex::default() }
     }
 
     /// Writes a note down; the line for the person, if there is to be one.
@@ -99,7 +108,12 @@ impl ProviderLog {
         if let Err(error) = self.write(&line) {
             tracing::debug!(%error, "what a provider says was not written");
         }
-        (self.detail == Detail::All || note.kind.is_grave()).then_some(line)
+        (self.detail == Detail::All || note.kind.is_grave() && self.is_shown()).then_some(line)
+    }
+
+    /// Whether there is room for another line in this minute; the log has it in any case.
+    fn is_shown(&self) -> bool {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).counts(Instant::now()) <= SHOWN_MAX
     }
 
     /// Whether programs are told of it; counts it if so.
@@ -189,6 +203,15 @@ mod tests {
         );
         let facts = facts(&died, ("order", json!("1")));
         assert_eq!((&facts["kind"], &facts["order"]), (&json!("worker-ended"), &json!("1")));
+    }
+
+    #[test]
+    fn a_person_reads_a_line_a_second_and_who_asks_for_all_of_them_all() {
+        let shown = |detail: Detail| {
+            let log = ProviderLog::new(Path::new("nowhere"), detail);
+            (0..500).filter(|_| log.hear(PROVIDER, &Note::now(NoteKind::Retry, 1, "again")).is_some()).count()
+        };
+        assert_eq!((shown(Detail::Grave), shown(Detail::All)), (60, 500));
     }
 
     /// It would begin a line of its own on a terminal that is so wide.

@@ -35,9 +35,11 @@ const LOG_BYTES_MAX: u64 = 1 << 20;
 /// Notes heard in a minute: somewhat more than an honest provider says in one (specs/0005-transfer.md §4.1).
 const MINUTE_MAX: u32 = 600;
 const MINUTE: Duration = Duration::from_secs(60);
+/// Lines that a person who did not ask for all of them reads in a minute, of all providers: one each second.
+const SHOWN_MAX: u32 = 60;
 /// Notes that programs are told by one process, the half of them of kinds that say why nothing moves: less than a MiB of the log's end, of which another process reads
 /// eight again (`event_log`).
-const EVENTS_MAX: u32 = 2_000;
+const EVENTS_MAX: u32 = 1_500;
 
 /// How many notes of one provider are heard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,11 +51,16 @@ pub(in crate::compute) struct Quota {
 impl Quota {
     /// Whether one that comes now is heard.
     pub(in crate::compute) fn hears(&mut self, now: Instant) -> bool {
+        self.counts(now) <= MINUTE_MAX
+    }
+
+    /// Which one of its minute this is.
+    fn counts(&mut self, now: Instant) -> u32 {
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= MINUTE) {
             *self = Self { since: Some(now), heard: 0 };
         }
         self.heard = self.heard.saturating_add(1);
-        self.heard <= MINUTE_MAX
+        self.heard
     }
 }
 
@@ -82,21 +89,31 @@ pub(in crate::compute) struct ProviderLog {
     file: Mutex<Option<(File, u64)>>,
     /// Notes that programs were told.
     told: AtomicU32,
+    /// Lines that the person was shown.
+    shown: Mutex<Quota>,
 }
 
 impl ProviderLog {
     /// In this folder. Nothing is made yet.
     pub(in crate::compute) fn new(folder: &Path, detail: Detail) -> Self {
-        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0) }
+        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0), shown: Mutex::default() }
     }
 
     /// Writes a note down; the line for the person, if there is to be one.
     pub(in crate::compute) fn hear(&self, provider: Address, note: &Note) -> Option<String> {
-        let line = format!("{provider} says: {note}");
+        // Blanks that fill a line up would let the rest begin the next one, as if it was not the provider that said it.
+        let said = note.to_string();
+        let words: Vec<&str> = said.split(' ').filter(|word| !word.is_empty()).collect();
+        let line = format!("{provider} says: {}", words.join(" "));
         if let Err(error) = self.write(&line) {
             tracing::debug!(%error, "what a provider says was not written");
         }
-        (self.detail == Detail::All || note.kind.is_grave()).then_some(line)
+        (self.detail == Detail::All || note.kind.is_grave() && self.is_shown()).then_some(line)
+    }
+
+    /// Whether there is room for another line in this minute; the log has it in any case.
+    fn is_shown(&self) -> bool {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).counts(Instant::now()) <= SHOWN_MAX
     }
 
     /// Whether programs are told of it; counts it if so.
@@ -152,6 +169,7 @@ pub(in crate::compute) fn facts(note: &Note, (about, value): (&str, Value)) -> V
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
+    use crate::compute::event_log::{EventLog, Happened};
     use keystead_blobs::NoteKind;
 
     const PROVIDER: Address = Address::repeat_byte(0xab);
@@ -188,10 +206,42 @@ mod tests {
     }
 
     #[test]
+    fn a_person_reads_a_line_a_second_and_who_asks_for_all_of_them_all() {
+        let shown = |detail: Detail| {
+            let log = ProviderLog::new(Path::new("nowhere"), detail);
+            (0..500).filter(|_| log.hear(PROVIDER, &Note::now(NoteKind::Retry, 1, "again")).is_some()).count()
+        };
+        assert_eq!((shown(Detail::Grave), shown(Detail::All)), (60, 500));
+    }
+
+    /// It would begin a line of its own on a terminal that is so wide.
+    #[test]
+    fn words_behind_many_blanks_stay_behind_who_says_them() {
+        let log = ProviderLog::new(Path::new("nowhere"), Detail::Grave);
+        let words = format!("x{}Every unit is done", " ".repeat(150));
+        let line = log.hear(PROVIDER, &Note::now(NoteKind::Retry, 0, &words)).unwrap();
+        assert_eq!(line, format!("{PROVIDER} says: tries again: x Every unit is done"));
+    }
+
+    /// So another process finds what else its job told in the part of the file that it reads again.
+    #[test]
+    fn what_programs_are_told_by_one_process_takes_less_than_a_mib_whatever_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let log = EventLog::open(Some(&path)).unwrap();
+        let mut note = Note::now(NoteKind::WorkerEnded, u64::MAX, &"\"".repeat(200)).of_unit(u32::MAX).of_lease(u64::MAX);
+        note.at_ms = u64::MAX;
+        let facts = facts(&note, ("lease", note.lease.into()));
+        log.tell(&Happened { event: EVENT, provider: Some(PROVIDER), detail: note.words(), facts });
+        let bytes = fs::metadata(&path).unwrap().len();
+        assert!(bytes > 600 && bytes * u64::from(EVENTS_MAX) < 1 << 20, "{bytes}");
+    }
+
+    #[test]
     fn programs_are_told_so_many_and_why_nothing_moves_longest() {
         let log = ProviderLog::new(Path::new("nowhere"), Detail::Grave);
         let told = |kind: NoteKind| (0..10_000).filter(|_| log.is_event(&Note::now(kind, 1, ""))).count();
-        assert_eq!((told(NoteKind::Finished), told(NoteKind::Paused), told(NoteKind::Paused)), (1_000, 1_000, 0));
+        assert_eq!((told(NoteKind::Finished), told(NoteKind::Paused), told(NoteKind::Paused)), (750, 750, 0));
     }
 
     #[test]

@@ -45,6 +45,7 @@ mod liar;
 mod lies;
 mod map;
 mod map_audited;
+mod map_price;
 mod map_rogue;
 mod map_tokens;
 mod market;

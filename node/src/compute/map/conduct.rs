@@ -169,6 +169,10 @@ pub(super) struct Conductor<'a> {
     unopened: BTreeSet<Provider>,
     /// Providers that are dearer than what was said allows, and what they ask for a step.
     dear: BTreeMap<alloy_primitives::Address, u128>,
+    /// Since when nobody works, and whoever could is too dear.
+    stuck_since: Option<Instant>,
+    /// Whether the person read that the next lease waits for checks to be over.
+    said_waiting: bool,
     /// Most that a gas costs, as it was read with the last offers.
     fee_per_gas_max_wei: u128,
     /// Why a provider was left out last.
@@ -245,6 +249,8 @@ impl<'a> Conductor<'a> {
             clock: Clock::new(),
             unopened: BTreeSet::new(),
             dear: BTreeMap::new(),
+            stuck_since: None,
+            said_waiting: false,
             fee_per_gas_max_wei: 0,
             lost: None,
             watched,
@@ -448,6 +454,7 @@ impl<'a> Conductor<'a> {
         self.give_up_the_unannounced()?;
         self.dismiss()?;
         self.refill();
+        self.look_for_stuck();
         self.give_up_the_hopeless();
         Ok(())
     }

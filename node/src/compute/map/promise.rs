@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! It is fixed when the first providers take part, before a channel is opened: every step at the dearest of their prices, and what checks may take. It stands
-//! in the journal, so that whoever goes on with the map keeps it. What a provider was paid for and what is thrown away later, since it was caught, is
+//! in the journal, so that whoever goes on with the map keeps it. Where nothing was promised and nobody of these works, it is said anew. What a provider was paid for and what is thrown away later, since it was caught, is
 //! done again and paid again: that may cost as much once more, which is said, too. A person's own limit (`--max-price`) takes the place of both.
 //!
 //! # Invariants
@@ -34,6 +34,8 @@ pub(super) struct Spent {
     pub(super) beside_wei: u128,
     /// What leased steps and their checks cost if all of them are done.
     pub(super) leased_wei: u128,
+    /// How many these are: if they come to nothing, another one does them at its own price.
+    pub(super) steps_leased: u64,
     /// Steps that nobody does yet.
     pub(super) steps_waiting: u64,
 }
@@ -47,6 +49,17 @@ impl Spent {
     /// All that waits, at this price of a step.
     pub(super) fn waiting_wei(&self, step_wei: u128) -> u128 {
         step_wei.saturating_mul(self.steps_waiting.into())
+    }
+
+    /// All that is not settled, at this price of a step; what is leased at no less than was agreed.
+    fn left_wei(&self, step_wei: u128) -> u128 {
+        let leased_wei = step_wei.saturating_mul(self.steps_leased.into()).max(self.leased_wei);
+        self.waiting_wei(step_wei).saturating_add(leased_wei)
+    }
+
+    /// What all of it costs if whoever asks this for a step does what is left.
+    pub(super) fn all_wei(&self, step_wei: u128) -> u128 {
+        self.kept_wei.saturating_add(self.beside_wei).saturating_add(self.left_wei(step_wei))
     }
 }
 
@@ -71,10 +84,14 @@ impl Promise {
 
     /// Whether somebody at this price of a step can be taken on: all that waits could be done at it, within what was said.
     pub(super) fn pays(&self, spent: Spent, step_wei: u128) -> bool {
-        let waiting_wei = spent.waiting_wei(step_wei);
         let is_known = self.step_wei > 0 && step_wei <= self.step_wei;
-        let work_wei = spent.kept_wei.saturating_add(spent.leased_wei).saturating_add(waiting_wei);
-        spent.wei().saturating_add(waiting_wei) <= self.most_wei && (is_known || work_wei <= self.work_wei)
+        let work_wei = spent.kept_wei.saturating_add(spent.left_wei(step_wei));
+        spent.all_wei(step_wei) <= self.most_wei && (is_known || work_wei <= self.work_wei)
+    }
+
+    /// What of it keeps somebody at this price out: of all work, or of all that is ever promised.
+    pub(super) fn bound_wei(&self, spent: Spent, step_wei: u128) -> u128 {
+        if spent.all_wei(step_wei) > self.most_wei { self.most_wei } else { self.work_wei }
     }
 
     /// For programs that read how the map ended.
@@ -97,7 +114,7 @@ mod tests {
     #![allow(clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
 
-    const FRESH: Spent = Spent { kept_wei: 0, beside_wei: 0, leased_wei: 0, steps_waiting: 100 };
+    const FRESH: Spent = Spent { kept_wei: 0, beside_wei: 0, leased_wei: 0, steps_leased: 0, steps_waiting: 100 };
 
     #[test]
     fn what_is_said_is_every_step_at_the_dearest_price_and_as_much_once_more_for_what_is_thrown_away() {
@@ -118,8 +135,12 @@ mod tests {
         let half = Spent { kept_wei: 300, steps_waiting: 50, ..FRESH };
         assert!(promise.pays(half, 14) && !promise.pays(half, 15));
         // So it is if a part of that is leased.
-        let leased = Spent { kept_wei: 240, leased_wei: 60, ..half };
+        let leased = Spent { kept_wei: 160, leased_wei: 140, steps_leased: 10, ..half };
         assert!(promise.pays(leased, 14) && !promise.pays(leased, 15));
+        // What is leased for less may come to nothing: the dearer one then does that, too.
+        let cheap = Spent { kept_wei: 240, leased_wei: 60, steps_leased: 10, ..half };
+        assert!(promise.pays(cheap, 12) && !promise.pays(cheap, 13));
+        assert_eq!(cheap.all_wei(13), 240 + 60 * 13);
         // A person's limit is one for all.
         let asked = Promise::of(FRESH, 10, 0, Some(1_100));
         assert!(asked.pays(FRESH, 11) && !asked.pays(FRESH, 12));
@@ -137,6 +158,8 @@ mod tests {
         assert!(promise.pays(Spent { kept_wei: 500, beside_wei: 500, ..FRESH }, 10));
         // Nobody dearer, although twice the price could be paid once.
         assert!(!promise.pays(FRESH, 20));
+        // Whoever reads why reads which of the two it is.
+        assert_eq!((promise.bound_wei(FRESH, 20), promise.bound_wei(FRESH, 21)), (1_000, 2_000));
     }
 
     #[test]

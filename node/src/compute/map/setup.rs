@@ -69,7 +69,8 @@ const PPM_PER_PERCENT: u32 = 10_000;
 const ASKS_MAX: usize = 256;
 /// Longest window by a provider's pace, in seconds: one that is announced is worth a larger one.
 const WINDOW_SECONDS: u32 = 60;
-const WINDOW_SECONDS_AUDITED: u32 = 300;
+/// The same where windows are audited.
+pub(super) const WINDOW_SECONDS_AUDITED: u32 = 300;
 /// Bytes of states in one lease or report (specs/0011-stream.md section 3).
 const PACK_BYTES: u64 = 1 << 27;
 

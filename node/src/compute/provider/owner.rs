@@ -189,7 +189,7 @@ impl Owner {
         let _ = self.decisions.clone().wait_for(|decision| !self.holds_back(decision, ask)).await;
     }
 
-    /// Waits until it may not: for a lease or a proof, which never stay in memory.
+    /// Waits until it may not: for a lease or a proof, which never stay in memory, and to tell of it.
     pub(crate) async fn until_forbidden(&self, ask: impl Into<Ask>) {
         let ask = ask.into();
         let _ = self.decisions.clone().wait_for(|decision| !self.allows(decision, ask, 0)).await;

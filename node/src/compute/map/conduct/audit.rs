@@ -78,7 +78,7 @@ impl Conductor<'_> {
         if !std::mem::replace(&mut self.plan_said, true) {
             plan.lines().iter().for_each(|line| self.show.say(line));
         }
-        self.say_audited_price(plan.budget, price_wei)?;
+        self.say_audited_price(plan.budget, price_wei, plan.life_max())?;
         let left = self.state.table.steps_waiting();
         let steps_wei = price_wei.saturating_mul(u128::from(left).clamp(1, DEPOSIT_STEPS));
         let asked =
@@ -111,7 +111,7 @@ impl Conductor<'_> {
         let waiting = self.state.table.steps_waiting();
         let is_begun = self.state.promise.is_some();
         let steps = if is_begun { waiting.min(1) } else { waiting };
-        let checks_wei = ChecksMost::of(budget, steps).usual_wei;
+        let checks_wei = ChecksMost::of(budget, steps, 1).usual_wei;
         let needed_wei = price_wei.saturating_mul(steps.into()).saturating_add(checks_wei);
         let limit_wei = self.limit_wei().filter(|limit| self.spent_wei().saturating_add(needed_wei) > *limit)?;
         let (needed, limit) = (kst(U256::from(needed_wei)), kst(U256::from(limit_wei)));
@@ -303,6 +303,15 @@ impl Conductor<'_> {
             // An older channel of the provider: its windows are looked at, and this one is not among them.
             None => waited && self.channel(window.provider) != Some(window.channel) && self.watched.is_absent(id),
         }
+    }
+
+    /// Whether windows are not over yet, each of which gives back what its checks did not take: said once. They end in a bounded time.
+    pub(super) fn waits_for_checks(&mut self) -> bool {
+        let waits = self.state.windows.values().any(|window| window.verdict.is_none());
+        if waits && !std::mem::replace(&mut self.said_waiting, true) {
+            self.show.say("Nothing more is handed out before checks are over and give back what they did not cost: what may be paid is out.");
+        }
+        waits
     }
 
     /// How far the audits are; nothing in a map without any.

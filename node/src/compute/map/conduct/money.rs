@@ -86,15 +86,16 @@ impl Conductor<'_> {
         if count == 0 || !due {
             return;
         }
-        let tried =
-            self.state.partners.iter().map(|partner| partner.account).chain(self.dear.keys().copied()).collect();
+        // Who was too dear may not be any more: what was done for less leaves more for the rest.
+        let dear = self.still_dear().map(|(account, _)| account);
+        let tried = self.state.partners.iter().map(|partner| partner.account).chain(dear).collect();
         if self.try_ask(Ask::Offers { count, tried }) {
             self.looked = Some(Instant::now());
         }
     }
 
     /// Providers that work, or may soon: none that is left out, has been away for long, or waits for the end of an old channel.
-    fn working(&self) -> usize {
+    pub(super) fn working(&self) -> usize {
         let works = |provider: Provider| {
             let Some(live) = self.live.get(&provider) else { return true };
             let is_open = |(_, standing, _): &(Terms, Standing, Instant)| standing.status == Status::Open;
@@ -126,6 +127,10 @@ impl Conductor<'_> {
         let segments = u128::from(self.prepared.spec.segment_count.max(1));
         let step_wei = |offer: &Candidate| offer.price_per_unit.div_ceil(segments);
         // Before anything is paid for a channel of a map that costs more than it may.
+        let is_anew = self.may_ask_anew() && !new.is_empty() && !new.iter().any(|offer| self.affords(step_wei(offer)));
+        if is_anew {
+            self.ask_anew();
+        }
         let (mut new, dear): (Vec<_>, Vec<_>) = new.into_iter().partition(|offer| self.affords(step_wei(offer)));
         for offer in dear {
             self.pass_over(offer.account, step_wei(&offer));
@@ -134,6 +139,7 @@ impl Conductor<'_> {
         let joined = new.len();
         for offer in new {
             let price_wei = step_wei(&offer);
+            self.dear.remove(&offer.account);
             self.record(&Entry::Joined { account: offer.account, node_id: offer.node_id, price_wei })?;
             let detail = format!("{} a step", self.shown(price_wei));
             self.show.once(&Happened { detail: &detail, ..happened::joined(offer.account, price_wei) });
@@ -142,7 +148,9 @@ impl Conductor<'_> {
             self.say_price(fee_per_gas_max_wei)?;
         }
         self.open_channels();
-        if !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0 {
+        let has_nobody = !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0;
+        // Who was too dear when this was asked, and is not now, was not asked for.
+        if has_nobody && !self.forget_the_affordable() {
             let lost = self.lost.take().unwrap_or_default();
             self.fail(match self.cheapest_dear() {
                 Some(step_wei) => self.too_dear(step_wei),
@@ -331,6 +339,9 @@ impl Conductor<'_> {
         }
         self.give_up_the_unfilled();
         if let Some(needed_wei) = poor.filter(|_| self.state.table.live().next().is_none() && self.failed.is_none()) {
+            if self.waits_for_checks() {
+                return Ok(());
+            }
             let (promised, checks) = (self.shown(self.state.promised_wei()), self.state.checks_wei());
             let checks =
                 if checks > 0 { format!(" and {} taken for checks", self.shown(checks)) } else { String::new() };

@@ -7,14 +7,19 @@ use crate::compute::{
         happened,
         journal::Entry,
         promise::{Promise, Spent},
+        setup::WINDOW_SECONDS_AUDITED,
     },
     money::Money,
 };
 use alloy_primitives::{Address, U256};
 use eyre::Result;
-use keystead_lease::{Out, STEPS_MAX};
+use keystead_lease::{Out, Provider, STEPS_MAX};
 use keystead_market::Currency;
 use keystead_payment::Budget;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 /// Gas of a map's customer whatever it has of channels: taking home what comes back, with what estimates are rounded up by.
 const GAS: u64 = 100_000;
@@ -24,31 +29,54 @@ const GAS_IN_TOKEN: u64 = 250_000;
 const CHANNEL_GAS: u64 = 420_000;
 /// The same of one whose windows are audited.
 const CHANNEL_GAS_AUDITED: u64 = 560_000;
+/// Parts per million in a whole.
+const PPM: u128 = 1_000_000;
 /// Providers that are remembered as too dear: beyond these nobody is told of them.
 const DEAR_MAX: usize = 1_024;
+/// How long nobody may work, while those who could are too dear, before the command ends and says so.
+const STUCK_MAX: Duration = Duration::from_secs(600);
+/// Windows of a provider that are not over beside those of which its pace tells: the first ones are small.
+const WINDOWS_MORE: u64 = 2;
 
-/// What checks may take from channels, in wei.
+/// What checks cost, and may take from channels until that is known, in wei.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ChecksMost {
-    /// In windows of the usual size.
+    /// As many as are expected.
+    expected_wei: u128,
+    /// Taken in windows of the largest size.
     pub(super) usual_wei: u128,
-    /// If each step is a window of its own.
+    /// The most that is out at once, whatever the size of windows: what lies in the budgets of those that are not over, and what those before cost. Where
+    /// more would be out, nothing is handed out until a window is over.
     most_wei: u128,
     /// What lies in a channel for them beforehand.
     ahead_wei: u128,
 }
 
 impl ChecksMost {
-    /// For so many steps.
-    pub(super) fn of(budget: Budget, steps: u64) -> Self {
-        let largest = u32::try_from(steps).unwrap_or(u32::MAX).min(STEPS_MAX);
+    /// For so many steps, of which so many windows are open at once.
+    pub(super) fn of(budget: Budget, steps: u64, open: u64) -> Self {
+        let whole = u32::try_from(steps).unwrap_or(u32::MAX);
+        let largest = whole.min(STEPS_MAX);
         let windows = steps.div_ceil(u64::from(STEPS_MAX));
+        let usual_wei = budget.of(largest).saturating_mul(windows.into());
+        let open_wei = budget.of(largest).saturating_mul(open.min(steps).into());
+        let each_wei = budget.of(1).saturating_mul(steps.into());
+        // What is over cost about what is expected: a window of all steps has room for half as many again, and for a dispute.
+        let most_wei = budget.of(whole).saturating_add(usual_wei.max(open_wei)).min(each_wei).max(usual_wei);
+        let share = u128::from(budget.rate_ppm).saturating_mul(budget.checkers.into());
+        let expected = u128::from(steps).saturating_mul(share).div_ceil(PPM);
         Self {
-            usual_wei: budget.of(largest).saturating_mul(windows.into()),
-            most_wei: budget.of(1).saturating_mul(steps.into()),
+            expected_wei: expected.saturating_mul(budget.fee_wei),
+            usual_wei,
+            most_wei,
             ahead_wei: checks_ahead_wei(budget, steps.max(1)),
         }
     }
+}
+
+/// Windows of a provider that are open at once, where each takes its whole time and is then checked for so long.
+fn open_at_once(life: Duration, window_seconds: u32) -> u64 {
+    life.as_secs().div_ceil(u64::from(window_seconds.max(1))).saturating_add(WINDOWS_MORE)
 }
 
 /// What is known of the price before the first channel is opened.
@@ -82,9 +110,10 @@ impl Quote<'_> {
             counted(count, "provider")
         )];
         lines.extend(money.fine_print(total));
-        if let Some(ChecksMost { usual_wei, most_wei, .. }) = checks {
+        if let Some(ChecksMost { expected_wei, usual_wei, most_wei, .. }) = checks {
             lines.push(format!(
-                "  Checks beside it: {} are taken where windows have {STEPS_MAX} steps, at most {} if each step is a window of its own; what they do not cost comes back",
+                "  Checks beside it: about {} in the end; until that is known {} are taken for them as a rule, {} at most where steps are slow, and what they do not cost comes back",
+                kst(U256::from(expected_wei)),
                 kst(U256::from(usual_wei)),
                 kst(U256::from(most_wei))
             ));
@@ -116,12 +145,12 @@ impl Quote<'_> {
                 "  Gas beside it: at most {gas} for the approval and {count}, a little more where one is filled again"
             );
         }
-        let checks_wei = U256::from(checks.map_or(0, |checks| checks.most_wei));
-        let all =
-            U256::from(price).saturating_mul(U256::from(steps)).saturating_add(checks_wei).saturating_add(gas_wei);
+        let work_wei = U256::from(price).saturating_mul(U256::from(steps)).saturating_add(gas_wei);
+        let all = |checks_wei: u128| kst(work_wei.saturating_add(U256::from(checks_wei)));
+        let rule = checks.map_or_else(String::new, |checks| format!(", about {} in the end", all(checks.expected_wei)));
         format!(
-            "  Gas beside it: at most {gas} for {count}, a little more where one is filled again; all in at most {}",
-            kst(all)
+            "  Gas beside it: at most {gas} for {count}, a little more where one is filled again; all in at most {}{rule}",
+            all(checks.map_or(0, |checks| checks.most_wei))
         )
     }
 }
@@ -189,6 +218,7 @@ impl Conductor<'_> {
             kept_wei: self.state.promised_wei().saturating_sub(lost_wei),
             beside_wei: lost_wei.saturating_add(self.state.checks_wei()),
             leased_wei: self.leased_wei(),
+            steps_leased: self.state.table.live().fold(0_u64, |sum, lease| sum.saturating_add(lease.steps().into())),
             steps_waiting: self.state.table.steps_waiting(),
         }
     }
@@ -214,26 +244,43 @@ impl Conductor<'_> {
         if let Some(renewed) = self.state.promise.and_then(|said| said.renewed(self.options.max_price)) {
             self.record(&Entry::Promised(renewed))?;
             self.show.say(&format!("From now on --max-price counts: {} at most.", self.shown(renewed.most_wei)));
+            let spent_wei = self.spent().wei();
+            if spent_wei > renewed.most_wei {
+                self.show.say(&format!(
+                    "  More than that is promised, or being done, already ({}): nothing more is handed out.",
+                    self.shown(spent_wei)
+                ));
+            }
+        }
+        // A process that ended while the price was said anew.
+        if self.is_untouched() && self.without_channel().iter().any(|(.., step_wei)| !self.affords(*step_wei)) {
+            self.state.promise = None;
         }
         if self.state.promise.is_none() && self.state.table.has_providers() {
             let fee_per_gas_max_wei = self.market.account.fee_per_gas_max().await?;
             self.say_price(fee_per_gas_max_wei)?;
         }
-        let without: Vec<_> = self
-            .state
-            .providers()
-            .filter(|(provider, partner)| {
-                partner.channel.is_none() && partner.opening.is_none() && self.state.table.out(*provider).is_none()
-            })
-            .map(|(provider, partner)| (provider, partner.account, partner.price_wei))
-            .collect();
-        for (provider, account, step_wei) in without {
+        for (provider, account, step_wei) in self.without_channel() {
             if !self.affords(step_wei) {
                 self.pass_over(account, step_wei);
                 self.leave_out(provider, Out::Unwilling)?;
             }
         }
         Ok(())
+    }
+
+    /// Those who take part and have no channel, nor one on its way, and what they ask for a step.
+    fn without_channel(&self) -> Vec<(Provider, Address, u128)> {
+        let all = self.state.providers().filter(|(provider, partner)| {
+            partner.channel.is_none() && partner.opening.is_none() && self.state.table.out(*provider).is_none()
+        });
+        all.map(|(provider, partner)| (provider, partner.account, partner.price_wei)).collect()
+    }
+
+    /// Whether a price was said of which nothing was promised, and that is no limit of the person's.
+    fn is_untouched(&self) -> bool {
+        let is_said = self.state.promise.is_some_and(|promise| promise.asked_wei.is_none());
+        is_said && self.options.max_price.is_none() && self.spent().wei() == 0
     }
 
     /// Somebody is dearer than what was said allows: said once.
@@ -260,14 +307,75 @@ impl Conductor<'_> {
     }
 
     /// Likewise of an audited map, as the windows of one provider are checked, at the dearest price.
-    pub(super) fn say_audited_price(&mut self, budget: Budget, step_wei: u128) -> Result<()> {
+    /// `life`: until a window is over.
+    pub(super) fn say_audited_price(&mut self, budget: Budget, step_wei: u128, life: Duration) -> Result<()> {
         if self.state.promise.is_some() {
             return Ok(());
         }
         // A fee is a share of the price of the step that it is for.
-        let (dearest, _) = self.asked();
+        let (dearest, providers) = self.asked();
         let fee_wei = budget.fee_wei.saturating_mul(dearest.max(step_wei)).div_ceil(step_wei.max(1));
-        self.quote(Some(ChecksMost::of(Budget { fee_wei, ..budget }, self.state.table.steps_waiting())))
+        let each = open_at_once(life, self.options.window_seconds.unwrap_or(WINDOW_SECONDS_AUDITED));
+        let open = u64::try_from(self.wanted().max(providers)).unwrap_or(u64::MAX).saturating_mul(each);
+        self.quote(Some(ChecksMost::of(Budget { fee_wei, ..budget }, self.state.table.steps_waiting(), open)))
+    }
+
+    /// Whether the price may be said anew: nothing was promised at it, and nobody works.
+    pub(super) fn may_ask_anew(&self) -> bool {
+        self.is_untouched() && self.working() == 0
+    }
+
+    /// The price is said anew, with whom takes part now. The old one stands in the journal until the new one does.
+    pub(super) fn ask_anew(&mut self) {
+        self.state.promise = None;
+        self.show.say("Nobody of those whose price was said works, and nothing was promised to them: it is said anew, with others.");
+    }
+
+    /// Those who are too dear for what is left, now.
+    pub(super) fn still_dear(&self) -> impl Iterator<Item = (Address, u128)> + '_ {
+        let is_open = self.may_ask_anew();
+        let promise = self.promise().filter(|_| !is_open);
+        let spent = self.spent();
+        let all = self.dear.iter().map(|(account, step_wei)| (*account, *step_wei));
+        all.filter(move |(_, step_wei)| promise.is_some_and(|promise| !promise.pays(spent, *step_wei)))
+    }
+
+    /// Forgets those who are not too dear any more; whether there were some. They are asked for again at once.
+    pub(super) fn forget_the_affordable(&mut self) -> bool {
+        let still: BTreeMap<Address, u128> = self.still_dear().collect();
+        let is_fewer = still.len() < self.dear.len();
+        if is_fewer {
+            (self.dear, self.looked) = (still, None);
+        }
+        is_fewer
+    }
+
+    /// Nobody works, since nobody who takes part is reached, and whoever could take their place is too dear: the person reads what helps, and after a while
+    /// the command ends with that.
+    pub(super) fn look_for_stuck(&mut self) {
+        let is_busy = self.failed.is_some()
+            || self.stopping.is_some()
+            || self.dear.is_empty()
+            || self.state.table.units_left() == 0
+            || self.state.table.live().next().is_some()
+            || self.working() > 0;
+        let cheapest = if is_busy { None } else { self.cheapest_dear() };
+        let Some(step_wei) = cheapest else {
+            self.stuck_since = None;
+            return;
+        };
+        match self.stuck_since {
+            None => {
+                self.stuck_since = Some(Instant::now());
+                self.show.say(&format!(
+                    "Nobody works now, since nobody who takes part is reached; {}. The command waits for {} min.",
+                    self.too_dear(step_wei),
+                    STUCK_MAX.as_secs().div_euclid(60)
+                ));
+            }
+            Some(since) if since.elapsed() > STUCK_MAX => self.fail(self.too_dear(step_wei)),
+            Some(_) => {}
+        }
     }
 
     fn quote(&mut self, checks: Option<ChecksMost>) -> Result<()> {
@@ -298,13 +406,13 @@ impl Conductor<'_> {
 
     /// The lowest price of a step of those who were passed over.
     pub(super) fn cheapest_dear(&self) -> Option<u128> {
-        self.dear.values().min().copied()
+        self.still_dear().map(|(_, step_wei)| step_wei).min()
     }
 
     /// What to do about a limit that does not pay for what is left, at the price of the cheapest that could be taken on.
     pub(super) fn too_dear(&self, step_wei: u128) -> String {
         let spent = self.spent();
-        let all_wei = spent.wei().saturating_add(spent.waiting_wei(step_wei));
+        let all_wei = spent.all_wei(step_wei);
         let checks = if self.options.audit.is_wanted() {
             ", and what its checks take on top, of which most comes back,"
         } else {
@@ -320,8 +428,8 @@ impl Conductor<'_> {
                 "--max-price does not pay for the whole job: {steps} are to be done, and the cheapest provider asks {step} for each. With --max-price {all_wei} ({all}){checks} it does all"
             ),
             None => format!(
-                "what was said before anything was paid, at most {}, does not pay for what is left: {steps}, for each of which the cheapest provider asks {step}. What is done is kept: with --max-price {all_wei} ({all}){checks} the same command goes on",
-                self.shown(self.limit_wei().unwrap_or_default())
+                "what was said before anything was paid, at most {}, does not pay for what is left: {steps}, for each of which the cheapest provider that is there asks {step}. What is done is kept: with --max-price {all_wei} ({all}){checks} the same command goes on",
+                self.shown(self.promise().map_or(0, |promise| promise.bound_wei(spent, step_wei)))
             ),
         }
     }
@@ -332,7 +440,7 @@ mod tests {
     #![allow(clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
-    const SPENT: Spent = Spent { kept_wei: 0, beside_wei: 0, leased_wei: 0, steps_waiting: 40 };
+    const SPENT: Spent = Spent { kept_wei: 0, beside_wei: 0, leased_wei: 0, steps_leased: 0, steps_waiting: 40 };
 
     #[test]
     fn a_price_in_a_token_is_firm_and_gas_stands_apart_in_kst() {
@@ -372,13 +480,29 @@ mod tests {
         let text = Quote { promise: asked, ..quote }.lines().join("\n");
         assert!(text.contains("Never more than 0.05 KST is promised, your --max-price"), "{text}");
         let budget = Budget { rate_ppm: 30_000, checkers: 1, fee_wei: price };
-        let checks = ChecksMost::of(budget, 40);
-        // 42 fees for one window of 40 steps; 41 for each of 40 windows.
-        let [usual_wei, most_wei, ahead_wei] = [42, 1_640, 84].map(|fees| price.saturating_mul(fees));
-        assert_eq!(checks, ChecksMost { usual_wei, most_wei, ahead_wei });
+        let checks = ChecksMost::of(budget, 40, 4);
+        // 2 fees are expected; 42 are taken for one window of 40 steps; with four at once, and what is over, five times that.
+        let [expected_wei, usual_wei, most_wei, ahead_wei] = [2, 42, 210, 84].map(|fees| price.saturating_mul(fees));
+        assert_eq!(checks, ChecksMost { expected_wei, usual_wei, most_wei, ahead_wei });
         let text = Quote { checks: Some(checks), ..quote }.lines().join("\n");
-        assert!(text.contains("0.042 KST are taken") && text.contains("at most 1.64 KST if each"), "{text}");
-        assert!(text.contains("all in at most 1.68122 KST"), "{text}");
+        assert!(text.contains("about 0.002 KST in the end; until that is known 0.042 KST are taken"), "{text}");
+        assert!(text.contains("0.21 KST at most where steps are slow"), "{text}");
+        assert!(text.contains("all in at most 0.25122 KST, about 0.04322 KST in the end"), "{text}");
+    }
+
+    #[test]
+    fn checks_never_have_more_out_than_their_windows_need_and_always_room_for_those_that_are_open() {
+        let budget = Budget { rate_ppm: 30_000, checkers: 1, fee_wei: 1 };
+        let most = |steps: u64, open: u64| ChecksMost::of(budget, steps, open).most_wei;
+        // 6,400 steps: 43 fees for each of 100 windows of 64, 41 for each step alone, 328 for what all of them cost.
+        assert_eq!((most(6_400, 10), most(6_400, 1_000)), (4_628, 43_328));
+        assert_eq!((most(6_400, u64::MAX), most(40, u64::MAX), most(1, 9)), (262_400, 1_640, 41));
+        for (steps, open) in [(0, 0), (0, 5), (1, 0), (63, 1), (65, 2), (1_000, 7), (100_000, 3)] {
+            let checks = ChecksMost::of(budget, steps, open);
+            assert!(checks.usual_wei <= checks.most_wei && checks.expected_wei <= checks.usual_wei, "{steps} {open}");
+        }
+        assert_eq!(open_at_once(Duration::from_secs(3_600), 300), 14);
+        assert_eq!(open_at_once(Duration::from_secs(1), 0), 3);
     }
 
     #[test]

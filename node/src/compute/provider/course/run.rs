@@ -22,9 +22,15 @@ use eyre::{Result, eyre};
 use keystead_blobs::{Hash, Note, NoteKind};
 use keystead_job::{limits::INPUT_BYTES_MAX, trace::Trace};
 use keystead_runner::{Done, Failure, Fault, Job, Session, Stop};
-use std::time::{Duration, Instant};
+use std::{
+    convert::Infallible,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
 use tokio::task::block_in_place;
 
+/// The customer is told of a pause so soon after the one before.
+const PAUSES_EACH: Duration = Duration::from_secs(1);
 /// What a second run of one segment may take beside its own time.
 const RERUN_EXTRA: Duration = Duration::from_secs(60);
 /// A worker that dies is replaced this often in one run; then the fault is taken to stay.
@@ -115,21 +121,39 @@ impl Course {
                 self.tell(NoteKind::Resumed, 0, "");
             }
             let _held = book.owner.hold(&self.spec);
+            let said_paused = AtomicBool::new(false);
             let ended = tokio::select! {
                 ended = self.work(book, candidates, stint, stop.clone()) => Some(ended),
                 // Dropping the work kills its worker. If that may stay in memory, it is the pace that holds it.
                 () = book.owner.until_ends(&self.spec) => None,
                 never = book.owner.pace_order(&self.spec, &stop) => match never {},
+                never = self.tell_pauses(book, &said_paused) => match never {},
             };
             match ended {
                 Some(ended) => return ended,
                 None => {
                     let why = book.owner.why_not(&self.spec);
-                    self.tell(NoteKind::Paused, 0, &why);
+                    if !said_paused.load(Ordering::Relaxed) {
+                        self.tell(NoteKind::Paused, 0, &why);
+                    }
                     is_paused = true;
                     tracing::info!(order = %self.order, why, "run paused for the owner; it goes on later");
                 }
             }
+        }
+    }
+
+    /// Tells the customer of pauses that keep the work in memory, and of their ends; `said`: whether it was told of one that goes on.
+    async fn tell_pauses(&self, book: &Book, said: &AtomicBool) -> Infallible {
+        loop {
+            book.owner.until_forbidden(&self.spec).await;
+            self.tell(NoteKind::Paused, 0, &book.owner.why_not(&self.spec));
+            said.store(true, Ordering::Relaxed);
+            book.owner.until_allowed(&self.spec).await;
+            self.tell(NoteKind::Resumed, 0, "");
+            said.store(false, Ordering::Relaxed);
+            // An owner who comes and goes fills no queue.
+            tokio::time::sleep(PAUSES_EACH).await;
         }
     }
 

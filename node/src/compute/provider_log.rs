@@ -96,7 +96,13 @@ pub(in crate::compute) struct ProviderLog {
 impl ProviderLog {
     /// In this folder. Nothing is made yet.
     pub(in crate::compute) fn new(folder: &Path, detail: Detail) -> Self {
-        Self { path: folder.join(FILE), detail, file: Mutex::default(), told: AtomicU32::new(0), shown: Mutex::default() }
+        Self {
+            path: folder.join(FILE),
+            detail,
+            file: Mutex::default(),
+            told: AtomicU32::new(0),
+            shown: Mutex::default(),
+        }
     }
 
     /// Writes a note down; the line for the person, if there is to be one.
@@ -229,7 +235,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let log = EventLog::open(Some(&path)).unwrap();
-        let mut note = Note::now(NoteKind::WorkerEnded, u64::MAX, &"\"".repeat(200)).of_unit(u32::MAX).of_lease(u64::MAX);
+        let mut note =
+            Note::now(NoteKind::WorkerEnded, u64::MAX, &"\"".repeat(200)).of_unit(u32::MAX).of_lease(u64::MAX);
         note.at_ms = u64::MAX;
         let facts = facts(&note, ("lease", note.lease.into()));
         log.tell(&Happened { event: EVENT, provider: Some(PROVIDER), detail: note.words(), facts });

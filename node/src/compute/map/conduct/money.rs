@@ -148,7 +148,8 @@ impl Conductor<'_> {
             self.say_price(fee_per_gas_max_wei)?;
         }
         self.open_channels();
-        let has_nobody = !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0;
+        let has_nobody =
+            !self.state.table.has_providers() && self.failed.is_none() && self.state.table.units_left() > 0;
         // Who was too dear when this was asked, and is not now, was not asked for.
         if has_nobody && !self.forget_the_affordable() {
             let lost = self.lost.take().unwrap_or_default();

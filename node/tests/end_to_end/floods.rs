@@ -199,7 +199,7 @@ fn published(network: &Network, folder: &Path) -> Provider {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_thousand_strangers_on_all_protocols_neither_fill_memory_nor_keep_honest_peers_out_slow() {
-    let network = Network::alone(1);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     let provider = published(&network, &folder);
     let to = address_of(&network, 1);
@@ -234,7 +234,7 @@ async fn a_thousand_strangers_on_all_protocols_neither_fill_memory_nor_keep_hone
 /// Many ask for the long answer and read none of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn slow_readers_of_a_proof_hold_up_nobody_slow() {
-    let network = Network::alone(1);
+    let network = Network::alone(4);
     let provider = published(&network, &network.directory.join("provider"));
     let to = address_of(&network, 1);
     let before = provider.memory_mib();

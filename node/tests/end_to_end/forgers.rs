@@ -160,7 +160,7 @@ impl<'a> Forger<'a> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_claims_more_than_it_has_gets_no_statement_shows_nothing_proved_and_holds_up_nobody_slow() {
-    let network = Network::alone(1);
+    let network = Network::alone(4);
     let mut checkers = checkers(&network);
     let borrowed = wait_until("a record is served", || {
         offers(&network).into_iter().find_map(|one| serde_json::from_value::<Claimed>(one["claimed"].clone()).ok())

@@ -182,7 +182,7 @@ fn nobody_else_states_anything(network: &Network) {
 
 #[test]
 fn without_seats_nobody_proves_unless_told_to_and_a_restart_proves_again_only_what_changed() {
-    let network = Network::alone(1);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     // The default: who is alone begins to work at once.
     let mut provider = start(&network, &folder, 1, &["--prove", "auto"]);
@@ -213,7 +213,7 @@ fn without_seats_nobody_proves_unless_told_to_and_a_restart_proves_again_only_wh
 
 #[test]
 fn what_was_published_and_then_changed_is_not_proved() {
-    let network = Network::alone(1);
+    let network = Network::alone(4);
     let folder = network.directory.join("provider");
     let mut provider = start(&network, &folder, 1, &["--prove", "always"]);
     assert_eq!(verify(&network, 1).0, Some(0));

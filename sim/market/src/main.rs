@@ -122,7 +122,7 @@ fn simulate(options: &Options) -> Result<report::Report, String> {
     let scenarios = [
         usual,
         world::Scenario { session_hours: 0.4, away_hours: 0.2, ..usual },
-        world::Scenario { cheating: CHEATING, ..usual },
+        world::Scenario { cheating: CHEATING, latency: true, ..usual },
         world::Scenario { load: world::OVERLOAD, ..usual },
     ];
     let [world, churn, cheats, overload] = scenarios.map(world::run);

@@ -17,7 +17,7 @@ pub(crate) struct Report {
     pub(crate) world: Outcome,
     /// The same with sessions so short that about a third of all leases is left.
     pub(crate) churn: Outcome,
-    /// With cheats among the providers, and a third of the seats in one ring.
+    /// With latency, cheats among the providers, and a third of the seats in one ring.
     pub(crate) cheats: Outcome,
     /// With more orders than the machines can bear.
     pub(crate) overload: Outcome,
@@ -56,7 +56,7 @@ impl Report {
         let Self { seed, providers, hours, .. } = self;
         // Writing to a string does not fail.
         let _ = writeln!(page, "Seed {seed}, {providers} providers, {hours} h.\n");
-        let _ = writeln!(page, "| | usual churn | heavy churn | cheats, a ring of a third | above capacity |");
+        let _ = writeln!(page, "| | usual churn | heavy churn | latency, cheats, a ring of a third | above capacity |");
         let _ = writeln!(page, "|---|---|---|---|---|");
         for (name, value) in figures() {
             let [a, b, c, d] = self.worlds().map(value);
@@ -93,6 +93,7 @@ impl Report {
             ("usual churn, no latency", &self.world),
             ("usual churn, latency", &self.latency),
             ("usual churn, latency, crooked customers", &self.crooks),
+            ("usual churn, latency, cheats, a ring of a third", &self.cheats),
         ];
         for (name, o) in worlds {
             let _ = writeln!(
@@ -133,7 +134,7 @@ impl Report {
     fn cheats_table(&self, page: &mut String) {
         let _ = writeln!(
             page,
-            "\n| among churn | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
+            "\n| among churn and latency | variant | tried | caught | formula | sigmas | leases | windows convicted | wrong units paid | gain | honest |"
         );
         let _ = writeln!(page, "|---|---|---|---|---|---|---|---|---|---|---|");
         for row in &self.cheats.cheats {
@@ -258,7 +259,7 @@ mod tests {
             assert!(counts.len() >= 5 && counts.iter().all(|count| *count == counts[0]), "{lines}");
             counts[0]
         };
-        assert_eq!((columns("| | usual churn"), columns("| among churn")), (6, 12));
+        assert_eq!((columns("| | usual churn"), columns("| among churn and latency")), (6, 12));
         assert_eq!((columns("| order to running"), columns("| crooked customers")), (8, 14));
         assert!(report.bills.iter().all(|bill| bill.all_in() > 1.0), "{page}");
         assert!(page.contains(&format!("all in, in units' prices** | {:.3} |", report.bills[0].all_in())), "{page}");

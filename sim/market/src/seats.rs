@@ -4,7 +4,7 @@ use crate::random::Random;
 use alloy_primitives::{B256, keccak256};
 use keystead_audit::{
     Draw,
-    draw::SLOTS,
+    draw::{PPM, SLOTS},
     rounds::{Conclusion, Finding, PANELS, first_round, ruling, second_round},
 };
 
@@ -68,6 +68,18 @@ pub(crate) fn panels(ballots: u32) -> u32 {
         begins
     });
     u32::try_from(begun.count()).unwrap_or_default()
+}
+
+/// What a window that closed without a fault adds to its provider's record: of one of which everything was drawn the units that were found right,
+/// of any other all, if one at least was. Spec: specs/0008-audit.md §5.
+pub(crate) const fn recorded(rate_ppm: u32, units: u64, verified: u64) -> u64 {
+    if rate_ppm >= PPM {
+        verified
+    } else if verified > 0 {
+        units
+    } else {
+        0
+    }
 }
 
 impl Seats {
@@ -170,6 +182,12 @@ impl Seats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_was_found_right_is_recorded_while_everything_is_drawn_and_nothing_of_a_window_unseen() {
+        assert_eq!([64, 63, 0].map(|verified| recorded(PPM, 64, verified)), [64, 63, 0]);
+        assert_eq!([2, 1, 0].map(|verified| recorded(PPM - 1, 64, verified)), [64, 64, 0]);
+    }
 
     #[test]
     fn ballots_belong_to_panels_that_follow_each_other() {

@@ -26,7 +26,7 @@ pub(crate) use scenario::{Outcome, Scenario};
 
 use crate::{
     random::Random,
-    seats::{Ended, Ring, Seats, Unit},
+    seats::{Ended, Ring, Seats, Unit, recorded},
 };
 use cast::Cast;
 use customers::Crooks;
@@ -477,7 +477,7 @@ impl World {
         // A commitment is audited under its own number.
         let window = self.scheduled;
         let draw = Seats::draw(self.scenario.seed, window);
-        let (mut checks, mut slowest) = (0_u64, 0_u64);
+        let (mut checks, mut slowest, mut verified) = (0_u64, 0_u64, 0_u64);
         let mut faulted = false;
         for unit in (0..UNITS).filter(|&unit| units & (1 << unit) != 0) {
             if !draw.draws(unit, rate) {
@@ -494,9 +494,12 @@ impl World {
             let outcome = &mut self.outcome;
             outcome.voted(audited.ballots);
             match audited.ended {
-                Ended::Verified => {}
+                Ended::Verified => verified = verified.saturating_add(1),
                 Ended::Unchecked => outcome.inconclusive = outcome.inconclusive.saturating_add(1),
-                Ended::AccuserLost => outcome.broken_checkers = outcome.broken_checkers.saturating_add(1),
+                Ended::AccuserLost => {
+                    verified = verified.saturating_add(1);
+                    outcome.broken_checkers = outcome.broken_checkers.saturating_add(1);
+                }
                 Ended::Convicted | Ended::Unpaid => {
                     outcome.false_slashes = outcome.false_slashes.saturating_add(1);
                     faulted = true;
@@ -510,7 +513,8 @@ impl World {
         }
         self.holds.push(DRAW_MS.saturating_add(slowest).saturating_add(REVEAL_MS));
         let provider = &mut self.providers[lease.provider as usize];
-        provider.verified = if faulted { 0 } else { provider.verified.saturating_add(u64::from(units.count_ones())) };
+        let more = recorded(rate, u64::from(units.count_ones()), verified);
+        provider.verified = if faulted { 0 } else { provider.verified.saturating_add(more) };
         provider.windows = provider.windows.saturating_add(1);
     }
 

@@ -6,13 +6,18 @@
 //! of them say *right* to whatever they see. Beside each trial stands the probability that the formula gives for it, with the rate of that provider at that
 //! moment: the sum of the differences has the sum of the variances, however the rates came about.
 
+use super::RATE_PPM;
 use crate::{
     attacks::tail,
     random::Random,
     seats::{Ring, Seats},
 };
 use alloy_primitives::{Address, B256, keccak256};
-use keystead_audit::rounds::{PANELS, quorum};
+use keystead_audit::{
+    Draw,
+    draw::{PPM, effective_rate_ppm},
+    rounds::{BOUNTY_PPM_MAX, PANELS, quorum},
+};
 use keystead_market::touchstone::due::{self, CHECKERS, CheckerDraw, DUE_ONE_IN, QUORUM, is_due};
 use serde::Serialize;
 
@@ -27,6 +32,10 @@ pub(super) const CANARIES: f64 = 0.01;
 const WORK: f64 = 0.5;
 const FEE: f64 = 1.0;
 const BOND: f64 = 100.0;
+/// What stands behind a window that is worth many bonds.
+const SMALL_BOND: f64 = 1.0;
+/// Units of a record that its owner buys from itself: from here on the rate is at its floor.
+pub(super) const BOUGHT: u64 = 1_000;
 /// A processor that says it is a GPU is so many times slower than what it says.
 const FAKE_SLOWER: u32 = 12;
 /// Accounts that one card is sold under.
@@ -49,10 +58,13 @@ pub(super) enum Part {
     Card,
     Faulty,
     Sybil,
+    Batch,
+    SelfConvicts,
+    SelfDeals,
 }
 
 /// How many kinds there are.
-const PARTS: usize = 12;
+const PARTS: usize = 15;
 
 impl Part {
     const CHEATS: [Self; PARTS - 1] = [
@@ -67,6 +79,9 @@ impl Part {
         Self::Card,
         Self::Faulty,
         Self::Sybil,
+        Self::Batch,
+        Self::SelfConvicts,
+        Self::SelfDeals,
     ];
 
     /// The attack, by its name in docs/attacks.md, and how it is tried.
@@ -90,6 +105,17 @@ impl Part {
             ),
             Self::Faulty => ("chaos, other hardware", "honest, but its machine gets 1 % of units wrong"),
             Self::Sybil => ("newcomers and Sybils in probation", "a new identity for each window, junk only"),
+            Self::Batch => {
+                ("one slash, big batch", "5 % of units made up; a window is worth 64 of the bonds behind it; windows")
+            }
+            Self::SelfConvicts => (
+                "self-conviction",
+                "junk that its own third of the seats calls wrong, for half of its bond before the delay; windows",
+            ),
+            Self::SelfDeals => (
+                "self-dealing for reputation",
+                "1,000 right units bought from itself, then junk until a window is convicted, then again; windows",
+            ),
         }
     }
 
@@ -98,7 +124,8 @@ impl Part {
         match self {
             Self::Honest | Self::Fake | Self::Card | Self::Faulty | Self::Grinds => 1.0,
             Self::Junk | Self::Hides | Self::Ring => 0.9,
-            Self::Cheap | Self::Copies | Self::Leaves | Self::Sybil => 0.0,
+            Self::Batch => 0.95,
+            Self::Cheap | Self::Copies | Self::Leaves | Self::Sybil | Self::SelfConvicts | Self::SelfDeals => 0.0,
         }
     }
 
@@ -108,13 +135,29 @@ impl Part {
             Self::Honest | Self::Fake | Self::Card | Self::Grinds => 0.0,
             Self::Junk | Self::Hides | Self::Ring => 0.1,
             Self::Faulty => 0.01,
-            Self::Cheap | Self::Copies | Self::Leaves | Self::Sybil => 1.0,
+            Self::Batch => 0.05,
+            Self::Cheap | Self::Copies | Self::Leaves | Self::Sybil | Self::SelfConvicts | Self::SelfDeals => 1.0,
         }
     }
 
     /// Whether it opens its wrong units.
     pub(super) const fn opens(self) -> bool {
         !matches!(self, Self::Hides | Self::Copies)
+    }
+
+    /// Whether a trial is a window, instead of a wrong unit.
+    pub(super) const fn tries_windows(self) -> bool {
+        matches!(self, Self::Batch | Self::SelfConvicts | Self::SelfDeals)
+    }
+
+    /// What the ring's seats say of its units.
+    pub(super) const fn stance(self) -> Ring {
+        if matches!(self, Self::SelfConvicts) { Ring::Frames } else { Ring::Covers }
+    }
+
+    /// What stands behind one of its windows, in units' prices.
+    const fn bond(self) -> f64 {
+        if matches!(self, Self::Batch) { SMALL_BOND } else { BOND }
     }
 }
 
@@ -146,14 +189,20 @@ pub(super) struct Book {
     pub(super) bonds_lost: u64,
     pub(super) paid: u64,
     pub(super) wrong_paid: u64,
+    /// Bonds that it lost, of which its own seats got the bounty.
+    pub(super) bounties: u64,
+    /// Records that it bought from itself.
+    pub(super) bought: u64,
     /// Units that were computed, also in vain.
     work: f64,
 }
 
 impl Book {
-    /// In units' prices.
-    const fn gain(&self) -> f64 {
-        self.paid as f64 - self.work * WORK - self.bonds_lost as f64 * BOND
+    /// Of this kind, in units' prices.
+    fn gain(&self, part: Part) -> f64 {
+        let back = self.bounties as f64 * f64::from(BOUNTY_PPM_MAX) / f64::from(PPM);
+        let bonds = (self.bonds_lost as f64 - back) * part.bond();
+        self.paid as f64 - self.work * WORK - bonds - self.bought as f64 * bought()
     }
 }
 
@@ -290,7 +339,7 @@ impl Cast {
         };
         for part in Part::CHEATS {
             let seats = cast.checkers(part);
-            cast.odds[part as usize] = if part.opens() { convicted(&seats) } else { 1.0 };
+            cast.odds[part as usize] = if part.opens() { convicted(&seats, part.stance()) } else { 1.0 };
         }
         cast
     }
@@ -332,7 +381,7 @@ impl Cast {
 
     /// The seats as a provider of this kind meets them: who covers for it.
     pub(super) fn checkers(&self, part: Part) -> Seats {
-        let colluding = if part == Part::Ring { self.ring } else { self.lazy };
+        let colluding = if matches!(part, Part::Ring | Part::SelfConvicts) { self.ring } else { self.lazy };
         let power = if part == Part::Cheap { 0.9 } else { 1.0 };
         Seats { colluding, power, ..self.seats }
     }
@@ -341,6 +390,12 @@ impl Cast {
     pub(super) fn frames(&mut self) -> Option<(Seats, Ring)> {
         let frames = self.random.chance(FRAMES);
         frames.then_some((Seats { colluding: self.ring, ..self.seats }, Ring::Frames))
+    }
+
+    /// Whether the first who is asked about this unit is of the ring that its provider belongs to, and calls it wrong.
+    pub(super) fn accuses_itself(&self, part: Part, draw: Draw, unit: u32) -> bool {
+        let first = draw.seat(unit, 0, self.seats.count);
+        part == Part::SelfConvicts && first.is_some_and(|seat| seat < self.ring)
     }
 
     /// The ring's checker said that a right unit is wrong; whether its provider was convicted.
@@ -360,7 +415,7 @@ impl Cast {
 
     /// A canary was called right, and its customer accused who did: whether a panel took the seat.
     pub(super) fn told(&mut self, lost: bool) {
-        let (wrong, right) = votes(&self.checkers(Part::Honest));
+        let (wrong, right) = votes(&self.checkers(Part::Honest), Ring::Covers);
         self.canaries.count(ruled(wrong, right), lost);
     }
 
@@ -379,6 +434,12 @@ impl Cast {
     /// The chance that a wrong unit that is drawn is caught.
     pub(super) const fn odds(&self, part: Part) -> f64 {
         self.odds[part as usize]
+    }
+
+    /// The chance that a window of so many units is convicted, if this share of them is drawn.
+    pub(super) fn forfeited(&self, part: Part, drawn: f64, units: u32) -> f64 {
+        let each = part.wrong() * drawn * self.odds(part);
+        1.0 - (1.0 - each).powi(i32::try_from(units).unwrap_or(i32::MAX))
     }
 
     /// Whether a provider is challenged in the epoch of this randomness.
@@ -422,15 +483,18 @@ impl Cast {
 
     /// What came of all kinds.
     pub(super) fn rows(&self) -> Vec<CheatRow> {
-        let mean = |book: &Book| book.gain() / book.leases.max(1) as f64;
-        let honest = mean(&self.books[Part::Honest as usize]);
+        let mean = |part: Part| {
+            let book = &self.books[part as usize];
+            book.gain(part) / book.leases.max(1) as f64
+        };
+        let honest = mean(Part::Honest);
         let row = |part: Part| {
             let book = &self.books[part as usize];
             CheatRow {
                 leases: book.leases,
                 convicted: book.convicted,
                 wrong_paid: book.wrong_paid,
-                gain: mean(book),
+                gain: mean(part),
                 honest,
                 ..CheatRow::new(part.name(), &book.tally)
             }
@@ -464,11 +528,21 @@ fn seat(number: u32) -> Address {
     account(2, number)
 }
 
-/// The chances that a checker or referee calls a wrong unit wrong, and right.
-fn votes(seats: &Seats) -> (f64, f64) {
+/// What it costs to buy a record from oneself: the price comes back, the work and the fees of the checks do not.
+fn bought() -> f64 {
+    let rate = |verified: u64| f64::from(effective_rate_ppm(RATE_PPM, verified, true)) / f64::from(PPM);
+    (0..BOUGHT).map(|verified| WORK + FEE * rate(verified)).sum()
+}
+
+/// The chances that a checker or referee calls a wrong unit wrong, and right, if the ring's say this.
+fn votes(seats: &Seats, stance: Ring) -> (f64, f64) {
     let ring = f64::from(seats.colluding) / f64::from(seats.count);
     let sees = (1.0 - ring) * (1.0 - seats.nothing);
-    (sees * seats.power, ring + sees * (1.0 - seats.power))
+    let (wrong, right) = (sees * seats.power, sees * (1.0 - seats.power));
+    match stance {
+        Ring::Covers => (wrong, ring + right),
+        Ring::Frames => (ring + wrong, right),
+    }
 }
 
 /// The chance that a panel rules for a side, if each referee is for it, and for the other, with these chances.
@@ -483,8 +557,8 @@ pub(super) fn ruled(side: f64, other: f64) -> f64 {
 }
 
 /// The chance that a wrong unit that is drawn and opened convicts its provider, with one checker in round 0.
-fn convicted(seats: &Seats) -> f64 {
-    let (wrong, right) = votes(seats);
+fn convicted(seats: &Seats, stance: Ring) -> f64 {
+    let (wrong, right) = votes(seats, stance);
     let both = wrong * wrong;
     wrong * (both + (1.0 - both) * ruled(wrong, right))
 }
@@ -507,10 +581,15 @@ mod tests {
 
     #[test]
     fn the_chances_are_those_of_the_textbook() {
-        assert!((convicted(&SEATS) - 1.0).abs() < 1e-12);
+        let covered = |seats: &Seats| convicted(seats, Ring::Covers);
+        assert!((covered(&SEATS) - 1.0).abs() < 1e-12);
         // A third of the seats: 1.866 % of wrong units at a rate of 3 %, as on the stage of the attacks.
         let third = Seats { colluding: 999, ..SEATS };
-        assert!((convicted(&third) * 0.03 - 0.018_66).abs() < 1e-5, "{}", convicted(&third));
+        assert!((covered(&third) * 0.03 - 0.018_66).abs() < 1e-5, "{}", covered(&third));
+        // Who wants to be convicted is, by its own seats and by all others.
+        assert!((convicted(&third, Ring::Frames) - 1.0).abs() < 1e-12);
+        let found = convicted(&Seats { nothing: 0.1, ..third }, Ring::Frames);
+        assert!((found - 0.933_3).abs() < 1e-3, "{found}");
         // Seven of 100,000 first panels, and five of nine accusations come before one.
         assert!((1e-5..8e-5).contains(&framed(&third)), "{}", framed(&third));
         assert!(framed(&Seats { colluding: 2_000, ..SEATS }) > 0.3);
@@ -521,6 +600,23 @@ mod tests {
         assert!(cast.card_odds(1).abs() < 1e-12, "one account on one card is honest");
         let two = 1.0 - (1.0 - cast.unproved()).powi(2);
         assert!((cast.card_odds(2) - two / 64.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_window_is_forfeited_for_one_wrong_unit_and_a_record_costs_more_than_a_window_brings() {
+        let cast = Cast::new(1, 0, 0.0, SEATS);
+        // A twentieth of 64 units, of which 3 of 100 are drawn and nine of ten of these found: 8.3 % of windows.
+        let batch = cast.forfeited(Part::Batch, 0.03, 64);
+        assert!((batch - (1.0 - 0.998_65_f64.powi(64))).abs() < 1e-4, "{batch}");
+        assert!(cast.forfeited(Part::SelfDeals, 1.0, 64) > 0.999_999);
+        assert!(cast.forfeited(Part::Batch, 0.03, 0) < 1e-12 && cast.forfeited(Part::Honest, 1.0, 64) < 1e-12);
+        // Work for 1,000 units; checks of the first ten and of 3 % of the others, and a few between.
+        assert!((538.0..546.0).contains(&bought()), "{}", bought());
+        let lost = Book { bonds_lost: 2, bounties: 1, ..Book::default() };
+        assert!((lost.gain(Part::SelfConvicts) + 150.0).abs() < 1e-9, "half of one bond comes back");
+        assert!((lost.gain(Part::Batch) + 1.5).abs() < 1e-9);
+        let deals = Book { bought: 1, ..Book::default() };
+        assert!((deals.gain(Part::SelfDeals) + bought()).abs() < 1e-9);
     }
 
     #[test]

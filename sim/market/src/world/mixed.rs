@@ -6,10 +6,10 @@
 //! orders any more, since customers ask for proved devices.
 
 use super::{
-    DRAW_MS, Kind, Lease, RATE_PPM, REVEAL_MS, UNITS, World,
-    cast::{CANARIES, Cast, Part},
+    DRAW_MS, Kind, Lease, Provider, RATE_PPM, REVEAL_MS, UNITS, World,
+    cast::{BOUGHT, CANARIES, Cast, Part},
 };
-use crate::seats::{Audited, Ended, Ring, Seats, Unit};
+use crate::seats::{Audited, Ended, Ring, Seats, Unit, recorded};
 use alloy_primitives::keccak256;
 use keystead_audit::{
     Draw,
@@ -26,6 +26,10 @@ struct Judged {
     /// The longest of its checks.
     slowest_ms: u64,
     checks: u64,
+    /// Units that were drawn and found right.
+    verified: u64,
+    /// A seat of its own ring was the first that accused it.
+    by_its_own: bool,
 }
 
 /// A window as it is committed.
@@ -89,6 +93,9 @@ impl World {
             return;
         }
         let part = cast.part(lease.provider);
+        if part == Part::SelfDeals {
+            buy_record(cast, &mut self.providers[lease.provider as usize]);
+        }
         let provider = self.providers[lease.provider as usize];
         let settled = provider.verified >= 1_000;
         let bonded = part != Part::Sybil && (settled || provider.windows >= 3);
@@ -107,6 +114,7 @@ impl World {
         if judged.convicted {
             book.convicted = book.convicted.saturating_add(1);
             book.bonds_lost = book.bonds_lost.saturating_add(u64::from(bonded));
+            book.bounties = book.bounties.saturating_add(u64::from(bonded && judged.by_its_own));
             (provider.verified, provider.windows) = (0, 0);
             self.outcome.refunded = self.outcome.refunded.saturating_add(1);
             let number = u32::try_from(cast.refunds.len()).unwrap_or(u32::MAX);
@@ -116,7 +124,8 @@ impl World {
             let (paid, wrong) = (u64::from(fresh.count_ones()), u64::from(wrong.count_ones()));
             book.paid = book.paid.saturating_add(paid);
             book.wrong_paid = book.wrong_paid.saturating_add(wrong);
-            provider.verified = if part == Part::Sybil { 0 } else { provider.verified.saturating_add(paid) };
+            let more = recorded(rate_ppm, paid, judged.verified);
+            provider.verified = if part == Part::Sybil { 0 } else { provider.verified.saturating_add(more) };
             provider.windows = provider.windows.saturating_add(1);
             self.outcome.wrong_paid = self.outcome.wrong_paid.saturating_add(wrong);
             if settled {
@@ -135,6 +144,7 @@ impl World {
     /// The audit of a window.
     fn judge(&mut self, cast: &mut Cast, window: &Committed) -> Judged {
         let mut judged = Judged::default();
+        let drawn = f64::from(window.rate_ppm) / f64::from(PPM);
         for (unit, bit) in bits(UNITS).filter(|(_, bit)| window.units & bit != 0) {
             let wrong = window.wrong & bit != 0;
             let mut caught = false;
@@ -147,13 +157,21 @@ impl World {
                 let check_ms = u64::from(window.unit_ms).saturating_mul(if away { 3 } else { 1 });
                 judged.slowest_ms = judged.slowest_ms.max(check_ms);
                 caught = matches!(audited.ended, Ended::Convicted | Ended::Unpaid);
+                let right = matches!(audited.ended, Ended::Verified | Ended::AccuserLost);
+                judged.verified = judged.verified.saturating_add(u64::from(right));
+                if caught && !judged.convicted {
+                    judged.by_its_own = cast.accuses_itself(window.part, window.draw, unit);
+                }
                 judged.convicted |= caught;
             }
-            if wrong {
-                let drawn = f64::from(window.rate_ppm) / f64::from(PPM);
+            if wrong && !window.part.tries_windows() {
                 let odds = cast.odds(window.part);
                 cast.book(window.part).tally.count(drawn * odds, caught);
             }
+        }
+        if window.part.tries_windows() {
+            let odds = cast.forfeited(window.part, drawn, window.units.count_ones());
+            cast.book(window.part).tally.count(odds, judged.convicted);
         }
         self.outcome.checks_run = self.outcome.checks_run.saturating_add(judged.checks);
         judged
@@ -163,7 +181,7 @@ impl World {
     fn check(&mut self, cast: &mut Cast, window: &Committed, unit: u32, wrong: bool) -> Audited {
         let honest = window.part == Part::Honest;
         let framing = if honest { cast.frames() } else { None };
-        let (seats, ring) = framing.unwrap_or_else(|| (cast.checkers(window.part), Ring::Covers));
+        let (seats, ring) = framing.unwrap_or_else(|| (cast.checkers(window.part), window.part.stance()));
         let is = if wrong { Unit::Wrong } else { Unit::Right };
         let opens = !wrong || window.part.opens();
         let audited = seats.audit(window.draw, unit, is, opens, ring, &mut cast.random);
@@ -246,6 +264,17 @@ impl World {
     }
 }
 
+/// Who has no record buys one from itself before its next window, in no time.
+const fn buy_record(cast: &mut Cast, provider: &mut Provider) {
+    if provider.windows > 0 {
+        return;
+    }
+    let book = cast.book(Part::SelfDeals);
+    book.bought = book.bought.saturating_add(1);
+    // With the bond that stands from the fourth window on.
+    (provider.verified, provider.windows) = (BOUGHT, 3);
+}
+
 /// The units of the window that is being opened that another beacon would not draw.
 fn undrawn(cast: &Cast, rate_ppm: u32) -> u64 {
     let guess = Seats::draw(cast.seed ^ 1, cast.windows);
@@ -263,13 +292,13 @@ mod tests {
 
     #[test]
     fn cheats_are_caught_as_the_formula_says_and_nobody_else_under_churn_and_collusion() {
-        let outcome = run(Scenario { cheating: 0.4, ..Scenario::new(11, 6_000, 1.5) });
+        let outcome = run(Scenario { cheating: 0.4, latency: true, ..Scenario::new(11, 6_000, 1.5) });
         assert_eq!((outcome.units_lost, outcome.units_paid_twice, outcome.false_slashes), (0, 0, 0), "{outcome:?}");
         assert_eq!(outcome.windows_complete, outcome.windows_ordered);
         assert!(outcome.refunded > 100 && outcome.wrong_paid > 100, "{outcome:?}");
         for row in &outcome.cheats {
             assert!(row.tried > 0, "{row:?}");
-            // Four sigma, as thirteen rows are looked at; or three cases where a sigma is less than one.
+            // Four sigma, as sixteen rows are looked at; or three cases where a sigma is less than one.
             let off = (row.caught as f64 - row.expected).abs();
             assert!(row.sigmas.abs() <= 4.0 || off <= 3.0, "{row:?}");
             assert!(row.leases < 200 || row.gain < row.honest, "{row:?}");
@@ -295,7 +324,7 @@ mod tests {
     #[test]
     fn the_same_scenario_gives_the_same_cheats() {
         let text = |seed| {
-            let outcome = run(Scenario { cheating: 0.3, ..Scenario::new(seed, 500, 0.5) });
+            let outcome = run(Scenario { cheating: 0.3, latency: true, ..Scenario::new(seed, 500, 0.5) });
             serde_json::to_string(&outcome).unwrap_or_default()
         };
         assert_eq!(text(3), text(3));

@@ -459,6 +459,13 @@ pub(crate) struct Provide {
     /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_reads: Vec<PathBuf>,
+    /// Let workers load this Vulkan driver alone, named by its description (a `.json`; --worker-reads for what it needs): they do not inherit VK_DRIVER_FILES.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) vulkan_driver: Option<PathBuf>,
+    /// On a machine without a Vulkan, Metal or DX12 adapter, offer `wgsl/1` on the interpreter: right, hundreds of times slower than a driver, shown as what it
+    /// is, and for orders of those alone who ask for it (`--hardware interpreter`). Changes nothing where an adapter runs it.
+    #[arg(long)]
+    pub(crate) interpreter: bool,
     /// Do not check other providers' work, although this account has seats (`keystead bond seat`). Who has none checks only what a private order names it for.
     #[arg(long)]
     pub(crate) no_check: bool,

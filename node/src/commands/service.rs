@@ -86,7 +86,7 @@ fn provide(words: &[String]) -> Result<Provide> {
 
 /// The words with the paths of known options made absolute.
 fn absolute(words: &[String], here: &Path) -> Vec<String> {
-    const PATHS: [&str; 2] = ["--dir", "--worker-reads"];
+    const PATHS: [&str; 3] = ["--dir", "--worker-reads", "--vulkan-driver"];
     let path = |text: &str| here.join(text).to_string_lossy().into_owned();
     let mut follows = false;
     let each = words.iter().map(|word| {

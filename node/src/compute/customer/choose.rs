@@ -172,7 +172,8 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
     let (gathered, at) = match fresh {
         Some(read) => (read.gathered, read.at),
         None => {
-            let sight = Sight { only: wish.provider.as_slice(), currency: wish.money.currency() };
+            let (only, currency) = (wish.provider.as_slice(), wish.money.currency());
+            let sight = Sight { only, currency, interpreters: wish.demands.take_interpreters() };
             let at = Instant::now();
             (gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?, at)
         }

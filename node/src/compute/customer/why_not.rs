@@ -40,7 +40,8 @@ pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
     let demands = &options.demands;
     let patience = Patience::QUESTION.or(demands.patience_ms);
     let money = Money::read(&market.account, options.token).await?;
-    let sight = Sight { only: options.provider.as_slice(), currency: money.currency() };
+    let (only, interpreters) = (options.provider.as_slice(), demands.take_interpreters());
+    let sight = Sight { only, currency: money.currency(), interpreters };
     let mut gathered = gather(&market, demands.records.as_deref(), patience, sight).await?;
     if let Some(provider) = options.provider {
         ensure!(!gathered.known.providers.is_empty(), "{provider} is not registered as a provider");

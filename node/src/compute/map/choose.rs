@@ -109,7 +109,8 @@ impl Chooser {
 
     async fn planned(&self, count: usize, tried: &[Address]) -> Result<Found> {
         let patience = Patience::ORDER.or(self.demands.patience_ms);
-        let sight = Sight { only: &self.named, currency: self.money.currency() };
+        // Interpreters take no leases.
+        let sight = Sight { only: &self.named, currency: self.money.currency(), interpreters: false };
         let mut gathered = gather(&self.market, self.demands.records.as_deref(), patience, sight).await?;
         if gathered.known.providers.is_empty() {
             gathered.socket.close().await;

@@ -13,7 +13,6 @@ use keystead_market::{
     Change, Currency, Filter, Match, Need, Plan, Relaxation, Unit, WhyNot,
     need::{Error, TIME_US_MAX},
     offer::History,
-    record::sets::Kind,
     why_not::Fallen,
 };
 use serde_json::{Value, json};
@@ -247,7 +246,6 @@ fn counted(count: usize, thing: &str) -> String {
 /// The option of the command line that makes a change.
 fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
     Some(match change {
-        Change::Hardware(Kind::Interpreter) => "no option does that: an interpreter only checks".to_owned(),
         Change::Hardware(kind) => format!("--hardware {kind}"),
         Change::Memory(_) | Change::Binding(_) | Change::Loops(_) => {
             "smaller units: see the recipe's parameters".to_owned()
@@ -289,7 +287,7 @@ mod tests {
     };
     use alloy_primitives::U256;
     use keystead_blobs::Availability;
-    use keystead_market::record::sets::Set;
+    use keystead_market::record::sets::{Kind, Set};
     use std::time::Duration;
 
     fn explained(known: &Known, need: &Need) -> Explanation {
@@ -358,6 +356,15 @@ mod tests {
             "{}",
             answer.words()
         );
+        // Who asks for it gets it, and no other.
+        let known = Known::new(
+            vec![sighted(1, 1, interpreter), sighted(2, 5, |_| ())],
+            &Believed { interpreters: true, ..Believed::default() },
+        );
+        assert_eq!(known.plan(&crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1), 8).unwrap().matched, 1);
+        gpu.kinds = Set::of(&[Kind::Interpreter]);
+        let plan = known.plan(&gpu, 8).unwrap();
+        assert_eq!((plan.matched, plan.best[0].key.provider), (1, Address::repeat_byte(1)));
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) only: &'a [Account],
     /// Planned over, even if no record names it.
     pub(crate) currency: Currency,
+    /// Whether interpreters are asked for.
+    pub(crate) interpreters: bool,
 }
 
 /// Reads the register and gets every record that can be had.
@@ -116,7 +118,8 @@ pub(crate) async fn gather(
     for provider in &mut sighted {
         provider.seen = seen.remove(&provider.entry.node_id).unwrap_or_default();
     }
-    let believed = Believed { currency: sight.currency, ..believed(market, &sighted).await? };
+    let believed = believed(market, &sighted).await?;
+    let believed = Believed { currency: sight.currency, interpreters: sight.interpreters, ..believed };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })
 }
 

@@ -86,6 +86,8 @@ pub(crate) struct Believed {
     pub(crate) now_s: u64,
     /// What is about to be paid in: the table lists it even if no record does.
     pub(crate) currency: Currency,
+    /// Whether interpreters are asked for.
+    pub(crate) interpreters: bool,
 }
 
 /// All providers, and the planner's table of those that have offers.
@@ -114,8 +116,8 @@ impl Known {
             let oldest_s = believed.now_s.saturating_sub(PROOF_AGE_S_MAX);
             provider.proved = record.proved(Trust { chain_id: believed.chain_id, checkers: &checkers, oldest_s });
             let mut offers = Offer::all(&provider.listed(), record, &provider.proved, History::default());
-            // Nobody can ask for it, so a cheap one must not stand in the place of a change that somebody can make.
-            offers.retain(|offer| offer.kind != Kind::Interpreter);
+            // Not asked for, a cheap one must not stand in the place of a change that helps.
+            offers.retain(|offer| believed.interpreters || offer.kind != Kind::Interpreter);
             if offers.is_empty() {
                 let why = "it states no runtime with a speed and a price that this program knows";
                 provider.record = Err(Absent::WrongRecord(why.to_owned()));

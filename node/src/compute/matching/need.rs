@@ -42,16 +42,17 @@ impl Asked<'_> {
     pub(crate) fn need(&self, checks: Checks) -> Need {
         let Self { spec, demands, .. } = self;
         let need = Need::of(spec, kernel_of(spec), work_mop(spec));
+        let kinds = kinds(spec.runtime, &demands.hardware);
         let layers = demands.isolation.iter().fold(Set::of(&[Layer::Process]), |set, layer| set.with(*layer));
         Need {
-            kinds: kinds(spec.runtime, &demands.hardware),
+            kinds,
             isolation: layers,
             currency: self.currency,
             countries: demands.country.iter().copied().collect(),
             operators_excluded: demands.not_operator.iter().cloned().collect(),
             providers_excluded: demands.not_provider.iter().chain(self.tried).copied().collect(),
             price_per_unit_max: self.total_wei_max.map(|total| cap(total, spec.unit_count, checks)),
-            deadline_us: demands.deadline.map_or(TIME_US_MAX, |seconds| seconds.saturating_mul(US).min(TIME_US_MAX)),
+            deadline_us: demands.deadline.map_or_else(|| longest_us(spec, kinds), |seconds| seconds.saturating_mul(US)).min(TIME_US_MAX),
             proved: Bands {
                 throughput: demands.proved_speed.and_then(Band::of),
                 memory: demands.proved_memory.and_then(Band::of),
@@ -73,9 +74,18 @@ impl Asked<'_> {
     }
 }
 
+/// Without a deadline of the customer's: of an interpreter, what the job's units have together, since at its claimed speed they may well need more.
+fn longest_us(spec: &JobSpec, kinds: Set<Kind>) -> u64 {
+    if kinds != Set::of(&[Kind::Interpreter]) {
+        return TIME_US_MAX;
+    }
+    let runs = u64::from(spec.unit_count).saturating_mul(u64::from(spec.segment_count));
+    runs.saturating_mul(spec.limits.wall_ms_max).saturating_mul(US / 1_000)
+}
+
 fn kinds(runtime: Runtime, hardware: &[Hardware]) -> Set<Kind> {
     if hardware.is_empty() {
-        // The interpreter is right and hundreds of times slower: it checks, and nobody can ask for it.
+        // The interpreter is right and hundreds of times slower: nobody gets it without asking for it.
         let usual = |kind: &Kind| *kind != Kind::Interpreter && (runtime != Runtime::Wasm1 || *kind == Kind::Processor);
         return Kind::ALL.iter().copied().filter(usual).fold(Set::EMPTY, Set::with);
     }
@@ -165,6 +175,13 @@ pub(crate) mod tests {
         assert_eq!(need(Runtime::Wasm1).kinds, Set::of(&[Kind::Processor]));
         let both = needed(Runtime::Wgsl1, &["--hardware", "discrete", "--hardware", "cpu"], None).kinds;
         assert_eq!(both, Set::of(&[Kind::Discrete, Kind::Cpu]));
+        // One unit has a millisecond.
+        let interpreted = needed(Runtime::Wgsl1, &["--hardware", "interpreter"], None);
+        assert_eq!((interpreted.kinds, interpreted.deadline_us), (Set::of(&[Kind::Interpreter]), 1_000));
+        let later = needed(Runtime::Wgsl1, &["--hardware", "interpreter", "--deadline", "9"], None);
+        assert_eq!((later.deadline_us, need(Runtime::Wgsl1).deadline_us), (9_000_000, TIME_US_MAX));
+        let mixed = needed(Runtime::Wgsl1, &["--hardware", "interpreter", "--hardware", "cpu"], None);
+        assert_eq!(mixed.deadline_us, TIME_US_MAX);
     }
 
     #[test]
@@ -196,7 +213,6 @@ pub(crate) mod tests {
             ["--min-completed", "0"],
             ["--min-completed", "51"],
             ["--hardware", "fast"],
-            ["--hardware", "interpreter"],
             ["--isolation", "walls"],
             ["--deadline", "0"],
             ["--value-of-time", "-1"],

@@ -87,7 +87,7 @@ fn speeds<'a>(measured: impl Iterator<Item = &'a Measured>) -> Vec<Speed> {
     speeds
 }
 
-const fn kernel(work: Work) -> Kernel {
+pub(super) const fn kernel(work: Work) -> Kernel {
     match work {
         Work::Wasm => Kernel::Wasm,
         Work::Integer => Kernel::Integer,

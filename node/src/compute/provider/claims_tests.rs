@@ -210,7 +210,29 @@ fn a_processor_is_never_sold_as_a_gpu_whatever_its_driver_says() {
         assert_eq!(record.claimed.adapters[0].kind(), Kind::Cpu, "{test:?}");
     }
     let interpreter = of(vec![wgsl("interpreter", DeviceKind::Reference, 0)], &[]);
-    assert_eq!(interpreter.adapters[0].kind(), Kind::Interpreter);
+    assert_eq!(record(interpreter).unwrap().claimed.adapters[0].kind(), Kind::Interpreter);
+}
+
+#[test]
+fn an_interpreter_takes_what_ends_in_its_time_and_no_lease_and_holds_no_seat_of_a_device() {
+    use crate::compute::matching::need::tests::spec;
+    let machine = |kind, mop_per_s| {
+        let test = wgsl("interpreter", kind, 0);
+        let speeds = vec![Measured { work: Work::Integer, mop_per_s }];
+        Capability { speeds, ..capability(vec![test, wasm()]) }
+    };
+    // A million operations at most, of which a unit has a millisecond.
+    let job = spec(Runtime::Wgsl1);
+    let (able, slow) = (machine(DeviceKind::Reference, 1_000), machine(DeviceKind::Reference, 500));
+    assert_eq!(able.admit(&job), Ok(()));
+    let refused = slow.admit(&job).unwrap_err();
+    assert!(refused.ends_with("needed_ms=2 allowed_ms=1"), "{refused}");
+    assert!(able.admit_lease(&job).unwrap_err().contains("for orders alone"));
+    // A driver may be faster than the limits let one think, and whoever has one takes leases.
+    let driver = machine(DeviceKind::Cpu, 1);
+    assert_eq!((driver.admit(&job), driver.admit_lease(&job)), (Ok(()), Ok(())));
+    assert_eq!((able.standing().abilities, driver.standing().abilities), (1 | 8, 1 | 2 | 4 | 8));
+    assert!(!options(&[]).interpreter && options(&["--interpreter"]).interpreter);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What this machine can run, found by running it.
 
-use super::power::Draw;
+use super::{claims::kernel, power::Draw};
 use crate::compute::{bond::Standing, files};
 use alloy_primitives::keccak256;
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_job::{JobSpec, Runtime};
+use keystead_market::need::{kernel_of, work_mop};
 use keystead_owner::probe::Root;
 use keystead_runner::{
     CARDS_MAX, Device, DeviceKind, SelfTest, Speed, Tested, Work, WorkerCommand, admit, measure, place, probe,
@@ -21,6 +22,15 @@ pub(crate) struct Capability {
     pub(super) beside: Vec<Vec<Speed>>,
     /// What its counters showed while its processor was measured, milliwatts; none where nothing counts that.
     pub(super) power_mw: Option<u32>,
+}
+
+/// Whether `wgsl/1` is offered on the interpreter where no adapter runs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Interpreter {
+    /// Its owner asked for that.
+    Offered,
+    /// As usual.
+    Never,
 }
 
 /// A card of this machine, or the program that acts as one.
@@ -40,20 +50,28 @@ impl Capability {
     ///
     /// # Errors
     /// No runtime passed.
-    pub(super) async fn measure(command: &WorkerCommand, file: &Path, root: &Root) -> Result<Self> {
+    pub(super) async fn measure(
+        command: &WorkerCommand,
+        file: &Path,
+        root: &Root,
+        interpreter: Interpreter,
+    ) -> Result<Self> {
         let (mut tests, mut speeds, mut beside, mut power_mw) = (Vec::new(), Vec::new(), Vec::new(), None);
         for runtime in [Runtime::Wasm1, Runtime::Wgsl1] {
             match probe(command, runtime).await {
                 // Right, but hundreds of times too slow for a deadline that was made for devices.
-                Ok(test) if test.device.as_ref().is_some_and(|device| device.kind == DeviceKind::Reference) => {
+                Ok(test) if interpreter == Interpreter::Never && is_interpreted(&test) => {
                     say(&format!(
-                        "  {runtime}  not offered: no Vulkan, Metal or DX12 adapter, only the {}",
+                        "  {runtime}  not offered: no Vulkan, Metal or DX12 adapter, only the {}; --interpreter offers it to who asks for it",
                         test.engine
                     ));
                 }
                 Ok(test) if !test.known_answer => show(&test),
                 Ok(test) => {
                     show(&test);
+                    if is_interpreted(&test) {
+                        say("          offered as an interpreter, for orders of who asks for it: --hardware interpreter");
+                    }
                     let draw = Draw::begin(root);
                     let (test, mut measured) = measured(command, test).await;
                     if !measured.is_empty() {
@@ -128,11 +146,13 @@ impl Capability {
             abilities |= 1 | 8;
         }
         let device = test(Runtime::Wgsl1).and_then(|test| test.device.as_ref());
+        // The interpreter is the reference, and no device.
+        let device = device.filter(|device| device.kind != DeviceKind::Reference);
         if device.is_some() {
             abilities |= 2 | 4;
         }
         let (vendor, name) = match device {
-            Some(device) if !matches!(device.kind, DeviceKind::Cpu | DeviceKind::Reference) => {
+            Some(device) if device.kind != DeviceKind::Cpu => {
                 (device.vendor_id, device.driver.as_str())
             }
             _ => (0, std::env::consts::ARCH),
@@ -171,10 +191,44 @@ impl Capability {
     /// Whether this machine takes a job; the reason if not.
     pub(crate) fn admit(&self, spec: &JobSpec) -> Result<(), String> {
         match self.test(spec.runtime) {
-            Some(test) => admit(spec, test).map_err(|refusal| refusal.to_string()),
+            Some(test) => {
+                admit(spec, test).map_err(|refusal| refusal.to_string())?;
+                self.too_slow(spec).map_or(Ok(()), Err)
+            }
             None => Err(format!("runtime not offered: {}", spec.runtime)),
         }
     }
+
+    /// Whether this machine takes steps of a map; the reason if not. Who names providers for a map asks for no hardware, so none gets an interpreter.
+    pub(super) fn admit_lease(&self, spec: &JobSpec) -> Result<(), String> {
+        if self.interprets(spec) {
+            return Err(format!("{} is interpreted here, for orders alone: leave this provider out of maps", spec.runtime));
+        }
+        self.admit(spec)
+    }
+
+    /// Whether a job would run on the interpreter here.
+    fn interprets(&self, spec: &JobSpec) -> bool {
+        self.test(spec.runtime).is_some_and(is_interpreted)
+    }
+
+    /// Why the interpreter cannot take a job, if it cannot: at the speed that was measured, a unit that does all that its limits allow is ended for its time.
+    fn too_slow(&self, spec: &JobSpec) -> Option<String> {
+        if !self.interprets(spec) {
+            return None;
+        }
+        let work = kernel_of(spec);
+        let speed = self.speeds.iter().find(|speed| kernel(speed.work) == work)?.mop_per_s;
+        let needed_ms = work_mop(spec).saturating_mul(1_000).checked_div(speed).unwrap_or(u64::MAX);
+        let allowed_ms = spec.limits.wall_ms_max.saturating_mul(u64::from(spec.segment_count));
+        let words = "too slow, as kernels are interpreted here: choose a provider with a driver";
+        (needed_ms > allowed_ms).then(|| format!("{words}: needed_ms={needed_ms} allowed_ms={allowed_ms}"))
+    }
+}
+
+/// Whether `wgsl/1` runs without a driver.
+fn is_interpreted(test: &SelfTest) -> bool {
+    test.device.as_ref().is_some_and(|device| device.kind == DeviceKind::Reference)
 }
 
 /// How fast each device of a runtime is that passed, and the test without those of which that is not known; nothing if it is known of none.

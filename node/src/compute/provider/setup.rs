@@ -12,7 +12,7 @@ use super::{
     payout, power, proving,
     record::Records,
     savings::OnChain,
-    self_test::{Capability, say},
+    self_test::{Capability, Interpreter, say},
     session::{Door, Host, Quiet},
     stream::{self, Desk as Streams},
     watch,
@@ -95,7 +95,9 @@ pub(crate) async fn run(options: &Provide) -> Result<ExitCode> {
     let tokens = tokens(options, &market).await?;
     say("Self-test:");
     let command = worker_command(options)?;
-    let capability = Capability::measure(&command, &options.dir.join("self-test.json"), &Root::new("/")).await?;
+    let interpreter = if options.interpreter { Interpreter::Offered } else { Interpreter::Never };
+    let file = options.dir.join("self-test.json");
+    let capability = Capability::measure(&command, &file, &Root::new("/"), interpreter).await?;
     let fault = options.fault_watcher.then(|| options.dir.join(owner::FAULT_FILE));
     let owner = Owner::watch(&options.dir, capability.graphics(), stores, command.clone(), fault)?;
     say(&format!(
@@ -194,6 +196,11 @@ fn worker_command(options: &Provide) -> Result<WorkerCommand> {
     for path in &options.worker_reads {
         let path = path.canonicalize().wrap_err_with(|| format!("cannot let workers read {}", path.display()))?;
         command = command.with_readable(path);
+    }
+    if let Some(driver) = &options.vulkan_driver {
+        // Loaders before 1.3.207 know the second name alone.
+        let names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
+        command = names.into_iter().fold(command, |command, name| command.with_variable(name, driver));
     }
     let command = options.without_layer.iter().fold(command, |command, &layer| command.without(layer));
     Ok(command.requiring(options.require_layer.iter().copied()))

@@ -343,7 +343,7 @@ impl Desk {
         }
         let spec =
             JobSpec::decode(&hello.job).map_err(|error| Refusal::new(RefusalCode::WrongJob, &error.to_string()))?;
-        self.book.capability.admit(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
+        self.book.capability.admit_lease(&spec).map_err(|reason| Refusal::new(RefusalCode::Unsupported, &reason))?;
         if let Some(reason) = self.book.owner.refusal_of(&spec) {
             return no(RefusalCode::Busy, &reason);
         }

@@ -459,7 +459,7 @@ pub(crate) struct Provide {
     /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_reads: Vec<PathBuf>,
-    /// Let workers load this Vulkan driver alone, named by its description (a `.json`; --worker-reads for what it needs): they do not inherit VK_DRIVER_FILES.
+    /// Let workers load this Vulkan driver alone, named by its description (a `.json`; --worker-reads for what it needs): they inherit no variables that name one.
     #[arg(long, value_name = "FILE")]
     pub(crate) vulkan_driver: Option<PathBuf>,
     /// On a machine without a Vulkan, Metal or DX12 adapter, offer `wgsl/1` on the interpreter: right, hundreds of times slower than a driver, shown as what it

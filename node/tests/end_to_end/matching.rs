@@ -212,6 +212,49 @@ fn a_processor_is_no_gpu_and_the_refusal_comes_within_two_seconds_with_what_woul
     assert!(code == Some(0) && said.contains("claimed: ") && said.contains("proved: nothing"), "{said}");
     let unknown = ask(&network, &["why-not", "no-such-recipe"]);
     assert!(unknown.0 == Some(1) && unknown.1.contains("value-at-risk"), "{}", unknown.1);
+    // Drivers can be hidden from a worker on Linux only.
+    if cfg!(target_os = "linux") {
+        an_interpreter_is_for_who_asks_for_it_alone(&network);
+    }
+}
+
+/// Beside a provider with a driver, account 1: one without any, at the least price there is.
+fn an_interpreter_is_for_who_asks_for_it_alone(network: &Network) {
+    let hidden = ["--interpreter", "--vulkan-driver", "/nowhere.json"];
+    let interpreter = Provider::start_at(network, &network.directory.join("interpreter"), 3, 1, &hidden);
+    let told = interpreter.text();
+    assert!(told.contains("offered as an interpreter, for orders of who asks for it"), "{told}");
+    let adapter = wait_until("its record is served", || {
+        let mut adapters = offers(network).into_iter().map(|one| one["claimed"]["adapters"][0].clone());
+        adapters.find(|adapter| adapter["kind"] == "interpreter")
+    });
+    assert_eq!(adapter["is"], "software", "{adapter}");
+    let run = |name: &str, more: &[&str]| {
+        let out = network.directory.join(name);
+        let mut command = Command::new(KEYSTEAD);
+        command.args(["run", "sha256-search", "--set", "nonces=65536", "--set", "nonces-per-unit=16384"]);
+        command.args(["--dev-account", "2", "--patience-ms", "20000", "--rpc", &network.url(0), "--out"]).arg(&out);
+        let output = command.args(more).output().unwrap();
+        (output.status.code(), text(&output), out)
+    };
+    let does = |out: &Path| {
+        let job = job(out);
+        (job["provider"].as_str().unwrap().to_lowercase(), job["status"].as_str().unwrap().to_owned())
+    };
+    let (code, said, out) = run("unasked", &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(does(&out), (account(1).to_lowercase(), "accepted".to_owned()), "the cheaper one is not even looked at");
+    let (code, said, out) = run("named", &["--provider", account(3)]);
+    assert!(code == Some(1) && !out.join("order.json").exists(), "{said}");
+    let (code, said, out) = run("asked", &["--hardware", "interpreter"]);
+    assert_eq!(code, Some(0), "{said}\n{}", interpreter.text());
+    assert_eq!(does(&out), (account(3).to_lowercase(), "accepted".to_owned()), "{said}");
+    // By the speed that it measured no job is taken that cannot be done in time.
+    let large = ["sha256-search", "--set", "nonces=268435456", "--set", "nonces-per-unit=268435456"];
+    let soon = ["--hardware", "interpreter", "--deadline", "1", "--patience-ms", "20000"];
+    let (code, answer) = why_not(network, &[&large[..], &soon].concat());
+    let helps = |one: &Value| one["options"][0].as_str().is_some_and(|option| option.starts_with("--deadline "));
+    assert!(code == Some(1) && answer["singles"].as_array().unwrap().iter().any(helps), "{answer}");
 }
 
 #[test]

@@ -84,9 +84,9 @@ fn parse_token_price(text: &str) -> Result<TokenPrice, String> {
 /// What a customer asks of a provider, and what waiting is worth.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Demands {
-    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter (no driver at all,
-    /// hundreds of times slower; in `run` and `why-not`, never unless it is named here); or gpu, for discrete, integrated and virtual. May be repeated [default: all
-    /// but interpreter].
+    /// Take only this sort of hardware: processor, discrete, integrated, virtual, cpu (a driver on the processor), interpreter (no driver at all, hundreds
+    /// of times slower: in `run` and `why-not`, never unless it is named here); or gpu, for discrete, integrated and virtual. May be repeated
+    /// [default: all but interpreter].
     #[arg(long, value_name = "SORT", value_parser = parse_hardware)]
     pub(crate) hardware: Vec<Hardware>,
     /// Take only providers whose workers have this layer: process, user-namespace, seccomp, landlock, rlimits, cgroup, no-network,

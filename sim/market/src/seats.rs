@@ -70,16 +70,10 @@ pub(crate) fn panels(ballots: u32) -> u32 {
     u32::try_from(begun.count()).unwrap_or_default()
 }
 
-/// What a window that closed without a fault adds to its provider's record: of one of which everything was drawn the units that were found right,
-/// of any other all, if one at least was. Spec: specs/0008-audit.md §5.
-pub(crate) const fn recorded(rate_ppm: u32, units: u64, verified: u64) -> u64 {
-    if rate_ppm >= PPM {
-        verified
-    } else if verified > 0 {
-        units
-    } else {
-        0
-    }
+/// What a window that closed without a fault adds to its provider's record: each unit that was found right stands for those among which it was drawn.
+/// Spec: specs/0008-audit.md §5.
+pub(crate) fn recorded(rate_ppm: u32, verified: u64) -> u64 {
+    verified.saturating_mul(u64::from(PPM)).checked_div(u64::from(rate_ppm)).unwrap_or_default()
 }
 
 impl Seats {
@@ -184,9 +178,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_found_right_is_recorded_while_everything_is_drawn_and_nothing_of_a_window_unseen() {
-        assert_eq!([64, 63, 0].map(|verified| recorded(PPM, 64, verified)), [64, 63, 0]);
-        assert_eq!([2, 1, 0].map(|verified| recorded(PPM - 1, 64, verified)), [64, 64, 0]);
+    fn what_was_found_right_is_recorded_for_all_among_which_it_was_drawn_and_nothing_of_a_window_unseen() {
+        assert_eq!([64, 63, 0].map(|verified| recorded(PPM, verified)), [64, 63, 0]);
+        assert_eq!([2, 1, 0].map(|verified| recorded(30_000, verified)), [66, 33, 0]);
     }
 
     #[test]

@@ -513,7 +513,7 @@ impl World {
         }
         self.holds.push(DRAW_MS.saturating_add(slowest).saturating_add(REVEAL_MS));
         let provider = &mut self.providers[lease.provider as usize];
-        let more = recorded(rate, u64::from(units.count_ones()), verified);
+        let more = recorded(rate, verified);
         provider.verified = if faulted { 0 } else { provider.verified.saturating_add(more) };
         provider.windows = provider.windows.saturating_add(1);
     }

@@ -124,7 +124,7 @@ impl World {
             let (paid, wrong) = (u64::from(fresh.count_ones()), u64::from(wrong.count_ones()));
             book.paid = book.paid.saturating_add(paid);
             book.wrong_paid = book.wrong_paid.saturating_add(wrong);
-            let more = recorded(rate_ppm, paid, judged.verified);
+            let more = recorded(rate_ppm, judged.verified);
             provider.verified = if part == Part::Sybil { 0 } else { provider.verified.saturating_add(more) };
             provider.windows = provider.windows.saturating_add(1);
             self.outcome.wrong_paid = self.outcome.wrong_paid.saturating_add(wrong);

@@ -313,7 +313,8 @@ impl<'a> Buyer<'a> {
         let Self { market, money, .. } = self;
         let terms = terms(self, &offer.choice)?;
         let audit = offer.audit.as_ref();
-        let attempt = Attempt { seed: self.options.sample_seed, ..Attempt::new(&offer.choice, &terms, audit) };
+        let (seed, private) = (self.options.sample_seed, self.options.audit.private && audit.is_none());
+        let attempt = Attempt { seed, private, ..Attempt::new(&offer.choice, &terms, audit) };
         let Some(token) = self.token() else {
             // Said before the estimate of the fee, which would fail for the same reason.
             let later_wei = audit.map_or(U256::ZERO, Plan::later_wei);

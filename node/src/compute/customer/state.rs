@@ -398,6 +398,7 @@ impl Attempt {
             price_wei_per_unit: self.price_wei_per_unit.saturating_to(),
             endpoint,
             total_wei: self.escrow_wei(),
+            deliver_seconds: self.deliver_seconds,
             lines: Vec::new(),
         })
     }

@@ -6,7 +6,7 @@
 //! nothing is known, and twenty times as long as planned on top of that. A machine that is ten times slower than planned has at least twice what it needs, up
 //! to the time that an unknown one gets.
 //!
-//! Spec: specs/0004-market.md §10.
+//! Spec: specs/0004-market.md §5.
 
 /// Where nothing is planned, and at most. Longer work needs `--deliver-seconds`.
 pub(super) const SECONDS_MAX: u32 = 3_600;

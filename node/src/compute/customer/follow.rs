@@ -263,9 +263,11 @@ impl<'a> Following<'a> {
         let Look { step, order, window, block } = self.look().await?;
         let market = self.job.market;
         self.tell_stop(&order, show)?;
-        self.tell_silence(&order, show);
         match step {
-            CustomerStep::Converse => self.converse(&order, show).await?,
+            CustomerStep::Converse => {
+                self.tell_silence(&order, show);
+                self.converse(&order, show).await?;
+            }
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
             CustomerStep::Check if self.has_outputs_alone() => Box::pin(self.check_alone(&order, show)).await?,
             CustomerStep::Check => self.check(&order, show).await?,

@@ -34,7 +34,7 @@ impl Silence {
 }
 
 impl Following<'_> {
-    /// Says once a silence that the provider is not heard.
+    /// Says once a silence that the provider, which should be heard now, is not.
     pub(super) fn tell_silence(&mut self, order: &Order, show: &Show) {
         let silent_for = self.line.silent_for();
         if !self.silence.is_news(order.status(), silent_for) {
@@ -42,13 +42,17 @@ impl Following<'_> {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let since_s = now.saturating_sub(silent_for).as_secs();
-        show.say(&words(order, since_s, self.state.attempt.stopping));
-        self.job.log.tell(&happened::silent(self.whom(), since_s, order.stand.deliver_by));
+        let attempt = &self.state.attempt;
+        let last = attempt.why.as_deref().unwrap_or_default();
+        show.say(&words(order, (since_s, last), attempt.stopping));
+        self.job.log.tell(&happened::silent(self.whom(), (since_s, order.stand.deliver_by), last));
     }
 }
 
-/// What happened, what comes of it, and what can be done. `is_stopping`: the person asked for its end already.
-fn words(order: &Order, since_s: u64, is_stopping: bool) -> String {
+/// What happened, what comes of it, and what can be done. `last`: why it was not reached, if that is known; `is_stopping`: the person asked for its end
+/// already.
+fn words(order: &Order, (since_s, last): (u64, &str), is_stopping: bool) -> String {
+    let last = if last.is_empty() { String::new() } else { format!(" (last: {last})") };
     let (since, end) = (clock(since_s), clock(order.stand.deliver_by));
     let may_stop = order.status() == Status::Leased && !order.stand.stopped && !is_stopping;
     let stop = if may_stop {
@@ -57,7 +61,7 @@ fn words(order: &Order, since_s: u64, is_stopping: bool) -> String {
         String::new()
     };
     format!(
-        "The provider of order {} was not heard since {since}; it is tried again and again. If it does not deliver, the order ends by itself at {end}, and \
+        "The provider of order {} was not heard since {since}{last}; it is tried again and again. If it does not deliver, the order ends by itself at {end}, and \
          its money comes back.{stop} `keystead map` does such jobs on many machines, and goes on without one.",
         order.id
     )
@@ -92,13 +96,15 @@ mod tests {
     fn a_silence_is_told_with_its_end_and_with_ctrl_c_where_that_still_stops_something() {
         let plain = market::tests::order(Status::Leased, Mode::Own);
         let leased = Order { stand: Stand { deliver_by: 1_796_000_000, ..plain.stand }, ..plain };
-        let said = words(&leased, 1_795_998_000, false);
-        for part in ["order 7 was not heard since 00:20 UTC", "at 00:53 UTC", "Ctrl-C stops it", "`keystead map`"] {
+        let said = words(&leased, (1_795_998_000, "timed out"), false);
+        let since = "order 7 was not heard since 00:20 UTC (last: timed out); it is";
+        for part in [since, "at 00:53 UTC", "Ctrl-C stops it", "`keystead map`"] {
             assert!(said.contains(part), "no {part:?} in {said}");
         }
-        assert!(!words(&leased, 0, true).contains("Ctrl-C"));
+        let stopping = words(&leased, (0, ""), true);
+        assert!(!stopping.contains("Ctrl-C") && !stopping.contains("last"), "{stopping}");
         let committed = Order { stand: Stand { status: Status::Committed, ..leased.stand }, ..leased };
-        assert!(!words(&committed, 0, false).contains("Ctrl-C"), "too late to stop");
+        assert!(!words(&committed, (0, ""), false).contains("Ctrl-C"), "too late to stop");
     }
 
     #[test]

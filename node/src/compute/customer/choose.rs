@@ -5,7 +5,7 @@
 //! anew if nobody was tried since: then the market refused the order because somebody changed its offer. And it is read anew once it is old: the market
 //! holds a provider to its price, and nobody to where it stood an hour ago, or to how its orders had ended by then.
 
-use super::plan::Prepared;
+use super::{deliver, plan::Prepared};
 use crate::{
     cli::Demands,
     compute::{
@@ -50,6 +50,8 @@ pub(super) struct Choice {
     pub(super) endpoint: Endpoint,
     /// Units times price.
     pub(super) total_wei: U256,
+    /// From its lease to its delivery, unless the person says otherwise.
+    pub(super) deliver_seconds: u32,
     /// The firm price for a person, line by line; empty for an order that was placed already.
     pub(super) lines: Vec<String>,
 }
@@ -267,7 +269,8 @@ async fn named(
         return Ok(Err(Nobody::TooDear { units, unit, total, limit }));
     }
     let lines = vec![format!("  Nothing is known of its machine, it {absent}.")];
-    Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, lines }))
+    let deliver_seconds = deliver::SECONDS_MAX;
+    Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, deliver_seconds, lines }))
 }
 
 /// What the named provider answered, if that is why it does not take the job.
@@ -305,6 +308,7 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
         price_wei_per_unit: fit.price_per_unit.saturating_to(),
         endpoint,
         total_wei: fit.price_per_unit.saturating_mul(U256::from(need.units)),
+        deliver_seconds: deliver::seconds(fit.finish_us),
         lines,
     })
 }

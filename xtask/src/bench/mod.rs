@@ -117,6 +117,16 @@ pub(crate) fn market(root: &Path, mode: Mode, only: Option<&str>) -> Result<()> 
     market::run(root, mode, only)
 }
 
+/// Writes the page anew from what is committed, after its notes were changed.
+pub(crate) fn page(root: &Path) -> Result<()> {
+    Figures::read(root)?.write(root)
+}
+
+/// Adds to the findings what the committed page says otherwise than figures and notes do.
+pub(crate) fn check_page(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    page::check(root, findings)
+}
+
 /// The programs that are measured, as the tests build them.
 struct Binaries {
     keystead: PathBuf,

@@ -36,8 +36,8 @@ cargo xtask TASK
                       --keystead FILE uses this program instead of building one
   up                  start a development network of four validators and keep it running; --free-ports takes ports that are free,
                       --keystead FILE uses this program instead of building one, --until-eof ends it with its standard input
-  test [--all]        everything that CI runs; ends with `N passed, N failed`
-  test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
+  test [--all]        everything that CI runs; ends with `N passed, N failed`; --all also runs the long suites and the demo
+  test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`, or `demo`
   test --vectors      the outside vectors of Ethereum alone, with counts per suite
   ci                  the same as test
   docs [NAME]         run every console block of the guides (whose name contains NAME) and compare what it prints

@@ -74,7 +74,10 @@ fn once(root: &Path, binaries: &Binaries, mode: Mode) -> Result<()> {
             figures.set(root, GROUP, "cargo xtask bench", speed, rows)?;
             figures.write(root)
         }
-        Mode::Quick => figures.compare(GROUP, speed, &rows),
+        Mode::Quick => {
+            figures.compare(GROUP, speed, &rows)?;
+            market::guard(root, &binaries.debug, speed)
+        }
     }
 }
 
@@ -129,6 +132,8 @@ pub(crate) fn check_page(root: &Path, findings: &mut Vec<String>) -> Result<()> 
 
 /// The programs that are measured, as the tests build them.
 struct Binaries {
+    /// Where all programs lie; examples are below it.
+    debug: PathBuf,
     keystead: PathBuf,
     verify_time: PathBuf,
 }
@@ -136,7 +141,8 @@ struct Binaries {
 impl Binaries {
     fn build(root: &Path) -> Result<Self> {
         let debug = build_workspace(root)?;
-        Ok(Self { keystead: debug.join("keystead"), verify_time: debug.join("examples").join("verify_time") })
+        let (keystead, verify_time) = (debug.join("keystead"), debug.join("examples").join("verify_time"));
+        Ok(Self { debug, keystead, verify_time })
     }
 }
 

@@ -9,11 +9,12 @@ use super::{
 use crate::compute::{
     market::{Market, Offer as Entry},
     own_node,
+    touchstone::chain::Chain,
 };
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{Address, Endpoint, Inquiry};
-use keystead_market::{Currency, Record};
+use keystead_market::{Currency, Record, touchstone::lapse::Draws};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -85,6 +86,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) only: &'a [Account],
     /// Planned over, even if no record names it.
     pub(crate) currency: Currency,
+    /// A card is asked for, so it is looked up whether a proof of it can be had.
+    pub(crate) cards: bool,
 }
 
 /// Reads the register and gets every record that can be had.
@@ -116,7 +119,9 @@ pub(crate) async fn gather(
     for provider in &mut sighted {
         provider.seen = seen.remove(&provider.entry.node_id).unwrap_or_default();
     }
-    let believed = Believed { currency: sight.currency, ..believed(market, &sighted).await? };
+    let chain = Chain { account: Arc::clone(&market.account) };
+    let checkable = sight.cards && chain.has_checkers().await?;
+    let believed = Believed { currency: sight.currency, checkable, ..believed(market, &chain, &sighted).await? };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })
 }
 
@@ -177,17 +182,25 @@ async fn record(socket: &Endpoint, errand: &Errand) -> Result<Record, Absent> {
     Record::listed(&bytes, errand.account, errand.hash).map_err(|error| Absent::WrongRecord(error.to_string()))
 }
 
-/// Which checkers hold a seat now, and what time it is.
-async fn believed(market: &Market, sighted: &[Sighted]) -> Result<Believed> {
+/// Which checkers hold a seat now, who was drawn to prove again, and what time it is.
+async fn believed(market: &Market, chain: &Chain, sighted: &[Sighted]) -> Result<Believed> {
     let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
-    let named: BTreeSet<Account> =
-        records.flat_map(|record| &record.attested).map(|entry| entry.statement.checker).take(CHECKERS_MAX).collect();
+    let stated = records.flat_map(|record| &record.attested).map(|entry| entry.statement);
+    // Statements of one round and checker are those of its devices.
+    let stated: BTreeSet<(Account, u64)> = stated.map(|statement| (statement.checker, statement.height)).collect();
+    let named: BTreeSet<Account> = stated.iter().map(|(checker, _)| *checker).take(CHECKERS_MAX).collect();
     let mut checkers = BTreeSet::new();
     for checker in named {
         if market.seats_of(checker).await? > 0 {
             checkers.insert(checker);
         }
     }
-    let now_s = market.account.head().await?.1;
-    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, ..Believed::default() })
+    let (head, now_s) = market.account.head().await?;
+    // Of statements that nobody believes anyway no draw matters.
+    let oldest = stated.iter().filter(|(checker, _)| checkers.contains(checker)).map(|(_, height)| *height).min();
+    let draws = match oldest {
+        Some(oldest) => chain.draws(head, oldest).await?,
+        None => Draws::default(),
+    };
+    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, draws, ..Believed::default() })
 }

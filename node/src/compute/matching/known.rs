@@ -344,9 +344,10 @@ pub(crate) mod tests {
     fn a_proof_counts_until_its_provider_lets_a_due_round_pass() {
         let checker = PrivateKeySigner::random();
         let account = Address::repeat_byte(1);
-        let values = (0_u64..).map(|salt| alloy_primitives::keccak256(salt.to_be_bytes()));
-        let drawn = values.into_iter().find(|value| is_due(account, *value)).unwrap();
-        let over = 4_096 + STATED_WITHIN_BLOCKS;
+        let mut values = (0_u64..).map(|salt| alloy_primitives::keccak256(salt.to_be_bytes()));
+        let drawn = values.find(|value| is_due(account, *value)).unwrap();
+        let last = STATED_WITHIN_BLOCKS.saturating_add(4_096);
+        let late = last.saturating_add(1);
         let proved = |height: u64, head: u64| {
             let draws = Draws { head, newest: head, randomness: BTreeMap::from([(4_096, drawn)]) };
             let provider = sighted(1, 1, |draft| stated(draft, &checker, height));
@@ -357,10 +358,10 @@ pub(crate) mod tests {
             assert_eq!(matched, known.providers[&account].proved.len(), "a lapsed proof passes no filter");
             (matched, known.providers[&account].lapsed)
         };
-        assert_eq!(proved(4_095, over), (1, None), "there is time for the round");
-        assert_eq!(proved(4_095, over + 1), (0, Some(Lapse::Due(4_096))));
-        assert_eq!(proved(4_096, over + 1), (1, None), "it proved");
-        assert_eq!(proved(5_000, over + 1), (1, None), "it made up for it");
+        assert_eq!(proved(4_095, last), (1, None), "there is time for the round");
+        assert_eq!(proved(4_095, late), (0, Some(Lapse::Due(4_096))));
+        assert_eq!(proved(4_096, late), (1, None), "it proved");
+        assert_eq!(proved(5_000, late), (1, None), "it made up for it");
     }
 
     #[test]

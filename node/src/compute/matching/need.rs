@@ -311,7 +311,7 @@ pub(crate) mod tests {
         // The unit takes 64 KiB.
         assert_eq!(memory(&["--proved-memory", "1"]), Band::of(1));
         assert_eq!(memory(&["--proved-memory", "4096"]), Band::of(4_096));
-        let mut spec = keystead_job::spec::Draft::from(spec(Runtime::Wasm1));
+        let mut spec = Draft::from(spec(Runtime::Wasm1));
         spec.limits.memory_bytes_max = 1 << 30;
         let (spec, demands) = (JobSpec::new(spec).unwrap(), demands(&["--proved-memory", "1"]));
         let (currency, total_wei_max) = (Currency::KST, None);

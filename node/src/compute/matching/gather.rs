@@ -14,7 +14,10 @@ use crate::compute::{
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{Address, Endpoint, Inquiry};
-use keystead_market::{Currency, Record, touchstone::lapse::Draws};
+use keystead_market::{
+    Currency, Record,
+    touchstone::{due::CHECKERS, lapse::Draws},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -182,13 +185,28 @@ async fn record(socket: &Endpoint, errand: &Errand) -> Result<Record, Absent> {
     Record::listed(&bytes, errand.account, errand.hash).map_err(|error| Absent::WrongRecord(error.to_string()))
 }
 
+/// Whom a record names as its checkers, and the height of its round. No more than a round can have: names cost nothing, and each is looked up.
+fn stated(record: &Record) -> Vec<(Account, u64)> {
+    let mut named: Vec<(Account, u64)> = Vec::new();
+    for statement in record.attested.iter().map(|entry| &entry.statement) {
+        let one = (statement.checker, statement.height);
+        if named.len() < CHECKERS && !named.contains(&one) {
+            named.push(one);
+        }
+    }
+    named
+}
+
 /// Which checkers hold a seat now, who was drawn to prove again, and what time it is.
 async fn believed(market: &Market, chain: &Chain, sighted: &[Sighted]) -> Result<Believed> {
     let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
-    let stated = records.flat_map(|record| &record.attested).map(|entry| entry.statement);
-    // Statements of one round and checker are those of its devices.
-    let stated: BTreeSet<(Account, u64)> = stated.map(|statement| (statement.checker, statement.height)).collect();
-    let named: BTreeSet<Account> = stated.iter().map(|(checker, _)| *checker).take(CHECKERS_MAX).collect();
+    let stated: Vec<(Account, u64)> = records.flat_map(stated).collect();
+    let mut named = BTreeSet::new();
+    for (checker, _) in &stated {
+        if named.len() < CHECKERS_MAX {
+            named.insert(*checker);
+        }
+    }
     let mut checkers = BTreeSet::new();
     for checker in named {
         if market.seats_of(checker).await? > 0 {
@@ -203,4 +221,34 @@ async fn believed(market: &Market, chain: &Chain, sighted: &[Sighted]) -> Result
         None => Draws::default(),
     };
     Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, draws, ..Believed::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::matching::known::tests::record;
+    use alloy_primitives::FixedBytes;
+    use keystead_market::{
+        band::Bands,
+        record::{Attested, Statement},
+    };
+
+    #[test]
+    fn a_record_that_names_many_checkers_has_no_more_looked_up_than_a_round_has() {
+        let many = record(1, |draft| {
+            let (provider, signature) = (draft.provider, FixedBytes::ZERO);
+            let statement = |checker| Statement {
+                provider,
+                device: 0,
+                challenge: B256::ZERO,
+                height: 9,
+                time_s: 1,
+                bands: Bands::default(),
+                checker,
+            };
+            let checkers = (1..=9).map(Account::repeat_byte);
+            draft.attested = checkers.map(|one| Attested { statement: statement(one), signature }).collect();
+        });
+        assert_eq!(stated(&many), [1, 2, 3].map(|number| (Account::repeat_byte(number), 9)));
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
             gather::{Gathered, Patience, Sight, gather, part},
             known::Known,
             live::{self, Silence},
-            need::{Asked, OWN_CHECK},
+            need::{Asked, OWN_CHECK, asks_for_cards},
         },
         money::Money,
     },
@@ -174,7 +174,8 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
     let (gathered, at) = match fresh {
         Some(read) => (read.gathered, read.at),
         None => {
-            let sight = Sight { only: wish.provider.as_slice(), currency: wish.money.currency() };
+            let cards = asks_for_cards(&wish.demands.hardware);
+            let sight = Sight { only: wish.provider.as_slice(), currency: wish.money.currency(), cards };
             let at = Instant::now();
             (gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?, at)
         }
@@ -187,7 +188,7 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
 }
 
 impl Wish<'_> {
-    fn need(&self) -> Need {
+    fn need(&self, checkable: bool) -> Need {
         let prepared = self.prepared;
         let asked = Asked {
             spec: &prepared.spec,
@@ -196,6 +197,7 @@ impl Wish<'_> {
             currency: self.money.currency(),
             total_wei_max: self.total_wei_max,
             tried: self.tried,
+            checkable,
         };
         asked.need(OWN_CHECK)
     }
@@ -214,7 +216,7 @@ async fn best(market: &Market, gathered: &mut Gathered, wish: Wish<'_>) -> Resul
     if gathered.known.providers.is_empty() {
         return Ok(Err(Nobody::None));
     }
-    let need = wish.need();
+    let need = wish.need(gathered.known.checkable);
     let plan = live::plan(gathered, market, &need, wish.patience(), wish.silence()).await?;
     match plan.best.first() {
         Some(fit) => Ok(Ok(choice(market, gathered, (&need, wish.money), fit).await?)),
@@ -297,6 +299,8 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
     let firm = FirmPrice::new(need, fit, &terms);
     let mut lines: Vec<String> = firm.words(money.unit()).lines().map(str::to_owned).collect();
     lines.extend(country.map(|code| format!("  It claims to stand in {code}; nobody checked that.")));
+    let lapsed = provider.and_then(|provider| provider.lapsed);
+    lines.extend(lapsed.map(|lapse| format!("  Its hardware counts as not proved: {lapse}.")));
     lines.extend(carbon::words(need, fit).map(|words| format!("  Carbon: {words}.")));
     // Who was not heard is known by its price in KST alone.
     if need.currency == Currency::KST {

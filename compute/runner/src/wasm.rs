@@ -2,8 +2,8 @@
 //!
 //! # Design
 //! A fresh instance for each unit, so nothing passes from one to the next. Fuel stops every loop at the same instruction everywhere; time is
-//! the parent's business. Whatever a program can observe is fixed: nothing comes in by an import (`keystead.log` only says lines, see [`crate::said`]), canonical NaNs, no threads, no relaxed SIMD, a declared memory
-//! maximum, a fixed stack. Spec: specs/0003-job.md §6.
+//! the parent's business. Whatever a program can observe is fixed: nothing comes in by an import (`keystead.log` only says lines, see [`crate::said`]),
+//! canonical NaNs, no threads, no relaxed SIMD, a declared memory maximum, a fixed stack. Spec: specs/0003-job.md §6.
 //!
 //! # Not here
 //! Fuel is not a currency: it depends on the engine's version, so the engine's name goes with every result.
@@ -14,7 +14,7 @@ use crate::{
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
-    said::{LINE_BYTES_MAX, Listener, Voice},
+    said::{Listener, Voice},
     sandbox, wasm_bounds,
 };
 use keystead_job::{JobSpec, Limits};
@@ -196,10 +196,9 @@ fn log(mut caller: Caller<'_, Meter>, at: i32, bytes: i32) -> wasmtime::Result<(
     let memory = caller.get_export("memory").and_then(Extern::into_memory).ok_or(Trap::MemoryOutOfBounds)?;
     // Addresses and lengths are unsigned; the type i32 is WebAssembly's way of writing them.
     let (from, length) = (at.cast_unsigned() as usize, bytes.cast_unsigned() as usize);
-    let line = from.checked_add(length).and_then(|to| memory.data(&caller).get(from..to));
-    let line = line.ok_or(Trap::MemoryOutOfBounds)?;
-    let line = line.get(..LINE_BYTES_MAX).unwrap_or(line).to_vec();
-    caller.data_mut().voice.say(&line);
+    let (data, meter) = memory.data_and_store_mut(&mut caller);
+    let line = from.checked_add(length).and_then(|to| data.get(from..to));
+    meter.voice.say(line.ok_or(Trap::MemoryOutOfBounds)?);
     Ok(())
 }
 

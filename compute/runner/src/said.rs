@@ -57,7 +57,7 @@ pub(crate) struct Voice {
 
 #[cfg_attr(not(feature = "wasm"), allow(dead_code))]
 impl Voice {
-    pub(crate) fn new(listener: Listener) -> Self {
+    pub(crate) const fn new(listener: Listener) -> Self {
         Self { listener, told: 0, left_out: 0 }
     }
 

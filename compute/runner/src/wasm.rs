@@ -20,8 +20,8 @@ use crate::{
 use keystead_job::{JobSpec, Limits};
 use std::{sync::Arc, time::Instant};
 use wasmtime::{
-    Caller, Config, Engine, Extern, ExternType, ImportType, InstancePre, Linker, Memory, Module, ResourceLimiter, Store,
-    Trap, TypedFunc, ValType,
+    Caller, Config, Engine, Extern, ExternType, ImportType, InstancePre, Linker, Memory, Module, ResourceLimiter,
+    Store, Trap, TypedFunc, ValType,
 };
 
 /// The engine's version; a test compares it with the lock file.
@@ -70,7 +70,9 @@ impl Wasm {
             Module::from_binary(&self.engine, program).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;
         check_interface(&module, limits)?;
         let mut linker = Linker::<Meter>::new(&self.engine);
-        linker.func_wrap(LOG.0, LOG.1, log).map_err(|error| Failure::provider(format_args!("wasm engine: {error:#}")))?;
+        linker
+            .func_wrap(LOG.0, LOG.1, log)
+            .map_err(|error| Failure::provider(format_args!("wasm engine: {error:#}")))?;
         let instance = linker.instantiate_pre(&module).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;
         Ok(Program { engine: self.engine.clone(), instance, limits, common })
     }

@@ -209,7 +209,8 @@ mod tests {
         }
         let guide = |before: usize, after: usize| {
             let commands = |count| "$ one \\\n> more\nout\n".repeat(count);
-            let text = format!("```console\n{}```\n{PATH_ENDS}\n```console\n{}```\n", commands(before), commands(after));
+            let text =
+                format!("```console\n{}```\n{PATH_ENDS}\n```console\n{}```\n", commands(before), commands(after));
             blocks(&text).and_then(|blocks| is_short(&text, &blocks))
         };
         assert_eq!(guide(5, 9), Ok(()));

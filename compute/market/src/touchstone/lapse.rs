@@ -52,7 +52,8 @@ impl Draws {
         // A round whose time ends with block `height + STATED_WITHIN_BLOCKS` is over in the one after it.
         let over = self.head.saturating_sub(STATED_WITHIN_BLOCKS).saturating_sub(1).min(self.newest);
         let newest = epoch_height(over);
-        std::iter::successors(newest, |height| height.checked_sub(EPOCH_BLOCKS)).take_while(move |height| *height > stated)
+        std::iter::successors(newest, |height| height.checked_sub(EPOCH_BLOCKS))
+            .take_while(move |height| *height > stated)
     }
 
     /// Whether a statement of this height lapsed, and why: the newest draw that the provider let pass, before what is not known.
@@ -75,7 +76,10 @@ impl core::fmt::Display for Lapse {
         match self {
             Self::Due(height) => write!(f, "proof lapsed: was due at block {height}"),
             Self::Unknown(height) => {
-                write!(f, "proof not believed: your node does not have the randomness of block {height}, at which it may have been due")
+                write!(
+                    f,
+                    "proof not believed: your node does not have the randomness of block {height}, at which it may have been due"
+                )
             }
             Self::Old(height) => write!(f, "proof lapsed: it is older than block {height}"),
         }
@@ -92,7 +96,10 @@ mod tests {
 
     /// Randomness by which `ME` is drawn, or is not.
     fn value(drawn: bool, height: u64) -> B256 {
-        (0_u64..).map(|salt| keccak256([height, salt].map(u64::to_be_bytes).concat())).find(|value| is_due(ME, *value) == drawn).unwrap()
+        (0_u64..)
+            .map(|salt| keccak256([height, salt].map(u64::to_be_bytes).concat()))
+            .find(|value| is_due(ME, *value) == drawn)
+            .unwrap()
     }
 
     /// All epochs up to the head are known, and `ME` is drawn in these.

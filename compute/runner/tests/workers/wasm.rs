@@ -267,10 +267,13 @@ fn what_a_program_says_is_heard_in_order_at_once_and_changes_nothing() {
     assert!((3_000..3_100).contains(&more), "{more}");
     // What is said before an endless loop is heard although the unit never answers.
     let stuck = with_import(LOG, data, &format!("{three} {SPIN}"));
-    let (outcome, said) = heard(wasm(&stuck, b"", |limits| {
-        limits.wall_ms_max = 1_000;
-        limits.fuel_max = 10_000_000_000_000;
-    }), b"x");
+    let (outcome, said) = heard(
+        wasm(&stuck, b"", |limits| {
+            limits.wall_ms_max = 1_000;
+            limits.fuel_max = 10_000_000_000_000;
+        }),
+        b"x",
+    );
     assert!(matches!(outcome, Err(Failure::LimitHit { which: Limit::WallMs, .. })), "{outcome:?}");
     assert_eq!(said, [line("one"), line("two"), line("x")]);
 }

@@ -85,7 +85,10 @@ impl Asked<'_> {
         let asked = Bands {
             throughput: demands.proved_speed.and_then(Band::of),
             // Who asks for proved memory does not get a unit run in memory that is only claimed.
-            memory: demands.proved_memory.map(|mib| mib.max(spec.limits.memory_bytes_max.div_ceil(MIB))).and_then(Band::of),
+            memory: demands
+                .proved_memory
+                .map(|mib| mib.max(spec.limits.memory_bytes_max.div_ceil(MIB)))
+                .and_then(Band::of),
             bandwidth: None,
         };
         let is_usual = asked == Bands::default() && !demands.unproved;
@@ -280,8 +283,15 @@ pub(crate) mod tests {
         let proved = |runtime, more: &[&str], checkable| {
             let (spec, demands) = (spec(runtime), demands(more));
             let (currency, total_wei_max) = (Currency::KST, None);
-            let asked =
-                Asked { currency, spec: &spec, input_bytes: 0, demands: &demands, total_wei_max, tried: &[], checkable };
+            let asked = Asked {
+                currency,
+                spec: &spec,
+                input_bytes: 0,
+                demands: &demands,
+                total_wei_max,
+                tried: &[],
+                checkable,
+            };
             asked.need(OWN_CHECK).proved
         };
         let (none, some) = (Bands::default(), least_of_a_card());
@@ -315,8 +325,15 @@ pub(crate) mod tests {
         spec.limits.memory_bytes_max = 1 << 30;
         let (spec, demands) = (JobSpec::new(spec).unwrap(), demands(&["--proved-memory", "1"]));
         let (currency, total_wei_max) = (Currency::KST, None);
-        let asked =
-            Asked { currency, spec: &spec, input_bytes: 0, demands: &demands, total_wei_max, tried: &[], checkable: false };
+        let asked = Asked {
+            currency,
+            spec: &spec,
+            input_bytes: 0,
+            demands: &demands,
+            total_wei_max,
+            tried: &[],
+            checkable: false,
+        };
         assert_eq!(asked.need(OWN_CHECK).proved.memory, Band::of(1_024));
     }
 

@@ -78,12 +78,7 @@ impl<S: Runs> InTurn<S> {
     }
 
     /// As [`Self::run`], and `hear` is told what the program says.
-    pub(crate) async fn run_heard(
-        &mut self,
-        _: &Turn<'_>,
-        input: &[u8],
-        hear: &mut Hear<'_>,
-    ) -> Result<Done, Failure> {
+    pub(crate) async fn run_heard(&mut self, _: &Turn<'_>, input: &[u8], hear: &mut Hear<'_>) -> Result<Done, Failure> {
         self.0.run(input, hear).await
     }
 }

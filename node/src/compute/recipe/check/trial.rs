@@ -63,12 +63,7 @@ impl<'a> Trial<'a> {
     }
 
     /// All segments of a unit, the last output with what the most expensive segment used; `hear` is told what the program says.
-    pub(super) async fn unit(
-        &self,
-        session: &mut Session,
-        unit: &[u8],
-        hear: &mut Hear<'_>,
-    ) -> Result<Done, Failure> {
+    pub(super) async fn unit(&self, session: &mut Session, unit: &[u8], hear: &mut Hear<'_>) -> Result<Done, Failure> {
         let mut done = session.run_heard(unit, hear).await?;
         for _ in 1..self.plan.segment_count {
             let next = session.run_heard(&done.output, hear).await?;

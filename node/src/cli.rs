@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// Say which providers would take a job, for how much, and why the others would not: for each filter how many fall, and the cheapest change that
     /// brings one in. Orders nothing.
     ///
+    /// It is about an order that you check alone. An audit (`run --audit`, `map --audit`) costs more, by fees of checks, a deposit and gas; those commands say
+    /// so before anything is paid, and leave out there whose bond is too small for what you ask.
+    ///
     /// Exit code 0: somebody would take it. 1: nobody, or the question makes no sense.
     WhyNot(WhyNot),
     /// List all providers: what each claims, what others proved of it, what it costs, whether it takes orders.

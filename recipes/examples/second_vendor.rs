@@ -19,7 +19,15 @@ mod vendors;
 mod wasm_runner;
 
 use keystead_audit::Judgement;
-use std::{collections::VecDeque, env, error::Error, process::ExitCode, sync::Mutex, thread, time::Instant};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    env,
+    error::Error,
+    process::ExitCode,
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
 use vendors::{CLUSTER, Count, EIGHT, PICTURE, PRODUCT, Work, cheats, honest, mixed};
 
 /// What is run, and its parts of a hundred of all units: by what a unit costs.
@@ -121,6 +129,10 @@ fn all(tasks: &VecDeque<Task>) -> Vec<Outcome> {
     outcomes.into_inner().unwrap()
 }
 
+fn share(part: u64, whole: u64) -> f64 {
+    part as f64 * 100.0 / whole.max(1) as f64
+}
+
 fn report(outcomes: &[Outcome], seed: u64, begin: Instant) -> ExitCode {
     println!("| work | who | units | judged | right | unpaid | wrong | inconclusive |");
     println!("|---|---|---|---|---|---|---|---|");
@@ -133,31 +145,49 @@ fn report(outcomes: &[Outcome], seed: u64, begin: Instant) -> ExitCode {
         );
     };
     let (mut units, mut honest) = (0, Count::default());
-    let (mut cheating, mut caught) = (0, 0);
+    let mut cheats: BTreeMap<&str, (Count, Vec<&str>)> = BTreeMap::new();
     for ((work, _), outcome) in WORKS.iter().zip(outcomes) {
         line(work, "honest, another vendor", outcome.units, &outcome.honest);
         units += outcome.units;
         honest.join(&outcome.honest);
         for (name, count) in &outcome.cheats {
             line(work, name, count.all(), count);
-            cheating += count.all();
-            caught += count.wrong;
+            let (sum, of) = cheats.entry(*name).or_default();
+            sum.join(count);
+            of.push(work.what);
         }
     }
     for (outcome, (work, _)) in outcomes.iter().zip(WORKS) {
         outcome.odd.iter().for_each(|odd| println!("not right: {} ({}): {odd}", work.recipe, work.what));
     }
     println!("seed {seed}, {} s", begin.elapsed().as_secs());
-    let share = |part: u64, whole: u64| part as f64 * 100.0 / whole.max(1) as f64;
     println!(
         "row\thonest units of another vendor judged wrong\t{}\tunits\tof {units} real units judged {} times; unpaid {:.3} %; seed {seed}\t0\tless",
         honest.wrong,
         honest.all(),
         share(honest.unpaid, honest.all())
     );
-    println!(
-        "row\tcheap units judged wrong\t{:.2}\t%\t{caught} of {cheating}; half precision, less work, left out terms\t-\tmore",
-        share(caught, cheating)
-    );
+    report_cheats(&cheats);
     if honest.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// All cheats together, with those that the rules do not see by name, and each one.
+fn report_cheats(cheats: &BTreeMap<&str, (Count, Vec<&str>)>) {
+    let of_all = |number: fn(&Count) -> u64| cheats.values().map(|(count, _)| number(count)).sum::<u64>();
+    let (all, wrong) = (of_all(Count::all), of_all(|count| count.wrong));
+    let missed = cheats.iter().filter(|(_, (count, _))| count.wrong < count.all()).map(|(name, _)| *name);
+    let missed: Vec<&str> = missed.collect();
+    let missed = if missed.is_empty() { "none".to_owned() } else { missed.join(", ") };
+    println!(
+        "row\tcheap units judged wrong\t{:.2}\t%\t{wrong} of {all}; not always seen: {missed}\t-\tmore",
+        share(wrong, all)
+    );
+    for (name, (count, of)) in cheats {
+        let (wrong, all) = (count.wrong, count.all());
+        println!(
+            "row\tjudged wrong: {name}\t{:.2}\t%\t{wrong} of {all}; {}\t-\tmore",
+            share(wrong, all),
+            of.join(", ")
+        );
+    }
 }

@@ -36,14 +36,15 @@ cargo xtask TASK
                       --keystead FILE uses this program instead of building one
   up                  start a development network of four validators and keep it running; --free-ports takes ports that are free,
                       --keystead FILE uses this program instead of building one, --until-eof ends it with its standard input
-  test [--all]        everything that CI runs; ends with `N passed, N failed`
-  test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`
+  test [--all]        everything that CI runs; ends with `N passed, N failed`; --all also runs the long suites and the demo
+  test --only STEP    the steps whose name contains STEP, for instance `recipes` or `rust`, or `demo`
   test --vectors      the outside vectors of Ethereum alone, with counts per suite
   ci                  the same as test
   docs [NAME]         run every console block of the guides (whose name contains NAME) and compare what it prints
   lint                rustfmt and clippy, with and without the feature `validator`
   tidy                the tree's own rules: edges, sizes, names, module docs
   bench [--quick]     measure this machine and write docs/BENCHMARKS.md; --quick compares with the committed figures
+  bench --page        write docs/BENCHMARKS.md anew, after its notes were changed
   bench --builds [demo|test [FOLDER]]
                       measure how long they take in a fresh clone, cold and warm (an hour and a half for both);
                       FOLDER: go on where a run failed
@@ -98,6 +99,7 @@ fn run(words: &[&str]) -> Result<ExitCode> {
         ["tidy"] => tidy::run(&root).map(|()| ExitCode::SUCCESS),
         ["bench"] => bench::run(&root, bench::Mode::Write).map(|()| ExitCode::SUCCESS),
         ["bench", "--quick"] => bench::run(&root, bench::Mode::Quick).map(|()| ExitCode::SUCCESS),
+        ["bench", "--page"] => bench::page(&root).map(|()| ExitCode::SUCCESS),
         ["bench", "--builds"] => bench::builds(&root, None, None).map(|()| ExitCode::SUCCESS),
         ["bench", "--builds", task @ ("demo" | "test")] => {
             bench::builds(&root, Some(task), None).map(|()| ExitCode::SUCCESS)

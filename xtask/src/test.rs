@@ -1,7 +1,7 @@
 //! Everything that CI runs, with one line of counts at the end.
 
 use crate::{
-    bench, contracts, docs, lint,
+    bench, contracts, demo, docs, lint,
     process::{Printed, cargo, run as run_command, tee},
     recipes,
     tally::{Tally, count_before},
@@ -21,6 +21,9 @@ const SKIPS: &str = "xtask/skips.toml";
 
 /// Runs one test program.
 const RUNNER: &str = "xtask/run_test.sh";
+
+/// The step of the long suite alone, and of whoever names it.
+const DEMO: &str = "demo";
 
 /// How much to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,10 @@ pub(crate) fn run(root: &Path, scope: Scope, only: Option<&str>) -> Result<ExitC
     step("guides: every console block", &|| docs::run(root, None));
     step("rust", &|| rust(root, scope));
     step("bench: no figure got much worse", &|| Ok(Tally::step(report(bench::run(root, bench::Mode::Quick)))));
+    // Five minutes, and the last one: it takes the signals of this process.
+    if scope == Scope::All || only == Some(DEMO) {
+        step(DEMO, &|| Ok(Tally::step(report(demo::run(root, &demo::Options::default())))));
+    }
     let must_run = |reason: &str| vectors_must_run(root) && reason.starts_with(vectors::SKIP);
     let is_accepted = |reason: &str| accepted.iter().any(|known| reason.starts_with(known)) && !must_run(reason);
     let unexpected: BTreeSet<&String> = total.skipped.iter().filter(|reason| !is_accepted(reason)).collect();

@@ -1,11 +1,11 @@
 //! The tree's own rules, checked by a machine: edges between packages, owners of heavy dependencies, sizes, module
-//! docs, names, paths.
+//! docs, names, paths; and that the page of figures says what was measured.
 //!
 //! The table of edges is that of the design: an edge that is not in it fails, whoever needs it changes the table and
 //! says why.
 
 use crate::{
-    attacks,
+    attacks, bench,
     measure::{Function, Production},
     process::{cargo, quiet},
 };
@@ -72,6 +72,7 @@ pub(crate) fn run(root: &Path) -> Result<()> {
         check_file(root, &path, &mut findings)?;
     }
     attacks::check(root, &mut findings)?;
+    bench::check_page(root, &mut findings)?;
     if findings.is_empty() {
         println!("tidy: clean");
         return Ok(());

@@ -15,7 +15,7 @@ pub enum Refusal {
         offered: keystead_job::Runtime,
     },
     /// Results of this class cannot be checked, so nobody could be paid for them rightly.
-    #[error("job class not offered: {0}")]
+    #[error("job class not offered, since nothing can check its results, which would stay unverified: {0}")]
     Class(Class),
     /// The engine failed on a known answer.
     #[error("this machine failed its own self-test")]
@@ -191,7 +191,9 @@ mod tests {
     #[test]
     fn pre_fill_attack_on_language_models() {
         for class in [Class::Statistical, Class::Opaque] {
-            assert_eq!(admit(&job(|draft| draft.class = class), &lavapipe()), Err(Refusal::Class(class)));
+            let refusal = admit(&job(|draft| draft.class = class), &lavapipe()).unwrap_err();
+            assert_eq!(refusal, Refusal::Class(class));
+            assert!(refusal.to_string().contains("unverified"), "{refusal}");
         }
         assert_eq!(admit(&job(|_| ()), &lavapipe()), Ok(()), "and nothing else of this job is refused");
     }

@@ -2,18 +2,19 @@
 //!
 //! # Protocol
 //! The worker says [`Reply::Ready`], then answers one [`Request`] at a time, in order. `Begin` or `TouchstoneBegin` may come once: a second job needs
-//! a second process.
+//! a second process. Before the answer to a `Unit` come at most so many [`Reply::Said`] as a run may say.
 
 use crate::{
     failure::Failure,
     isolation::LayerReport,
     report::SelfTest,
+    said::Said,
     touchstone::{Range, Task},
 };
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol; both sides are the same binary, so a difference means a broken installation.
-pub(crate) const PROTOCOL: u16 = 4;
+pub(crate) const PROTOCOL: u16 = 5;
 
 /// From the parent.
 #[derive(Debug, Serialize, Deserialize)]
@@ -91,6 +92,8 @@ pub(crate) enum Reply {
     Done(Usage),
     /// Answer to any request.
     Failed(Failure),
+    /// The program of the unit that runs says something; the answer comes later.
+    Said(Said),
 }
 
 /// What a unit used.

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     message::{Done, Engine, Words},
     report::SelfTest,
+    said::Listener,
 };
 use keystead_job::JobSpec;
 
@@ -31,8 +32,8 @@ pub(crate) trait Prepared {
     /// The engine with its version and configuration.
     fn engine(&self) -> String;
 
-    /// Runs one unit; `unit` is hostile. Leaves nothing behind that another unit could see.
-    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure>;
+    /// Runs one unit; `unit` is hostile. Leaves nothing behind that another unit could see. `listener` hears what the program says, if its runtime lets it.
+    fn run(&mut self, unit: &[u8], listener: &Listener) -> Result<Done, Failure>;
 
     /// Runs some workgroups of a unit, on an engine that can.
     fn run_workgroups(&mut self, unit: &[u8], workgroups: &[[u32; 3]]) -> Result<Words, Failure> {

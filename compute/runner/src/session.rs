@@ -11,6 +11,7 @@ use crate::{
     message::{Done, Engine, Reply, Request, Words},
     process::{Worker, WorkerCommand},
     report::SelfTest,
+    said::{Hear, SAID_MAX, Said},
 };
 use bytes::Bytes;
 use keystead_job::{JobSpec, blob_hash, limits::INPUT_BYTES_MAX};
@@ -212,7 +213,16 @@ impl Session {
     /// # Errors
     /// See [`Failure`]. The unit's wall time is the job's `wall_ms_max`, counted from the moment the worker has its input.
     pub async fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
-        self.ask(&Request::Unit, unit, self.job.spec.limits.output_bytes_max).await
+        self.run_heard(unit, &mut |_: Said| ()).await
+    }
+
+    /// As [`Self::run`]; `hear` is told at once what the program says: at most 64 lines, then how many were left out. It must not wait for anything. A unit whose worker was
+    /// lost says its lines again when it runs again.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub async fn run_heard(&mut self, unit: &[u8], hear: &mut Hear<'_>) -> Result<Done, Failure> {
+        self.ask(&Request::Unit, unit, self.job.spec.limits.output_bytes_max, hear).await
     }
 
     /// Runs only these workgroups of a unit (each once, at most [`WORKGROUPS_ASKED_MAX`]) and gives the output words that they alone determine.
@@ -227,11 +237,17 @@ impl Session {
         }
         // A pair of index and word for each word of the output.
         let answer = self.job.spec.limits.output_bytes_max.saturating_mul(2);
-        let done = self.ask(&Request::Workgroups(workgroups.to_vec()), unit, answer).await?;
+        let done = self.ask(&Request::Workgroups(workgroups.to_vec()), unit, answer, &mut |_: Said| ()).await?;
         Words::decode(&done.output).ok_or_else(|| Failure::provider("the worker's words are not whole pairs"))
     }
 
-    async fn ask(&mut self, request: &Request, unit: &[u8], answer_bytes_max: u64) -> Result<Done, Failure> {
+    async fn ask(
+        &mut self,
+        request: &Request,
+        unit: &[u8],
+        answer_bytes_max: u64,
+        hear: &mut Hear<'_>,
+    ) -> Result<Done, Failure> {
         within(Limit::InputBytes, unit.len(), INPUT_BYTES_MAX)?;
         let mut worker = match self.worker.take() {
             Some(worker) => worker,
@@ -241,7 +257,7 @@ impl Session {
         let outcome = tokio::select! {
             biased;
             aborted = self.stop.stopped() => Err(aborted),
-            outcome = run_unit(&mut worker, &self.job.spec, request, unit, answer_bytes_max, &self.stop) => outcome,
+            outcome = run_unit(&mut worker, &self.job.spec, (request, unit), answer_bytes_max, &self.stop, hear) => outcome,
         };
         if outcome.as_ref().map_or_else(Failure::leaves_worker_usable, |_| true) {
             self.worker = Some(worker);
@@ -279,10 +295,10 @@ async fn begin(command: &WorkerCommand, job: &Job, engine: Engine) -> Result<(Wo
 async fn run_unit(
     worker: &mut Worker,
     spec: &JobSpec,
-    request: &Request,
-    unit: &[u8],
+    (request, unit): (&Request, &[u8]),
     answer_bytes_max: u64,
     stop: &Stop,
+    hear: &mut Hear<'_>,
 ) -> Result<Done, Failure> {
     // Whoever stands still does not read, and that is no fault of its.
     awake(TRANSFER_MS_MAX, unread(), stop, worker.send(request, &[unit])).await?;
@@ -291,10 +307,21 @@ async fn run_unit(
     let output_max = answer_bytes_max as u32;
     let wall_ms = spec.limits.wall_ms_max;
     let late = Failure::LimitHit { which: Limit::WallMs, limit: wall_ms, got: None };
-    match awake(wall_ms, late, stop, worker.receive(output_max)).await? {
+    match awake(wall_ms, late, stop, answered(worker, output_max, hear)).await? {
         (Reply::Done(usage), output) => Ok(Done { output, usage }),
         (other, _) => Err(unexpected(&other)),
     }
+}
+
+/// The answer, after whatever the program says before it.
+async fn answered(worker: &mut Worker, payload_max: u32, hear: &mut Hear<'_>) -> Result<(Reply, Vec<u8>), Failure> {
+    for _ in 0..=SAID_MAX {
+        match worker.receive(payload_max).await? {
+            (Reply::Said(said), _) => hear(said),
+            answer => return Ok(answer),
+        }
+    }
+    Err(Failure::provider(format_args!("the worker says more of a run than it may: max={SAID_MAX}")))
 }
 
 pub(crate) async fn sent(sending: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

@@ -1,9 +1,9 @@
-//! Runtime `wasm/1`: core WebAssembly without imports, metered, the same on every machine.
+//! Runtime `wasm/1`: core WebAssembly with one import that gives nothing back, metered, the same on every machine.
 //!
 //! # Design
 //! A fresh instance for each unit, so nothing passes from one to the next. Fuel stops every loop at the same instruction everywhere; time is
-//! the parent's business. Whatever a program can observe is fixed: no imports, canonical NaNs, no threads, no relaxed SIMD, a declared memory
-//! maximum, a fixed stack. Spec: specs/0003-job.md §6.
+//! the parent's business. Whatever a program can observe is fixed: nothing comes in by an import (`keystead.log` only says lines, see [`crate::said`]),
+//! canonical NaNs, no threads, no relaxed SIMD, a declared memory maximum, a fixed stack. Spec: specs/0003-job.md §6.
 //!
 //! # Not here
 //! Fuel is not a currency: it depends on the engine's version, so the engine's name goes with every result.
@@ -14,20 +14,28 @@ use crate::{
     message::{Done, Usage},
     report::SelfTest,
     runtime::{Prepared, Runtime},
+    said::{Listener, Voice},
     sandbox, wasm_bounds,
 };
 use keystead_job::{JobSpec, Limits};
-use std::time::Instant;
-use wasmtime::{Config, Engine, InstancePre, Linker, Memory, Module, ResourceLimiter, Store, Trap, TypedFunc, ValType};
+use std::{sync::Arc, time::Instant};
+use wasmtime::{
+    Caller, Config, Engine, Extern, ExternType, ImportType, InstancePre, Linker, Memory, Module, ResourceLimiter,
+    Store, Trap, TypedFunc, ValType,
+};
 
 /// The engine's version; a test compares it with the lock file.
 const WASMTIME_VERSION: &str = "48.0.8";
 /// The configuration below, named: raise it with every change that a program could observe or that changes fuel.
-const CONFIG_VERSION: &str = "config-1";
+const CONFIG_VERSION: &str = "config-2";
 /// The wasm stack, bytes: part of the runtime's definition.
 const STACK_BYTES: usize = 1 << 20;
 /// Elements of a program's table: function pointers, bounded so that a table cannot be a second memory.
 const TABLE_ELEMENTS_MAX: usize = 100_000;
+/// The one import: `keystead.log (i32 at, i32 bytes)`.
+const LOG: (&str, &str) = ("keystead", "log");
+/// What a line costs, told or left out: more than the machine takes for it, in instructions. Part of the runtime's definition.
+const LOG_FUEL: u64 = 1_000;
 /// What the compiler and its output may need besides the program's memory, bytes.
 const COMPILER_BYTES: u64 = 2 << 30;
 /// Address space that the engine reserves around one memory, bytes: 4 GiB and guards, without using it.
@@ -61,7 +69,10 @@ impl Wasm {
         let module =
             Module::from_binary(&self.engine, program).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;
         check_interface(&module, limits)?;
-        let linker = Linker::new(&self.engine);
+        let mut linker = Linker::<Meter>::new(&self.engine);
+        linker
+            .func_wrap(LOG.0, LOG.1, log)
+            .map_err(|error| Failure::provider(format_args!("wasm engine: {error:#}")))?;
         let instance = linker.instantiate_pre(&module).map_err(|error| Failure::kernel(format_args!("{error:#}")))?;
         Ok(Program { engine: self.engine.clone(), instance, limits, common })
     }
@@ -79,7 +90,8 @@ impl Runtime for Wasm {
             workgroups: [0; 3],
         };
         let mut program = self.load(limits, SELF_TEST, b"keystead".to_vec())?;
-        let (first, second) = (program.run(&[1, 2, 3])?, program.run(&[1, 2, 3])?);
+        let nobody: Listener = Arc::new(|_| ());
+        let (first, second) = (program.run(&[1, 2, 3], &nobody)?, program.run(&[1, 2, 3], &nobody)?);
         let known_answer = first.output == self_test_answer() && first == second;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let runtime = keystead_job::Runtime::Wasm1;
@@ -130,9 +142,9 @@ fn self_test_answer() -> Vec<u8> {
 
 /// Imports, exports and sizes, before anything runs.
 fn check_interface(module: &Module, limits: Limits) -> Result<(), Failure> {
-    if let Some(import) = module.imports().next() {
+    if let Some(import) = module.imports().find(|import| !is_log(import)) {
         return Err(Failure::kernel(format_args!(
-            "wasm/1 has no imports, but the module asks for {:?} from {:?}",
+            "wasm/1 has no import but keystead.log (i32, i32), and the module asks for {:?} from {:?}",
             import.name(),
             import.module()
         )));
@@ -169,6 +181,29 @@ fn check_interface(module: &Module, limits: Limits) -> Result<(), Failure> {
     function("run", 4, &ValType::I64).ok_or_else(|| missing("run (i32, i32, i32, i32) -> i64"))
 }
 
+fn is_log(import: &ImportType<'_>) -> bool {
+    let ExternType::Func(ty) = import.ty() else { return false };
+    (import.module(), import.name()) == LOG
+        && ty.params().len() == 2
+        && ty.params().all(|parameter| parameter.is_i32())
+        && ty.results().len() == 0
+}
+
+/// The import: the program says a line, which lies at `at` in its memory. Whatever becomes of the line, the program sees the same.
+fn log(mut caller: Caller<'_, Meter>, at: i32, bytes: i32) -> wasmtime::Result<()> {
+    let Some(left) = caller.get_fuel()?.checked_sub(LOG_FUEL) else {
+        return Err(Trap::OutOfFuel.into());
+    };
+    caller.set_fuel(left)?;
+    let memory = caller.get_export("memory").and_then(Extern::into_memory).ok_or(Trap::MemoryOutOfBounds)?;
+    // Addresses and lengths are unsigned; the type i32 is WebAssembly's way of writing them.
+    let (from, length) = (at.cast_unsigned() as usize, bytes.cast_unsigned() as usize);
+    let (data, meter) = memory.data_and_store_mut(&mut caller);
+    let line = from.checked_add(length).and_then(|to| data.get(from..to));
+    meter.voice.say(line.ok_or(Trap::MemoryOutOfBounds)?);
+    Ok(())
+}
+
 /// A compiled program with the job's limits.
 struct Program {
     engine: Engine,
@@ -182,12 +217,15 @@ impl Prepared for Program {
         engine_name()
     }
 
-    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
-        let meter = Meter { memory_bytes_max: self.limits.memory_bytes_max, refused_bytes: None };
+    fn run(&mut self, unit: &[u8], listener: &Listener) -> Result<Done, Failure> {
+        let voice = Voice::new(Arc::clone(listener));
+        let meter = Meter { memory_bytes_max: self.limits.memory_bytes_max, refused_bytes: None, voice };
         let mut store = Store::new(&self.engine, meter);
         store.limiter(|meter| meter);
         store.set_fuel(self.limits.fuel_max).map_err(Failure::provider)?;
-        let output = self.call(&mut store, unit).map_err(|error| self.explain(&store, error))?;
+        let output = self.call(&mut store, unit);
+        store.data().voice.end();
+        let output = output.map_err(|error| self.explain(&store, error))?;
         let left = store.get_fuel().map_err(Failure::provider)?;
         let usage = Usage { fuel: self.limits.fuel_max.saturating_sub(left), wall_us: 0 };
         Ok(Done { output, usage })
@@ -281,10 +319,11 @@ impl From<wasmtime::Error> for Stopped {
     }
 }
 
-/// Holds the declared memory maximum and remembers the first growth that it refused.
+/// Holds the declared memory maximum and remembers the first growth that it refused; beside it what the program says.
 struct Meter {
     memory_bytes_max: u64,
     refused_bytes: Option<u64>,
+    voice: Voice,
 }
 
 impl ResourceLimiter for Meter {

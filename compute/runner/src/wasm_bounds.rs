@@ -11,12 +11,14 @@
 //! # Not here
 //! Whether the module is valid: bytes that this pass cannot read are left to the compiler, which says better what is wrong.
 
-use wasmparser::{BlockType, FunctionBody, Operator, Parser, Payload};
+use wasmparser::{BlockType, FunctionBody, Operator, Parser, Payload, TypeRef};
 
 /// Functions of a module. Ten thousand empty ones take about a second.
 const FUNCTIONS_MAX: u32 = 30_000;
 /// Data segments and element segments, each. The compiler's time grows with their square.
 const SEGMENTS_MAX: u32 = 5_000;
+/// Imports of a module: `keystead.log`.
+const IMPORTS_MAX: u32 = 1;
 /// Blocks within blocks. Compilers of large `switch` statements reach thousands.
 const DEPTH_MAX: u32 = 10_000;
 /// Results of a function or block; compilers of today's languages give one.
@@ -42,6 +44,7 @@ pub(crate) fn check(module: &[u8]) -> Result<(), Error> {
     for payload in Parser::new(0).parse_all(module) {
         let Ok(payload) = payload else { return Ok(()) };
         let counted = match &payload {
+            Payload::ImportSection(section) => Some(("imports", section.count(), IMPORTS_MAX)),
             Payload::FunctionSection(section) => Some(("functions", section.count(), FUNCTIONS_MAX)),
             Payload::DataSection(section) => Some(("data segments", section.count(), SEGMENTS_MAX)),
             Payload::ElementSection(section) => Some(("element segments", section.count(), SEGMENTS_MAX)),
@@ -64,6 +67,15 @@ pub(crate) fn check(module: &[u8]) -> Result<(), Error> {
                     types.parameters.push(kind.params().len() as u64);
                 }
             }
+            Payload::ImportSection(section) => {
+                for import in section.into_imports() {
+                    let Ok(import) = import else { return Ok(()) };
+                    if let TypeRef::Func(kind) = import.ty {
+                        types.functions.push(kind);
+                        types.bodies = types.bodies.saturating_add(1);
+                    }
+                }
+            }
             Payload::FunctionSection(section) => {
                 for kind in section {
                     let Ok(kind) = kind else { return Ok(()) };
@@ -77,7 +89,7 @@ pub(crate) fn check(module: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What the code section refers to. There are no imports in `wasm/1`, so functions count from 0; an import is refused later.
+/// What the code section refers to. An imported function comes before all others; one that is not `keystead.log` is refused later.
 #[derive(Default)]
 struct Types {
     /// Parameters and results of each type.
@@ -86,7 +98,7 @@ struct Types {
     parameters: Vec<u64>,
     /// Type of each function.
     functions: Vec<u32>,
-    /// Bodies seen so far.
+    /// Functions seen so far that are imported or whose body was.
     bodies: usize,
 }
 
@@ -183,6 +195,27 @@ mod tests {
         let fits = usize::try_from(WEIGHT_MAX / each).unwrap();
         assert_eq!(check(&blocks(fits)), Ok(()));
         assert_eq!(check(&blocks(fits + 1)), Err(Error::Weight));
+    }
+
+    /// The first function behind the import is number 1: each weighs what is its own, and a call what the function that it names takes.
+    #[test]
+    fn an_import_is_counted_before_the_functions_and_only_one_is_taken() {
+        let import = "(import \"keystead\" \"log\" (func (param i32 i32)))";
+        let calls = |import: &str, called: u32, count: usize| {
+            let many = "i32 ".repeat(500);
+            let calls = format!("call {called} ").repeat(count);
+            let text = format!("(module {import} (func (param {many})) (func unreachable {calls}))");
+            wat::parse_str(text).unwrap()
+        };
+        let fits = usize::try_from(WEIGHT_MAX / 500).unwrap();
+        for (import, called) in [("", 0), (import, 1)] {
+            assert_eq!(check(&calls(import, called, fits)), Ok(()));
+            assert_eq!(check(&calls(import, called, fits + 1)), Err(Error::Weight));
+        }
+        // Calls of the import weigh its two values.
+        assert_eq!(check(&calls(import, 0, fits + 1)), Ok(()));
+        let two = wat::parse_str(format!("(module {import} {import})")).unwrap();
+        assert_eq!(check(&two), Err(Error::Count { what: "imports", got: 2, max: 1 }));
     }
 
     #[test]

@@ -10,11 +10,17 @@ use crate::{
     isolation::{Isolation, LayerReport},
     message::{PROTOCOL, Reply, Request, Usage},
     runtime::{Prepared, Runtime, engine},
+    said::Listener,
     sandbox::{self, Confinement},
     touchstone::{Chain, Task, processor::Processor},
 };
 use keystead_job::JobSpec;
-use std::{ffi::OsString, io::Write, sync::mpsc, time::Instant};
+use std::{
+    ffi::OsString,
+    io::Write,
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    time::Instant,
+};
 
 /// The engine thread's stack, bytes: naga parses recursively, and the wasm stack (1 MiB) lies on it too.
 const ENGINE_STACK_BYTES: usize = 64 << 20;
@@ -115,24 +121,34 @@ fn serve(
     layers: Vec<LayerReport>,
     cores: u64,
     requests: &mpsc::Receiver<(Request, Vec<u8>)>,
-    mut frames: impl Write,
+    frames: impl Write + Send + 'static,
 ) {
+    let frames = Arc::new(Mutex::new(frames));
     let mut engine = match engine(runtime) {
         Ok(engine) => engine,
         Err(failure) => {
-            let _ = frame::write(&mut frames, &Reply::Failed(failure), &[]);
+            let _ = write(&frames, &Reply::Failed(failure), &[]);
             return;
         }
     };
+    let said = Arc::clone(&frames);
+    // A parent that is gone is noticed with the answer.
+    let listener: Listener = Arc::new(move |words| drop(write(&said, &Reply::Said(words), &[])));
     let mut begun = Begun::Nothing;
     let mut reply = (Reply::Ready { protocol: PROTOCOL, layers }, Vec::new());
-    while frame::write(&mut frames, &reply.0, &reply.1).is_ok() {
+    while write(&frames, &reply.0, &reply.1).is_ok() {
         let Ok((request, payload)) = requests.recv() else {
             return;
         };
-        reply = answer(&mut *engine, &mut begun, cores, request, payload)
+        reply = answer(&mut *engine, &mut begun, cores, (request, payload), &listener)
             .unwrap_or_else(|failure| (Reply::Failed(failure), Vec::new()));
     }
+}
+
+/// Writes one frame whole. Only the engine's thread writes; the lock is for what it runs.
+fn write(frames: &Mutex<impl Write>, reply: &Reply, payload: &[u8]) -> Result<(), frame::Error> {
+    // No code panics while it holds this lock.
+    frame::write(&mut *frames.lock().unwrap_or_else(PoisonError::into_inner), reply, payload)
 }
 
 /// What this process works on: one thing in its life.
@@ -162,8 +178,8 @@ fn answer(
     engine: &mut dyn Runtime,
     begun: &mut Begun,
     cores: u64,
-    request: Request,
-    mut payload: Vec<u8>,
+    (request, mut payload): (Request, Vec<u8>),
+    listener: &Listener,
 ) -> Result<(Reply, Vec<u8>), Failure> {
     match request {
         Request::Probe { adapters } => {
@@ -185,7 +201,7 @@ fn answer(
             let (spec, job) = begun.job()?;
             backstop(spec, cores)?;
             let started = Instant::now();
-            let mut done = job.run(&payload)?;
+            let mut done = job.run(&payload, listener)?;
             done.usage.wall_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
             Ok((Reply::Done(done.usage), done.output))
         }

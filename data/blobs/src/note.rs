@@ -28,8 +28,10 @@ use crate::{
 pub const NOTE_WORDS_MAX: usize = 200;
 /// Most notes of one session: some MiB at most, whatever the job. One more breaks the protocol.
 pub const NOTES_MAX: u32 = 16_384;
-/// Notes that wait to be told: what happened while the customer was away, as far as a person reads it.
+/// Notes that wait to be told: what happened while the customer was away, as far as a person reads it. As many lines of a program wait beside them, all that one run may say.
 const WAITING_MAX: usize = 64;
+/// Lines of programs that a session tells: the other half of its notes is its provider's own.
+const SAID_MAX: u32 = NOTES_MAX / 2;
 /// Notes that may go at once after a quiet time.
 const BURST: u32 = 16;
 /// One note goes so often in the long run: 8 a second.
@@ -66,6 +68,8 @@ codes! {
         Dropped = 12: "left out notes",
         /// Others have the machine now: so many.
         GivesWay = 13: "gives way to others",
+        /// The customer's program says a line while it runs a unit: the words are the program's.
+        Said = 14: "its program says",
     }
 }
 
@@ -87,6 +91,7 @@ impl NoteKind {
             Self::Saved => "saved",
             Self::Dropped => "dropped",
             Self::GivesWay => "gives-way",
+            Self::Said => "said",
         }
     }
 
@@ -207,6 +212,8 @@ struct NoteBody {
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     left: u32,
+    /// Lines of programs that went.
+    said: u32,
     /// Notes that may go now.
     ready: u32,
     /// When the next one is added.
@@ -215,7 +222,7 @@ pub struct Pace {
 
 impl Default for Pace {
     fn default() -> Self {
-        Self { left: NOTES_MAX, ready: BURST, next: None }
+        Self { left: NOTES_MAX, said: 0, ready: BURST, next: None }
     }
 }
 
@@ -260,8 +267,12 @@ struct Queue {
 
 impl Queue {
     fn push(&mut self, note: Note) {
-        if self.waiting.len() >= WAITING_MAX {
-            self.waiting.pop_front();
+        // A program that says much takes no place of what its provider says.
+        let is_alike = |other: &Note| is_said(other) == is_said(&note);
+        if self.waiting.iter().filter(|&other| is_alike(other)).count() >= WAITING_MAX
+            && let Some(oldest) = self.waiting.iter().position(is_alike)
+        {
+            self.waiting.remove(oldest);
             self.dropped = self.dropped.saturating_add(1);
         }
         self.waiting.push_back(note);
@@ -290,6 +301,11 @@ impl Queue {
     }
 }
 
+/// Whether the words are those of a program.
+fn is_said(note: &Note) -> bool {
+    note.kind == NoteKind::Said
+}
+
 impl Notes {
     /// Puts one in.
     pub fn say(&self, note: Note) {
@@ -308,11 +324,17 @@ impl Notes {
     /// The next one, if there is one and the session may say one now.
     pub fn take(&self, pace: &mut Pace) -> Option<Note> {
         let now = Instant::now();
-        let note = if pace.wait(now) == Some(Duration::ZERO) { self.lock().pop() } else { None };
-        if note.is_some() {
-            pace.spend(now);
+        if pace.wait(now) != Some(Duration::ZERO) {
+            return None;
         }
-        note
+        let mut queue = self.lock();
+        if pace.said >= SAID_MAX {
+            queue.waiting.retain(|note| !is_said(note));
+        }
+        let note = queue.pop()?;
+        pace.spend(now);
+        pace.said = pace.said.saturating_add(is_said(&note).into());
+        Some(note)
     }
 
     /// The next one, as soon as there is one and the session may say it; never, once it may say none any more. May be dropped and called again without
@@ -468,6 +490,33 @@ mod tests {
         let rest: Vec<u64> = std::iter::from_fn(|| queue.pop()).map(|note| note.number).collect();
         assert_eq!(rest, (5..count).collect::<Vec<_>>());
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn a_program_that_says_much_takes_no_place_of_what_its_provider_says() {
+        let mut queue = Queue::default();
+        queue.push(Note::now(NoteKind::Paused, 0, "the owner is back"));
+        let count = u64::try_from(WAITING_MAX).unwrap() + 5;
+        (0..count).for_each(|line| queue.push(Note::now(NoteKind::Said, 0, &line.to_string())));
+        queue.push(Note::now(NoteKind::Resumed, 0, ""));
+        let told: Vec<Note> = std::iter::from_fn(|| queue.pop()).collect();
+        assert_eq!((told[0].kind, told[0].number), (NoteKind::Dropped, 5));
+        assert_eq!(told[1].kind, NoteKind::Paused);
+        let lines: Vec<String> = told.iter().filter(|note| is_said(note)).map(|note| note.words().to_owned()).collect();
+        assert_eq!(lines, (5..count).map(|line| line.to_string()).collect::<Vec<_>>());
+        assert_eq!(told.last().unwrap().kind, NoteKind::Resumed);
+    }
+
+    #[test]
+    fn a_session_tells_so_many_lines_of_programs_and_then_only_what_its_provider_says() {
+        let (notes, mut pace) = (Notes::default(), Pace { said: SAID_MAX - 1, ..Pace::default() });
+        for words in ["the last", "one more"] {
+            notes.say(Note::now(NoteKind::Said, 0, words));
+        }
+        notes.say(Note::now(NoteKind::Paused, 0, "the owner is back"));
+        let told: Vec<Note> = std::iter::from_fn(|| notes.take(&mut pace)).collect();
+        let told: Vec<&str> = told.iter().map(Note::words).collect();
+        assert_eq!(told, ["the last", "the owner is back"]);
     }
 
     #[test]

@@ -124,9 +124,13 @@ pub(crate) struct Demands {
     /// Take only devices that proved so many million operations a second (specs/0010 §6).
     #[arg(long, value_name = "MOP", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) proved_speed: Option<u64>,
-    /// Take only devices that proved so much memory, in MiB.
+    /// Take only devices that proved so much memory, in MiB; and all that a unit of the job may take, if that is more.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) proved_memory: Option<u64>,
+    /// Also take graphics cards that have proved nothing. Without it a job that asks for graphics cards alone (--hardware gpu) takes proved ones, where
+    /// anybody holds a seat who could check.
+    #[arg(long, conflicts_with_all = ["proved_speed", "proved_memory"])]
+    pub(crate) unproved: bool,
     /// Also take providers that do not answer now; the order is cancelled if they stay silent.
     #[arg(long)]
     pub(crate) unanswered: bool,

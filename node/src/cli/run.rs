@@ -63,9 +63,10 @@ pub(crate) struct Run {
     /// Time for the provider to take the order, in seconds, 1 to 86400; then it is refunded.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub(crate) lease_seconds: u32,
-    /// Time for the provider to deliver, in seconds, 1 to 604800; then it is refunded.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600, value_parser = clap::value_parser!(u32).range(1..=604_800))]
-    pub(crate) deliver_seconds: u32,
+    /// Time for the provider to deliver, in seconds, 1 to 604800; then it is refunded [default: 1800 and twenty times as long as the plan says that the work
+    /// takes, at most 3600; 3600 of a provider of which nothing is known].
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+    pub(crate) deliver_seconds: Option<u32>,
     /// Time to check the delivery, in seconds, 1 to 259200; then the provider is paid.
     #[arg(long, value_name = "SECONDS", default_value_t = 1_800, value_parser = clap::value_parser!(u32).range(1..=259_200))]
     pub(crate) check_seconds: u32,

@@ -147,6 +147,7 @@ fn an_audited_order_that_nobody_checks_is_paid_to_the_wei_and_called_unverified_
         "All in: ",
         "No bond stands behind it (probation)",
         "Gas to place it: at most",
+        "All in, with that gas: at most ",
         "without a checker so far",
         "is audited",
         "audit    UNVERIFIED: ",

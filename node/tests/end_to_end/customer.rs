@@ -396,11 +396,15 @@ fn a_customer_that_comes_back_after_the_window_gets_what_had_arrived_slow() {
     let arrived = network.directory.join("arrived");
     let moments: [Moment; 1] = [("the outputs have arrived", |out| stored(out, "/attempt/received"))];
     // All of it is run again, so that it is killed before it accepts.
-    let closely = [&window[..], &["--sample-rate", "100"]].concat();
+    let closely = [&window[..], &["--sample-rate", "100", "--private"]].concat();
     assert_eq!(killed_at(&network, &arrived, &closely, &moments).len(), 1);
     paid(&mut provider, 1);
     let said = ends(run(&network, SMALL, &arrived).args(&closely), 0);
     assert!(said.contains("order 1 is settled"), "{said}");
+    // Private without names: what the order was begun as outlives the process.
+    assert!(said.contains("UNVERIFIED (private): you named no checkers"), "{said}");
+    let job = json_file(&arrived.join("job.json"));
+    assert_eq!((&job["private"], &job["assurance"]), (&true.into(), &"unverified".into()), "{job}");
     assert_equal_to_an_undisturbed_run(&network, SMALL, &arrived);
     paid(&mut provider, 2);
 

@@ -271,6 +271,8 @@ fn a_liar_a_dead_machine_and_an_owner_who_comes_back_cost_a_map_nothing_but_time
     same_files(&job.out, &job.reference());
     let summary = job.summary();
     assert_eq!((&summary["status"], &summary["unitsLeft"]), (&"done".into(), &0.into()), "{summary}");
+    assert_eq!(summary["assurance"], "unverified", "{summary}");
+    assert!(said.contains("UNVERIFIED for anybody but its customer: nobody else checked it"), "{said}");
     let why = summary["certificateMissing"].as_str().unwrap();
     assert!(summary["certificate"].is_null() && why.contains("--audit") && said.contains("No certificate: "), "{said}");
     // The liar was caught in its first window, which is not paid.

@@ -158,6 +158,7 @@ fn strangers_check_a_map_through_the_deaths_of_both_sides_and_the_money_is_right
     // New providers: every step is drawn, and found right.
     assert!(found.iter().all(|window| window.verified == window.units), "{}", logs());
     assert!(text.contains(&format!("Audit: verified: {units} of {units} drawn steps")), "{}", logs());
+    assert_eq!(summary["assurance"], "verified", "{summary}");
     let revealed: usize = (1..=channel_count(network))
         .flat_map(|channel| (1..64).map(move |window| window_of_channel(channel, window)))
         .map(|id| events::<Audit::CheckRevealed>(network, id).len())

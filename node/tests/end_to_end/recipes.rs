@@ -75,6 +75,9 @@ fn every_kind_of_new_recipe_passes_its_check_without_a_tool() {
         let shown = keystead(home.path(), &["recipe", "show", &format!("./{name}")]);
         assert!(text(&shown).contains(&format!("keystead run ./{name} --dir wallet")), "{}", text(&shown));
     }
+    let_it_speak(home.path(), "wasm-exact");
+    let (passed, said) = check(home.path(), "wasm-exact");
+    assert!(passed && said.contains("\nsays    unit 0         good news?\n"), "{said}");
     let again = keystead(home.path(), &["recipe", "new", "wasm-exact", "--runtime", "wasm"]);
     assert!(text(&again).contains("exists already: choose another name"), "{}", text(&again));
     let taken = keystead(home.path(), &["recipe", "new", "align", "--runtime", "wasm"]);
@@ -162,7 +165,7 @@ fn a_changed_golden_result_is_written_when_its_author_says_so() {
 #[test]
 fn recipes_in_folders_are_ordered_run_checked_and_paid() {
     let network = Network::start(1);
-    let _provider = Provider::start(&network, &network.directory.join("provider"));
+    let provider = Provider::start(&network, &network.directory.join("provider"));
     let home = &network.directory;
     let run = |recipe: &str, out: &str, more: &[&str]| {
         let url = network.url(0);
@@ -174,7 +177,10 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
         [("plain", "wasm", "exact"), ("near", "wgsl", "tolerance"), ("sure", "wgsl", "self-checking")]
     {
         new(home, name, runtime, class);
-        let set = ["--set", "first=1000000", "--set", "count=25000", "--set", "numbers-per-unit=10000"];
+        if name == "plain" {
+            let_it_speak(home, name);
+        }
+        let set = ["-v", "--set", "first=1000000", "--set", "count=25000", "--set", "numbers-per-unit=10000"];
         let done = run(&format!("./{name}"), &format!("{name}-result"), &set);
         assert_eq!(done.status.code(), Some(0), "{}", text(&done));
         let out = home.join(format!("{name}-result"));
@@ -184,6 +190,16 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
         assert_eq!(table.lines().count(), 25_001);
         assert!(table.starts_with("number\troot\n1000000\t1000\n"), "{}", &table[..60]);
         assert!(verify(&network, &out).status.success());
+        if name == "plain" {
+            // Each unit said its line once, which its customer read live; checks that ran it again, and the provider's own log, told nobody.
+            let log = fs::read_to_string(out.join("provider.log")).unwrap();
+            for unit in 0..3 {
+                let says = format!("says: its program says unit={unit}: good news?");
+                assert_eq!(log.matches(&says).count(), 1, "{says:?} in: {log}");
+                assert!(text(&done).contains(&says), "no {says:?} in: {}", text(&done));
+            }
+            assert!(!provider.text().contains("good news"), "{}", provider.text());
+        }
     }
     write_programmed(home, "programmed", 0, 1);
     fs::write(home.join("words.txt"), "some words").unwrap();
@@ -208,6 +224,17 @@ fn recipes_in_folders_are_ordered_run_checked_and_paid() {
     wait_until("no order is open", || {
         (balance(&network, MARKET) == 0 || home.join("torn-result/order.json").exists()).then_some(())
     });
+}
+
+/// Has the program of a new recipe say a line in each unit.
+fn let_it_speak(home: &Path, name: &str) {
+    let file = format!("{name}/kernel/program.wat");
+    let import = "(module\n  (import \"keystead\" \"log\" (func $log (param i32 i32)))\n";
+    change(home, &file, "(module\n", import);
+    let memory = "  (memory (export \"memory\") 1)\n";
+    change(home, &file, memory, &format!("{memory}  (data (i32.const 16) \"good news\\1b\")\n"));
+    let first = "    (local.set $number (i64.load (local.get $unit)))\n";
+    change(home, &file, first, &format!("    (call $log (i32.const 16) (i32.const 10))\n{first}"));
 }
 
 /// A recipe with a planner that plans two units of a word each (or refuses, with status 1), and an assembler that gives its input back. With several segments

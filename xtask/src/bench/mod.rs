@@ -74,7 +74,10 @@ fn once(root: &Path, binaries: &Binaries, mode: Mode) -> Result<()> {
             figures.set(root, GROUP, "cargo xtask bench", speed, rows)?;
             figures.write(root)
         }
-        Mode::Quick => figures.compare(GROUP, speed, &rows),
+        Mode::Quick => {
+            figures.compare(GROUP, speed, &rows)?;
+            market::guard(root, &binaries.debug, speed)
+        }
     }
 }
 
@@ -117,8 +120,20 @@ pub(crate) fn market(root: &Path, mode: Mode, only: Option<&str>) -> Result<()> 
     market::run(root, mode, only)
 }
 
+/// Writes the page anew from what is committed, after its notes were changed.
+pub(crate) fn page(root: &Path) -> Result<()> {
+    Figures::read(root)?.write(root)
+}
+
+/// Adds to the findings what the committed page says otherwise than figures and notes do.
+pub(crate) fn check_page(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    page::check(root, findings)
+}
+
 /// The programs that are measured, as the tests build them.
 struct Binaries {
+    /// Where all programs lie; examples are below it.
+    debug: PathBuf,
     keystead: PathBuf,
     verify_time: PathBuf,
 }
@@ -126,7 +141,8 @@ struct Binaries {
 impl Binaries {
     fn build(root: &Path) -> Result<Self> {
         let debug = build_workspace(root)?;
-        Ok(Self { keystead: debug.join("keystead"), verify_time: debug.join("examples").join("verify_time") })
+        let (keystead, verify_time) = (debug.join("keystead"), debug.join("examples").join("verify_time"));
+        Ok(Self { debug, keystead, verify_time })
     }
 }
 

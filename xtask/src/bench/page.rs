@@ -132,6 +132,14 @@ impl Figures {
 
     /// Writes the file and the page.
     pub(super) fn write(&self, root: &Path) -> Result<()> {
+        fs::write(root.join(PAGE), self.page(&notes(root))?)?;
+        fs::write(root.join(FILE), serde_json::to_string_pretty(self)? + "\n")?;
+        println!("wrote {PAGE}");
+        Ok(())
+    }
+
+    /// The page of these figures, with these notes below.
+    fn page(&self, notes: &str) -> Result<String> {
         let mut page = String::from(
             "# Benchmarks\n\nWritten by the commands below; do not edit. Every table is measured by its command on one machine in one run, with the\n`dev` profile that tests and demo use (`Cargo.toml`).\n",
         );
@@ -151,14 +159,11 @@ impl Figures {
                 )?;
             }
         }
-        if let Ok(notes) = fs::read_to_string(root.join(NOTES)) {
+        if !notes.is_empty() {
             page.push('\n');
-            page.push_str(&notes);
+            page.push_str(notes);
         }
-        fs::write(root.join(PAGE), page)?;
-        fs::write(root.join(FILE), serde_json::to_string_pretty(self)? + "\n")?;
-        println!("wrote {PAGE}");
-        Ok(())
+        Ok(page)
     }
 
     /// Fails if a committed row of the group is missing in `rows`, or much better than the one there.
@@ -181,6 +186,27 @@ impl Figures {
         }
         bail!("figures got worse (this machine is {slower:.2} times slower): {}", findings.join("; "))
     }
+}
+
+fn notes(root: &Path) -> String {
+    fs::read_to_string(root.join(NOTES)).unwrap_or_default()
+}
+
+/// Adds what is wrong with the committed page: it must be what the file of figures and the notes give.
+pub(super) fn check(root: &Path, findings: &mut Vec<String>) -> Result<()> {
+    let page = fs::read_to_string(root.join(PAGE)).wrap_err_with(|| format!("cannot read {PAGE}"))?;
+    findings.extend(fault(&page, &Figures::read(root)?.page(&notes(root))?));
+    Ok(())
+}
+
+/// The first line in which the page is another than it should be.
+fn fault(page: &str, expected: &str) -> Option<String> {
+    if page == expected {
+        return None;
+    }
+    let same = page.lines().zip(expected.lines()).take_while(|(one, other)| one == other);
+    let line = same.count().saturating_add(1);
+    Some(format!("{PAGE}:{line}: not what {FILE} and {NOTES} give: `cargo xtask bench --page` writes it anew"))
 }
 
 #[cfg(test)]
@@ -234,6 +260,18 @@ mod tests {
         assert!(set(Row::new("slower", -0.2, "%").may_be_zero()).is_ok());
         assert!(set(rate(0.0)).is_err());
         assert!(set(Row::new("slower", f64::NAN, "%").may_be_zero()).is_err());
+    }
+
+    #[test]
+    fn a_page_that_says_what_no_figure_says_is_found_by_its_line() {
+        let page = figures(vec![time(50.0)]).page("## Notes\n\nfifty\n").unwrap();
+        assert!(page.ends_with("| time | 50.00 ms |  | - |\n\n## Notes\n\nfifty\n"), "{page}");
+        assert_eq!(fault(&page, &page), None);
+        let old = page.replace("fifty", "sixty");
+        let found = fault(&old, &page).unwrap();
+        let line = page.lines().count();
+        assert!(found.starts_with(&format!("{PAGE}:{line}: ")), "{found}");
+        assert!(fault(page.strip_suffix('\n').unwrap(), &page).is_some());
     }
 
     #[test]

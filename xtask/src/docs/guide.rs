@@ -6,6 +6,12 @@
 /// What stands for anything.
 const ANY: &str = "...";
 const EXIT: &str = "# exit code ";
+/// Stands in a guide where what a new user came for has happened.
+const PATH_ENDS: &str = "<!-- the new user's path ends here -->";
+/// Guides with such a line.
+pub(super) const PATHS: [&str; 2] = ["earn.md", "run-a-job.md"];
+/// Commands until there, at most: the guides begin by promising so many.
+const PATH_COMMANDS_MAX: usize = 5;
 
 /// A fenced block whose first word is `console`.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +69,18 @@ pub(super) fn blocks(text: &str) -> Result<Vec<Block>, String> {
         blocks.push(Block { line: number, marks, commands: commands(&body)? });
     }
     Ok(blocks)
+}
+
+/// Fails if a new user types more commands than are promised before that line, or if there is none.
+pub(super) fn is_short(text: &str, blocks: &[Block]) -> Result<(), String> {
+    let end = text.lines().position(|line| line == PATH_ENDS).ok_or_else(|| format!("no line {PATH_ENDS:?}"))?;
+    // Commands are counted from line 1.
+    let commands = blocks.iter().flat_map(|block| &block.commands).filter(|command| command.line <= end).count();
+    match commands {
+        0 => Err("no command before the end of the new user's path".to_owned()),
+        1..=PATH_COMMANDS_MAX => Ok(()),
+        _ => Err(format!("{commands} commands in the new user's path, at most {PATH_COMMANDS_MAX}")),
+    }
 }
 
 fn mark(word: &str) -> Option<Mark> {
@@ -178,6 +196,28 @@ mod tests {
         assert!(blocks("```console sometimes\n$ x\n```").is_err_and(|error| error.contains("sometimes")));
         assert!(blocks("```console\nx\n```").is_err());
         assert!(blocks("```console\n```").is_err());
+    }
+
+    #[test]
+    fn a_new_user_types_no_more_than_five_commands() {
+        for (name, text) in [
+            ("earn.md", include_str!("../../../docs/guides/earn.md")),
+            ("run-a-job.md", include_str!("../../../docs/guides/run-a-job.md")),
+        ] {
+            assert!(PATHS.contains(&name));
+            assert_eq!(blocks(text).and_then(|blocks| is_short(text, &blocks)), Ok(()), "{name}");
+        }
+        let guide = |before: usize, after: usize| {
+            let commands = |count| "$ one \\\n> more\nout\n".repeat(count);
+            let text =
+                format!("```console\n{}```\n{PATH_ENDS}\n```console\n{}```\n", commands(before), commands(after));
+            blocks(&text).and_then(|blocks| is_short(&text, &blocks))
+        };
+        assert_eq!(guide(5, 9), Ok(()));
+        assert!(guide(6, 1).is_err_and(|error| error.contains("6 commands")));
+        let none = "```console\n$ one\n```\n";
+        assert!(blocks(none).and_then(|blocks| is_short(none, &blocks)).is_err_and(|error| error.contains("no line")));
+        assert!(is_short(PATH_ENDS, &[]).is_err());
     }
 
     #[test]

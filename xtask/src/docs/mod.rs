@@ -53,6 +53,9 @@ pub(crate) fn run(root: &Path, only: Option<&str>) -> Result<Tally> {
         let begin = Instant::now();
         let text = fs::read_to_string(path).wrap_err_with(|| format!("cannot read {name}"))?;
         let blocks = guide::blocks(&text).map_err(|fault| eyre!("{name}:{fault}"))?;
+        if guide::PATHS.iter().any(|guide| path.ends_with(guide)) {
+            guide::is_short(&text, &blocks).map_err(|fault| eyre!("{name}: {fault}"))?;
+        }
         let mut runner = Runner { root, programs: &programs, name: &name, session: None, network: None };
         let mut tally = Tally::default();
         for block in &blocks {

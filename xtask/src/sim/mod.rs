@@ -32,7 +32,7 @@ nothing pays after the 60 s that are set here, are rules of the model: their zer
 
 The fourth table has the cheats of the third world, among churn and latency: *formula* is the sum of each trial's own probability, at the rate that its provider had, and *sigmas* how far it is off. Trials are wrong units, or windows where it says so; of a fake GPU its rounds, of a card that is sold many
 times its epochs with at least two accounts online (a proof is due for one of eight; it counts with the statements of two of three seats). *Gain* is per lease (seats: per canary that was called right, per accusation), *honest* that of this world's honest providers. Who deals with itself has its record at once and pays for it what the formula says. Who is convicted goes on as a newcomer without a bond;
-customers have no memory, which is in the cheats' favour, but they order from proved devices only.
+customers have no memory, which is in the cheats' favour, but they order from proved devices only: what `keystead run` and `map` do by default for jobs that ask for graphics cards alone, and for others if told to (`--proved-speed`).
 
 The fifth plays each cheat of specs/0008-audit.md section 15 by itself, without churn, among 3,000 seats: *measured* beside the *formula*, off by so many *sigmas* of the binomial; *gain* is what the cheat earns per window of 64 units
 (lazy checker: per check) in units' prices, *honest* what honesty earns in its place. In all tables a bond is 100, work costs half of its price, and gains are before gas.

@@ -8,7 +8,7 @@
 //! Spec: specs/0010-capability.md §6.
 //!
 //! [`round`] is one owner's proof with all its devices: what holds it together, who checks it, and what it proves. [`due`] says when the next one
-//! is.
+//! is, [`lapse`] when an old one no longer counts.
 //!
 //! # Not here
 //! Who sends what when (`node`), kernels of devices (`keystead-runner`), and signatures of checkers.
@@ -16,6 +16,7 @@
 pub mod arithmetic;
 pub mod challenge;
 pub mod due;
+pub mod lapse;
 pub mod prover;
 pub mod round;
 mod tree;

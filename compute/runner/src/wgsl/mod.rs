@@ -24,6 +24,7 @@ use crate::{
     message::{Done, Engine, Usage},
     report::{Device, SelfTest, Tested},
     runtime::{Prepared, Runtime},
+    said::Listener,
 };
 use keystead_job::{Class, JobSpec, Limits};
 use keystead_kernel::{Kernel, Profile, admit::Error};
@@ -118,7 +119,7 @@ impl Prepared for Program {
         self.engine.clone()
     }
 
-    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
+    fn run(&mut self, unit: &[u8], _: &Listener) -> Result<Done, Failure> {
         Ok(Done { output: self.kernel.run(unit)?, usage: Usage { fuel: 0, wall_us: 0 } })
     }
 }

@@ -5,6 +5,7 @@ use crate::{
     message::{Done, Usage, Words},
     report::{Device, DeviceKind, Loops},
     runtime::Prepared,
+    said::Listener,
     wgsl::{
         NAGA_VERSION, admitted, canary,
         device::{WORKGROUP_BYTES_MAX, WORKGROUP_INVOCATIONS_MAX, declared_memory, whole_words},
@@ -103,7 +104,7 @@ impl Prepared for Interpreted {
         }
     }
 
-    fn run(&mut self, unit: &[u8]) -> Result<Done, Failure> {
+    fn run(&mut self, unit: &[u8], _: &Listener) -> Result<Done, Failure> {
         let output = self.with(unit, |dispatch| self.code.run(dispatch))?;
         let output = output.iter().flat_map(|word| word.to_le_bytes()).collect();
         Ok(Done { output, usage: Usage { fuel: 0, wall_us: 0 } })

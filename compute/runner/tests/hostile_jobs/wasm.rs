@@ -194,6 +194,21 @@ pub(crate) const CASES: &[Case] = &[
     }),
     case("import-a-clock", End::Refused("now"), || import("(import \"env\" \"now\" (func (result i64)))")),
     case("import-a-memory", End::Refused("shared"), || whole("(import \"env\" \"shared\" (memory 1))", NOTHING)),
+    case("import-lines-of-another-kind", End::Refused("log"), || {
+        import("(import \"keystead\" \"log\" (func (param i32 i32) (result i32)))")
+    }),
+    case("flood-of-lines", End::Limit(Limit::Fuel), || {
+        whole(
+            "(import \"keystead\" \"log\" (func $log (param i32 i32))) (memory (export \"memory\") 1)",
+            "(loop $l (call $log (i32.const 0) (i32.const 65536)) (br $l)) unreachable",
+        )
+    }),
+    case("line-behind-the-memory", End::Trapped, || {
+        whole(
+            "(import \"keystead\" \"log\" (func $log (param i32 i32))) (memory (export \"memory\") 1)",
+            "(call $log (i32.const 65535) (i32.const 2)) (i64.const 0)",
+        )
+    }),
     case("shared-memory", End::Refused("threads"), || {
         wat::parse_str("(module (memory (export \"memory\") 1 1 shared))").unwrap()
     }),

@@ -2,7 +2,7 @@
 
 use crate::machine::{block_on, command, is_gone, job, open, run_one, until};
 use keystead_job::{Limits, Runtime};
-use keystead_runner::{Failure, Fault, Job, Limit, Work, measure};
+use keystead_runner::{Done, Failure, Fault, Job, Limit, Said, Work, measure};
 use std::time::{Duration, Instant};
 
 crate::tests![
@@ -15,6 +15,9 @@ crate::tests![
     memory_grows_exactly_up_to_the_limit,
     a_memory_that_begins_above_the_limit_is_refused,
     an_import_is_refused_by_name,
+    what_a_program_says_is_heard_in_order_at_once_and_changes_nothing,
+    a_line_outside_the_memory_is_a_trap,
+    a_flood_of_lines_is_cut_off_and_costs_the_same_fuel_each_time,
     missing_or_wrong_exports_are_refused_by_name,
     bytes_that_are_no_module_are_refused,
     proposals_outside_the_profile_are_refused,
@@ -40,8 +43,13 @@ pub(crate) const LIMITS: Limits = Limits {
 
 /// A module with memory, a bump allocator and this `run` body.
 pub(crate) fn module(extra: &str, run: &str) -> Vec<u8> {
+    with_import("", extra, run)
+}
+
+/// The same with an import, which stands before everything else.
+fn with_import(import: &str, extra: &str, run: &str) -> Vec<u8> {
     let text = format!(
-        "(module
+        "(module {import}
            (memory (export \"memory\") 2)
            (global $top (mut i32) (i32.const 4096))
            {extra}
@@ -57,6 +65,9 @@ pub(crate) fn module(extra: &str, run: &str) -> Vec<u8> {
 pub(crate) const ECHO: &str = "(i64.or
     (i64.shl (i64.extend_i32_u (local.get $c)) (i64.const 32))
     (i64.extend_i32_u (i32.add (local.get $cn) (local.get $un))))";
+
+/// Lets a program say lines.
+const LOG: &str = "(import \"keystead\" \"log\" (func $log (param i32 i32)))";
 
 /// Never ends.
 pub(crate) const SPIN: &str = "(loop $l (br $l)) unreachable";
@@ -212,6 +223,92 @@ fn an_import_is_refused_by_name() {
         "(module (import \"wasi_snapshot_preview1\" \"fd_write\" (func (param i32 i32 i32 i32) (result i32))))",
     );
     assert!(why.contains("wasi_snapshot_preview1") && why.contains("fd_write"), "{why}");
+    // Of another name, another type, another kind, or twice.
+    for import in [
+        "(import \"keystead\" \"print\" (func (param i32 i32)))",
+        "(import \"keystead\" \"log\" (func (param i32)))",
+        "(import \"keystead\" \"log\" (func (param i32 i32) (result i32)))",
+        "(import \"keystead\" \"log\" (func (param i32 i64)))",
+        "(import \"keystead\" \"log\" (global i32))",
+    ] {
+        let why = refused(&format!("(module {import})"));
+        assert!(why.contains("no import but keystead.log") && why.contains("from \"keystead\""), "{import}: {why}");
+    }
+    assert!(refused(&format!("(module {LOG} {})", LOG.replace("$log", ""))).contains("too many imports"));
+}
+
+/// One unit of a program, with what it says.
+fn heard(job: Job, unit: &[u8]) -> (Result<Done, Failure>, Vec<Said>) {
+    let mut said = Vec::new();
+    let outcome = block_on(async { open(job).await.unwrap().run_heard(unit, &mut |one| said.push(one)).await });
+    (outcome, said)
+}
+
+fn line(text: &str) -> Said {
+    Said::Line(text.as_bytes().to_vec())
+}
+
+fn what_a_program_says_is_heard_in_order_at_once_and_changes_nothing() {
+    let data = "(data (i32.const 0) \"onetwo\")";
+    let three = "(call $log (i32.const 0) (i32.const 3)) (call $log (i32.const 3) (i32.const 3))
+        (call $log (local.get $u) (local.get $un))";
+    let says = wasm(&with_import(LOG, data, &format!("{three} {ECHO}")), b"", |_| ());
+    let (outcome, said) = heard(says.clone(), b"the unit\n");
+    assert_eq!(said, [line("one"), line("two"), line("the unit\n")]);
+    assert_eq!(said[2].text(), "the unit");
+    let done = outcome.unwrap();
+    assert_eq!(done.output, b"the unit\n");
+    // Nobody listens: the same output, the same fuel.
+    let unheard = run_one(says, b"the unit\n").unwrap();
+    assert_eq!((unheard.output, unheard.usage.fuel), (done.output, done.usage.fuel));
+    // Each line costs 1,000 and its few instructions.
+    let silent = run_one(wasm(&with_import(LOG, data, ECHO), b"", |_| ()), b"the unit\n").unwrap();
+    let more = done.usage.fuel - silent.usage.fuel;
+    assert!((3_000..3_100).contains(&more), "{more}");
+    // What is said before an endless loop is heard although the unit never answers.
+    let stuck = with_import(LOG, data, &format!("{three} {SPIN}"));
+    let (outcome, said) = heard(
+        wasm(&stuck, b"", |limits| {
+            limits.wall_ms_max = 1_000;
+            limits.fuel_max = 10_000_000_000_000;
+        }),
+        b"x",
+    );
+    assert!(matches!(outcome, Err(Failure::LimitHit { which: Limit::WallMs, .. })), "{outcome:?}");
+    assert_eq!(said, [line("one"), line("two"), line("x")]);
+}
+
+fn a_line_outside_the_memory_is_a_trap() {
+    let says = |at: &str, bytes: &str| {
+        let run = format!("(call $log (i32.const {at}) (i32.const {bytes})) (i64.const 0)");
+        heard(wasm(&with_import(LOG, "", &run), b"", |_| ()), b"")
+    };
+    // The memory has two pages; of a long line the beginning is heard.
+    for (at, bytes, length) in [("131071", "1", 1), ("131072", "0", 0), ("0", "131072", 200)] {
+        let (outcome, said) = says(at, bytes);
+        assert!(outcome.is_ok(), "{at} {bytes}: {outcome:?}");
+        assert_eq!(said, [Said::Line(vec![0; length])], "{at} {bytes}");
+    }
+    for (at, bytes) in [("131071", "2"), ("131073", "0"), ("-1", "1"), ("0", "-1"), ("-1", "-1"), ("0", "131073")] {
+        let (outcome, said) = says(at, bytes);
+        assert!(matches!(&outcome, Err(Failure::Trapped { why }) if why.contains("out of bounds")), "{outcome:?}");
+        assert!(said.is_empty(), "{at} {bytes}");
+    }
+}
+
+fn a_flood_of_lines_is_cut_off_and_costs_the_same_fuel_each_time() {
+    let flood = with_import(LOG, "", "(loop $l (call $log (i32.const 0) (i32.const 131072)) (br $l)) unreachable");
+    let mut left_out = Vec::new();
+    for _ in 0..2 {
+        let (outcome, said) = heard(wasm(&flood, b"", |limits| limits.fuel_max = 10_000_000), b"");
+        let expected = Failure::LimitHit { which: Limit::Fuel, limit: 10_000_000, got: None };
+        assert_eq!(outcome, Err(expected));
+        let (last, lines) = said.split_last().unwrap();
+        assert_eq!(lines, vec![Said::Line(vec![0; 200]); 64]);
+        left_out.push(last.clone());
+    }
+    assert!(matches!(left_out[0], Said::LeftOut(9_800..=9_936)), "{left_out:?}");
+    assert_eq!(left_out[0], left_out[1]);
 }
 
 fn missing_or_wrong_exports_are_refused_by_name() {

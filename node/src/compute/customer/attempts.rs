@@ -5,6 +5,7 @@ use super::{
     conclude::{Conclusion, why},
     folder::Folder,
     follow::{End, Following, Job},
+    gas::Gas,
     happened::{self, Ended},
     place::{Placed, Sent, place},
     plan::Prepared,
@@ -19,7 +20,7 @@ use crate::{
     client::RpcFailure,
     compute::{
         account::Poor,
-        amount::{counted, kst},
+        amount::counted,
         lifecycle::{Refunded, is_tried_elsewhere},
         matching::links::Links,
         revert::moves_another_amount,
@@ -68,15 +69,16 @@ impl<'a> Attempts<'a> {
         happened::price(self.show.log(), offer);
     }
 
-    /// The order that was introduced, as far as it can be made before the market is approved; says what its placing costs at most.
+    /// The order that was introduced, as far as it can be made before the market is approved; says what it costs in gas at most.
     pub(super) async fn draft(&self, offer: &Offer) -> Result<Attempt> {
-        let (attempt, fee_wei_max) = self.buyer.draft(offer).await?;
-        self.say_gas(fee_wei_max);
+        let (attempt, gas) = self.buyer.draft(offer).await?;
+        self.say_gas(offer, gas);
         Ok(attempt)
     }
 
-    fn say_gas(&self, fee_wei_max: U256) {
-        self.show.say(&format!("Gas to place it: at most {}", kst(fee_wei_max)));
+    fn say_gas(&self, offer: &Offer, gas: Gas) {
+        let lines = gas.lines(self.buyer.money, offer.choice.total_wei, offer.audit.as_ref());
+        lines.iter().for_each(|line| self.show.say(line));
     }
 
     /// Orders for the first time.
@@ -296,7 +298,7 @@ impl<'a> Attempts<'a> {
             drafted = patiently("place an order", || self.buyer.draft(&offer)) => drafted,
             () = stops.wait(1) => return Ok(Next::Nobody(Some("you stopped it".to_owned()))),
         };
-        let (attempt, fee_wei_max) = match drafted {
+        let (attempt, gas) = match drafted {
             Ok(drafted) => drafted,
             Err(error) if is_answer(&error) => return Ok(Next::Nobody(Some(format!("{error:#}")))),
             Err(error) => return Err(error),
@@ -310,7 +312,7 @@ impl<'a> Attempts<'a> {
             self.buyer.money.show(end.order.escrow_wei)
         ));
         self.say_price(&offer);
-        self.say_gas(fee_wei_max);
+        self.say_gas(&offer, gas);
         state.failed.push(Failed { order: end.order.id, provider: end.order.provider, status, why });
         state.attempt = attempt;
         self.folder.save(state)?;

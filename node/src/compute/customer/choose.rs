@@ -5,7 +5,7 @@
 //! anew if nobody was tried since: then the market refused the order because somebody changed its offer. And it is read anew once it is old: the market
 //! holds a provider to its price, and nobody to where it stood an hour ago, or to how its orders had ended by then.
 
-use super::plan::Prepared;
+use super::{deliver, plan::Prepared};
 use crate::{
     cli::Demands,
     compute::{
@@ -18,7 +18,7 @@ use crate::{
             gather::{Gathered, Patience, Sight, gather, part},
             known::Known,
             live::{self, Silence},
-            need::{Asked, OWN_CHECK},
+            need::{Asked, OWN_CHECK, asks_for_cards},
         },
         money::Money,
     },
@@ -50,6 +50,8 @@ pub(super) struct Choice {
     pub(super) endpoint: Endpoint,
     /// Units times price.
     pub(super) total_wei: U256,
+    /// From its lease to its delivery, unless the person says otherwise.
+    pub(super) deliver_seconds: u32,
     /// The firm price for a person, line by line; empty for an order that was placed already.
     pub(super) lines: Vec<String>,
 }
@@ -173,7 +175,8 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
         Some(read) => (read.gathered, read.at),
         None => {
             let (only, currency) = (wish.provider.as_slice(), wish.money.currency());
-            let sight = Sight { only, currency, interpreters: wish.demands.take_interpreters() };
+            let (cards, interpreters) = (asks_for_cards(&wish.demands.hardware), wish.demands.take_interpreters());
+            let sight = Sight { only, currency, cards, interpreters };
             let at = Instant::now();
             (gather(market, wish.demands.records.as_deref(), wish.patience(), sight).await?, at)
         }
@@ -186,7 +189,7 @@ pub(super) async fn choose(market: &Market, wish: Wish<'_>) -> Result<Result<Cho
 }
 
 impl Wish<'_> {
-    fn need(&self) -> Need {
+    fn need(&self, checkable: bool) -> Need {
         let prepared = self.prepared;
         let asked = Asked {
             spec: &prepared.spec,
@@ -195,6 +198,7 @@ impl Wish<'_> {
             currency: self.money.currency(),
             total_wei_max: self.total_wei_max,
             tried: self.tried,
+            checkable,
         };
         asked.need(OWN_CHECK)
     }
@@ -213,7 +217,7 @@ async fn best(market: &Market, gathered: &mut Gathered, wish: Wish<'_>) -> Resul
     if gathered.known.providers.is_empty() {
         return Ok(Err(Nobody::None));
     }
-    let need = wish.need();
+    let need = wish.need(gathered.known.checkable);
     let plan = live::plan(gathered, market, &need, wish.patience(), wish.silence()).await?;
     match plan.best.first() {
         Some(fit) => Ok(Ok(choice(market, gathered, (&need, wish.money), fit).await?)),
@@ -268,7 +272,8 @@ async fn named(
         return Ok(Err(Nobody::TooDear { units, unit, total, limit }));
     }
     let lines = vec![format!("  Nothing is known of its machine, it {absent}.")];
-    Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, lines }))
+    let deliver_seconds = deliver::SECONDS_MAX;
+    Ok(Ok(Choice { account, price_wei_per_unit: listed, endpoint, total_wei, deliver_seconds, lines }))
 }
 
 /// What the named provider answered, if that is why it does not take the job.
@@ -295,6 +300,8 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
     let firm = FirmPrice::new(need, fit, &terms);
     let mut lines: Vec<String> = firm.words(money.unit()).lines().map(str::to_owned).collect();
     lines.extend(country.map(|code| format!("  It claims to stand in {code}; nobody checked that.")));
+    let lapsed = provider.and_then(|provider| provider.lapsed);
+    lines.extend(lapsed.map(|lapse| format!("  Its hardware counts as not proved: {lapse}.")));
     lines.extend(carbon::words(need, fit).map(|words| format!("  Carbon: {words}.")));
     // Who was not heard is known by its price in KST alone.
     if need.currency == Currency::KST {
@@ -306,6 +313,7 @@ async fn choice(market: &Market, gathered: &Gathered, (need, money): (&Need, &Mo
         price_wei_per_unit: fit.price_per_unit.saturating_to(),
         endpoint,
         total_wei: fit.price_per_unit.saturating_mul(U256::from(need.units)),
+        deliver_seconds: deliver::seconds(fit.finish_us),
         lines,
     })
 }

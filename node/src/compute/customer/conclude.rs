@@ -12,7 +12,7 @@ use super::{
     happened::{self, Ended},
     result,
     setup::{Buyer, EXIT_ACCEPTED, EXIT_REFUSED, EXIT_UNDECIDED, take_from_audit, take_from_market, take_refund},
-    state::{Checked, State},
+    state::{Attempt, Checked, State},
 };
 use crate::compute::{
     amount::{counted, duration, kst},
@@ -144,9 +144,7 @@ impl Conclusion<'_> {
         }
         match self.outcome(window) {
             Some(outcome) => self.say(&format!("  audit    {}", outcome.sentence(assurance))),
-            None => {
-                self.say("  audit    none: checked by you, not by anybody else; for everybody else it is unverified")
-            }
+            None => self.say(&format!("  audit    {}", unaudited(&self.state.attempt))),
         }
         if let Some(canary) = self.state.attempt.canary {
             let told = window.and_then(|drawn| drawn.window.canary_unit);
@@ -292,6 +290,14 @@ impl Conclusion<'_> {
     }
 }
 
+/// What others than its customer checked of an order without an audit. Its certificate knows nothing of privacy: the chain has no place for it.
+const fn unaudited(attempt: &Attempt) -> &'static str {
+    if attempt.private {
+        return "none, UNVERIFIED (private): you named no checkers, so nobody but you checked it";
+    }
+    "none: checked by you, not by anybody else; for everybody else it is unverified"
+}
+
 /// How an order that is paid came to its end.
 fn beginning(order: &Order, took: &str, status: &str) -> String {
     if order.is_part() {
@@ -400,6 +406,14 @@ mod tests {
         assert_eq!(said(&Order { done_units: 0, ..part }), said(&whole), "all of it was done");
         assert!(part_words(&part).contains("output of units 0 to 3 "));
         assert!(part_words(&Order { done_units: 1, ..part }).contains("output of unit 0 "));
+    }
+
+    #[test]
+    fn whoever_wanted_privacy_reads_that_its_result_is_unverified_since_it_named_nobody() {
+        let attempt = crate::compute::customer::state::tests::state().attempt;
+        assert!(unaudited(&attempt).ends_with("for everybody else it is unverified"));
+        let said = unaudited(&Attempt { private: true, ..attempt });
+        assert!(said.contains("UNVERIFIED (private)") && said.contains("named no checkers"), "{said}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod check;
 mod search;
+mod silence;
 mod stop;
 
 use super::{
@@ -99,6 +100,7 @@ pub(super) struct Following<'a> {
     unlisted: Option<u32>,
     /// What was said last about a stop.
     told: Option<stop::Told>,
+    silence: silence::Silence,
     /// The call that was made last to end the order, and whose reason is written down.
     closing: Option<CustomerStep>,
     attendant: Attendant,
@@ -159,6 +161,7 @@ impl<'a> Following<'a> {
             malformed: 0,
             unlisted: Some(0),
             told: None,
+            silence: silence::Silence::default(),
             closing: None,
             attendant,
             arrivals,
@@ -261,7 +264,10 @@ impl<'a> Following<'a> {
         let market = self.job.market;
         self.tell_stop(&order, show)?;
         match step {
-            CustomerStep::Converse => self.converse(&order, show).await?,
+            CustomerStep::Converse => {
+                self.tell_silence(&order, show);
+                self.converse(&order, show).await?;
+            }
             CustomerStep::AwaitRecord | CustomerStep::AwaitEnd => sleep(POLL).await,
             CustomerStep::Check if self.has_outputs_alone() => Box::pin(self.check_alone(&order, show)).await?,
             CustomerStep::Check => self.check(&order, show).await?,

@@ -78,6 +78,16 @@ pub(super) fn about<'a>(event: &'a str, (order, provider): (U256, Address), deta
     Happened { event, provider: Some(provider), detail, facts: json!({"order": order.to_string()}) }
 }
 
+/// The provider of an order that it has taken is not heard any more, since then and until its time is over, Unix seconds.
+pub(super) fn silent(
+    (order, provider): (U256, Address),
+    (since_s, deliver_by): (u64, u64),
+    detail: &str,
+) -> Happened<'_> {
+    let facts = json!({"order": order.to_string(), "sinceUnixS": since_s, "deliverByUnixS": deliver_by});
+    Happened { event: "silent", provider: Some(provider), detail, facts }
+}
+
 /// So much of the work is done.
 pub(super) fn progress(
     (order, provider): (U256, Address),

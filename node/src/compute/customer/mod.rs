@@ -1,7 +1,7 @@
 //! The customer: from files to a checked, paid result with a certificate.
 //!
 //! # Design
-//! [`plan`] makes the job, [`choose`] picks a provider, [`terms`] are what it is offered; [`place`] turns the signed order into its number;
+//! [`plan`] makes the job, [`choose`] picks a provider, [`terms`] are what it is offered, [`deliver`] for how long, [`gas`] what that costs besides; [`place`] turns the signed order into its number;
 //! [`follow`] asks the chain again and again what to do next ([`crate::compute::lifecycle`]), [`talk`] moves bytes, [`check`] re-runs a
 //! sample in this machine's own worker, [`result`] turns outputs into files; [`conclude`] hands them over. [`attempts`] goes from one
 //! provider to the next. The price is in KST or in one token: [`setup::Buyer`] has the money, and lets the market take exactly a token's escrow before the
@@ -17,8 +17,10 @@ pub(crate) mod audit;
 mod check;
 mod choose;
 mod conclude;
+mod deliver;
 mod folder;
 mod follow;
+mod gas;
 mod happened;
 mod place;
 pub(in crate::compute) mod plan;

@@ -98,7 +98,11 @@ pub(in crate::compute) async fn prepare(work: Work<'_>) -> Result<Prepared> {
     let inputs = Inputs::read(&recipe, &files)?;
     let parameters = recipe.parameters(work.set)?;
     if matches!(recipe.class, Class::Statistical | Class::Opaque) {
-        bail!("recipe {} is of class {}; this version cannot check such results", side.name(), recipe.class);
+        bail!(
+            "recipe {} is of class {}: nothing can check such results, which would stay unverified, so none are ordered",
+            side.name(),
+            recipe.class
+        );
     }
     let plan = match side.planner(&inputs, &parameters)? {
         Some(step) => side.planned(&run_step(&recipe, step).await?)?,

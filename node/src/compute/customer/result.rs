@@ -19,7 +19,7 @@ use crate::{
 use alloy_primitives::{Address, U256};
 use eyre::{Context as _, Result, ensure, eyre};
 use keystead_blobs::{BlobStore, Hash};
-use keystead_contracts::storage::Status;
+use keystead_contracts::storage::{Mode, Status};
 use keystead_job::{Class, JobSpec, parameter::Value as Parameter};
 use keystead_proof::{Bundle, CustomerStatement, OwnCheck, OwnFinding, ResultCertificate, Statement, WindowStatus};
 use serde_json::{Value, json};
@@ -193,6 +193,7 @@ pub(super) fn record(path: &Path, buyer: Buyer<'_>, order: &Order, state: &State
         "resultRoot": order.result_root,
         "check": check,
         "canary": canary,
+        "private": state.attempt.private || order.stand.mode == Mode::Private,
         "assurance": audit.get("assurance").cloned().unwrap_or_else(|| Assurance::Customer.name().into()),
         "audit": audit,
         "paidWei": if order.status().is_paid() { order.paid_wei() } else { U256::ZERO }.to_string(),
@@ -229,7 +230,6 @@ mod tests {
     use super::*;
     use crate::compute::{lifecycle::Stand, market};
     use alloy_primitives::B256;
-    use keystead_contracts::storage::Mode;
 
     #[test]
     fn a_stopped_order_says_how_far_it_came() {

@@ -8,6 +8,7 @@ use super::{
     },
     choose::{Choice, GAS_IN_TOKEN_MAX, Nobody, Wish, choose},
     folder::Folder,
+    gas::{ENDING_IN_TOKEN, Gas},
     happened::Ended,
     plan::{Prepared, prepare},
     show::Show,
@@ -18,7 +19,7 @@ use crate::{
     cli::{self, Run},
     compute::{
         account::{Cost, Signed},
-        amount::{counted, kst},
+        amount::{counted, duration, kst},
         canary::{CanaryFile, Deal},
         event_log::{EventLog, Happened},
         market::{Market, Taken},
@@ -307,29 +308,31 @@ impl<'a> Buyer<'a> {
         }
     }
 
-    /// An order that nothing is known to speak against, not sent; signed, unless the market must be approved first. And the most that its placing costs
-    /// in gas, wei.
-    pub(super) async fn draft(self, offer: &Offer) -> Result<(Attempt, U256)> {
+    /// An order that nothing is known to speak against, not sent; signed, unless the market must be approved first. And the most that it costs in gas.
+    pub(super) async fn draft(self, offer: &Offer) -> Result<(Attempt, Gas)> {
         let Self { market, money, .. } = self;
         let terms = terms(self, &offer.choice)?;
         let audit = offer.audit.as_ref();
-        let attempt = Attempt { seed: self.options.sample_seed, ..Attempt::new(&offer.choice, &terms, audit) };
+        let (seed, private) = (self.options.sample_seed, self.options.audit.private && audit.is_none());
+        let attempt = Attempt { seed, private, ..Attempt::new(&offer.choice, &terms, audit) };
+        let fee_per_gas = U256::from(market.account.fee_per_gas_max().await?);
+        let gas = |place_wei| Gas::new(place_wei, fee_per_gas, money.currency(), audit.map(Plan::drawn_most));
         let Some(token) = self.token() else {
             // Said before the estimate of the fee, which would fail for the same reason.
             let later_wei = audit.map_or(U256::ZERO, Plan::later_wei);
             let value_wei = offer.choice.total_wei.saturating_add(offer.deposit_wei()).saturating_add(later_wei);
             market.account.afford(Cost { value_wei, fee_wei: U256::ZERO }).await?;
             let signed = market.sign_order(terms, audit, money.currency()).await?;
-            let fee_wei_max = signed.fee_wei_max;
-            return Ok((attempt.signed(signed), fee_wei_max));
+            let gas = gas(signed.fee_wei_max);
+            return Ok((attempt.signed(signed), gas));
         };
         token.afford(money, offer.choice.total_wei).await?;
-        let fee_per_gas = U256::from(market.account.fee_per_gas_max().await?);
-        let fee_wei_max = fee_per_gas.saturating_mul(U256::from(GAS_IN_TOKEN_MAX));
+        let fee_wei = |gas: u64| fee_per_gas.saturating_mul(U256::from(gas));
+        let fee_wei_max = fee_wei(GAS_IN_TOKEN_MAX);
         let later_wei = audit.map_or(U256::ZERO, Plan::later_wei);
         let value_wei = offer.deposit_wei().saturating_add(later_wei);
         market.account.afford(Cost { value_wei, fee_wei: fee_wei_max }).await?;
-        Ok((attempt, fee_wei_max))
+        Ok((attempt, gas(fee_wei(GAS_IN_TOKEN_MAX.saturating_sub(ENDING_IN_TOKEN)))))
     }
 
     /// Lets the market take the escrow of an order in a token, and signs the order. Done already is done as well, also by an earlier process.
@@ -413,6 +416,11 @@ pub(super) fn price(buyer: Buyer<'_>, offer: &Offer) -> Vec<String> {
     )];
     lines.extend(money.fine_print(choice.total_wei));
     lines.extend(choice.lines.iter().cloned());
+    let deliver_seconds = options.deliver_seconds.unwrap_or(choice.deliver_seconds);
+    lines.push(format!(
+        "Time to deliver: {} from when the provider takes it; then the money comes back (--deliver-seconds)",
+        duration(Duration::from_secs(deliver_seconds.into()))
+    ));
     match audit {
         Some(audit) => {
             lines.extend(audit.lines(money, choice.total_wei));

@@ -96,6 +96,9 @@ pub(super) struct Attempt {
     /// The person wants no more of it than is done: written down before anything is done about it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) stopping: bool,
+    /// It was to be private, with no checkers that it names: on the chain an order that its customer checks alone, like any other.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) private: bool,
     /// The audit that was ordered, if one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) audit: Option<AuditTerms>,
@@ -373,6 +376,7 @@ impl Attempt {
             checked: None,
             why: None,
             stopping: false,
+            private: false,
         }
     }
 
@@ -394,6 +398,7 @@ impl Attempt {
             price_wei_per_unit: self.price_wei_per_unit.saturating_to(),
             endpoint,
             total_wei: self.escrow_wei(),
+            deliver_seconds: self.deliver_seconds,
             lines: Vec::new(),
         })
     }
@@ -454,6 +459,7 @@ pub(super) mod tests {
             checked: None,
             why: None,
             stopping: false,
+            private: false,
             audit: None,
             since_block: 0,
             canary: None,

@@ -53,7 +53,7 @@ pub(super) fn terms(buyer: Buyer<'_>, choice: &Choice) -> Result<IMarket::Terms,
         units: prepared.spec.unit_count,
         priceWeiPerUnit: choice.price_wei_per_unit,
         leaseSeconds: options.lease_seconds,
-        deliverSeconds: options.deliver_seconds,
+        deliverSeconds: options.deliver_seconds.unwrap_or(choice.deliver_seconds),
         checkSeconds: options.check_seconds,
     };
     within_bounds(&terms, money)?;

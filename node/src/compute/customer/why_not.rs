@@ -10,7 +10,7 @@ use crate::{
             explain::Explanation,
             gather::{Patience, Sight, gather, part},
             live::{self, Silence},
-            need::{Asked, OWN_CHECK},
+            need::{Asked, OWN_CHECK, asks_for_cards},
         },
         money::Money,
         recipe::open,
@@ -41,13 +41,16 @@ pub(crate) async fn run(options: &WhyNot) -> Result<ExitCode> {
     let patience = Patience::QUESTION.or(demands.patience_ms);
     let money = Money::read(&market.account, options.token).await?;
     let (only, interpreters) = (options.provider.as_slice(), demands.take_interpreters());
-    let sight = Sight { only, currency: money.currency(), interpreters };
+    let cards = asks_for_cards(&demands.hardware);
+    let sight = Sight { only, currency: money.currency(), cards, interpreters };
     let mut gathered = gather(&market, demands.records.as_deref(), patience, sight).await?;
     if let Some(provider) = options.provider {
         ensure!(!gathered.known.providers.is_empty(), "{provider} is not registered as a provider");
     }
     let (currency, total_wei_max) = (money.currency(), options.max_price);
-    let need = Asked { spec: &spec, input_bytes, demands, currency, total_wei_max, tried: &[] }.need(OWN_CHECK);
+    let checkable = gathered.known.checkable;
+    let asked = Asked { spec: &spec, input_bytes, demands, currency, total_wei_max, tried: &[], checkable };
+    let need = asked.need(OWN_CHECK);
     let silence = if demands.unanswered { Silence::IsTaken } else { Silence::LeavesOut };
     let plan = live::plan(&mut gathered, &market, &need, patience, silence).await?;
     let explanation = Explanation::of(&gathered.known, &need, &plan)?.written_in(&money);

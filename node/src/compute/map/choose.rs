@@ -14,7 +14,7 @@ use crate::{
             explain::Explanation,
             gather::{Patience, Sight, gather},
             live::{self, Silence},
-            need::{Asked, OWN_CHECK},
+            need::{Asked, OWN_CHECK, asks_for_cards},
         },
         money::Money,
     },
@@ -109,8 +109,9 @@ impl Chooser {
 
     async fn planned(&self, count: usize, tried: &[Address]) -> Result<Found> {
         let patience = Patience::ORDER.or(self.demands.patience_ms);
+        let cards = asks_for_cards(&self.demands.hardware);
         // Interpreters take no leases.
-        let sight = Sight { only: &self.named, currency: self.money.currency(), interpreters: false };
+        let sight = Sight { only: &self.named, currency: self.money.currency(), cards, interpreters: false };
         let mut gathered = gather(&self.market, self.demands.records.as_deref(), patience, sight).await?;
         if gathered.known.providers.is_empty() {
             gathered.socket.close().await;
@@ -124,6 +125,7 @@ impl Chooser {
             // What may be promised is a limit of the whole map, which is kept by who takes these on.
             total_wei_max: None,
             tried,
+            checkable: gathered.known.checkable,
         };
         let need = asked.need(OWN_CHECK);
         let is_taken = self.demands.unanswered || !self.named.is_empty();

@@ -5,7 +5,7 @@
 //! connection and carries messages; [`examine`] fetches what a window gave and checks it in this machine's own worker; [`bank`] opens, fills
 //! and looks at channels; [`closing`] ends them. Windows of audited channels ([`window`]) are looked at until they are over ([`watch`]), and the customer
 //! does its part for their checkers ([`tend`]). What must outlive the process is in the [`folder`]: a [`journal`] and the [`outputs`].
-//! [`choose`] says whom to take on, [`promise`] what all of it may cost at most. [`reduce`] makes the result, [`certificate`] what shows others how it was checked; [`kept`] finds the outputs again.
+//! [`choose`] says whom to take on, [`promise`] what all of it may cost at most. [`reduce`] makes the result, [`record`] says how it ended, [`certificate`] what shows others how it was checked; [`kept`] finds the outputs again.
 //! What a program is told on the way is in [`happened`]. Spec: specs/0011-stream.md.
 //!
 //! # Invariants
@@ -27,6 +27,7 @@ pub(crate) mod kept;
 mod line;
 mod outputs;
 mod promise;
+mod record;
 mod reduce;
 mod setup;
 mod show;

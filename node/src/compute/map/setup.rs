@@ -14,11 +14,12 @@ use super::{
     journal::{Entry, Journal},
     kept,
     outputs::Outputs,
+    record,
     reduce::Reduce,
     show::{Row, Show},
     state::{State, words},
     watch::{Watch, Watched},
-    window::{self, Tally},
+    window,
 };
 use crate::{
     cli::{self, Map},
@@ -32,7 +33,6 @@ use crate::{
             stop::Stops,
         },
         event_log::EventLog,
-        files,
         market::Market,
         matching::{links::Links, need::CHECKERS_ANYWHERE},
         money::Money,
@@ -49,7 +49,6 @@ use keystead_blobs::{BlobStore as _, Hash};
 use keystead_contracts::CHANNEL_ADDRESS;
 use keystead_job::Class;
 use keystead_lease::{Provider, Rules, STEPS_MAX};
-use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::Ipv4Addr,
@@ -211,7 +210,7 @@ async fn work(
     };
     show.end();
     conclude(&ending, &state, (&show, money), took, &files, &left);
-    record(folder, prepared, (&state, money), &ending, (left.as_slice(), missing.as_ref()))?;
+    record::write(folder, prepared, (&state, money), &ending, (left.as_slice(), missing.as_ref()))?;
     tell_certificate(&path, missing, market, &show).await;
     Ok(ended)
 }
@@ -535,63 +534,4 @@ async fn tell_certificate(path: &Path, missing: Option<Missing>, market: &Market
             show.say(&format!("No certificate: {missing}."));
         }
     }
-}
-
-/// `map.json`: what happened, for programs and for later. Of a map in a token, all amounts are in its smallest units.
-fn record(
-    folder: &Folder,
-    prepared: &Prepared,
-    (state, money): (&State, &Money),
-    ending: &Ending,
-    (left, missing): (&[Left], Option<&Missing>),
-) -> Result<()> {
-    let providers: Vec<_> = state
-        .providers()
-        .map(|(provider, partner)| {
-            json!({
-                "account": partner.account,
-                "priceWei": partner.price_wei.to_string(),
-                "steps": partner.steps,
-                "windows": partner.windows,
-                "checked": partner.checked,
-                "claimedWei": partner.claimed_wei.to_string(),
-                "lostWei": partner.lost_wei.to_string(),
-                "leftOut": state.table.out(provider),
-                "audit": Tally::of(state.windows_of(provider)).json(),
-            })
-        })
-        .collect();
-    let (name, reason) = match ending {
-        Ending::Whole => ("done", None),
-        Ending::Failed(reason) => ("failed", Some(reason.clone())),
-        Ending::Stopped => ("stopped", None),
-    };
-    let unit = money.unit();
-    let text = serde_json::to_vec_pretty(&json!({
-        "status": name,
-        "reason": reason,
-        "job": prepared.spec.hash(),
-        "spec": *prepared.spec,
-        "currency": {"token": money.currency().contract(), "unit": unit.symbol, "decimals": unit.decimals},
-        "unitsLeft": state.table.units_left(),
-        "promisedWei": state.promised_wei().to_string(),
-        "said": state.promise.map(|promise| promise.json()),
-        "lostWei": state.lost_wei().to_string(),
-        "stepsUnchecked": state.steps_unchecked,
-        "providers": providers,
-        "audit": audit(state),
-        "certificate": missing.is_none().then_some(certificate::FILE),
-        "certificateMissing": missing.map(ToString::to_string),
-        "channelsLeft": left.iter().map(|left| left.channel).collect::<Vec<_>>(),
-    }))?;
-    files::replace(&folder.path("map.json"), &text)
-}
-
-/// What strangers checked of what is kept; null in a map without audits.
-fn audit(state: &State) -> serde_json::Value {
-    if state.windows.is_empty() {
-        return serde_json::Value::Null;
-    }
-    let (kept, all) = (window::kept(state), Tally::of(state.windows.values()));
-    json!({"sentence": kept.sentence(state.steps_done()), "kept": kept.json(), "all": all.json()})
 }

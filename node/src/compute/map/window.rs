@@ -9,7 +9,7 @@ use super::{
 };
 use crate::compute::{
     amount::{counted, kst},
-    customer::audit::plan::percent,
+    customer::audit::{outcome::Assurance, plan::percent},
     windows::{Drawn, Window as Found, WindowStatus},
 };
 use alloy_primitives::{Address, B256, U256};
@@ -22,6 +22,9 @@ use serde_json::{Value, json};
 
 /// Open windows that are named one by one.
 const NAMED_MAX: usize = 8;
+/// Of a map without audits. The certificate of an order that only its customer checked has the same words (specs/0002-proof-bundle.md §11).
+const CUSTOMER_ALONE: &str =
+    "Audit: none. UNVERIFIED for anybody but its customer: nobody else checked it (--audit has strangers check it).";
 
 /// A window that was paid.
 #[derive(Clone, Debug)]
@@ -279,6 +282,18 @@ impl Tally {
         sentence
     }
 
+    /// Who vouches for what is kept, so many `steps` in all: strangers only if their checks cover every step, and found more right than can be steps that
+    /// count for nothing. So says the certificate.
+    fn assurance(&self, steps: u64) -> Assurance {
+        let covered = self.steps.saturating_sub(self.lost).saturating_sub(self.steps_unaudited);
+        match self {
+            Self { windows: 0, .. } => Assurance::Customer,
+            Self { open: 1.., .. } => Assurance::Pending,
+            Self { verified, lost, .. } if *verified > *lost && covered >= steps => Assurance::Verified,
+            _ => Assurance::Unchecked,
+        }
+    }
+
     /// For programs.
     pub(super) fn json(&self) -> Value {
         json!({
@@ -330,10 +345,15 @@ pub(super) fn kept(state: &State) -> Tally {
     Tally::of(state.windows.values().filter(is_kept))
 }
 
-/// What the person reads of the audits at the end; nothing of a map without any.
+/// Who vouches for what the map keeps.
+pub(super) fn assurance(state: &State) -> Assurance {
+    kept(state).assurance(state.steps_done())
+}
+
+/// What the person reads of the audits at the end; of a map without any, that there are none.
 pub(super) fn summary(state: &State) -> Vec<String> {
     if state.windows.is_empty() {
-        return Vec::new();
+        return if state.steps_done() == 0 { Vec::new() } else { vec![CUSTOMER_ALONE.to_owned()] };
     }
     let mut lines = vec![format!("Audit: {}.", kept(state).sentence(state.steps_done()))];
     for (provider, partner) in state.providers() {
@@ -466,6 +486,24 @@ mod tests {
         assert!(!said.contains("without an audit"), "{said}");
         let said = of(&[window(Some(Verdict::UNANNOUNCED))]).sentence(1);
         assert!(said.starts_with("UNVERIFIED: 0 of 1") && said.contains("NOT AUDITED: 1 step in 1 window"), "{said}");
+    }
+
+    #[test]
+    fn a_map_is_called_verified_for_programs_only_if_checks_cover_all_that_is_kept() {
+        let of = |windows: &[Window], steps| Tally::of(windows.iter()).assurance(steps).name();
+        let closed = || window(Some(CLOSED));
+        assert_eq!(of(&[], 3), "unverified", "no audit");
+        assert_eq!((of(&[closed()], 1), of(&[closed()], 2)), ("verified", "unverified"), "a step beside it");
+        assert_eq!(of(&[closed(), window(None)], 2), "pending");
+        assert_eq!(of(&[closed(), window(Some(Verdict::UNANNOUNCED))], 2), "unverified");
+        assert_eq!(of(&[window(Some(Verdict { verified: 0, unpaid: 0, ..CLOSED }))], 1), "unverified");
+        // Two were found right, and two count for nothing.
+        let mut lost = [closed(), closed(), window(Some(Verdict { verified: 0, ..CLOSED }))];
+        lost.iter_mut().take(2).for_each(|window| window.lost = window.units);
+        lost[1].verdict = Some(Verdict { verified: 0, ..CLOSED });
+        assert_eq!(of(&lost, 1), "unverified");
+        lost[1].verdict = Some(CLOSED);
+        assert_eq!(of(&lost, 1), "verified");
     }
 
     #[test]

@@ -5,14 +5,16 @@ use super::{
     carbon,
     known::Known,
     links::{self, Seen},
-    need::PPM_PER_PERCENT,
+    need::{PPM_PER_PERCENT, least_of_a_card},
 };
 use crate::compute::money::{Money, unit_of};
 use alloy_primitives::{Address, B256};
 use keystead_market::{
     Change, Currency, Filter, Match, Need, Plan, Relaxation, Unit, WhyNot,
+    band::Bands,
     need::{Error, TIME_US_MAX},
     offer::History,
+    touchstone::lapse::Lapse,
     why_not::Fallen,
 };
 use serde_json::{Value, json};
@@ -57,6 +59,8 @@ pub(crate) struct Explanation {
     best: Vec<Best>,
     /// How orders ended, of the providers of which that was read.
     orders: BTreeMap<Address, History>,
+    /// Whose proof no longer counts, if one is asked for; at most [`NAMED_MAX`].
+    lapsed: Vec<(Address, Lapse)>,
 }
 
 impl Explanation {
@@ -82,9 +86,12 @@ impl Explanation {
         });
         let best = best.collect();
         let orders = known.providers.iter().filter_map(|(account, one)| Some((*account, one.history?))).collect();
+        let is_asked = need.proved != Bands::default();
+        let lapsed = known.providers.iter().filter_map(|(account, one)| Some((*account, one.lapsed?)));
+        let lapsed = lapsed.filter(|_| is_asked).take(NAMED_MAX).collect();
         let why = known.why_not(need)?;
         let unit = unit_of(need.currency);
-        Ok(Self { need: need.clone(), unit, providers: known.providers.len(), left_out, why, best, orders })
+        Ok(Self { need: need.clone(), unit, providers: known.providers.len(), left_out, why, best, orders, lapsed })
     }
 
     /// The same, with amounts written as this money is.
@@ -132,6 +139,10 @@ impl Explanation {
                 counted(*any, "offer"),
                 filter.words()
             );
+            let lapsed = self.lapsed.iter().filter(|_| *filter == Filter::Proof);
+            for (account, lapse) in lapsed {
+                let _ = writeln!(text, "      {account}: {lapse}");
+            }
         }
         for relaxation in self.why.singles.iter().chain(&self.why.pair) {
             let _ = writeln!(text, "  {}", self.advice(relaxation));
@@ -154,7 +165,8 @@ impl Explanation {
     fn advice(&self, relaxation: &Relaxation) -> String {
         let changes = relaxation.changes.iter().map(|change| change.words(&self.need, &self.unit));
         let changes: Vec<String> = changes.collect();
-        let options: Vec<String> = relaxation.changes.iter().filter_map(|change| option(change, relaxation)).collect();
+        let changed = relaxation.changes.iter();
+        let options: Vec<String> = changed.filter_map(|change| option(change, relaxation, &self.need)).collect();
         let options = if options.is_empty() { String::new() } else { format!(" ({})", options.join(", ")) };
         let price = self.unit(relaxation.key.currency).show(relaxation.price);
         let orders = self.counts(relaxation);
@@ -207,6 +219,8 @@ impl Explanation {
                 })
             })
             .collect();
+        let lapsed =
+            self.lapsed.iter().map(|(account, lapse)| json!({"provider": account, "words": lapse.to_string()}));
         json!({
             "providers": self.providers,
             "leftOut": left_out.collect::<Vec<_>>(),
@@ -216,6 +230,7 @@ impl Explanation {
             "singles": self.relaxations(self.why.singles.iter()),
             "pair": self.relaxations(self.why.pair.iter()).pop(),
             "best": best,
+            "lapsed": lapsed.collect::<Vec<_>>(),
             "workMopPerUnit": self.need.work_mop,
             "units": self.need.units,
             "token": self.need.currency.contract(),
@@ -224,7 +239,7 @@ impl Explanation {
 
     fn relaxations<'a>(&self, all: impl Iterator<Item = &'a Relaxation>) -> Vec<Value> {
         all.map(|relaxation| {
-            let options = relaxation.changes.iter().filter_map(|change| option(change, relaxation));
+            let options = relaxation.changes.iter().filter_map(|change| option(change, relaxation, &self.need));
             let options: Vec<String> = options.collect();
             json!({"relaxation": relaxation, "words": self.advice(relaxation), "options": options})
         })
@@ -244,7 +259,7 @@ fn counted(count: usize, thing: &str) -> String {
 }
 
 /// The option of the command line that makes a change.
-fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
+fn option(change: &Change, relaxation: &Relaxation, need: &Need) -> Option<String> {
     Some(match change {
         Change::Hardware(kind) => format!("--hardware {kind}"),
         Change::Memory(_) | Change::Binding(_) | Change::Loops(_) => {
@@ -261,6 +276,7 @@ fn option(change: &Change, relaxation: &Relaxation) -> Option<String> {
         },
         Change::Deadline(us) if *us < TIME_US_MAX => format!("--deadline {}", us.div_ceil(US)),
         Change::Deadline(_) => "no --deadline".to_owned(),
+        Change::Proved(_) if need.proved == least_of_a_card() => "--unproved".to_owned(),
         Change::Proved(_) => "lower --proved-speed, --proved-memory".to_owned(),
         Change::CompletedMin(ppm) => match ppm / PPM_PER_PERCENT {
             0 => "no --min-completed".to_owned(),
@@ -334,6 +350,23 @@ mod tests {
         gpu.kinds = Set::of(&[Kind::Discrete]);
         let words = explained(&known, &gpu).words();
         assert!(words.contains("hardware: 4 offers are refused") && words.contains("(--hardware cpu)"), "{words}");
+    }
+
+    #[test]
+    fn who_asks_for_a_proved_card_hears_what_lapsed_and_how_to_do_without() {
+        let mut known = Known::new(vec![sighted(1, 9, |_| ()), sighted(2, 5, |_| ())], &Believed::default());
+        known.providers.get_mut(&Address::repeat_byte(1)).unwrap().lapsed = Some(Lapse::Due(8_192));
+        let mut card = crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1);
+        assert!(!explained(&known, &card).words().contains("lapsed"), "nobody asked");
+        card.proved = least_of_a_card();
+        let answer = explained(&known, &card);
+        let words = answer.words();
+        let line = "0x0101010101010101010101010101010101010101: proof lapsed: was due at block 8192";
+        assert!(words.contains(line) && words.contains("(--unproved)"), "{words}");
+        assert_eq!(answer.json()["lapsed"][0]["provider"], json!(Address::repeat_byte(1)));
+        card.proved.throughput = keystead_market::band::Band::of(1_000);
+        let words = explained(&known, &card).words();
+        assert!(words.contains("(lower --proved-speed, --proved-memory)"), "{words}");
     }
 
     #[test]

@@ -9,11 +9,15 @@ use super::{
 use crate::compute::{
     market::{Market, Offer as Entry},
     own_node,
+    touchstone::chain::Chain,
 };
 use alloy_primitives::{Address as Account, B256};
 use eyre::{Context as _, Result};
 use keystead_blobs::{Address, Endpoint, Inquiry};
-use keystead_market::{Currency, Record};
+use keystead_market::{
+    Currency, Record,
+    touchstone::{due::CHECKERS, lapse::Draws},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
@@ -85,6 +89,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) only: &'a [Account],
     /// Planned over, even if no record names it.
     pub(crate) currency: Currency,
+    /// A card is asked for, so it is looked up whether a proof of it can be had.
+    pub(crate) cards: bool,
     /// Whether interpreters are asked for.
     pub(crate) interpreters: bool,
 }
@@ -118,8 +124,10 @@ pub(crate) async fn gather(
     for provider in &mut sighted {
         provider.seen = seen.remove(&provider.entry.node_id).unwrap_or_default();
     }
-    let believed = believed(market, &sighted).await?;
-    let believed = Believed { currency: sight.currency, interpreters: sight.interpreters, ..believed };
+    let chain = Chain { account: Arc::clone(&market.account) };
+    let checkable = sight.cards && chain.has_checkers().await?;
+    let Sight { currency, interpreters, .. } = sight;
+    let believed = Believed { currency, interpreters, checkable, ..believed(market, &chain, &sighted).await? };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })
 }
 
@@ -180,17 +188,70 @@ async fn record(socket: &Endpoint, errand: &Errand) -> Result<Record, Absent> {
     Record::listed(&bytes, errand.account, errand.hash).map_err(|error| Absent::WrongRecord(error.to_string()))
 }
 
-/// Which checkers hold a seat now, and what time it is.
-async fn believed(market: &Market, sighted: &[Sighted]) -> Result<Believed> {
+/// Whom a record names as its checkers, and the height of its round. No more than a round can have: names cost nothing, and each is looked up.
+fn stated(record: &Record) -> Vec<(Account, u64)> {
+    let mut named: Vec<(Account, u64)> = Vec::new();
+    for statement in record.attested.iter().map(|entry| &entry.statement) {
+        let one = (statement.checker, statement.height);
+        if named.len() < CHECKERS && !named.contains(&one) {
+            named.push(one);
+        }
+    }
+    named
+}
+
+/// Which checkers hold a seat now, who was drawn to prove again, and what time it is.
+async fn believed(market: &Market, chain: &Chain, sighted: &[Sighted]) -> Result<Believed> {
     let records = sighted.iter().filter_map(|provider| provider.record.as_ref().ok());
-    let named: BTreeSet<Account> =
-        records.flat_map(|record| &record.attested).map(|entry| entry.statement.checker).take(CHECKERS_MAX).collect();
+    let stated: Vec<(Account, u64)> = records.flat_map(stated).collect();
+    let mut named = BTreeSet::new();
+    for (checker, _) in &stated {
+        if named.len() < CHECKERS_MAX {
+            named.insert(*checker);
+        }
+    }
     let mut checkers = BTreeSet::new();
     for checker in named {
         if market.seats_of(checker).await? > 0 {
             checkers.insert(checker);
         }
     }
-    let now_s = market.account.head().await?.1;
-    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, ..Believed::default() })
+    let (head, now_s) = market.account.head().await?;
+    // Of statements that nobody believes anyway no draw matters.
+    let oldest = stated.iter().filter(|(checker, _)| checkers.contains(checker)).map(|(_, height)| *height).min();
+    let draws = match oldest {
+        Some(oldest) => chain.draws(head, oldest).await?,
+        None => Draws::default(),
+    };
+    Ok(Believed { chain_id: market.account.chain_id(), checkers, now_s, draws, ..Believed::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compute::matching::known::tests::record;
+    use alloy_primitives::FixedBytes;
+    use keystead_market::{
+        band::Bands,
+        record::{Attested, Statement},
+    };
+
+    #[test]
+    fn a_record_that_names_many_checkers_has_no_more_looked_up_than_a_round_has() {
+        let many = record(1, |draft| {
+            let (provider, signature) = (draft.provider, FixedBytes::ZERO);
+            let statement = |checker| Statement {
+                provider,
+                device: 0,
+                challenge: B256::ZERO,
+                height: 9,
+                time_s: 1,
+                bands: Bands::default(),
+                checker,
+            };
+            let checkers = (1..=9).map(Account::repeat_byte);
+            draft.attested = checkers.map(|one| Attested { statement: statement(one), signature }).collect();
+        });
+        assert_eq!(stated(&many), [1, 2, 3].map(|number| (Account::repeat_byte(number), 9)));
+    }
 }

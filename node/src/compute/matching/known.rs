@@ -11,6 +11,7 @@ use keystead_market::{
     plan::plan,
     record::{Proved, Trust, sets::Kind},
     table::CURRENCIES_MAX,
+    touchstone::lapse::{Draws, Lapse},
     why_not::{WhyNot, why_not},
 };
 use std::{
@@ -32,6 +33,8 @@ pub(crate) struct Sighted {
     pub(crate) record: Result<Record, Absent>,
     /// What its record's checkers proved, as this reader believes.
     pub(crate) proved: Vec<Proved>,
+    /// Why what they proved does not count any more.
+    pub(crate) lapsed: Option<Lapse>,
     /// What it answered when it was asked, and the round trip.
     pub(crate) answer: Option<(State, Duration)>,
     /// How its orders ended, as the market counts them; none if that was not read.
@@ -55,7 +58,7 @@ impl Sighted {
             Absent::NotAsked
         };
         let (record, proved, seen) = (Err(absent), Vec::new(), Seen::default());
-        Self { entry, endpoint, record, proved, answer: None, history: None, seen }
+        Self { entry, endpoint, record, proved, lapsed: None, answer: None, history: None, seen }
     }
 
     /// Where it says that it stands, if it says so. Nobody checks it.
@@ -88,12 +91,18 @@ pub(crate) struct Believed {
     pub(crate) currency: Currency,
     /// Whether interpreters are asked for.
     pub(crate) interpreters: bool,
+    /// Who was drawn to prove again.
+    pub(crate) draws: Draws,
+    /// Somebody holds a seat who could check a proof.
+    pub(crate) checkable: bool,
 }
 
 /// All providers, and the planner's table of those that have offers.
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) providers: BTreeMap<Address, Sighted>,
+    /// Somebody holds a seat who could check a proof of hardware: so a proof can be asked for. Read for those that ask for a card alone.
+    pub(crate) checkable: bool,
     table: Table,
     born: Instant,
 }
@@ -112,9 +121,17 @@ impl Known {
         let mut table = Table::new(&listed);
         for provider in &mut sighted {
             let Ok(record) = &provider.record else { continue };
-            let checkers = |checker: Address| believed.checkers.contains(&checker);
+            // Nobody states its own proof.
+            let account = provider.entry.account;
+            let checkers = |checker: Address| checker != account && believed.checkers.contains(&checker);
             let oldest_s = believed.now_s.saturating_sub(PROOF_AGE_S_MAX);
             provider.proved = record.proved(Trust { chain_id: believed.chain_id, checkers: &checkers, oldest_s });
+            // A record holds one round.
+            let stated = provider.proved.first().map(|proved| proved.statement().height);
+            provider.lapsed = stated.and_then(|height| believed.draws.lapse(account, height));
+            if provider.lapsed.is_some() {
+                provider.proved.clear();
+            }
             let mut offers = Offer::all(&provider.listed(), record, &provider.proved, History::default());
             // Not asked for, a cheap one must not stand in the place of a change that helps.
             offers.retain(|offer| believed.interpreters || offer.kind != Kind::Interpreter);
@@ -132,7 +149,7 @@ impl Known {
             table.set_bandwidths(provider.entry.account, provider.seen);
         }
         let providers = sighted.into_iter().map(|provider| (provider.entry.account, provider)).collect();
-        Self { providers, table, born: Instant::now() }
+        Self { providers, checkable: believed.checkable, table, born: Instant::now() }
     }
 
     /// Milliseconds of the table's clock, from 1.
@@ -214,14 +231,19 @@ impl Known {
 #[allow(clippy::unwrap_used)] // A test: a panic is a failure.
 pub(crate) mod tests {
     use super::*;
+    use alloy_primitives::FixedBytes;
+    use alloy_signer::SignerSync as _;
+    use alloy_signer_local::PrivateKeySigner;
     use keystead_blobs::{Availability, Reason, SecretKey};
     use keystead_job::{Class, Runtime};
+    use keystead_market::band::{Band, Bands};
     use keystead_market::record::{
-        Adapter, Claimed, Draft,
+        Adapter, Attested, Claimed, Draft, Statement,
         claimed::{Device, Energy, Place, Price, Processor, RuntimeClaim, SoftwareKind, Speed},
         sets::{EnergyMethod, Isa, Kernel, Layer, Set, Tier},
     };
     use keystead_market::table::Bandwidth;
+    use keystead_market::touchstone::{due::is_due, lapse::STATED_WITHIN_BLOCKS};
 
     fn price(kernel: Kernel) -> Price {
         Price { tier: Tier::Standard, currency: Currency::KST, kernel, per_mop: 0, per_unit_min: U256::from(1) }
@@ -304,6 +326,62 @@ pub(crate) mod tests {
     /// A need for one small unit of `wasm/1`.
     pub(crate) fn need() -> Need {
         crate::compute::matching::need::tests::need(Runtime::Wasm1)
+    }
+
+    /// A proof of device 1 at this height, which this checker stated.
+    fn stated(draft: &mut Draft, checker: &PrivateKeySigner, height: u64) {
+        let bands = Bands { throughput: Band::of(100), ..Bands::default() };
+        let (provider, challenge, checked) = (draft.provider, B256::ZERO, checker.address());
+        let statement = Statement { provider, device: 1, challenge, height, time_s: 1_000, bands, checker: checked };
+        let signature = checker.sign_hash_sync(&statement.signing_hash(1)).unwrap();
+        draft.attested = vec![Attested { statement, signature: FixedBytes::from(signature.as_bytes()) }];
+    }
+
+    fn trusting(checker: &PrivateKeySigner, draws: Draws) -> Believed {
+        let checkers = BTreeSet::from([checker.address()]);
+        Believed { chain_id: 1, checkers, now_s: 1_000, draws, ..Believed::default() }
+    }
+
+    #[test]
+    fn a_proof_counts_until_its_provider_lets_a_due_round_pass() {
+        let checker = PrivateKeySigner::random();
+        let account = Address::repeat_byte(1);
+        let mut values = (0_u64..).map(|salt| alloy_primitives::keccak256(salt.to_be_bytes()));
+        let drawn = values.find(|value| is_due(account, *value)).unwrap();
+        let last = STATED_WITHIN_BLOCKS.saturating_add(4_096);
+        let late = last.saturating_add(1);
+        let proved = |height: u64, head: u64| {
+            let draws = Draws { head, newest: head, randomness: BTreeMap::from([(4_096, drawn)]) };
+            let provider = sighted(1, 1, |draft| stated(draft, &checker, height));
+            let known = Known::new(vec![provider], &trusting(&checker, draws));
+            let mut card = crate::compute::matching::need::tests::need(Runtime::Wgsl1);
+            card.proved.throughput = Band::of(1);
+            let matched = known.plan(&card, 8).unwrap().matched;
+            assert_eq!(matched, known.providers[&account].proved.len(), "a lapsed proof passes no filter");
+            (matched, known.providers[&account].lapsed)
+        };
+        assert_eq!(proved(4_095, last), (1, None), "there is time for the round");
+        assert_eq!(proved(4_095, late), (0, Some(Lapse::Due(4_096))));
+        assert_eq!(proved(4_096, late), (1, None), "it proved");
+        assert_eq!(proved(5_000, late), (1, None), "it made up for it");
+    }
+
+    #[test]
+    fn nobody_states_its_own_proof() {
+        let checker = PrivateKeySigner::random();
+        let shown = |own: bool| {
+            let provider = sighted(1, 1, |draft| {
+                if own {
+                    draft.provider = checker.address();
+                }
+                stated(draft, &checker, 9);
+            });
+            let account = provider.record.as_ref().unwrap().provider;
+            let provider = Sighted { entry: Entry { account, ..provider.entry.clone() }, ..provider };
+            let known = Known::new(vec![provider], &trusting(&checker, Draws::default()));
+            known.providers[&account].proved.len()
+        };
+        assert_eq!((shown(false), shown(true)), (1, 0));
     }
 
     fn known(sighted: Vec<Sighted>) -> Known {

@@ -20,6 +20,7 @@ use eyre::{Context as _, Result};
 use keystead_market::{
     band::Band,
     record::{Record, Statement, claimed::Speed},
+    touchstone::lapse::Lapse,
 };
 use serde_json::{Value, json};
 use std::{fmt::Write as _, process::ExitCode};
@@ -73,7 +74,7 @@ fn stands_in(provider: &Sighted, countries: &[[u8; 2]]) -> bool {
 }
 
 fn to_json(provider: &Sighted) -> Value {
-    let Sighted { entry, record, proved, answer, history, seen, .. } = provider;
+    let Sighted { entry, record, proved, lapsed, answer, history, seen, .. } = provider;
     let left_out = record
         .as_ref()
         .err()
@@ -99,6 +100,7 @@ fn to_json(provider: &Sighted) -> Value {
         "leftOut": left_out,
         "claimed": record.as_ref().ok().map(|record| &record.claimed),
         "proved": proved.iter().map(|one| one.statement()).collect::<Vec<_>>(),
+        "lapsed": lapsed.map(|lapse| lapse.to_string()),
         "answer": answer,
         "measured": links::words(seen).map(|_| links::to_json(seen)),
         "orders": history.map(|counts| json!({"completed": counts.completed, "failed": counts.failed})),
@@ -144,7 +146,7 @@ fn words(provider: &Sighted, money: &Money) -> String {
         let _ = writeln!(
             text,
             "    device {device}  claimed: {claimed}  proved: {}",
-            proved.map_or_else(nothing, |statement| measured(statement, claimed_mib))
+            proved.map_or_else(|| nothing(provider.lapsed), |statement| measured(statement, claimed_mib))
         );
     }
     for price in &record.claimed.prices {
@@ -197,8 +199,9 @@ fn watts(milliwatts: u32) -> String {
     if milliwatts == 0 { String::new() } else { format!(", {} W", milliwatts.div_ceil(1_000)) }
 }
 
-fn nothing() -> String {
-    "nothing".to_owned()
+/// Nothing is proved, or no longer.
+fn nothing(lapsed: Option<Lapse>) -> String {
+    lapsed.map_or_else(|| "nothing".to_owned(), |lapse| format!("nothing ({lapse})"))
 }
 
 /// What was proved. Memory stands beside what is claimed, since a proof fills what its owner lets it fill, which may be little of it.
@@ -329,6 +332,15 @@ mod tests {
         assert!(some.contains(", memory 256 MiB at least of 24 GiB claimed (height 7, "), "{some}");
         let none = measured(&statement(None), 24_576);
         assert!(none.contains(", memory nothing of 24 GiB claimed (height 7, "), "{none}");
+    }
+
+    #[test]
+    fn a_proof_that_lapsed_shows_as_nothing_with_the_block_at_which_it_was_due() {
+        let provider = Sighted { lapsed: Some(Lapse::Due(4_096)), ..sighted(1, 5, |_| ()) };
+        let text = words(&provider, &Money::kst());
+        assert!(text.contains("proved: nothing (proof lapsed: was due at block 4096)"), "{text}");
+        assert_eq!(to_json(&provider)["lapsed"], "proof lapsed: was due at block 4096");
+        assert!(to_json(&sighted(1, 5, |_| ()))["lapsed"].is_null());
     }
 
     #[test]

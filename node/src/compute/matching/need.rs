@@ -21,6 +21,21 @@ pub(crate) const CHECKERS_ANYWHERE: &str =
     "Warning: machines that are drawn to check get inputs, too, and may stand in any country, whatever --country says";
 /// Three that are hardware, whatever they are called.
 const GPUS: [Kind; 3] = [Kind::Discrete, Kind::Integrated, Kind::Virtual];
+const MIB: u64 = 1 << 20;
+
+/// Whether nothing but graphics cards is asked for. Who takes a processor, too, gets what a false card is.
+pub(crate) fn asks_for_cards(hardware: &[Hardware]) -> bool {
+    let is_card = |wanted: &Hardware| match wanted {
+        Hardware::Gpu => true,
+        Hardware::Of(kind) => GPUS.contains(kind),
+    };
+    !hardware.is_empty() && hardware.iter().all(is_card)
+}
+
+/// What a card must have proved if nothing else is said: some speed, which every statement has. Spec: specs/0010-capability.md §6.7.
+pub(super) fn least_of_a_card() -> Bands {
+    Bands { throughput: Band::of(1), ..Bands::default() }
+}
 
 /// A job about to be ordered.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +50,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) total_wei_max: Option<U256>,
     /// Providers that had their chance.
     pub(crate) tried: &'a [Address],
+    /// Somebody holds a seat who could check a proof of hardware.
+    pub(crate) checkable: bool,
 }
 
 impl Asked<'_> {
@@ -52,12 +69,8 @@ impl Asked<'_> {
             operators_excluded: demands.not_operator.iter().cloned().collect(),
             providers_excluded: demands.not_provider.iter().chain(self.tried).copied().collect(),
             price_per_unit_max: self.total_wei_max.map(|total| cap(total, spec.unit_count, checks)),
-            deadline_us: demands.deadline.map_or_else(|| longest_us(spec, kinds), |seconds| seconds.saturating_mul(US)).min(TIME_US_MAX),
-            proved: Bands {
-                throughput: demands.proved_speed.and_then(Band::of),
-                memory: demands.proved_memory.and_then(Band::of),
-                bandwidth: None,
-            },
+            deadline_us: demands.deadline.map_or_else(|| longest_us(spec, kinds), seconds_us).min(TIME_US_MAX),
+            proved: self.proved(),
             stake: StakeRule { min_wei: 0, probation: Probation::Allowed },
             completed_ppm_min: u32::from(demands.min_completed.unwrap_or_default()).saturating_mul(PPM_PER_PERCENT),
             input_bytes: self.input_bytes.min(MOVED_BYTES_MAX),
@@ -67,11 +80,31 @@ impl Asked<'_> {
         }
     }
 
+    /// What a device must have proved.
+    fn proved(&self) -> Bands {
+        let Self { spec, demands, .. } = self;
+        let asked = Bands {
+            throughput: demands.proved_speed.and_then(Band::of),
+            // Who asks for proved memory does not get a unit run in memory that is only claimed.
+            memory: demands
+                .proved_memory
+                .map(|mib| mib.max(spec.limits.memory_bytes_max.div_ceil(MIB)))
+                .and_then(Band::of),
+            bandwidth: None,
+        };
+        let is_usual = asked == Bands::default() && !demands.unproved;
+        if is_usual && self.checkable && asks_for_cards(&demands.hardware) { least_of_a_card() } else { asked }
+    }
+
     /// What a token is worth nobody knows but its holder: without a word of theirs, only the price counts.
     fn value_of_time(&self) -> u128 {
         let usual = if self.currency == Currency::KST { Weights::START.time_per_s } else { 0 };
         self.demands.value_of_time.unwrap_or(usual)
     }
+}
+
+const fn seconds_us(seconds: u64) -> u64 {
+    seconds.saturating_mul(US)
 }
 
 /// Without a deadline of the customer's: of an interpreter, what the job's units have together, since at its claimed speed they may well need more.
@@ -162,6 +195,7 @@ pub(crate) mod tests {
             demands: &demands,
             total_wei_max,
             tried: &[],
+            checkable: false,
         };
         asked.need(OWN_CHECK)
     }
@@ -247,14 +281,80 @@ pub(crate) mod tests {
         let currency = Currency::token(Address::repeat_byte(7));
         let time = |more: &[&str], currency| {
             let demands = demands(more);
-            let asked =
-                Asked { currency, spec: &spec, input_bytes: 0, demands: &demands, total_wei_max: None, tried: &[] };
+            let asked = Asked {
+                currency,
+                spec: &spec,
+                input_bytes: 0,
+                demands: &demands,
+                total_wei_max: None,
+                tried: &[],
+                checkable: true,
+            };
             let need = asked.need(OWN_CHECK);
             assert_eq!(need.currency, currency);
             need.weights.time_per_s
         };
         assert_eq!((time(&[], Currency::KST), time(&[], currency)), (Weights::START.time_per_s, 0));
         assert_eq!(time(&["--value-of-time", "9"], currency), 9);
+    }
+
+    #[test]
+    fn who_asks_for_a_card_gets_one_that_proved_something_where_somebody_could_check_it() {
+        let proved = |runtime, more: &[&str], checkable| {
+            let (spec, demands) = (spec(runtime), demands(more));
+            let (currency, total_wei_max) = (Currency::KST, None);
+            let asked = Asked {
+                currency,
+                spec: &spec,
+                input_bytes: 0,
+                demands: &demands,
+                total_wei_max,
+                tried: &[],
+                checkable,
+            };
+            asked.need(OWN_CHECK).proved
+        };
+        let (none, some) = (Bands::default(), least_of_a_card());
+        assert!(some.throughput.is_some() && !none.reach(some));
+        let cases: [(&[&str], Bands); 6] = [
+            (&[], none),
+            (&["--hardware", "gpu"], some),
+            (&["--hardware", "discrete", "--hardware", "virtual"], some),
+            (&["--hardware", "gpu", "--unproved"], none),
+            // A processor is what a false card is.
+            (&["--hardware", "gpu", "--hardware", "cpu"], none),
+            (&["--hardware", "cpu"], none),
+        ];
+        for (words, wanted) in cases {
+            assert_eq!(proved(Runtime::Wgsl1, words, true), wanted, "{words:?}");
+            assert_eq!(proved(Runtime::Wgsl1, words, false), none, "{words:?}: nobody could state it");
+        }
+        let fast = proved(Runtime::Wgsl1, &["--hardware", "gpu", "--proved-speed", "1000"], true);
+        assert_eq!(fast, Bands { throughput: Band::of(1_000), ..none });
+    }
+
+    #[test]
+    fn who_asks_for_proved_memory_gets_all_that_a_unit_takes_proved() {
+        let memory = |more: &[&str]| needed(Runtime::Wasm1, more, None).proved.memory;
+        assert_eq!(memory(&[]), None);
+        assert_eq!(memory(&["--proved-speed", "9"]), None, "a fast card shows none by default");
+        // The unit takes 64 KiB.
+        assert_eq!(memory(&["--proved-memory", "1"]), Band::of(1));
+        assert_eq!(memory(&["--proved-memory", "4096"]), Band::of(4_096));
+        let mut spec = Draft::from(spec(Runtime::Wasm1));
+        spec.limits.memory_bytes_max = 1 << 30;
+        let (spec, demands) = (JobSpec::new(spec).unwrap(), demands(&["--proved-memory", "1"]));
+        let (currency, total_wei_max) = (Currency::KST, None);
+        let asked = Asked {
+            currency,
+            spec: &spec,
+            input_bytes: 0,
+            demands: &demands,
+            total_wei_max,
+            tried: &[],
+            checkable: false,
+        };
+        assert_eq!(asked.need(OWN_CHECK).proved.memory, Band::of(1_024));
     }
 
     #[test]

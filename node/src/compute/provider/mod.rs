@@ -34,6 +34,7 @@ mod proving;
 mod questions;
 mod record;
 mod room;
+mod said;
 mod savings;
 mod self_test;
 mod session;

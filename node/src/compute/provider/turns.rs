@@ -9,7 +9,7 @@
 //! # Not here
 //! The self-test and proofs of hardware, which measure when nothing is open; a condemned unit that runs again beside the window's times.
 
-use keystead_runner::{Done, Failure, Job, Session, Stop, WorkerCommand};
+use keystead_runner::{Done, Failure, Hear, Job, Said, Session, Stop, WorkerCommand};
 use std::{future::Future, pin::pin};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -31,12 +31,13 @@ impl Turns {
         Turn(self.0.acquire().await.expect("invariant: nobody closes this semaphore, which is private here"))
     }
 
-    /// One step: waits for the turn, says that it begins, and runs. `halted` ends it at any moment; a run that is dropped ends its worker.
+    /// One step: waits for the turn, says that it begins, and runs; `hear` is told what the program says. `halted` ends it at any moment; a run that is dropped ends its worker.
     pub(crate) async fn step<S: Runs, E>(
         &self,
         engine: &mut InTurn<S>,
         input: &[u8],
         begins: impl FnOnce(&InTurn<S>),
+        hear: &mut Hear<'_>,
         halted: impl Future<Output = E>,
     ) -> Result<Result<Done, Failure>, E> {
         let mut halted = pin!(halted);
@@ -49,20 +50,20 @@ impl Turns {
         tokio::select! {
             biased;
             end = &mut halted => Err(end),
-            outcome = engine.run(&turn, input) => Ok(outcome),
+            outcome = engine.run_heard(&turn, input, hear) => Ok(outcome),
         }
     }
 }
 
 /// What runs inputs.
 pub(crate) trait Runs {
-    /// Runs one.
-    fn run(&mut self, input: &[u8]) -> impl Future<Output = Result<Done, Failure>> + Send;
+    /// Runs one; `hear` is told what the program says.
+    fn run(&mut self, input: &[u8], hear: &mut Hear<'_>) -> impl Future<Output = Result<Done, Failure>> + Send;
 }
 
 impl Runs for Session {
-    fn run(&mut self, input: &[u8]) -> impl Future<Output = Result<Done, Failure>> + Send {
-        Self::run(self, input)
+    fn run(&mut self, input: &[u8], hear: &mut Hear<'_>) -> impl Future<Output = Result<Done, Failure>> + Send {
+        self.run_heard(input, hear)
     }
 }
 
@@ -71,9 +72,14 @@ impl Runs for Session {
 pub(crate) struct InTurn<S = Session>(S);
 
 impl<S: Runs> InTurn<S> {
-    /// Runs one input, in the turn that is shown.
-    pub(crate) async fn run(&mut self, _: &Turn<'_>, input: &[u8]) -> Result<Done, Failure> {
-        self.0.run(input).await
+    /// Runs one input, in the turn that is shown. Nobody hears what the program says.
+    pub(crate) async fn run(&mut self, turn: &Turn<'_>, input: &[u8]) -> Result<Done, Failure> {
+        self.run_heard(turn, input, &mut |_: Said| ()).await
+    }
+
+    /// As [`Self::run`], and `hear` is told what the program says.
+    pub(crate) async fn run_heard(&mut self, _: &Turn<'_>, input: &[u8], hear: &mut Hear<'_>) -> Result<Done, Failure> {
+        self.0.run(input, hear).await
     }
 }
 
@@ -149,7 +155,7 @@ mod tests {
     }
 
     impl Runs for Watched {
-        fn run(&mut self, input: &[u8]) -> impl Future<Output = Result<Done, Failure>> + Send {
+        fn run(&mut self, input: &[u8], _: &mut Hear<'_>) -> impl Future<Output = Result<Done, Failure>> + Send {
             let (stage, what) = (self.stage.clone(), format!("{} {}", self.name, String::from_utf8_lossy(input)));
             async move {
                 let running = {
@@ -184,7 +190,7 @@ mod tests {
     async fn lease(turns: &Turns, stage: &Stage) {
         let mut engine = engine("step", stage);
         for step in ["1", "2", "3"] {
-            let ended = turns.step(&mut engine, step.as_bytes(), |_| {}, pending::<()>()).await;
+            let ended = turns.step(&mut engine, step.as_bytes(), |_| {}, &mut |_: Said| (), pending::<()>()).await;
             assert!(matches!(ended, Ok(Err(Failure::Aborted { .. }))));
         }
     }
@@ -234,8 +240,9 @@ mod tests {
         let (mut first, mut second) = (engine("first", &stage), engine("second", &stage));
         let halt = &Cell::new(false);
         let halted = || poll_fn(move |_| if halt.get() { Poll::Ready("the owner") } else { Poll::Pending });
-        let mut running = Box::pin(turns.step(&mut first, b"1", |_| {}, halted()));
-        let mut waiting = Box::pin(turns.step(&mut second, b"1", |_| {}, halted()));
+        let (mut nobody, mut no_other) = (|_: Said| (), |_: Said| ());
+        let mut running = Box::pin(turns.step(&mut first, b"1", |_| {}, &mut nobody, halted()));
+        let mut waiting = Box::pin(turns.step(&mut second, b"1", |_| {}, &mut no_other, halted()));
         assert!(!look(&mut running) && !look(&mut waiting));
         assert_eq!(stage.said(), ["first 1 begins"]);
         halt.set(true);

@@ -16,7 +16,10 @@ use crate::cli::{ProveWhen, Proving};
 use eyre::{Context as _, Result};
 use keystead_market::{
     record::{Attested, Claimed},
-    touchstone::due::{epoch_height, is_due, quorum},
+    touchstone::{
+        due::{epoch_height, is_due, quorum},
+        lapse::STATED_WITHIN_BLOCKS,
+    },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -49,11 +52,13 @@ pub(crate) struct Stand {
     pub(crate) due: Option<u64>,
     /// Highest due height that was dealt with, one way or the other.
     pub(crate) dealt_with: Option<u64>,
+    /// Readers do not count the last proof any more, or will not once the time of the present epoch's round is over.
+    pub(crate) lapsed: bool,
 }
 
 /// The height at which a proof is needed now; `None` if none is.
 pub(crate) fn need(stand: &Stand) -> Option<u64> {
-    let Stand { when, checkers, same_devices, proved, newest, due, dealt_with } = *stand;
+    let Stand { when, checkers, same_devices, proved, newest, due, dealt_with, lapsed } = *stand;
     let wanted = match when {
         ProveWhen::Never => false,
         ProveWhen::Always => true,
@@ -63,9 +68,10 @@ pub(crate) fn need(stand: &Stand) -> Option<u64> {
         return None;
     }
     match due {
-        // Another height than the due one would not count as this epoch's, so a missed one is not made up for.
+        // All that are due meet at this height.
         Some(height) if dealt_with < Some(height) && proved < Some(height) => Some(height),
-        _ if proved.is_none() || !same_devices => Some(newest),
+        // A due round that was missed is made up for at a newer height: until then nothing counts as proved.
+        _ if proved.is_none() || !same_devices || lapsed => Some(newest),
         _ => None,
     }
 }
@@ -86,6 +92,8 @@ pub(crate) struct Keeper {
     has_touchstone: bool,
     /// When nobody held a seat who could check.
     nobody: Option<Instant>,
+    /// Whether the proof of this height had lapsed in this epoch, when that was looked up.
+    looked: Option<(u64, u64, bool)>,
 }
 
 impl Keeper {
@@ -109,6 +117,7 @@ impl Keeper {
             dealt_with: None,
             has_touchstone: false,
             nobody: None,
+            looked: None,
         }
     }
 
@@ -154,6 +163,7 @@ impl Keeper {
             newest,
             due,
             dealt_with: self.dealt_with,
+            lapsed: self.is_lapsed(epoch).await?,
         };
         if need(&stand).is_none() {
             return Ok(None);
@@ -170,6 +180,23 @@ impl Keeper {
         let found = self.chain.has_checkers().await?;
         self.nobody = (!found).then(Instant::now);
         Ok(found)
+    }
+
+    /// Whether readers count the last proof no more, as they see it when the time of the present epoch's round is over. Looked up once an epoch.
+    async fn is_lapsed(&mut self, epoch: Option<u64>) -> Result<bool> {
+        let (Some(epoch), Some(proved)) = (epoch, self.shelf.height()) else { return Ok(false) };
+        if let Some((then, of, lapsed)) = self.looked
+            && (then, of) == (epoch, proved)
+        {
+            return Ok(lapsed);
+        }
+        let over = epoch.saturating_add(STATED_WITHIN_BLOCKS).saturating_add(1);
+        let lapse = self.chain.draws(over, proved).await?.lapse(self.chain.account.address(), proved);
+        if let Some(lapse) = lapse {
+            tracing::info!("{lapse}");
+        }
+        self.looked = Some((epoch, proved, lapse.is_some()));
+        Ok(lapse.is_some())
     }
 
     /// Whether what was found at this start is what proved last.
@@ -298,6 +325,7 @@ mod tests {
         newest: 9_000,
         due: None,
         dealt_with: Some(4_096),
+        lapsed: false,
     };
 
     #[test]
@@ -311,6 +339,15 @@ mod tests {
         assert_eq!(need(&Stand { dealt_with: Some(8_192), ..due }), None, "tried once");
         assert_eq!(need(&Stand { proved: Some(8_192), ..due }), None, "done");
         assert_eq!(need(&Stand { proved: Some(8_200), ..due }), None, "done later in the epoch");
+    }
+
+    #[test]
+    fn a_due_round_that_was_missed_is_made_up_for_at_a_newer_height_and_the_due_one_comes_first() {
+        let lapsed = Stand { lapsed: true, ..STAND };
+        assert_eq!(need(&lapsed), Some(9_000));
+        assert_eq!(need(&Stand { due: Some(8_192), ..lapsed }), Some(8_192), "there is time for it yet");
+        assert_eq!(need(&Stand { due: Some(8_192), dealt_with: Some(8_192), ..lapsed }), Some(9_000), "it failed");
+        assert_eq!(need(&Stand { checkers: false, ..lapsed }), None, "nobody could state it");
     }
 
     #[test]

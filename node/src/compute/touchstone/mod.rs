@@ -6,7 +6,7 @@
 //! checker:  events of others' vectors -> drawn? -> fetch what is published -> check against the chain -> sign, or stay silent
 //! ```
 //! [`round`] works on the devices, [`shelf`] keeps what was published and what checkers stated, [`answers`] gives and takes both over the network,
-//! [`allowance`] bounds what strangers get of it, [`checker`] is the other side, [`keeper`] decides when a proof is needed. Rules and formats are in `keystead-market` (`touchstone`), devices in
+//! [`allowance`] bounds what strangers get of it, [`checker`] is the other side, [`keeper`] decides when a proof is needed, [`draws`] knows who was drawn to prove again. Rules and formats are in `keystead-market` (`touchstone`), devices in
 //! `keystead-runner` (`Touchstone`). Spec: specs/0010-capability.md §6.
 //!
 //! # Invariants
@@ -20,6 +20,7 @@ mod allowance;
 pub(crate) mod answers;
 pub(crate) mod chain;
 pub(crate) mod checker;
+mod draws;
 pub(crate) mod keeper;
 pub(crate) mod measure;
 pub(crate) mod prove;

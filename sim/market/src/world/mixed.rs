@@ -3,7 +3,7 @@
 //! # Design
 //! A conviction forfeits a window: nothing is paid, the bond is gone, and once its audit has taken its time the units are ordered again from somebody else.
 //! Who was convicted goes on as a newcomer without a bond, and customers do not avoid it. A provider that the touchstone finds out gets no
-//! orders any more, since customers ask for proved devices.
+//! orders any more, since customers ask for proved devices: the default for jobs that ask for graphics cards alone, and for no others.
 
 use super::{
     DRAW_MS, Kind, Lease, Provider, RATE_PPM, REVEAL_MS, UNITS, World,

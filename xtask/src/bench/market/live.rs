@@ -153,7 +153,7 @@ fn units_of(
     units: usize,
     folder: &Path,
 ) -> Result<Vec<Row>> {
-    let (mut committed, mut paid) = (Vec::new(), Vec::new());
+    let (mut committed, mut paid, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for repeat in 0..bench.many(3, 1) {
         let network = Network::start(&bench.keystead, 4, INTERVAL_MS)?;
         let url = network.url(0)?;
@@ -162,6 +162,7 @@ fn units_of(
         for account in [1, 2] {
             providers.push(Provider::start(&always(bench, &url, account), &place.join(format!("provider-{account}")))?);
         }
+        let before = own_seconds(&providers)?;
         let mut customers = Vec::new();
         for number in 0..ORDERS {
             let provider = PROVIDERS.iter().cycle().nth(number).copied().unwrap_or_default();
@@ -183,9 +184,10 @@ fn units_of(
         }
         let first = ran.iter().map(|ran| ran.begun).min().unwrap_or_default();
         let ended = ran.iter().map(|ran| ran.ended).max().unwrap_or_default();
-        let all = units.saturating_mul(ORDERS) as f64 * 1_000.0;
-        committed.push(all / ms(first, last));
-        paid.push(all / ms(first, ended));
+        let all = units.saturating_mul(ORDERS) as f64;
+        committed.push(all * 1_000.0 / ms(first, last));
+        paid.push(all * 1_000.0 / ms(first, ended));
+        own.push((own_seconds(&providers)? - before) * 1e6 / all);
     }
     let spread = |values: &[f64]| values.iter().map(|value| format!("{value:.0}")).collect::<Vec<_>>().join(", ");
     let what = format!("{ORDERS} orders of {units} units at once, 2 providers, 4 validators, one machine");
@@ -195,5 +197,16 @@ fn units_of(
             .goal(">= 1000"),
         Row::new(&format!("units fetched, checked and accepted, {runtime}"), at(&paid, 0.5), "units/s")
             .spread(format!("runs {}", spread(&paid))),
+        Row::new(&format!("a provider's own part of a unit, {runtime}"), at(&own, 0.5), "us")
+            .spread(format!(
+                "runs {}; processor time of `keystead provide` without its worker: store, disk, notes, transfers, chain",
+                spread(&own)
+            ))
+            .less_is_better(true),
     ])
+}
+
+/// Processor time so far of providers themselves, in which what their workers took is not.
+fn own_seconds(providers: &[Provider]) -> Result<f64> {
+    providers.iter().map(|provider| cpu_seconds(provider.id())).sum()
 }

@@ -29,7 +29,7 @@ pub(super) fn voucher(bench: &Bench) -> Result<Vec<Row>> {
 
 pub(super) fn overhead(bench: &Bench) -> Result<Vec<Row>> {
     let mut program = example(bench, "overhead");
-    program.args([bench.many(10, 1), 3].map(|number| number.to_string()));
+    program.args([bench.many(10, 1), bench.many(6, 2)].map(|number| number.to_string()));
     // A difference of two times can come out below zero.
     Ok(printed::rows(&mut program)?.into_iter().map(Row::may_be_zero).collect())
 }
@@ -39,7 +39,8 @@ pub(super) fn vendors(bench: &Bench) -> Result<Vec<Row>> {
     let mut program = example(bench, "second_vendor");
     let (units, cheats) = (bench.many(10_000, 60).to_string(), bench.many(100, 2).to_string());
     program.args(["--units", &units, "--cheat-units", &cheats]);
-    printed::rows(&mut program)
+    // There is a cheat that no rule sees.
+    Ok(printed::rows(&mut program)?.into_iter().map(Row::may_be_zero).collect())
 }
 
 /// What the audit costs: simulated, and by the rule of specs/0008-audit.md section 5.

@@ -13,7 +13,7 @@
 
 pub(super) mod canary;
 pub(crate) mod options;
-pub(super) mod outcome;
+pub(in crate::compute) mod outcome;
 pub(crate) mod plan;
 pub(super) mod recourse;
 pub(super) mod referee;

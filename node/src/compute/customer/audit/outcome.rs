@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 /// Who vouches for a result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::compute::customer) enum Assurance {
+pub(in crate::compute) enum Assurance {
     /// Machines drawn by lot found drawn units right, and none wrong.
     Verified,
     /// The audit found a unit wrong.
@@ -35,8 +35,8 @@ pub(in crate::compute::customer) enum Assurance {
 }
 
 impl Assurance {
-    /// As in `job.json`: what it is for anybody but the customer.
-    pub(in crate::compute::customer) const fn name(self) -> &'static str {
+    /// As in `job.json` and `map.json`: what it is for anybody but the customer.
+    pub(in crate::compute) const fn name(self) -> &'static str {
         match self {
             Self::Verified => "verified",
             Self::Convicted => "convicted",

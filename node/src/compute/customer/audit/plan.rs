@@ -250,6 +250,18 @@ impl Plan {
         self.canary.map_or(U256::ZERO, |(_, toll)| toll.max_wei)
     }
 
+    /// What checks cost if all is right, about, wei.
+    pub(in crate::compute::customer) fn expected_wei(&self) -> U256 {
+        self.expected().1
+    }
+
+    /// Units that are drawn, with half as many again as are expected: as many as checks are paid for.
+    pub(in crate::compute::customer) fn drawn_most(&self) -> u64 {
+        let millionths = u64::from(self.units).saturating_mul(self.rate_ppm.into());
+        let half_more = millionths.saturating_add(millionths / 2).div_ceil(PPM.into()).saturating_add(1);
+        half_more.min(self.units.into())
+    }
+
     /// Checks that are expected, and what they cost.
     fn expected(&self) -> (U256, U256) {
         let millionths = U256::from(self.units)
@@ -279,7 +291,7 @@ impl Plan {
                 kst(self.deposit_wei.saturating_sub(expected_wei))
             ),
             format!(
-                "All in: {} are paid now, about {} are spent if all is right, and gas",
+                "All in: {} are paid now, about {} are spent if all is right, and the gas below",
                 money.show_with(price, self.deposit_wei),
                 money.show_with(price, expected_wei)
             ),
@@ -642,6 +654,9 @@ mod tests {
         let said = |plan: &Plan| plan.lines(&Money::kst(), U256::from(64 * PRICE)).join("\n");
         assert!(!said(&without).contains("Canary"), "{}", said(&without));
         assert_eq!((without.later_wei(), without.canary_wei()), (U256::from(31 * PRICE), U256::ZERO));
+        // Two are expected of 64 at 3 %.
+        assert_eq!((without.drawn_most(), without.expected_wei()), (4, U256::from(2 * PRICE)));
+        assert_eq!(Plan { rate_ppm: PPM, ..without.clone() }.drawn_most(), 64);
         let toll = Toll::new(fee_wei, without.terms.checkers);
         let with = Plan { canary: Some((CANARY, toll)), ..without };
         assert!(said(&with).contains(&toll.line()), "{}", said(&with));

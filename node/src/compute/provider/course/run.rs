@@ -7,6 +7,7 @@ use super::{
         fault::Piece,
         machine::Tenure,
         record::{Cause, Failed},
+        said,
         turns::{InTurn, Turn},
     },
     Course,
@@ -21,7 +22,7 @@ use alloy_primitives::B256;
 use eyre::{Result, eyre};
 use keystead_blobs::{Hash, Note, NoteKind};
 use keystead_job::{limits::INPUT_BYTES_MAX, trace::Trace};
-use keystead_runner::{Done, Failure, Fault, Job, Session, Stop};
+use keystead_runner::{Done, Failure, Fault, Job, Said, Session, Stop};
 use std::{
     convert::Infallible,
     sync::atomic::{AtomicBool, Ordering},
@@ -238,7 +239,8 @@ impl Course {
         deaths: &mut u32,
     ) -> Result<Done, Failure> {
         self.notes.say_sparingly(Note::now(NoteKind::Began, self.segments_of(unit), "").of_unit(unit));
-        let mut outcome = session.run(turn, input).await;
+        let mut hear = |words: Said| self.notes.say(said::note(&words).of_unit(unit));
+        let mut outcome = session.run_heard(turn, input, &mut hear).await;
         while let Err(Failure::WorkerDied { status, .. }) = &outcome
             && *deaths < DEATHS_MAX
         {
@@ -247,7 +249,7 @@ impl Course {
             self.notes.say(Note::now(NoteKind::WorkerEnded, (*deaths).into(), &words).of_unit(unit));
             // Its successor is not known before the end of the run, and must not outlast a pause.
             book.owner.worker(None);
-            outcome = session.run(turn, input).await;
+            outcome = session.run_heard(turn, input, &mut hear).await;
         }
         outcome
     }

@@ -3,7 +3,7 @@
 use super::{bond::Load, desk::Desk, shelf::Shelf};
 use crate::compute::{
     amount::kst,
-    provider::{course::millis, fault, turns::InTurn, window},
+    provider::{course::millis, fault, said, turns::InTurn, window},
 };
 use alloy_primitives::{B256, U256};
 use keystead_blobs::{
@@ -11,7 +11,7 @@ use keystead_blobs::{
     stream::{End, EndCode, LeaseOffer, Source, pack},
 };
 use keystead_job::{JobSpec, Runtime, Step, blob_hash, limits::INPUT_BYTES_MAX};
-use keystead_runner::{Failure, Fault, Job, Stop};
+use keystead_runner::{Failure, Fault, Job, Said, Stop};
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -268,6 +268,7 @@ impl Work {
         input: &[u8],
         deaths: &mut u32,
     ) -> Result<Vec<u8>, End> {
+        let mut hear = |words: Said| self.notes.say(said::note(&words).of_lease(self.offer.number).of_unit(unit));
         loop {
             let session = match engine {
                 Some(session) => session,
@@ -282,7 +283,7 @@ impl Work {
             // Checks wait for the end of a step, and the next step for the end of a check: neither disturbs the other's time.
             let book = &self.desk.book;
             let begins = |session: &InTurn| book.owner.worker(session.worker_pid());
-            match book.turns.step(session, input, begins, self.halted()).await? {
+            match book.turns.step(session, input, begins, &mut hear, self.halted()).await? {
                 Ok(done) => return Ok(done.output),
                 Err(Failure::WorkerDied { status, .. }) if *deaths < DEATHS_MAX => {
                     *deaths = deaths.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use super::{
     next_step,
-    report::Report,
+    report::{Report, says},
     trial::{On, Trial},
 };
 use keystead_audit::{
@@ -10,8 +10,10 @@ use keystead_audit::{
     tolerance::{Comparison, compare},
 };
 use keystead_job::{Class, Runtime, Tolerance, check::Bound};
-use keystead_runner::{Failure, Words};
+use keystead_runner::{Failure, Said, Words};
 
+/// Lines of the recipe's program that its author is shown; the others are counted.
+const LINES_SHOWN: usize = 64;
 /// Units that are looked at again where all would take long.
 const UNITS_AGAIN: usize = 4;
 /// Workgroups of a unit that are interpreted.
@@ -23,8 +25,11 @@ const MARGIN_WORTH_A_WORD: f32 = 1_000.0;
 
 /// All outputs, twice, in two workers that know nothing of each other.
 pub(super) async fn twice(trial: &Trial<'_>, report: &mut Report) -> Option<Vec<Vec<u8>>> {
-    let first = all(trial, On::Machine, report).await?;
-    let second = all(trial, On::Machine, report).await?;
+    let mut tale = Tale::default();
+    let first = all(trial, On::Machine, report, &mut |unit: usize, said: Said| tale.hear(unit, &said)).await;
+    tale.tell();
+    let first = first?;
+    let second = all(trial, On::Machine, report, &mut |_: usize, _: Said| ()).await?;
     let differing = first.iter().zip(&second).position(|(a, b)| a != b);
     let Some(unit) = differing else {
         report.passed("determinism", &format!("{} units run twice in two processes, equal", first.len()));
@@ -45,13 +50,43 @@ pub(super) async fn twice(trial: &Trial<'_>, report: &mut Report) -> Option<Vec<
     Some(first)
 }
 
-/// All outputs, or what went wrong.
-pub(super) async fn all(trial: &Trial<'_>, on: On, report: &mut Report) -> Option<Vec<Vec<u8>>> {
+/// What the program says of its units, as much of it as its author reads.
+#[derive(Debug, Default)]
+struct Tale {
+    lines: Vec<(usize, String)>,
+    more: u64,
+}
+
+impl Tale {
+    fn hear(&mut self, unit: usize, said: &Said) {
+        match said {
+            Said::Line(_) if self.lines.len() < LINES_SHOWN => self.lines.push((unit, said.text())),
+            Said::Line(_) => self.more = self.more.saturating_add(1),
+            Said::LeftOut(lines) => self.more = self.more.saturating_add(*lines),
+        }
+    }
+
+    fn tell(&self) {
+        self.lines.iter().for_each(|(unit, line)| says(&format!("unit {unit}"), line));
+        if self.more > 0 {
+            says("", &format!("and {} lines more", self.more));
+        }
+    }
+}
+
+/// All outputs, or what went wrong. `hear` is told what the program says, with the unit.
+pub(super) async fn all(
+    trial: &Trial<'_>,
+    on: On,
+    report: &mut Report,
+    hear: &mut (dyn FnMut(usize, Said) + Send),
+) -> Option<Vec<Vec<u8>>> {
     let mut outputs = Vec::new();
     let failure = match trial.session(on).await {
         Ok(mut session) => loop {
-            let Some(unit) = trial.plan.units.get(outputs.len()) else { return Some(outputs) };
-            match trial.unit(&mut session, unit).await {
+            let at = outputs.len();
+            let Some(unit) = trial.plan.units.get(at) else { return Some(outputs) };
+            match trial.unit(&mut session, unit, &mut |said: Said| hear(at, said)).await {
                 Ok(done) => outputs.push(done.output),
                 Err(failure) => break failure,
             }

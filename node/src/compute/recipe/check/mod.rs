@@ -21,7 +21,7 @@ use crate::{cli::RecipeCheck, compute::files};
 use eyre::{Context as _, Result};
 use keystead_job::{Class, Recipe, Runtime, parameter::Parameters};
 use keystead_recipes::{CustomerSide as _, Folder, Inputs, Plan, ResultFile};
-use keystead_runner::{Failure, Limit};
+use keystead_runner::{Failure, Limit, Said};
 use report::Report;
 use std::{path::Path, process::ExitCode};
 use trial::{On, Trial};
@@ -224,7 +224,11 @@ async fn result(
     report: &mut Report,
 ) -> Option<Vec<ResultFile>> {
     let rounding = trial.recipe.runtime == Runtime::Wgsl1 && trial.recipe.class != Class::Exact;
-    let outputs = if rounding { machines::all(trial, On::Reference, report).await? } else { outputs };
+    let outputs = if rounding {
+        machines::all(trial, On::Reference, report, &mut |_: usize, _: Said| ()).await?
+    } else {
+        outputs
+    };
     let folder = trial.folder;
     let files = match folder.assembler(&golden.inputs, &golden.parameters, &outputs) {
         Ok(Some(step)) => match run_step(trial.recipe, step).await {

@@ -41,6 +41,11 @@ impl Report {
     }
 }
 
+/// A line that the recipe's own program says while it runs; it counts as nothing.
+pub(super) fn says(who: &str, line: &str) {
+    say("says", who, line);
+}
+
 fn say(sign: &str, what: &str, text: &str) {
     let mut lines = text.lines();
     print(format!("{sign:<7} {what:<14} {}", lines.next().unwrap_or_default()).trim_end());

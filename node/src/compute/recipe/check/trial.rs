@@ -8,7 +8,7 @@ use keystead_job::{
     spec::{Draft, RecipeName},
 };
 use keystead_recipes::{CustomerSide, Folder, Plan};
-use keystead_runner::{Done, Failure, Job, Session, Stop, WorkerCommand};
+use keystead_runner::{Done, Failure, Hear, Job, Said, Session, Stop, WorkerCommand};
 
 /// A seed for checker programs. Nobody here could profit from knowing it.
 const SEED: [u8; 32] = [0x5e; 32];
@@ -62,11 +62,11 @@ impl<'a> Trial<'a> {
         open(self.job_of(spec), on).await
     }
 
-    /// All segments of a unit, the last output with what the most expensive segment used.
-    pub(super) async fn unit(&self, session: &mut Session, unit: &[u8]) -> Result<Done, Failure> {
-        let mut done = session.run(unit).await?;
+    /// All segments of a unit, the last output with what the most expensive segment used; `hear` is told what the program says.
+    pub(super) async fn unit(&self, session: &mut Session, unit: &[u8], hear: &mut Hear<'_>) -> Result<Done, Failure> {
+        let mut done = session.run_heard(unit, hear).await?;
         for _ in 1..self.plan.segment_count {
-            let next = session.run(&done.output).await?;
+            let next = session.run_heard(&done.output, hear).await?;
             let fuel = done.usage.fuel.max(next.usage.fuel);
             let wall_us = done.usage.wall_us.max(next.usage.wall_us);
             done = next;
@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
         let mut session = open(job, On::Machine).await?;
         let mut outputs = Vec::new();
         for unit in units {
-            outputs.push(self.unit(&mut session, unit).await?.output);
+            outputs.push(self.unit(&mut session, unit, &mut |_: Said| ()).await?.output);
         }
         Ok(Some(outputs))
     }

@@ -56,7 +56,9 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         (uint256 checkBy,,) = _times(key.windowId, key.unit, key.round);
         if (block.timestamp > checkBy) revert TooLate(checkBy, block.timestamp);
         uint16 hardware = _takeSlot(key, w, c, named, checkBy);
-        _reserveFee(key.windowId, w, c, key.round);
+        // Who asked for its input and has it after all takes the question back, with the fee that was set aside for it.
+        if (c.askedAt != 0 && !c.handed && c.askedBy == key.slot) c.askedAt = 0;
+        else _reserveFee(key.windowId, w, c, key.round);
         c.committed |= _bit(key.round, key.slot);
         _checks[key.windowId][_checkKey(key.unit, key.round, key.slot)] =
             Check({account: msg.sender, finding: Finding.Compare, hardware: hardware, word: hash});
@@ -106,7 +108,8 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         uint256 until = drawnAt + w.checkSeconds + w.revealSeconds + w.revealSeconds / 2;
         if (drawnAt == 0 || block.timestamp <= until) revert TooEarly(until, block.timestamp);
         if (w.pending != 0) revert WrongStatus(windowId, w.status);
-        w.status = w.convicted ? Status.Convicted : Status.Closed;
+        bool convicted = w.convicted;
+        w.status = convicted ? Status.Convicted : Status.Closed;
         uint256 restWei = w.budgetWei;
         w.budgetWei = 0;
         if (restWei != 0) _pay(w.customer, restWei);
@@ -115,9 +118,12 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
             w.bondWei = 0;
             BOND.unlock(w.provider, bondWei);
         }
-        // Without one unit that was found right, nothing is known of the others.
-        if (!w.convicted && w.unpaid == 0 && w.verified != 0) _verified[w.provider][w.class] += w.units;
-        emit WindowClosed(windowId, w.convicted, w.convicted ? 0 : w.units - w.unpaid);
+        // A unit that was found right stands for those among which it was drawn; what was drawn and stayed unchecked counts
+        // for nothing. Checkers that the customer named say nothing to strangers.
+        if (!convicted && w.unpaid == 0 && w.named == 0) {
+            _verified[w.provider][w.class] += w.verified * Draw.PPM / w.ratePpm;
+        }
+        emit WindowClosed(windowId, convicted, convicted ? 0 : w.units - w.unpaid);
     }
 
     /// @inheritdoc IAudit

@@ -36,7 +36,7 @@ abstract contract AuditStore is IAuditTypes {
     /// @dev Slot 4: what each account can withdraw.
     mapping(address account => uint256) internal _credits;
 
-    /// @dev Slot 5: units of closed windows since the last fault.
+    /// @dev Slot 5: units of closed windows since the last fault, as `verifiedCount` says.
     mapping(address provider => mapping(uint256 class => uint256)) internal _verified;
 
     /// @dev Slot 6: how often a customer withheld an input.

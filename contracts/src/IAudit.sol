@@ -49,6 +49,7 @@ interface IAudit is IAuditTypes {
     function touch(bytes32 windowId, uint32 unit, uint8 round) external;
 
     /// @notice Commit to a check.
+    /// @dev By the slot that asked for the unit's input, before the customer answered: takes the question back.
     /// @param key Which.
     /// @param hash See specs/0008-audit.md, section 7.
     /// @param named The named checkers of a private job, else empty.
@@ -62,6 +63,8 @@ interface IAudit is IAuditTypes {
     function reveal(Key calldata key, Finding finding, bytes32 own, bytes32 nonce) external;
 
     /// @notice A checker on duty in round 0 got no input. In the first half of the time to check.
+    /// @dev The fee that a check earns is set aside. `commitCheck` of the same slot takes the question back while it is not
+    /// answered: then that fee is the check's, nobody is blamed, and others may ask.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
     /// @param slot The slot, 0 to 15.
@@ -135,7 +138,9 @@ interface IAudit is IAuditTypes {
     /// @param windowId The window.
     function outcome(bytes32 windowId) external view returns (bool closed, bool convicted, uint32 paidUnits);
 
-    /// @notice Units of closed windows of a provider in a class since its last fault.
+    /// @notice Units of closed windows of a provider in a class since its last fault. A unit that checkers drawn by lot found
+    /// right counts for 1,000,000 / effective rate units, so for one where all are drawn; units that were drawn and stayed
+    /// unchecked, and private windows, count for none.
     /// @param provider Who did the work.
     /// @param class Job class: 1 exact, 2 self-checking, 3 tolerance.
     function verifiedCount(address provider, uint8 class) external view returns (uint256);

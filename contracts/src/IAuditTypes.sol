@@ -159,7 +159,7 @@ interface IAuditTypes {
     /// @param appealed The stage that somebody appealed against; `None` if nobody did.
     /// @param appealBy Last second to appeal; zero if none runs.
     /// @param segment The segment of an accusation.
-    /// @param askedAt When an input was asked for; zero if never.
+    /// @param askedAt When an input was asked for; zero if never, or if who asked committed before an answer.
     /// @param askedBy The slot that asked.
     /// @param handed Whether the customer answered.
     /// @param party Whose bond pays the referees; zero if the budget does.
@@ -412,7 +412,7 @@ interface IAuditTypes {
     /// @param stage The stage.
     event UnitConcluded(bytes32 indexed windowId, uint32 unit, Stage stage);
 
-    /// @notice A checker got no input and asks for it in public.
+    /// @notice A checker got no input and asks for it in public; its own commitment takes that back.
     /// @param windowId The window.
     /// @param unit Index of the unit in the window.
     /// @param slot The slot, 0 to 15.

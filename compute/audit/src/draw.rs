@@ -83,7 +83,8 @@ impl Draw {
 
 /// The rate at which a window is checked, parts per million.
 ///
-/// `verified` counts the provider's units of this class in closed windows since its last fault; `bonded` says whether a bond stands
+/// `verified` counts the provider's units of this class in closed windows since its last fault: each that checkers drawn by lot found right
+/// stands for 1,000,000 / rate units of its window, and what was drawn and stayed unchecked for none; `bonded` says whether a bond stands
 /// behind the window. Without one, and for the first units, everything is checked. Spec: specs/0008-audit.md §5.
 #[must_use]
 pub fn effective_rate_ppm(rate_ppm: u32, verified: u64, bonded: bool) -> u32 {

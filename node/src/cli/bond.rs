@@ -36,7 +36,7 @@ pub(crate) enum BondCall {
         /// How many, 1 to 64.
         #[arg(value_parser = clap::value_parser!(u32).range(1..=64))]
         count: u32,
-        /// State another hardware class than that of the self-test.
+        /// State another hardware class than that of the self-test, which is stated by itself.
         #[arg(long, value_name = "CLASS", hide = true)]
         hardware: Option<u16>,
     },

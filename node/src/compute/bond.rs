@@ -171,6 +171,9 @@ pub(crate) async fn run(options: &Options) -> Result<ExitCode> {
             let Some(dir) = &options.dir else { bail!("name the provider's folder: --dir DIR") };
             let stated = Capability::read(dir)?.standing();
             let standing = Standing { hardware: hardware.unwrap_or(stated.hardware), ..stated };
+            if let Some(warning) = other_hardware(standing.hardware, stated.hardware) {
+                show(&warning);
+            }
             bonds.seat(*count, standing).await?;
             show(&format!(
                 "{count} seats from the next epoch on ({EPOCH_BLOCKS} blocks each): {}, hardware class {:#06x}. They check while `keystead provide` runs.",
@@ -199,6 +202,15 @@ async fn unseat(bonds: &Bonds, count: usize) -> Result<()> {
         bonds.account.send(BOND_ADDRESS, &call, U256::ZERO).await?;
     }
     Ok(())
+}
+
+/// What is said of seats that state another hardware class than the self-test found.
+fn other_hardware(stated: u16, found: u16) -> Option<String> {
+    (stated != found).then(|| {
+        format!(
+            "Warning: the seats will state hardware class {stated:#06x}, and the self-test of this machine found {found:#06x}. A unit that was found wrong is              run again by another class, so a false number lets one kind of machine confirm its own mistake, and who confirms it loses its seats.              Leave --hardware out to state what was found."
+        )
+    })
 }
 
 /// What became of the list of seats.
@@ -267,6 +279,13 @@ mod tests {
         assert_eq!(kst(SEAT_WEI), "100 KST");
         assert_eq!(abilities(9), "wasm/1, CPU reference");
         assert_eq!(abilities(6), "wgsl/1 exact, wgsl/1 float");
+    }
+
+    #[test]
+    fn seats_that_state_other_hardware_than_was_found_are_warned_of() {
+        assert_eq!(other_hardware(0x1a2b, 0x1a2b), None);
+        let said = other_hardware(7, 0x1a2b).unwrap_or_default();
+        assert!(said.contains("class 0x0007") && said.contains("found 0x1a2b"), "{said}");
     }
 
     #[test]

@@ -248,14 +248,18 @@ pub(crate) struct Case {
     pub(crate) stage: Stage,
     pub(crate) round: u8,
     pub(crate) opened: bool,
+    /// Whether round 0 has half a time to check more, since an input was asked for.
+    pub(crate) extended: bool,
     /// Slots that committed, 16 bits a round.
     pub(crate) committed_mask: u64,
     pub(crate) revealed_mask: u64,
     /// Zero if no appeal is possible.
     pub(crate) appeal_by: u64,
     pub(crate) segment: u32,
-    /// Zero if nobody asked for an input.
+    /// Zero if nobody asked for an input, or who asked committed before an answer.
     pub(crate) asked_at: u64,
+    /// The slot that asked.
+    pub(crate) asked_by: u8,
     pub(crate) handed: bool,
     /// Who accused or appealed; zero if nobody did.
     pub(crate) party: Address,
@@ -271,9 +275,24 @@ impl Case {
     /// A unit at a stage of a round, with nothing else.
     #[cfg(test)]
     pub(crate) const fn of(stage: Stage, round: u8) -> Self {
-        let (opened, handed, party, value) = (false, false, Address::ZERO, B256::ZERO);
-        let (committed_mask, revealed_mask, appeal_by, segment, asked_at) = (0, 0, 0, 0, 0);
-        Self { stage, round, opened, committed_mask, revealed_mask, appeal_by, segment, asked_at, handed, party, value }
+        let (opened, extended, handed, party, value) = (false, false, false, Address::ZERO, B256::ZERO);
+        let (committed_mask, revealed_mask, appeal_by) = (0, 0, 0);
+        let (segment, asked_at, asked_by) = (0, 0, 0);
+        Self {
+            stage,
+            round,
+            opened,
+            extended,
+            committed_mask,
+            revealed_mask,
+            appeal_by,
+            segment,
+            asked_at,
+            asked_by,
+            handed,
+            party,
+            value,
+        }
     }
 
     #[cfg(test)]
@@ -410,11 +429,13 @@ impl Windows {
             stage,
             round: found.round,
             opened: found.opened,
+            extended: found.extended,
             committed_mask: found.committed.into(),
             revealed_mask: found.revealed.into(),
             appeal_by: found.appealBy.to(),
             segment: found.segment,
             asked_at: found.askedAt.to(),
+            asked_by: found.askedBy,
             handed: found.handed,
             party: found.party,
             value: found.value,

@@ -512,6 +512,7 @@ impl World {
             self.settled.1 = self.settled.1.saturating_add(u64::from(units.count_ones()));
         }
         self.holds.push(DRAW_MS.saturating_add(slowest).saturating_add(REVEAL_MS));
+        // What the contract counts on the average: each unit that was found right stands for those among which it was drawn.
         let provider = &mut self.providers[lease.provider as usize];
         let more = recorded(rate, verified);
         provider.verified = if faulted { 0 } else { provider.verified.saturating_add(more) };

@@ -120,7 +120,7 @@ impl Course {
             Step::Touch => drop(windows.touch(window, unit, look.case.round).await?),
             Step::AskInput => {
                 windows.ask_input(which).await?;
-                tracing::warn!(%window, unit, "nobody served the input: asked the customer for it on the chain");
+                tracing::warn!(%window, unit, "the input is not here yet: asked the customer for it on the chain");
             }
             Step::Withhold => drop(windows.withhold(window, unit).await?),
             Step::Commit => {
@@ -255,6 +255,7 @@ impl Course {
             revealed,
             full,
             rank,
+            drawn_at: drawn.draw.drawn_at,
             times,
             now_times,
             check_seconds: window.check_seconds,
@@ -262,6 +263,7 @@ impl Course {
             asked: match (case.asked_at, case.handed) {
                 _ if window.is_named() => Asked::Never,
                 (0, _) => Asked::No,
+                (_, false) if which.round == 0 && case.asked_by == which.slot => Asked::Own(hand_by),
                 (_, false) => Asked::Until(hand_by),
                 (_, true) => Asked::Handed,
             },

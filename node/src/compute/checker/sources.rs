@@ -3,15 +3,15 @@
 //! # Design
 //! The provider at its registered address, the customer's node if the chain names one, then the accounts that found the unit wrong in an earlier round. A
 //! source that is silent or slow is left for the next one: it has its part of the time that is left, and a least pace after its first seconds. Whole groups
-//! that came stay on the disk, so that the next source, or the next try, goes on from there. Who may still ask the customer in public leaves the
-//! last source in time for that.
+//! that came stay on the disk, so that the next source, or the next try, goes on from there. Who may still ask the customer in public interrupts the
+//! last source when a quarter of the time has passed, asks, and goes on fetching: what comes after all takes the question back.
 //!
 //! # Invariants
 //! No source, alone or with others, keeps a checker for longer than the time of its check.
 //!
 //! Spec: specs/0008-audit.md §10.
 
-use super::work::Errand;
+use super::{step::MARGIN_SECONDS, work::Errand};
 use crate::compute::windows::{CHECK_ROUNDS, Case, Finding, Revealed, SLOTS, Which};
 use alloy_primitives::Address;
 use eyre::Result;
@@ -74,21 +74,33 @@ impl Errand<'_> {
     pub(super) fn patience(&self, sources_left: usize) -> Duration {
         let (check_seconds, round) = (self.window.check_seconds, self.record.which.round);
         let may_ask = round == 0 && self.case.asked_at == 0 && !self.case.opened && !self.window.is_named();
-        let ask = may_ask.then(|| Duration::from_secs(check_seconds));
+        let longer = if self.case.extended { check_seconds / 2 } else { 0 };
+        let ask = may_ask
+            .then(|| Ask { check: Duration::from_secs(check_seconds), longer: Duration::from_secs(longer) });
         patience(self.until.saturating_duration_since(Instant::now()), sources_left, ask)
     }
 }
 
-/// A source's part of the time that is left. `ask`: the whole time to check, if this checker may ask in public in its first half.
-fn patience(left: Duration, sources_left: usize, ask: Option<Duration>) -> Duration {
+/// The time in whose first half this checker may ask in public.
+#[derive(Clone, Copy, Debug)]
+struct Ask {
+    /// The time to check.
+    check: Duration,
+    /// So much longer it is since another checker asked, which does not move the time to ask.
+    longer: Duration,
+}
+
+/// A source's part of the time that is left.
+fn patience(left: Duration, sources_left: usize, ask: Option<Ask>) -> Duration {
     let part_of =
         |time: Duration| u32::try_from(sources_left).ok().and_then(|sources| time.checked_div(sources)).unwrap_or(time);
-    let Some(check) = ask else { return part_of(left) };
-    // Until 7/16 of the time to check have passed: a transaction needs some seconds.
-    let sixteenths = |count| check.saturating_mul(count).checked_div(16).unwrap_or_default();
-    let (half, asking) = (sixteenths(8), sixteenths(9));
-    // What is left until then is shared, so that no source leaves the next one nothing of it.
-    if left <= half { part_of(left) } else { part_of(left.saturating_sub(asking)).max(PATIENCE_MIN) }
+    let Some(Ask { check, longer }) = ask else { return part_of(left) };
+    let quarters = |count| check.saturating_mul(count).checked_div(4).unwrap_or_default();
+    // `left` ends a margin before the time to check does.
+    let asking = quarters(3).saturating_sub(Duration::from_secs(MARGIN_SECONDS));
+    // What is left until a quarter has passed is shared, so that no source leaves the next one nothing of it.
+    let to_ask = left.saturating_sub(longer);
+    if to_ask <= quarters(2) { part_of(left) } else { part_of(to_ask.saturating_sub(asking)).max(PATIENCE_MIN) }
 }
 
 /// The checks of a unit that were revealed in rounds before this one, the oldest first.
@@ -170,14 +182,19 @@ mod tests {
         // With nobody to ask the last source has all that is left.
         assert_eq!(patience(seconds(90), 3, None), seconds(30));
         assert_eq!(patience(seconds(90), 1, None), seconds(90));
-        // Of 160 s to check 157 are left: until 67 have passed with the margin, and the question is in time until 80.
-        assert_eq!(patience(seconds(157), 1, Some(seconds(160))), seconds(67));
-        // Four share 66 s: nobody leaves the next one nothing of them.
-        assert_eq!(patience(seconds(156), 4, Some(seconds(160))), Duration::from_millis(16_500));
-        assert_eq!(patience(seconds(124), 2, Some(seconds(160))), seconds(17));
-        assert_eq!(patience(seconds(85), 1, Some(seconds(160))), PATIENCE_MIN);
+        // Of 160 s to check 157 are left: it asks when 40 have passed, and could until 80.
+        let ask = Ask { check: seconds(160), longer: Duration::ZERO };
+        assert_eq!(patience(seconds(157), 1, Some(ask)), seconds(40));
+        // Four share 39 s: nobody leaves the next one nothing of them.
+        assert_eq!(patience(seconds(156), 4, Some(ask)), Duration::from_millis(9_750));
+        assert_eq!(patience(seconds(137), 2, Some(ask)), seconds(10));
+        assert_eq!(patience(seconds(117), 1, Some(ask)), PATIENCE_MIN, "a quarter has passed");
         // Too late to ask.
-        assert_eq!(patience(seconds(80), 1, Some(seconds(160))), seconds(80));
+        assert_eq!(patience(seconds(80), 1, Some(ask)), seconds(80));
+        // Another asked and took it back: there is more time to check, and none more to ask.
+        let longer = Ask { longer: seconds(80), ..ask };
+        assert_eq!(patience(seconds(237), 1, Some(longer)), seconds(40));
+        assert_eq!(patience(seconds(150), 1, Some(longer)), seconds(150));
     }
 
     #[test]

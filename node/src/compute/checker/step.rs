@@ -34,8 +34,10 @@ pub(super) enum Asked {
     No,
     /// Nobody can: of a private job the provider alone gives the input.
     Never,
-    /// The customer must answer by then.
+    /// Another checker did; the customer must answer by then.
     Until(u64),
+    /// This one did, by the same time. It goes on looking: what it commits to takes the question back.
+    Own(u64),
     Handed,
 }
 
@@ -65,6 +67,8 @@ pub(super) struct Sight {
     /// As many checkers as are wanted have committed in this check's round.
     pub(super) full: bool,
     pub(super) rank: Rank,
+    /// When round 0 was drawn.
+    pub(super) drawn_at: u64,
     /// Of this check's round.
     pub(super) times: Times,
     /// Of the unit's present round.
@@ -193,12 +197,14 @@ fn before_commit(kind: Kind, sight: &Sight, held: Held, here: bool, now: u64) ->
     if held.unfit {
         return Step::Done(End::Unfit);
     }
-    if let Asked::Until(hand_by) = sight.asked
-        && now > hand_by
-    {
-        return Step::Withhold;
+    let late = now.saturating_add(MARGIN_SECONDS) > check_by;
+    match sight.asked {
+        // What came after all is worth more than a fee for nothing.
+        Asked::Own(_) if held.prepared && !late => return Step::Commit,
+        Asked::Until(hand_by) | Asked::Own(hand_by) if now > hand_by => return Step::Withhold,
+        _ => {}
     }
-    if now.saturating_add(MARGIN_SECONDS) > check_by {
+    if late {
         return Step::Done(End::Late);
     }
     if now < turn {
@@ -210,11 +216,11 @@ fn before_commit(kind: Kind, sight: &Sight, held: Held, here: bool, now: u64) ->
     if !held.unserved || kind.round != 0 || sight.rank != Rank::OnDuty {
         return Step::Prepare;
     }
-    // `checkBy` moves when somebody asks; before that it is the draw's time and the time to check.
-    let drawn_at = check_by.saturating_sub(sight.check_seconds);
-    let (quarter, half) = (sight.check_seconds / 4, sight.check_seconds / 2);
+    // Not from `checkBy`, which moves when somebody asks, also if that was taken back.
+    let ask_from = sight.drawn_at.saturating_add(sight.check_seconds / 4);
+    let ask_by = sight.drawn_at.saturating_add(sight.check_seconds / 2);
     match sight.asked {
-        Asked::No if now >= drawn_at.saturating_add(quarter) && now <= drawn_at.saturating_add(half) => Step::AskInput,
+        Asked::No if now >= ask_from && now <= ask_by => Step::AskInput,
         // One more try before the time ends, then it is said that nothing was found.
         Asked::Handed if now.saturating_add(MARGIN_SECONDS.saturating_mul(2)) > check_by => Step::PrepareNothing,
         _ => Step::Prepare,
@@ -302,6 +308,7 @@ mod tests {
             revealed: false,
             full: false,
             rank: Rank::OnDuty,
+            drawn_at: NOW,
             times,
             now_times: times,
             check_seconds: 100,
@@ -369,12 +376,31 @@ mod tests {
         // Asked at NOW + 30, so it must be handed by NOW + 80, and the time to check ends at NOW + 150.
         let times = Times { check_by: NOW + 150, open_by: NOW + 180, reveal_by: NOW + 210 };
         let asked = Sight { times, asked: Asked::Until(NOW + 80), ..sight };
-        assert_eq!(check_step(EXACT, &asked, UNSERVED, NOW + 80), Step::Prepare);
-        assert_eq!(check_step(EXACT, &asked, UNSERVED, NOW + 81), Step::Withhold);
+        for asked in [asked, Sight { asked: Asked::Own(NOW + 80), ..asked }] {
+            assert_eq!(check_step(EXACT, &asked, UNSERVED, NOW + 80), Step::Prepare);
+            assert_eq!(check_step(EXACT, &asked, UNSERVED, NOW + 81), Step::Withhold);
+        }
         let handed = Sight { asked: Asked::Handed, ..asked };
         assert_eq!(check_step(EXACT, &handed, UNSERVED, NOW + 144), Step::Prepare);
         assert_eq!(check_step(EXACT, &handed, UNSERVED, NOW + 145), Step::PrepareNothing);
         assert_eq!(check_step(EXACT, &handed, PREPARED, NOW + 145), Step::Commit);
+    }
+
+    #[test]
+    fn who_asked_and_has_the_input_after_all_commits_instead_of_blaming_the_customer() {
+        let times = Times { check_by: NOW + 150, open_by: NOW + 180, reveal_by: NOW + 210 };
+        let own = Sight { times, asked: Asked::Own(NOW + 75), ..sight() };
+        assert_eq!(check_step(EXACT, &own, PREPARED, NOW + 60), Step::Commit);
+        assert_eq!(check_step(EXACT, &own, PREPARED, NOW + 76), Step::Commit, "nobody has withheld it yet");
+        assert_eq!(check_step(EXACT, &own, PREPARED, NOW + 147), Step::Commit);
+        assert_eq!(check_step(EXACT, &own, PREPARED, NOW + 148), Step::Withhold, "too late to be in a block");
+        // Another's question is not taken back by this one's commitment.
+        let taken_back = Sight { asked: Asked::No, ..own };
+        assert_eq!(check_step(EXACT, &taken_back, UNSERVED, NOW + 50), Step::AskInput, "another may ask, by the same time");
+        assert_eq!(check_step(EXACT, &taken_back, UNSERVED, NOW + 51), Step::Prepare);
+        let other = Sight { asked: Asked::Until(NOW + 75), ..own };
+        assert_eq!(check_step(EXACT, &other, PREPARED, NOW + 60), Step::Commit);
+        assert_eq!(check_step(EXACT, &other, PREPARED, NOW + 76), Step::Withhold);
     }
 
     #[test]

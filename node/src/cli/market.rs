@@ -172,7 +172,9 @@ fn parse_hardware(text: &str) -> Result<Hardware, String> {
         return Ok(Hardware::Gpu);
     }
     let found = Kind::ALL.iter().find(|kind| kind.as_str() == text);
-    found.map(|kind| Hardware::Of(*kind)).ok_or_else(|| format!("write gpu, {}", names(Kind::ALL, |kind| kind.as_str())))
+    found
+        .map(|kind| Hardware::Of(*kind))
+        .ok_or_else(|| format!("write gpu, {}", names(Kind::ALL, |kind| kind.as_str())))
 }
 
 fn parse_completed(text: &str) -> Result<u8, String> {

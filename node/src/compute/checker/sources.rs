@@ -75,8 +75,8 @@ impl Errand<'_> {
         let (check_seconds, round) = (self.window.check_seconds, self.record.which.round);
         let may_ask = round == 0 && self.case.asked_at == 0 && !self.case.opened && !self.window.is_named();
         let longer = if self.case.extended { check_seconds / 2 } else { 0 };
-        let ask = may_ask
-            .then(|| Ask { check: Duration::from_secs(check_seconds), longer: Duration::from_secs(longer) });
+        let ask =
+            may_ask.then(|| Ask { check: Duration::from_secs(check_seconds), longer: Duration::from_secs(longer) });
         patience(self.until.saturating_duration_since(Instant::now()), sources_left, ask)
     }
 }

@@ -396,7 +396,11 @@ mod tests {
         assert_eq!(check_step(EXACT, &own, PREPARED, NOW + 148), Step::Withhold, "too late to be in a block");
         // Another's question is not taken back by this one's commitment.
         let taken_back = Sight { asked: Asked::No, ..own };
-        assert_eq!(check_step(EXACT, &taken_back, UNSERVED, NOW + 50), Step::AskInput, "another may ask, by the same time");
+        assert_eq!(
+            check_step(EXACT, &taken_back, UNSERVED, NOW + 50),
+            Step::AskInput,
+            "another may ask, by the same time"
+        );
         assert_eq!(check_step(EXACT, &taken_back, UNSERVED, NOW + 51), Step::Prepare);
         let other = Sight { asked: Asked::Until(NOW + 75), ..own };
         assert_eq!(check_step(EXACT, &other, PREPARED, NOW + 60), Step::Commit);

@@ -394,7 +394,10 @@ mod tests {
             vec![sighted(1, 1, interpreter), sighted(2, 5, |_| ())],
             &Believed { interpreters: true, ..Believed::default() },
         );
-        assert_eq!(known.plan(&crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1), 8).unwrap().matched, 1);
+        assert_eq!(
+            known.plan(&crate::compute::matching::need::tests::need(keystead_job::Runtime::Wgsl1), 8).unwrap().matched,
+            1
+        );
         gpu.kinds = Set::of(&[Kind::Interpreter]);
         let plan = known.plan(&gpu, 8).unwrap();
         assert_eq!((plan.matched, plan.best[0].key.provider), (1, Address::repeat_byte(1)));

@@ -70,7 +70,9 @@ impl Capability {
                 Ok(test) => {
                     show(&test);
                     if is_interpreted(&test) {
-                        say("          offered as an interpreter, for orders of who asks for it: --hardware interpreter");
+                        say(
+                            "          offered as an interpreter, for orders of who asks for it: --hardware interpreter",
+                        );
                     }
                     let draw = Draw::begin(root);
                     let (test, mut measured) = measured(command, test).await;
@@ -152,9 +154,7 @@ impl Capability {
             abilities |= 2 | 4;
         }
         let (vendor, name) = match device {
-            Some(device) if device.kind != DeviceKind::Cpu => {
-                (device.vendor_id, device.driver.as_str())
-            }
+            Some(device) if device.kind != DeviceKind::Cpu => (device.vendor_id, device.driver.as_str()),
             _ => (0, std::env::consts::ARCH),
         };
         let class = keccak256([b"keystead/seat-hardware/v1", &vendor.to_be_bytes()[..], name.as_bytes()].concat());
@@ -202,7 +202,10 @@ impl Capability {
     /// Whether this machine takes steps of a map; the reason if not. Who names providers for a map asks for no hardware, so none gets an interpreter.
     pub(super) fn admit_lease(&self, spec: &JobSpec) -> Result<(), String> {
         if self.interprets(spec) {
-            return Err(format!("{} is interpreted here, for orders alone: leave this provider out of maps", spec.runtime));
+            return Err(format!(
+                "{} is interpreted here, for orders alone: leave this provider out of maps",
+                spec.runtime
+            ));
         }
         self.admit(spec)
     }

@@ -289,7 +289,7 @@ fn a_file_that_takes_the_place_of_another_is_read_although_size_and_time_are_the
     let mut scene = scene("virtual", |preferences| preferences.presence.headless_is_idle = true);
     let path = scene.tree.folder.path().join("data/owner.toml");
     let write = |path: &std::path::Path, hours: &str| {
-        let text = format!("version = 1\n[presence]\nheadless_is_idle = true\n[hours]\nevery_day = \"{hours}\"\n");
+        let text = format!("version = 1\n[presence]\nheadless_is_idle = true\n[hours]\nevery_day = [\"{hours}\"]\n");
         fs::write(path, text).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
         fs::File::open(path).unwrap().set_modified(time).unwrap();

@@ -284,7 +284,7 @@ impl Tally {
 
     /// Who vouches for what is kept, so many `steps` in all: strangers only if their checks cover every step, and found more right than can be steps that
     /// count for nothing. So says the certificate.
-    fn assurance(&self, steps: u64) -> Assurance {
+    const fn assurance(&self, steps: u64) -> Assurance {
         let covered = self.steps.saturating_sub(self.lost).saturating_sub(self.steps_unaudited);
         match self {
             Self { windows: 0, .. } => Assurance::Customer,

@@ -38,11 +38,11 @@ pub(super) struct Started {
 }
 
 impl Started {
-    /// Starts what a block asks for, with a program that is there.
-    pub(super) fn start(command: &str, root: &Path, keystead: &Path) -> Result<Self> {
+    /// Starts what a block asks for, with the programs that were built into a folder. This task's own file may be gone: a build of everything can replace it.
+    pub(super) fn start(command: &str, root: &Path, programs: &Path) -> Result<Self> {
         ensure!(command == COMMAND, "a network block runs `{COMMAND}`, this one `{command}`");
-        let mut up = Command::new(std::env::current_exe().wrap_err("cannot find this task's own program")?);
-        up.args(["up", "--free-ports", "--until-eof", "--keystead"]).arg(keystead).current_dir(root);
+        let mut up = Command::new(programs.join("xtask"));
+        up.args(["up", "--free-ports", "--until-eof", "--keystead"]).arg(programs.join("keystead")).current_dir(root);
         // A group of its own, as that of a terminal: Ctrl-C reaches the validators, too. Their logs are nobody's. Its input is held, and nothing comes: it ends
         // with this process, however that ends.
         up.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());

@@ -106,7 +106,7 @@ impl Runner<'_> {
             ensure!(self.session.is_none(), "a network block must be the guide's first");
             let [command] = block.commands.as_slice() else { bail!("a network block has one command") };
             println!("$ {}", command.text);
-            self.network = Some(Started::start(&command.text, self.root, &self.programs)?);
+            self.network = Some(Started::start(&command.text, self.root, self.programs)?);
             return Ok(Outcome::Right);
         }
         let network = self.network.as_ref().map(Started::url);

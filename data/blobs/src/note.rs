@@ -28,9 +28,10 @@ use crate::{
 pub const NOTE_WORDS_MAX: usize = 200;
 /// Most notes of one session: some MiB at most, whatever the job. One more breaks the protocol.
 pub const NOTES_MAX: u32 = 16_384;
-/// Notes that wait to be told: what happened while the customer was away, as far as a person reads it. As many lines of a program wait beside them, all that one run may say.
+/// Notes that wait to be told: what happened while the customer was away, as far as a person reads it. As many lines of a program wait beside them, all that one run may say, and
+/// as many counts of those that its runs left out.
 const WAITING_MAX: usize = 64;
-/// Lines of programs that a session tells: the other half of its notes is its provider's own.
+/// Lines of programs, and counts of those left out, that a session tells: the other half of its notes is its provider's own.
 const SAID_MAX: u32 = NOTES_MAX / 2;
 /// Notes that may go at once after a quiet time.
 const BURST: u32 = 16;
@@ -212,7 +213,7 @@ struct NoteBody {
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     left: u32,
-    /// Lines of programs that went.
+    /// Lines of programs that went, and counts of those left out.
     said: u32,
     /// Notes that may go now.
     ready: u32,
@@ -268,7 +269,7 @@ struct Queue {
 impl Queue {
     fn push(&mut self, note: Note) {
         // A program that says much takes no place of what its provider says.
-        let is_alike = |other: &Note| is_said(other) == is_said(&note);
+        let is_alike = |other: &Note| of_program(other) == of_program(&note);
         if self.waiting.iter().filter(|&other| is_alike(other)).count() >= WAITING_MAX
             && let Some(oldest) = self.waiting.iter().position(is_alike)
         {
@@ -301,9 +302,10 @@ impl Queue {
     }
 }
 
-/// Whether the words are those of a program.
-fn is_said(note: &Note) -> bool {
-    note.kind == NoteKind::Said
+/// The kind of a note that there is because of what a program says: a line, or how many were left out, as often as the program likes.
+fn of_program(note: &Note) -> Option<NoteKind> {
+    let is_count = note.kind == NoteKind::Dropped && note.unit.is_some();
+    (note.kind == NoteKind::Said || is_count).then_some(note.kind)
 }
 
 impl Notes {
@@ -329,11 +331,11 @@ impl Notes {
         }
         let mut queue = self.lock();
         if pace.said >= SAID_MAX {
-            queue.waiting.retain(|note| !is_said(note));
+            queue.waiting.retain(|note| of_program(note).is_none());
         }
         let note = queue.pop()?;
         pace.spend(now);
-        pace.said = pace.said.saturating_add(is_said(&note).into());
+        pace.said = pace.said.saturating_add(of_program(&note).is_some().into());
         Some(note)
     }
 
@@ -502,7 +504,7 @@ mod tests {
         let told: Vec<Note> = std::iter::from_fn(|| queue.pop()).collect();
         assert_eq!((told[0].kind, told[0].number), (NoteKind::Dropped, 5));
         assert_eq!(told[1].kind, NoteKind::Paused);
-        let lines: Vec<String> = told.iter().filter(|note| is_said(note)).map(|note| note.words().to_owned()).collect();
+        let lines: Vec<String> = told[2..told.len() - 1].iter().map(|note| note.words().to_owned()).collect();
         assert_eq!(lines, (5..count).map(|line| line.to_string()).collect::<Vec<_>>());
         assert_eq!(told.last().unwrap().kind, NoteKind::Resumed);
     }
@@ -517,6 +519,19 @@ mod tests {
         let told: Vec<Note> = std::iter::from_fn(|| notes.take(&mut pace)).collect();
         let told: Vec<&str> = told.iter().map(Note::words).collect();
         assert_eq!(told, ["the last", "the owner is back"]);
+    }
+
+    #[test]
+    fn counts_of_lines_left_out_take_no_place_of_what_their_provider_says() {
+        let count = || Note::now(NoteKind::Dropped, 9, "lines of its program").of_unit(1);
+        let mut queue = Queue::default();
+        queue.push(Note::now(NoteKind::Paused, 0, "the owner is back"));
+        (0..=WAITING_MAX).for_each(|_| queue.push(count()));
+        let told: Vec<NoteKind> = std::iter::from_fn(|| queue.pop()).map(|note| note.kind).collect();
+        assert_eq!((&told[..2], told.len()), (&[NoteKind::Dropped, NoteKind::Paused][..], WAITING_MAX + 2));
+        let (notes, mut pace) = (Notes::default(), Pace { said: SAID_MAX, ..Pace::default() });
+        notes.say(count());
+        assert_eq!(notes.take(&mut pace), None, "the other half of the session is its provider's");
     }
 
     #[test]

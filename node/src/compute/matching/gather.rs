@@ -125,7 +125,8 @@ pub(crate) async fn gather(
         provider.seen = seen.remove(&provider.entry.node_id).unwrap_or_default();
     }
     let chain = Chain { account: Arc::clone(&market.account) };
-    let checkable = sight.cards && chain.has_checkers().await?;
+    // A network without the contract has seats, and nobody can prove anything.
+    let checkable = sight.cards && chain.has_touchstone().await? && chain.has_checkers().await?;
     let Sight { currency, interpreters, .. } = sight;
     let believed = Believed { currency, interpreters, checkable, ..believed(market, &chain, &sighted).await? };
     Ok(Gathered { known: Known::new(sighted, &believed), socket })

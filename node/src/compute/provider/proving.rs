@@ -98,7 +98,7 @@ async fn once(book: &Book, keeper: &mut Keeper) -> Result<()> {
 pub(super) async fn tell(book: Arc<Book>, shelf: Arc<Shelf>) {
     let mut stopping = book.stopping.subscribe();
     let telling = async {
-        let mut told = None;
+        let (mut told, mut failures) = (None, 0_u32);
         let mut news = shelf.news();
         loop {
             let Ok(statements) = stated(&shelf).await else { return };
@@ -112,9 +112,15 @@ pub(super) async fn tell(book: Arc<Book>, shelf: Arc<Shelf>) {
                     Ok(()) => {
                         tracing::info!(statements = statements.len(), "the capability record shows what is proved")
                     }
-                    Err(error) => tracing::warn!("the capability record does not show what is proved: {error:#}"),
+                    Err(error) => {
+                        // What it shows lapses meanwhile.
+                        tracing::warn!("the record does not show what is proved, which is tried again: {error:#}");
+                        failures = failures.saturating_add(1);
+                        Keeper::rest(failures).await;
+                        continue;
+                    }
                 }
-                told = Some(statements);
+                (told, failures) = (Some(statements), 0);
             }
             if news.changed().await.is_err() {
                 return;

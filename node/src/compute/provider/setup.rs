@@ -45,7 +45,12 @@ use keystead_owner::{
     probe::{Machine, Root, nvidia::Tool},
 };
 use keystead_runner::WorkerCommand;
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     task::block_in_place,
@@ -198,12 +203,18 @@ fn worker_command(options: &Provide) -> Result<WorkerCommand> {
         command = command.with_readable(path);
     }
     if let Some(driver) = &options.vulkan_driver {
-        // Loaders before 1.3.207 know the second name alone.
-        let names = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"];
-        command = names.into_iter().fold(command, |command, name| command.with_variable(name, driver));
+        let variables = loaded_alone(driver)?;
+        command = variables.into_iter().fold(command, |command, (name, file)| command.with_variable(name, file));
     }
     let command = options.without_layer.iter().fold(command, |command, &layer| command.without(layer));
     Ok(command.requiring(options.require_layer.iter().copied()))
+}
+
+/// What tells a Vulkan loader to load one driver alone. A confined worker stands in another folder than this process.
+fn loaded_alone(driver: &Path) -> Result<[(&'static str, PathBuf); 2]> {
+    let file = std::path::absolute(driver).wrap_err_with(|| format!("cannot find the driver {}", driver.display()))?;
+    // Loaders before 1.3.207 know the second name alone.
+    Ok([("VK_DRIVER_FILES", file.clone()), ("VK_ICD_FILENAMES", file)])
 }
 
 async fn endpoint(options: &Provide, meter: Meter) -> Result<Endpoint> {
@@ -394,9 +405,17 @@ async fn remains(book: &Book, open: &[U256]) {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)] // A test: a panic is a failure.
 mod tests {
     use super::*;
     use alloy_primitives::Address;
+
+    #[test]
+    fn a_driver_is_named_to_workers_by_where_it_lies_since_they_stand_elsewhere() {
+        let variables = loaded_alone(Path::new("drivers/card.json")).unwrap();
+        assert!(variables.iter().all(|(_, file)| file.is_absolute() && file.ends_with("drivers/card.json")));
+        assert_eq!(variables.map(|(name, _)| name), ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"]);
+    }
 
     #[test]
     fn so_many_tokens_as_a_record_holds_and_none_twice() {

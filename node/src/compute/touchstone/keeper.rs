@@ -17,7 +17,7 @@ use eyre::{Context as _, Result};
 use keystead_market::{
     record::{Attested, Claimed},
     touchstone::{
-        due::{epoch_height, is_due, quorum},
+        due::{EPOCH_BLOCKS, epoch_height, is_due, quorum},
         lapse::STATED_WITHIN_BLOCKS,
     },
 };
@@ -163,7 +163,7 @@ impl Keeper {
             newest,
             due,
             dealt_with: self.dealt_with,
-            lapsed: self.is_lapsed(epoch).await?,
+            lapsed: self.is_unstated(newest) || self.is_lapsed(epoch).await?,
         };
         if need(&stand).is_none() {
             return Ok(None);
@@ -180,6 +180,12 @@ impl Keeper {
         let found = self.chain.has_checkers().await?;
         self.nobody = (!found).then(Instant::now);
         Ok(found)
+    }
+
+    /// Whether readers never got to know of the last round.
+    fn is_unstated(&self, newest: u64) -> bool {
+        let stated = (stated_by(&self.shelf.statements()), self.shelf.checkers().len());
+        self.shelf.height().is_some_and(|height| is_given_up(newest, height, stated))
     }
 
     /// Whether readers count the last proof no more, as they see it when the time of the present epoch's round is over. Looked up once an epoch.
@@ -290,6 +296,20 @@ fn is_believed(nobody: Option<Instant>, is_due: bool) -> bool {
     !is_due && nobody.is_some_and(|at| at.elapsed() < NOBODY_MAX)
 }
 
+/// Whether no more statements are waited for: an epoch after its height a round has those of so many checkers alone, of so many that were drawn, which are
+/// too few. What the record shows is older, and lapses. Where nobody was drawn nobody is waited for.
+fn is_given_up(newest: u64, height: u64, (stated, drawn): (usize, usize)) -> bool {
+    drawn > 0 && stated < quorum(drawn) && newest.saturating_sub(height) > EPOCH_BLOCKS
+}
+
+/// How many checkers these statements are of.
+fn stated_by(statements: &[Attested]) -> usize {
+    let mut checkers: Vec<_> = statements.iter().map(|entry| entry.statement.checker).collect();
+    checkers.sort_unstable();
+    checkers.dedup();
+    checkers.len()
+}
+
 /// How long to wait after so many failures in a row.
 fn pause(failures: u32) -> Duration {
     match failures.checked_sub(1) {
@@ -303,10 +323,7 @@ pub(crate) async fn stated(shelf: &Shelf) -> Result<Vec<Attested>> {
     let mut news = shelf.news();
     loop {
         let (statements, needed) = (shelf.statements(), quorum(shelf.checkers().len()));
-        let mut checkers: Vec<_> = statements.iter().map(|entry| entry.statement.checker).collect();
-        checkers.sort_unstable();
-        checkers.dedup();
-        if checkers.len() >= needed {
+        if stated_by(&statements) >= needed {
             return Ok(statements);
         }
         news.changed().await.wrap_err("the shelf is gone")?;
@@ -348,6 +365,15 @@ mod tests {
         assert_eq!(need(&Stand { due: Some(8_192), ..lapsed }), Some(8_192), "there is time for it yet");
         assert_eq!(need(&Stand { due: Some(8_192), dealt_with: Some(8_192), ..lapsed }), Some(9_000), "it failed");
         assert_eq!(need(&Stand { checkers: false, ..lapsed }), None, "nobody could state it");
+    }
+
+    #[test]
+    fn a_round_that_too_few_of_its_checkers_stated_is_given_up_an_epoch_later() {
+        let (in_time, late) = (EPOCH_BLOCKS.saturating_add(100), EPOCH_BLOCKS.saturating_add(101));
+        assert!(!is_given_up(in_time, 100, (0, 3)), "they may be slow");
+        assert!(is_given_up(late, 100, (0, 3)) && is_given_up(late, 100, (1, 3)) && is_given_up(late, 100, (0, 1)));
+        assert!(!is_given_up(late, 100, (2, 3)) && !is_given_up(late, 100, (1, 1)), "stated");
+        assert!(!is_given_up(late, 100, (0, 0)), "nobody was drawn");
     }
 
     #[test]

@@ -89,7 +89,8 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         (address account,, bool onDuty) = this.slot(Key(windowId, unit, 0, slotNumber), new address[](0));
         if (account != msg.sender || !onDuty) revert NotOnDuty(windowId, unit, slotNumber, msg.sender);
         Case storage c = _cases[windowId][unit];
-        if (c.askedAt != 0 || c.round != 0) revert SlotTaken(windowId, unit, slotNumber);
+        // Who committed had the input.
+        if (c.askedAt | c.round | ((c.committed >> slotNumber) & 1) != 0) revert SlotTaken(windowId, unit, slotNumber);
         if (c.stage == Stage.None) _beginCase(w, c, _drawnSegment(windowId, unit));
         _reserveFee(windowId, w, c, 0);
         c.askedAt = block.timestamp.toUint40();

@@ -116,6 +116,25 @@ contract AuditRecordTest is AuditFixture {
         vm.assertEq(audit.withheldCount(CUSTOMER), 0, "who committed had the input");
     }
 
+    function test_who_committed_asks_for_nothing() public {
+        Job memory job = _honest(_bonded(), DRAWN);
+        (uint8 j, address account) = _askFor(job, 0);
+        _commit(job, j, account, _right(0, 0));
+        // It had the input: a second question could not be taken back, and would leave the unit unchecked.
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.SlotTaken.selector, job.id, 0, j));
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        // Nor without a first one.
+        (, j, account) = _duty(job, 1, 0, 0);
+        IAuditTypes.Key memory key = _key(job, 1, 0, j);
+        bytes32 hash = _hash(job, key, account, 0, _right(1, 0));
+        vm.prank(account);
+        audit.commitCheck(key, hash, _nobody);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.SlotTaken.selector, job.id, 1, j));
+        vm.prank(account);
+        audit.askInput(job.id, 1, j);
+    }
+
     function test_another_checkers_commitment_leaves_the_question() public {
         IAuditTypes.Terms memory terms = _bonded();
         terms.checkers = 2;

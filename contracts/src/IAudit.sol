@@ -62,7 +62,7 @@ interface IAudit is IAuditTypes {
     /// @param nonce The salt.
     function reveal(Key calldata key, Finding finding, bytes32 own, bytes32 nonce) external;
 
-    /// @notice A checker on duty in round 0 got no input. In the first half of the time to check.
+    /// @notice A checker on duty in round 0 that did not commit got no input. In the first half of the time to check.
     /// @dev The fee that a check earns is set aside. `commitCheck` of the same slot takes the question back while it is not
     /// answered: then that fee is the check's, nobody is blamed, and others may ask.
     /// @param windowId The window.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 pragma solidity 0.8.37;
 
-import {PANEL_ROUND, UNITS_MAX} from "./AuditParameters.sol";
+import {PANEL_ROUND, PROBATION_UNITS, UNITS_MAX} from "./AuditParameters.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import {Address} from "@openzeppelin/contracts/utils/Address.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
@@ -89,7 +89,8 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         (address account,, bool onDuty) = this.slot(Key(windowId, unit, 0, slotNumber), new address[](0));
         if (account != msg.sender || !onDuty) revert NotOnDuty(windowId, unit, slotNumber, msg.sender);
         Case storage c = _cases[windowId][unit];
-        if (c.askedAt != 0 || c.round != 0) revert SlotTaken(windowId, unit, slotNumber);
+        // Who committed had the input. In the time to ask no later round begins, unless an input was asked for.
+        if (c.askedAt | ((c.committed >> slotNumber) & 1) != 0) revert SlotTaken(windowId, unit, slotNumber);
         if (c.stage == Stage.None) _beginCase(w, c, _drawnSegment(windowId, unit));
         _reserveFee(windowId, w, c, 0);
         c.askedAt = block.timestamp.toUint40();
@@ -121,7 +122,14 @@ contract Audit is AuditViews, ReentrancyGuardTransient {
         // A unit that was found right stands for those among which it was drawn; what was drawn and stayed unchecked counts
         // for nothing. Checkers that the customer named say nothing to strangers.
         if (!convicted && w.unpaid == 0 && w.named == 0) {
-            _verified[w.provider][w.class] += w.verified * Draw.PPM / w.ratePpm;
+            mapping(uint256 class => uint256) storage counts = _verified[w.provider];
+            uint256 class = w.class;
+            uint256 count = counts[class];
+            // Each is below 2^32, and a rate is never zero.
+            unchecked {
+                // In probation a lower rate is that of a window from before a fault.
+                counts[class] = count + w.verified * Draw.PPM / (count < PROBATION_UNITS ? Draw.PPM : w.ratePpm);
+            }
         }
         emit WindowClosed(windowId, convicted, convicted ? 0 : w.units - w.unpaid);
     }

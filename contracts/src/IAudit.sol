@@ -62,7 +62,7 @@ interface IAudit is IAuditTypes {
     /// @param nonce The salt.
     function reveal(Key calldata key, Finding finding, bytes32 own, bytes32 nonce) external;
 
-    /// @notice A checker on duty in round 0 got no input. In the first half of the time to check.
+    /// @notice A checker on duty in round 0 that did not commit got no input. In the first half of the time to check.
     /// @dev The fee that a check earns is set aside. `commitCheck` of the same slot takes the question back while it is not
     /// answered: then that fee is the check's, nobody is blamed, and others may ask.
     /// @param windowId The window.
@@ -139,8 +139,8 @@ interface IAudit is IAuditTypes {
     function outcome(bytes32 windowId) external view returns (bool closed, bool convicted, uint32 paidUnits);
 
     /// @notice Units of closed windows of a provider in a class since its last fault. A unit that checkers drawn by lot found
-    /// right counts for 1,000,000 / effective rate units, so for one where all are drawn; units that were drawn and stayed
-    /// unchecked, and private windows, count for none.
+    /// right counts for 1,000,000 / effective rate units, so for one where all are drawn, and for one in a probation also of a
+    /// window from before the fault; units that were drawn and stayed unchecked, and private windows, count for none.
     /// @param provider Who did the work.
     /// @param class Job class: 1 exact, 2 self-checking, 3 tolerance.
     function verifiedCount(address provider, uint8 class) external view returns (uint256);

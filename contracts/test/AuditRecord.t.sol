@@ -72,6 +72,30 @@ contract AuditRecordTest is AuditFixture {
         _counts(DRAWN + 10 * _whole(64));
     }
 
+    function test_a_window_from_before_a_fault_does_not_end_the_probation_after_it() public {
+        _whole(DRAWN);
+        Job memory faulty = _honest(_bonded(), 64);
+        Job memory other = _honest(_bonded(), 64);
+        vm.assertEq(audit.windowOf(other.id).ratePpm, 100_000);
+        uint32 hidden;
+        while (!audit.drawn(faulty.id, hidden)) ++hidden;
+        _commitAll(faulty, hidden, 0, 0, _right(hidden, 0));
+        uint32 found;
+        while (!audit.drawn(other.id, found)) ++found;
+        uint16 mask = _commitAll(other, found, 0, 0, _right(found, 0));
+        _afterCheck(other, 0, 0);
+        _open(other, found, 0);
+        _revealAll(other, found, 0, mask, 0, _right(found, 0));
+        _afterReveal(other, 0, 0);
+        // Not opened: a fault.
+        referee.conclude(faulty.id, hidden);
+        _counts(0);
+        referee.conclude(other.id, found);
+        _closeAndSettle(other);
+        // One unit was found right since; what was not drawn of its window was done before.
+        _counts(1);
+    }
+
     function test_who_asked_and_has_the_input_after_all_takes_the_question_back() public {
         Job memory job = _honest(_bonded(), DRAWN);
         uint256 budgetWei = audit.windowOf(job.id).budgetWei;
@@ -114,6 +138,25 @@ contract AuditRecordTest is AuditFixture {
         _concludeWith(job, j, 4, 0);
         _is(job, 0, IAuditTypes.Stage.Unchecked);
         vm.assertEq(audit.withheldCount(CUSTOMER), 0, "who committed had the input");
+    }
+
+    function test_who_committed_asks_for_nothing() public {
+        Job memory job = _honest(_bonded(), DRAWN);
+        (uint8 j, address account) = _askFor(job, 0);
+        _commit(job, j, account, _right(0, 0));
+        // It had the input: a second question could not be taken back, and would leave the unit unchecked.
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.SlotTaken.selector, job.id, 0, j));
+        vm.prank(account);
+        audit.askInput(job.id, 0, j);
+        // Nor without a first one.
+        (, j, account) = _duty(job, 1, 0, 0);
+        IAuditTypes.Key memory key = _key(job, 1, 0, j);
+        bytes32 hash = _hash(job, key, account, 0, _right(1, 0));
+        vm.prank(account);
+        audit.commitCheck(key, hash, _nobody);
+        vm.expectRevert(abi.encodeWithSelector(IAuditTypes.SlotTaken.selector, job.id, 1, j));
+        vm.prank(account);
+        audit.askInput(job.id, 1, j);
     }
 
     function test_another_checkers_commitment_leaves_the_question() public {

@@ -301,6 +301,11 @@ impl Case {
         self
     }
 
+    /// Whether a slot committed.
+    pub(crate) const fn has_committed(&self, round: u8, slot: u8) -> bool {
+        slot < SLOTS && slots(self.committed_mask, round) & (1 << slot) != 0
+    }
+
     /// Whether a slot revealed.
     pub(crate) const fn has_revealed(&self, round: u8, slot: u8) -> bool {
         slot < SLOTS && slots(self.revealed_mask, round) & (1 << slot) != 0
@@ -681,5 +686,7 @@ pub(crate) mod tests {
         assert_eq!([0, 1, 2, 3].map(|round| case.committed(round)), [2, 1, 0, 0]);
         assert!(case.has_revealed(1, 2) && !case.has_revealed(1, 1) && !case.has_revealed(0, 2));
         assert!(!case.has_revealed(1, 16));
+        assert!(case.has_committed(0, 2) && case.has_committed(1, 0) && !case.has_committed(0, 1));
+        assert!(!case.has_committed(0, 16) && !case.has_committed(2, 0));
     }
 }

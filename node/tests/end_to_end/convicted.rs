@@ -308,8 +308,11 @@ fn inputs_that_the_provider_keeps_are_served_by_the_customer_or_count_against_it
     let (_, units) = drawn(&scene, &mut customer, id);
     let (code, said) = customer.end();
     assert_eq!(code, Some(0), "{said}\n{}", scene.logs());
+    let asked = events::<Audit::InputAsked>(network, id);
+    assert_eq!(asked.len(), units as usize, "every unit was asked for: {said}\n{}", scene.logs());
+    // One address is for all: who has the input by another unit's answer may take its own question back before it is answered.
     let handed = events::<Referee::KeyHanded>(network, id);
-    assert_eq!(handed.len(), units as usize, "every unit was asked for and answered: {said}\n{}", scene.logs());
+    assert!((1..=asked.len()).contains(&handed.len()), "{} answers: {said}\n{}", handed.len(), scene.logs());
     let job = job(&out);
     assert_eq!(
         (&job["assurance"], &job["audit"]["verified"]),

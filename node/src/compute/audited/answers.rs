@@ -34,8 +34,8 @@ pub(crate) struct Questions {
     windows: Windows,
     /// The windows, each with the first block whose events were not read.
     next_block: BTreeMap<B256, u64>,
-    /// Units whose input was asked for and that are not answered; at most as many as the windows have.
-    asked: BTreeSet<(B256, u32)>,
+    /// Units whose input was asked for and that are not answered, each with the slot that asked last; at most as many as the windows have.
+    asked: BTreeMap<(B256, u32), u8>,
     unasked: Unasked,
     /// Why there is no answer, as a person read it.
     reasons: BTreeSet<String>,
@@ -53,14 +53,14 @@ struct Filter {
 impl Questions {
     /// Of no window yet.
     pub(crate) fn new(windows: Windows) -> Self {
-        let (next_block, asked, reasons) = (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
+        let (next_block, asked, reasons) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         Self { windows, next_block, asked, unasked: Unasked::default(), reasons }
     }
 
     /// From now on exactly these windows, each with a block not after its opening.
     pub(crate) fn keep(&mut self, open: &BTreeMap<B256, u64>) {
         self.next_block.retain(|id, _| open.contains_key(id));
-        self.asked.retain(|(id, _)| open.contains_key(id));
+        self.asked.retain(|(id, _), _| open.contains_key(id));
         self.unasked.keep(|id| open.contains_key(id));
         for (id, since_block) in open {
             self.next_block.entry(*id).or_insert(*since_block);
@@ -88,12 +88,12 @@ impl Questions {
             let logs = windows.logs(first, last, json!([kinds, ids])).await?;
             for log in &logs {
                 match event::<Audit::InputAsked>(log) {
-                    Some(question) => _ = asked.insert((question.windowId, question.unit)),
+                    Some(question) => _ = asked.insert((question.windowId, question.unit), question.slot),
                     None => unasked.hear(log),
                 }
             }
             // A node that gives more than it was asked for changes nothing.
-            asked.retain(|(id, _)| next_block.contains_key(id));
+            asked.retain(|(id, _), _| next_block.contains_key(id));
             unasked.keep(|id| next_block.contains_key(id));
             for id in &ids {
                 if let Some(next) = next_block.get_mut(id) {
@@ -111,10 +111,10 @@ impl Questions {
 
     /// Answers each with this node's address. What does not come into a block is tried again with the next call.
     pub(crate) async fn answer(&mut self, key: &[u8]) {
-        let asked: Vec<(B256, u32)> = self.asked.iter().copied().collect();
+        let asked: Vec<((B256, u32), u8)> = self.asked.iter().map(|(unit, slot)| (*unit, *slot)).collect();
         for some in asked.chunks(SENT_MAX) {
-            let answered = join_all(some.iter().map(|question| answer(&self.windows, *question, key))).await;
-            for (question, answered) in some.iter().zip(answered) {
+            let answered = join_all(some.iter().map(|(unit, slot)| answer(&self.windows, *unit, *slot, key))).await;
+            for ((question, _), answered) in some.iter().zip(answered) {
                 match answered {
                     Ok(()) => _ = self.asked.remove(question),
                     Err(error) if is_news(&mut self.reasons, &error) => {
@@ -155,12 +155,12 @@ fn filter(next_block: &BTreeMap<B256, u64>, head: u64) -> Option<Filter> {
     Some(Filter { ids: behind.into_iter().map(|(_, id)| id).collect(), first, last })
 }
 
-/// Says on the chain where a unit's input is, unless that is said or too late.
-async fn answer(windows: &Windows, (id, unit): (B256, u32), key: &[u8]) -> Result<()> {
+/// Says on the chain where a unit's input is, unless that is said, too late, or not asked any more.
+async fn answer(windows: &Windows, (id, unit): (B256, u32), slot: u8, key: &[u8]) -> Result<()> {
     let window = windows.window(id).await?;
     let case = windows.case(id, unit).await?;
     let (_, now) = windows.account.head().await?;
-    if window.is_over() || !is_open(&case, window.check_seconds, now) {
+    if window.is_over() || !is_open(&case, slot, window.check_seconds, now) {
         return Ok(());
     }
     windows.hand_key(id, unit, key).await?;
@@ -168,10 +168,11 @@ async fn answer(windows: &Windows, (id, unit): (B256, u32), key: &[u8]) -> Resul
     Ok(())
 }
 
-/// Whether the contract would still take an answer. A node that has not heard the question yet says nothing about its time.
-const fn is_open(case: &Case, check_seconds: u64, now: u64) -> bool {
+/// Whether the contract would still take an answer to what this slot asked. A node that has not heard the question yet says nothing about its time;
+/// who committed took it back.
+const fn is_open(case: &Case, slot: u8, check_seconds: u64, now: u64) -> bool {
     let is_late = case.asked_at != 0 && now > case.asked_at.saturating_add(check_seconds / 2);
-    !case.handed && !case.stage.is_final() && !is_late
+    !case.handed && !case.stage.is_final() && !is_late && !case.has_committed(0, slot)
 }
 
 #[cfg(test)]
@@ -221,7 +222,16 @@ mod tests {
             (0, false, Stage::None, 500, true),
         ];
         for (asked_at, handed, stage, now, expected) in table {
-            assert_eq!(is_open(&case(asked_at, handed, stage), 20, now), expected, "{asked_at} {handed} {now}");
+            assert_eq!(is_open(&case(asked_at, handed, stage), 3, 20, now), expected, "{asked_at} {handed} {now}");
         }
+    }
+
+    #[test]
+    fn a_question_that_its_asker_took_back_is_not_answered() {
+        let taken_back = Case { extended: true, asked_by: 3, ..Case::of(Stage::Checking, 0) }.with_committed(0, 3);
+        assert!(!is_open(&taken_back, 3, 20, 105), "also by a process that begins anew and reads it again");
+        // Another slot's, or before a node knows of it, is as any other.
+        assert!(is_open(&taken_back, 4, 20, 105));
+        assert!(is_open(&Case { asked_at: 104, asked_by: 4, ..taken_back }, 4, 20, 105));
     }
 }

@@ -298,7 +298,7 @@ fn is_believed(nobody: Option<Instant>, is_due: bool) -> bool {
 
 /// Whether no more statements are waited for: an epoch after its height a round has those of so many checkers alone, of so many that were drawn, which are
 /// too few. What the record shows is older, and lapses. Where nobody was drawn nobody is waited for.
-fn is_given_up(newest: u64, height: u64, (stated, drawn): (usize, usize)) -> bool {
+const fn is_given_up(newest: u64, height: u64, (stated, drawn): (usize, usize)) -> bool {
     drawn > 0 && stated < quorum(drawn) && newest.saturating_sub(height) > EPOCH_BLOCKS
 }
 

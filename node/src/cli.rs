@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Verify(Verify),
     /// Earn with this machine: register it as a provider, run the jobs that customers order, be paid.
     Provide(Provide),
-    /// Write the file by which the system starts the provider: systemd, launchd, or a scheduled task at logon, or a service, on Windows.
+    /// Write the file by which the system starts the provider: systemd, launchd, or on Windows a scheduled task at logon or a service.
     Service(Service),
     /// Show what this machine can prove about its hardware, or check what a provider has published.
     ///
@@ -119,7 +119,7 @@ pub(crate) enum Command {
     /// brings one in. Orders nothing.
     ///
     /// It is about an order that you check alone. An audit (`run --audit`, `map --audit`) costs more, by fees of checks, a deposit and gas; those commands say
-    /// so before anything is paid, and leave out there whose bond is too small for what you ask.
+    /// so before anything is paid, and leave out providers whose bond is too small for what you ask.
     ///
     /// Exit code 0: somebody would take it. 1: nobody, or the question makes no sense.
     WhyNot(WhyNot),
@@ -462,14 +462,16 @@ pub(crate) struct Provide {
     /// Let workers read this file or folder too: a graphics driver in an unusual place. May be repeated.
     #[arg(long, value_name = "PATH")]
     pub(crate) worker_reads: Vec<PathBuf>,
-    /// Let workers load this Vulkan driver alone, named by its description (a `.json`; --worker-reads for what it needs): they inherit no variables that name one.
+    /// Let workers load this Vulkan driver alone, named by its description (a `.json`), since they inherit no variable that names one. --worker-reads names the
+    /// other files that it needs.
     #[arg(long, value_name = "FILE")]
     pub(crate) vulkan_driver: Option<PathBuf>,
     /// On a machine without a Vulkan, Metal or DX12 adapter, offer `wgsl/1` on the interpreter: right, hundreds of times slower than a driver, shown as what it
     /// is, and for orders of those alone who ask for it (`--hardware interpreter`). Changes nothing where an adapter runs it.
     #[arg(long)]
     pub(crate) interpreter: bool,
-    /// Do not check other providers' work, although this account has seats (`keystead bond seat`). Who has none checks only what a private order names it for.
+    /// Do not check other providers' work, although this account has seats (`keystead bond seat`) or private orders name it. Without seats only such orders are
+    /// checked.
     #[arg(long)]
     pub(crate) no_check: bool,
     /// Put so much of what this provider earns into its bond, in percent: so one begins without money, and takes audited orders and

@@ -2,7 +2,7 @@
 //!
 //! # Design
 //! A pure function of what drivers say, so that machines of all sorts stand in tests. A driver's list is no list of cards: one card may stand in it once for
-//! each interface and driver, and programs that compile for the processor stand beside the cards. Spec: specs/0010-capability.md §3.2.
+//! each interface and driver, and programs that compile for the processor stand beside the cards. Spec: specs/0010-capability.md §3.3.1.
 //!
 //! # Invariants
 //! Every process of a machine whose drivers say the same finds the same cards in the same order: workers know an adapter by its place in it. A program on the

@@ -466,7 +466,7 @@ mod tests {
         };
         assert!(with(1, vec![1], vec![1]).is_ok());
         assert!(with(1, vec![1, 2], vec![1]).is_err() && with(1, vec![1], vec![1, 2]).is_err());
-        assert!(with(0, vec![], vec![]).is_err() && with(14, vec![], vec![]).is_err());
+        assert!(with(0, vec![], vec![]).is_err() && with(15, vec![], vec![]).is_err());
     }
 
     proptest! {

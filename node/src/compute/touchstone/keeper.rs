@@ -35,6 +35,9 @@ const AGAIN: Duration = Duration::from_secs(60);
 const AGAIN_MAX: Duration = Duration::from_secs(3_600);
 /// Rounds tried one after the other before the first order is taken without a proof.
 const FIRST_TRIES: u32 = 3;
+/// How long the first order waits for the first random value of a chain that has just begun: some blocks. A chain that makes none is not waited for.
+const YOUNG_MAX: Duration = Duration::from_secs(10);
+const YOUNG_POLL: Duration = Duration::from_millis(200);
 
 /// What the decision needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -275,12 +278,31 @@ impl Keeper {
 
     /// The proof before the first order: tried a few times, since a machine that is busy now may be late.
     pub(crate) async fn first(&mut self) -> Result<()> {
+        self.until_random().await?;
         for _ in 0..FIRST_TRIES {
             let Some(height) = self.needed().await? else { return Ok(()) };
             match self.prove(height).await {
                 Ok(()) => return Ok(()),
                 Err(error) => tracing::warn!("no proof of hardware: {error:#}"),
             }
+        }
+        Ok(())
+    }
+
+    /// A chain that has just begun has no randomness to prove by: its first value stands in one of the next blocks.
+    async fn until_random(&mut self) -> Result<()> {
+        self.has_touchstone = self.has_touchstone || self.chain.has_touchstone().await?;
+        let wanted = match self.when {
+            ProveWhen::Always => self.has_touchstone,
+            ProveWhen::Auto => self.has_touchstone && self.has_checkers(false).await?,
+            ProveWhen::Never => false,
+        };
+        let begun = Instant::now();
+        while wanted && begun.elapsed() < YOUNG_MAX {
+            if self.chain.newest_random().await? > 0 {
+                break;
+            }
+            sleep(YOUNG_POLL).await;
         }
         Ok(())
     }

@@ -190,10 +190,10 @@ mod tests {
     fn the_kernel_bounds_a_leaf_beside_a_process_that_stepped_down() {
         let own = Path::new("/sys/fs/cgroup").join(format!("keystead-test-{}", std::process::id()));
         if !Path::new("/sys/fs/cgroup").join(CONTROLLERS).exists() {
-            return eprintln!("skipped: this machine has no control groups of version 2 at /sys/fs/cgroup");
+            return eprintln!("skipped: control groups of version 2: none at /sys/fs/cgroup");
         }
         if let Err(error) = fs::create_dir(&own) {
-            return eprintln!("skipped: no control group can be made here: {error}");
+            return eprintln!("skipped: control groups of version 2: none can be made here: {error}");
         }
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let moved = Step::Write(own.join(PROCESSES), child.id().to_string()).take();
@@ -212,7 +212,7 @@ mod tests {
         }
         match outcome {
             Ok(_) => assert!(bounded && at.trim_end().ends_with(MAIN), "{at}"),
-            Err(why) => eprintln!("skipped: {why}"),
+            Err(why) => eprintln!("skipped: control groups of version 2: {why}"),
         }
     }
 }

@@ -44,36 +44,16 @@ pub(super) fn covers(spec: &JobSpec, adapter: &Adapter) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
     use super::*;
-    use crate::compute::matching::known::tests::record;
-    use keystead_job::{
-        B256, Class, Limits,
-        spec::{Draft, RecipeName},
-    };
+    use crate::compute::matching::{known::tests::record, need::tests::spec};
+    use keystead_job::spec::Draft;
     use keystead_market::record::claimed::Device;
     use keystead_runner::{Device as Found, DeviceKind, Loops};
 
     fn job(memory_mib: u64, output_bytes_max: u64) -> JobSpec {
-        JobSpec::new(Draft {
-            recipe: RecipeName::new("r").unwrap(),
-            runtime: Runtime::Wgsl1,
-            class: Class::Exact,
-            program_hash: B256::ZERO,
-            common_hash: B256::ZERO,
-            units_hash: B256::ZERO,
-            unit_count: 1,
-            segment_count: 1,
-            limits: Limits {
-                wall_ms_max: 1,
-                fuel_max: 0,
-                memory_bytes_max: memory_mib * MIB,
-                output_bytes_max,
-                loop_iterations_max: 1_000,
-                workgroups: [1; 3],
-            },
-            checker: None,
-            tolerance: None,
-        })
-        .unwrap()
+        let mut draft = Draft::from(spec(Runtime::Wgsl1));
+        draft.limits.memory_bytes_max = memory_mib * MIB;
+        draft.limits.output_bytes_max = output_bytes_max;
+        JobSpec::new(draft).unwrap()
     }
 
     #[test]

@@ -188,16 +188,20 @@ pub(crate) mod tests {
     fn needed(runtime: Runtime, more: &[&str], total: Option<u64>) -> Need {
         let (spec, demands) = (spec(runtime), demands(more));
         let total_wei_max = total.map(U256::from);
-        let asked = Asked {
+        Asked { input_bytes: 7, total_wei_max, ..asked(&spec, &demands) }.need(OWN_CHECK)
+    }
+
+    /// Paid in KST, without a cap or an input, where nobody could check a proof.
+    const fn asked<'a>(spec: &'a JobSpec, demands: &'a Demands) -> Asked<'a> {
+        Asked {
             currency: Currency::KST,
-            spec: &spec,
-            input_bytes: 7,
-            demands: &demands,
-            total_wei_max,
+            spec,
+            input_bytes: 0,
+            demands,
+            total_wei_max: None,
             tried: &[],
             checkable: false,
-        };
-        asked.need(OWN_CHECK)
+        }
     }
 
     #[test]
@@ -281,16 +285,7 @@ pub(crate) mod tests {
         let currency = Currency::token(Address::repeat_byte(7));
         let time = |more: &[&str], currency| {
             let demands = demands(more);
-            let asked = Asked {
-                currency,
-                spec: &spec,
-                input_bytes: 0,
-                demands: &demands,
-                total_wei_max: None,
-                tried: &[],
-                checkable: true,
-            };
-            let need = asked.need(OWN_CHECK);
+            let need = Asked { currency, checkable: true, ..asked(&spec, &demands) }.need(OWN_CHECK);
             assert_eq!(need.currency, currency);
             need.weights.time_per_s
         };
@@ -302,17 +297,7 @@ pub(crate) mod tests {
     fn who_asks_for_a_card_gets_one_that_proved_something_where_somebody_could_check_it() {
         let proved = |runtime, more: &[&str], checkable| {
             let (spec, demands) = (spec(runtime), demands(more));
-            let (currency, total_wei_max) = (Currency::KST, None);
-            let asked = Asked {
-                currency,
-                spec: &spec,
-                input_bytes: 0,
-                demands: &demands,
-                total_wei_max,
-                tried: &[],
-                checkable,
-            };
-            asked.need(OWN_CHECK).proved
+            Asked { checkable, ..asked(&spec, &demands) }.need(OWN_CHECK).proved
         };
         let (none, some) = (Bands::default(), least_of_a_card());
         assert!(some.throughput.is_some() && !none.reach(some));
@@ -344,17 +329,7 @@ pub(crate) mod tests {
         let mut spec = Draft::from(spec(Runtime::Wasm1));
         spec.limits.memory_bytes_max = 1 << 30;
         let (spec, demands) = (JobSpec::new(spec).unwrap(), demands(&["--proved-memory", "1"]));
-        let (currency, total_wei_max) = (Currency::KST, None);
-        let asked = Asked {
-            currency,
-            spec: &spec,
-            input_bytes: 0,
-            demands: &demands,
-            total_wei_max,
-            tried: &[],
-            checkable: false,
-        };
-        assert_eq!(asked.need(OWN_CHECK).proved.memory, Band::of(1_024));
+        assert_eq!(asked(&spec, &demands).need(OWN_CHECK).proved.memory, Band::of(1_024));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use eyre::{Context as _, Result, bail, ensure, eyre};
 use keystead_recipes::plain::{self, Links};
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, ErrorKind, Read as _, Write as _},
@@ -92,6 +93,39 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).wrap_err_with(|| format!("cannot open {}", path.display())),
     }
+}
+
+/// What every state file says, whatever else it holds.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// Reads a state file of JSON in this version of its format; `None` if there is no such file.
+///
+/// # Errors
+/// It cannot be read, has another version, or holds something else.
+pub(crate) fn read_versioned<T: DeserializeOwned>(path: &Path, reads: u32) -> Result<Option<T>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let named = || format!("cannot read {}", path.display());
+    let Head { version } = serde_json::from_str(&text).wrap_err_with(named)?;
+    ensure!(version == reads, "{} has version {version}, this program reads {reads}", path.display());
+    serde_json::from_str(&text).map(Some).wrap_err_with(named)
+}
+
+/// Reads every state file of a folder, in no order: those whose names end with `.json`.
+///
+/// # Errors
+/// As [`read_versioned`], of any of them.
+pub(crate) fn read_all_versioned<T: DeserializeOwned>(folder: &Path, reads: u32) -> Result<Vec<T>> {
+    let mut states = Vec::new();
+    for entry in fs::read_dir(folder).wrap_err_with(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            states.extend(read_versioned::<T>(&path, reads)?);
+        }
+    }
+    Ok(states)
 }
 
 fn text(file: File, path: &Path) -> Result<String> {
@@ -205,6 +239,29 @@ mod tests {
         replace(&path, b"two").unwrap();
         assert_eq!(read(&path).unwrap().as_deref(), Some("two"));
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Eq)]
+    #[serde(deny_unknown_fields)]
+    struct State {
+        version: u32,
+    }
+
+    #[test]
+    fn a_state_file_of_another_version_is_refused_and_other_files_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        assert_eq!(read_versioned::<State>(&path, 2).unwrap(), None);
+        replace(&path, br#"{"version":2}"#).unwrap();
+        replace(&folder.path().join("state.portion"), b"none of these").unwrap();
+        assert_eq!(read_versioned::<State>(&path, 2).unwrap(), Some(State { version: 2 }));
+        assert_eq!(read_all_versioned::<State>(folder.path(), 2).unwrap(), [State { version: 2 }]);
+        // What is new in it is not what is said first.
+        replace(&path, br#"{"version":3,"more":1}"#).unwrap();
+        let said = read_all_versioned::<State>(folder.path(), 2).unwrap_err().to_string();
+        assert!(said.ends_with("state.json has version 3, this program reads 2"), "{said}");
+        replace(&path, b"{").unwrap();
+        assert!(read_all_versioned::<State>(folder.path(), 2).unwrap_err().to_string().starts_with("cannot read "));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::compute::{
     windows::{Finding, Sealed, Which},
 };
 use alloy_primitives::{Address, B256};
-use eyre::{Context as _, Result, ensure};
+use eyre::{Context as _, Result};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 use std::{
@@ -146,12 +146,7 @@ impl Folder {
 
     /// `None` if this folder never followed the chain.
     pub(super) fn journal(&self) -> Result<Option<Journal>> {
-        let path = self.journal_path();
-        let Some(text) = files::read(&path)? else { return Ok(None) };
-        let journal: Journal =
-            serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-        current(&path, journal.version)?;
-        Ok(Some(journal))
+        files::read_versioned(&self.journal_path(), VERSION)
     }
 
     pub(super) fn save_journal(&self, journal: &mut Journal) -> Result<()> {
@@ -179,20 +174,7 @@ impl Folder {
 
     /// Every check that is not over, in no order.
     pub(super) fn all(&self) -> Result<Vec<Record>> {
-        let folder = self.folder.join("checks");
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&folder).wrap_err_with(|| format!("cannot read {}", folder.display()))? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let text = files::read(&path)?.unwrap_or_default();
-            let record: Record =
-                serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-            current(&path, record.version)?;
-            records.push(record);
-        }
-        Ok(records)
+        files::read_all_versioned(&self.folder.join("checks"), VERSION)
     }
 }
 
@@ -208,11 +190,6 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
         Value::Bool(_) => Ok(Vec::new()),
         list => serde_json::from_value(list).map_err(D::Error::custom),
     }
-}
-
-fn current(path: &Path, version: u32) -> Result<()> {
-    ensure!(version == VERSION, "{} has version {version}, this program reads {VERSION}", path.display());
-    Ok(())
 }
 
 #[cfg(test)]

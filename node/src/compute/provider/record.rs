@@ -2,7 +2,7 @@
 
 use crate::compute::{files, opening::Work, random};
 use alloy_primitives::{Address, B256, Bytes, U256};
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, eyre};
 use keystead_blobs::{FailureCode, Hash};
 use keystead_job::{
     JobSpec,
@@ -231,24 +231,7 @@ impl Records {
 
     /// Every order that is not over, in no order.
     pub(super) fn all(&self) -> Result<Vec<Record>> {
-        let mut records = Vec::new();
-        for entry in fs::read_dir(&self.folder).wrap_err_with(|| format!("cannot read {}", self.folder.display()))? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            let text = files::read(&path)?.unwrap_or_default();
-            let record: Record =
-                serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-            ensure!(
-                record.version == VERSION,
-                "{} has version {}, this program reads {VERSION}",
-                path.display(),
-                record.version
-            );
-            records.push(record);
-        }
-        Ok(records)
+        files::read_all_versioned(&self.folder, VERSION)
     }
 }
 

@@ -14,7 +14,7 @@
 
 use crate::compute::{files, searches::Asked};
 use alloy_primitives::{B256, U256};
-use eyre::{Context as _, Result, ensure};
+use eyre::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -74,15 +74,8 @@ impl Memo {
 
     /// What an earlier process knew of this unit; none if it was another unit, or nothing.
     pub(in crate::compute::customer) fn load(path: &Path, order: U256, unit: u32) -> Result<Option<Self>> {
-        let Some(text) = files::read(path)? else { return Ok(None) };
-        let memo: Self = serde_json::from_str(&text).wrap_err_with(|| format!("{} is damaged", path.display()))?;
-        ensure!(
-            memo.version == VERSION,
-            "{} has version {}, this program reads {VERSION}",
-            path.display(),
-            memo.version
-        );
-        Ok(Some(memo).filter(|memo| (memo.order, memo.unit) == (order, unit)))
+        let memo: Option<Self> = files::read_versioned(path, VERSION)?;
+        Ok(memo.filter(|memo| (memo.order, memo.unit) == (order, unit)))
     }
 
     /// On the disk when it returns.

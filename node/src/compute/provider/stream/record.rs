@@ -3,7 +3,7 @@
 use super::window::list_name;
 use crate::compute::files;
 use alloy_primitives::{Address, B256, Bytes};
-use eyre::{Context as _, Result, ensure, eyre};
+use eyre::{Context as _, Result, eyre};
 use keystead_blobs::stream::{End, EndCode};
 use keystead_job::{JobSpec, Step};
 use serde::{Deserialize, Serialize};
@@ -188,7 +188,7 @@ impl Records {
         let mut records = Vec::new();
         for entry in fs::read_dir(&self.folder).wrap_err_with(|| format!("cannot read {}", self.folder.display()))? {
             let folder = entry?.path();
-            match read(&folder.join(FILE))? {
+            match files::read_versioned(&folder.join(FILE), VERSION)? {
                 Some(record) => records.push(record),
                 None => fs::remove_dir_all(&folder).wrap_err_with(|| format!("cannot remove {}", folder.display()))?,
             }
@@ -199,21 +199,8 @@ impl Records {
     /// One channel, as it is on the disk.
     pub(super) fn load(&self, channel: B256) -> Result<Record> {
         let path = self.folder(channel).join(FILE);
-        read(&path)?.ok_or_else(|| eyre!("there is no {}", path.display()))
+        files::read_versioned(&path, VERSION)?.ok_or_else(|| eyre!("there is no {}", path.display()))
     }
-}
-
-/// A channel's file; `None` if there is none.
-fn read(path: &Path) -> Result<Option<Record>> {
-    let Some(text) = files::read(path)? else { return Ok(None) };
-    let record: Record = serde_json::from_str(&text).wrap_err_with(|| format!("cannot read {}", path.display()))?;
-    ensure!(
-        record.version == VERSION,
-        "{} has version {}, this program reads {VERSION}",
-        path.display(),
-        record.version
-    );
-    Ok(Some(record))
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub(crate) const CUSTOMER: usize = 2;
 /// A network whose account 1 provides with a bond, and on which these accounts check, each with a seat of its own hardware class.
 pub(crate) struct Scene {
     pub(crate) network: Network,
-    provider: Provider,
-    folder: PathBuf,
+    pub(crate) provider: Provider,
+    pub(crate) folder: PathBuf,
     checkers: Vec<(Provider, PathBuf)>,
     first: usize,
 }

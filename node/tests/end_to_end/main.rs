@@ -65,6 +65,7 @@ mod savings;
 mod searched;
 mod seats;
 mod sender;
+mod slow_source;
 mod snapshot;
 mod stopped;
 mod tokens;

@@ -25,12 +25,12 @@ const PRODUCT: [&str; 9] =
     ["matmul", "--set", "rows=1024", "--set", "inner=64", "--set", "columns=256", "--set", "rows-per-unit=64"];
 
 /// The owner's preferences with this fastest upload, KiB/s.
-fn allow(folder: &Path, kib_per_s: u64) {
+pub(crate) fn allow(folder: &Path, kib_per_s: u64) {
     let text = format!("version = 1\n\n[network]\nupload_kib_per_s_max = {kib_per_s}\n");
     fs::write(folder.join("owner.toml"), text).unwrap();
 }
 
-fn status(folder: &Path) -> Value {
+pub(crate) fn status(folder: &Path) -> Value {
     let output = Command::new(KEYSTEAD).args(["provide", "--status", "--dir"]).arg(folder).output().unwrap();
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -22,7 +22,7 @@ use std::{
 static PLACES: Mutex<Places> = Mutex::new(Places { taken: 0, waiting: BTreeMap::new() });
 static CHANGED: Condvar = Condvar::new();
 /// Places that one core has.
-const PLACES_OF_CORE: usize = 8;
+const PLACES_OF_CORE: usize = 12;
 /// Places of a network that waits more than it works.
 const BESIDE: usize = 2;
 /// Places of a network that works.
@@ -30,7 +30,7 @@ const USUAL: usize = 5;
 /// Places of one whose single validator votes with nobody, which takes a fifth of what four take: for tests of the market, to which it is all the same.
 const SINGLE: usize = 3;
 /// Places of a network that keeps cores busy by itself.
-const HALF: usize = 8;
+const HALF: usize = 12;
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores, which several networks share.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes the files and starts every validator, beside two others on two cores, or, with one validator, beside four.
+    /// Makes the files and starts every validator, beside three others on two cores, or, with one validator, beside seven.
     pub(crate) fn start(count: usize) -> Self {
         let machine = if count == 1 { Machine::take(SINGLE) } else { usual() };
         Self::files_on(machine, count).launched()
@@ -68,7 +68,7 @@ impl Network {
         Self::files_on(Machine::take(HALF), count)
     }
 
-    /// The same beside seven others on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
+    /// The same beside eleven others on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
     pub(crate) fn beside(count: usize) -> Self {
         Self::files_on(beside(), count).launched()
     }

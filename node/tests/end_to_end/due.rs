@@ -1,7 +1,8 @@
 //! A proof of hardware falls due, by real processes: who proves its due round stays proved; who lets it pass counts as not proved once the time for it is
 //! over, and as proved again once it has proved anew.
 //!
-//! The first block in which anybody can be due is 4,096, on a network of validators half an hour off, and a given account is due in one epoch of eight.
+//! The first height at which anybody can be due is 4,096, on a network of validators a quarter of an hour off at the fastest pace, and a given account is
+//! due in one epoch of eight.
 //! Neither the length of an epoch nor the time for a round is an option: they are rules by which every reader repeats the draw, and a door in the product
 //! that made them shorter would test another product. So the chain is `keystead dev`, which makes thousands of blocks at one call. Contracts, draws,
 //! deadlines and the market's commands are those of every network. What it lacks is the committee: nobody signs its blocks, and everybody can compute the

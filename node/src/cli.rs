@@ -97,7 +97,7 @@ pub(crate) enum Command {
     /// Each device fills its memory with a chain of matrix products and shows that the work was done and the words are there; see
     /// specs/0010-capability.md. Without `--verify` nothing leaves this machine.
     ///
-    /// Exit code 0: proved. 1: not proved, or it cannot be checked now.
+    /// Exit code 0: proved. 1: not proved, or not any more, or it cannot be checked now.
     Prove(Prove),
     /// Show or change what stands behind this account's work: bond for audited orders, and seats from which checkers are drawn.
     Bond(Bond),

@@ -30,6 +30,7 @@ mod dice;
 mod disk;
 mod disk_pulse;
 mod drawn;
+mod due;
 mod endurance;
 mod ethereum_libraries;
 mod ethereum_tools;

@@ -1,6 +1,6 @@
 //! A network of real validator processes in a temporary folder.
 
-use crate::http;
+use crate::{http, sender::CHAIN_ID};
 use serde_json::{Value, json};
 use std::{
     cell::Cell,
@@ -80,6 +80,24 @@ impl Network {
         self
     }
 
+    /// In place of validators one `keystead dev` with the chain id of a development network, beside one other network on two cores: for tests of the market
+    /// at heights that are far off, since thousands of blocks are one call there. Nobody signs its blocks.
+    pub(crate) fn development(options: &[&str]) -> Self {
+        let machine = Machine::take(HALF);
+        let folder = tempfile::tempdir().unwrap();
+        let directory = folder.path().join("network");
+        let port = free_ports(1);
+        let rpc = vec![SocketAddr::from(([127, 0, 0, 1], port))];
+        let mut network = Self { directory, rpc, validators: vec![None], _folder: folder, _machine: machine };
+        fs::create_dir_all(network.folder(0)).unwrap();
+        let mut command = Command::new(KEYSTEAD);
+        command.args(["--log", "warn", "dev", "--quiet", "--http-port", &port.to_string()]);
+        command.args(["--chain-id", &CHAIN_ID.to_string()]).args(options);
+        network.spawn(0, command);
+        network.wait_for_head(0, 0);
+        network
+    }
+
     /// Makes the files only.
     pub(crate) fn files(count: usize) -> Self {
         Self::files_on(usual(), count)
@@ -127,17 +145,16 @@ impl Network {
 
     /// As [`Self::launch`], with more options.
     pub(crate) fn launch_with(&mut self, index: usize, options: &[&str]) {
+        let mut command = Command::new(KEYSTEAD);
+        command.args(["node", "--dir"]).arg(self.folder(index)).args(options);
+        self.spawn(index, command);
+    }
+
+    /// Starts what answers in the place of a validator, and keeps its log.
+    fn spawn(&mut self, index: usize, mut command: Command) {
         let log = File::options().create(true).append(true).open(self.folder(index).join("log.txt")).unwrap();
-        let child = Command::new(KEYSTEAD)
-            .args(["node", "--dir"])
-            .arg(self.folder(index))
-            .args(options)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        self.validators[index] = Some(child);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.validators[index] = Some(command.spawn().unwrap());
     }
 
     /// Runs a validator until it ends by itself, with files that cannot grow beyond `limit_kib`: the writes fail as

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// The mnemonic of the ten accounts that a development network funds.
 const TEST_MNEMONIC: &str = "test test test test test test test test test test test junk";
 /// Chain id of the development network.
-const CHAIN_ID: u64 = 19_283;
+pub(crate) const CHAIN_ID: u64 = 19_283;
 /// Price that is always enough: ten times the base fee of genesis.
 const MAX_FEE: u128 = 10_000_000_000;
 const TIP: u128 = 1_000_000_000;

@@ -1,7 +1,7 @@
 //! Proofs of hardware on a real network: providers prove, drawn checkers state, anybody checks; statements that nobody drawn signed count for nothing.
 //!
 //! On machines without a graphics card the adapter is a program on the processor: here the protocol is tested, not the numbers. Who claims more than it
-//! has: `forgers.rs`.
+//! has: `forgers.rs`. What falls due, and lapses: `due.rs`.
 
 use crate::{
     matching::{ask, offers, why_not},
@@ -43,7 +43,7 @@ pub(crate) fn verify(network: &Network, who: usize) -> (Option<i32>, String) {
 }
 
 /// Gives a test account one seat: deposit in pieces that fit, then sit down.
-fn seat(network: &Network, number: u32) {
+pub(crate) fn seat(network: &Network, number: u32) {
     let mut sender = Sender::account(number);
     let to = Some(BOND_ADDRESS);
     let ten_kst = 10_000_000_000_000_000_000;
@@ -72,7 +72,8 @@ fn next_epoch(network: &Network) {
     }
 }
 
-fn start(network: &Network, folder: &Path, number: usize, more: &[&str]) -> Provider {
+/// A provider that is done with a round at once.
+pub(crate) fn start(network: &Network, folder: &Path, number: usize, more: &[&str]) -> Provider {
     Provider::start_as(network, folder, number, &[&QUICK[..], more].concat())
 }
 

@@ -84,7 +84,8 @@ impl Chain {
             let waited = start.elapsed();
             ensure!(
                 waited < RANDOMNESS_MAX,
-                "the beacon has no value of height {height} after {} s: the committee does not sign",
+                "the beacon has no value of height {height} after {} s: the committee does not sign, or no block follows \
+                 (`keystead dev` needs --block-time 1)",
                 waited.as_secs()
             );
             sleep(POLL).await;

@@ -166,7 +166,8 @@ impl Keeper {
             newest,
             due,
             dealt_with: self.dealt_with,
-            lapsed: self.is_unstated(newest) || self.is_lapsed(epoch).await?,
+            // A round that is due now can be stated in time yet, so nothing has lapsed; one that failed is made up for at once.
+            lapsed: self.is_unstated(newest) || (due.is_none() && self.is_lapsed(epoch).await?),
         };
         if need(&stand).is_none() {
             return Ok(None);

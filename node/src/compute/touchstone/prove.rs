@@ -23,6 +23,7 @@ use keystead_market::{
         Published,
         challenge::Round,
         due::quorum,
+        lapse::Lapse,
         prover::vectors_root,
         read_answer,
         round::{check, rows_height},
@@ -154,11 +155,25 @@ async fn look(options: &Prove, account: Address) -> Result<ExitCode> {
         let statement = one.statement();
         say(&format!("  device {}  {}", statement.device, words::bands(statement.bands)));
     }
-    statements(&chain, &published, &proved, vectors_block).await?;
+    let drawn = statements(&chain, &published, &proved, vectors_block).await?;
+    // Where nobody could state a proof none lapses.
+    let lapsed = if drawn == 0 { None } else { lapse(&chain, &published).await? };
+    if let Some(lapse) = lapsed {
+        say(&format!("All the same its hardware counts as not proved: {lapse}."));
+        return Ok(ExitCode::FAILURE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn statements(chain: &Chain, published: &Published, proved: &[Proved], vectors_block: u64) -> Result<()> {
+/// Why readers count the round no more.
+async fn lapse(chain: &Chain, published: &Published) -> Result<Option<Lapse>> {
+    let (head, _) = chain.account.head().await?;
+    let draws = chain.draws(head, published.height).await?;
+    Ok(draws.lapse(published.provider, published.height))
+}
+
+/// Says how many drawn checkers state the same; how many were drawn.
+async fn statements(chain: &Chain, published: &Published, proved: &[Proved], vectors_block: u64) -> Result<usize> {
     let checkers = chain.checkers(published.provider, vectors_block).await?;
     let drawn = |account: Address| checkers.contains(&account);
     let trust = Trust { chain_id: chain.account.chain_id(), checkers: &drawn, oldest_s: 0 };
@@ -188,5 +203,5 @@ async fn statements(chain: &Chain, published: &Published, proved: &[Proved], vec
             "{strangers} statements count for nothing: of nobody who was drawn, of another round, or not signed so."
         ));
     }
-    Ok(())
+    Ok(checkers.len())
 }

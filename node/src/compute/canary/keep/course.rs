@@ -24,6 +24,7 @@ use serde::Deserialize;
 use std::{
     env,
     ffi::{OsStr, OsString},
+    fmt::Display,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -320,11 +321,11 @@ impl Keeper<'_> {
         let path = self.options.dir.join(ORDER_LOCK_FILE);
         let mut is_said = false;
         loop {
-            if let Some(lock) = Lock::take(&path)? {
-                return Ok(Some(lock));
-            }
             if self.stops.pressed() > 0 {
                 return Ok(None);
+            }
+            if let Some(lock) = Lock::take(&path)? {
+                return Ok(Some(lock));
             }
             if !is_said {
                 self.say(&format!("Order {} is still run by a process of an earlier command: waiting for it.", order.number));
@@ -422,7 +423,7 @@ fn arguments(options: &CanaryKeep, order: &Order, (out, events): (&Path, &Path))
         word.push(value);
         word
     };
-    let plain = |name: &str, value: &dyn ToString| OsString::from(format!("--{name}={}", value.to_string()));
+    let plain = |name: &str, value: &dyn Display| OsString::from(format!("--{name}={value}"));
     let mut line = vec![
         OsString::from("run"),
         with("canary", options.canary.as_os_str()),

@@ -16,7 +16,7 @@ pub(crate) mod values;
 pub(crate) use self::{map::Map, run::Run};
 pub(crate) use bench::{Asset, Bench, BenchLoad, BenchPeak, Recipients};
 pub(crate) use bond::{Bond, BondCall};
-pub(crate) use canary::{Canary, CanaryNew};
+pub(crate) use canary::{Canary, CanaryKeep, CanaryNew};
 pub(crate) use events::EventsFile;
 pub(crate) use market::{Claims, Demands, Hardware, Offers, TOKENS_MAX, TokenPrice, WhyNot};
 pub(crate) use proof::{PROVE_SECONDS_MAX, Prove, ProveWhen, Proving};
@@ -101,7 +101,7 @@ pub(crate) enum Command {
     Prove(Prove),
     /// Show or change what stands behind this account's work: bond for audited orders, and seats from which checkers are drawn.
     Bond(Bond),
-    /// Make the secret of units that are wrong on purpose, by which a customer sees who of the drawn checkers looks.
+    /// Make the secret of units that are wrong on purpose, by which a customer sees who of the drawn checkers looks, or order such units at a rate.
     #[command(subcommand)]
     Canary(Canary),
     /// Run a job on a provider's machine, check a sample of its result, pay for it.

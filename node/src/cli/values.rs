@@ -4,6 +4,10 @@ use keystead_market::record::claimed::NAME_BYTES_MAX;
 use keystead_types::Address;
 use std::str::FromStr;
 
+/// Parts per million in one.
+const PPM: u32 = 1_000_000;
+/// Digits behind the point of a percentage: with them it is whole parts per million.
+const PERCENT_DIGITS: usize = 4;
 /// The longest pause with an end, minutes: a year.
 const PAUSE_MINUTES_MAX: u32 = 525_600;
 
@@ -29,6 +33,18 @@ fn whole<N: FromStr>(text: &str) -> Option<N> {
 pub(super) fn per_mop(text: &str) -> Result<u64, String> {
     let max = super::market::MOP_MAX;
     text.parse().ok().filter(|price| *price <= max).ok_or_else(|| format!("write a whole number of wei, at most {max}"))
+}
+
+/// A share in percent, with up to four digits behind the point, as parts per million.
+pub(super) fn percent_ppm(text: &str) -> Result<u32, String> {
+    let wrong = || "write percent, 0.0001 to 100, such as 0.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) || part.len() > PERCENT_DIGITS {
+        return Err(wrong());
+    }
+    let ppm: Option<u32> = format!("{whole}{part:0<PERCENT_DIGITS$}").parse().ok();
+    ppm.filter(|ppm| (1..=PPM).contains(ppm)).ok_or_else(wrong)
 }
 
 /// An account or a contract.
@@ -83,6 +99,16 @@ mod tests {
         assert_eq!([pause_minutes("0").unwrap(), pause_minutes("525600").unwrap()], [0, 525_600]);
         assert!(pause_minutes("525601").is_err());
         assert!(address(&Address::repeat_byte(7).to_string()).is_ok());
+    }
+
+    #[test]
+    fn a_share_in_percent_is_whole_parts_per_million() {
+        for (text, ppm) in [("1", 10_000), ("0.5", 5_000), ("0.0001", 1), ("100", 1_000_000), ("99.9999", 999_999)] {
+            assert_eq!(percent_ppm(text).unwrap(), ppm, "{text}");
+        }
+        for wrong in ["", ".", "1.", ".5", "0", "0.0000", "0.00001", "100.0001", "101", "-1", "+1", "1e1", "1 %", "99999999999"] {
+            assert!(percent_ppm(wrong).unwrap_err().contains("0.0001 to 100"), "{wrong:?}");
+        }
     }
 
     #[test]

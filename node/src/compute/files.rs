@@ -12,6 +12,7 @@ use std::{
     io::{self, ErrorKind, Read as _, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 /// Largest file read here: a state file of the largest job has about 5 MB.
@@ -164,8 +165,7 @@ const LOCK_TRIES: u32 = 16;
 #[derive(Debug)]
 pub(crate) struct Lock {
     path: PathBuf,
-    /// Held, not read.
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -184,7 +184,7 @@ impl Lock {
             let ours = file.metadata().wrap_err_with(named)?;
             match fs::metadata(path) {
                 Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => {
-                    return Ok(Some(Self { path: path.to_owned(), _file: file }));
+                    return Ok(Some(Self { path: path.to_owned(), file }));
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -192,6 +192,12 @@ impl Lock {
             }
         }
         bail!("cannot lock {}: other processes come and go", path.display())
+    }
+
+    /// The same lock as a child's standard input: then it is held until the child has ended, too, also if this process ends before.
+    pub(crate) fn share(&self) -> Result<Stdio> {
+        let file = self.file.try_clone().wrap_err_with(|| format!("cannot hold {}", self.path.display()))?;
+        Ok(file.into())
     }
 
     /// Removes the file, while it is still held.
@@ -273,6 +279,20 @@ mod tests {
         drop(held);
         Lock::take(&path).unwrap().unwrap().remove().unwrap();
         assert!(!path.exists());
+        assert!(Lock::take(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_a_child_has_is_held_until_both_have_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = Lock::take(&path).unwrap().unwrap();
+        let mut child = std::process::Command::new("sleep").arg("600").stdin(held.share().unwrap()).spawn().unwrap();
+        drop(held);
+        let is_held = Lock::take(&path).unwrap().is_none();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(is_held, "the child lives");
         assert!(Lock::take(&path).unwrap().is_some());
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::client::RpcFailure;
 use alloy_primitives::B256;
 use alloy_sol_types::SolEvent;
-use eyre::{Result, bail};
+use eyre::{Report, Result, bail};
 use keystead_contracts::bindings::referee::Referee;
 use serde_json::json;
 
@@ -21,6 +21,11 @@ use serde_json::json;
 const TOO_MANY: i64 = -32_005;
 /// Questions to the node for one event: more than the largest window takes.
 const READS_MAX: u32 = 512;
+
+/// Whether a node refuses to say so much at once.
+pub(super) fn is_too_long(error: &Report) -> bool {
+    error.downcast_ref::<RpcFailure>().is_some_and(|failure| failure.code == TOO_MANY)
+}
 
 /// Blocks that may hold it, inclusive, and what was not read before them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,13 +85,10 @@ impl Windows {
                         _ => return Ok(found),
                     }
                 }
-                Err(error) => {
-                    let is_long = error.downcast_ref::<RpcFailure>().is_some_and(|failure| failure.code == TOO_MANY);
-                    match part.newer() {
-                        Some(newer) if is_long => part = newer,
-                        _ => return Err(error),
-                    }
-                }
+                Err(error) => match part.newer() {
+                    Some(newer) if is_too_long(&error) => part = newer,
+                    _ => return Err(error),
+                },
             }
         }
         bail!("a window has more events than can be read: window={id} reads_max={READS_MAX}")

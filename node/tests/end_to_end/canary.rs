@@ -29,16 +29,16 @@ use std::{
 };
 
 /// Numbers are judged after the opening, so one can call them right without a look. Three units.
-const JOB: [&str; 9] =
+pub(crate) const JOB: [&str; 9] =
     ["matmul", "--set", "rows=192", "--set", "inner=64", "--set", "columns=64", "--set", "rows-per-unit=64"];
 /// Times that a machine shared by a dozen processes keeps.
-const TIMES: [&str; 6] = ["--checker-seconds", "45", "--reveal-seconds", "60", "--appeal-seconds", "60"];
-const LAZY: usize = 3;
+pub(crate) const TIMES: [&str; 6] = ["--checker-seconds", "45", "--reveal-seconds", "60", "--appeal-seconds", "60"];
+pub(crate) const LAZY: usize = 3;
 const HONEST: Range<usize> = 4..9;
 /// Of 25 seats the lazy one has 15: it is among three checkers of a unit with 96 %, and what is left of the seats fills a panel.
-const LAZY_SEATS: u32 = 15;
+pub(crate) const LAZY_SEATS: u32 = 15;
 const HONEST_SEATS: u32 = 2;
-const SEAT: u128 = 100 * KST;
+pub(crate) const SEAT: u128 = 100 * KST;
 const BOND: u128 = 40 * KST;
 /// So often it is not drawn once in 400,000 times.
 const ORDERS_MAX: u64 = 4;
@@ -48,7 +48,7 @@ const FOUND_RIGHT: u8 = 1;
 const FOUND_WRONG: u8 = 3;
 const RULED: u8 = 2;
 
-fn keystead(words: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn keystead(words: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(KEYSTEAD).args(words).stdin(Stdio::null()).output().unwrap();
     (output.status.code(), text(&output))
 }
@@ -62,7 +62,7 @@ fn secret(network: &Network, customer: usize) -> String {
 }
 
 /// `keystead run` of the job with more options.
-fn order(network: &Network, out: &Path, more: &[&str]) -> Command {
+pub(crate) fn order(network: &Network, out: &Path, more: &[&str]) -> Command {
     order_of(network, out, &[&JOB[..], more].concat())
 }
 
@@ -73,15 +73,15 @@ fn order_of(network: &Network, out: &Path, options: &[&str]) -> Command {
     command
 }
 
-struct Scene {
-    network: Network,
-    file: String,
+pub(crate) struct Scene {
+    pub(crate) network: Network,
+    pub(crate) file: String,
     provider: Provider,
     checkers: Vec<Provider>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let network = Network::beside(1);
         let file = secret(&network, CUSTOMER);
         let folder = network.directory.join("provider");
@@ -101,7 +101,15 @@ impl Scene {
         Self { network, file, provider, checkers }
     }
 
-    fn logs(&self) -> String {
+    /// Everybody has taken what is theirs.
+    pub(crate) fn is_settled(&self) {
+        let (network, audit) = (&self.network, AUDIT_ADDRESS.to_string());
+        wait_long("everybody has taken what is theirs", || {
+            ((balance(network, MARKET), balance(network, &audit)) == (0, 0)).then_some(())
+        });
+    }
+
+    pub(crate) fn logs(&self) -> String {
         let checkers = self.checkers.iter().map(|checker| format!("-- checker\n{}\n", checker.text()));
         format!("-- provider\n{}\n{}", self.provider.text(), checkers.collect::<String>())
     }
@@ -131,7 +139,7 @@ impl Scene {
 }
 
 /// What the ten test accounts had after a block: whatever they send beside this test is in the fees after it or in this, and never in both.
-fn had(network: &Network, block: u64) -> Vec<u128> {
+pub(crate) fn had(network: &Network, block: u64) -> Vec<u128> {
     let had = |who| wei(&network.call(0, "eth_getBalance", json!([account(who), format!("{block:#x}")])));
     (0..10).map(had).collect()
 }
@@ -148,8 +156,8 @@ fn certified(network: &Network, out: &Path) -> String {
 }
 
 /// An order whose canary was told, and what it moved.
-struct Told {
-    window: B256,
+pub(crate) struct Told {
+    pub(crate) window: B256,
     unit: u32,
     /// Checks of the canary, and of all units.
     found: Vec<Audit::CheckRevealed>,
@@ -158,7 +166,7 @@ struct Told {
 }
 
 impl Told {
-    fn read(scene: &Scene, number: u64, said: &str) -> Self {
+    pub(crate) fn read(scene: &Scene, number: u64, said: &str) -> Self {
         let (network, window) = (&scene.network, window_id(number));
         let told = events::<Referee::CanaryRevealed>(network, window);
         let [Referee::CanaryRevealed { unit, .. }] = told[..] else { panic!("{said}\n{}", scene.logs()) };
@@ -178,7 +186,7 @@ impl Told {
         accounts.filter(|account| *account != address(LAZY))
     }
 
-    fn is_lazy_drawn(&self) -> bool {
+    pub(crate) fn is_lazy_drawn(&self) -> bool {
         self.finders().count() != self.found.len()
     }
 
@@ -191,12 +199,9 @@ impl Told {
     }
 
     /// Every wei since a block: checkers, provider and customer.
-    fn is_paid(&self, scene: &Scene, (before, since): (&[u128], u64), said: &str) {
+    pub(crate) fn is_paid(&self, scene: &Scene, (before, since): (&[u128], u64), said: &str) {
         let network = &scene.network;
-        let audit = AUDIT_ADDRESS.to_string();
-        wait_long("everybody has taken what is theirs", || {
-            ((balance(network, MARKET), balance(network, &audit)) == (0, 0)).then_some(())
-        });
+        scene.is_settled();
         let window = window_of(network, self.window);
         let mut all = 0;
         for who in [LAZY].into_iter().chain(HONEST) {

@@ -14,6 +14,7 @@ mod audits;
 mod bad_input;
 mod beacon;
 mod canary;
+mod canary_keep;
 mod churn;
 mod classes;
 mod convicted;

@@ -314,8 +314,8 @@ const fn thing(round: u8) -> &'static str {
     if round < CHECK_ROUNDS { "check" } else { "ballot" }
 }
 
-/// What a transaction credited to an account.
-fn credited(receipt: &Receipt, account: Address) -> U256 {
+/// What the audit credited to an account in a transaction.
+pub(in crate::compute) fn credited(receipt: &Receipt, account: Address) -> U256 {
     let amount = |log: &Log| event::<Audit::Credited>(log).filter(|event| event.account == account);
     receipt.logs.iter().filter_map(amount).map(|event| event.amountWei).fold(U256::ZERO, U256::saturating_add)
 }

@@ -27,6 +27,7 @@ mod step;
 mod work;
 
 pub(crate) use agent::{Agent, Means, status};
+pub(in crate::compute) use course::credited;
 
 use keystead_job::{Class, JobSpec, blob_hash};
 

@@ -96,12 +96,18 @@ fn tell_end(log: &EventLog, ended: &Result<Ended>) {
         Ok(Ended { code, why }) => (*code, why.clone()),
         Err(error) => (EXIT_REFUSED, format!("{error:#}")),
     };
+    let no_offer = ended.as_ref().err().and_then(|error| error.downcast_ref::<NoOffer>());
+    let facts = if no_offer.is_some_and(NoOffer::is_too_dear) {
+        json!({"exitCode": code, "aboveMaxPrice": true})
+    } else {
+        json!({"exitCode": code})
+    };
     let event = match code {
         EXIT_ACCEPTED => "done",
         EXIT_UNDECIDED => "undecided",
         _ => "failed",
     };
-    log.tell(&Happened { event, provider: None, detail: &why, facts: json!({"exitCode": code}) });
+    log.tell(&Happened { event, provider: None, detail: &why, facts });
 }
 
 /// From the files of the job to its end, or to the end of this process.
@@ -224,6 +230,16 @@ pub(super) enum NoOffer {
     /// With the deposit for checks it is too dear.
     #[error("{0}")]
     TooDear(Box<TooDear>),
+}
+
+impl NoOffer {
+    /// Whether somebody would take the order for more.
+    const fn is_too_dear(&self) -> bool {
+        matches!(
+            self,
+            Self::TooDear(_) | Self::Nobody(Nobody::TooDear { .. } | Nobody::NoMatch { too_dear: true, .. })
+        )
+    }
 }
 
 /// A price above the customer's limit.
@@ -487,6 +503,16 @@ pub(super) async fn take_from_audit(market: &Market) -> Result<U256> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_learns_whether_more_money_would_help() {
+        let wei = U256::from(1);
+        let dear = TooDear { price_wei: wei, deposit_wei: wei, canary_wei: wei, limit_wei: wei };
+        assert!(NoOffer::TooDear(Box::new(dear)).is_too_dear());
+        let no_match = |too_dear| NoOffer::Nobody(Nobody::NoMatch { too_dear, explanation: String::new() });
+        assert!(no_match(true).is_too_dear() && !no_match(false).is_too_dear());
+        assert!(!NoOffer::Nobody(Nobody::NoOther).is_too_dear());
+    }
 
     #[test]
     fn a_price_that_is_too_high_names_a_canary_only_if_there_is_one() {

@@ -40,7 +40,17 @@ impl<'a> Keep<'a> {
     /// Every check wants a canary, at once.
     fn command(&self, max_total: &str) -> Command {
         let mut command = Command::new(KEYSTEAD);
-        command.args(["canary", "keep", "--once", "--rate", "100", "--spread-seconds", "0", "--canary", &self.scene.file]);
+        command.args([
+            "canary",
+            "keep",
+            "--once",
+            "--rate",
+            "100",
+            "--spread-seconds",
+            "0",
+            "--canary",
+            &self.scene.file,
+        ]);
         command.arg("--jobs").arg(&self.jobs).arg("--dir").arg(&self.dir);
         command.args(["--max-total", max_total, "--dev-account", &CUSTOMER.to_string(), "--rpc"]);
         command.arg(self.scene.network.url(0)).stdin(Stdio::null());
@@ -84,7 +94,11 @@ fn checks_of_others_make_a_canary_due_and_who_keeps_them_orders_one_also_if_it_i
     what_cannot_be_kept_is_said(&keep);
     let (code, said) = keep.ends(ENOUGH);
     assert_eq!(code, Some(0), "{said}");
-    assert_eq!((&keep.state()["checks"], &keep.state()["orders"]), (&0.into(), &0.into()), "nothing was checked: {said}");
+    assert_eq!(
+        (&keep.state()["checks"], &keep.state()["orders"]),
+        (&0.into(), &0.into()),
+        "nothing was checked: {said}"
+    );
 
     let out = network.directory.join("ordinary");
     let ordered = order(network, &out, &["--audit", "--audit-rate", "100", "--provider", account(1)]).output().unwrap();
@@ -104,7 +118,11 @@ fn checks_of_others_make_a_canary_due_and_who_keeps_them_orders_one_also_if_it_i
     assert_eq!(code, Some(0), "{said}\n{}", scene.logs());
     assert!(said.contains("Canary 1 is over: order 2 is audited"), "{said}");
     let state = keep.state();
-    assert_eq!((&state["orders"], &state["failed"], &state["underWay"]), (&1.into(), &0.into(), &Value::Null), "{state}");
+    assert_eq!(
+        (&state["orders"], &state["failed"], &state["underWay"]),
+        (&1.into(), &0.into(), &Value::Null),
+        "{state}"
+    );
     assert!(state["checks"].as_u64().unwrap() >= 1, "{state}");
     assert_eq!(keep.escrows(), 2, "one of its own, and one order: {said}");
 

@@ -235,10 +235,7 @@ pub(super) enum NoOffer {
 impl NoOffer {
     /// Whether somebody would take the order for more.
     const fn is_too_dear(&self) -> bool {
-        matches!(
-            self,
-            Self::TooDear(_) | Self::Nobody(Nobody::TooDear { .. } | Nobody::NoMatch { too_dear: true, .. })
-        )
+        matches!(self, Self::TooDear(_) | Self::Nobody(Nobody::TooDear { .. } | Nobody::NoMatch { too_dear: true, .. }))
     }
 }
 

@@ -250,7 +250,12 @@ impl Keeper<'_> {
         let out = self.out(&order);
         // An earlier process's child may have seen it through.
         if !matches!(found(&out)?, Found::Over(_)) {
-            self.say(&format!("Canary {}: {}, for at most {}.", order.number, shown(&order.words), kst(order.limit_wei)));
+            self.say(&format!(
+                "Canary {}: {}, for at most {}.",
+                order.number,
+                shown(&order.words),
+                kst(order.limit_wei)
+            ));
             let mut child = self.start(&order, &lock)?;
             self.see_through(&mut child).await?;
         }
@@ -328,7 +333,10 @@ impl Keeper<'_> {
                 return Ok(Some(lock));
             }
             if !is_said {
-                self.say(&format!("Order {} is still run by a process of an earlier command: waiting for it.", order.number));
+                self.say(&format!(
+                    "Order {} is still run by a process of an earlier command: waiting for it.",
+                    order.number
+                ));
                 is_said = true;
             }
             self.rest(POLL_ORDER).await;
@@ -518,12 +526,14 @@ mod tests {
         assert!(line(&["--key", "k"]).contains(&"--key=k".to_owned()));
         let own = line(&[]);
         assert!(own.contains(&"--dir=d".to_owned()) && !own.iter().any(|word| word.starts_with("--chain-id")));
-        let Asked::Run(run) =
-            Cli::try_parse_from(["keystead".to_owned()].into_iter().chain(said)).unwrap().command
+        let Asked::Run(run) = Cli::try_parse_from(["keystead".to_owned()].into_iter().chain(said)).unwrap().command
         else {
             panic!("no order")
         };
-        assert_eq!((run.recipe.as_str(), run.max_price, run.wallet.dev_account), ("align", Some(U256::from(5)), Some(2)));
+        assert_eq!(
+            (run.recipe.as_str(), run.max_price, run.wallet.dev_account),
+            ("align", Some(U256::from(5)), Some(2))
+        );
     }
 
     #[test]
@@ -539,7 +549,8 @@ mod tests {
         let out = folder.path();
         let is_nothing = |out: &Path| matches!(found(out).unwrap(), Found::Nothing);
         assert!(is_nothing(out) && is_nothing(&out.join("none")));
-        fs::write(out.join("job.json"), r#"{"order": "7", "status": "audited", "paidWei": "1", "audit": null}"#).unwrap();
+        fs::write(out.join("job.json"), r#"{"order": "7", "status": "audited", "paidWei": "1", "audit": null}"#)
+            .unwrap();
         assert!(matches!(found(out).unwrap(), Found::Over(job) if job.order == "7"));
         fs::write(out.join("order.json"), "{}").unwrap();
         assert!(matches!(found(out).unwrap(), Found::Open), "a record before the end is not the last word");

@@ -149,7 +149,8 @@ mod tests {
             (format!("{order} {}", "x".repeat(LINE_BYTES_MAX)), "too long"),
             (format!("align {provider} --private"), "leave --private out"),
         ];
-        let with = ["--canary c", "--out o", "--events e", "--max-price 1", "--key k", "--dir d", "--rpc r", "--chain-id 1"];
+        let with =
+            ["--canary c", "--out o", "--events e", "--max-price 1", "--key k", "--dir d", "--rpc r", "--chain-id 1"];
         table.extend(with.map(|more| (format!("{order} {more}"), more.split_once(' ').unwrap().0)));
         table.push((format!("{order} --dev-account 1"), "leave --dev-account out"));
         let token = Address::repeat_byte(9);

@@ -50,7 +50,8 @@ pub(crate) struct CanaryKeep {
     /// Canaries in a hundred checks, 0.0001 to 100, such as 0.5.
     #[arg(long, value_name = "PERCENT", default_value = "1", allow_negative_numbers = true, value_parser = values::percent_ppm)]
     pub(crate) rate: u32,
-    /// Most that all orders of this folder may cost together, in wei, as --max-price counts: without gas.
+    /// Most that all orders of this folder may cost together, in wei, as --max-price counts: without gas, and without the bond of an
+    /// accusation, which counts for the orders after it.
     #[arg(long, value_name = "WEI", allow_negative_numbers = true, value_parser = values::wei::<U256>)]
     pub(crate) max_total: U256,
     /// Most that one order may cost, in wei, with its deposit for checks and what telling its canary may take [default: what is left of --max-total].

@@ -142,6 +142,13 @@ fn checks_of_others_make_a_canary_due_and_who_keeps_them_orders_one_also_if_it_i
     assert_eq!(code, Some(SPENT), "{said}");
     assert!(said.contains("What is left of --max-total is not enough"), "{said}");
     assert_eq!((keep.escrows(), &keep.state()["underWay"]), (2, &Value::Null), "{said}");
+
+    // Whoever lost what its orders cost does not begin anew beside them.
+    fs::remove_file(keep.dir.join("keep.json")).unwrap();
+    let (code, said) = keep.ends(ENOUGH);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("what they cost is gone") && !keep.dir.join("keep.json").exists(), "{said}");
+    assert_eq!(keep.escrows(), 2, "{said}");
 }
 
 /// Before anything is ordered, or even counted.

@@ -1,7 +1,7 @@
 //! The loop: counts, waits until a canary is owed, runs one order, and counts again.
 
 use super::{
-    follow::{Job, count},
+    follow::{Job, count, last_said},
     jobs::{Jobs, below},
     state::{Ending, Identity, Order, Rule, State, Step},
 };
@@ -20,7 +20,6 @@ use crate::{
 use alloy_primitives::U256;
 use eyre::{Context as _, Report, Result, ensure, eyre};
 use rustix::process::{Pid, Signal, kill_process};
-use serde::Deserialize;
 use std::{
     env,
     ffi::{OsStr, OsString},
@@ -83,16 +82,21 @@ pub(crate) async fn run(options: &CanaryKeep) -> Result<ExitCode> {
         file.customer()
     );
     let identity = Identity { chain_id: account.chain_id(), genesis: account.genesis().await?, customer };
-    let path = options.dir.join(STATE_FILE);
+    let (path, orders) = (options.dir.join(STATE_FILE), options.dir.join(ORDERS));
     let state = match State::load(&path, &identity)? {
         Some(state) => state,
         None => {
+            ensure!(
+                !orders.exists(),
+                "there are orders, of which one may be under way, but what they cost is gone: put {} back, or begin in another --dir",
+                path.display()
+            );
             let state = State::new(identity, account.height().await?.saturating_add(1));
             state.save(&path)?;
             state
         }
     };
-    files::private_folder(&options.dir.join(ORDERS))?;
+    files::private_folder(&orders)?;
     let saved_block = state.next_block;
     let windows = Windows { account: Arc::new(account) };
     let stops = Stops::listen_to_both()?;
@@ -168,11 +172,20 @@ impl Keeper<'_> {
         let mut shown = None;
         let mut due: Option<Instant> = None;
         while self.stops.pressed() == 0 {
-            if let Err(error) = self.count().await {
+            // An order under way has deadlines: it goes first.
+            if self.state.under_way().is_none()
+                && let Err(error) = self.count().await
+            {
                 if self.options.once {
                     return Err(error.wrap_err("cannot count checks"));
                 }
                 tracing::warn!(error = format!("{error:#}"), "cannot count checks, trying again");
+                // Nothing is ordered meanwhile: the last canary may have been told in a block that was not read.
+                self.rest(POLL).await;
+                continue;
+            }
+            if self.stops.pressed() > 0 {
+                break;
             }
             let tally = self.state.tally();
             if shown.replace(tally) != Some(tally) {
@@ -245,11 +258,21 @@ impl Keeper<'_> {
 
     /// Runs the order under way until it is over, or its process has ended otherwise.
     async fn tend(&mut self) -> Result<Tended> {
-        let Some(order) = self.state.under_way().cloned() else { return Ok(Tended::Over) };
+        let Some(mut order) = self.state.under_way().cloned() else { return Ok(Tended::Over) };
         let Some(lock) = self.wait_for_child(&order).await? else { return Ok(Tended::Stopped) };
         let out = self.out(&order);
+        let before = found(&out)?;
+        if matches!(before, Found::Nothing) {
+            // An earlier process may have had another --max-total.
+            let Some(limit_wei) = self.state.limit_again(&self.rule()) else {
+                self.state.end(Ending::Nothing);
+                return Ok(Tended::Spent);
+            };
+            order.limit_wei = limit_wei;
+            self.save()?;
+        }
         // An earlier process's child may have seen it through.
-        if !matches!(found(&out)?, Found::Over(_)) {
+        if !matches!(before, Found::Over(_)) {
             self.say(&format!(
                 "Canary {}: {}, for at most {}.",
                 order.number,
@@ -301,7 +324,8 @@ impl Keeper<'_> {
         Ok(if is_done {
             Tended::Over
         } else {
-            Tended::Failed(eyre!("order {} is {status}: {}", order.number, self.reason(order)))
+            let reason = job.uncanny().map_or_else(|| self.reason(order), str::to_owned);
+            Tended::Failed(eyre!("order {} is {status}: {reason}", order.number))
         })
     }
 
@@ -470,26 +494,6 @@ fn pause(failures: u32) -> Duration {
     PAUSE.saturating_mul(doubled).min(PAUSE_MAX)
 }
 
-/// The last line of an order's events.
-#[derive(Debug, Deserialize)]
-struct Said {
-    detail: String,
-    #[serde(default)]
-    facts: Facts,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Facts {
-    above_max_price: bool,
-}
-
-/// `None` if there is none, as of a process that was killed at once.
-fn last_said(events: &Path) -> Option<Said> {
-    let text = files::read(events).ok().flatten()?;
-    serde_json::from_str(text.lines().last()?).ok()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
@@ -557,21 +561,6 @@ mod tests {
         fs::remove_file(out.join("order.json")).unwrap();
         fs::write(out.join("job.json"), "{").unwrap();
         assert!(found(out).is_err());
-    }
-
-    #[test]
-    fn the_reason_of_an_order_is_its_last_event() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("1.jsonl");
-        assert!(last_said(&path).is_none());
-        let failed = r#"{"event":"failed","detail":"too dear","facts":{"exitCode":1,"aboveMaxPrice":true}}"#;
-        fs::write(&path, format!("{}\n{failed}\n", r#"{"event":"planned","detail":"align"}"#)).unwrap();
-        let said = last_said(&path).unwrap();
-        assert!(said.facts.above_max_price && said.detail == "too dear");
-        fs::write(&path, r#"{"event":"failed","detail":"no","facts":{"exitCode":1}}"#).unwrap();
-        assert!(!last_said(&path).unwrap().facts.above_max_price);
-        fs::write(&path, r#"{"event":"fai"#).unwrap();
-        assert!(last_said(&path).is_none(), "cut off");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use crate::compute::{
     account::{Log, Receipt},
     checker::credited,
+    files,
     newest::is_too_long,
     windows::{Windows, event},
 };
@@ -13,7 +14,8 @@ use alloy_sol_types::SolEvent as _;
 use eyre::{Context as _, Result, eyre};
 use keystead_contracts::bindings::{audit::Audit, referee::Referee};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
+use std::path::Path;
 
 /// Blocks that are read at once.
 const BLOCKS_MAX: u64 = 1_000;
@@ -65,6 +67,17 @@ pub(super) struct Job {
     pub(super) status: String,
     paid_wei: String,
     audit: Option<JobAudit>,
+    canary: Option<JobCanary>,
+    /// How far it came; null of an order that its customer did not stop.
+    stopped: Option<Value>,
+}
+
+/// Of an order that was to have one.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+struct JobCanary {
+    /// Whether the unit came as agreed; `None` if no outputs came.
+    delivered: Option<bool>,
 }
 
 /// Of an order that has a window.
@@ -82,9 +95,18 @@ impl Job {
         serde_json::from_str(text).wrap_err("it is damaged")
     }
 
-    /// Whether its units were checked, whatever was found.
-    pub(super) const fn is_done(&self) -> bool {
-        self.audit.is_some()
+    /// Whether its units were checked, whatever was found, and one of them was to be found.
+    pub(super) fn is_done(&self) -> bool {
+        self.audit.is_some() && self.uncanny().is_none()
+    }
+
+    /// Why an order was no canary that came to its end all the same: without this, whoever names a provider that has no such file pays for ordinary orders,
+    /// one after the other, until all is spent.
+    pub(super) fn uncanny(&self) -> Option<&'static str> {
+        let is_left_out = self.stopped.is_none() && self.canary.is_some_and(|canary| canary.delivered == Some(false));
+        is_left_out.then_some(
+            "its provider made no unit wrong on purpose: it must run with `keystead provide --canaries` and the same file",
+        )
     }
 
     /// The unit that was told, if one was.
@@ -92,8 +114,9 @@ impl Job {
         self.audit.as_ref().and_then(|audit| audit.canary_unit)
     }
 
-    /// What the order cost, without gas: its price, what did not come back of the deposit for checks, and what was sent along when its canary was told. A bond
-    /// in it that came back counts as spent, and so does a deposit of which it cannot be seen what came back. `from_block` is not after the order's.
+    /// What the order cost, without gas: its price, what did not come back of the deposit for checks, and what was sent along when its canary was told and with
+    /// accusations of other units. A bond in it that came back counts as spent, and so does a deposit of which it cannot be seen what came back. `from_block` is
+    /// not after the order's.
     pub(super) async fn cost_wei(&self, windows: &Windows, from_block: u64) -> Result<U256> {
         let paid_wei = amount(&self.paid_wei)?;
         let Some(audit) = &self.audit else { return Ok(paid_wei) };
@@ -107,9 +130,20 @@ impl Job {
         if let Some((_, log)) = windows.of_window::<Referee::CanaryRevealed>(audit.window, from_block).await?.first() {
             telling_wei = value_of(windows, log.transaction_hash).await?;
         }
+        let challenged = windows.of_window::<Referee::Challenged>(audit.window, from_block).await?;
+        let mut accusing_wei = U256::ZERO;
+        for transaction in accused(&challenged, windows.account.address()) {
+            accusing_wei = accusing_wei.saturating_add(value_of(windows, transaction).await?);
+        }
         let checks_wei = deposit_wei.saturating_sub(back_wei);
-        Ok(paid_wei.saturating_add(checks_wei).saturating_add(telling_wei))
+        Ok([checks_wei, telling_wei, accusing_wei].into_iter().fold(paid_wei, U256::saturating_add))
     }
+}
+
+/// The transactions with which an account accused units.
+fn accused(challenged: &[(Referee::Challenged, Log)], party: Address) -> Vec<B256> {
+    let own = challenged.iter().filter(|(challenged, _)| challenged.party == party);
+    own.map(|(_, log)| log.transaction_hash).collect()
 }
 
 fn amount(text: &str) -> Result<U256> {
@@ -129,12 +163,32 @@ async fn value_of(windows: &Windows, transaction: B256) -> Result<U256> {
     serde_json::from_value(value).wrap_err("the value of a transaction is no number")
 }
 
+/// The last line of an order's events.
+#[derive(Debug, Deserialize)]
+pub(super) struct Said {
+    pub(super) detail: String,
+    #[serde(default)]
+    pub(super) facts: Facts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(super) struct Facts {
+    pub(super) above_max_price: bool,
+}
+
+/// `None` if there is none, as of a process that was killed at once.
+pub(super) fn last_said(events: &Path) -> Option<Said> {
+    let text = files::read(events).ok().flatten()?;
+    serde_json::from_str(text.lines().last()?).ok()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
     use keystead_contracts::{AUDIT_ADDRESS, MARKET_ADDRESS};
-    use serde_json::Value;
+    use std::fs;
 
     const WINDOW: B256 = B256::repeat_byte(1);
 
@@ -183,6 +237,49 @@ mod tests {
         assert_eq!(returned(&receipt(vec![credit(me, 5), credit(other, 7), closed()]), me), U256::from(5));
         assert_eq!(returned(&receipt(vec![credit(me, 5), closed(), credit(me, 6), closed()]), me), U256::ZERO);
         assert_eq!(returned(&receipt(vec![credit(me, 5)]), me), U256::ZERO);
+    }
+
+    #[test]
+    fn the_reason_of_an_order_is_its_last_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.jsonl");
+        assert!(last_said(&path).is_none());
+        let failed = r#"{"event":"failed","detail":"too dear","facts":{"exitCode":1,"aboveMaxPrice":true}}"#;
+        fs::write(&path, format!("{}\n{failed}\n", r#"{"event":"planned","detail":"align"}"#)).unwrap();
+        let said = last_said(&path).unwrap();
+        assert!(said.facts.above_max_price && said.detail == "too dear");
+        fs::write(&path, r#"{"event":"failed","detail":"no","facts":{"exitCode":1}}"#).unwrap();
+        assert!(!last_said(&path).unwrap().facts.above_max_price);
+        fs::write(&path, r#"{"event":"fai"#).unwrap();
+        assert!(last_said(&path).is_none(), "cut off");
+    }
+
+    #[test]
+    fn an_accusation_by_the_customer_itself_is_part_of_what_an_order_cost() {
+        let me = Address::repeat_byte(9);
+        let by = |party, transaction| {
+            let challenged = Referee::Challenged { windowId: WINDOW, unit: 1, party, segment: 0 };
+            let log = Log { transaction_hash: B256::repeat_byte(transaction), ..log(AUDIT_ADDRESS, &challenged) };
+            (challenged, log)
+        };
+        let challenged = [by(me, 1), by(Address::repeat_byte(8), 2), by(me, 3)];
+        assert_eq!(accused(&challenged, me), [B256::repeat_byte(1), B256::repeat_byte(3)]);
+    }
+
+    #[test]
+    fn an_order_whose_provider_leaves_the_canary_out_comes_to_nothing() {
+        let audit = json!({"window": WINDOW, "depositWei": "43", "canaryUnit": null});
+        let job = |delivered: Value, stopped: Value| {
+            let canary = json!({"unit": 2, "delivered": delivered});
+            let more = json!({"order": "7", "status": "audited", "paidWei": "1", "audit": audit, "canary": canary, "stopped": stopped});
+            Job::parse(&more.to_string()).unwrap()
+        };
+        let without = job(json!(false), Value::Null);
+        assert!(!without.is_done() && without.uncanny().unwrap().contains("--canaries"));
+        let part = json!({"units": 4, "unitsDone": 1, "unitsPaid": 1});
+        for other in [job(json!(true), Value::Null), job(Value::Null, Value::Null), job(json!(false), part)] {
+            assert!(other.is_done() && other.uncanny().is_none(), "{other:?}");
+        }
     }
 
     #[test]

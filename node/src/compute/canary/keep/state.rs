@@ -94,7 +94,7 @@ pub(super) enum Ending {
     Over {
         /// Without gas.
         cost_wei: U256,
-        /// Its units were committed to and checked, whatever came of it.
+        /// Its units were committed to and checked, whatever came of it, and its provider did not leave the canary out.
         is_done: bool,
     },
     /// Nothing was placed, and never will be.
@@ -196,9 +196,22 @@ impl State {
         if self.owed(rule.rate_ppm) == 0 {
             return Step::Wait;
         }
-        let left_wei = rule.max_total_wei.saturating_sub(self.spent_wei);
-        let limit_wei = rule.max_price_wei.map_or(left_wei, |price_wei| left_wei.min(price_wei));
+        let limit_wei = self.limit_wei(rule);
         if limit_wei.is_zero() { Step::Spent } else { Step::Order { limit_wei } }
+    }
+
+    /// What an order may cost.
+    fn limit_wei(&self, rule: &Rule) -> U256 {
+        let left_wei = rule.max_total_wei.saturating_sub(self.spent_wei);
+        rule.max_price_wei.map_or(left_wei, |price_wei| left_wei.min(price_wei))
+    }
+
+    /// What the order under way may cost, of which nothing was placed, as is asked for now; `None` if nothing is left for it.
+    pub(super) fn limit_again(&mut self, rule: &Rule) -> Option<U256> {
+        let limit_wei = self.limit_wei(rule);
+        let order = self.under_way.as_mut().filter(|_| !limit_wei.is_zero())?;
+        order.limit_wei = limit_wei;
+        Some(limit_wei)
     }
 
     /// Begins an order. The file must be written before its process is started.
@@ -321,6 +334,21 @@ mod tests {
         // Ended once more, as nothing is under way: nothing is counted.
         state.end(Ending::Nothing);
         assert_eq!(state.tally(), tally);
+    }
+
+    #[test]
+    fn what_an_order_may_cost_that_was_never_placed_is_what_is_asked_for_now() {
+        let mut state = counted(500, 0);
+        assert_eq!(state.limit_again(&rule(50)), None, "there is no order");
+        state.begin(words(), wei(20));
+        state.end(Ending::Over { cost_wei: wei(20), is_done: true });
+        state.begin(words(), wei(30));
+        for (rule, limit) in [(rule(25), 5), (rule(90), 70), (Rule { max_price_wei: Some(wei(8)), ..rule(90) }, 8)] {
+            assert_eq!(state.limit_again(&rule), Some(wei(limit)));
+            assert_eq!(state.under_way().unwrap().limit_wei, wei(limit));
+        }
+        assert_eq!(state.limit_again(&rule(20)), None, "all of it is spent");
+        assert_eq!(State::parse(&text(&state)).unwrap(), state, "and the file stays whole");
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(crate) async fn run(options: &CanaryKeep) -> Result<ExitCode> {
     let saved_block = state.next_block;
     let windows = Windows { account: Arc::new(account) };
     let stops = Stops::listen_to_both()?;
-    Keeper { options, jobs, windows, state, saved_block, stops, log, failures: 0 }.keep().await
+    Keeper { options, jobs, windows, state, saved_block, stops, log, failures: 0, tries: 0 }.keep().await
 }
 
 /// How the process ends.
@@ -115,8 +115,10 @@ enum End {
 /// What became of the order under way.
 enum Tended {
     Over,
-    /// It came to nothing, or the same command may go on with it.
+    /// It came to nothing.
     Failed(Report),
+    /// The same command goes on with it, or what it cost cannot be seen now.
+    Unfinished(Report),
     Stopped,
     Spent,
 }
@@ -140,8 +142,10 @@ struct Keeper<'a> {
     saved_block: u64,
     stops: Stops,
     log: EventLog,
-    /// In a row.
+    /// Orders that came to nothing, in a row.
     failures: u32,
+    /// How often the process of the order under way ended before it was over.
+    tries: u32,
 }
 
 impl Keeper<'_> {
@@ -213,8 +217,9 @@ impl Keeper<'_> {
                 }
                 Step::GoOn => match self.tend().await? {
                     Tended::Over if self.options.once => return Ok(End::Done),
-                    Tended::Over => self.failures = 0,
+                    Tended::Over => (self.failures, self.tries) = (0, 0),
                     Tended::Failed(error) => self.fail(error).await?,
+                    Tended::Unfinished(error) => self.try_again(error).await,
                     Tended::Stopped => return Ok(End::Stopped),
                     Tended::Spent => return Ok(End::Spent),
                 },
@@ -286,7 +291,7 @@ impl Keeper<'_> {
         match found(&out)? {
             Found::Over(job) => self.account_for(&order, &job).await,
             Found::Open if is_stopping => Ok(Tended::Stopped),
-            Found::Open => Ok(Tended::Failed(eyre!("order {} is not over: {}", order.number, self.reason(&order)))),
+            Found::Open => Ok(Tended::Unfinished(eyre!("order {} is not over: {}", order.number, self.reason(&order)))),
             Found::Nothing => {
                 let said = last_said(&self.events(&order));
                 self.state.end(Ending::Nothing);
@@ -310,7 +315,7 @@ impl Keeper<'_> {
         let cost_wei = match job.cost_wei(&self.windows, order.from_block).await {
             Ok(cost_wei) => cost_wei,
             Err(error) => {
-                return Ok(Tended::Failed(error.wrap_err(format!("cannot see what order {} cost", order.number))));
+                return Ok(Tended::Unfinished(error.wrap_err(format!("cannot see what order {} cost", order.number))));
             }
         };
         let is_done = job.is_done();
@@ -332,6 +337,7 @@ impl Keeper<'_> {
     /// Waits after a failure; after too many of them it ends.
     async fn fail(&mut self, error: Report) -> Result<()> {
         self.failures = self.failures.saturating_add(1);
+        self.tries = 0;
         if self.failures >= FAILURES_MAX {
             return Err(error.wrap_err(format!(
                 "{} in a row came to nothing: try a line of {} with `keystead run` itself, then run the same command again",
@@ -343,6 +349,14 @@ impl Keeper<'_> {
         tracing::warn!(error = format!("{error:#}"), pause_s = pause.as_secs(), "an order came to nothing");
         self.rest(pause).await;
         Ok(())
+    }
+
+    /// Waits before the same order goes on, however often: its money is on the chain, and who leaves it tells no canary.
+    async fn try_again(&mut self, error: Report) {
+        self.tries = self.tries.saturating_add(1);
+        let pause = pause(self.tries);
+        tracing::warn!(error = format!("{error:#}"), pause_s = pause.as_secs(), "an order is not over, going on with it");
+        self.rest(pause).await;
     }
 
     /// The lock that a child of an earlier process may hold still; `None` if it is to stop before.

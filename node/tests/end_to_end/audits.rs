@@ -313,7 +313,7 @@ pub(crate) fn credit(network: &Network, number: usize) -> u128 {
 
 #[test]
 fn drawn_checkers_find_an_honest_provider_right_through_a_crash_and_everybody_is_paid_slow() {
-    let network = Network::beside(1);
+    let network = Network::long(1);
     let folder = network.directory.join("provider");
     let mut provider = Provider::start_as(&network, &folder, 1, &["--no-check"]);
     bond(&network, 1, &folder, &["deposit", "40"]);

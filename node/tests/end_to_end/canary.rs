@@ -82,7 +82,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
-        let network = Network::beside(1);
+        let network = Network::long(1);
         let file = secret(&network, CUSTOMER);
         let folder = network.directory.join("provider");
         let provider = Provider::start_as(&network, &folder, 1, &["--no-check", "--canaries", &file]);

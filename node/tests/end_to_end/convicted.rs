@@ -49,7 +49,7 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new(more: &[&str], checkers: std::ops::Range<usize>) -> Self {
-        let network = Network::beside(1);
+        let network = Network::long(1);
         let folder = network.directory.join("provider");
         let provider = Provider::start_as(&network, &folder, 1, &[&["--no-check"][..], more].concat());
         bond(&network, 1, &folder, &["deposit", "40"]);

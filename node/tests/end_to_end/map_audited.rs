@@ -82,7 +82,7 @@ struct Scene {
 
 impl Scene {
     fn new(checkers: std::ops::Range<usize>) -> Self {
-        let network = Network::beside(1);
+        let network = Network::long(1);
         let checkers = checkers.map(|number| checker(&network, number)).collect();
         until_seated(&network);
         Self { network, checkers }

@@ -22,7 +22,7 @@ use std::{
 static PLACES: Mutex<Places> = Mutex::new(Places { taken: 0, waiting: BTreeMap::new() });
 static CHANGED: Condvar = Condvar::new();
 /// Places that one core has.
-const PLACES_OF_CORE: usize = 12;
+const PLACES_OF_CORE: usize = 14;
 /// Places of a network that waits more than it works.
 const BESIDE: usize = 2;
 /// Places of a network that works.
@@ -30,7 +30,7 @@ const USUAL: usize = 5;
 /// Places of one whose single validator votes with nobody, which takes a fifth of what four take: for tests of the market, to which it is all the same.
 const SINGLE: usize = 3;
 /// Places of a network that keeps cores busy by itself.
-const HALF: usize = 12;
+const HALF: usize = 14;
 /// How long anything may take before a test gives up. Generous: CI builds and runs on two cores, which several networks share.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(20);
@@ -47,7 +47,7 @@ pub(crate) struct Network {
 }
 
 impl Network {
-    /// Makes the files and starts every validator, beside three others on two cores, or, with one validator, beside seven.
+    /// Makes the files and starts every validator, beside four others on two cores, or, with one validator, beside eight.
     pub(crate) fn start(count: usize) -> Self {
         let machine = if count == 1 { Machine::take(SINGLE) } else { usual() };
         Self::files_on(machine, count).launched()
@@ -68,9 +68,14 @@ impl Network {
         Self::files_on(Machine::take(HALF), count)
     }
 
-    /// The same beside eleven others on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
+    /// The same beside thirteen others on two cores: for what waits more than it works, and is late by nothing that its clock can tell.
     pub(crate) fn beside(count: usize) -> Self {
         Self::files_on(beside(), count).launched()
+    }
+
+    /// The same for what waits for minutes: it goes before all others, so that nothing else has to wait for its end.
+    pub(crate) fn long(count: usize) -> Self {
+        Self::files_on(Machine::take_as(Turn { is_short: false, parts: BESIDE }), count).launched()
     }
 
     /// Three of four make blocks without the last one: each answers, and listens for signals, before a test begins.
@@ -337,8 +342,15 @@ fn places() -> usize {
 
 struct Places {
     taken: usize,
-    /// How many wait for so many places.
-    waiting: BTreeMap<usize, usize>,
+    /// How many wait for such a turn.
+    waiting: BTreeMap<Turn, usize>,
+}
+
+/// What is waited for: the least goes first, if it fits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    is_short: bool,
+    parts: usize,
 }
 
 thread_local! {
@@ -355,22 +367,28 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Waits for so many places. Who needs few goes first: those tests are the long ones, and what is alone can wait for the end.
+    /// Waits for so many places. Who needs few goes first: those tests are the longer ones, and what is alone can wait for the end.
     fn take(parts: usize) -> Self {
-        let parts = if HELD.replace(HELD.get() + 1) > 0 { 0 } else { parts };
+        Self::take_as(Turn { is_short: true, parts })
+    }
+
+    fn take_as(mut turn: Turn) -> Self {
+        if HELD.replace(HELD.get() + 1) > 0 {
+            turn.parts = 0;
+        }
         let has_to_wait = |places_now: &mut Places| {
-            let fits = |parts: &usize| places_now.taken + parts <= places();
-            !fits(&parts) || places_now.waiting.range(..parts).any(|(parts, count)| *count > 0 && fits(parts))
+            let fits = |turn: &Turn| places_now.taken + turn.parts <= places();
+            !fits(&turn) || places_now.waiting.range(..turn).any(|(turn, count)| *count > 0 && fits(turn))
         };
-        if parts > 0 {
+        if turn.parts > 0 {
             let mut now = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
-            *now.waiting.entry(parts).or_default() += 1;
+            *now.waiting.entry(turn).or_default() += 1;
             let mut now = CHANGED.wait_while(now, has_to_wait).unwrap_or_else(PoisonError::into_inner);
-            *now.waiting.entry(parts).or_default() -= 1;
-            now.taken += parts;
+            *now.waiting.entry(turn).or_default() -= 1;
+            now.taken += turn.parts;
         }
         CHANGED.notify_all();
-        Self { parts, since: Instant::now(), busy_before: busy() }
+        Self { parts: turn.parts, since: Instant::now(), busy_before: busy() }
     }
 }
 

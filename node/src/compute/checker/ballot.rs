@@ -5,7 +5,7 @@ use crate::compute::{
     panels::Sitting,
     windows::{Case, Times, Window},
 };
-use alloy_primitives::{Address, B256};
+use alloy_primitives::B256;
 use eyre::Result;
 
 /// What the chain says.
@@ -25,6 +25,31 @@ pub(super) struct Part {
     pub(super) slot: u8,
 }
 
+/// Whose commitment a slot has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// This account's, which this folder can open, or has opened.
+    Ours,
+    /// This account's that this folder cannot open: another process's with the same key, and left to it.
+    Foreign,
+    /// None of this account's. Who asked for an input holds its slot without a commitment.
+    Nothing,
+}
+
+impl Held {
+    /// `word` is what the slot has, `ours` what this folder can open.
+    fn of(is_me: bool, word: B256, revealed: bool, ours: Option<B256>) -> Self {
+        // The word of what was revealed is that of the finding, which has none if nothing was found.
+        if is_me && (revealed || ours == Some(word)) {
+            Self::Ours
+        } else if is_me && !word.is_zero() {
+            Self::Foreign
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
 impl Course {
     /// In rounds 0 and 1. `ours` is what this folder can open.
     pub(super) async fn check_part(
@@ -38,26 +63,28 @@ impl Course {
         let which = self.which;
         let revealed = case.has_revealed(which.round, which.slot);
         let (holder, word) = agent.windows.check(which).await?;
-        // A commitment that this folder cannot open is another process's, with the same key: it is left to it.
-        let committed = holder == agent.me() && (revealed || ours == Some(word));
+        let held = Held::of(holder == agent.me(), word, revealed, ours);
         Ok(Part {
-            committed,
+            committed: held == Held::Ours,
             uncommitted: 0,
             owed: false,
             revealed,
             full: case.committed(which.round) >= agent.wanted(window, which.round),
-            rank: if committed { Rank::OnDuty } else { self.rank(agent, times, holder).await? },
+            rank: match held {
+                Held::Ours => Rank::OnDuty,
+                Held::Foreign => Rank::None,
+                Held::Nothing => self.rank(agent, times).await?,
+            },
             slot: which.slot,
         })
     }
 
-    async fn rank(&self, agent: &Agent, times: Times, holder: Address) -> Result<Rank> {
-        let record = self.record();
+    async fn rank(&self, agent: &Agent, times: Times) -> Result<Rank> {
         // Asking who holds a slot of a round that is not drawn is refused.
-        if !times.is_drawn() || holder == agent.me() && record.prepared.is_some() {
+        if !times.is_drawn() {
             return Ok(Rank::None);
         }
-        let slot = agent.windows.slot(self.which, record.named).await?;
+        let slot = agent.windows.slot(self.which, self.record().named).await?;
         Ok(match slot {
             slot if slot.account != agent.me() || !slot.eligible => Rank::None,
             slot if slot.on_duty => Rank::OnDuty,
@@ -112,5 +139,27 @@ impl Course {
             agent.windows.panel_slots_of(of, candidates, agent.me()).await
         };
         self.slots.get_or_try_init(ask).await.copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_this_account_asked_from_is_free_to_commit_and_a_foreign_commitment_is_left_alone() {
+        let (word, other) = (B256::repeat_byte(1), B256::repeat_byte(2));
+        assert_eq!(
+            Held::of(true, B256::ZERO, false, Some(word)),
+            Held::Nothing,
+            "it asked, and has the input after all"
+        );
+        assert_eq!(Held::of(true, B256::ZERO, false, None), Held::Nothing);
+        assert_eq!(Held::of(true, word, false, Some(word)), Held::Ours);
+        assert_eq!(Held::of(true, other, true, None), Held::Ours, "revealed: the word is the finding's now");
+        assert_eq!(Held::of(true, B256::ZERO, true, None), Held::Ours, "nothing was found, and that revealed");
+        assert_eq!(Held::of(true, word, false, Some(other)), Held::Foreign);
+        assert_eq!(Held::of(true, word, false, None), Held::Foreign);
+        assert_eq!(Held::of(false, word, false, Some(word)), Held::Nothing);
     }
 }

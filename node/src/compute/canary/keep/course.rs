@@ -355,7 +355,11 @@ impl Keeper<'_> {
     async fn try_again(&mut self, error: Report) {
         self.tries = self.tries.saturating_add(1);
         let pause = pause(self.tries);
-        tracing::warn!(error = format!("{error:#}"), pause_s = pause.as_secs(), "an order is not over, going on with it");
+        tracing::warn!(
+            error = format!("{error:#}"),
+            pause_s = pause.as_secs(),
+            "an order is not over, going on with it"
+        );
         self.rest(pause).await;
     }
 

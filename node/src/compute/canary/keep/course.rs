@@ -126,7 +126,7 @@ enum Tended {
 /// What an order's folder holds.
 enum Found {
     /// The order is over.
-    Over(Job),
+    Over(Box<Job>),
     /// `keystead run` goes on with it.
     Open,
     /// Nothing was placed.
@@ -463,7 +463,8 @@ fn found(out: &Path) -> Result<Found> {
     }
     let path = out.join(RUN_RECORD_FILE);
     let Some(text) = files::read(&path)? else { return Ok(Found::Nothing) };
-    Job::parse(&text).map(Found::Over).wrap_err_with(|| format!("cannot use {}", path.display()))
+    let job = Job::parse(&text).wrap_err_with(|| format!("cannot use {}", path.display()))?;
+    Ok(Found::Over(Box::new(job)))
 }
 
 /// The command line of an order; the words that were drawn come last.

@@ -130,7 +130,12 @@ mod tests {
         assert_eq!(jobs[0], split(&order).unwrap());
         assert_eq!(jobs[1].last().unwrap(), "100");
         let jobs = Jobs(jobs);
-        assert!((0..64).all(|_| jobs.0.iter().any(|job| job == jobs.draw().unwrap())));
+        let drawn: Vec<_> = (0..64).map(|_| jobs.draw().unwrap()).collect();
+        assert!(drawn.iter().all(|words| jobs.0.iter().any(|job| job == words)));
+        assert!(
+            jobs.0.iter().all(|job| drawn.iter().any(|words| job == words)),
+            "each is drawn, but for one time in 2^63"
+        );
         assert!(check_again(jobs.draw().unwrap()).is_ok());
     }
 

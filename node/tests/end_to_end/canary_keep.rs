@@ -1,4 +1,4 @@
-//! Canaries at a rate: a process counts the checks of everybody and orders a canary by itself, once, also if it is killed meanwhile.
+//! Canaries at a rate: a process counts the checks of everybody and orders a canary by itself, once, also if it, and what it started, is killed or interrupted.
 
 use crate::{
     audited::{Customer, stored, window_of},
@@ -19,6 +19,7 @@ use std::{
 /// KST, in wei: more than an order with its canary costs.
 const ENOUGH: &str = "100000000000000000000";
 /// What the command says by its exit code.
+const UNDER_WAY: i32 = 3;
 const SPENT: i32 = 4;
 
 struct Keep<'a> {
@@ -70,6 +71,25 @@ impl<'a> Keep<'a> {
         self.dir.join("orders/1")
     }
 
+    /// The processes that run its order.
+    fn processes(&self) -> Vec<String> {
+        let out = format!("--out={}", self.out().display());
+        let is_order = |process: &PathBuf| {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+            words.get(1) == Some(&&b"run"[..]) && words.contains(&out.as_bytes())
+        };
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).filter(is_order);
+        processes.map(|process| process.file_name().unwrap().display().to_string()).collect()
+    }
+
+    /// SIGKILL for the process that outlived what started it.
+    fn kill_order(&self) {
+        let processes = self.processes();
+        assert_eq!(processes.len(), 1, "{processes:?}");
+        assert!(Command::new("kill").args(["-KILL", &processes[0]]).status().unwrap().success());
+    }
+
     fn state(&self) -> Value {
         serde_json::from_slice(&fs::read(self.dir.join("keep.json")).unwrap()).unwrap()
     }
@@ -113,7 +133,22 @@ fn checks_of_others_make_a_canary_due_and_who_keeps_them_orders_one_also_if_it_i
         stored(&keep.out(), "/attempt/order").then_some(())
     });
     first.kill();
-    // What it has begun lives on, and is waited for.
+    // What it has begun lives on, and is waited for; when that is dead, too, the same order goes on.
+    let mut second = keep.start();
+    second.wait_for("waiting for it");
+    keep.kill_order();
+    second.wait_for("is still under way: going on with it");
+    wait_long("what it goes on with is checked", || {
+        assert!(!second.has_ended(), "{}\n{}", second.text(), scene.logs());
+        stored(&keep.out(), "/attempt/checked").then_some(())
+    });
+    // Ctrl-C is passed on, each time: the second leaves the order to the next process.
+    second.interrupt();
+    second.wait_for("Stopping. Ctrl-C again leaves at once");
+    second.interrupt();
+    let (code, said) = second.end();
+    assert_eq!(code, Some(UNDER_WAY), "{said}\n{}", scene.logs());
+    assert_eq!((keep.processes(), &keep.state()["underWay"]["number"]), (vec![], &1.into()), "{said}");
     let (code, said) = keep.start().end();
     assert_eq!(code, Some(0), "{said}\n{}", scene.logs());
     assert!(said.contains("Canary 1 is over: order 2 is audited"), "{said}");

@@ -63,8 +63,8 @@ fn assert_stopped(network: &Network) -> u32 {
 /// `keystead run` of a recipe with its options, by the customer's account.
 fn ordered(network: &Network, recipe: &[&str], out: &Path) -> Command {
     let mut command = Command::new(KEYSTEAD);
-    command.arg("run").args(recipe).args(["--dev-account", "2", "--rpc", &network.url(0), "--out"]).arg(out);
-    command.stdin(Stdio::null());
+    command.arg("run").args(recipe).args(["--dev-account", "2", "--patience-ms", "20000", "--rpc", &network.url(0)]);
+    command.arg("--out").arg(out).stdin(Stdio::null());
     command
 }
 
@@ -344,8 +344,8 @@ fn strangers_check_the_part_of_a_stopped_order_and_it_is_verified_and_paid_to_th
     let network = &seated.network;
     let (since, before) = (network.head(0).unwrap(), [CUSTOMER, 1].map(|number| balance(network, account(number))));
     let out = network.directory.join("result");
-    let audit = ["align", "--audit", "--provider", account(1), "--checker-seconds", "60", "--reveal-seconds", "60"];
-    let mut command = ordered(network, &audit, &out);
+    let mut command = ordered(network, &["align", "--audit", "--provider", account(1)], &out);
+    command.args(["--checker-seconds", "60", "--reveal-seconds", "60", "--appeal-seconds", "60"]);
     command.args(proteins(network, (90, 200)));
     let mut customer = audited::Customer::spawn(network, &out, command);
     customer.wait_for("units finished");

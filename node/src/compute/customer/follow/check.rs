@@ -216,3 +216,23 @@ fn judged(verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+    use keystead_job::{blob_hash, trace::result_names};
+
+    #[test]
+    fn what_stays_of_a_result_is_what_its_root_names_also_of_several_segments() {
+        let outputs = [b"first".to_vec(), b"second".to_vec()];
+        let names = outputs.each_ref().map(|output| blob_hash(output));
+        let traces = names.map(|name| Trace::new(vec![B256::repeat_byte(1), name]).unwrap()).to_vec();
+        for traces in [Vec::new(), traces] {
+            let kept = packed(&outputs, &traces);
+            let parts = pack::decode(&kept, outputs.len() + traces.len()).unwrap();
+            let named: Vec<B256> = parts.into_iter().map(blob_hash).collect();
+            assert_eq!(named, result_names(&names, &traces));
+        }
+    }
+}

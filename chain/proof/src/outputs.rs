@@ -33,7 +33,8 @@ pub fn output_hash(output: &[u8]) -> B256 {
     B256::from(*blake3::hash(output).as_bytes())
 }
 
-/// Result root of a job: BLAKE3 of the unit output names, concatenated in unit order.
+/// Result root of a job: BLAKE3 of the unit output names, concatenated in unit order. Of a job of several segments the names of the lists of its units' states
+/// follow them, in the same order (specs/0003-job.md §5).
 ///
 /// Compare it with `result_root` of the [`crate::Order`] in a *proved* report, and the count with its `units`.
 #[must_use]
@@ -48,7 +49,8 @@ pub fn result_root(outputs: impl IntoIterator<Item = B256>) -> B256 {
 /// What a proved file says that the outputs of a job are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Results {
-    /// Of an order: one hash over the names of all outputs, which does not tell one output from another.
+    /// Of an order: one hash over the names of all outputs, and of a job of several segments of the lists of their states, which does not tell one from
+    /// another.
     Root {
         /// The result root.
         root: B256,
@@ -149,7 +151,8 @@ impl Results {
     }
 
     /// Holds the names of outputs, in unit order, against what is proved; `None` stands for an output that is not there. Outputs behind the end of the
-    /// slice are not there either.
+    /// slice are not there either. Of an order whose job has several segments the names of the lists of states follow, one a unit: without them its outputs
+    /// are never found equal.
     ///
     /// Trust: the names are whatever was found. Cost: linear in the units and in the names.
     #[must_use]
@@ -157,13 +160,16 @@ impl Results {
         let units = self.units();
         let mut comparison = Comparison { units, equal: 0, uncovered: 0, differences: Vec::new() };
         let there = |unit: u32| usize::try_from(unit).ok().and_then(|unit| found.get(unit).copied().flatten());
+        let mut parts = usize::try_from(units).unwrap_or(usize::MAX);
         match self {
             Self::Root { root, .. } => {
                 let names: Vec<B256> = (0..units).filter_map(there).collect();
                 let missing = (0..units).filter(|unit| there(*unit).is_none());
                 comparison.differences.extend(missing.map(|unit| Difference::Missing { unit }));
                 let got = result_root(names);
-                if comparison.differences.is_empty() && got == *root {
+                if got != *root && is_root_with_lists(*root, parts, found) {
+                    (comparison.equal, parts) = (units, found.len());
+                } else if comparison.differences.is_empty() && got == *root {
                     comparison.equal = units;
                 } else if comparison.differences.is_empty() {
                     comparison.differences.push(Difference::Root { got, expected: *root });
@@ -185,11 +191,17 @@ impl Results {
             }
         }
         let got = found.len();
-        if usize::try_from(units).is_ok_and(|units| got > units) {
+        if got > parts {
             comparison.differences.push(Difference::Additional { got, expected: units });
         }
         comparison
     }
+}
+
+/// Whether a root is that of so many outputs and as many lists of states: no root is that of outputs alone, too.
+fn is_root_with_lists(root: B256, outputs: usize, found: &[Option<B256>]) -> bool {
+    let names: Option<Vec<B256>> = found.iter().copied().collect();
+    found.len() == outputs.saturating_mul(2) && names.is_some_and(|names| result_root(names) == root)
 }
 
 #[cfg(test)]
@@ -240,6 +252,27 @@ mod tests {
         // One more than there are: the first ones are still the proved ones.
         let more = results.compare(&given(&[a, b, c, c]));
         assert_eq!((more.equal, more.differences), (3, vec![Difference::Additional { got: 4, expected: 3 }]));
+    }
+
+    /// Outputs and lists of states are bound together: neither alone has the root.
+    #[test]
+    fn the_outputs_of_an_order_of_several_segments_are_equal_with_the_lists_of_their_states() {
+        let [a, b, c] = three();
+        let [list_a, list_b, list_c] = [b"list of a".as_slice(), b"list of b", b"list of c"].map(output_hash);
+        let all = [a, b, c, list_a, list_b, list_c];
+        let results = Results::Root { root: result_root(all), units: 3 };
+        let equal = Comparison { units: 3, equal: 3, uncovered: 0, differences: Vec::new() };
+        assert_eq!(results.compare(&given(&all)), equal);
+        for other in [&all[..3], &all[..5], &[a, b, b, list_a, list_b, list_c], &[a, b, c, list_a, list_c, list_b]] {
+            let compared = results.compare(&given(other));
+            assert!(compared.equal == 0 && !compared.differences.is_empty(), "{compared:?}");
+        }
+        let mut found = given(&all);
+        found[4] = None;
+        assert_eq!(results.compare(&found).equal, 0);
+        found[4] = Some(list_b);
+        found.push(Some(a));
+        assert_eq!(results.compare(&found).equal, 0, "one part more is another root");
     }
 
     #[test]

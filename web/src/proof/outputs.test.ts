@@ -42,6 +42,19 @@ describe('of an order', () => {
     expect(more.differences.map(describeDifference)).toEqual(['there are more outputs than units: got=4 expected=3']);
   });
 
+  test('of several segments they are equal with the lists of their states, and never without', () => {
+    const parts = [...OUTPUTS, ...['list of a', 'list of b', 'list of c'].map(ascii)];
+    const names = parts.map(outputName);
+    const listed: Results = { kind: 'root', root: resultRoot(parts), units: 3 };
+    expect(compareResults(listed, names)).toEqual({ units: 3, equal: 3, uncovered: 0, differences: [] });
+    const [, , , first = '', second = '', third = ''] = names;
+    for (const other of [names.slice(0, 3), names.slice(0, 5), [a, b, b, first, second, third], [a, b, c, first, third, second], [...names, a]]) {
+      const { equal, differences } = compareResults(listed, other);
+      expect(equal).toBe(0);
+      expect(differences.length).toBeGreaterThan(0);
+    }
+  });
+
   test('a name of another length is none, so no two of them stand in the place of one', () => {
     const found = compareResults(results, [`${a}${b.slice(2)}`, '0x', c]);
     expect(found).toMatchObject({ equal: 0, differences: [{ kind: 'missing', unit: 0 }, { kind: 'missing', unit: 1 }] });

@@ -12,7 +12,7 @@ const NAME_BYTES = 32;
 
 /** What a proved file says that the outputs of a job are. */
 export type Results =
-  /** Of an order: one hash over the names of all outputs, which does not tell one output from another. */
+  /** Of an order: one hash over the names of all outputs, and of a job of several segments of the lists of their states. It does not tell one from another. */
   | { kind: 'root'; root: string; units: number }
   /** Of a map: each output, in unit order. */
   | { kind: 'names'; outputs: NamedOutput[] };
@@ -48,7 +48,10 @@ export function outputName(output: Uint8Array): string {
   return toHex(blake3(output));
 }
 
-/** Result root of a job: BLAKE3 of the BLAKE3 hashes of the unit outputs, in unit order. */
+/**
+ * Result root of a job: BLAKE3 of the BLAKE3 hashes of the unit outputs, in unit order. Of a job of several segments the lists of the units' states (32 bytes
+ * for the name of each) follow the outputs.
+ */
 export function resultRoot(outputs: Iterable<Uint8Array>): string {
   return toHex(blake3(concat(...Array.from(outputs, (output) => blake3(output)))));
 }
@@ -62,24 +65,42 @@ export function resultsOfOrder(order: Order): Results | undefined {
 
 /**
  * Holds the names of outputs (`outputName`), in unit order, against what a report proves of them (`Report.results`). `undefined` stands for an output
- * that is not there; outputs behind the end of the list are not there either. Throws `RangeError` above `UNITS_MAX` units.
+ * that is not there; outputs behind the end of the list are not there either. Of an order whose job has several segments the names of the lists of states
+ * follow, one a unit: without them its outputs are never found equal. Throws `RangeError` above `UNITS_MAX` units.
  */
 export function compareResults(results: Results, found: readonly (string | undefined)[]): Comparison {
   const units = results.kind === 'root' ? results.units : results.outputs.length;
   if (units > UNITS_MAX) throw new RangeError(`the job has more units than are compared: got=${units} max=${UNITS_MAX}`);
+  if (results.kind === 'root' && isRootWithLists(results, found)) return { units, equal: units, uncovered: 0, differences: [] };
   const comparison = results.kind === 'root' ? compareRoot(results, found) : compareNames(results.outputs, found);
   if (found.length > units) comparison.differences.push({ kind: 'additional', got: found.length, expected: units });
   return comparison;
+}
+
+/** Two names in the place of one would give the same root, so there is none of another length. */
+function nameBytes(name: string | undefined): Uint8Array | undefined {
+  const bytes = name === undefined ? undefined : fromHex(name);
+  return bytes?.length === NAME_BYTES ? bytes : undefined;
+}
+
+/** Whether the root is that of all outputs and as many lists of states: no root is that of outputs alone, too. */
+function isRootWithLists({ root, units }: { root: string; units: number }, found: readonly (string | undefined)[]): boolean {
+  if (units === 0 || found.length !== 2 * units) return false;
+  const hasher = blake3.create();
+  for (const name of found) {
+    const bytes = nameBytes(name);
+    if (bytes === undefined) return false;
+    hasher.update(bytes);
+  }
+  return toHex(hasher.digest()) === root;
 }
 
 function compareRoot({ root, units }: { root: string; units: number }, found: readonly (string | undefined)[]): Comparison {
   const hasher = blake3.create();
   const differences: Difference[] = [];
   for (let unit = 0; unit < units; unit++) {
-    const name = found[unit];
-    const bytes = name === undefined ? undefined : fromHex(name);
-    // Two names in the place of one would give the same root.
-    if (bytes?.length !== NAME_BYTES) differences.push({ kind: 'missing', unit });
+    const bytes = nameBytes(found[unit]);
+    if (bytes === undefined) differences.push({ kind: 'missing', unit });
     else hasher.update(bytes);
   }
   const got = toHex(hasher.digest());

@@ -19,5 +19,6 @@ mod plain;
 
 pub(crate) use look::{Looked, Standing, look};
 
-/// Where `keystead run --keep-outputs` leaves the outputs: a pack (specs/0011-stream.md §3) of one part a unit.
+/// Where `keystead run --keep-outputs` leaves the outputs: a pack (specs/0011-stream.md §3) of one part a unit, and of a job of several segments of the list of
+/// states of each unit behind them: the result root is made of both.
 pub(crate) const FILE: &str = "outputs.pack";

@@ -10,11 +10,14 @@ use keystead_job::limits::{OUTPUT_BYTES_MAX, UNIT_COUNT_MAX};
 use keystead_proof::OutputHasher;
 use std::io::{ErrorKind, Read};
 
+/// Most parts: an output a unit, and of a job of several segments a list of states a unit.
+const PARTS_MAX: u32 = 2 * UNIT_COUNT_MAX;
 /// Bytes of the count and of a length.
 const COUNT_BYTES: u64 = 4;
 const LENGTH_BYTES: u64 = 8;
 
-/// Names the outputs of a pack of a job of so many units. It may be anything; of what is behind the last unit only the length is read.
+/// Names the outputs of a pack of a job of so many units, and the lists of states behind them, if there is one a unit. It may be anything; of what else is
+/// behind the last unit only the length is read.
 ///
 /// # Errors
 /// It cannot be read. What is wrong with it stands in the answer.
@@ -24,19 +27,19 @@ pub(super) fn read(plain: Plain, units: u32) -> Result<Found> {
     let Some(count) = word::<4>(&mut file).wrap_err_with(named)?.map(u32::from_be_bytes) else {
         return Ok(Found::unusable(format!("{FILE} is too short to be a pack of outputs: got_bytes={bytes}")));
     };
-    if count > UNIT_COUNT_MAX {
-        let fault = format!("{FILE} is no pack of outputs: got_parts={count} max_parts={UNIT_COUNT_MAX}");
+    if count > PARTS_MAX {
+        let fault = format!("{FILE} is no pack of outputs: got_parts={count} max_parts={PARTS_MAX}");
         return Ok(Found::unusable(fault));
     }
     let mut expected = COUNT_BYTES.saturating_add(LENGTH_BYTES.saturating_mul(count.into()));
     let mut lengths = Vec::new();
-    for unit in 0..count {
+    for part in 0..count {
         let Some(length) = word::<8>(&mut file).wrap_err_with(named)?.map(u64::from_be_bytes) else {
             return Ok(Found::unusable(format!("{FILE} ends among its lengths: got_bytes={bytes}")));
         };
         if length > OUTPUT_BYTES_MAX {
             return Ok(Found::unusable(format!(
-                "{FILE} has an output that is larger than one can be: unit={unit} got_bytes={length} max_bytes={OUTPUT_BYTES_MAX}"
+                "{FILE} has an output that is larger than one can be: part={part} got_bytes={length} max_bytes={OUTPUT_BYTES_MAX}"
             )));
         }
         expected = expected.saturating_add(length);
@@ -46,11 +49,15 @@ pub(super) fn read(plain: Plain, units: u32) -> Result<Found> {
     if bytes != expected {
         found.faults.push(format!("{FILE} has another size than it says: got_bytes={bytes} expected_bytes={expected}"));
     }
-    let mut joined = OutputHasher::default();
-    for (unit, length) in (0_u32..).zip(&lengths) {
-        let got = if unit < units { name(&mut file, *length, &mut joined).wrap_err_with(named)? } else { None };
+    let named_parts = if count == units.saturating_mul(2) { count } else { units };
+    let (mut joined, mut lists) = (OutputHasher::default(), OutputHasher::default());
+    for (part, length) in (0_u32..).zip(&lengths) {
+        let joined = if part < units { &mut joined } else { &mut lists };
+        let got = if part < named_parts { name(&mut file, *length, joined).wrap_err_with(named)? } else { None };
         found.names.push(got);
     }
+    // What the outputs are together says nothing of the lists.
+    lengths.truncate(units as usize);
     found.join(lengths, &joined);
     Ok(found)
 }
@@ -112,13 +119,21 @@ mod tests {
     }
 
     #[test]
+    fn a_list_of_states_for_each_output_is_named_and_is_no_part_of_their_join() {
+        let parts: [&[u8]; 6] = [b"first", b"", b"third", b"list 0", b"list 1", b"list 2"];
+        let found = found(&pack::encode(&parts));
+        assert_eq!(found.names, parts.map(|part| Some(output_hash(part))));
+        assert_eq!((found.joined, found.faults), (Some((10, output_hash(b"firstthird"))), Vec::new()));
+    }
+
+    #[test]
     fn what_is_no_pack_is_not_read_on_and_never_believed_about_its_lengths() {
         let count = |count: u32| count.to_be_bytes();
         let cases = [
             (vec![0, 0], "too short to be a pack"),
-            (count(UNIT_COUNT_MAX + 1).to_vec(), "got_parts=65537 max_parts=65536"),
+            (count(PARTS_MAX + 1).to_vec(), "got_parts=131073 max_parts=131072"),
             (count(UNIT_COUNT_MAX).to_vec(), "ends among its lengths"),
-            ([&count(1)[..], &[0xff; 8]].concat(), "larger than one can be: unit=0"),
+            ([&count(1)[..], &[0xff; 8]].concat(), "larger than one can be: part=0"),
         ];
         for (bytes, words) in cases {
             let found = found(&bytes);

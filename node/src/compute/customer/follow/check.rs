@@ -24,8 +24,9 @@ use crate::compute::{
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, eyre};
 use keystead_audit::{Rejection, SampleRule, Verdict, draw::PPM};
-use keystead_blobs::stream::pack;
+use keystead_blobs::{Hash, hash::encode_list, stream::pack};
 use keystead_contracts::storage::{Mode, Reason};
+use keystead_job::trace::Trace;
 use keystead_recipes::ResultFile;
 use tokio::time::sleep;
 
@@ -81,7 +82,7 @@ impl Following<'_> {
             Ok(outputs) => {
                 // It ran here before anything was paid, so it will again: whoever gives up now tells nobody, and has the provider convicted.
                 let canary = canary.filter(|_| !order.is_part());
-                (self.job.packed(&outputs, order), repaired(prepared, outputs, canary).await?)
+                (self.job.packed(&outputs, &arrived.traces, order), repaired(prepared, outputs, canary).await?)
             }
             Err(error) => {
                 tracing::warn!(
@@ -161,9 +162,9 @@ impl Following<'_> {
 
 impl Job<'_> {
     /// The outputs as they were delivered, if they shall stay: those are what the certificate names, a canary among them. Of a part they are all there is.
-    fn packed(&self, outputs: &[Vec<u8>], order: &Order) -> Option<ResultFile> {
+    fn packed(&self, outputs: &[Vec<u8>], traces: &[Trace], order: &Order) -> Option<ResultFile> {
         (self.keep_outputs || order.is_part())
-            .then(|| ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: pack::encode(outputs) })
+            .then(|| ResultFile { name: OUTPUTS_FILE.to_owned(), bytes: packed(outputs, traces) })
     }
 
     /// Puts the result's files, and the outputs if they shall stay, where a crash cannot lose them; their names.
@@ -171,6 +172,13 @@ impl Job<'_> {
         result.extend(packed);
         self.folder.keep(&result)
     }
+}
+
+/// What the result root names, in its order: the outputs, and of a job of several segments the lists of their states.
+fn packed(outputs: &[Vec<u8>], traces: &[Trace]) -> Vec<u8> {
+    let list = |trace: &Trace| encode_list(&trace.states().iter().copied().map(Hash::from).collect::<Vec<_>>());
+    let lists: Vec<Vec<u8>> = traces.iter().map(list).collect();
+    pack::encode(&outputs.iter().chain(&lists).collect::<Vec<_>>())
 }
 
 /// The outputs for the result's files: this machine's own in place of the one that is wrong on purpose.
@@ -205,6 +213,26 @@ fn judged(verdict: &Verdict) -> (Finding, Option<(Reason, String)>) {
                 Rejection::Doubtful { .. } => Reason::Other,
             };
             (Finding::Wrong, Some((reason, rejection.to_string())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+    use keystead_job::{blob_hash, trace::result_names};
+
+    #[test]
+    fn what_stays_of_a_result_is_what_its_root_names_also_of_several_segments() {
+        let outputs = [b"first".to_vec(), b"second".to_vec()];
+        let names = outputs.each_ref().map(|output| blob_hash(output));
+        let traces = names.map(|name| Trace::new(vec![B256::repeat_byte(1), name]).unwrap()).to_vec();
+        for traces in [Vec::new(), traces] {
+            let kept = packed(&outputs, &traces);
+            let parts = pack::decode(&kept, outputs.len() + traces.len()).unwrap();
+            let named: Vec<B256> = parts.into_iter().map(blob_hash).collect();
+            assert_eq!(named, result_names(&names, &traces));
         }
     }
 }

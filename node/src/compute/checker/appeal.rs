@@ -41,8 +41,10 @@ impl Course {
                 Err(unready) => return self.unready(unready).await,
             }
         }
-        agent.windows.appeal(&look.window, unit).await.inspect_err(|error| {
-            tracing::warn!(%window, unit, error = format!("{error:#}"), "cleared by others, and the appeal is not made yet: trying again");
+        let appealed = agent.windows.appeal(&look.window, unit).await;
+        appealed.inspect_err(|error| {
+            let error = format!("{error:#}");
+            tracing::warn!(%window, unit, error, "cleared by others, and no appeal is made yet: trying again");
         })?;
         tracing::warn!(%window, unit, "cleared by others, wrong here again: appealed, the referees decide");
         Ok(())

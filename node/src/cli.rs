@@ -523,7 +523,7 @@ pub(crate) enum RefuseCheckers {
     Always,
     /// Of a unit that it has opened.
     Opened,
-    /// Of every round after the first.
+    /// Of a unit that is in a round after the first, whenever they were drawn.
     Later,
 }
 

@@ -24,7 +24,7 @@ use keystead_contracts::{
         providers::Providers,
     },
 };
-use keystead_job::{JobSpec, blob_hash, hash_list, spec::Draft as SpecDraft};
+use keystead_job::{Checker, JobSpec, blob_hash, hash_list, spec::Draft as SpecDraft};
 use serde_json::json;
 use std::{
     path::{Path, PathBuf},
@@ -113,7 +113,7 @@ impl Job {
         Self::of("align", &given, &[("cells-per-unit", "1000000")])
     }
 
-    /// The same job that `keystead run` makes of a recipe without a checker program and without a tolerance.
+    /// The same job that `keystead run` makes of a recipe without a tolerance.
     pub(crate) fn of(recipe: &str, given: &[(&str, PathBuf)], set: &[(&str, &str)]) -> Self {
         let side = keystead_recipes::find(recipe).unwrap();
         let recipe = side.recipe().unwrap();
@@ -122,6 +122,11 @@ impl Job {
         let set: Vec<_> = set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let plan = side.plan(&inputs, &recipe.parameters(&set).unwrap()).unwrap();
         let units: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
+        let declared = side.checker().zip(recipe.checker.as_ref());
+        let checker = declared.map(|(program, declared)| Checker {
+            program_hash: blob_hash(program),
+            fuel_max: declared.fuel_max,
+        });
         let spec = JobSpec::new(SpecDraft {
             recipe: recipe.name.clone(),
             runtime: recipe.runtime,
@@ -132,7 +137,7 @@ impl Job {
             unit_count: u32::try_from(plan.units.len()).unwrap(),
             segment_count: plan.segment_count,
             limits: plan.limits,
-            checker: None,
+            checker,
             tolerance: None,
         })
         .unwrap();

@@ -145,7 +145,7 @@ pub(crate) fn had(network: &Network, block: u64) -> Vec<u128> {
 }
 
 /// What an account has earned since a block, but for its gas.
-fn earned(network: &Network, who: usize, before: u128, since: u64) -> u128 {
+pub(crate) fn earned(network: &Network, who: usize, before: u128, since: u64) -> u128 {
     balance(network, account(who)) + fees(network, account(who), since) - before
 }
 

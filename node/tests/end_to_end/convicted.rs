@@ -85,6 +85,12 @@ pub(crate) fn wrong_unit(job: B256, units: u32) -> u32 {
     u32::try_from(u64::from_be_bytes(hash[..8].try_into().unwrap()) % u64::from(units)).unwrap()
 }
 
+/// A seed by which a customer that looks at one unit of so many looks at another one than this.
+pub(crate) fn blind_seed(units: u32, wrong: u32) -> B256 {
+    let mut seeds = (0..=u8::MAX).map(|byte| [byte; 32]);
+    B256::new(seeds.find(|seed| !draw(Seed(*seed), units, 1).contains(&wrong)).unwrap())
+}
+
 /// Waits until a window is drawn, while its customer runs.
 pub(crate) fn drawn(scene: &Scene, customer: &mut Customer, id: B256) -> (B256, u32) {
     let opened = wait_long("the window is drawn", || {
@@ -107,15 +113,14 @@ pub(crate) fn blind_order(
     let set = [("holdings", "AAA=500000,BBB=300000,CCC=-200000"), ("paths", "65536"), ("paths-per-unit", "16384")];
     let job = Job::of("value-at-risk", &[("prices", prices.clone())], &set);
     let wrong = wrong_unit(job.spec.hash(), job.spec.unit_count);
-    let mut seeds = (0..=u8::MAX).map(|byte| [byte; 32]);
-    let seed = seeds.find(|seed| !draw(Seed(*seed), job.spec.unit_count, 1).contains(&wrong)).unwrap();
+    let seed = blind_seed(job.spec.unit_count, wrong);
     let out = network.directory.join(name);
     let mut command = Command::new(KEYSTEAD);
     command.args(["run", "value-at-risk", "--dev-account", &number.to_string(), "--rpc", &network.url(0), "--out"]);
     command.arg(&out);
     command.arg(format!("--input=prices={}", prices.display()));
     command.args(set.map(|(name, value)| format!("--set={name}={value}")));
-    command.args(["--sample", "1", "--sample-rate", "0", "--sample-seed", &B256::new(seed).to_string()]);
+    command.args(["--sample", "1", "--sample-rate", "0", "--sample-seed", &seed.to_string()]);
     command.args(more).args(TIMES).stdin(Stdio::null());
     (Customer::spawn(network, &out, command), out, job, wrong)
 }

@@ -9,6 +9,7 @@
     reason = "a test stops at the first surprise"
 )]
 
+mod appealed;
 mod audited;
 mod audits;
 mod bad_input;

@@ -48,6 +48,8 @@ struct Tried {
     unserved: bool,
     unfit: bool,
     yields: bool,
+    /// It was run once more, and is wrong still.
+    sure: bool,
 }
 
 /// What one look at the chain gave.
@@ -282,6 +284,15 @@ impl Course {
             unfit: tried.unfit && record.prepared.is_none(),
             yields: tried.yields,
         }
+    }
+
+    /// This machine has said twice what others contradict.
+    pub(super) fn sure(&self) {
+        self.tried().sure = true;
+    }
+
+    pub(super) fn is_sure(&self) -> bool {
+        self.tried().sure
     }
 
     /// This machine does not contradict others any more.

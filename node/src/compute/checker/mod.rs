@@ -3,7 +3,7 @@
 //! # Design
 //! [`agent`] follows the chain's events and finds by [`keystead_audit::draw`] which checks fall on this account's seats. Each is a
 //! [`course::Course`]: a task that asks the chain where the check stands and does the next step of [`step`]. A seat that is drawn for a panel of
-//! referees is the same: a ballot instead of a check ([`ballot`]), run on the reference. [`work`] fetches and runs;
+//! referees is the same: a ballot instead of a check ([`ballot`]), run on the reference. [`work`] runs, on what [`fetch`] gets;
 //! [`sources`] says from whom, and [`source`] is the other end, at the provider and the customer, and ([`kept`]) at a checker that found the unit wrong. A check is one file ([`record`]), written before anything is said on the chain.
 //!
 //! # Invariants
@@ -18,6 +18,7 @@ mod agent;
 mod appeal;
 mod ballot;
 mod course;
+mod fetch;
 mod kept;
 mod record;
 mod shelf;

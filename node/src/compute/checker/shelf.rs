@@ -102,6 +102,11 @@ impl Shelf {
         self.store.get(Hash::from(name), bytes_max)
     }
 
+    /// The first of these that is not here. What the disk does not tell is not here either: it is fetched again.
+    pub(super) fn lacks(&self, blobs: impl IntoIterator<Item = Hash>) -> Option<Hash> {
+        blobs.into_iter().find(|blob| !self.store.has(*blob).unwrap_or_default())
+    }
+
     /// Nobody deletes these while the check is under way.
     pub(super) fn hold(&self, which: Which, blobs: impl IntoIterator<Item = Hash>) {
         self.held().entry(which).or_default().blobs.extend(blobs);
@@ -265,6 +270,8 @@ mod tests {
         again.keep(|check| *check == which(1));
         assert_eq!([input, made, over].map(here), [true, true, false]);
         let offer = again.offer(which(1)).unwrap();
+        // Who runs it once more has what its source said and all that came, and asks nobody.
+        assert_eq!((again.lacks([input, made]), again.lacks([input, part, over])), (None, Some(part)));
         assert_eq!((offer.blobs, offer.duty), (vec![input], duty()));
         assert!(again.offer(which(2)).is_none() && again.offer(which(3)).is_none());
         again.release(which(1));

@@ -1,4 +1,4 @@
-//! Fetches what one check needs and runs it: from the source's first word to this machine's own finding.
+//! Gathers what one check needs and runs it: from the source's first word to this machine's own finding.
 //!
 //! # Design
 //! Sources are asked in turn, each for its time ([`super::sources`]); what one has sent is not asked of the next. Nothing that a source says
@@ -11,12 +11,12 @@
 
 use super::{
     agent::Agent,
+    fetch::Fetch,
     judged_by_foreigner,
     record::Record,
     sources::{self, Received},
 };
 use crate::compute::{
-    opening::{Place, state_before},
     panels::RUN_SECONDS_MAX,
     provider::{InTurn, Turn},
     windows::{CHECK_ROUNDS, Case, Finding, Opened, Window},
@@ -24,23 +24,18 @@ use crate::compute::{
 use alloy_primitives::{B256, keccak256};
 use eyre::{Result, ensure, eyre};
 use keystead_audit::{Answer, Draw, Judgement, Task, judge};
-use keystead_blobs::{
-    Address, BlobStore, CheckHello, CheckSession, Fetched, Hash, Parties, SessionError, Want, check_digest, hash,
-};
+use keystead_blobs::{Address, CheckHello, CheckSession, Duty, Offer, Parties, check_digest};
 use keystead_job::{
     Class, JobSpec, Limits,
     limits::{INPUT_BYTES_MAX, WALL_MS_MAX},
     spec::Draft,
-    step::{STEP_BYTES, parse_list},
 };
 use keystead_runner::{Failure, Fault, Job, Stop};
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tokio::{task::block_in_place, time::Instant};
 
 /// A worker that dies is replaced this often in one check; then the fault is taken to stay.
 const DEATHS_MAX: u32 = 3;
-/// Bytes of one name in a list.
-const NAME_BYTES: u64 = 32;
 /// First byte of the preimage that stands for an error code instead of an output. Spec: specs/0008-audit.md §7.
 const NO_OUTPUT: u8 = 5;
 
@@ -83,16 +78,6 @@ struct Gathered {
     unit: Vec<u8>,
     /// What the drawn segment begins with.
     begin: Vec<u8>,
-}
-
-/// Where a run begins.
-struct Begins {
-    /// Unit and segment of the job.
-    place: (u32, u32),
-    /// The unit's input, or what stands for it: a later step of a channel is known by its state alone.
-    input: B256,
-    /// The state before a later segment.
-    state: Option<B256>,
 }
 
 /// How a run ended that ended by itself.
@@ -245,8 +230,15 @@ impl Errand<'_> {
         Ok(opened.filter(|opened| opened.value == self.case.value))
     }
 
-    /// Asks the sources, while the owner lets bytes move: else it is not they who do not serve.
+    /// Takes what came for this check before: who runs it once more depends on nobody, least of all on whom it accuses. What is not here it asks of the
+    /// sources, while the owner lets bytes move: else it is not they who do not serve.
     async fn gather(&self, opened: Option<Opened>) -> Result<Gathered, Unready> {
+        if let Some(Offer { duty, .. }) = self.agent.shelf.offer(self.record.which) {
+            match Box::pin(self.gather_by(&duty, None, opened, &Received::default())).await {
+                Err(Unready::Unserved(lacking)) => tracing::debug!(lacking, "a check goes back to its sources"),
+                gathered => return gathered,
+            }
+        }
         tokio::select! {
             biased;
             () = self.agent.book.owner.until_no_network() => {
@@ -298,10 +290,25 @@ impl Errand<'_> {
         hello.credential = agent.book.market.account.sign(check_digest(&hello, parties))?.to_vec().into();
         let unserved = |error: &dyn std::fmt::Display| Unready::Unserved(error.to_string());
         let session = CheckSession::open(&agent.endpoint, source, &hello).await.map_err(|error| unserved(&error))?;
-        let spec = JobSpec::decode(&session.duty().job).map_err(|error| unserved(&error))?;
+        let gathered = Box::pin(self.gather_by(session.duty(), Some(&session), opened, received)).await?;
+        // Later checkers may ask this one, if it finds the unit wrong.
+        block_in_place(|| agent.shelf.complete(which, session.duty().clone()));
+        Ok(gathered)
+    }
+
+    /// By what a source says, from its session, or by what one said before, from this machine's own disk.
+    async fn gather_by(
+        &self,
+        duty: &Duty,
+        session: Option<&CheckSession>,
+        opened: Option<Opened>,
+        received: &Received,
+    ) -> Result<Gathered, Unready> {
+        let unserved = |error: &dyn std::fmt::Display| Unready::Unserved(error.to_string());
+        let spec = JobSpec::decode(&duty.job).map_err(|error| unserved(&error))?;
         self.require_ordered(&spec).map_err(|error| unserved(&error))?;
         self.require_fit(&spec)?;
-        let fetch = Fetch { errand: self, session: &session, spec: &spec, received };
+        let fetch = Fetch { errand: self, duty, session, spec: &spec, received };
         let begins = if self.record.of_channel { fetch.begin_of_step().await? } else { fetch.begin(opened).await? };
         let unit = fetch.one(begins.input, INPUT_BYTES_MAX).await?;
         let (program, common) = fetch.shared().await?;
@@ -316,8 +323,6 @@ impl Errand<'_> {
             // What this machine has itself need not be fetched.
             fetch.keep([claimed], spec.limits.output_bytes_max).await?;
         }
-        // Later checkers may ask this one, if it finds the unit wrong.
-        block_in_place(|| agent.shelf.complete(which, session.duty().clone()));
         Ok(Gathered { spec, place: begins.place, program, common, unit, begin })
     }
 
@@ -436,14 +441,6 @@ fn ended(failure: Failure) -> Result<Outcome, Unready> {
     }
 }
 
-/// A disk that is full here is no source's fault: nobody is asked in public for that, and it is counted against nobody.
-fn unfetched(error: SessionError) -> Unready {
-    match error {
-        SessionError::Store(error) => Unready::Fault(error.into()),
-        error => Unready::Unserved(error.to_string()),
-    }
-}
-
 /// What stands for the output of a program that ended with an error code: the same for everybody who ran it.
 pub(super) fn no_output(code: i64) -> B256 {
     keccak256([&[NO_OUTPUT][..], &code.to_be_bytes()].concat())
@@ -458,90 +455,9 @@ impl Gathered {
     }
 }
 
-/// One session's blobs.
-struct Fetch<'a> {
-    errand: &'a Errand<'a>,
-    session: &'a CheckSession,
-    spec: &'a JobSpec,
-    received: &'a Received,
-}
-
-impl Fetch<'_> {
-    /// Where the drawn segment of an order's unit begins: the unit's input, or the state that the provider committed to.
-    async fn begin(&self, opened: Option<Opened>) -> Result<Begins, Unready> {
-        let (errand, spec) = (self.errand, self.spec);
-        let (which, window) = (errand.record.which, errand.window);
-        let unit = which.unit;
-        let segment = errand.agent.windows.segment_of(which.window, unit, errand.case).await?;
-        let unserved = |error: &dyn std::fmt::Display| Unready::Unserved(error.to_string());
-        let state = match (segment, opened) {
-            (0, _) => None,
-            (_, Some(opened)) => Some(opened.before),
-            (_, None) => {
-                let (units, segments) = (window.units, window.segments);
-                let place = Place { commitment: window.commitment, units, segments, unit, segment };
-                Some(state_before(&self.session.duty().before, place).map_err(|error| unserved(&error))?)
-            }
-        };
-        let list_bytes = u64::from(spec.unit_count).saturating_mul(NAME_BYTES);
-        let list = self.one(spec.units_hash, list_bytes).await?;
-        let names = hash::parse_list(&list, spec.unit_count as usize).map_err(|error| unserved(&error))?;
-        let name = names.get(unit as usize).copied().ok_or_else(|| unserved(&"the list of units is short"))?;
-        Ok(Begins { place: (unit, segment), input: B256::from(name), state })
-    }
-
-    /// What a step of a channel's window began with, by the list that customer and provider stand by.
-    async fn begin_of_step(&self) -> Result<Begins, Unready> {
-        let (window, spec) = (self.errand.window, self.spec);
-        let bytes_max = u64::from(window.units).saturating_mul(u64::try_from(STEP_BYTES).unwrap_or(u64::MAX));
-        let list = self.one(window.steps, bytes_max).await?;
-        let unfit = |reason: String| Unready::Unfit(reason);
-        let steps = parse_list(&list, window.units).map_err(|error| unfit(error.to_string()))?;
-        let step = steps.get(self.errand.record.which.unit as usize).copied();
-        let step = step.filter(|step| step.unit < spec.unit_count && step.segment < spec.segment_count);
-        let step = step.ok_or_else(|| unfit("the window's list names a step that the job has not".to_owned()))?;
-        let state = (step.segment > 0).then_some(step.input);
-        Ok(Begins { place: (step.unit, step.segment), input: step.input, state })
-    }
-
-    /// The program to run, and the common input.
-    async fn shared(&self) -> Result<(Vec<u8>, Vec<u8>), Unready> {
-        let spec = self.spec;
-        let (program, bytes_max) = match spec.checker {
-            Some(checker) => (checker.program_hash, keystead_job::Runtime::Wasm1.program_bytes_max()),
-            None => (spec.program_hash, spec.runtime.program_bytes_max()),
-        };
-        let program = self.one(program, bytes_max).await?;
-        let common = self.one(spec.common_hash, INPUT_BYTES_MAX).await?;
-        Ok((program, common))
-    }
-
-    async fn one(&self, name: B256, bytes_max: u64) -> Result<Vec<u8>, Unready> {
-        self.keep([name], bytes_max).await?;
-        let bytes = block_in_place(|| self.errand.agent.shelf.get(name, bytes_max));
-        bytes.map_err(|error| Unready::Unserved(error.to_string()))
-    }
-
-    /// Fetches what is not here, and keeps it while the check lasts.
-    async fn keep<const N: usize>(&self, names: [B256; N], bytes_max: u64) -> Result<(), Unready> {
-        let agent = self.errand.agent;
-        let wants: Vec<Want> = names.into_iter().map(|name| Want { hash: Hash::from(name), bytes_max }).collect();
-        agent.shelf.hold(self.errand.record.which, wants.iter().map(|want| want.hash));
-        let store: &Arc<dyn BlobStore> = &agent.shelf.store;
-        let mut before = 0;
-        let mut report = |fetched: Fetched| {
-            self.received.add(fetched.bytes_received.saturating_sub(before));
-            before = fetched.bytes_received;
-        };
-        let fetched = self.session.fetch_told(store, wants, &mut report).await;
-        fetched.map_err(unfetched)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keystead_blobs::{StoreError, Unavailable};
 
     #[test]
     fn error_codes_stand_for_themselves_and_are_no_outputs() {
@@ -563,14 +479,6 @@ mod tests {
             let back = run.map(|run| Limits { wall_ms_max: declared, ..run.limits });
             assert_eq!(back, Some(spec.limits), "nothing else changes");
         }
-    }
-
-    #[test]
-    fn a_full_disk_here_is_blamed_on_no_source() {
-        let full = StoreError::Full { need_bytes: 2, free_bytes: 1 };
-        assert!(matches!(unfetched(full.into()), Unready::Fault(_)));
-        let away = Unavailable::NotServed { hash: Hash::of(b"input") };
-        assert!(matches!(unfetched(away.into()), Unready::Unserved(_)));
     }
 
     #[test]

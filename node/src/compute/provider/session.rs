@@ -131,7 +131,7 @@ impl Authorise for Door {
     }
 }
 
-/// Whether a provider that refuses some checkers on purpose refuses one.
+/// Whether a provider that refuses some checkers on purpose refuses one of a unit that is in this round now.
 const fn is_refused(when: Option<RefuseCheckers>, round: u8, opened: bool) -> bool {
     match when {
         None => false,
@@ -145,7 +145,7 @@ impl Door {
     /// A checker of this provider's own work whom the chain puts on duty.
     async fn admit(&self, hello: &CheckHello, checker: NodeId) -> Result<Admitted, Refusal> {
         let admitted = source::admit(&self.book.windows, hello, checker, self.node).await?;
-        if is_refused(self.book.refuses_checkers, hello.round, admitted.case.opened) {
+        if is_refused(self.book.refuses_checkers, admitted.case.round, admitted.case.opened) {
             return Err(Refusal::new(RefusalCode::Internal, "this provider was told to serve no such checker"));
         }
         Ok(admitted)

@@ -143,7 +143,7 @@ fn conduct(options: &Provide, canaries: Canaries, savings: Option<OnChain>) -> C
         let whom = match when {
             RefuseCheckers::Always => "no checker gets",
             RefuseCheckers::Opened => "no checker of an opened unit gets",
-            RefuseCheckers::Later => "no checker of a later round gets",
+            RefuseCheckers::Later => "no checker of a unit in a later round gets",
         };
         tracing::warn!("--refuse-checkers: {whom} anything here");
     }

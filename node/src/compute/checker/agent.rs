@@ -102,11 +102,7 @@ impl Agent {
         let windows = Windows { account: Arc::clone(&account) };
         let folder = Folder::open(means.folder)?;
         let head = account.height().await?;
-        let journal = match folder.journal()? {
-            // A height above the head's belongs to another network, whose folder was reused.
-            Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
-            _ => Journal { next_block: head.saturating_sub(LOOK_BACK_BLOCKS), ..Journal::default() },
-        };
+        let journal = Journal::resumed(folder.journal()?, head, head.saturating_sub(LOOK_BACK_BLOCKS));
         Ok(Arc::new(Self {
             book: Arc::clone(means.book),
             windows,

@@ -223,7 +223,7 @@ impl Course {
 
     async fn look(&self, agent: &Agent) -> Result<Look> {
         let (windows, which) = (&agent.windows, self.which);
-        let (_, now) = windows.account.head().await?;
+        let (height, now) = windows.account.head().await?;
         let drawn = windows.drawn(which.window).await?;
         let window = drawn.window;
         let case = windows.case(which.window, which.unit).await?;
@@ -241,6 +241,7 @@ impl Course {
         let close_after = drawn.close_after().unwrap_or(u64::MAX);
         let hand_by = case.asked_at.saturating_add(window.check_seconds / 2);
         let sight = Sight {
+            behind: self.record().is_before(&window, &case, height),
             over: window.is_over() || !window.exists(),
             convicted: window.convicted,
             pending: window.pending,

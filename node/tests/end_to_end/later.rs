@@ -1,5 +1,5 @@
-//! An honest provider whom a checker drawn by lot calls wrong, while its customer is gone: the later round has its inputs from the provider alone, and one of those
-//! who look again began anew after the first round.
+//! An honest provider whom a checker drawn by lot calls wrong, while its customer is gone: the later round has its inputs from the provider alone, and one of
+//! those who look again began anew after the first round.
 
 use crate::{
     audited::{Customer, stored, window_id, window_of},

@@ -102,6 +102,18 @@ impl Bonds {
         Ok(seat.account == self.account.address() && seat.untilEpoch == u32::MAX)
     }
 
+    /// Those of these places at which this account sat in an epoch.
+    pub(crate) async fn held_in(&self, epoch: u32, places: BTreeSet<u32>) -> Result<BTreeSet<u32>> {
+        let mut held = BTreeSet::new();
+        for position in places {
+            let seat = self.account.read(BOND_ADDRESS, &Bond::seatAtCall { position }).await?;
+            if sat(&seat, self.account.address(), epoch) {
+                held.insert(position);
+            }
+        }
+        Ok(held)
+    }
+
     async fn list(&self) -> Result<SeatList> {
         let word = self.account.word(BOND_ADDRESS, SEAT_LIST_SLOT).await?;
         SeatList::decode(word).wrap_err("the node's list of seats is none")
@@ -143,6 +155,11 @@ impl Bonds {
 fn turn(list: SeatList, epoch: u64) -> Option<u32> {
     let position = epoch.checked_rem(u64::from(list.places))?;
     u32::try_from(position).ok().filter(|_| list.is_sparse())
+}
+
+/// Whether a place was an account's in an epoch.
+fn sat(seat: &IBond::Seat, account: Address, epoch: u32) -> bool {
+    seat.account == account && (seat.fromEpoch..seat.untilEpoch).contains(&epoch)
 }
 
 fn place(log: &Log) -> Option<u32> {
@@ -286,6 +303,15 @@ mod tests {
         assert_eq!(other_hardware(0x1a2b, 0x1a2b), None);
         let said = other_hardware(7, 0x1a2b).unwrap_or_default();
         assert!(said.contains("class 0x0007") && said.contains("found 0x1a2b"), "{said}");
+    }
+
+    #[test]
+    fn a_place_is_an_accounts_from_the_first_epoch_of_its_seat_to_the_last() {
+        let (me, other) = (Address::repeat_byte(1), Address::repeat_byte(2));
+        let seat = |account| IBond::Seat { account, hardware: 7, abilities: 1, fromEpoch: 3, untilEpoch: 5 };
+        assert_eq!([2, 3, 4, 5].map(|epoch| sat(&seat(me), me, epoch)), [false, true, true, false]);
+        assert!(!sat(&seat(other), me, 3), "given up, and taken by another");
+        assert!(sat(&IBond::Seat { untilEpoch: u32::MAX, ..seat(me) }, me, 9));
     }
 
     #[test]

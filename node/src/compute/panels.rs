@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn whoever_has_every_place_may_hold_every_slot_and_whoever_has_none_no_slot() {
-        let drawn = Round { draw_height: 9, drawn_at: 10, places: 3, randomness: B256::repeat_byte(8) };
+        let drawn = Round { draw_height: 9, drawn_at: 10, epoch: 1, places: 3, randomness: B256::repeat_byte(8) };
         let of = |round| Sitting { window: B256::repeat_byte(1), unit: 2, round };
         assert_eq!(of(2).candidates(&drawn, &BTreeSet::from([0, 1, 2])), (0..31).collect::<Vec<_>>());
         assert!(of(2).candidates(&drawn, &BTreeSet::from([3])).is_empty());

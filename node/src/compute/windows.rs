@@ -339,6 +339,8 @@ impl Times {
 pub(crate) struct Round {
     pub(crate) draw_height: u64,
     pub(crate) drawn_at: u64,
+    /// Of the list of seats.
+    pub(crate) epoch: u32,
     pub(crate) places: u32,
     /// Zero while it is not drawn.
     pub(crate) randomness: B256,
@@ -462,7 +464,8 @@ impl Windows {
     pub(crate) async fn round(&self, id: B256, unit: u32, round: u8) -> Result<Round> {
         let found = self.read(&Audit::roundOfCall { windowId: id, unit, round }).await?;
         let (draw_height, drawn_at) = (found.drawHeight.to(), found.drawnAt.to());
-        Ok(Round { draw_height, drawn_at, places: found.places, randomness: found.randomness })
+        let (epoch, places) = (found.epoch, found.places);
+        Ok(Round { draw_height, drawn_at, epoch, places, randomness: found.randomness })
     }
 
     pub(crate) async fn times(&self, id: B256, unit: u32, round: u8) -> Result<Times> {
@@ -639,7 +642,7 @@ pub(crate) mod tests {
             steps: B256::ZERO,
             canary_unit: None,
         };
-        Drawn { window, draw: Round { draw_height: 9, drawn_at: 100, places: 1, randomness: B256::ZERO } }
+        Drawn { window, draw: Round { draw_height: 9, drawn_at: 100, epoch: 1, places: 1, randomness: B256::ZERO } }
     }
 
     #[test]

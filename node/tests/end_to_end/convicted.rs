@@ -34,7 +34,7 @@ pub(crate) const VERIFIED: u8 = 4;
 const UNCHECKED: u8 = 6;
 pub(crate) const WRONG: u8 = 7;
 /// Findings, as the contract has them.
-const COMPARE: u8 = 0;
+pub(crate) const COMPARE: u8 = 0;
 /// The customer's account.
 pub(crate) const CUSTOMER: usize = 2;
 
@@ -61,10 +61,21 @@ impl Scene {
 
     /// Kills the process of a checker, as a power cut does, and starts it again with the same folder.
     fn restart(&mut self, who: Address) {
-        let at = (0..self.checkers.len()).find(|at| address(self.first + at) == who).unwrap();
-        let (process, folder) = &mut self.checkers[at];
-        process.kill();
-        *process = Provider::start_as(&self.network, folder, self.first + at, &[]);
+        let last = self.first + self.checkers.len();
+        let number = (self.first..last).find(|number| address(*number) == who).unwrap();
+        self.kill(number);
+        self.begin_anew(number);
+    }
+
+    /// Kills the process of the checker with this account.
+    pub(crate) fn kill(&mut self, number: usize) {
+        self.checkers[number - self.first].0.kill();
+    }
+
+    /// Starts a checker that was killed, with its folder, in which it had a check under way.
+    pub(crate) fn begin_anew(&mut self, number: usize) {
+        let (process, folder) = &mut self.checkers[number - self.first];
+        *process = Provider::start_as(&self.network, folder, number, &[]);
         process.wait_for("check taken up again");
     }
 

@@ -45,6 +45,7 @@ mod foundry;
 mod hostile;
 mod http;
 mod import;
+mod later;
 mod liar;
 mod lies;
 mod map;

@@ -25,7 +25,7 @@ use keystead_contracts::{
 };
 use serde_json::json;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -75,6 +75,8 @@ pub(crate) struct Agent {
     bonds: Bonds,
     status: PathBuf,
     journal: Mutex<Journal>,
+    /// This account's places in the epoch of the draw that was looked at last.
+    seated: Mutex<Option<(u32, BTreeSet<u32>)>>,
     courses: Mutex<BTreeMap<Which, Arc<Course>>>,
     tasks: Mutex<JoinSet<()>>,
     counts: Mutex<Counts>,
@@ -102,11 +104,7 @@ impl Agent {
         let windows = Windows { account: Arc::clone(&account) };
         let folder = Folder::open(means.folder)?;
         let head = account.height().await?;
-        let journal = match folder.journal()? {
-            // A height above the head's belongs to another network, whose folder was reused.
-            Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
-            _ => Journal { next_block: head.saturating_sub(LOOK_BACK_BLOCKS), ..Journal::default() },
-        };
+        let journal = Journal::resumed(folder.journal()?, head, head.saturating_sub(LOOK_BACK_BLOCKS));
         Ok(Arc::new(Self {
             book: Arc::clone(means.book),
             windows,
@@ -116,6 +114,7 @@ impl Agent {
             bonds: Bonds { account },
             status: means.folder.join(STATUS_FILE),
             journal: Mutex::new(journal),
+            seated: Mutex::default(),
             courses: Mutex::default(),
             tasks: Mutex::default(),
             counts: Mutex::default(),
@@ -255,8 +254,8 @@ impl Agent {
             return Ok(true);
         }
         let lot = Draw::new(randomness, id, round);
+        let places = if turn.is_none() { self.held_in(drawn.epoch).await? } else { BTreeSet::new() };
         let found = block_in_place(|| {
-            let places = self.journal().places.clone();
             let mine =
                 |unit: u32, slot: u8| lot.seat(unit, slot, drawn.places).is_some_and(|place| places.contains(&place));
             let first = |unit: u32| turn.or_else(|| (0..SLOTS).find(|slot| mine(unit, *slot))).map(|slot| (unit, slot));
@@ -278,6 +277,19 @@ impl Agent {
         let names = named::of_window(&self.windows, window).await?.unwrap_or_default();
         let turn = names.iter().position(|name| *name == self.me());
         Ok((names, turn.and_then(|turn| u8::try_from(turn).ok())))
+    }
+
+    /// The places that this account had in an epoch. One that it gave up may be another's by now, and a slot that points there would hide the one behind it that
+    /// is this account's.
+    async fn held_in(&self, epoch: u32) -> Result<BTreeSet<u32>> {
+        let known = self.seated().clone().filter(|(of, _)| *of == epoch);
+        if let Some((_, places)) = known {
+            return Ok(places);
+        }
+        let places = self.journal().places.clone();
+        let held = self.bonds.held_in(epoch, places).await?;
+        *self.seated() = Some((epoch, held.clone()));
+        Ok(held)
     }
 
     /// The slots of a panel that this account may hold.
@@ -424,6 +436,10 @@ impl Agent {
     fn journal(&self) -> MutexGuard<'_, Journal> {
         // No code panics while it holds these locks.
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seated(&self) -> MutexGuard<'_, Option<(u32, BTreeSet<u32>)>> {
+        self.seated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn courses(&self) -> MutexGuard<'_, BTreeMap<Which, Arc<Course>>> {

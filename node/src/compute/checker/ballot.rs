@@ -2,11 +2,19 @@
 
 use super::{agent::Agent, course::Course, step::Rank};
 use crate::compute::{
-    panels::Sitting,
+    panels::{Ending, Sitting},
     windows::{Case, Times, Window},
 };
 use alloy_primitives::B256;
-use eyre::Result;
+use eyre::{Result, ensure};
+use std::{
+    sync::{MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// So long the slots of a panel count as this account's without another question.
+const SLOTS_AGE_MAX: Duration = Duration::from_secs(20);
 
 /// What the chain says.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +55,22 @@ impl Held {
         } else {
             Self::Nothing
         }
+    }
+}
+
+/// The slots of a panel that this account holds, one bit each, as the contract said last. They change with the bonds of others: an account that is suspended, or
+/// short of what stands behind its seats, holds none, and has those that the draw gives it as soon as a deposit fills it up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slots(Option<(u128, Instant)>);
+
+impl Slots {
+    fn now(slots: u128) -> Self {
+        Self(Some((slots, Instant::now())))
+    }
+
+    /// `None` if they are to be asked for again.
+    fn known(self, age_max: Duration) -> Option<u128> {
+        self.0.filter(|(_, asked)| asked.elapsed() < age_max).map(|(slots, _)| slots)
     }
 }
 
@@ -97,7 +121,9 @@ impl Course {
         let of = Sitting::from(self.which);
         let ballot = agent.windows.ballot(of, agent.me()).await?;
         let panel = agent.windows.panel(of).await?;
-        let held = if times.is_drawn() { self.slots_held(agent).await? } else { 0 };
+        // Who has said what it found, and who comes to a panel that has ended, needs none any more.
+        let needs_slots = times.is_drawn() && !ballot.is_revealed && panel.ending == Ending::Running;
+        let held = if needs_slots { self.slots_held(agent, SLOTS_AGE_MAX).await? } else { 0 };
         // As above; it may be one that was settled, too.
         let is_ours = ballot.is_revealed || ours == Some(ballot.word);
         let is_foreign = ballot.is_committed() && !is_ours;
@@ -130,21 +156,44 @@ impl Course {
         Ok(())
     }
 
-    /// The slots of a drawn panel that this account holds: asked once.
-    async fn slots_held(&self, agent: &Agent) -> Result<u128> {
+    /// The slots of a panel to be committed, asked for anew: a call that names one which is another's by now is refused with all others in it.
+    pub(super) async fn slots_to_commit(&self, agent: &Agent) -> Result<u128> {
+        let ballot = agent.windows.ballot(Sitting::from(self.which), agent.me()).await?;
+        let slots = self.slots_held(agent, Duration::ZERO).await? & !ballot.slots;
+        ensure!(slots != 0, "no slot of the panel is left to this account");
+        Ok(slots)
+    }
+
+    /// The slots of a drawn panel that this account holds, as the contract said at most so long ago.
+    async fn slots_held(&self, agent: &Agent, age_max: Duration) -> Result<u128> {
+        let known = self.slots().known(age_max);
+        if let Some(slots) = known {
+            return Ok(slots);
+        }
         let of = Sitting::from(self.which);
-        let ask = || async move {
-            let drawn = agent.windows.round(self.which.window, self.which.unit, self.which.round).await?;
-            let candidates = agent.candidates(of, &drawn);
-            agent.windows.panel_slots_of(of, candidates, agent.me()).await
-        };
-        self.slots.get_or_try_init(ask).await.copied()
+        let drawn = agent.windows.round(of.window, of.unit, of.round).await?;
+        let slots = agent.windows.panel_slots_of(of, agent.candidates(of, &drawn), agent.me()).await?;
+        *self.slots() = Slots::now(slots);
+        Ok(slots)
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        // No code panics while it holds this lock.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_a_panels_slots_are_is_asked_again_after_a_while_and_before_they_are_committed() {
+        let slots = Slots::now(0b101);
+        assert_eq!(slots.known(SLOTS_AGE_MAX), Some(0b101));
+        assert_eq!(slots.known(Duration::ZERO), None, "a deposit may have given one to another since");
+        assert_eq!(Slots::default().known(SLOTS_AGE_MAX), None);
+    }
 
     #[test]
     fn a_slot_that_this_account_asked_from_is_free_to_commit_and_a_foreign_commitment_is_left_alone() {

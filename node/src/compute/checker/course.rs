@@ -2,7 +2,7 @@
 
 use super::{
     agent::Agent,
-    ballot::Part,
+    ballot::{Part, Slots},
     record::{Prepared, Record},
     step::{Asked, End, Held, Kind, MARGIN_SECONDS, Sight, Step, check_step},
     work::{Errand, Unready},
@@ -21,10 +21,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
 /// The chain is asked at least so often: others act, too.
 const WAIT_MAX: Duration = Duration::from_secs(4);
@@ -38,8 +35,8 @@ pub(super) struct Course {
     pub(super) which: Which,
     record: Mutex<Record>,
     tried: Mutex<Tried>,
-    /// Slots of a panel that this account holds, one bit each; they are fixed by the draw.
-    pub(super) slots: OnceCell<u128>,
+    /// Of a panel.
+    pub(super) slots: Mutex<Slots>,
 }
 
 /// What is known of this process's attempts; forgotten with it.
@@ -57,8 +54,6 @@ pub(super) struct Look {
     pub(super) window: Window,
     case: Case,
     pub(super) sight: Sight,
-    /// The slots of a panel to be committed next.
-    uncommitted: u128,
     /// What a source is told.
     slot: u8,
     pub(super) kind: Kind,
@@ -67,7 +62,7 @@ pub(super) struct Look {
 
 impl Course {
     pub(super) fn new(record: Record) -> Self {
-        Self { which: record.which, record: Mutex::new(record), tried: Mutex::default(), slots: OnceCell::new() }
+        Self { which: record.which, record: Mutex::new(record), tried: Mutex::default(), slots: Mutex::default() }
     }
 
     /// Runs until the check is over or the process stops.
@@ -132,7 +127,8 @@ impl Course {
                 if round < CHECK_ROUNDS {
                     windows.commit(which, hash, record.named).await?;
                 } else {
-                    windows.commit_ballot(which.into(), slots_of_call(look.uncommitted), hash).await?;
+                    let slots = self.slots_to_commit(agent).await?;
+                    windows.commit_ballot(which.into(), slots_of_call(slots), hash).await?;
                 }
                 tracing::info!(%window, unit, round, fee = kst(look.window.fee_wei), "{} committed", thing(round));
             }
@@ -225,7 +221,7 @@ impl Course {
 
     async fn look(&self, agent: &Agent) -> Result<Look> {
         let (windows, which) = (&agent.windows, self.which);
-        let (_, now) = windows.account.head().await?;
+        let (height, now) = windows.account.head().await?;
         let drawn = windows.drawn(which.window).await?;
         let window = drawn.window;
         let case = windows.case(which.window, which.unit).await?;
@@ -243,6 +239,7 @@ impl Course {
         let close_after = drawn.close_after().unwrap_or(u64::MAX);
         let hand_by = case.asked_at.saturating_add(window.check_seconds / 2);
         let sight = Sight {
+            behind: self.record().is_before(&window, &case, height),
             over: window.is_over() || !window.exists(),
             convicted: window.convicted,
             pending: window.pending,
@@ -271,7 +268,7 @@ impl Course {
             },
         };
         let kind = Kind { round: which.round, exact, stagger_seconds: u64::from(which.slot % 4) };
-        Ok(Look { window, case, sight, uncommitted, slot, kind, now })
+        Ok(Look { window, case, sight, slot, kind, now })
     }
 
     fn held(&self) -> Held {

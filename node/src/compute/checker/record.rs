@@ -5,7 +5,7 @@
 
 use crate::compute::{
     files, place, random,
-    windows::{Finding, Sealed, Which},
+    windows::{Case, Finding, Sealed, Which, Window},
 };
 use alloy_primitives::{Address, B256};
 use eyre::{Context as _, Result};
@@ -73,6 +73,13 @@ impl Record {
         Self { version: VERSION, which, job_hash, from_block, named, of_channel, prepared: None, judged: None }
     }
 
+    /// Whether a node at this height, which sees the window and the unit so, has not come yet to what this file is about: it began anew, or is another one than
+    /// before. Rounds only go up, and a window that is over needs nothing.
+    pub(super) const fn is_before(&self, window: &Window, case: &Case, height: u64) -> bool {
+        // Where the height was passed and there is no such window, the chain is another, and the folder was reused.
+        if window.exists() { !window.is_over() && case.round < self.which.round } else { height < self.from_block }
+    }
+
     /// What is revealed: for class exact the contract compares; for the others what was judged, or nothing.
     pub(super) fn finding(&self, exact: bool) -> Finding {
         let nothing = self.prepared.is_none_or(|prepared| prepared.nothing);
@@ -100,6 +107,19 @@ pub(super) struct Journal {
     /// When this process wrote it last.
     #[serde(skip)]
     pub(super) saved: Option<Instant>,
+}
+
+impl Journal {
+    /// What to go on with at a node of this height, whose events are read from `first` on if nothing tells more. A height above the node's belongs to another
+    /// network, whose folder was reused, or the node is behind: everything is read again, and what was known of open windows stays, since they may be older
+    /// than `first`. Windows of another network say nothing here; its places would point to seats of others.
+    pub(super) fn resumed(left: Option<Self>, head: u64, first: u64) -> Self {
+        match left {
+            Some(journal) if journal.next_block <= head.saturating_add(1) => journal,
+            Some(journal) => Self { version: 0, next_block: first, places: BTreeSet::new(), ..journal },
+            None => Self { next_block: first, ..Self::default() },
+        }
+    }
 }
 
 /// What only a window's first event says.
@@ -196,6 +216,8 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Address>, D::Error> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
     use super::*;
+    use crate::compute::windows::{Stage, WindowStatus, tests::drawn};
+
     const WHICH: Which = Which { window: B256::ZERO, unit: 1, round: 0, slot: 2 };
     const SEEN: Seen = Seen { job_hash: B256::ZERO, from_block: 9, of_channel: false };
 
@@ -236,6 +258,45 @@ mod tests {
         journal.next_block = 10;
         kept.save_journal(&mut journal).unwrap();
         assert_eq!(kept.journal().unwrap().unwrap().next_block, 10, "what was found is written at once");
+    }
+
+    #[test]
+    fn a_node_that_is_behind_forgets_no_window_and_another_network_brings_none_of_its_places() {
+        let window = B256::repeat_byte(1);
+        let draws = vec![Awaited { window, unit: 4, round: 1, height: 90 }];
+        let left = || Journal {
+            version: VERSION,
+            next_block: 92,
+            places: [3].into(),
+            windows: [(window, SEEN)].into(),
+            draws: draws.clone(),
+            saved: None,
+        };
+        let goes_on = Journal::resumed(Some(left()), 91, 50);
+        assert_eq!((goes_on.version, goes_on.next_block, goes_on.places.len()), (VERSION, 92, 1));
+        // Seats are read from the beginning again, as in a new folder; the window is older than what is read again.
+        let behind = Journal::resumed(Some(left()), 90, 50);
+        assert_eq!((behind.version, behind.next_block, behind.places.len()), (0, 50, 0));
+        assert!(behind.windows.contains_key(&window), "its later rounds are still to come");
+        assert_eq!(behind.draws, draws);
+        let new = Journal::resumed(None, 90, 50);
+        assert_eq!((new.version, new.next_block, new.windows.len()), (0, 50, 0));
+    }
+
+    #[test]
+    fn a_check_is_about_what_a_node_that_is_behind_does_not_see() {
+        // The window's event is in block 9.
+        let record = |round| Record::new(Which { round, ..WHICH }, SEEN, Vec::new());
+        let with = |status| Window { status, ..drawn().window };
+        let case = |round| Case::of(Stage::Checking, round);
+        assert!(record(0).is_before(&with(WindowStatus::None), &case(0), 8));
+        assert!(!record(0).is_before(&with(WindowStatus::None), &case(0), 9), "another network's");
+        assert!(!record(0).is_before(&with(WindowStatus::Open), &case(0), 9));
+        assert!(record(1).is_before(&with(WindowStatus::Open), &case(0), 9));
+        assert!(record(2).is_before(&with(WindowStatus::Open), &case(1), 9));
+        for (now, status) in [(2, WindowStatus::Open), (3, WindowStatus::Open), (1, WindowStatus::Closed)] {
+            assert!(!record(2).is_before(&with(status), &case(now), 9), "{now} {status:?}");
+        }
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub(super) enum Asked {
 /// What the chain holds about one check. Times are Unix seconds, inclusive.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sight {
+    /// The node follows the chain still and has not come to what the check's file is about: nothing else here says anything.
+    pub(super) behind: bool,
     /// The window is closed.
     pub(super) over: bool,
     pub(super) convicted: bool,
@@ -162,6 +164,10 @@ pub(super) struct Kind {
 
 /// The rule. `now` is the time of the newest block.
 pub(super) fn check_step(kind: Kind, sight: &Sight, held: Held, now: u64) -> Step {
+    // A window or a round that is not there yet is not over: who forgot it could not reveal what it committed.
+    if sight.behind {
+        return Step::Wait(now.saturating_add(CONCLUDE_GRACE_SECONDS));
+    }
     // What a panel owes it owes for ever, but nobody would look again.
     if sight.owed {
         return Step::Settle;
@@ -294,6 +300,7 @@ mod tests {
     fn sight() -> Sight {
         let times = Times { check_by: NOW + 100, open_by: NOW + 130, reveal_by: NOW + 160 };
         Sight {
+            behind: false,
             over: false,
             convicted: false,
             pending: 1,
@@ -350,6 +357,17 @@ mod tests {
         assert_eq!(check_step(EXACT, &sight, unfit, NOW), Step::Done(End::Unfit));
         let undrawn = Sight { times: Times::default(), rank: Rank::None, ..sight };
         assert_eq!(check_step(EXACT, &undrawn, NOTHING, NOW), Step::Touch);
+    }
+
+    #[test]
+    fn a_node_that_has_not_come_to_a_window_or_a_round_ends_no_check() {
+        let later = Kind { round: 1, ..EXACT };
+        let (before_window, before_round) = (Sight { over: true, stage: Stage::None, ..sight() }, sight());
+        for (kind, sight) in [(EXACT, before_window), (later, before_round)] {
+            assert_eq!(check_step(kind, &sight, PREPARED, NOW), Step::Done(End::NotNeeded));
+            let behind = Sight { behind: true, ..sight };
+            assert!(matches!(check_step(kind, &behind, PREPARED, NOW), Step::Wait(until) if until > NOW));
+        }
     }
 
     #[test]

@@ -123,10 +123,8 @@ impl Job {
         let plan = side.plan(&inputs, &recipe.parameters(&set).unwrap()).unwrap();
         let units: Vec<B256> = plan.units.iter().map(|unit| blob_hash(unit)).collect();
         let declared = side.checker().zip(recipe.checker.as_ref());
-        let checker = declared.map(|(program, declared)| Checker {
-            program_hash: blob_hash(program),
-            fuel_max: declared.fuel_max,
-        });
+        let checker = declared
+            .map(|(program, declared)| Checker { program_hash: blob_hash(program), fuel_max: declared.fuel_max });
         let spec = JobSpec::new(SpecDraft {
             recipe: recipe.name.clone(),
             runtime: recipe.runtime,

@@ -355,7 +355,11 @@ fn strangers_check_the_part_of_a_stopped_order_and_it_is_verified_and_paid_to_th
     seated.provider.signal("CONT");
     let (code, said) = customer.end();
     assert_eq!(code, Some(1), "{said}\n{}", seated.logs());
-    assert!(said.contains("units done: order 1 is audited") && said.contains("verified: "), "{said}\n{}", seated.logs());
+    assert!(
+        said.contains("units done: order 1 is audited") && said.contains("verified: "),
+        "{said}\n{}",
+        seated.logs()
+    );
     seated.provider.wait_for("order paid");
 
     let id = window_id(1);

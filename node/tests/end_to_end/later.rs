@@ -42,13 +42,26 @@ fn tell(network: &Network, call: &impl SolCall) {
 }
 
 /// A check that is the liar's to make: one of three seats is its own, and of some twenty units it is first for at least one, but for one window in 3,000.
-fn turn(network: &Network, id: B256, units: u32) -> IAuditTypes::Key {
+fn turn(network: &Network, id: B256, units: u32) -> Option<IAuditTypes::Key> {
     let of_unit = |unit| (0..SLOTS).map(move |slot| IAuditTypes::Key { windowId: id, unit, round: 0, slot });
     let is_its = |key: &IAuditTypes::Key| {
         let slot = read(network, AUDIT_ADDRESS, &Audit::slotCall { key: key.clone(), named: Vec::new() });
         slot.account == address(LIAR) && slot.eligible && slot.onDuty
     };
-    (0..units).flat_map(of_unit).find(is_its).expect("the liar is on duty for a unit")
+    (0..units).flat_map(of_unit).find(is_its)
+}
+
+/// Whether the 16 draws of three seats have both who are to look again: all but once in 300 times.
+fn are_both_drawn(network: &Network, id: B256, unit: u32) -> bool {
+    let call = Audit::roundOfCall { windowId: id, unit, round: 1 };
+    wait_long("the second round is drawn", || (!read(network, AUDIT_ADDRESS, &call).drawnAt.is_zero()).then_some(()));
+    let holders: Vec<Address> = (0..SLOTS)
+        .map(|slot| IAuditTypes::Key { windowId: id, unit, round: 1, slot })
+        .map(|key| read(network, AUDIT_ADDRESS, &Audit::slotCall { key, named: Vec::new() }))
+        .filter(|slot| slot.eligible)
+        .map(|slot| slot.account)
+        .collect();
+    HONEST.iter().all(|number| holders.contains(&address(*number)))
 }
 
 /// Who looked in a round, in no order.
@@ -58,17 +71,27 @@ fn accounts(revealed: &[Audit::CheckRevealed], unit: u32, round: u8) -> Vec<Addr
 }
 
 /// Commits to a lie about a unit; what is left is to reveal it.
-fn lie(network: &Network, id: B256, units: u32) -> Audit::revealCall {
-    let key = turn(network, id, units);
+fn lie(network: &Network, id: B256, units: u32) -> Option<Audit::revealCall> {
+    let key = turn(network, id, units)?;
     let (own, nonce) = (keccak256("what is not so"), keccak256("a nonce"));
     let head = [id.as_slice(), &key.unit.to_be_bytes(), &[key.round, key.slot]].concat();
     let sealed = [&head, address(LIAR).as_slice(), &[COMPARE], own.as_slice(), nonce.as_slice()].concat();
     tell(network, &Audit::commitCheckCall { key: key.clone(), hash: keccak256(sealed), named: Vec::new() });
-    Audit::revealCall { key, finding: COMPARE, own, nonce }
+    Some(Audit::revealCall { key, finding: COMPARE, own, nonce })
 }
 
 /// Everybody of the first round has what is theirs, to the wei: what waits in the audit for who is gone counts as theirs.
 fn is_paid(scene: &Scene, revealed: &[Audit::CheckRevealed], (before, since): (&[u128], u64)) {
+    scene.provider.wait_for("order paid");
+    for number in HONEST {
+        wait_long("fees are withdrawn", || (credit(&scene.network, number) == 0).then_some(()));
+        // Half of what the liar lost is theirs.
+        let bond = bonded(&scene.network, number);
+        assert_eq!((bond.seatedWei, bond.freeWei), (100 * KST, 25 * KST), "account {number}");
+    }
+    let (lost, kept) = (bonded(&scene.network, LIAR), bonded(&scene.network, 1));
+    assert_eq!((lost.seatedWei, lost.freeWei), (0, 0), "who accused falsely pays with its seat");
+    assert_eq!((kept.freeWei, kept.lockedWei), (40 * KST, 0));
     let (network, window) = (&scene.network, window_of(&scene.network, window_id(1)));
     let price = PRICE * u128::from(window.units);
     let gas = all_fees(network, since);
@@ -87,9 +110,13 @@ fn is_paid(scene: &Scene, revealed: &[Audit::CheckRevealed], (before, since): (&
     assert_eq!((balance(network, MARKET), balance(network, &AUDIT_ADDRESS.to_string())), (0, waits));
 }
 
-/// Two others look at the unit again, and find it right. That both of them are among the 16 draws of three seats fails once in 300 times.
 #[test]
 fn an_honest_provider_that_is_called_wrong_while_its_customer_is_gone_is_cleared_and_paid_to_the_wei_slow() {
+    assert!((0..3).any(|_| is_cleared_and_paid()), "three times the lot drew others");
+}
+
+/// Two others look at the unit again, and find it right; whether they were drawn.
+fn is_cleared_and_paid() -> bool {
     let mut scene = Scene::new(&[], SEATED);
     scene.kill(LIAR);
     let since = scene.network.head(0).unwrap();
@@ -99,7 +126,7 @@ fn an_honest_provider_that_is_called_wrong_while_its_customer_is_gone_is_cleared
     let mut customer = Customer::start_with(&scene.network, &out, SMALL, &options);
     let id = window_id(1);
     let (_, units) = drawn(&scene, &mut customer, id);
-    let reveal = lie(&scene.network, id, units);
+    let Some(reveal) = lie(&scene.network, id, units) else { return false };
     let unit = reveal.key.unit;
     wait_until("the outputs are checked", || stored(&out, "/attempt/checked").then_some(()));
     customer.kill();
@@ -125,6 +152,9 @@ fn an_honest_provider_that_is_called_wrong_while_its_customer_is_gone_is_cleared
         wait_long("the second round begins", || events::<Referee::RoundBegan>(&scene.network, id).into_iter().next());
     assert_eq!((began.unit, began.round), (unit, 1), "{}", scene.logs());
     scene.begin_anew(KILLED);
+    if !are_both_drawn(&scene.network, id, unit) {
+        return false;
+    }
 
     let case = wait_long("the unit is cleared", || {
         Some(scene.case(id, unit)).filter(|case| case.stage >= CLEARED || case.round > 1)
@@ -145,15 +175,6 @@ fn an_honest_provider_that_is_called_wrong_while_its_customer_is_gone_is_cleared
     assert!(events::<Audit::InputAsked>(&scene.network, id).is_empty(), "{}", scene.logs());
     assert!(events::<Referee::KeyHanded>(&scene.network, id).is_empty(), "the customer was gone: {}", scene.logs());
 
-    scene.provider.wait_for("order paid");
-    for number in HONEST {
-        wait_long("fees are withdrawn", || (credit(&scene.network, number) == 0).then_some(()));
-        // Half of what the liar lost is theirs.
-        let bond = bonded(&scene.network, number);
-        assert_eq!((bond.seatedWei, bond.freeWei), (100 * KST, 25 * KST), "account {number}");
-    }
-    let (lost, kept) = (bonded(&scene.network, LIAR), bonded(&scene.network, 1));
-    assert_eq!((lost.seatedWei, lost.freeWei), (0, 0), "who accused falsely pays with its seat");
-    assert_eq!((kept.freeWei, kept.lockedWei), (40 * KST, 0));
     is_paid(&scene, &revealed, (&before, since));
+    true
 }

@@ -81,7 +81,7 @@ fn lie(network: &Network, id: B256, units: u32) -> Option<Audit::revealCall> {
 }
 
 /// Everybody of the first round has what is theirs, to the wei: what waits in the audit for who is gone counts as theirs.
-fn is_paid(scene: &Scene, revealed: &[Audit::CheckRevealed], (before, since): (&[u128], u64)) {
+fn is_paid(scene: &mut Scene, revealed: &[Audit::CheckRevealed], (before, since): (&[u128], u64)) {
     scene.provider.wait_for("order paid");
     for number in HONEST {
         wait_long("fees are withdrawn", || (credit(&scene.network, number) == 0).then_some(()));
@@ -175,6 +175,6 @@ fn is_cleared_and_paid() -> bool {
     assert!(events::<Audit::InputAsked>(&scene.network, id).is_empty(), "{}", scene.logs());
     assert!(events::<Referee::KeyHanded>(&scene.network, id).is_empty(), "the customer was gone: {}", scene.logs());
 
-    is_paid(&scene, &revealed, (&before, since));
+    is_paid(&mut scene, &revealed, (&before, since));
     true
 }

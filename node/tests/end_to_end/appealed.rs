@@ -2,10 +2,10 @@
 //! Every party is a process of its own, and the customer is `keystead run`.
 
 use crate::{
-    audited::{Customer, stored, window_id, window_of},
+    audited::{Customer, window_id, window_of},
     audits::{Job, KST, address, bond, bonded, events, read, until_seated, wait_long},
     canary::{SEAT, earned, had},
-    convicted::{CUSTOMER, VERIFIED, WRONG, blind_seed, wrong_unit},
+    convicted::{CUSTOMER, VERIFIED, WRONG, wrong_unit},
     market::job,
     network::{KEYSTEAD, Network},
     parties::{MARKET, Provider, account, balance, fees, text, verify},
@@ -122,13 +122,11 @@ fn liar(network: &Network, number: usize) -> Provider {
     checker
 }
 
-/// The order of a customer whose own look misses the wrong unit.
-fn order(network: &Network, out: &Path, seed: B256) -> Customer {
+fn order(network: &Network, out: &Path) -> Customer {
     let mut command = Command::new(KEYSTEAD);
     command.args(["run", "matmul", "--dev-account", &CUSTOMER.to_string(), "--rpc", &network.url(0), "--out"]);
     command.arg(out).args(JOB.map(|(name, value)| format!("--set={name}={value}")));
-    command.args(["--audit", "--provider", account(1), "--sample", "1", "--sample-rate", "0"]);
-    command.args(["--sample-seed", &seed.to_string()]).args(TIMES).stdin(Stdio::null());
+    command.args(["--audit", "--provider", account(1)]).args(TIMES).stdin(Stdio::null());
     Customer::spawn(network, out, command)
 }
 
@@ -201,22 +199,25 @@ fn is_honest(who: Address) -> bool {
 }
 
 /// Until the accuser has appealed; who that is. None if the draw has no honest checker in the first round, or fewer than two liars in the second.
-fn appealed(scene: &Scene, customer: &mut Customer, out: &Path, (window, wrong): (B256, u32)) -> Option<Address> {
+fn appealed(scene: &Scene, customer: &mut Customer, (window, wrong): (B256, u32)) -> Option<Address> {
     let network = &scene.network;
+    // Its own look would find the wrong unit, too: it is gone before that.
+    wait_long("the window is opened", || {
+        assert!(!customer.has_ended(), "{}\n{}", customer.text(), scene.logs());
+        events::<Audit::WindowOpened>(network, window).into_iter().next()
+    });
+    customer.kill();
     let wait_drawn = |unit, round| wait_long("the round is drawn", || scene.drawn(window, unit, round));
     // The first round is the honest ones'.
     if (0..UNITS).any(|unit| !wait_drawn(unit, 0).into_iter().any(is_honest)) {
         return None;
     }
     let committed = wait_long("every unit has a check", || {
-        assert!(!customer.has_ended(), "{}\n{}", customer.text(), scene.logs());
         let committed = events::<Audit::CheckCommitted>(network, window);
         (committed.len() == UNITS as usize).then_some(committed)
     });
     assert!(committed.iter().all(|check| is_honest(check.account)), "{}", scene.logs());
     let accuser = committed.iter().find(|check| check.unit == wrong).unwrap().account;
-    wait_long("the outputs are checked", || stored(out, "/attempt/checked").then_some(()));
-    customer.kill();
     scene.liars.iter().for_each(|liar| liar.signal("CONT"));
 
     // The second is the liars', and what they say is not the end.
@@ -247,17 +248,16 @@ fn is_seen() -> bool {
     let ordered = Job::of("matmul", &[], &JOB);
     assert_eq!(ordered.spec.unit_count, UNITS);
     let wrong = wrong_unit(ordered.spec.hash(), UNITS);
-    let seed = blind_seed(UNITS, wrong);
     let since = network.head(0).unwrap();
     let before = had(network, since);
     let out = network.directory.join("result");
     let id = window_id(1);
-    let mut customer = order(network, &out, seed);
-    let Some(accuser) = appealed(&scene, &mut customer, &out, (id, wrong)) else { return false };
+    let mut customer = order(network, &out);
+    let Some(accuser) = appealed(&scene, &mut customer, (id, wrong)) else { return false };
     assert_eq!(events::<Audit::WindowOpened>(network, id)[0].jobHash, ordered.spec.hash());
     let bond_wei = window_of(network, id).bondWei;
 
-    let (code, said) = order(network, &out, seed).end();
+    let (code, said) = order(network, &out).end();
     assert_eq!(code, Some(1), "{said}\n{}", scene.logs());
     assert!(said.contains("Order 1 is convicted: the audit found a unit wrong"), "{said}\n{}", scene.logs());
     let ended = events::<Panels::PanelEnded>(network, id);

@@ -97,7 +97,7 @@ pub(crate) fn wrong_unit(job: B256, units: u32) -> u32 {
 }
 
 /// A seed by which a customer that looks at one unit of so many looks at another one than this.
-pub(crate) fn blind_seed(units: u32, wrong: u32) -> B256 {
+fn blind_seed(units: u32, wrong: u32) -> B256 {
     let mut seeds = (0..=u8::MAX).map(|byte| [byte; 32]);
     B256::new(seeds.find(|seed| !draw(Seed(*seed), units, 1).contains(&wrong)).unwrap())
 }
